@@ -135,8 +135,8 @@ RUN(z_bins)
 RUN(amax)
 {
     (void)s;
-    const float most = k->amax(FLOATS(a->in), n);
-    keep(&most);
+    const float max = k->amax(FLOATS(a->in), n);
+    keep(&max);
 }
 RUN(powers_of) { (void)s, k->powers_of(10000, FLOATS(a->in), FLOATS(a->out), n); }
 RUN(exp_sum)
@@ -453,7 +453,7 @@ static void show(FILE *json, const char *name, const char *isa, int cold, const 
             r->of_memcpy, r->of_scalar);
 }
 
-static int wanted(const subject *s, const char *word) { return !word || strstr(s->name, word) != NULL; }
+static int requested(const subject *s, const char *word) { return !word || strstr(s->name, word) != NULL; }
 
 static void bench_all(FILE *json, const arrays *a, const char *word, int cold, double frequency)
 {
@@ -462,7 +462,7 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
     copy.of_memcpy = 1;
     show(json, "memcpy", "libc", cold, &copy);
     for (size_t s = 0; !cold && s < sizeof of_libc / sizeof *of_libc; s++)
-        if (wanted(&of_libc[s], word)) {
+        if (requested(&of_libc[s], word)) {
             const result r = measure(&of_libc[s], NULL, a, WARM_BYTES, frequency);
             show(json, of_libc[s].name, "libc", cold, &r);
         }
@@ -473,7 +473,7 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
         if (cold)
             bytes = i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar kernels are far below the bandwidth of memory */
         for (size_t s = 0; k && s < SUBJECTS; s++) {
-            if (!wanted(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
+            if (!requested(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
                 continue; /* that table has another tile of physarum alone */
             result r = subjects[s].run ? measure(&subjects[s], k, a, bytes, frequency)
                                        : measure_physarum(&subjects[s], k, a, cold, frequency);

@@ -13,7 +13,7 @@
 #include <arm_neon.h>
 #endif
 
-enum { ROUNDS = 1 << 18, RUNS = 7, MOST_ROWS = 512, MOST_N = 4864, MOST_K = 4864, LARGE = 256 };
+enum { ROUNDS = 1 << 18, RUNS = 7, MAX_ROWS = 512, MOST_N = 4864, MOST_K = 4864, LARGE = 256 };
 #define BAR 0.85 /* of the peak, from LARGE rows on */
 
 /* ---- the peak ---- */
@@ -129,10 +129,10 @@ static void one_shape(FILE *json, const organ_kernels *kernels, const arrays *s,
 
 static arrays make_arrays(void)
 {
-    const size_t a = (size_t)MOST_ROWS * MOST_K, b = (size_t)MOST_N * MOST_K;
+    const size_t a = (size_t)MAX_ROWS * MOST_K, b = (size_t)MOST_N * MOST_K;
     arrays s = {.a = bench_room(a * sizeof(float)),
                 .b = bench_room(b * sizeof(float)),
-                .c = bench_room((size_t)MOST_ROWS * MOST_N * sizeof(float)),
+                .c = bench_room((size_t)MAX_ROWS * MOST_N * sizeof(float)),
                 .narrow = bench_room(b * sizeof(uint16_t)),
                 .scratch = bench_room(ORGAN_PRODUCT_SCRATCH)};
     samples random = {1};
@@ -141,7 +141,7 @@ static arrays make_arrays(void)
         s.b[at] = s.b[at - (1 << 16)];
     memcpy(s.a, s.b, a * sizeof(float));
     organ_kernels_scalar->f32_to_bf16(s.b, s.narrow, b);
-    memset(s.c, 0, (size_t)MOST_ROWS * MOST_N * sizeof(float));
+    memset(s.c, 0, (size_t)MAX_ROWS * MOST_N * sizeof(float));
     return s;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BYTES = 256 << 20, ROW = 4096, MOST_THREADS = 64, TURNS = 7 };
+enum { BYTES = 256 << 20, ROW = 4096, MAX_THREADS = 64, TURNS = 7 };
 
 typedef struct slice {
     const unsigned char *in, *codes;
@@ -43,9 +43,9 @@ static void run_encode(const subject *s, const organ_kernels *k, const slice *a,
 }
 static void run_amax(const subject *s, const organ_kernels *k, const slice *a, size_t n)
 {
-    const float most = k->amax((const float *)(const void *)a->in, n);
+    const float max = k->amax((const float *)(const void *)a->in, n);
     (void)s;
-    __asm__ volatile("" : : "r"(&most) : "memory");
+    __asm__ volatile("" : : "r"(&max) : "memory");
 }
 static void run_copy(const subject *s, const organ_kernels *k, const slice *a, size_t n)
 {
@@ -111,7 +111,7 @@ typedef struct job {
 } job;
 
 static pthread_barrier_t start, stop;
-static job jobs[MOST_THREADS];
+static job jobs[MAX_THREADS];
 
 static void run_job(const job *j) { j->subject->run(j->subject, j->kernels, &j->part, j->n); }
 
@@ -210,7 +210,7 @@ static void bench_all(FILE *json, const slice *whole, int threads)
 
 static void bench_threads(FILE *json, const slice *whole, int threads)
 {
-    pthread_t ids[MOST_THREADS];
+    pthread_t ids[MAX_THREADS];
     pthread_barrier_init(&start, NULL, (unsigned)threads);
     pthread_barrier_init(&stop, NULL, (unsigned)threads);
     for (int t = 1; t < threads; t++)
@@ -255,7 +255,7 @@ int main(int argc, char **argv)
     fprintf(json, "{\"schema\": \"organ.bench.precision/1\", \"bytes\": %d, \"results\": [", BYTES);
     bench_threads(json, &whole, 1);
     if (cpus > 1)
-        bench_threads(json, &whole, cpus < MOST_THREADS ? (int)cpus : MOST_THREADS);
+        bench_threads(json, &whole, cpus < MAX_THREADS ? (int)cpus : MAX_THREADS);
     fprintf(json, "\n]}\n");
     free(in), free(codes), free(out), free(scales), free(zeros);
     return fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST_PAIRS 25
+#define MAX_PAIRS 25
 #define BAR        1.15 /* times the bound */
 enum { TILE = 256, ITERATIONS = 30, TILE_RUNS = 20 };
 
@@ -180,8 +180,8 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
     remove_tree(donor), remove_tree(copy), remove_tree(out);
     run(make);
     sync();
-    double cp[MOST_PAIRS], prune[MOST_PAIRS], tiles[MOST_PAIRS], busy[MOST_PAIRS], ratio[MOST_PAIRS],
-        of_bound[MOST_PAIRS];
+    double cp[MAX_PAIRS], prune[MAX_PAIRS], tiles[MAX_PAIRS], busy[MAX_PAIRS], ratio[MAX_PAIRS],
+        of_bound[MAX_PAIRS];
     long rss = 0;
     for (int k = 0; k < pairs; k++) {
         const double rate = tile_rate();
@@ -221,7 +221,7 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
 int main(int argc, char **argv)
 {
     const int pairs = argc > 5 ? atoi(argv[5]) : 5;
-    if (argc < 5 || pairs < 1 || pairs > MOST_PAIRS) {
+    if (argc < 5 || pairs < 1 || pairs > MAX_PAIRS) {
         fprintf(stderr, "bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS]\n");
         return 2;
     }

@@ -135,23 +135,23 @@ static double largest_share(const parts *p, size_t ranks)
     organ_error error = {0};
     uint64_t *const bytes = bench_room((p->count + 1) * sizeof *bytes);
     uint32_t *const owner = bench_room((p->count + 1) * sizeof *owner);
-    double *const sum = calloc(ranks, sizeof *sum), most = 0, all = 0;
+    double *const sum = calloc(ranks, sizeof *sum), max = 0, all = 0;
     for (size_t k = 0; k < p->count; k++)
         all += p->of[k];
     for (size_t k = 0; k < p->count; k++)
         bytes[k] = (uint64_t)(p->of[k] / all * 1e15);
     if (!sum)
         exit(4);
-    organ_ranks_deal(&team, bytes, p->count, owner, &error);
+    organ_ranks_assign(&team, bytes, p->count, owner, &error);
     bench_stop_at(&error);
     for (size_t k = 0; k < p->count; k++)
         sum[owner[k]] += p->of[k];
     for (size_t r = 0; r < ranks; r++)
-        most = fmax(most, sum[r]);
+        max = fmax(max, sum[r]);
     free(sum);
     free(owner);
     free(bytes);
-    return most;
+    return max;
 }
 
 static double sum_of(const parts *p)
@@ -176,7 +176,7 @@ static parts tensors_of(const shape *s)
 /* What takes how long, and the letter that names it in the tables. */
 typedef struct cost {
     double seconds;
-    char most;
+    char max;
 } cost;
 
 static void count_in(cost *c, double *largest, double seconds, char letter)
@@ -184,7 +184,7 @@ static void count_in(cost *c, double *largest, double seconds, char letter)
     c->seconds += seconds;
     if (seconds > *largest) {
         *largest = seconds;
-        c->most = letter;
+        c->max = letter;
     }
 }
 
@@ -269,7 +269,7 @@ static void print_row(const char *name, const cost row[COLUMNS])
     printf("| %s |", name);
     for (size_t k = 0; k < COLUMNS; k++) {
         char text[24];
-        printf(" %s %c |", organ_duration_text(row[k].seconds, text), row[k].most);
+        printf(" %s %c |", organ_duration_text(row[k].seconds, text), row[k].max);
     }
     putchar('\n');
 }

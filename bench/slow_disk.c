@@ -19,7 +19,7 @@
  * processes. */
 typedef _Atomic int64_t lane;
 
-#define LEAST 65536 /* bytes of a request that waits */
+#define MIN 65536 /* bytes of a request that waits */
 /* Bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works. */
 #define AHEAD (16.0 * (1 << 20))
 
@@ -40,7 +40,7 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void look_up(const char *name, void *function) { *(void **)function = dlsym(RTLD_NEXT, name); }
+static void lookup(const char *name, void *function) { *(void **)function = dlsym(RTLD_NEXT, name); }
 
 static double rate_of(const char *variable)
 {
@@ -52,9 +52,9 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *const clock = getenv("SLOW_DISK_CLOCK");
     const int fd = clock ? open(clock, O_RDWR | O_CLOEXEC) : -1;
-    look_up("pread", &real_pread);
-    look_up("pwrite", &real_pwrite);
-    look_up("copy_file_range", &real_copy);
+    lookup("pread", &real_pread);
+    lookup("pwrite", &real_pwrite);
+    lookup("copy_file_range", &real_copy);
     link_rate = rate_of("SLOW_DISK_LINK");
     server_rate = rate_of("SLOW_DISK_SERVER");
     server = fd < 0 ? MAP_FAILED : mmap(NULL, 2 * sizeof *server, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -89,7 +89,7 @@ static int64_t queue(lane *l, size_t bytes, double rate, int64_t here)
 /* What the machine itself took since `began` is no delay on top. */
 static void wait_for(int direction, ssize_t bytes, int64_t began)
 {
-    if (bytes < LEAST)
+    if (bytes < MIN)
         return;
     through[direction] += (uint64_t)bytes;
     const int64_t a = queue(&own[direction], (size_t)bytes, link_rate, began),

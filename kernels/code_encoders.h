@@ -20,10 +20,10 @@ INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const floa
 
 /* Rounds to the nearest whole number, ties to even, from least to most, as a signed byte. Adding 1.5 x 2^23 makes 1
  * the unit in the last place, so the addition rounds. */
-INLINE u8x16 whole_codes(f32x16 a, const float least, const float most)
+INLINE u8x16 whole_codes(f32x16 a, const float least, const float max)
 {
     const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
-    const f32x16 clamped = f32_min(f32_max(number, f32_set1(least)), f32_set1(most));
+    const f32x16 clamped = f32_min(f32_max(number, f32_set1(least)), f32_set1(max));
     return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
 }
 
@@ -94,15 +94,15 @@ INLINE u32x16 numbers_magnitude(f32x16 a)
 
 static float amax(const float *values, size_t n)
 {
-    u32x16 most[2] = {u32_set1(0), u32_set1(0)};
+    u32x16 max[2] = {u32_set1(0), u32_set1(0)};
     size_t at = 0;
     for (; at + PAIR <= n; at += PAIR) {
-        most[0] = u32_max(most[0], numbers_magnitude(f32_load(values + at)));
-        most[1] = u32_max(most[1], numbers_magnitude(f32_load(values + at + 16)));
+        max[0] = u32_max(max[0], numbers_magnitude(f32_load(values + at)));
+        max[1] = u32_max(max[1], numbers_magnitude(f32_load(values + at + 16)));
     }
     for (; at < n; at += 16)
-        most[0] = u32_max(most[0], numbers_magnitude(f32_load_part(values + at, n - at < 16 ? n - at : 16)));
-    const uint32_t bits = u32_top(u32_max(most[0], most[1]));
+        max[0] = u32_max(max[0], numbers_magnitude(f32_load_part(values + at, n - at < 16 ? n - at : 16)));
+    const uint32_t bits = u32_top(u32_max(max[0], max[1]));
     float greatest;
     memcpy(&greatest, &bits, sizeof greatest);
     return greatest;

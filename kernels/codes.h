@@ -113,7 +113,7 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
     case ORGAN_CODE_U8:
         return f32_of_u8(codes);
     default:
-        return element_values(u16_look(nibble_words(code), codes), BF16);
+        return element_values(u16_lookup(nibble_words(code), codes), BF16);
     }
 }
 
@@ -204,15 +204,15 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
 
 /* ---- runs of one group, n a multiple of PAIR ---- */
 /* A 4-bit code has only 16 values in a group. They are computed and rounded once; each code is then a table lookup. */
-INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n, const organ_code code,
-                    const enum element_type type, const int streams)
+INLINE void lookup(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n, const organ_code code,
+                   const enum element_type type, const int streams)
 {
     const f32x16 exact = element_values(nibble_words(code), BF16);
     const u16x16 table = narrow_one_nan(f32_mul(f32_sub(exact, f32_set1(zero)), f32_set1(scale)), type);
     for (size_t at = 0; at < n; at += PAIR) {
         u8x16 pair[2];
         load_code_pair(codes + at / 2, code, pair);
-        put_words(values + at, u16_look(table, pair[0]), u16_look(table, pair[1]), streams);
+        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]), streams);
     }
 }
 
@@ -242,7 +242,7 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
     const u8x16 normal = u8_min(u8_field(codes, 0, wide ? 0x7c : 0x78), u8_set1(wide ? 4 : 8));
-    const u16x16 product = u16_look(table, u8_or(u8_field(codes, 0, wide ? 3 : 7), normal));
+    const u16x16 product = u16_lookup(table, u8_or(u8_field(codes, 0, wide ? 3 : 7), normal));
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
@@ -276,7 +276,7 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
     const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
     uint16_t *words = (uint16_t *)values + at;
     if (is_nibble(code) && type != F32) {
-        look_up(codes + at / 2, scale, zero, words, n, code, type, streams);
+        lookup(codes + at / 2, scale, zero, words, n, code, type, streams);
         return;
     }
     if (code <= ORGAN_CODE_E5M2FNUZ && type == BF16 && zero == 0 && is_moderate(scale) &&
@@ -334,7 +334,7 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
         u8x16 pair[2];
         load_code_pair(codes + at / 2, ORGAN_CODE_E2M1, pair);
         const u16x16 second = group == 16 ? e2m1_table(&products, at / 16 + 1) : first;
-        put_words(values + at, u16_look(first, pair[0]), u16_look(second, pair[1]), streams);
+        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]), streams);
     }
     return 1;
 }
@@ -353,7 +353,7 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 }
 
 /* ---- whole arrays ---- */
-enum { MOST_RUN = 4096 }; /* elements to decode again if FP8 codes include NaN or infinity */
+enum { MAX_RUN = 4096 }; /* elements to decode again if FP8 codes include NaN or infinity */
 
 /* Decodes whole pairs of vectors from element `at` on; returns the position after them. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
@@ -361,7 +361,7 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
 {
     while (at + PAIR <= n) {
         size_t run = n - at < f->left ? n - at : f->left;
-        run = (run < MOST_RUN ? run : MOST_RUN) / PAIR * PAIR;
+        run = (run < MAX_RUN ? run : MAX_RUN) / PAIR * PAIR;
         if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->left == f->group &&
             (f->group == 16 || f->group == 32)) {
             const size_t from = at;

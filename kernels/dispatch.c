@@ -49,7 +49,7 @@ organ_cpu organ_cpu_detect(void)
     return cpu;
 }
 
-const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why)
+const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why)
 {
     const struct {
         const char *isa;
@@ -62,11 +62,11 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
         {"scalar", organ_kernels_scalar_nofma && !cpu.avx2 ? organ_kernels_scalar_nofma : organ_kernels_scalar, 1},
         {"avx512-mixed", organ_kernels_avx512_mixed, cpu.avx512}, /* only if requested by name */
     };
-    const int any = !wanted || !*wanted;
+    const int any = !requested || !*requested;
     *why = "unknown name: it is one of scalar, avx2, avx512, avx512-mixed, neon";
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         const int usable = rows[k].table && rows[k].supported;
-        if (!any && strcmp(wanted, rows[k].isa) != 0)
+        if (!any && strcmp(requested, rows[k].isa) != 0)
             continue;
         if (usable)
             return rows[k].table;

@@ -40,7 +40,7 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 /* Packs rows of FP32 as terms and pads them with zeros to whole tiles. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
-    for (size_t row = 0; row < dot_fill(part->rows, DOT_LEAST); row++)
+    for (size_t row = 0; row < dot_fill(part->rows, DOT_MIN); row++)
         for (size_t from = 0; from < dot_fill(part->columns, DOT_DEPTH); from += 16) {
             u16x16 words[DOT_TERMS];
             __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
@@ -164,7 +164,7 @@ static void dot_some(const product_place *place, const dot_operands *o, size_t m
 }
 static void dot_least(const product_place *place, const dot_operands *o, size_t meet)
 {
-    dot_tile(place, o, meet, DOT_LEAST);
+    dot_tile(place, o, meet, DOT_MIN);
 }
 
 /* Multiplies a packed block by a packed strip in the largest tiles that fit the remaining rows. The last tile may
@@ -174,10 +174,10 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const dot_operands *o, size_t meet);
-    } tiles[] = {{DOT_ROWS, dot_whole}, {DOT_SOME, dot_some}, {DOT_LEAST, dot_least}};
+    } tiles[] = {{DOT_ROWS, dot_whole}, {DOT_SOME, dot_some}, {DOT_MIN, dot_least}};
     const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
     for (size_t t = 0; rows > 0;) {
-        const size_t meet = lesser(rows, tiles[t].rows);
+        const size_t meet = min_size(rows, tiles[t].rows);
         if (meet < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
             t++;
             continue;
@@ -193,10 +193,10 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
                      size_t k, size_t depth)
 {
     for (size_t column = 0; column < p->n; column += DOT_STRIP) {
-        const size_t columns = lesser(DOT_STRIP, p->n - column), next = column + columns;
+        const size_t columns = min_size(DOT_STRIP, p->n - column), next = column + columns;
         const product_part b = part_of(&p->b, column, columns, k, depth);
         pack_dot_strip(strip, &b, o.b_terms, p->b.type);
-        const product_part after = part_of(&p->b, next, lesser(DOT_STRIP, p->n - next), k, depth);
+        const product_part after = part_of(&p->b, next, min_size(DOT_STRIP, p->n - next), k, depth);
         product_ahead ahead = ahead_of(&after, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
         place.column = column, place.columns = columns;
         dot_block(place, o, rows, &ahead);
@@ -213,11 +213,11 @@ static void dot_product(const organ_product *p, void *scratch)
     size_t k = 0;
     dots_begin();
     do {
-        const size_t depth = lesser(DOT_CHUNK, p->k - k), most = DOT_BLOCK(a_terms);
+        const size_t depth = min_size(DOT_CHUNK, p->k - k), max = DOT_BLOCK(a_terms);
         const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
         const dot_operands o = {block, strip, a_terms, b_terms, dot_fill(depth, DOT_DEPTH)};
-        for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += most) {
-            const size_t rows = lesser(most, p->m - row);
+        for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += max) {
+            const size_t rows = min_size(max, p->m - row);
             const product_part a = part_of(&p->a, row, rows, k, depth);
             pack_block(block, &a, a_terms);
             dot_rows(p, (product_place){.product = p, .row = row, .into = into}, o, strip, rows, k, depth);

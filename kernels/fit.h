@@ -3,11 +3,11 @@
  * which scales are tried and in which order sums over a group are computed. */
 #include "kernels/half.h"
 
-enum { FIT_MOST = 32 }; /* values in a group, at most */
+enum { FIT_MAX = 32 }; /* values in a group, at most */
 
 /* Values and their weights: row k contains value k of each group. */
 typedef struct fit_groups {
-    float values[FIT_MOST][16], weights[FIT_MOST][16];
+    float values[FIT_MAX][16], weights[FIT_MAX][16];
     int size; /* 16 or 32 */
 } fit_groups;
 
@@ -15,7 +15,7 @@ typedef struct fit_groups {
 #define FIT_FARTHEST 0x1p30f
 /* groups with no value above this magnitude get scale 0, since F16 cannot store their scale */
 #define FIT_NEAREST   0x1p-26f
-#define FIT_LEAST     0x1p-60f /* scales up to this magnitude have inverse 0 */
+#define FIT_MIN       0x1p-60f /* scales up to this magnitude have inverse 0 */
 #define FIT_ROUNDS    0x1.8p23f
 #define FIT_ANY_ERROR 0x1p126f
 
@@ -31,19 +31,19 @@ INLINE f32x16 fit_code(f32x16 a, float low, float high)
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* Returns 1 / a, or 0 if |a| is not above FIT_LEAST. */
+/* Returns 1 / a, or 0 if |a| is not above FIT_MIN. */
 INLINE f32x16 fit_inverse(f32x16 a)
 {
-    const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_LEAST));
+    const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_MIN));
     return f32_select(some, f32_div(f32_set1(1), f32_select(some, a, f32_set1(1))), f32_set1(0));
 }
 
 /* Clamps to +-FIT_FARTHEST; a NaN becomes the lower bound. */
 INLINE f32x16 fit_bounded(f32x16 a)
 {
-    const f32x16 most = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
+    const f32x16 max = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
                  above = f32_select(f32_gt(a, least), a, least);
-    return f32_select(f32_gt(most, above), above, most);
+    return f32_select(f32_gt(max, above), above, max);
 }
 
 INLINE void fit_transpose(f32x16 rows[16])
@@ -267,8 +267,8 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
 /* Stores the nearest F16, at most the largest finite one, and returns its value. */
 INLINE float fit_put_half(uint8_t *to, float value)
 {
-    const float most = 65504;
-    const float below = value > most ? most : value;
-    half_put(to, below < -most ? -most : below);
+    const float max = 65504;
+    const float below = value > max ? max : value;
+    half_put(to, below < -max ? -max : below);
     return half_at(to);
 }

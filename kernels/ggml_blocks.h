@@ -45,8 +45,8 @@ INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float 
 INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, float scale)
 {
     const u8x16 codes = u8_load(bytes);
-    put_scaled(values, u8_look(table, u8_field(codes, 0, 15)), scale);
-    put_scaled(values + 16, u8_look(table, u8_field(codes, 4, 15)), scale);
+    put_scaled(values, u8_lookup(table, u8_field(codes, 0, 15)), scale);
+    put_scaled(values + 16, u8_lookup(table, u8_field(codes, 4, 15)), scale);
 }
 
 /* ---- 32 elements a block ---- */

@@ -36,7 +36,7 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};
     const u8x16 codes = codes_of_runs(spread_pairs(first), spread_pairs(second), signs, 2);
-    put_scaled(values, u8_look(u8_load((const uint8_t *)table), codes), scale);
+    put_scaled(values, u8_lookup(u8_load((const uint8_t *)table), codes), scale);
 }
 
 static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
@@ -99,7 +99,7 @@ static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n)
             const u8x16 codes = codes_of_runs(spread_triples(iq3_xxs_grid[at[0]], iq3_xxs_grid[at[1]]),
                                               spread_triples(iq3_xxs_grid[at[2]], iq3_xxs_grid[at[3]]),
                                               eight_signs(signs) | eight_signs(signs >> 7) << 8, 3);
-            put_scaled(values, u8_look(magnitudes, codes), d * (0.5f + (float)(word >> 28)) * 0.5f);
+            put_scaled(values, u8_lookup(magnitudes, codes), d * (0.5f + (float)(word >> 28)) * 0.5f);
         }
     }
 }
@@ -119,7 +119,7 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
                 codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
                               spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
                               half_word_at(b->signs + 2 * pair), 3);
-            put_scaled(values, u8_look(magnitudes, codes), scale);
+            put_scaled(values, u8_lookup(magnitudes, codes), scale);
         }
     }
 }
@@ -130,7 +130,7 @@ INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second,
 {
     static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};
     const u8x16 codes = codes_of_runs(spread_pairs(first), spread_pairs(second), down, 2);
-    const f32x16 exact = f32_mul(f32_of_s8(u8_look(u8_load((const uint8_t *)eighths), codes)), f32_set1(0.125f));
+    const f32x16 exact = f32_mul(f32_of_s8(u8_lookup(u8_load((const uint8_t *)eighths), codes)), f32_set1(0.125f));
     f32_store(values, f32_mul(exact, f32_set1(scale)));
 }
 

@@ -53,13 +53,13 @@ static float first_zero(const float *values)
 /* Computes codes from 0 (the smallest value) to `top` (the largest). Returns the scale. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *least)
 {
-    const f32x16 low = f32_load(values), high = f32_load(values + 16), most = f32_set1(FLT_MAX),
+    const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),
                  fewest = f32_set1(-FLT_MAX);
     const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* adding 0 removes -0 */
     const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* excludes NaN */
-    const f32x16 mins = f32_min(f32_select(is[0], plus[0], most), f32_select(is[1], plus[1], most));
+    const f32x16 mins = f32_min(f32_select(is[0], plus[0], huge), f32_select(is[1], plus[1], huge));
     const f32x16 maxs = f32_max(f32_select(is[0], plus[0], fewest), f32_select(is[1], plus[1], fewest));
-    const float min = f32_least(f32_min(mins, most)), max = f32_most(f32_max(maxs, fewest));
+    const float min = f32_reduce_min(f32_min(mins, huge)), max = f32_reduce_max(f32_max(maxs, fewest));
     const float d = (max - min) / top;
     const f32x16 inverse = f32_set1(reciprocal(d)), from = f32_set1(min), half = f32_set1(0.5f);
     codes[0] = code_of(f32_add(f32_mul(f32_sub(low, from), inverse), half), top);

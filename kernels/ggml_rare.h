@@ -53,8 +53,8 @@ static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
     for (size_t k = 0; k < n; k++, b++)
         for (int two = 0; two < 4; two += 2, values += 32) {
             const u8x16 both = u8_load(b->codes + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
-            put_scaled(values, u8_look(table, u8_join_low(low, high)), half_of_ue4m3(b->scales[two]));
-            put_scaled(values + 16, u8_look(table, u8_join_high(low, high)), half_of_ue4m3(b->scales[two + 1]));
+            put_scaled(values, u8_lookup(table, u8_join_low(low, high)), half_of_ue4m3(b->scales[two]));
+            put_scaled(values + 16, u8_lookup(table, u8_join_high(low, high)), half_of_ue4m3(b->scales[two + 1]));
         }
 }
 

@@ -309,10 +309,10 @@ typedef struct organ_cpu {
 } organ_cpu;
 organ_cpu organ_cpu_detect(void);
 
-/* Returns the best table for `cpu`, or the one named `wanted` ("scalar", "avx2", "avx512", "avx512-mixed", "neon";
+/* Returns the best table for `cpu`, or the one named `requested` ("scalar", "avx2", "avx512", "avx512-mixed", "neon";
  * NULL or "" selects the best). Returns NULL if the name is unknown, not in this build or not supported by the CPU;
  * *why is then the reason, a static string. */
-const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why);
+const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why);
 
 /* Returns the fastest implementation of products in mode `compute`, next to the table `kernels`. Returns NULL for
  * EXACT and if none is faster than that table; *why is then the reason, a static string. */

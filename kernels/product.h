@@ -51,7 +51,7 @@ INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_
             f32x16 square[16];
             load_square(square, part, row, from, type);
             turn_rows(square);
-            for (size_t l = 0; l < lesser(16, part->columns - from); l++)
+            for (size_t l = 0; l < min_size(16, part->columns - from); l++)
                 f32_store(to + (from + l) * pitch + row, square[l]);
         }
 }
@@ -111,7 +111,7 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
     expect_totals(place, PRODUCT_STRIP, (size_t)rows);
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_set1(0);
     for (size_t from = 0; from < strip->depth; from += PRODUCT_STEP) {
-        const size_t end = lesser(from + PRODUCT_STEP, strip->depth);
+        const size_t end = min_size(from + PRODUCT_STEP, strip->depth);
         expect_lines(strip->ahead, strip->share);
         for (size_t k = from; k < end; k++, b += PRODUCT_STRIP) {
             f32x16 column[PRODUCT_VECTORS];
@@ -194,19 +194,19 @@ static void product(const organ_product *p, void *scratch)
     float *const strip = scratch, *const block = strip + PRODUCT_CHUNK * 32;
     size_t k = 0;
     do {
-        const size_t depth = lesser(PRODUCT_CHUNK, p->k - k);
+        const size_t depth = min_size(PRODUCT_CHUNK, p->k - k);
         const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
         for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += PRODUCT_BLOCK) {
-            const size_t rows = lesser(PRODUCT_BLOCK, p->m - row);
+            const size_t rows = min_size(PRODUCT_BLOCK, p->m - row);
             const product_part a = part_of(&p->a, row, rows, k, depth);
             pack_part(block, PRODUCT_PITCH, &a, 16, p->a.transposed, p->a.type);
             for (size_t column = 0; column < p->n; column += PRODUCT_STRIP) {
-                const size_t columns = lesser(PRODUCT_STRIP, p->n - column);
+                const size_t columns = min_size(PRODUCT_STRIP, p->n - column);
                 const product_part b = part_of(&p->b, column, columns, k, depth);
                 const product_place place = {p, row, column, columns, into};
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
                 const product_part next =
-                    part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
+                    part_of(&p->b, column + columns, min_size(PRODUCT_STRIP, p->n - column - columns), k, depth);
                 product_ahead ahead = ahead_of(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
                 sum_block(place, block, rows, (product_strip){strip, depth, &ahead, 0});
             }

@@ -7,7 +7,7 @@
 
 #define PRODUCT_CHUNK 256 /* values of k in one sum: part of the definition of the product */
 
-INLINE size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
+INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Transposes a 16 x 16 square: in each of four steps, rows l and l + 8 are interleaved to rows 2 l and 2 l + 1. */
 INLINE void turn_rows(f32x16 rows[16])
@@ -117,7 +117,7 @@ static void meet_totals(const product_place *place, const float *totals, size_t 
     const organ_product *const p = place->product;
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < place->columns; j += 16) {
-            const size_t at = (place->row + r) * p->c_stride + place->column + j, n = lesser(16, place->columns - j);
+            const size_t at = (place->row + r) * p->c_stride + place->column + j, n = min_size(16, place->columns - j);
             const f32x16 total = f32_load(totals + r * pitch + j);
             if (p->wide)
                 meet_wide((double *)p->c + at, n, total, place->into);

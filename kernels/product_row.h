@@ -57,14 +57,14 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
 {
     _Alignas(64) float totals[ROW_STRIP];
     for (size_t column = 0; column < p->n; column += ROW_STRIP) {
-        const size_t columns = lesser(ROW_STRIP, p->n - column);
+        const size_t columns = min_size(ROW_STRIP, p->n - column);
         const product_part b = part_of(&p->b, column, columns, 0, p->k);
         product_place place = {p, 0, column, columns, p->into};
         for (size_t k = 0; k < p->k; k += PRODUCT_CHUNK) {
             if (columns == ROW_STRIP)
-                row_chunk(totals, a, &b, k, lesser(p->k, k + PRODUCT_CHUNK), true, type);
+                row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), true, type);
             else
-                row_chunk(totals, a, &b, k, lesser(p->k, k + PRODUCT_CHUNK), false, type);
+                row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), false, type);
             meet_totals(&place, totals, ROW_STRIP, 1);
             place.into = place.into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : place.into;
         }

@@ -5,7 +5,7 @@
 
 typedef struct first_pass {
     f64x16 sum;
-    f32x16 least, most;
+    f32x16 least, max;
     uint64_t finite, zero, nan;
 } first_pass;
 
@@ -35,7 +35,7 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->zero += m32_count(u32_eq(magnitude, u32_set1(0)));
     pass->sum = f64_add(pass->sum, f64_of_f32(f32_of_bits(u32_keep(finite, f32_bits(values)))));
     pass->least = f32_min(pass->least, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(INFINITE))));
-    pass->most = f32_max(pass->most, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
+    pass->max = f32_max(pass->max, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
 INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
@@ -55,8 +55,8 @@ INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t fr
     chunk->nan = pass.nan;
     chunk->inf = n - pass.finite - pass.nan;
     chunk->mean = pass.finite > 0 ? f64_fold(pass.sum) / (double)pass.finite : 0;
-    chunk->min = f32_least(pass.least);
-    chunk->max = f32_most(pass.most);
+    chunk->min = f32_reduce_min(pass.least);
+    chunk->max = f32_reduce_max(pass.max);
 }
 
 typedef struct powers {

@@ -15,7 +15,7 @@
 #include "kernels/ggml_blocks.h"
 #include "kernels/ggml_codebook.h"
 #include "kernels/ggml_rare.h"
-#include "kernels/ggml_past.h"
+#include "kernels/ggml_stream.h"
 #include "kernels/ggml_quantize.h"
 #include "kernels/fit_blocks.h"
 #include "kernels/fit_k.h"
@@ -23,7 +23,7 @@
 #include "kernels/code_encoders.h"
 
 /* Indexed by number of the type. Functions named organ_... are the same in every table. */
-#define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_past,
+#define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_stream,
 #define DEQUANTIZERS                                                                                                   \
     {                                                                                                                  \
         GGML_BLOCK_TYPES(DEQUANTIZER)                                                                                  \

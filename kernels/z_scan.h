@@ -141,8 +141,8 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
 INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
-                 most = f32_set1(2 * ORGAN_Z_BINS - 0.5f);
-    const u32x16 bits = f32_bits(f32_min(f32_max(place, least), most)), mask = u32_set1((1 << PLACE_BITS) - 1);
+                 max = f32_set1(2 * ORGAN_Z_BINS - 0.5f);
+    const u32x16 bits = f32_bits(f32_min(f32_max(place, least), max)), mask = u32_set1((1 << PLACE_BITS) - 1);
     const u32x16 within = u32_and(u32_add(bits, u32_set1(PLACE_DOUBT - 1)), mask);
     if (!p->narrow || m32_count(u32_gt(u32_set1(2 * PLACE_DOUBT - 1), within)) > 0)
         return u8_of_u32(z_bins_of(values, p->mean, p->per_bin));

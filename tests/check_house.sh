@@ -116,24 +116,24 @@ surgery/output facts cache
 surgery/plan
 surgery/algebra
 surgery/trial interface inputs facts output
-surgery/allocate interface inputs cache algebra along_text
+surgery/allocate interface inputs cache algebra calibration
 surgery/prune interface inputs facts output trial write
-surgery/along_text interface inputs plan algebra
-surgery/calibrated inputs facts cache output algebra along_text prune allocate precision
+surgery/calibration interface inputs plan algebra
+surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
 surgery/text interface inputs facts output trial prune
 surgery/organs interface inputs facts trial write
 surgery/measure interface inputs facts cache output organs
 surgery/write interface facts cache output plan trial
 surgery/purify interface inputs facts trial write measure
 surgery/cut inputs facts output write prune
-surgery/precision interface inputs facts cache output algebra along_text trial write allocate
-surgery/layers interface inputs facts cache output algebra along_text trial allocate cut
+surgery/precision interface inputs facts cache output algebra calibration trial write allocate
+surgery/layers interface inputs facts cache output algebra calibration trial allocate cut
 surgery/lora interface inputs facts cache output algebra trial write precision
 surgery/orthogonality interface inputs facts output algebra lora
 surgery/health interface inputs facts output trial
 surgery/untrusted facts
-surgery/experts interface inputs facts cache plan algebra along_text trial cut
-surgery/width interface inputs facts cache output algebra along_text trial cut
+surgery/experts interface inputs facts cache plan algebra calibration trial cut
+surgery/width interface inputs facts cache output algebra calibration trial cut
 serve/confine
 serve/http
 serve/jobs confine http
@@ -166,7 +166,7 @@ surgery/write write.h rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h method.h
-surgery/along_text along_text.h calibration.h calibration_text.h expand_moments.h states.h
+surgery/calibration calibration_run.h calibration.h calibration_text.h expand_moments.h states.h
 surgery/calibrated calibrated.h calibrated_options.h
 surgery/text text.h
 surgery/organs organs.h

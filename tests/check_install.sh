@@ -101,7 +101,7 @@ int main(int, char **argv)
     organ_error error{};
     organ_model *model = nullptr;
     organ_stop stop{};
-    if (organ_model_open(argv[1], &model, &error) != ORGAN_OK || organ_stop_asked(&stop))
+    if (organ_model_open(argv[1], &model, &error) != ORGAN_OK || organ_stop_is_requested(&stop))
         return error.status;
     std::cout << model->tensor_count << " tensors\n";
     organ_model_close(model);

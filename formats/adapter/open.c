@@ -58,7 +58,7 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
 }
 
 /* Sets *path to the path of a file in the directory, and *there to whether it exists. */
-static organ_status look_for(open_state *s, const char *name, char **path, bool *there, organ_error *error)
+static organ_status find_word(open_state *s, const char *name, char **path, bool *there, organ_error *error)
 {
     struct stat info;
     *path = organ_path_join(&s->arena, s->adapter.path, name);
@@ -77,7 +77,7 @@ static organ_status open_open_files(open_state *s, organ_error *error)
     char *paths[KINDS];
     bool has[KINDS];
     for (size_t k = 0; k < KINDS; k++)
-        if (look_for(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
+        if (find_word(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
             return error->status;
     if (!has[SINGLE] && !has[INDEX] && has[PICKLE])
         return organ_fail(error, ORGAN_BAD_INPUT,

@@ -54,14 +54,14 @@ void organ_arena_release(organ_arena *arena)
 
 bool organ_grow(void *list, size_t count, size_t *room, size_t size)
 {
-    const size_t wanted = *room ? 2 * *room : FIRST_ELEMENTS;
+    const size_t requested = *room ? 2 * *room : FIRST_ELEMENTS;
     void *elements;
     if (count < *room)
         return true;
     memcpy(&elements, list, sizeof elements); /* copies the pointer itself, whatever its type */
-    if (__builtin_mul_overflow(wanted, size, &size) || !(elements = realloc(elements, size)))
+    if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);
-    *room = wanted;
+    *room = requested;
     return true;
 }

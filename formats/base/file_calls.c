@@ -25,12 +25,12 @@ DIR *organ_open_folder(const char *path)
     return folder;
 }
 
-int organ_list_folder(const char *path, struct dirent ***entries, int (*wanted)(const struct dirent *entry),
+int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b))
 {
     int count;
     do
-        count = scandir(path, entries, wanted, order);
+        count = scandir(path, entries, is_selected, order);
     while (count < 0 && errno == EINTR);
     return count;
 }
@@ -53,7 +53,7 @@ int organ_resize_file(int fd, off_t size)
     return fault;
 }
 
-ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset)
+ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
 {
     size_t done = 0;
     while (done < count) {
@@ -67,7 +67,7 @@ ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset)
     return (ssize_t)done;
 }
 
-bool organ_cannot_tell(int reason)
+bool organ_is_system_failure(int reason)
 {
     return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE ||
            reason == ETIMEDOUT;

@@ -15,7 +15,7 @@ int organ_open_at(int folder, const char *name, int flags, mode_t mode);
 DIR *organ_open_folder(const char *path);
 
 /* scandir. Returns the number of entries, or -1 with errno. */
-int organ_list_folder(const char *path, struct dirent ***entries, int (*wanted)(const struct dirent *entry),
+int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b));
 
 int organ_sync_file(int fd);
@@ -23,11 +23,11 @@ int organ_resize_file(int fd, off_t size);
 
 /* Reads up to `count` bytes at `offset`, fewer only at the end of the file. Returns the number of bytes, or -1 with
  * errno. */
-ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset);
+ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset);
 
 /* Returns true if `reason`, the errno of a call that looks up a file, means that the disk or the system failed (EIO,
  * ENOMEM, EMFILE, ...). Then the caller cannot conclude that the file does not exist. */
-bool organ_cannot_tell(int reason);
+bool organ_is_system_failure(int reason);
 
 /* Writes all `count` bytes at the current position. Returns 0, or -1 with errno. */
 int organ_write_all(int fd, const void *bytes, size_t count);

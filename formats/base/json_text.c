@@ -234,9 +234,10 @@ organ_status organ_json_check(const organ_json_source *text, organ_json_span spa
     return status;
 }
 
-bool organ_json_is(const json_t *name, const char *wanted)
+bool organ_json_is(const json_t *name, const char *requested)
 {
-    return json_string_length(name) == strlen(wanted) && memcmp(json_string_value(name), wanted, strlen(wanted)) == 0;
+    return json_string_length(name) == strlen(requested) &&
+           memcmp(json_string_value(name), requested, strlen(requested)) == 0;
 }
 
 organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name)

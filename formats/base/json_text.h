@@ -61,8 +61,8 @@ organ_status organ_json_parse_object(const organ_json_source *text, json_t **obj
 organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what,
                               organ_error *error);
 
-/* Compares the name of a member with `wanted`; a name with an embedded NUL never matches. */
-bool organ_json_is(const json_t *name, const char *wanted);
+/* Compares the name of a member with `requested`; a name with an embedded NUL never matches. */
+bool organ_json_is(const json_t *name, const char *requested);
 
 /* Returns the span, without white space around it, of the first member called `name` in the object in `span`, or an
  * empty span. Messages use it to quote a value as written. */

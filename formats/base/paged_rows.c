@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MOST_ARRAYS = 64, PASSES = 1024 };
-#define LEAST_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
+enum { MAX_ARRAYS = 64, PASSES = 1024 };
+#define MIN_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
 
 typedef struct array {
     char *map; /* NULL: this entry is free */
@@ -22,7 +22,7 @@ typedef struct array {
 static struct {
     pthread_mutex_t lock;
     _Atomic unsigned count; /* number of entries that are or were in use */
-    array arrays[MOST_ARRAYS];
+    array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static char *map_file(size_t bytes)
@@ -44,21 +44,21 @@ static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
     pthread_mutex_lock(&paged.lock);
-    while (k < MOST_ARRAYS && paged.arrays[k].map)
+    while (k < MAX_ARRAYS && paged.arrays[k].map)
         k++;
-    if (k < MOST_ARRAYS) {
+    if (k < MAX_ARRAYS) {
         paged.arrays[k] = (array){map, bytes};
         if (k >= paged.count)
             atomic_store(&paged.count, k + 1);
     }
     pthread_mutex_unlock(&paged.lock);
-    return k < MOST_ARRAYS;
+    return k < MAX_ARRAYS;
 }
 
 /* Returns NULL if the array belongs on the heap. */
 static void *take_map(size_t bytes)
 {
-    char *const map = bytes >= LEAST_BYTES ? map_file(bytes) : NULL;
+    char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;
     if (!map || paged_rows_enter(map, bytes))
         return map;
     munmap(map, bytes);
@@ -74,7 +74,7 @@ void *organ_rows_take(size_t count, size_t size)
     return map ? map : calloc(count, size);
 }
 
-void *organ_rows_settle(void *rows, size_t bytes)
+void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? take_map(bytes) : NULL;
     if (!map)

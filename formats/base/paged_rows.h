@@ -16,9 +16,9 @@ void *organ_rows_take(size_t count, size_t size);
 
 /* Moves an array of `bytes` bytes that malloc or realloc returned into a file, if the array is large enough and a
  * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
-void *organ_rows_settle(void *rows, size_t bytes);
+void *organ_rows_to_file(void *rows, size_t bytes);
 
-/* Releases an array that organ_rows_take or organ_rows_settle returned. NULL is allowed. */
+/* Releases an array that organ_rows_take or organ_rows_to_file returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
 /* Frees the memory that the pages of all arrays use and keeps their contents. Takes microseconds; any thread may call

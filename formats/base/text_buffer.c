@@ -52,7 +52,7 @@ static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 }
 
 /* Needed only by ftell. */
-static int text_tell(void *cookie, off64_t *offset, int whence)
+static int text_print(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {
         errno = ESPIPE;
@@ -65,7 +65,7 @@ static int text_tell(void *cookie, off64_t *offset, int whence)
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
-    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_tell});
+    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_print});
     if (text->out)
         return ORGAN_OK;
     organ_memory_refused();

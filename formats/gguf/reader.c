@@ -76,11 +76,11 @@ static organ_status read_version(reader_reader *r)
 static uint64_t read_number_of(reader_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const uint64_t count = organ_gguf_take_count(c, field), most = organ_gguf_left(c) / shortest;
-    if (count > most)
+    const uint64_t count = organ_gguf_take_count(c, field), max = organ_gguf_left(c) / shortest;
+    if (count > max)
         organ_gguf_refuse(c,
                           "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most",
-                          field, (int64_t)count, organ_gguf_left(c), most);
+                          field, (int64_t)count, organ_gguf_left(c), max);
     return count;
 }
 

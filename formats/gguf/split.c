@@ -41,7 +41,7 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
 }
 
 /* Reads a key of a split into *value, which stays unchanged if the key is absent. */
-static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most,
+static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t max,
                                    int64_t *value, organ_error *error)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -50,9 +50,9 @@ static organ_status read_split_key(const char *file_name, const organ_gguf *gguf
     if (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_integer_at(kv, 0, value))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", file_name, key,
                           organ_gguf_type_name(kv->type));
-    if (*value < 0 || *value > most)
+    if (*value < 0 || *value > max)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key,
-                          *value, most);
+                          *value, max);
     return ORGAN_OK;
 }
 

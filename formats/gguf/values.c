@@ -47,21 +47,21 @@ static organ_status hold(organ_gguf_cursor *cursor, size_t end)
     if (end > ORGAN_GGUF_HEADER_LIMIT)
         return organ_gguf_refuse(cursor, "the header reaches to byte %zu at least, beyond the limit of %zu", end,
                                  ORGAN_GGUF_HEADER_LIMIT);
-    size_t wanted = cursor->held ? 2 * cursor->held : FIRST_READ;
-    if (wanted < end)
-        wanted = end;
+    size_t requested = cursor->held ? 2 * cursor->held : FIRST_READ;
+    if (requested < end)
+        requested = end;
     uint64_t there = cursor->file->size;
     if (cursor->file->fd >= 0 && fstat(cursor->file->fd, &info) == 0 && (uint64_t)info.st_size < there)
         there = (uint64_t)info.st_size; /* the file may be a header stored without its data */
-    if (wanted > there)
-        wanted = there > end ? (size_t)there : end;
-    unsigned char *larger = realloc(cursor->image, wanted);
+    if (requested > there)
+        requested = there > end ? (size_t)there : end;
+    unsigned char *larger = realloc(cursor->image, requested);
     if (!larger)
-        return organ_fail_errno(cursor->error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, wanted);
+        return organ_fail_errno(cursor->error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, requested);
     cursor->image = larger;
-    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held,
+    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, requested - cursor->held, cursor->held,
                               cursor->error) == ORGAN_OK)
-        cursor->held = wanted;
+        cursor->held = requested;
     return cursor->error->status;
 }
 

@@ -50,14 +50,14 @@ static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
 }
 
 /* Reads a number. Returns 0 with an error if it is outside least .. most. */
-static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t most)
+static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};
     take_bytes(c, field, b, sizeof b);
     const int32_t value = (int32_t)organ_little_endian(b, sizeof b);
-    if (value < least || value > most)
+    if (value < least || value > max)
         organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32,
-                   c->s->file.name, c->where, field, value, least, most);
+                   c->s->file.name, c->where, field, value, least, max);
     return c->error->status ? 0 : value;
 }
 

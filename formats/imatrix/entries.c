@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_DATASETS 65536u
+#define MAX_DATASETS 65536u
 
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
                                organ_imatrix_bytes place, organ_error *error)
@@ -31,9 +31,9 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
 
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
-    if (count > MOST_DATASETS)
+    if (count > MAX_DATASETS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count,
-                          MOST_DATASETS);
+                          MAX_DATASETS);
     s->datasets = calloc((size_t)count + 1, sizeof *s->datasets);
     s->view.datasets = s->datasets;
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);

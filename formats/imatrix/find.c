@@ -46,26 +46,26 @@ static const organ_role *same_inputs(organ_role role)
 }
 
 /* The search for an entry. */
-typedef struct find_wanted {
+typedef struct find_requested {
     int32_t layer;
     int64_t expert; /* -1: none */
     find_kind kind;
-} find_wanted;
+} find_requested;
 
-static bool fits_wanted(const organ_imatrix_entry *e, const find_wanted *w, organ_role role)
+static bool fits_request(const organ_imatrix_entry *e, const find_requested *w, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == w->layer &&
            (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) && kind_of_name(e->name, &e->anatomy) == w->kind;
 }
 
-static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const find_wanted *w, const organ_role *roles,
-                                          const organ_imatrix_entry **second)
+static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const find_requested *w,
+                                          const organ_role *roles, const organ_imatrix_entry **second)
 {
     const organ_imatrix_entry *found = NULL;
     *second = NULL;
     for (; *roles != ORGAN_ROLE_OTHER && !found; roles++)
         for (size_t k = 0; k < imatrix->entry_count && !*second; k++)
-            if (fits_wanted(&imatrix->entries[k], w, *roles))
+            if (fits_request(&imatrix->entries[k], w, *roles))
                 *(found ? second : &found) = &imatrix->entries[k];
     return found;
 }
@@ -75,7 +75,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 {
     const organ_imatrix_state *const s = (const organ_imatrix_state *)imatrix;
     const size_t *const same = organ_name_table_find(&s->names, tensor);
-    const find_wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
+    const find_requested w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found =
         same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);

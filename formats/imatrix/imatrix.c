@@ -220,12 +220,12 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
                               uint64_t features, organ_error *error)
 {
     const organ_imatrix_entry *const e = place->entry;
-    uint64_t wanted;
+    uint64_t requested;
     if (e->counts != 1 && e->counts != place->matrices)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' is of %" PRIu64,
                           s->file.name, e->name, e->counts, tensor, place->matrices);
-    if (__builtin_mul_overflow(features, place->matrices, &wanted) || e->values != wanted ||
+    if (__builtin_mul_overflow(features, place->matrices, &requested) || e->values != requested ||
         place->matrix >= place->matrices)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64

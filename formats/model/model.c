@@ -39,10 +39,10 @@ typedef struct model_state {
 static void make_room_for_files(size_t count)
 {
     struct rlimit limit;
-    const rlim_t wanted = 4 * (rlim_t)count + 256;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+    const rlim_t requested = 4 * (rlim_t)count + 256;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= requested)
         return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    limit.rlim_cur = limit.rlim_max < requested ? limit.rlim_max : requested;
     setrlimit(RLIMIT_NOFILE, &limit); /* if this fails, open() reports the reason */
 }
 
@@ -171,8 +171,8 @@ static organ_status check_total(model_state *s, organ_error *error)
 
 /* Loads a small file next to the tensors; *bytes is NULL if it does not exist. `folder` may be that of another model.
  */
-static organ_status load_beside(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
-                                size_t *length, organ_error *error)
+static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
+                                 size_t *length, organ_error *error)
 {
     *bytes = NULL;
     *length = 0;
@@ -194,7 +194,7 @@ static organ_status read_index(model_state *s, organ_error *error)
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
     char *bytes;
     size_t length;
-    if (load_beside(s, "", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
+    if (load_next_to(s, "", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
         organ_shards_parse(bytes, length, name, &s->shards, error);
         s->place.index = name;
     } else if (!error->status && s->place.index) {
@@ -230,7 +230,7 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
     size_t length;
     if (watch_config(s, folder, error) != ORGAN_OK)
         return error->status;
-    if (load_beside(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
+    if (load_next_to(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
     free(bytes);
     return error->status;
@@ -387,7 +387,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
         organ_model_close(&s->model);
         return error->status;
     }
-    organ_tensor_list_settle(&s->list);
+    organ_tensor_list_to_file(&s->list);
     s->model.path = s->place.path;
     s->model.directory = s->place.directory;
     s->model.index = s->place.index;
@@ -442,8 +442,8 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
-    return load_beside((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes,
-                       length, error);
+    return load_next_to((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes,
+                        length, error);
 }
 
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)

@@ -44,7 +44,7 @@ typedef struct organ_directory_reading {
 
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
-organ_status organ_directory_look(const char *path, bool *is, organ_error *error)
+organ_status organ_directory_check(const char *path, bool *is, organ_error *error)
 {
     char name[PATH_MAX], text[4096];
     struct stat info;
@@ -55,11 +55,11 @@ organ_status organ_directory_look(const char *path, bool *is, organ_error *error
         (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)))
         return ORGAN_OK;
     if (organ_input_open(name, &fd, &info, &fault)) {
-        if (organ_cannot_tell(fault.errnum))
+        if (organ_is_system_failure(fault.errnum))
             *error = fault;
         return error->status;
     }
-    const ssize_t got = organ_read_most(fd, text, sizeof text, 0);
+    const ssize_t got = organ_pread_full(fd, text, sizeof text, 0);
     if (got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", name);
     else
@@ -73,7 +73,7 @@ bool organ_directory_is(const char *path)
 {
     bool is;
     organ_error ignored = {0};
-    return organ_directory_look(path, &is, &ignored) || is;
+    return organ_directory_check(path, &is, &ignored) || is;
 }
 
 /* ---- values of the manifest ---- */
@@ -139,8 +139,8 @@ static bool is_in_link(char *path)
 }
 
 /* Checks the file at a path of the manifest: in its folder, a regular file and not a link, of the expected size. */
-static organ_status organ_directory_look_at(organ_directory_reading *r, const char *what, const char *place,
-                                            bool header, uint64_t size, organ_model_file *file)
+static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
+                                         uint64_t size, organ_model_file *file)
 {
     struct stat info;
     if (r->error->status)
@@ -191,7 +191,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
         uint64_t end;
         gap->offset = organ_directory_count_of(r, name, row, "offset");
         gap->bytes = organ_directory_count_of(r, name, row, "bytes");
-        if (organ_directory_look_at(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
+        if (organ_directory_stat(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
             return r->error->status;
         if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size ||
             gap->offset < donor->data_offset || (k && gap->offset < gap[-1].offset + gap[-1].bytes))
@@ -244,7 +244,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is there twice", r->text.label, SHOWN, name);
     donor.size = organ_directory_count_of(r, name, object, "size");
     donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
-    if (organ_directory_look_at(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
+    if (organ_directory_stat(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
         check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
@@ -301,7 +301,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     organ_model_file *const file = &r->files[*found];
     const char *const place = text_of(r, name, object, "file"), *const xxh3 = text_of(r, name, object, "xxh3");
     check_agreement(r, tensor, object, xxh3);
-    if (organ_directory_look_at(r, name, place, false, tensor->bytes, file))
+    if (organ_directory_stat(r, name, place, false, tensor->bytes, file))
         return;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)

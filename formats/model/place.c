@@ -125,7 +125,7 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
  * there is no such folder. */
 static void name_snapshots(const organ_model_place *place, char *names, size_t size)
 {
-    enum { MOST = 4 };
+    enum { MAX = 4 };
     char path[4096];
     size_t count = 0, used = 0;
     *names = '\0';
@@ -133,11 +133,11 @@ static void name_snapshots(const organ_model_place *place, char *names, size_t s
         return;
     DIR *const folder = organ_open_folder(path);
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
-        if (entry->d_name[0] != '.' && count++ < MOST && used < size)
+        if (entry->d_name[0] != '.' && count++ < MAX && used < size)
             used +=
                 (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
-    if (count > MOST && used < size)
-        snprintf(names + used, size - used, " and %zu more", count - MOST);
+    if (count > MAX && used < size)
+        snprintf(names + used, size - used, " and %zu more", count - MAX);
     if (folder)
         closedir(folder);
 }

@@ -16,10 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOST_ENTRIES ((size_t)1000000)
-#define DEEPEST      32
-#define UNLISTED     ", which no report, manifest or index there lists as organ's"
-#define STEP         ((size_t)1 << 16)
+#define MAX_ENTRIES ((size_t)1000000)
+#define DEEPEST     32
+#define UNLISTED    ", which no report, manifest or index there lists as organ's"
+#define STEP        ((size_t)1 << 16)
 
 /* The position of a directory in an output, which determines the files that it may contain. */
 typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
@@ -45,8 +45,8 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
         of_a.st_size != of_b.st_size)
         return false;
     for (off_t at = 0; at < of_a.st_size;) {
-        const ssize_t got = organ_read_most(a, x, STEP, at),
-                      other = got > 0 ? organ_read_most(b, y, (size_t)got, at) : 0;
+        const ssize_t got = organ_pread_full(a, x, STEP, at),
+                      other = got > 0 ? organ_pread_full(b, y, (size_t)got, at) : 0;
         if (got < 0 || other < 0)
             organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of the input", w->root, path);
         if (got <= 0 || other != got || memcmp(x, y, (size_t)got) != 0)
@@ -60,7 +60,7 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 static int open_one(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd < 0 && organ_cannot_tell(errno))
+    if (fd < 0 && organ_is_system_failure(errno))
         organ_fail_errno(w->error, errno, "%s: cannot be opened", name);
     return fd;
 }
@@ -183,8 +183,8 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        if (++w->entries > MOST_ENTRIES) {
-            snprintf(w->stranger, sizeof w->stranger, "more than %zu entries", MOST_ENTRIES);
+        if (++w->entries > MAX_ENTRIES) {
+            snprintf(w->stranger, sizeof w->stranger, "more than %zu entries", MAX_ENTRIES);
             return false;
         }
         if (!add_name(list, entry->d_name)) {

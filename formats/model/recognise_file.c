@@ -50,12 +50,12 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd < 0 && organ_cannot_tell(errno))
+    if (fd < 0 && organ_is_system_failure(errno))
         organ_fail_errno(error, errno, "%s: cannot be opened", name);
     if (fd < 0)
         return false;
     const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    const ssize_t got = regular ? organ_read_most(fd, h->bytes, HEAD_BYTES, 0) : -1;
+    const ssize_t got = regular ? organ_pread_full(fd, h->bytes, HEAD_BYTES, 0) : -1;
     if (regular && got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", name);
     close(fd);

@@ -113,7 +113,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
     if (snprintf(path, sizeof path, "%s%s%s", directory, *folder ? "/" : "", folder) >= (int)sizeof path)
         return names;
     DIR *const entries = names ? organ_open_folder(path) : NULL;
-    if (!entries && names && organ_cannot_tell(errno))
+    if (!entries && names && organ_is_system_failure(errno))
         organ_fail_errno(error, errno, "%s: cannot be looked through", path);
     for (const struct dirent *entry; entries && (entry = readdir(entries));)
         if (organ_ends_with(entry->d_name, ending))
@@ -248,7 +248,7 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
     if (!state)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be compared", path);
     XXH3_64bits_reset(state);
-    for (off_t at = 0; (got = organ_read_most(fd, bytes, STEP, at)) > 0; at += got)
+    for (off_t at = 0; (got = organ_pread_full(fd, bytes, STEP, at)) > 0; at += got)
         XXH3_64bits_update(state, bytes, (size_t)got);
     if (got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", path);

@@ -14,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST_REDIRECTS 8
-#define MOST_HEADERS   ((size_t)64 << 10) /* bytes of the headers of one answer */
+#define MAX_REDIRECTS 8
+#define MAX_HEADERS   ((size_t)64 << 10) /* bytes of the headers of one answer */
 #define ERROR_PAGE                                                                                                     \
     ((size_t)64 << 10)   /* bytes of an error page that are read to keep the connection; for a longer page a new       \
                             connection costs less */
@@ -163,10 +163,10 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     char line[2048];
     const size_t length = size * count;
     h->header_bytes += length;
-    if (h->header_bytes > MOST_HEADERS) {
+    if (h->header_bytes > MAX_HEADERS) {
         h->answer->hopeless = true;
         snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes, with '%.*s'",
-                 MOST_HEADERS, (int)name_length(data, length), data);
+                 MAX_HEADERS, (int)name_length(data, length), data);
         return 0;
     }
     h->headers_over = length <= 2;
@@ -225,7 +225,7 @@ static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
     const double taken = monotonic_seconds() - h->started;
-    if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_LEAST_RATE)
+    if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_MIN_RATE)
         return false;
     answer->hopeless = true;
     snprintf(answer->fault, sizeof answer->fault,
@@ -453,7 +453,7 @@ void organ_http_ask(organ_http_line *line, const organ_http_request *request, or
         from_public |= ask_one(line, request, url, hops > 0 || !origin, from_public, answer);
         line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect_target(line, url, answer);
-        if (next && hops == MOST_REDIRECTS) {
+        if (next && hops == MAX_REDIRECTS) {
             give_up(answer, "it redirects more than 8 times");
             free(next);
             next = NULL;

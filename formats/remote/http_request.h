@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_HTTP_VALIDATOR  256
-#define ORGAN_HTTP_LEAST_RATE (32 << 10) /* bytes per second */
+#define ORGAN_HTTP_VALIDATOR 256
+#define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second */
 
 /* A connection that is kept from request to request. One thread at a time. */
 typedef struct organ_http_line organ_http_line;
@@ -22,7 +22,7 @@ typedef struct organ_http_request {
     bool ranged;            /* bytes from `from`, `room` at most; else the whole of at most `room` bytes */
     uint64_t from;
     size_t room;
-    double seconds; /* that this may take, and one more for every ORGAN_HTTP_LEAST_RATE bytes that come */
+    double seconds; /* that this may take, and one more for every ORGAN_HTTP_MIN_RATE bytes that come */
     char *to;       /* room bytes; NULL: the answer's `body` grows with the received bytes */
 } organ_http_request;
 

@@ -267,7 +267,7 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
 }
 
 /* Returns whether the answer needs no further try. A part that broke off counts if it has bytes. */
-static bool is_settled(const organ_http_request *request, const organ_http_answer *answer)
+static bool is_final(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_passing_fault(answer->code))
         return false;
@@ -286,10 +286,10 @@ static void begin_reading(organ_http *http)
 /* Sends one request and adds its time and bytes to the read. */
 static void ask_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
-    const double most = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
+    const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
     struct timespec from, to;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    request->seconds = most + (double)http->taken / ORGAN_HTTP_LEAST_RATE - http->spent;
+    request->seconds = max + (double)http->taken / ORGAN_HTTP_MIN_RATE - http->spent;
     organ_http_ask(http->line, request, answer);
     clock_gettime(CLOCK_MONOTONIC, &to);
     http->spent += (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
@@ -307,7 +307,7 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
         const bool again = forget_expired(file, answer);
         remember_place(file, answer);
         file->http->greeted |= answer->code != 0;
-        if (!again && !answer->stopped && is_settled(request, answer))
+        if (!again && !answer->stopped && is_final(request, answer))
             return ORGAN_OK;
         free(answer->body);
         if (answer->stopped)

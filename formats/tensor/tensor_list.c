@@ -13,9 +13,9 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
-void organ_tensor_list_settle(organ_tensor_list *list)
+void organ_tensor_list_to_file(organ_tensor_list *list)
 {
-    list->tensors = organ_rows_settle(list->tensors, list->count * sizeof *list->tensors);
+    list->tensors = organ_rows_to_file(list->tensors, list->count * sizeof *list->tensors);
 }
 
 void organ_tensor_list_release(organ_tensor_list *list)

@@ -21,7 +21,7 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
 
 /* Moves the list to a file if it is large. Afterwards the caller must not append. Addresses of tensors are valid only
  * from this call on. */
-void organ_tensor_list_settle(organ_tensor_list *list);
+void organ_tensor_list_to_file(organ_tensor_list *list);
 
 void organ_tensor_list_release(organ_tensor_list *list);
 

@@ -13,15 +13,15 @@
 enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 };
 
 /* An entry of the cache of words. */
-typedef struct organ_known_word {
+typedef struct organ_word_find {
     char text[KNOWN_TEXT];
     unsigned char bytes, count;
     uint32_t ids[KNOWN_IDS];
-} organ_known_word;
+} organ_word_find;
 
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
-    if (ids->count < ids->most) {
+    if (ids->count < ids->max) {
         if (!organ_grow(&ids->items, ids->count, &ids->room, sizeof *ids->items))
             return false;
         ids->items[ids->count] = id;
@@ -172,7 +172,7 @@ static bool emit(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-static organ_known_word *known_word(organ_bpe *bpe, const char *word, size_t bytes)
+static organ_word_find *known_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > KNOWN_TEXT)
         return NULL;
@@ -186,7 +186,7 @@ static organ_known_word *known_word(organ_bpe *bpe, const char *word, size_t byt
 
 static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
 {
-    organ_known_word *known = known_word(bpe, word, bytes);
+    organ_word_find *known = known_word(bpe, word, bytes);
     if (known && known->bytes == bytes && memcmp(known->text, word, bytes) == 0) {
         for (unsigned k = 0; k < known->count; k++)
             if (!organ_ids_add(bpe->ids, known->ids[k]))
@@ -197,7 +197,7 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit(bpe, word))
         return false;
     const size_t made = bpe->ids->count - before;
-    if (known && made <= KNOWN_IDS && bpe->ids->count <= bpe->ids->most) {
+    if (known && made <= KNOWN_IDS && bpe->ids->count <= bpe->ids->max) {
         memcpy(known->text, word, bytes);
         known->bytes = (unsigned char)bytes;
         known->count = (unsigned char)made;
@@ -221,7 +221,7 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
     uint32_t before = NONE;
     for (size_t at = 0; whole == NONE && at < bytes && good; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
-        if (before != NONE && !t->whole_words && !organ_tokenizer_beside(t, before, code)) {
+        if (before != NONE && !t->whole_words && !organ_tokenizer_are_adjacent(t, before, code)) {
             good = encode_part(bpe, word + begin, at - begin);
             begin = at;
         }

@@ -168,11 +168,11 @@ static organ_status cut_metaspace(encoding *e, size_t step, const char *text, si
 {
     const organ_step *by = &e->tokenizer->cut[step];
     organ_bytes *made = &e->texts[step];
-    const bool wanted = by->prefix == ORGAN_PREFIX_ALWAYS || (by->prefix == ORGAN_PREFIX_FIRST && first);
+    const bool requested = by->prefix == ORGAN_PREFIX_ALWAYS || (by->prefix == ORGAN_PREFIX_FIRST && first);
     const bool there = text[0] == ' ' || (bytes >= by->text_bytes && memcmp(text, by->text, by->text_bytes) == 0);
     made->used = 0;
     organ_growth_begin(&e->growth, e->growth.cut[step], made);
-    bool good = !wanted || there || organ_bytes_add(made, by->text, by->text_bytes);
+    bool good = !requested || there || organ_bytes_add(made, by->text, by->text_bytes);
     for (size_t k = 0; k < bytes && good; k++)
         good = text[k] == ' ' ? organ_bytes_add(made, by->text, by->text_bytes) : organ_bytes_add(made, text + k, 1);
     if (organ_growth_end(e->tokenizer, &e->growth, by, made, good, error) != ORGAN_OK)
@@ -220,10 +220,10 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
 }
 
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
-                                         size_t most, uint32_t **ids, size_t *count, organ_error *error)
+                                         size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {
     encoding e = {
-        .tokenizer = tokenizer, .special = special, .ids.most = most, .growth = organ_growth_of(tokenizer, bytes)};
+        .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     organ_bytes mended = {0};
     const bool sound = organ_utf8_is_sound(text, bytes);

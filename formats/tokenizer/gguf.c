@@ -88,8 +88,8 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 /* ---- vocabulary ---- */
 
 /* Finds an array with one entry per token: NULL if it is missing and not `needed`. */
-static organ_status array_beside(const gguf_source *s, const char *key, bool needed, uint64_t count,
-                                 const organ_gguf_kv **kv)
+static organ_status array_next_to(const gguf_source *s, const char *key, bool needed, uint64_t count,
+                                  const organ_gguf_kv **kv)
 {
     *kv = organ_gguf_find(s->model->gguf, key);
     if (!*kv && !needed)
@@ -133,7 +133,7 @@ static organ_status read_tokens(const gguf_source *s)
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
     if (begin_strings(s, KEY("tokens"), &list) == ORGAN_OK)
-        array_beside(s, KEY("token_type"), false, list.kv->count, &types);
+        array_next_to(s, KEY("token_type"), false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_token(s, (uint32_t)list.index - 1, &text, types);
@@ -220,7 +220,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
-    if (array_beside(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
+    if (array_next_to(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
         return s->error->status;
     scored *all = malloc(count * sizeof *all);
     if (!all)

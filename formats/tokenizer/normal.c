@@ -194,15 +194,15 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + times(text, GROWTH), always = GROWTH_BASE + times(text, GROWTH_ALWAYS);
     const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2,
-                 most = memory > always ? memory : always;
-    return (organ_growth){.text = text, .limit = wide < most ? wide : most};
+                 max = memory > always ? memory : always;
+    return (organ_growth){.text = text, .limit = wide < max ? wide : max};
 }
 
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
     made->over = false;
-    made->most = growth->limit - so_far;
+    made->max = growth->limit - so_far;
 }
 
 static const char *name_of_step(const organ_step *step)

@@ -20,8 +20,8 @@
 
 typedef struct organ_bytes {
     char *data;
-    size_t used, room, most; /* most: largest number of bytes, if `bounded` */
-    bool bounded, over;      /* over: an addition exceeded `most` */
+    size_t used, room, max; /* most: largest number of bytes, if `bounded` */
+    bool bounded, over;     /* over: an addition exceeded `max` */
 } organ_bytes;
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory, or `over` */
 
@@ -159,7 +159,7 @@ const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left,
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
 int organ_tokenizer_byte(const organ_tokenizer *t,
                          uint32_t id); /* the byte of a token such as "<0x0A>"; -1 for any other token */
-bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
+bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
 /* Decodes one character of valid UTF-8 and sets its length. */
 uint32_t organ_utf8_at(const char *s, size_t *length);
@@ -191,7 +191,7 @@ organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, org
 
 typedef struct organ_ids {
     uint32_t *items;
-    size_t count, room, most; /* `items` contains the first `most` of `count` ids */
+    size_t count, room, max; /* `items` contains the first `max` of `count` ids */
 } organ_ids;
 bool organ_ids_add(organ_ids *ids, uint32_t id); /* false: no memory */
 
@@ -202,7 +202,7 @@ typedef struct organ_candidate {
     uint64_t order; /* rank, then position */
     uint32_t made;
 } organ_candidate;
-struct organ_known_word;
+struct organ_word_find;
 
 /* Initialise all members but `tokenizer` and `ids` with zeros. */
 typedef struct organ_bpe {
@@ -211,7 +211,7 @@ typedef struct organ_bpe {
     organ_symbol *symbols;
     organ_candidate *heap;
     size_t symbol_count, symbol_room, heap_count, heap_room;
-    struct organ_known_word *known;
+    struct organ_word_find *known;
     size_t known_count;
 } organ_bpe;
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);

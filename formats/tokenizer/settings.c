@@ -43,10 +43,10 @@ static const json_t *before_text(const json_t *post, unsigned depth)
 
 static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t *post, organ_error *error)
 {
-    const json_t *wanted = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
-    if (wanted && !json_is_boolean(wanted) && !json_is_null(wanted))
+    const json_t *requested = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
+    if (requested && !json_is_boolean(requested) && !json_is_null(requested))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'add_bos_token' is neither true nor false", label);
-    t->facts.adds_bos = json_is_boolean(wanted) ? json_is_true(wanted) : first != NULL;
+    t->facts.adds_bos = json_is_boolean(requested) ? json_is_true(requested) : first != NULL;
     t->facts.bos = token_named(t, json_object_get(config, "bos_token"));
     t->facts.eos = token_named(t, json_object_get(config, "eos_token"));
     if (t->facts.bos < 0)

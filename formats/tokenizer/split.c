@@ -41,8 +41,8 @@ void organ_search_release(organ_search *search)
 static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                       size_t *last, uint32_t limit)
 {
-    const size_t most = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
-    *last = bytes - from > most ? from + most : bytes;
+    const size_t max = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
+    *last = bytes - from > max ? from + max : bytes;
     pcre2_set_match_limit(search->context, limit);
     pcre2_set_offset_limit(search->context, *last);
     const int found =

@@ -164,8 +164,8 @@ static void read_metaspace(const steps_reading *r)
 
 static void read_punctuation(const steps_reading *r)
 {
-    const bool told = json_object_get(r->from, "behavior");
-    add_split(r, PUNCTUATION, told ? get_behaviour(r) : ORGAN_ISOLATED, false);
+    const bool known = json_object_get(r->from, "behavior");
+    add_split(r, PUNCTUATION, known ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
 static void read_whitespace(const steps_reading *r)

@@ -63,13 +63,13 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t most)
+static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
     const int64_t number = json_is_integer(value) ? json_integer_value(value) : -1;
-    if (number < 1 || number > most)
+    if (number < 1 || number > max)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: '%s' is no number from 1 to %lld", r->text->label, name,
-                   (long long)most);
+                   (long long)max);
     return number;
 }
 

@@ -20,7 +20,7 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
-static organ_status read_beside(const organ_model *model, organ_tokenizer *t, organ_error *error)
+static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
         organ_json_source text = {.label = sources[k].name};
@@ -56,7 +56,7 @@ organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **to
     if (inside)
         organ_tokenizer_from_gguf(model, t, error);
     else
-        read_beside(model, t, error);
+        read_next_to(model, t, error);
     if (!error->status)
         *tokenizer = t;
     else

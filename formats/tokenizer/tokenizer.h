@@ -48,10 +48,10 @@ void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error);
 
-/* Like organ_tokenizer_encode, but returns only the first `most` ids; *count is the number of all ids. A caller with
+/* Like organ_tokenizer_encode, but returns only the first `max` ids; *count is the number of all ids. A caller with
  * limited memory can thus find out how much it needs. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
-                                         size_t most, uint32_t **ids, size_t *count, organ_error *error);
+                                         size_t max, uint32_t **ids, size_t *count, organ_error *error);
 
 /* The bytes of one token in their form in a text (a SentencePiece word begins with its blank); for special tokens
  * their names; "" for an id outside of the vocabulary. The tokenizer owns the bytes. */

@@ -10,7 +10,7 @@
 
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
-    if (bytes->bounded && count > bytes->most - bytes->used) {
+    if (bytes->bounded && count > bytes->max - bytes->used) {
         bytes->over = true;
         return false;
     }
@@ -243,7 +243,7 @@ const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left,
     return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_of(OF_TOKENS, left, right));
 }
 
-bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right)
+bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
     return find_pair(t, pair_of(OF_CHARACTERS, left, right)) != NULL;
 }

@@ -42,7 +42,7 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
     const unsigned rank = codes->rank;
-    uint64_t wanted[8];
+    uint64_t expected[8];
     if (rank < 2 || rank > 4)
         return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", rank);
     const uint64_t cols = codes->shape[rank - 1] * 2;
@@ -54,9 +54,9 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     /* Six bits per code: three bytes for four codes, so 24 bytes for the 32 codes of a scale. */
     if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
         return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
-    memcpy(wanted, codes->shape, (rank - 1) * sizeof *wanted);
-    wanted[rank - 1] = cols / size;
-    if (organ_weight_expect(search, weight, scale, rank, wanted))
+    memcpy(expected, codes->shape, (rank - 1) * sizeof *expected);
+    expected[rank - 1] = cols / size;
+    if (organ_weight_expect(search, weight, scale, rank, expected))
         return search->error->status;
     weight->bits = 4;
     weight->block_rows = 1;
@@ -169,7 +169,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
 {
     const organ_quant_group *group;
     const organ_tensor *scale;
-    bool named, spared;
+    bool named, skipped;
     const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 ||
                        codes->dtype == ORGAN_U16;
     if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale))
@@ -186,10 +186,10 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
     if (!module)
         return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1);
     if (organ_weight_group(search, codes->name, &group, &named) ||
-        organ_quant_config_spares(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &spared,
-                                  search->error))
+        organ_quant_config_is_skipped(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &skipped,
+                                      search->error))
         return search->error->status;
-    if (!named || spared) {
+    if (!named || skipped) {
         search->alone = search->alone ? search->alone : codes->name;
         search->alone_count++;
         return ORGAN_OK;

@@ -79,7 +79,7 @@ static organ_status find_packed_weights(organ_weight_search *search)
             return search->error->status;
     }
     search->found.packed = search->count;
-    return organ_weight_settle_words(search);
+    return organ_weight_resolve_words(search);
 }
 
 static organ_status enter_names(organ_weight_search *search)

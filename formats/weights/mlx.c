@@ -22,7 +22,7 @@ static const float_mode float_modes[] = {
 enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 
 /* Upper bound of the words of a row, far above real ones: products below cannot overflow. */
-#define WORDS_MOST ((uint64_t)1 << 40)
+#define WORDS_MAX ((uint64_t)1 << 40)
 
 /* Checks that codes and scales have the same axes except the last. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
@@ -40,7 +40,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
                                  "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
                                  organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
                                  organ_weight_axes(rank, codes->shape, words));
-    if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MOST)
+    if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MAX)
         return organ_weight_fail(search, codes, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements,
                                  scale->elements);
     return ORGAN_OK;
@@ -199,7 +199,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
     const organ_quant_group *said = &nothing;
-    bool named = false, spared = false;
+    bool named = false, skipped = false;
     if (tensor->dtype != ORGAN_U32 || !organ_ends_with(tensor->name, ".weight"))
         return ORGAN_OK;
     const size_t stem = strlen(tensor->name) - strlen("weight");
@@ -212,9 +212,9 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     /* The config of another method describes the model from which the MLX model was converted. */
     if (strcmp(search->config->method, "mlx") == 0 &&
         (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
-         organ_quant_config_spares(search->config, module, false, &spared, search->error)))
+         organ_quant_config_is_skipped(search->config, module, false, &skipped, search->error)))
         return search->error->status;
-    if (!weight.scale && !weight.bias && (!named || spared))
+    if (!weight.scale && !weight.bias && (!named || skipped))
         return ORGAN_OK;
     *met = true;
     if (!weight.scale)

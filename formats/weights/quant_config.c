@@ -49,13 +49,13 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
     }
 }
 
-static void read_spared(const scope *at)
+static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
                                        "exclude"};
     const bool whole = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->spared, whole, NULL);
+        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, whole, NULL);
 }
 
 /* ---- groups ---- */
@@ -138,7 +138,7 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
     {
         const bool sign = kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
         if (sign && *key == '-') {
-            add_rule(&all, key, &at->config->spared, kind, key + 2, NULL);
+            add_rule(&all, key, &at->config->skipped, kind, key + 2, NULL);
             continue;
         }
         const scope override = organ_quant_enter(&all, key);
@@ -199,7 +199,7 @@ static void read_section(const scope *at, const char *method)
     read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields);
     read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields);
     read_layout(at);
-    read_spared(at);
+    read_skipped(at);
 }
 
 /* Loads a file of the model. If there is none, the returned scope has no object. */
@@ -274,7 +274,7 @@ void organ_quant_config_free(organ_quant_config *config)
     if (!config)
         return;
     organ_quant_rules_release(&config->targets);
-    organ_quant_rules_release(&config->spared);
+    organ_quant_rules_release(&config->skipped);
     organ_arena_release(&config->arena);
     json_decref(config->root);
     free(config);
@@ -292,9 +292,9 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
     return ORGAN_OK;
 }
 
-organ_status organ_quant_config_spares(organ_quant_config *config, const char *module, bool embedding, bool *spared,
-                                       organ_error *error)
+organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
+                                           bool *skipped, organ_error *error)
 {
     const void *value;
-    return organ_quant_rules_find(&config->spared, module, embedding, config->file, spared, &value, error);
+    return organ_quant_rules_find(&config->skipped, module, embedding, config->file, skipped, &value, error);
 }

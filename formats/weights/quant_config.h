@@ -30,8 +30,8 @@ typedef struct organ_quant_config {
     const char *pack_dtype; /* of GPTQ: "int32"; "" where nothing is said */
     json_t *root;           /* owns all texts that point into it */
     organ_quant_group all;
-    organ_quant_rules targets, spared; /* values of targets: organ_quant_group, NULL for "as it is" */
-    bool grouped;                      /* only what a group means is quantised */
+    organ_quant_rules targets, skipped; /* values of targets: organ_quant_group, NULL for "as it is" */
+    bool grouped;                       /* only what a group means is quantised */
     organ_arena arena;
 } organ_quant_config;
 
@@ -51,7 +51,7 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
                                    const organ_quant_group **group, bool *named, organ_error *error);
 
 /* Sets *spared to whether the module is on a list of modules without quantisation. */
-organ_status organ_quant_config_spares(organ_quant_config *config, const char *module, bool embedding, bool *spared,
-                                       organ_error *error);
+organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
+                                           bool *skipped, organ_error *error);
 
 #endif

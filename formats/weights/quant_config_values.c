@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP_MOST ((json_int_t)1 << 31)
+#define GROUP_MAX ((json_int_t)1 << 31)
 
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
@@ -101,7 +101,7 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
         return number < 1 || number > 8 ? "a whole number from 1 to 8" : NULL;
     case ORGAN_QUANT_GROUP_SIZE:
         group->group_size = number;
-        return (number < 1 && number != -1) || number > GROUP_MOST ? "-1 or a whole number from 1" : NULL;
+        return (number < 1 && number != -1) || number > GROUP_MAX ? "-1 or a whole number from 1" : NULL;
     case ORGAN_QUANT_SYMMETRIC:
     case ORGAN_QUANT_ZERO_POINT:
         group->symmetric = json_is_true(value) == (kind == ORGAN_QUANT_SYMMETRIC);
@@ -110,7 +110,7 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
         read_sides(value, sides);
         group->block_rows = (uint64_t)sides[0];
         group->block_cols = (uint64_t)sides[1];
-        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST
+        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MAX || sides[1] > GROUP_MAX
                    ? "a list of two whole numbers from 1"
                    : NULL;
     }

@@ -17,7 +17,7 @@ static const struct allowance {
     uint32_t steps;
     uint64_t charge;
 } allowances[] = {{100, 20}, {1000, 1000}, {10000, 10000}, {100000, 100000}};
-#define CHARGE_MOST ((uint64_t)300 * 1000 * 1000)
+#define CHARGE_MAX ((uint64_t)300 * 1000 * 1000)
 
 struct organ_rule {
     organ_rule_kind kind;
@@ -92,7 +92,7 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
                               const char *file, bool *met, organ_error *error)
 {
     int result = PCRE2_ERROR_MATCHLIMIT;
-    for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MOST; k++) {
+    for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MAX; k++) {
         rules->charged += allowances[k].charge;
         result = match(rules, rule, module, allowances[k].steps);
         if (result != PCRE2_ERROR_MATCHLIMIT && result != PCRE2_ERROR_DEPTHLIMIT)
@@ -163,7 +163,7 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
         if (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS))
             continue;
         rules->charged += 5;
-        if (rules->charged > CHARGE_MOST)
+        if (rules->charged > CHARGE_MAX)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors",
                               file, rules->count);
         if (try_rule(rules, rule, module, embedding, file, &met, error) != ORGAN_OK)

@@ -18,16 +18,16 @@ static bool is_share(uint64_t whole, uint64_t count, uint64_t *share)
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types)
 {
-    char wanted[128] = "";
+    char expected[128] = "";
     size_t used = 0;
     for (size_t k = 0; types[k] != ORGAN_DTYPE_COUNT; k++) {
         if (weight->scale->dtype == types[k])
             return ORGAN_OK;
-        used +=
-            (size_t)snprintf(wanted + used, sizeof wanted - used, "%s%s", k ? " or " : "", organ_dtype_name(types[k]));
+        used += (size_t)snprintf(expected + used, sizeof expected - used, "%s%s", k ? " or " : "",
+                                 organ_dtype_name(types[k]));
     }
     return organ_weight_fail(search, weight->scale, "is %s, but the scales of %s codes are %s",
-                             organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), wanted);
+                             organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,

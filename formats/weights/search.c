@@ -40,7 +40,7 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
         /* The last place is for all further tensors. */
-        if (k + 1 == ORGAN_NOTES_MOST ||
+        if (k + 1 == ORGAN_NOTES_MAX ||
             (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
             note->count++;

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define ORGAN_NOTES_MOST 64
+#define ORGAN_NOTES_MAX 64
 
 /* A property that only the config determines; reported once for all weights with it. */
 typedef struct organ_weight_note {
@@ -34,14 +34,14 @@ typedef struct organ_weight_search {
     bool as_tensors;     /* every tensor is a weight: same order and names, so the model's table of names serves */
     char *name;          /* room for the longest name of a relative */
     organ_quant_config *config;
-    organ_weight_note notes[ORGAN_NOTES_MOST];
+    organ_weight_note notes[ORGAN_NOTES_MAX];
     size_t note_count;
     const char **sentences;
     const char *alone; /* the first of the weights whose type is one of codes, but which have no scales */
     size_t alone_count;
-    unsigned layouts_seen; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight
+    unsigned layouts_found; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight
                               certainly has */
-    organ_arena arena;     /* names, shapes, sentences */
+    organ_arena arena;      /* names, shapes, sentences */
     organ_name_table names;
 } organ_weight_search;
 
@@ -119,7 +119,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
 organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes);
 
 /* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
-organ_status organ_weight_settle_words(organ_weight_search *search);
+organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* ---- strays.c ---- */
 

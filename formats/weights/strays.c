@@ -129,7 +129,7 @@ static organ_status add_note(organ_weight_search *search, const char *text)
 organ_status organ_weight_write_notes(organ_weight_search *search)
 {
     char text[700];
-    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MOST + 1) * sizeof *search->sentences);
+    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 1) * sizeof *search->sentences);
     if (!search->sentences)
         return organ_fail_memory(search->error, search->model->path);
     for (size_t k = 0; k < search->note_count; k++) {

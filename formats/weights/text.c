@@ -7,9 +7,10 @@
 #include <stdio.h>
 
 static const struct scheme {
-    const char *name;  /* name of the scheme */
-    const char *codes; /* usual name of the codes, followed by their bits if tells_bits; NULL: the name of their type */
-    bool integers, tells_bits;
+    const char *name; /* name of the scheme */
+    const char
+        *codes; /* usual name of the codes, followed by their bits if prints_bits; NULL: the name of their type */
+    bool integers, prints_bits;
 } schemes[ORGAN_SCHEME_COUNT] = {
     [ORGAN_SCHEME_PLAIN] = {"plain", NULL, false, false},
     [ORGAN_SCHEME_FP8] = {"fp8", NULL, false, false},
@@ -45,7 +46,7 @@ static void put_codes(const organ_weight *weight, FILE *out)
 {
     const struct scheme *const scheme = &schemes[weight->scheme];
     fputs(scheme->codes ? scheme->codes : fp8_name(weight->codes->dtype), out);
-    if (scheme->tells_bits)
+    if (scheme->prints_bits)
         fprintf(out, "INT%u", weight->bits);
 }
 

@@ -7,7 +7,7 @@
 
 #define WORD_BITS 32
 /* Above every real tensor, and small enough that products with numbers of bits do not overflow. */
-#define MOST_CODES ((uint64_t)1 << 48)
+#define MAX_CODES ((uint64_t)1 << 48)
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
 #define AWQ_BITS  4
@@ -17,7 +17,7 @@ enum { DENSE = 1, PADDED = 2 }; /* layouts of codes in words */
 
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
-static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MOST_CODES; }
+static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
@@ -132,12 +132,12 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
         return search->error->status;
     if (weight->block_rows != 1 || scale->rank != weight->rank)
         return organ_weight_fail(search, zero, "are zero points, but the scales are not for groups or rows");
-    uint64_t wanted[3] = {weight->shape[0], 0, 0};
-    wanted[weight->rank - 2] = dense_words(rows, weight->bits);
-    wanted[weight->rank - 1] = scale->shape[scale->rank - 1];
+    uint64_t expected[3] = {weight->shape[0], 0, 0};
+    expected[weight->rank - 2] = dense_words(rows, weight->bits);
+    expected[weight->rank - 1] = scale->shape[scale->rank - 1];
     if (zero->rank == weight->rank && layouts(rows, weight->bits, zero->shape[zero->rank - 2]))
-        wanted[weight->rank - 2] = zero->shape[zero->rank - 2];
-    return organ_weight_expect(search, weight, zero, weight->rank, wanted);
+        expected[weight->rank - 2] = zero->shape[zero->rank - 2];
+    return organ_weight_expect(search, weight, zero, weight->rank, expected);
 }
 
 /* Checks g_idx, which is optional. */
@@ -155,10 +155,10 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     if (organ_weight_scale_type(search, weight, scales) || organ_weight_grid(search, weight, group))
         return search->error->status;
     if (weight->block_rows != 1 && weight->scale->elements != 1) {
-        uint64_t wanted[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
-        wanted[weight->rank - 2] = weight->shape[weight->rank - 2];
-        wanted[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
-        return organ_weight_expect(search, weight, weight->scale, weight->rank, wanted);
+        uint64_t expected[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
+        expected[weight->rank - 2] = weight->shape[weight->rank - 2];
+        expected[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
+        return organ_weight_expect(search, weight, weight->scale, weight->rank, expected);
     }
     if (organ_weight_check_symmetry(search, weight, group) || (weight->zero && check_zero(search, weight)) ||
         check_index(search, weight))
@@ -168,7 +168,7 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
         return organ_weight_fail(search, weight->zero, "is packed in another way than '%.200s'", weight->codes->name);
     weight->dense_words = !same && possible == DENSE;
     if (!same && possible != (DENSE | PADDED))
-        search->layouts_seen |= possible;
+        search->layouts_found |= possible;
     return ORGAN_OK;
 }
 
@@ -197,19 +197,19 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     return organ_weight_add(search, &weight);
 }
 
-organ_status organ_weight_settle_words(organ_weight_search *search)
+organ_status organ_weight_resolve_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {
         organ_weight *const weight = &search->weights[k];
         bool same;
         if (weight->scheme != ORGAN_SCHEME_PACKED || possible_layouts(weight, &same) != (DENSE | PADDED) || same)
             continue;
-        if (search->layouts_seen != DENSE && search->layouts_seen != PADDED)
+        if (search->layouts_found != DENSE && search->layouts_found != PADDED)
             return organ_weight_fail(
                 search, weight->codes,
                 "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
                 weight->bits);
-        weight->dense_words = search->layouts_seen == DENSE;
+        weight->dense_words = search->layouts_found == DENSE;
     }
     return ORGAN_OK;
 }

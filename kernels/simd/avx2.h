@@ -148,14 +148,14 @@ INLINE __m256 fold_eight(const float *p)
     return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
 }
 INLINE f32x16 f32_fold_rows(const float *p) { return (f32x16){fold_eight(p), fold_eight(p + 128)}; }
-INLINE float f32_least(f32x16 a)
+INLINE float f32_reduce_min(f32x16 a)
 {
     const __m256 y = _mm256_min_ps(a.lo, a.hi);
     __m128 q = _mm_min_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
     q = _mm_min_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_min_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-INLINE float f32_most(f32x16 a)
+INLINE float f32_reduce_max(f32x16 a)
 {
     const __m256 y = _mm256_max_ps(a.lo, a.hi);
     __m128 q = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
@@ -213,7 +213,7 @@ INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
 }
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
-INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
+INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
 INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
@@ -260,7 +260,7 @@ INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
 /* Looks up the two halves of the words separately. The compiler hoists the parts that depend only on the table out of
  * loops. */
-INLINE u16x16 u16_look(u16x16 table, u8x16 at)
+INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
 {
     const __m128i first = _mm256_castsi256_si128(table), second = _mm256_extracti128_si256(table, 1);
     const __m128i low = _mm_shuffle_epi8(u8_evens(first, second), at),

@@ -97,8 +97,8 @@ INLINE f32x16 f32_fold_rows(const float *p)
     /* group g holds rows g, g + 4, g + 8, g + 12 */
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
 }
-INLINE float f32_least(f32x16 a) { return _mm512_reduce_min_ps(a); }
-INLINE float f32_most(f32x16 a) { return _mm512_reduce_max_ps(a); }
+INLINE float f32_reduce_min(f32x16 a) { return _mm512_reduce_min_ps(a); }
+INLINE float f32_reduce_max(f32x16 a) { return _mm512_reduce_max_ps(a); }
 
 INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
 INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -140,7 +140,7 @@ INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
 }
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
-INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
+INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
 INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
@@ -151,7 +151,7 @@ INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi
 INLINE f32x16 f32_of_s8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a)); }
 INLINE f32x16 f32_of_u8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(a)); }
 INLINE u8x16 u8_of_u32(u32x16 a) { return _mm512_cvtepi32_epi8(a); }
-INLINE u16x16 u16_look(u16x16 table, u8x16 at) { return _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(at), table); }
+INLINE u16x16 u16_lookup(u16x16 table, u8x16 at) { return _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(at), table); }
 INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }

@@ -6,7 +6,7 @@
 
 #define DOT_ROWS  12
 #define DOT_SOME  4
-#define DOT_LEAST 1
+#define DOT_MIN   1
 #define DOT_STRIP 32
 #define DOT_DEPTH 32
 #define DOT_PITCH 288

@@ -113,8 +113,14 @@ INLINE float32x4_t fold_four(const float *p)
     return vaddq_f32(vuzp1q_f32(ab, cd), vuzp2q_f32(ab, cd));
 }
 INLINE f32x16 f32_fold_rows(const float *p) { EACH_Q(f32x16, fold_four(p + 64 * k)); }
-INLINE float f32_least(f32x16 a) { return vminvq_f32(vminq_f32(vminq_f32(a.q[0], a.q[1]), vminq_f32(a.q[2], a.q[3]))); }
-INLINE float f32_most(f32x16 a) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.q[0], a.q[1]), vmaxq_f32(a.q[2], a.q[3]))); }
+INLINE float f32_reduce_min(f32x16 a)
+{
+    return vminvq_f32(vminq_f32(vminq_f32(a.q[0], a.q[1]), vminq_f32(a.q[2], a.q[3])));
+}
+INLINE float f32_reduce_max(f32x16 a)
+{
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.q[0], a.q[1]), vmaxq_f32(a.q[2], a.q[3])));
+}
 
 INLINE u16x16 u16_set1(uint16_t x) { EACH_H(u16x16, vdupq_n_u16(x)); }
 INLINE u16x16 u16_load(const uint16_t *p) { EACH_H(u16x16, vld1q_u16(p + 8 * k)); }
@@ -164,7 +170,7 @@ INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
     return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-by)), vdupq_n_u8(mask));
 }
 INLINE u8x16 u8_sll(u8x16 a, int by) { return vshlq_u8(a, vdupq_n_s8((int8_t)by)); }
-INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return vqtbl1q_u8(table, at); }
+INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return vqtbl1q_u8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return vminq_u8(a, b); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return vmaxq_u8(a, b); }
 INLINE int u8_any_ge(u8x16 a, u8x16 b) { return vmaxvq_u8(vcgeq_u8(a, b)) != 0; }
@@ -218,7 +224,7 @@ INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { return vuzp1q_u8(a, b); }
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return vuzp2q_u8(a, b); }
 /* Looks up the two halves of the words separately. The compiler hoists the parts that depend only on the table out of
  * loops. */
-INLINE u16x16 u16_look(u16x16 table, u8x16 at)
+INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
 {
     const uint8x16_t first = vreinterpretq_u8_u16(table.q[0]), second = vreinterpretq_u8_u16(table.q[1]);
     const uint8x16_t low = vqtbl1q_u8(vuzp1q_u8(first, second), at), high = vqtbl1q_u8(vuzp2q_u8(first, second), at);

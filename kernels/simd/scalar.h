@@ -155,19 +155,19 @@ INLINE float f32_fold(f32x16 a)
 }
 /* Lane l is the fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
 INLINE f32x16 f32_fold_rows(const float *p) { EACH_LANE(f32x16, f32_fold(f32_load(p + 16 * l))); }
-INLINE float f32_least(f32x16 a)
+INLINE float f32_reduce_min(f32x16 a)
 {
     float least = a.lane[0];
     for (int l = 1; l < 16; l++)
         least = a.lane[l] < least ? a.lane[l] : least;
     return least;
 }
-INLINE float f32_most(f32x16 a)
+INLINE float f32_reduce_max(f32x16 a)
 {
-    float most = a.lane[0];
+    float max = a.lane[0];
     for (int l = 1; l < 16; l++)
-        most = a.lane[l] > most ? a.lane[l] : most;
-    return most;
+        max = a.lane[l] > max ? a.lane[l] : max;
+    return max;
 }
 
 /* ---- u16 ---- */
@@ -224,8 +224,8 @@ INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     EACH_LANE(u8x16, a.lane[l] >> by & mask);
 } /* mask << by < 256 */
-INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); }    /* no bit is shifted out */
-INLINE u8x16 u8_look(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); }      /* no bit is shifted out */
+INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE int u8_any_ge(u8x16 a, u8x16 b) /* true if a >= b in any lane */
@@ -250,9 +250,12 @@ INLINE u8x16 s8_of_f32(f32x16 a)
 } /* whole numbers that fit a signed byte */
 INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
 INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
-INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }                    /* all below 256 */
-INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); }          /* the bytes are signed */
-INLINE u16x16 u16_look(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }           /* all below 256 */
+INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); } /* the bytes are signed */
+INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
+{
+    EACH_LANE(u16x16, table.lane[at.lane[l]]);
+} /* all of `at` below 16 */
 /* Interleave a and b: the first 8 lanes of both, and the last 8. The inverse functions select the even or the odd
  * elements of the 32 of a and b. */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }

@@ -5,7 +5,7 @@
  *
  * dots_begin and dots_end enclose all other calls, on one thread.
  *
- * dots_zero sets `rows` rows of sums to +0; rows is DOT_ROWS, DOT_SOME or DOT_LEAST.
+ * dots_zero sets `rows` rows of sums to +0; rows is DOT_ROWS, DOT_SOME or DOT_MIN.
  *
  * dots_add adds to each sum the products of DOT_DEPTH values of k, in FP32, in an order that the ISA defines. Rows of
  * a are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
@@ -13,7 +13,7 @@
  * dots_store stores the sums row by row, DOT_STRIP floats each. */
 #define DOT_ROWS  32
 #define DOT_SOME  16
-#define DOT_LEAST 16
+#define DOT_MIN   16
 #define DOT_STRIP 32
 #define DOT_DEPTH 32
 #define DOT_PITCH 288 /* words from one row of a to the next: a power of two would map rows to the same cache sets */

@@ -28,14 +28,14 @@ typedef struct completing {
 /* Prints a candidate if it begins with the typed text. `about` is truncated before its details. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
-    enum { MOST_ABOUT = 95 };
+    enum { MAX_ABOUT = 95 };
     char whole[160];
     snprintf(whole, sizeof whole, "%s%s", dashes, word);
     if (strncmp(whole, c->typed, strlen(c->typed)) != 0)
         return;
     size_t length = strcspn(about, ";");
-    if (length > MOST_ABOUT)
-        for (length = MOST_ABOUT; length > 0 && about[length] != ' ';)
+    if (length > MAX_ABOUT)
+        for (length = MAX_ABOUT; length > 0 && about[length] != ' ';)
             length--;
     while (length > 0 && (about[length - 1] == ' ' || about[length - 1] == ','))
         length--;
@@ -144,23 +144,23 @@ static const organ_option *option_of(const organ_verb *verb, const char *word)
 static void complete_of_verb(completing *c, const organ_verb *verb, int count, char *const *words)
 {
     const organ_option *option = NULL; /* that takes a word which is to come, */
-    unsigned wanted = 0;               /* and how many */
+    unsigned requested = 0;            /* and how many */
     size_t taken = 0;
     bool ended = false;
     for (int k = 0; k + 1 < count; k++) {
-        if (wanted) {
-            wanted--;
+        if (requested) {
+            requested--;
         } else if (ended || *words[k] != '-') {
             taken++;
         } else if (strcmp(words[k], "--") == 0) {
             ended = true;
         } else if ((option = option_of(verb, words[k]))) {
-            wanted = option->takes ? option->takes : 1;
-            wanted -= strchr(words[k], '=') ? 1 : 0;
+            requested = option->takes ? option->takes : 1;
+            requested -= strchr(words[k], '=') ? 1 : 0;
         }
     }
     const char *const equals = strchr(c->word, '=');
-    if (wanted) {
+    if (requested) {
         offer_values(c, option);
     } else if (ended || *c->word != '-') {
         offer_operands(c, verb, taken);

@@ -56,27 +56,27 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         put_fault(fault.status != ORGAN_OK ? &fault : &unwritten, error);
 }
 
-const organ_kernels *organ_kernels_wanted(organ_error *error)
+const organ_kernels *organ_kernels_selected(organ_error *error)
 {
-    const char *const wanted = getenv("ORGAN_ISA");
+    const char *const requested = getenv("ORGAN_ISA");
     const char *why = "";
-    const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), wanted, &why);
+    const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), requested, &why);
     if (!kernels)
-        organ_fail(error, ORGAN_USAGE, "ORGAN_ISA is '%s': %s", wanted ? wanted : "", why);
+        organ_fail(error, ORGAN_USAGE, "ORGAN_ISA is '%s': %s", requested ? requested : "", why);
     return kernels;
 }
 
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
-    const char *const wanted = getenv("ORGAN_ISA");
-    return wanted && *wanted ? engine->kernels : organ_engine_quicker_tile(engine);
+    const char *const requested = getenv("ORGAN_ISA");
+    return requested && *requested ? engine->kernels : organ_engine_quicker_tile(engine);
 }
 
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {
     const double began = organ_seconds_now();
-    const organ_kernels *const kernels = organ_kernels_wanted(error);
+    const organ_kernels *const kernels = organ_kernels_selected(error);
     if (!kernels || organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK)
         return error->status;
     (*engine)->stop = call->stop;

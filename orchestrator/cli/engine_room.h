@@ -30,7 +30,7 @@ organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, or
 
 /* The kernels for this CPU, or those named by the environment variable ORGAN_ISA; NULL with ORGAN_USAGE if there are
  * none with that name. */
-const organ_kernels *organ_kernels_wanted(organ_error *error);
+const organ_kernels *organ_kernels_selected(organ_error *error);
 /* The kernels for tiles of physarum: those named by ORGAN_ISA, otherwise the fastest on this CPU. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 

@@ -26,7 +26,7 @@ static organ_stop stop;
  * handler. */
 static void on_stop(int number)
 {
-    if (organ_stop_asked(&stop)) {
+    if (organ_stop_is_requested(&stop)) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -92,16 +92,16 @@ static void say_resume(const organ_verb *verb, int argc, char *const *argv)
 }
 
 /* Prevents that processes started for one shared run each run alone and write the same output. */
-static organ_status check_launch(const organ_launch *launch, size_t wanted, organ_error *error)
+static organ_status check_launch(const organ_launch *launch, size_t requested, organ_error *error)
 {
-    if (!wanted || wanted == launch->count)
+    if (!requested || requested == launch->count)
         return ORGAN_OK;
     if (!launch->launcher)
         return organ_fail(
             error, ORGAN_USAGE,
             "--ranks %zu, but no launcher has started this process: begin with 'mpirun -n %zu' or 'srun -n %zu'",
-            wanted, wanted, wanted);
-    return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", wanted, launch->launcher,
+            requested, requested, requested);
+    return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", requested, launch->launcher,
                       launch->count, launch->count == 1 ? "" : "es");
 }
 
@@ -109,7 +109,7 @@ static organ_status check_launch(const organ_launch *launch, size_t wanted, orga
  * is refused at its beginning. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
-    if (check_launch(launch, call->ranks_wanted, error))
+    if (check_launch(launch, call->ranks_requested, error))
         return error->status;
     if (launch->count > 1 && !verb->shares)
         return organ_fail(error, ORGAN_USAGE,
@@ -120,7 +120,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     if (!call->html ||
         !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
         verb->run(call, error);
-    return organ_ranks_settle(call->ranks, "the end", error);
+    return organ_ranks_sync_status(call->ranks, "the end", error);
 }
 
 /* Why the run has not ended well, if so. */

@@ -12,34 +12,34 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const double redraw_seconds = 0.1; /* more often only flickers */
-static const double event_seconds = 0.2;  /* interval of events between those for finished tensors */
-static const double speed_seconds = 0.5;  /* over which a speed is taken */
-static const double shortest_window = 5;  /* seconds over which speeds are averaged */
-static const double settle_seconds = 0.3; /* before this a rate means nothing */
+static const double redraw_seconds = 0.1;   /* more often only flickers */
+static const double event_seconds = 0.2;    /* interval of events between those for finished tensors */
+static const double speed_seconds = 0.5;    /* over which a speed is taken */
+static const double shortest_window = 5;    /* seconds over which speeds are averaged */
+static const double min_rate_seconds = 0.3; /* before this a rate means nothing */
 
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
     organ_page page = {.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0};
     const char *const columns = getenv("COLUMNS");
-    const long wanted = columns ? strtol(columns, NULL, 10) : 0;
+    const long requested = columns ? strtol(columns, NULL, 10) : 0;
     if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         page.width = size.ws_col;
-    else if (wanted >= 20 && wanted <= 10000)
-        page.width = (size_t)wanted;
+    else if (requested >= 20 && requested <= 10000)
+        page.width = (size_t)requested;
     return page;
 }
 
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
     const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
-                      *const wanted = progress ? progress : "auto";
+                      *const requested = progress ? progress : "auto";
     const bool able = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
     *terminal = (organ_terminal){.out = out, .page = organ_terminal_page(out)};
-    terminal->quiet = quiet || strcmp(wanted, "none") == 0;
-    terminal->events = !terminal->quiet && strcmp(wanted, "json") == 0;
-    terminal->live = strcmp(wanted, "bar") == 0 || (able && strcmp(wanted, "auto") == 0);
+    terminal->quiet = quiet || strcmp(requested, "none") == 0;
+    terminal->events = !terminal->quiet && strcmp(requested, "json") == 0;
+    terminal->live = strcmp(requested, "bar") == 0 || (able && strcmp(requested, "auto") == 0);
     terminal->colour = terminal->live && able && !(plain && *plain);
 }
 
@@ -87,7 +87,7 @@ static const char *time_left(double seconds, char out[24])
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];
-    if (seconds < settle_seconds || terminal->done == 0)
+    if (seconds < min_rate_seconds || terminal->done == 0)
         return;
     const double speed = terminal->speed > 0 ? terminal->speed : (double)terminal->done / seconds;
     fprintf(out, "  %s/s", organ_quantity_text((uint64_t)speed, rate));
@@ -210,7 +210,7 @@ static organ_event_stage stage_of(const organ_terminal *terminal)
     return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
 }
 
-static void tell_advance(organ_terminal *terminal, const char *tensor, const char *remark, double now)
+static void print_advance(organ_terminal *terminal, const char *tensor, const char *remark, double now)
 {
     terminal->count += tensor != NULL;
     if (!tensor && now - terminal->drawn < event_seconds)
@@ -226,7 +226,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
     const double now = organ_seconds_now();
     terminal->done += bytes;
     if (terminal->events) {
-        tell_advance(terminal, tensor, remark, now);
+        print_advance(terminal, tensor, remark, now);
         return;
     }
     if (tensor && !terminal->quiet) {

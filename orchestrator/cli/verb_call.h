@@ -21,7 +21,7 @@ typedef struct organ_call {
     const char *html;     /* file that also receives the report as a page; NULL: none */
     bool json, quiet, help;
     const organ_stop *stop;
-    unsigned ranks_wanted;         /* required number of processes; 0: any */
+    unsigned ranks_requested;      /* required number of processes; 0: any */
     organ_ranks *ranks;            /* the processes that share the work; NULL: this process does it alone */
     const organ_verb_table *table; /* all verbs of the program */
 } organ_call;

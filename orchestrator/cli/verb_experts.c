@@ -32,7 +32,7 @@ static const organ_option experts_options[] = {
     FLAG("heal", experts.heal,
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
          "layer stays unchanged if held-out windows do not improve"),
-    WINDOWS_ALONG(experts),
+    WINDOWS_CALIBRATION(experts),
     SHARD_SIZE(experts),
     WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
 

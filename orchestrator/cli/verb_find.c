@@ -16,7 +16,7 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
                                        organ_error *error)
 {
     char all[256] = "";
-    const char *names[ORGAN_MOST_VERBS];
+    const char *names[ORGAN_MAX_VERBS];
     size_t count = 0;
     for (size_t k = 0; k < table->count; k++)
         if (is_family(family, table->verbs[k])) {
@@ -48,7 +48,7 @@ static const char *with_second(const organ_verb_table *table, const char *word)
 const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
                                   organ_error *error)
 {
-    const char *names[ORGAN_MOST_VERBS];
+    const char *names[ORGAN_MAX_VERBS];
     bool family = false;
     for (size_t k = 0; k < table->count; k++) {
         names[k] = table->verbs[k]->name;

@@ -20,15 +20,15 @@ typedef struct help_call {
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
-    const char *const wanted = getenv("ORGAN_ISA");
-    const organ_kernels *const chosen = organ_kernels_wanted(error);
+    const char *const requested = getenv("ORGAN_ISA");
+    const organ_kernels *const chosen = organ_kernels_selected(error);
     const organ_kernels *const best =
         chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
     organ_topology *topology = NULL;
     if (!chosen || organ_topology_discover(&topology, error) != ORGAN_OK)
         return error->status;
     printf("organ %s\n", ORGAN_VERSION);
-    if (wanted && *wanted)
+    if (requested && *requested)
         printf("kernels  %s, as ORGAN_ISA asks; the best for this CPU is %s\n", chosen->isa, best->isa);
     else
         printf("kernels  %s, the best for this CPU\n", chosen->isa);
@@ -37,7 +37,7 @@ static organ_status run_version(void *context, organ_error *error)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
             printf(" %s", names[k]);
-    const bool timed = !(wanted && *wanted) && organ_kernels_twin(chosen);
+    const bool timed = !(requested && *requested) && organ_kernels_twin(chosen);
     printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
            timed ? ", the quicker of two here" : "");
     const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);

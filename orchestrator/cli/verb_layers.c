@@ -37,7 +37,7 @@ static const organ_option search_options[] = {
          "file of influences and divergences: read if it exists, and extended; an interrupted search continues from "
          "it",
          .names = ORGAN_NAMES_INPUT),
-    WINDOWS_ALONG(layers)};
+    WINDOWS_CALIBRATION(layers)};
 
 RUN_WRITING(layers, organ_layers, layers)
 

@@ -7,7 +7,7 @@
 /* clang-format off */
 
 #define RANKS_OPTION \
-    NUMBER("ranks", "N", ranks_wanted, \
+    NUMBER("ranks", "N", ranks_requested, \
            "fail unless mpirun or srun has started N processes, which share the work; 1: a single process", \
            .range = {RANKS})
 

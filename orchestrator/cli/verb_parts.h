@@ -11,7 +11,7 @@
 #define ORGAN_VERB_PARTS_H
 
 #include "orchestrator/cli/engine_room.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 #include <stddef.h>
 
@@ -70,7 +70,7 @@
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
 /* The windows of a calibration text; `of` has an organ_calibration_text. */
-#define WINDOWS_ALONG(of) \
+#define WINDOWS_CALIBRATION(of) \
     NUMBER("samples", "N", of.calibration.samples, "number of windows, spread evenly over the text", \
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \

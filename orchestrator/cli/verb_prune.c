@@ -44,7 +44,7 @@ static const organ_option calibration_options[] = {
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not compensate"),
-    WINDOWS_ALONG(calibrated), ALL_EXPERTS(calibrated),
+    WINDOWS_CALIBRATION(calibrated), ALL_EXPERTS(calibrated),
     TEXT("pattern", "N:M", calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),

@@ -57,7 +57,7 @@ static const organ_option limits[] = {
     BYTES("keep-bytes", "SIZE", serve.keep_bytes,
           "limit of the stored results of all jobs; the oldest are removed first",
           .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
-    BYTES("shelf", "SIZE", serve.shelf, "memory for cached tensor lists of models",
+    BYTES("shelf", "SIZE", serve.cache, "memory for cached tensor lists of models",
           .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
     BYTES("model-memory", "SIZE", serve.model_memory,
           "memory limit for reading one model", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),

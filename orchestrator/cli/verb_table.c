@@ -20,7 +20,7 @@ static const organ_verb *const verbs[] = {
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &organ_serve_verb,
     &organ_version_verb, &organ_topology_verb, &organ_help_verb, &organ_manual_verb, &organ_completion_verb};
-_Static_assert(COUNT(verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
+_Static_assert(COUNT(verbs) <= ORGAN_MAX_VERBS, "more verbs than the search has room for");
 
 static const organ_verb_section sections[] = {
     {"Inspect", &organ_inspect_verb},
@@ -35,7 +35,7 @@ static const organ_verb_section sections[] = {
     {"This program", &organ_version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
 
-static bool call_is_stopped(void *stop) { return organ_stop_asked(stop); }
+static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }
 
 void organ_call_complete(organ_call *call)
 {

@@ -28,7 +28,7 @@ static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",
           .required = true),
-    WINDOWS_ALONG(width),
+    WINDOWS_CALIBRATION(width),
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with "
            "the smallest weight times input, as a baseline", .fallback = "loss"),

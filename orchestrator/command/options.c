@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32, LONGEST_NUMBER = 64 };
+enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
 
 /* ---- near names ---- */
 
@@ -175,11 +175,11 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
                                   organ_error *error)
 {
-    char choices[MOST_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
+    char choices[MAX_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
     char hint[ORGAN_HINT_ROOM] = "";
-    const char *names[MOST_CHOICES];
+    const char *names[MAX_CHOICES];
     size_t count = 0;
-    for (; count < MOST_CHOICES && organ_option_choice(option, count, choices[count]); count++)
+    for (; count < MAX_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
     const char *const why = option->explain ? option->explain(typed) : NULL;
@@ -243,9 +243,9 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
     }
     if (option->value == ORGAN_VALUE_WORDS && *text) {
         organ_words *const words = member;
-        if (words->count == ORGAN_MOST_WORDS)
+        if (words->count == ORGAN_MAX_WORDS)
             return organ_fail(error, ORGAN_USAGE, "%s: --%s is given more than %d times", verb->name, option->name,
-                              ORGAN_MOST_WORDS);
+                              ORGAN_MAX_WORDS);
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
@@ -310,10 +310,10 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
 
 static organ_status unknown_long(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
-    const char *names[MOST_NAMES];
+    const char *names[MAX_NAMES];
     char typed[2 * LONGEST_NAME], hint[ORGAN_HINT_ROOM];
     size_t count = 0;
-    for (const organ_option *option; count < MOST_NAMES && (option = organ_verb_option_at(verb, count));)
+    for (const organ_option *option; count < MAX_NAMES && (option = organ_verb_option_at(verb, count));)
         names[count++] = option->name;
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), name);
     return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s", verb->name, (int)length, name,
@@ -332,10 +332,10 @@ typedef struct parser {
     bool help;
 } parser;
 
-static size_t options_number_of(const organ_verb *verb, const organ_option *wanted)
+static size_t options_number_of(const organ_verb *verb, const organ_option *requested)
 {
     size_t number = 0;
-    while (organ_verb_option_at(verb, number) != wanted)
+    while (organ_verb_option_at(verb, number) != requested)
         number++;
     return number;
 }
@@ -409,8 +409,8 @@ static organ_status take_operand(parser *p, const char *text, organ_error *error
         return organ_fail(error, ORGAN_USAGE, "%s: %s is empty", p->verb->name, operand->name);
     if (choices.choices && !organ_option_has_choice(&choices, text, strlen(text)))
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not one of %s", p->verb->name, text, operand->name);
-    if (words && words->count == ORGAN_MOST_WORDS)
-        return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MOST_WORDS, operand->name);
+    if (words && words->count == ORGAN_MAX_WORDS)
+        return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MAX_WORDS, operand->name);
     if (words)
         words->word[words->count++] = text;
     else

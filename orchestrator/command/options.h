@@ -62,9 +62,9 @@ typedef struct organ_option_group {
 } organ_option_group;
 
 /* Member that a repeated operand or option fills. */
-#define ORGAN_MOST_WORDS 256
+#define ORGAN_MAX_WORDS 256
 typedef struct organ_words {
-    const char *word[ORGAN_MOST_WORDS];
+    const char *word[ORGAN_MAX_WORDS];
     size_t count;
 } organ_words;
 
@@ -98,7 +98,7 @@ typedef struct organ_verb {
     organ_status (*run)(void *call, organ_error *error);
 } organ_verb;
 
-#define ORGAN_MOST_VERBS 64
+#define ORGAN_MAX_VERBS 64
 
 /* The list of verbs in parts, each of which begins at a verb and ends where the next one begins. */
 typedef struct organ_verb_section {
@@ -108,7 +108,7 @@ typedef struct organ_verb_section {
 
 typedef struct organ_verb_table {
     const organ_verb *const *verbs; /* by section */
-    size_t count;                   /* at most ORGAN_MOST_VERBS */
+    size_t count;                   /* at most ORGAN_MAX_VERBS */
     const organ_verb_section *sections;
     size_t section_count;
 } organ_verb_table;

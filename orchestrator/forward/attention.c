@@ -170,7 +170,7 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const attention_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
+    const size_t first = index * TOKENS_AT_ONCE, until = organ_min(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
         split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width,
                     j->v + (j->before + t) * j->v_width);
@@ -189,7 +189,7 @@ static size_t first_key(const organ_layer_kind *kind, size_t at)
 {
     const size_t window = kind->window ? kind->window : SIZE_MAX;
     const size_t from = at >= window ? at - window + 1 : 0;
-    return kind->chunk ? organ_larger(from, at / kind->chunk * kind->chunk) : from;
+    return kind->chunk ? organ_max(from, at / kind->chunk * kind->chunk) : from;
 }
 
 /* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys first_key .. at.
@@ -204,8 +204,8 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = first_key(j->kind, at), token = t->first + at - j->before;
         const uint32_t *const chosen = j->index.chosen ? j->index.chosen + token * j->index.words : NULL;
-        size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
-               hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
+        size_t lo = from > first ? organ_min(from - first, keys) : 0,
+               hi = at >= first ? organ_min(at + 1 - first, keys) : 0;
         if (chosen && !organ_forward_index_mask(chosen, first, hi, scratch + i * FORWARD_KEYS))
             lo = hi = 0;
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
@@ -254,7 +254,7 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
         sums[FORWARD_QUERIES + i] = head->sink ? *head->sink : -INFINITY;
     }
     for (size_t first = lo, end; first < until; first = end) {
-        end = organ_lesser(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
+        end = organ_min(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
         attend_block(j, t, first, end - first, scratch, head);
     }
     for (size_t i = 0; i < t->queries; i++)
@@ -325,8 +325,7 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
         for (size_t t = 0; t < tokens && scaled; t++)
             j->factors[first + t] = organ_forward_query_factor(c, j->kind, j->before + t);
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] =
-                (attention_tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] = (attention_tile){first, j->before + t, organ_min(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;
@@ -366,7 +365,7 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
 static organ_status choose_keys_of(attention_job *j, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
-    const size_t most = c->latent.keys;
+    const size_t max = c->latent.keys;
     for (size_t k = 0; j->index.chosen && k < j->tile_count && !error->status; k++) {
         const attention_tile *const t = &j->tiles[k];
         const size_t first = t->first + t->query - j->before;
@@ -376,9 +375,9 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
         for (size_t token = first; c->latent.index_shared && token < first + t->queries; token++) {
             float *const state = j->group->states + token * c->state + c->hidden;
             if (j->kind->indexed)
-                organ_forward_index_keep(&j->index, token, state, most);
+                organ_forward_index_keep(&j->index, token, state, max);
             else
-                organ_forward_index_take(&j->index, token, state, most);
+                organ_forward_index_take(&j->index, token, state, max);
         }
     }
     return error->status;
@@ -431,8 +430,8 @@ static void place_index(attention_job *j)
     const organ_latent_config *const c = &g->forward->config.latent;
     size_t total = 0;
     for (size_t w = g->window; w < g->until; w++)
-        total = organ_larger(total, j->before + g->windows->begin[w + 1] - g->windows->begin[w]);
-    j->index.q = j->room + g->tokens * organ_larger(c->q_rank, c->rank);
+        total = organ_max(total, j->before + g->windows->begin[w + 1] - g->windows->begin[w]);
+    j->index.q = j->room + g->tokens * organ_max(c->q_rank, c->rank);
     j->index.weights = j->index.q + g->tokens * c->index_heads * c->index_dim;
     j->index.keys = j->v + j->before * j->v_width;
     j->index_keys = j->v;
@@ -440,7 +439,7 @@ static void place_index(attention_job *j)
         return;
     j->index.words = organ_forward_index_words(total);
     j->index.scores = j->room + organ_forward_latent_room(c, g->tokens);
-    j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_lesser(g->tokens, FORWARD_QUERIES) * total);
+    j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *room, organ_error *error)

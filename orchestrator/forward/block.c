@@ -16,11 +16,11 @@ static size_t copies_of(const organ_forward_config *c)
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
-    size_t most = organ_larger(organ_forward_mixer_room(f, tokens), organ_forward_feed_room(f, memory, batch));
-    most = organ_larger(most, organ_forward_per_layer_room(c, tokens));
+    size_t max = organ_max(organ_forward_mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
+    max = organ_max(max, organ_forward_per_layer_room(c, tokens));
     if (c->streams)
-        most = organ_larger(most, organ_forward_streams_room(c, tokens));
-    return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + most;
+        max = organ_max(max, organ_forward_streams_room(c, tokens));
+    return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
 static void copy_hidden(const forward_group *g, bool back)
@@ -38,7 +38,7 @@ static organ_status add_per_layer(forward_group *g, organ_error *error)
     const organ_forward_config *const c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden;
     for (size_t first = 0; first < g->tokens; first += FORWARD_GROUP) {
-        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
+        const size_t tokens = organ_min(FORWARD_GROUP, g->tokens - first);
         float *const x = g->hidden + first * hidden, *const out = g->room;
         if (organ_forward_per_layer(g, first, tokens, x, out, out + tokens * hidden, error))
             return error->status;
@@ -55,8 +55,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     copy_hidden(g, false);
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
-    if (organ_forward_mix(g, error) || organ_forward_feed(g, error) ||
-        (c->per_layer_width && add_per_layer(g, error)) ||
+    if (organ_forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
         (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
         return error->status;
     copy_hidden(g, true);
@@ -68,7 +67,7 @@ static organ_status run_streams(forward_group *g, organ_error *error)
     if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||
         organ_forward_laurel_add(g, error))
         return error->status;
-    return organ_forward_feed(g, error) || organ_forward_streams_correct(g, error)
+    return organ_forward_ffn(g, error) || organ_forward_streams_correct(g, error)
                ? error->status
                : organ_forward_streams_per_layer(g, error);
 }

@@ -198,7 +198,7 @@ typedef struct organ_forward_config {
     bool nested;       /* the configuration is the text part of a multimodal model's */
     bool value_norm;   /* each head of v is divided by its root mean square */
     bool layer_scaled; /* each layer ends with a product by a number of its own */
-    bool dual_feed;    /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */
+    bool dual_ffn;     /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */
     unsigned per_layer_width;             /* of the per-layer embeddings (Gemma 3n and 4); 0: none */
     uint64_t per_layer_vocabulary;        /* their rows */
     unsigned streams;                     /* AltUp (Gemma 3n): hidden states of a token; 0: one */

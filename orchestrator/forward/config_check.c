@@ -6,21 +6,21 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MOST_LAYERS (1u << 14)
+#define MAX_LAYERS (1u << 14)
 
 /* ---- kinds of layers ---- */
 
-static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t most, organ_error *error)
+static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t max, organ_error *error)
 {
-    return value > 0 && value <= most
+    return value > 0 && value <= max
                ? ORGAN_OK
                : organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %" PRIu64 ", not from 1 to %" PRIu64, label, name, value,
-                            most);
+                            max);
 }
 
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
 {
-    if (error->status || check_size(label, "num_hidden_layers", c->layers, MOST_LAYERS, error))
+    if (error->status || check_size(label, "num_hidden_layers", c->layers, MAX_LAYERS, error))
         return error->status;
     c->kinds = calloc(c->layers, sizeof *c->kinds);
     if (!c->kinds)
@@ -46,7 +46,7 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
                           c->layers);
     for (unsigned l = first; l < c->layers; l++) {
         c->kinds[l].mixture = true;
-        if (!c->dual_feed)
+        if (!c->dual_ffn)
             c->kinds[l].intermediate = 0;
     }
     if (first == c->layers)
@@ -273,7 +273,7 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
     c->state = c->state ? c->state : c->hidden;
     for (unsigned l = 0; l < c->layers && !error->status; l++) {
         const organ_layer_kind *const kind = &c->kinds[l];
-        const bool dense = kind->feed && (c->dual_feed || !kind->mixture);
+        const bool dense = kind->feed && (c->dual_ffn || !kind->mixture);
         if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION)
             check_kind(label, kind, error);
         if (dense && !error->status)

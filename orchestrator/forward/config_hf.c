@@ -63,7 +63,7 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
-    const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_feed;
+    const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_ffn;
     c->layers = organ_config_needed(s, "num_hidden_layers");
     c->heads = organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);

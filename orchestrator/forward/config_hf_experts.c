@@ -204,8 +204,8 @@ static unsigned read_used(const config_hf_source *s, const char *key)
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture;
-    c->dual_feed = s->family->dual_feed && organ_config_flag(s, "enable_moe_block", false);
-    if (!m || (s->family->dual_feed && !c->dual_feed))
+    c->dual_ffn = s->family->dual_ffn && organ_config_flag(s, "enable_moe_block", false);
+    if (!m || (s->family->dual_ffn && !c->dual_ffn))
         return;
     require_members(s, m->required);
     const bool older = m->experts_too && !organ_config_member(s->root, m->experts);

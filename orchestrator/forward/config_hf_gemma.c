@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_STREAMS 16
-#define MOST_WIDTH   (1u << 16)
+#define MAX_STREAMS 16
+#define MAX_WIDTH   (1u << 16)
 
 /* Returns the size; null means 0. The defaults of transformers are not 0, so the member must be there. */
 static unsigned given_size(const config_hf_source *s, const char *key)
@@ -135,9 +135,9 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
     if (c->per_layer_width == 0 && !s->family->streams)
         return;
     c->per_layer_vocabulary = given_size(s, "vocab_size_per_layer_input");
-    if (c->per_layer_width == 0 || c->per_layer_width > MOST_WIDTH)
+    if (c->per_layer_width == 0 || c->per_layer_width > MAX_WIDTH)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: hidden_size_per_layer_input is %u, not from 1 to %u", s->label,
-                   c->per_layer_width, MOST_WIDTH);
+                   c->per_layer_width, MAX_WIDTH);
     /* Gemma 3n uses row 0 for tokens beyond the table, Gemma 4 has a row for each token. */
     if (c->per_layer_vocabulary == 0 || (!s->family->streams && c->per_layer_vocabulary < c->vocabulary))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, and vocab_size %llu", s->label,
@@ -193,12 +193,12 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     c->streams = organ_config_needed(s, "altup_num_inputs");
     c->laurel_rank = organ_config_needed(s, "laurel_rank");
     c->streams_scaled = organ_config_flag(s, "altup_correct_scale", true);
-    if (c->streams < 2 || c->streams > MOST_STREAMS)
+    if (c->streams < 2 || c->streams > MAX_STREAMS)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: altup_num_inputs is %u, not from 2 to %u", s->label, c->streams,
-                   MOST_STREAMS);
-    if (c->laurel_rank == 0 || c->laurel_rank > MOST_WIDTH)
+                   MAX_STREAMS);
+    if (c->laurel_rank == 0 || c->laurel_rank > MAX_WIDTH)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: laurel_rank is %u, not from 1 to %u", s->label, c->laurel_rank,
-                   MOST_WIDTH);
+                   MAX_WIDTH);
     if (organ_config_size(s, "altup_active_idx", 0) != 0)
         organ_config_refuse(s, "altup_active_idx", organ_config_member(s->root, "altup_active_idx"), "0");
     c->state = c->streams * c->hidden;

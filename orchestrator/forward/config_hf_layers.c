@@ -77,12 +77,12 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
     const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
-    const bool asked = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL;
+    const bool requested = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL;
     if (windows == WINDOWS_NONE)
         return;
     if (windows == WINDOWS_PATTERN)
         c->window = organ_config_needed(s, "sliding_window");
-    else if (!asked || organ_config_flag(s, "use_sliding_window", false))
+    else if (!requested || organ_config_flag(s, "use_sliding_window", false))
         c->window = organ_config_size(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, c);

@@ -13,7 +13,7 @@
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
-    const float *normed, *asked; /* inputs of the experts and of the router */
+    const float *normed, *requested; /* inputs of the experts and of the router */
     float *out, *scores, *inputs, *gate, *up, *outputs;
     float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
@@ -32,17 +32,17 @@ static size_t shared_room(const organ_forward_config *c)
 
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
-    const size_t rows = organ_lesser(tokens * c->experts_used, FORWARD_GROUP),
+    const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
                  widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
-    return organ_larger(tokens * c->experts + rows * (2 * (size_t)c->hidden + widths),
-                        organ_lesser(tokens, FORWARD_GROUP) * shared_room(c));
+    return organ_max(tokens * c->experts + rows * (2 * (size_t)c->hidden + widths),
+                     organ_min(tokens, FORWARD_GROUP) * shared_room(c));
 }
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
     const size_t routed = c->experts + (size_t)c->experts_used * (2 * (size_t)c->hidden + widths);
-    return tokens * organ_larger(routed, shared_room(c));
+    return tokens * organ_max(routed, shared_room(c));
 }
 
 static void choose_token(void *context, size_t t, size_t worker)
@@ -130,15 +130,15 @@ static organ_status add_expert(experts_job *j, size_t expert, unsigned which, co
 {
     forward_group *g = j->group;
     const forward_linear linear = expert_linear(g->layer, expert, which);
-    const size_t first = organ_larger(j->begin[expert], j->base), row = first - j->base,
-                 end = organ_lesser(j->begin[expert + 1], j->base + j->rows);
+    const size_t first = organ_max(j->begin[expert], j->base), row = first - j->base,
+                 end = organ_min(j->begin[expert + 1], j->base + j->rows);
     return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * linear.out, end - first,
                                       error);
 }
 
-static bool is_listened(const forward_group *g, size_t expert)
+static bool gets_all_tokens(const forward_group *g, size_t expert)
 {
-    return g->layer->listened && g->layer->listened[expert];
+    return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
@@ -146,7 +146,7 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
-    if ((which == 1 && views[1].slot == views[0].slot) || is_listened(g, expert))
+    if ((which == 1 && views[1].slot == views[0].slot) || gets_all_tokens(g, expert))
         return ORGAN_OK;
     const size_t row = j->begin[expert];
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
@@ -170,7 +170,7 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
 
 /* Returns the rows that taps of the down projections receive. With `weigh` it writes them over the outputs of the up
  * projections, which are no longer needed. */
-static const float *told_of(experts_job *j, organ_error *error)
+static const float *all_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
     if (!g->tap || !g->layer->weigh)
@@ -198,9 +198,9 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     const forward_view view = g->layer->plan->parts[PART_ROUTER];
     forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
     router.bias = organ_forward_values(g->layer, PART_BIAS_ROUTER);
-    if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->asked, error))
+    if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->requested, error))
         return error->status;
-    if (organ_forward_products_add(&g->products, j->asked, &router, j->scores, j->tokens, error) ||
+    if (organ_forward_products_add(&g->products, j->requested, &router, j->scores, j->tokens, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
         experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
@@ -226,9 +226,9 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
         (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
         organ_forward_gate_all(g, j->gate, j->up, j->rows, inner, error))
         return error->status;
-    const float *const told = told_of(j, error);
+    const float *const all_inputs = all_inputs_of(j, error);
     for (size_t e = from; e < until && !error->status; e++)
-        if (tap_expert(j, e, 2, told, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
+        if (tap_expert(j, e, 2, all_inputs, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
             return error->status;
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
@@ -255,7 +255,7 @@ static void add_columns(void *context, size_t index, size_t worker)
     (void)worker;
     const experts_job *j = context;
     const size_t hidden = (size_t)j->group->forward->config.hidden, from = index * COLUMNS_AT_ONCE,
-                 until = organ_lesser(from + COLUMNS_AT_ONCE, hidden);
+                 until = organ_min(from + COLUMNS_AT_ONCE, hidden);
     for (size_t row = 0; row < j->rows; row++) {
         float *const out = j->out + j->token_of[j->base + row] * hidden;
         const float weight = output_factor(j, j->base + row);
@@ -269,7 +269,7 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
 {
     const size_t hidden = (size_t)j->group->forward->config.hidden;
     for (j->base = j->begin[from]; j->base < j->begin[until] && !error->status; j->base += j->rows) {
-        j->rows = organ_lesser(FORWARD_GROUP, j->begin[until] - j->base);
+        j->rows = organ_min(FORWARD_GROUP, j->begin[until] - j->base);
         size_t first = from, last = until;
         while (j->begin[first + 1] <= j->base)
             first++;
@@ -334,7 +334,7 @@ static organ_status listen_to_all(experts_job *j, organ_error *error)
 {
     const forward_group *const g = j->group;
     for (size_t e = 0; g->tap && e < g->forward->config.experts && !error->status; e++)
-        if (is_listened(g, e))
+        if (gets_all_tokens(g, e))
             listen_to(j, e, error);
     return error->status;
 }
@@ -389,14 +389,19 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
 }
 
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
-                                   const float *asked, float *out, float *room, organ_error *error)
+                                   const float *requested, float *out, float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const bool streamed = g->layer->reserved;
     const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden,
-                 kept = streamed ? organ_lesser(rows, FORWARD_GROUP) : rows;
-    experts_job j = {
-        .group = g, .first = first, .tokens = tokens, .normed = normed, .asked = asked, .out = out, .inputs = room};
+                 kept = streamed ? organ_min(rows, FORWARD_GROUP) : rows;
+    experts_job j = {.group = g,
+                     .first = first,
+                     .tokens = tokens,
+                     .normed = normed,
+                     .requested = requested,
+                     .out = out,
+                     .inputs = room};
     j.outputs = j.inputs + kept * hidden;
     j.gate = j.outputs + kept * hidden;
     j.up = j.gate + kept * inner;
@@ -412,8 +417,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     else if (route_tokens(&j, error) == ORGAN_OK && (streamed ? run_streamed : run_experts)(&j, error) == ORGAN_OK &&
              listen_to_all(&j, error) == ORGAN_OK && c->shared_intermediate)
         for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
-            run_shared(g, first + k, organ_lesser(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden,
-                       room, error);
+            run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden, room,
+                       error);
     free(j.choices);
     free(j.place);
     free(j.begin);
@@ -429,7 +434,7 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
     const size_t hidden = (size_t)g->forward->config.hidden, width = (size_t)g->forward->config.expert_intermediate;
     const forward_linear down = expert_linear(g->layer, expert, 2);
     for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
-        const size_t rows = organ_lesser(FORWARD_GROUP, count - first);
+        const size_t rows = organ_min(FORWARD_GROUP, count - first);
         float *const to = inner ? inner + first * width : g->room + rows * width;
         if (run_inner(g, expert, x + first * hidden, rows, to, g->room, g->room + 2 * rows * width, error) ==
                 ORGAN_OK &&
@@ -448,7 +453,7 @@ organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer
                           organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
     const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
-    g.room = organ_forward_layer_room(layer, organ_lesser(FORWARD_GROUP, count) * widths, error);
+    g.room = organ_forward_layer_room(layer, organ_min(FORWARD_GROUP, count) * widths, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
     if (!error->status)
         run_expert(&g, expert, x, count, inner, out, error);

@@ -9,9 +9,9 @@
 
 /* ---- names of tensors ---- */
 
-static const forward_name gemma_names[] = {{PART_NORM_FEED, "pre_feedforward_layernorm.weight"}, {0}};
+static const forward_name gemma_names[] = {{PART_NORM_FFN, "pre_feedforward_layernorm.weight"}, {0}};
 static const forward_name gemma4_names[] = {
-    {PART_NORM_FEED, "pre_feedforward_layernorm.weight"}, {PART_ROUTER, "router.proj.weight"},
+    {PART_NORM_FFN, "pre_feedforward_layernorm.weight"}, {PART_ROUTER, "router.proj.weight"},
     {PART_EXPERTS_GATE_UP, "experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "experts.down_proj"}, {0}};
 static const forward_name phi3_names[] = {
     {PART_QKV, "self_attn.qkv_proj.weight"}, {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
@@ -56,7 +56,7 @@ static const forward_name hy_names[] = {
     {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS,
     {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"}, {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"},
     {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
-static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
+static const forward_name post_attn_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
 static const forward_name hunyuan_names[] = {
     {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
 static const forward_name hunyuan_moe_names[] = {
@@ -64,7 +64,7 @@ static const forward_name hunyuan_moe_names[] = {
     {PART_ROUTER, "mlp.gate.wg.weight"}, {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"},
     {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
 static const forward_name afmoe_names[] = {
-    {PART_NORM_FEED, "pre_mlp_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
+    {PART_NORM_FFN, "pre_mlp_layernorm.weight"}, {PART_NORM_POST_FFN, "post_mlp_layernorm.weight"},
     {PART_ROUTER, "mlp.router.gate.weight"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS, {0}};
 static const forward_name laguna_names[] = {
     {PART_HEAD_GATE, "self_attn.g_proj.weight"},
@@ -81,7 +81,7 @@ static const forward_name llama4_names[] = {
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
-    {PART_NORM_ATTENDED, "post_self_attn_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
+    {PART_NORM_POST_ATTENTION, "post_self_attn_layernorm.weight"}, {PART_NORM_POST_FFN, "post_mlp_layernorm.weight"},
     {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name glm4_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
 
@@ -103,7 +103,7 @@ static const forward_name neox_names[] = {
 static const forward_name falcon_names[] = {
     {PART_EMBEDDING, "word_embeddings.weight"}, {PART_FINAL_NORM, "ln_f.weight"},
     {PART_NORM_ATTENTION, "ln_attn.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
-    {PART_NORM_FEED, "ln_mlp.weight"}, {PART_NORM_FEED, "post_attention_layernorm.weight"},
+    {PART_NORM_FFN, "ln_mlp.weight"}, {PART_NORM_FFN, "post_attention_layernorm.weight"},
     {PART_QKV, "self_attention.query_key_value.weight"}, {PART_BIAS_Q, "self_attention.query_key_value.bias"},
     {PART_O, "self_attention.dense.weight"}, {PART_BIAS_O, "self_attention.dense.bias"},
     {PART_UP, "mlp.dense_h_to_4h.weight"}, {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"},
@@ -121,7 +121,7 @@ static const forward_name persimmon_names[] = {
     {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
     {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name apertus_names[] = {
-    {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FEED, "feedforward_layernorm.weight"}, {0}};
+    {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};
 static const forward_name stablelm_names[] = {
     {PART_NORM_Q, "self_attn.q_layernorm.norms.#.weight"}, {PART_NORM_K, "self_attn.k_layernorm.norms.#.weight"}, {0}};
 
@@ -172,10 +172,10 @@ static const char *const llama4_required[] = {"use_qk_norm", NULL};
 static const forward_mixture llama4_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .shared_width = "intermediate_size", .router = {.logistic = true, .late = true, .into_inputs = true},
-    .dense = DENSE_STEP, .crossed = true, .required = llama4_required};
+    .dense = DENSE_STEP, .transposed = true, .required = llama4_required};
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
-    .normalise = {NULL, true}, .biases = true, .crossed = true, .pairs = true};
+    .normalise = {NULL, true}, .biases = true, .transposed = true, .pairs = true};
 static const forward_mixture deepseek2_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
@@ -236,7 +236,7 @@ static const forward_mixture cohere2_mixture = {
     .dense_first = "first_k_dense_replace", .dense_otherwise = DENSE_NONE};
 static const forward_mixture qwen3_vl_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .normalise = {NULL, true}, .crossed = true,
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .normalise = {NULL, true}, .transposed = true,
     .or_straight = true, .required = qwen_required};
 static const forward_mixture phimoe_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
@@ -315,11 +315,11 @@ static const forward_family families[] = {
      .windows = WINDOWS_FLAG_ALL, .mixture = &qwen2_mixture},
     {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
      .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm",
-     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = attended_names},
+     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = post_attn_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
      .names = shared_experts_names},
-    {.architecture = "GptOssForCausalLM", .gguf = "gpt-oss", .gguf_exact_range = true, .gguf_names = attended_names,
+    {.architecture = "GptOssForCausalLM", .gguf = "gpt-oss", .gguf_exact_range = true, .gguf_names = post_attn_names,
      .head_dim = 64, .qkv_bias = {"attention_bias", true},
      .output_bias = {"attention_bias", true}, .windows = WINDOWS_TYPES, .window_pattern = 2, .sinks = SINKS_ALL,
      .gate_limit = {"swiglu_limit", 7}, .gate_alpha = {"swiglu_alpha", 1.702}, .mixture = &gpt_oss_mixture,
@@ -363,7 +363,7 @@ static const forward_family families[] = {
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
-     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_feed = true, .per_layer = true, .names = gemma4_names},
+     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_ffn = true, .per_layer = true, .names = gemma4_names},
     {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
@@ -382,7 +382,7 @@ static const forward_family families[] = {
      MLP_BIAS, .multipliers = &granite_multipliers},
     {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,
      .qkv_bias = {"attention_bias", true}, .output_bias = {"attention_out_bias", false}, MLP_BIAS,
-     .gguf_names = attended_names},
+     .gguf_names = post_attn_names},
     {.architecture = "MinistralForCausalLM", .theta = 1e4, .windows = WINDOWS_TYPES},
     {.architecture = "HeliumForCausalLM", .theta = 1e5, .head_dim = 128, ATTENTION_BIAS, MLP_BIAS,
      .interleaved = true},

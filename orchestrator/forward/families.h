@@ -108,7 +108,7 @@ typedef struct forward_mixture {
     forward_flag normalise;  /* the factors of a token's experts are divided by their sum */
     bool gguf_normalise;     /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
     bool biases;             /* of the router and of each expert's gate, up and down */
-    bool crossed;            /* stacks of safetensors are experts x in_features x out_features */
+    bool transposed;         /* stacks of safetensors are experts x in_features x out_features */
     bool or_straight;        /* unless their shape is experts x out_features x in_features */
     bool pairs;              /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
@@ -205,7 +205,7 @@ typedef struct forward_family {
     bool global_heads;          /* layers without a window have heads of their own: global_head_dim, attention_k_eq_v */
     bool shared_keys;           /* num_kv_shared_layers, use_double_wide_mlp */
     bool layer_scaled;          /* a layer ends with a product by its layer_scalar */
-    bool dual_feed;             /* enable_moe_block adds a mixture to the dense feed-forward */
+    bool dual_ffn;              /* enable_moe_block adds a mixture to the dense feed-forward */
     bool per_layer;             /* per-layer embeddings: hidden_size_per_layer_input, vocab_size_per_layer_input */
     bool streams;               /* AltUp, Laurel and cut gates: altup_*, laurel_rank, activation_sparsity_pattern */
     const forward_multipliers *multipliers;

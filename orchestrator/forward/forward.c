@@ -92,8 +92,8 @@ static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
         const organ_layer_kind *const kind = &f->config.kinds[l];
-        f->mixer_width = organ_larger(f->mixer_width, organ_forward_mixer_width(&f->config, kind));
-        f->dense_width = organ_larger(f->dense_width, (size_t)kind->intermediate);
+        f->mixer_width = organ_max(f->mixer_width, organ_forward_mixer_width(&f->config, kind));
+        f->dense_width = organ_max(f->dense_width, (size_t)kind->intermediate);
     }
 }
 
@@ -102,26 +102,26 @@ static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward
 /* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
-    size_t most, of_inputs;
-    f->most_reading = 0;
-    if (organ_forward_panel_size(f, f->output, &most, error) || organ_forward_per_layer_scratch(f, &of_inputs, error))
+    size_t max, of_inputs;
+    f->max_reading = 0;
+    if (organ_forward_panel_size(f, f->output, &max, error) || organ_forward_per_layer_scratch(f, &of_inputs, error))
         return error->status;
-    most = organ_larger(most, organ_larger(of_inputs, f->streams.panel));
-    most = organ_larger(most, organ_forward_mixer_scratch(&f->config));
+    max = organ_max(max, organ_max(of_inputs, f->streams.panel));
+    max = organ_max(max, organ_forward_mixer_scratch(&f->config));
     for (unsigned k = 0; k < f->config.layers; k++) {
-        f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
-        most = organ_larger(most, f->plans[k].panel);
+        f->max_reading = organ_max(f->max_reading, f->plans[k].reading);
+        max = organ_max(max, f->plans[k].panel);
     }
-    f->worker_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH + most);
-    f->least_memory = organ_memory_enough(0, holds_a_token, f);
+    f->worker_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH + max);
+    f->min_memory = organ_memory_enough(0, holds_a_token, f);
     return ORGAN_OK;
 }
 
-organ_status organ_forward_foresee(organ_forward *f, organ_made_as as, organ_error *error)
+organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_error *error)
 {
     f->foreseen = true;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
-        organ_forward_plan_foresee(f, as, &f->plans[k], error);
+        organ_forward_plan_estimate(f, as, &f->plans[k], error);
     return error->status ? error->status : measure_layers(f, error);
 }
 
@@ -206,18 +206,18 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
             organ_forward_block(g, error);
     }
     choose_windows(g, states, 0, count);
-    return g->layer->reserved && !error->status ? organ_forward_feed(g, error) : error->status;
+    return g->layer->reserved && !error->status ? organ_forward_ffn(g, error) : error->status;
 }
 
 /* Returns the floats of memory for the largest group of windows. */
 static size_t room_of_groups(const organ_forward *forward, const organ_windows *windows)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t w = 0; w < windows->count; w = group_end(windows, w)) {
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
-        most = tokens > most ? tokens : most;
+        max = tokens > max ? tokens : max;
     }
-    return organ_forward_block_room(forward, forward->engine->memory, most, windows->begin[windows->count]);
+    return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
 }
 
 /* Completes g and runs the layer. g.room may be NULL if `error` is set. */
@@ -276,12 +276,12 @@ static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, u
 /* The same for the engine's number of threads and the logits of `rows` tokens. */
 static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
-    const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->most_reading;
+    const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
     return left_of(f, memory, group, organ_forward_scratch_bytes(f), loading, organ_forward_head_bytes(f, rows));
 }
 
 /* Returns the tokens of a group with windows of `context` tokens. */
-static size_t group_of(size_t context) { return organ_larger(context, FORWARD_GROUP); }
+static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
@@ -303,7 +303,7 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
     return left > bytes && left - bytes >= states;
 }
 
-uint64_t organ_forward_spare(const organ_forward *f, size_t context)
+uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
     return left_of(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
@@ -322,8 +322,8 @@ void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
     f->may_stream =
-        f->config.experts > 0 && !f->config.parallel && !f->config.dual_feed && !f->config.latent.index_shared;
-    f->least_memory = organ_memory_enough(0, holds_a_token, f);
+        f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.latent.index_shared;
+    f->min_memory = organ_memory_enough(0, holds_a_token, f);
 }
 
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,

@@ -62,7 +62,7 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
                         organ_factor *values);
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
-bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor);
+bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if runs of the tensor's layer pass its inputs to their tap: it is a matrix, or a stack of matrices, of a
  * linear layer. Not tapped are tensors outside of the layers or of draft layers, matrices that the forward pass does
  * not multiply (indexers), and attn_k_b of GGUF files, which multiplies queries. `tensor` is one of the model's own. */
@@ -106,7 +106,7 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
 /* Chooses experts_used experts for a token from its router logits, in ascending order of their numbers.
  *
  * Softmax router: takes the largest logits among the kept experts (a flag for each, at least
- * organ_forward_least_experts; NULL: all), lower numbers first among equals. Their factors are the softmax over the
+ * organ_forward_min_experts; NULL: all), lower numbers first among equals. Their factors are the softmax over the
  * kept experts. This equals a router that has only the kept experts' rows. Logistic router: scores are the logistic
  * of each logit, and the choice adds the correction. With groups, only experts of the best groups can be chosen; a
  * group is ranked by its best kept expert or by the sum of its two best. If the configuration says so, the chosen
@@ -119,7 +119,7 @@ void organ_forward_route(const organ_router *router, const bool *kept, const flo
 
 /* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
  * group, at least two. */
-unsigned organ_forward_least_experts(const organ_forward_config *config);
+unsigned organ_forward_min_experts(const organ_forward_config *config);
 
 /* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's
  * `logits` (tokens x experts). Called on the thread that runs the layer, once for these tokens of the batch, before
@@ -137,7 +137,7 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
  * tokens, as if the router had sent every token to the expert (never times router weights). The output of the layer
  * does not change. `experts` has a flag for each expert and must outlive the runs; NULL: no expert. The run then
  * computes each flagged expert once more, on all tokens. */
-void organ_layer_listen(organ_layer *layer, const bool *experts);
+void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
 /* Later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL: all).
  * ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
@@ -181,20 +181,20 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
 
 /* The KV cache: keys and values of the processed tokens in all layers, so that a growing text processes only its new
  * tokens. */
-typedef struct organ_forward_past organ_forward_past;
+typedef struct organ_decode_cache organ_decode_cache;
 
-/* Creates a cache for one text, which has `first` tokens in the first call and at most `most` in the end. ORGAN_USAGE
+/* Creates a cache for one text, which has `first` tokens in the first call and at most `max` in the end. ORGAN_USAGE
  * if it does not fit the engine's memory in addition to a layer. Close it before the forward pass. *past is NULL on
  * error. */
-organ_status organ_forward_past_open(organ_forward *forward, size_t first, size_t most, organ_forward_past **past,
+organ_status organ_decode_cache_open(organ_forward *forward, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error);
-void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
+void organ_decode_cache_close(organ_decode_cache *cache); /* NULL is allowed */
 
 /* Computes the logits of the last of `count` tokens, which must be the tokens of the previous call and at least one
  * more. The logits are those of organ_forward_run on one window of all tokens. If the rotation depends on the length
  * of the text (dynamic, longrope beyond its original context), all tokens are processed again when it changes; so are
  * they after an error. */
-organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens,
+organ_status organ_forward_continue(organ_forward *forward, organ_decode_cache *cache, const uint32_t *tokens,
                                     size_t count, void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error);
 
@@ -207,7 +207,7 @@ typedef enum organ_made_as {
 } organ_made_as;
 /* Makes later questions about memory refer to the model that the operation will write (an upper bound). Loading a
  * layer then fails with ORGAN_USAGE. */
-organ_status organ_forward_foresee(organ_forward *forward, organ_made_as as, organ_error *error);
+organ_status organ_forward_estimate(organ_forward *forward, organ_made_as as, organ_error *error);
 
 /* Lets organ_layer_load leave out the experts of a layer that needs more than a quarter of the engine's memory for
  * them; each run of the layer then reads the experts that tokens reach, in groups, and frees them. The results have the
@@ -221,12 +221,12 @@ size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
 /* Returns the bytes of the engine's memory that a layer and its buffers do not need, or 0. A sixteenth of the memory
  * is reserved for threads, so that the result does not depend on their number. */
-uint64_t organ_forward_spare(const organ_forward *forward, size_t context);
+uint64_t organ_forward_spare_memory(const organ_forward *forward, size_t context);
 
 /* Returns the bytes of the largest layer while it is loaded, for callers that have another layer in memory. */
 uint64_t organ_forward_layer_bytes(const organ_forward *forward);
 
-/* Returns the bytes that `memory` would leave: at most organ_forward_spare of it, less if this number of threads
+/* Returns the bytes that `memory` would leave: at most organ_forward_spare_memory of it, less if this number of threads
  * needs more than the reserve. Monotonic in `memory`. */
 uint64_t organ_forward_left(const organ_forward *forward, uint64_t memory, size_t context);
 

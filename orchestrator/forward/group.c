@@ -25,7 +25,7 @@ static void norm_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
         organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
 }
@@ -34,7 +34,7 @@ static void add_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
     for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
         j->to[k] += j->from[k] * j->scale;
 }
@@ -43,7 +43,7 @@ static void gate_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->tokens - first);
     float *const gate = j->to + first * j->width, *const up = j->up + first * j->width;
     if (j->limit > 0)
         organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, tokens * j->width);
@@ -55,7 +55,7 @@ static void split_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
     for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++) {
         j->to[k] = j->from[2 * k];
         j->up[k] = j->from[2 * k + 1];
@@ -103,7 +103,7 @@ static void combine_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
     for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
         j->to[k] = (j->from ? j->to[k] + j->from[k] : j->to[k]) * j->scale;
 }
@@ -121,7 +121,7 @@ static void cut_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
         organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
@@ -152,7 +152,7 @@ static void activate_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->tokens - first);
     organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + first * j->width, tokens * j->width);
 }
 

@@ -37,7 +37,7 @@ static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
     (void)worker;
     const gate_job *const j = context;
     const organ_forward *const f = j->group->forward;
-    const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
+    const size_t first = index * TOKENS_AT_ONCE, until = organ_min(first + TOKENS_AT_ONCE, j->group->tokens);
     float *const gates = j->gates + first * j->gate_width;
     if (f->config.gate == ORGAN_GATE_SOFTPLUS)
         softplus(f->engine->kernels, gates, (until - first) * j->gate_width);

@@ -20,7 +20,7 @@ size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, siz
 {
     return c->keys == 0 || total <= c->keys
                ? 0
-               : tokens * organ_forward_index_words(total) + organ_lesser(tokens, FORWARD_QUERIES) * total;
+               : tokens * organ_forward_index_words(total) + organ_min(tokens, FORWARD_QUERIES) * total;
 }
 
 size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
@@ -43,7 +43,7 @@ static void index_turn_tokens(void *context, size_t piece, size_t worker)
                                .weights = organ_forward_values(j->group->layer, PART_NORM_INDEX),
                                .biases = organ_forward_values(j->group->layer, PART_BIAS_NORM_INDEX),
                                .eps = INDEX_EPS};
-    const size_t until = organ_lesser((piece + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    const size_t until = organ_min((piece + 1) * TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = piece * TOKENS_AT_ONCE; t < until; t++) {
         float *const key = j->index->keys + t * c->index_dim, *const q =
                                                                   j->index->q + t * c->index_heads * c->index_dim;
@@ -101,7 +101,7 @@ static void score_block(void *context, size_t block, size_t worker)
     const index_job *j = context;
     const organ_forward *const f = j->group->forward;
     const organ_latent_config *const c = &f->config.latent;
-    const size_t first = block * FORWARD_KEYS, keys = organ_lesser(FORWARD_KEYS, j->total - first),
+    const size_t first = block * FORWARD_KEYS, keys = organ_min(FORWARD_KEYS, j->total - first),
                  width = (size_t)c->index_heads * c->index_dim;
     float *const packing = j->group->scratch + worker * f->worker_bytes / sizeof(float), *const products =
                                                                                              packing +
@@ -194,23 +194,23 @@ organ_status organ_forward_index_choose(forward_group *g, const forward_index *i
 
 /* ---- choices that later layers use, too ---- */
 
-void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t most)
+void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max)
 {
     const uint32_t *const bits = index->chosen + token * index->words;
     size_t count = 0;
-    for (size_t k = 0; k < index->words * 32 && count < most; k++)
+    for (size_t k = 0; k < index->words * 32 && count < max; k++)
         if (bits[k / 32] >> k % 32 & 1) {
             const uint32_t key = (uint32_t)k + 1;
             memcpy(state + count++, &key, sizeof key);
         }
-    memset(state + count, 0, (most - count) * sizeof *state);
+    memset(state + count, 0, (max - count) * sizeof *state);
 }
 
-void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t most)
+void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;
     memset(bits, 0, index->words * sizeof *bits);
-    for (size_t k = 0; k < most; k++) {
+    for (size_t k = 0; k < max; k++) {
         uint32_t key;
         memcpy(&key, state + k, sizeof key);
         if (key > 0 && key <= index->words * 32)

@@ -36,9 +36,9 @@ typedef struct forward_slot {
     size_t at, bytes;
     unsigned turned_head_dim;   /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
     forward_straight *straight; /* what `weight` points to, if the slot owns it; else NULL */
-    bool
-        crossed; /* matrices are stored as in_features x out_features; loading transposes them, rows are out_features */
-    bool vectors; /* one vector for each matrix (biases of stacked experts), read as FP32 */
+    bool transposed;            /* matrices are stored as in_features x out_features; loading transposes them, rows are
+                                   out_features */
+    bool vectors;               /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
 /* A range of rows of a slot: all of it, or a part of a fused or stacked weight. */
@@ -117,15 +117,15 @@ struct organ_forward {
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
-    size_t most_reading;   /* maximum over the layers */
-    size_t mixer_width;    /* organ_forward_mixer_width of the widest layer */
-    size_t dense_width;    /* of the widest dense feed-forward; 0: all layers are mixtures */
-    size_t worker_bytes;   /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
-    uint64_t least_memory; /* the least memory with which one token can be processed */
-    float *scratch;        /* of all workers; allocated on first use */
-    forward_plan head;     /* the output head as a layer with one weight, for callers that keep it in memory */
-    bool foreseen;         /* the plans describe a model that does not exist yet */
-    bool may_stream;       /* layers with more bytes than organ_forward_layer_need are streamed */
+    size_t max_reading;  /* maximum over the layers */
+    size_t mixer_width;  /* organ_forward_mixer_width of the widest layer */
+    size_t dense_width;  /* of the widest dense feed-forward; 0: all layers are mixtures */
+    size_t worker_bytes; /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
+    uint64_t min_memory; /* the least memory with which one token can be processed */
+    float *scratch;      /* of all workers; allocated on first use */
+    forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
+    bool foreseen;       /* the plans describe a model that does not exist yet */
+    bool may_stream;     /* layers with more bytes than organ_forward_layer_need are streamed */
 };
 
 /* Working memory of a layer's runs, kept between runs. */
@@ -139,9 +139,9 @@ struct organ_layer {
     const forward_plan *plan;
     const organ_layer_kind *kind; /* NULL for the output head */
     bool *kept;                   /* a flag for each expert; NULL: all */
-    bool weigh;           /* taps receive the inputs of experts' down projections times the factors of the tokens */
-    const bool *listened; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
-    organ_routed *routed; /* callback for the router, with its context; NULL: none */
+    bool weigh;             /* taps receive the inputs of experts' down projections times the factors of the tokens */
+    const bool *all_tokens; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
+    organ_routed *routed;   /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values;
     bool borrowed;           /* the weights are in memory of the caller */
@@ -164,9 +164,9 @@ typedef struct forward_linear {
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
 /* Plans the output head alone. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
-/* Plans again for the model that organ_forward_foresee describes. */
-organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,
-                                        organ_error *error);
+/* Plans again for the model that organ_forward_estimate describes. */
+organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
+                                         organ_error *error);
 /* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
  * stay in memory when the expert is dropped, so they count as the rest. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
@@ -409,7 +409,7 @@ size_t organ_forward_attention_scratch(const organ_forward_config *config);
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
-size_t organ_forward_feed_room(const organ_forward *forward, uint64_t memory, size_t tokens);
+size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 /* The same for the experts of a streamed layer. */
 size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);
@@ -495,9 +495,9 @@ organ_status organ_forward_index_project(forward_group *group, const forward_ind
  * `token` of the group. `keys`: those of the indexer from the beginning of the window on. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
                                         size_t token, size_t query, size_t queries, organ_error *error);
-/* Copy the choice of a token to its state, from `state` on, and back; `most` is index_topk. */
-void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t most);
-void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t most);
+/* Copy the choice of a token to its state, from `state` on, and back; `max` is index_topk. */
+void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
+void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
 /* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
 
@@ -530,16 +530,16 @@ organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *
 organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *room,
                                      organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
-organ_status organ_forward_feed(forward_group *group, organ_error *error);
+organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
  * `normed` to `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE).
  * Products already in the group's list are computed together with the first ones. `room`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *room, organ_error *error);
-/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `asked` is the input of
- * the router, which may be `normed`. */
+/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested` is the
+ * input of the router, which may be `normed`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
-                                   const float *asked, float *out, float *room, organ_error *error);
+                                   const float *requested, float *out, float *room, organ_error *error);
 /* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);

@@ -40,11 +40,11 @@ static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * 
 /* Rows in one read. For reordered heads, a read has whole heads; of crossed weights, a whole matrix. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
-    if (slot->crossed)
+    if (slot->transposed)
         return (size_t)(slot->rows / slot->matrices);
     const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
-    const size_t rows = PIECE_BYTES / organ_larger(row_bytes(slot), 1) / step * step;
-    return slot->packed ? (size_t)slot->rows : organ_lesser(organ_larger(rows, step), (size_t)slot->rows);
+    const size_t rows = PIECE_BYTES / organ_max(row_bytes(slot), 1) / step * step;
+    return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
@@ -54,17 +54,17 @@ static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 }
 
 /* Rows of a crossed weight, as stored, in one read. */
-static size_t crossed_rows(const forward_slot *slot)
+static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
-    return organ_lesser(organ_larger(PIECE_BYTES / organ_larger(row, 1), 1), (size_t)slot->cols);
+    return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
 }
 
 /* Bytes of a buffer for reordered or transposed values, which are read there first. */
 static size_t turning_bytes(const forward_slot *slot)
 {
-    if (slot->crossed)
-        return organ_to_line(crossed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
+    if (slot->transposed)
+        return organ_to_line(transposed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
@@ -72,7 +72,7 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
                                      organ_error *error)
 {
     *bytes = 0;
-    const size_t rows = slot->crossed ? crossed_rows(slot) : organ_forward_piece_rows(slot);
+    const size_t rows = slot->transposed ? transposed_rows(slot) : organ_forward_piece_rows(slot);
     if (!slot->packed &&
         organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
         *bytes += turning_bytes(slot);
@@ -103,19 +103,19 @@ static void transpose_items(const unsigned char *from, unsigned char *to, size_t
     uint16_t *const result = (uint16_t *)(void *)to;
     for (size_t row = 0; row < rows; row += BLOCK)
         for (size_t col = 0; col < cols; col++)
-            for (size_t r = row; r < organ_lesser(row + BLOCK, rows); r++)
+            for (size_t r = row; r < organ_min(row + BLOCK, rows); r++)
                 result[col * stride + r] = source[r * cols + col];
 }
 
 /* Reads the matrix that begins at row `first`, which is stored as in_features x out_features, and transposes it. */
-static organ_status read_crossed(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
-                                 unsigned char *values, unsigned char *scratch, organ_error *error)
+static organ_status read_transposed(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
+                                    unsigned char *values, unsigned char *scratch, organ_error *error)
 {
     const size_t out = organ_forward_piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
-    const size_t stored = first / out * in, most = crossed_rows(slot);
+    const size_t stored = first / out * in, max = transposed_rows(slot);
     const organ_dtype as = organ_forward_dtype(slot->type);
-    for (size_t row = 0; row < in && !error->status; row += most) {
-        const size_t rows = organ_lesser(most, in - row);
+    for (size_t row = 0; row < in && !error->status; row += max) {
+        const size_t rows = organ_min(max, in - row);
         if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + turning_bytes(slot), error) ==
             ORGAN_OK)
             transpose_items(scratch, values + (first * in + row) * bytes, rows, out, in, bytes);
@@ -128,8 +128,8 @@ organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weigh
 {
     const size_t row = row_bytes(slot);
     const organ_dtype as = organ_forward_dtype(slot->type);
-    if (slot->crossed)
-        return read_crossed(slot, reader, first, values, scratch, error);
+    if (slot->transposed)
+        return read_transposed(slot, reader, first, values, scratch, error);
     if (!slot->turned_head_dim)
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
     if (organ_weight_read(reader, first, rows, as, scratch, scratch + turning_bytes(slot), error))
@@ -171,7 +171,7 @@ static void load_piece(void *context, size_t index, size_t worker)
         return;
     if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
                      : organ_forward_read_rows(slot, reader, first,
-                                               organ_lesser(organ_forward_piece_rows(slot), (size_t)slot->rows - first),
+                                               organ_min(organ_forward_piece_rows(slot), (size_t)slot->rows - first),
                                                values, l->scratch + worker * plan->reading, &error))
         organ_fault_keep(&l->fault, &error);
 }
@@ -185,7 +185,7 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
         size_t k, within;
         const forward_slot *const slot = find_piece(layer, index, &k, &within);
         const size_t first = within * organ_forward_piece_rows(slot),
-                     rows = organ_lesser(organ_forward_piece_rows(slot), (size_t)slot->rows - first);
+                     rows = organ_min(organ_forward_piece_rows(slot), (size_t)slot->rows - first);
         if (!slot->packed)
             organ_ranks_broadcast(ranks, reader_of(ranks, slot, index),
                                   layer->values + slot->at + first * row_bytes(slot), rows * row_bytes(slot), error);
@@ -282,7 +282,7 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
         return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
     if ((streamed ? plan->resident : plan->bytes) >= memory)
-        return organ_memory_refuse(error, memory, forward->least_memory, "layer %d of %s", (int)number,
+        return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
     if (load_plan(forward, plan, room, streamed, ranks, loaded, error) == ORGAN_OK)
         (*loaded)->kind = &forward->config.kinds[number];
@@ -396,12 +396,12 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
     return false;
 }
 
-bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor)
+bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *const plan = plan_of_tensor(forward, tensor);
     for (size_t k = 0; plan && k < plan->count; k++)
         if (strcmp(plan->slots[k].weight->codes->name, tensor->name) == 0)
-            return plan->slots[k].crossed;
+            return plan->slots[k].transposed;
     return false;
 }
 

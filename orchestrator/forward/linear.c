@@ -91,8 +91,8 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
     organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch,
                              f->worker_bytes, error);
     products->count = 0;
-    return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
-                                                            : error->status;
+    return organ_stop_is_requested(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
+                                                                   : error->status;
 }
 
 uint64_t organ_forward_scratch_bytes(const organ_forward *f)

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#define LEAST_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
+#define MIN_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
 /* Tokens in one pass over the head if a quarter of the memory is enough for their logits. */
 #define HEAD_TOKENS ((size_t)128)
 
@@ -54,7 +54,7 @@ static void give_row(void *context, size_t index, size_t worker)
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
-    return fit < LEAST_TOKENS ? LEAST_TOKENS : organ_lesser((size_t)fit, HEAD_TOKENS);
+    return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, HEAD_TOKENS);
 }
 
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
@@ -101,7 +101,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    const size_t together = organ_lesser(count, organ_forward_head_rows(forward, forward->engine->memory));
+    const size_t together = organ_min(count, organ_forward_head_rows(forward, forward->engine->memory));
     if (count == 0)
         return ORGAN_OK;
     head_job j = {.forward = forward, .context = context, .each = each};
@@ -113,7 +113,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     if (!error->status)
         open_head(&j, held, error);
     for (; j.first < count && error->status == ORGAN_OK; j.first += together) {
-        j.tokens = organ_lesser(together, count - j.first);
+        j.tokens = organ_min(together, count - j.first);
         give_rows(&j, hidden, rows + j.first, error);
     }
     organ_weight_reader_close(j.source.reader);

@@ -111,7 +111,7 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 {
     const organ_kernels *const kernels = softmax->kernels;
     float *const s = scores + lo;
-    float most = *top;
+    float max = *top;
     const size_t count = hi - lo;
     memset(scores, 0, lo * sizeof *scores);
     memset(scores + hi, 0, (n - hi) * sizeof *scores);
@@ -120,16 +120,16 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
     if (softmax->cap > 0)
         kernels->softcap(s, count, softmax->cap);
     for (size_t k = 0; k < count; k++)
-        most = s[k] > most ? s[k] : most;
-    if (most > *top) {
+        max = s[k] > max ? s[k] : max;
+    if (max > *top) {
         float less = *top;
-        kernels->exp_below(&less, 1, most);
+        kernels->exp_below(&less, 1, max);
         *sum *= less;
         for (size_t k = 0; k < softmax->dim; k++)
             out[k] *= less;
-        *top = most;
+        *top = max;
     }
-    *sum += kernels->exp_below(s, count, most);
+    *sum += kernels->exp_below(s, count, max);
 }
 
 /* ---- feed-forwards without a gate ----
@@ -147,7 +147,7 @@ static void activate_by_gate(const organ_kernels *kernels, organ_activation acti
     for (size_t k = 0; k < VALUES_AT_ONCE; k++)
         ones[k] = 1;
     for (size_t first = 0; first < n; first += VALUES_AT_ONCE)
-        organ_forward_gate(kernels, activation, x + first, ones, organ_lesser(VALUES_AT_ONCE, n - first));
+        organ_forward_gate(kernels, activation, x + first, ones, organ_min(VALUES_AT_ONCE, n - first));
 }
 
 /* e^t - 1 for -0.5 <= t <= 0 by its series; the first term that is left out is below 2^-31 of the result. */
@@ -177,7 +177,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
 {
     if (activation == ORGAN_XIELU)
         for (size_t first = 0; first < n; first += VALUES_AT_ONCE)
-            xielu(kernels, p, x + first, organ_lesser(VALUES_AT_ONCE, n - first));
+            xielu(kernels, p, x + first, organ_min(VALUES_AT_ONCE, n - first));
     else if (activation == ORGAN_RELU || activation == ORGAN_RELU_SQUARED)
         for (size_t k = 0; k < n; k++) {
             const float positive = x[k] < 0 ? 0 : x[k];

@@ -16,7 +16,7 @@ size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_laye
 {
     const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
     const size_t first = one->width ? one->width(c, kind) : 0, second = two->width ? two->width(c, kind) : 0;
-    return organ_larger(first, second) + (two->run ? (size_t)c->hidden : 0); /* both outputs are in memory */
+    return organ_max(first, second) + (two->run ? (size_t)c->hidden : 0); /* both outputs are in memory */
 }
 
 size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_layer_kind *kind)
@@ -27,13 +27,13 @@ size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_laye
 
 size_t organ_forward_mixer_scratch(const organ_forward_config *c)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (unsigned l = 0; l < c->layers; l++) {
         const organ_mixer of_layer[2] = {c->kinds[l].mixer, c->kinds[l].second};
         for (size_t k = 0; k < 2; k++)
-            most = organ_larger(most, mixers[of_layer[k]].scratch ? mixers[of_layer[k]].scratch(c) : 0);
+            max = organ_max(max, mixers[of_layer[k]].scratch ? mixers[of_layer[k]].scratch(c) : 0);
     }
-    return most;
+    return max;
 }
 
 size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
@@ -57,5 +57,5 @@ organ_status organ_forward_mix(forward_group *g, organ_error *error)
              mixers[kind->second].run(g, normed, other, other + floats, error) == ORGAN_OK)
         organ_forward_combine(g, out, other, g->tokens, 1, error);
     return error->status ? error->status
-                         : organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, out, g->tokens, error);
+                         : organ_forward_add_all(g, PART_NORM_POST_ATTENTION, g->hidden, out, g->tokens, error);
 }

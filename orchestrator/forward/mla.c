@@ -30,7 +30,7 @@ static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank +
 
 size_t organ_forward_latent_room(const organ_latent_config *c, size_t tokens)
 {
-    return tokens * (organ_larger(c->q_rank, c->rank) + (size_t)c->index_heads * (c->index_dim + 1));
+    return tokens * (organ_max(c->q_rank, c->rank) + (size_t)c->index_heads * (c->index_dim + 1));
 }
 
 size_t organ_forward_latent_scratch(const organ_latent_config *c)
@@ -49,7 +49,7 @@ static void norm_latents(void *context, size_t index, size_t worker)
     const float *const of_q = organ_forward_values(j->group->layer, PART_NORM_Q_A), *const of_kv = organ_forward_values(
                                                                                         j->group->layer,
                                                                                         PART_NORM_KV_A);
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         float *const row = l->rows + t * mla_width(c), *const low = j->low + t * c->q_rank;
         if (c->q_rank)
@@ -68,7 +68,7 @@ static void turn_queries(void *context, size_t index, size_t worker)
     const organ_forward_config *c = &j->group->forward->config;
     const organ_layer_kind *const kind = j->group->layer->kind;
     const size_t width = (size_t)kind->heads * kind->head_dim;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         float *const q = l->q + t * width;
         for (size_t h = 0; h < kind->heads && kind->rotated; h++)

@@ -7,9 +7,9 @@
 /* Names after "model.layers.N." and after "blk.N.". */
 static const char *const usual_names[PART_NAMES][2] = {
     [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
-    [PART_NORM_ATTENDED] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
-    [PART_NORM_FEED] = {"post_attention_layernorm.weight", "ffn_norm.weight"},
-    [PART_NORM_FED] = {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
+    [PART_NORM_POST_ATTENTION] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
+    [PART_NORM_FFN] = {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    [PART_NORM_POST_FFN] = {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
     [PART_NORM_Q] = {"self_attn.q_norm.weight", "attn_q_norm.weight"},
     [PART_NORM_K] = {"self_attn.k_norm.weight", "attn_k_norm.weight"},
     [PART_NORM_Q_A] = {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight"},
@@ -46,9 +46,9 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
     [PART_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"},
     [PART_LAYER_SCALE] = {"layer_scalar", NULL},
-    [PART_NORM_FED_DENSE] = {"post_feedforward_layernorm_1.weight", NULL},
+    [PART_NORM_POST_FFN_DENSE] = {"post_feedforward_layernorm_1.weight", NULL},
     [PART_NORM_EXPERTS] = {"pre_feedforward_layernorm_2.weight", NULL},
-    [PART_NORM_FED_EXPERTS] = {"post_feedforward_layernorm_2.weight", NULL},
+    [PART_NORM_POST_FFN_EXPERTS] = {"post_feedforward_layernorm_2.weight", NULL},
     [PART_ROUTER_SCALE] = {"router.scale", NULL},
     [PART_EXPERT_SCALE] = {"router.per_expert_scale", NULL},
     [PART_PER_LAYER_GATE] = {"per_layer_input_gate.weight", NULL},
@@ -126,14 +126,14 @@ const char *organ_forward_bias_name(const char *weight, char name[256])
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {
-    const bool both = kind->mixture && c->dual_feed, per_layer = c->per_layer_width > 0, streams = c->streams > 0;
+    const bool both = kind->mixture && c->dual_ffn, per_layer = c->per_layer_width > 0, streams = c->streams > 0;
     const struct {
-        bool wanted;
+        bool requested;
         forward_shape shape;
     } all[FORWARD_GEMMA_PARTS] = {
-        {both, {PART_NORM_FED_DENSE, 0, c->hidden}},
+        {both, {PART_NORM_POST_FFN_DENSE, 0, c->hidden}},
         {both, {PART_NORM_EXPERTS, 0, c->hidden}},
-        {both, {PART_NORM_FED_EXPERTS, 0, c->hidden}},
+        {both, {PART_NORM_POST_FFN_EXPERTS, 0, c->hidden}},
         {both, {PART_ROUTER_SCALE, 0, c->hidden}},
         {both, {PART_EXPERT_SCALE, 0, c->experts}},
         {c->layer_scaled, {PART_LAYER_SCALE, 0, 1}},
@@ -151,7 +151,7 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
     };
     size_t count = 0;
     for (size_t k = 0; k < FORWARD_GEMMA_PARTS; k++)
-        if (all[k].wanted)
+        if (all[k].requested)
             shapes[count++] = all[k].shape;
     return count;
 }

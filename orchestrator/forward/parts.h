@@ -6,10 +6,10 @@
 #include "orchestrator/forward/config.h"
 
 typedef enum forward_part {
-    PART_NORM_ATTENTION, /* before the attention */
-    PART_NORM_ATTENDED,  /* of the attention's output: sandwich norms */
-    PART_NORM_FEED,      /* before the feed-forward */
-    PART_NORM_FED,
+    PART_NORM_ATTENTION,      /* before the attention */
+    PART_NORM_POST_ATTENTION, /* of the attention's output: sandwich norms */
+    PART_NORM_FFN,            /* before the feed-forward */
+    PART_NORM_POST_FFN,
     PART_NORM_Q,
     PART_NORM_K,
     PART_NORM_Q_A, /* of latent vectors; this and the next parts are those of latent attention */
@@ -47,12 +47,12 @@ typedef enum forward_part {
     PART_SHARED_DOWN,
     PART_BIAS_NORM_ATTENTION, /* and the five after it, in the order of the norms from PART_NORM_ATTENTION on */
     PART_BIAS_NORM_K = PART_BIAS_NORM_ATTENTION + (PART_NORM_K - PART_NORM_ATTENTION),
-    PART_LAYER_SCALE,      /* one number */
-    PART_NORM_FED_DENSE,   /* of a mixture in parallel with a dense feed-forward: of the dense output, */
-    PART_NORM_EXPERTS,     /* before the experts, */
-    PART_NORM_FED_EXPERTS, /* and of their output */
-    PART_ROUTER_SCALE,     /* multiplies the router's input */
-    PART_EXPERT_SCALE,     /* multiplies the factor of each expert */
+    PART_LAYER_SCALE,           /* one number */
+    PART_NORM_POST_FFN_DENSE,   /* of a mixture in parallel with a dense feed-forward: of the dense output, */
+    PART_NORM_EXPERTS,          /* before the experts, */
+    PART_NORM_POST_FFN_EXPERTS, /* and of their output */
+    PART_ROUTER_SCALE,          /* multiplies the router's input */
+    PART_EXPERT_SCALE,          /* multiplies the factor of each expert */
     PART_PER_LAYER_GATE,
     PART_PER_LAYER_OUT,
     PART_NORM_PER_LAYER,

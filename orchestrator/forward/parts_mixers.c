@@ -4,15 +4,15 @@
 
 #include <string.h>
 
-#define MOST FORWARD_MIXER_PARTS
+#define MAX FORWARD_MIXER_PARTS
 
-static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MOST])
+static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
     const struct {
-        bool wanted;
+        bool requested;
         forward_mixer_part part;
     } all[] = {
         {!apart, {PART_MIX_IN, false, 2 * keys + values + (by_head ? values : 0), c->hidden}},
@@ -34,12 +34,12 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     };
     size_t count = 0;
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (all[k].wanted)
+        if (all[k].requested)
             parts[count++] = all[k].part;
     return count;
 }
 
-size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MOST])
+size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
     return mixer == ORGAN_MIXER_DELTA ? delta_parts(c, parts) : 0;
 }

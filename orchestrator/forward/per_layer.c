@@ -48,15 +48,14 @@ organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *byt
     *bytes = 0;
     if (f->config.per_layer_width == 0 || organ_forward_panel_size(f, f->per_layer.weight, bytes, error))
         return error->status;
-    *bytes = organ_larger(*bytes, organ_larger(organ_forward_rows_scratch(f->per_layer.table),
-                                               organ_forward_rows_scratch(f->per_layer.embedding)));
+    *bytes = organ_max(*bytes, organ_max(organ_forward_rows_scratch(f->per_layer.table),
+                                         organ_forward_rows_scratch(f->per_layer.embedding)));
     return ORGAN_OK;
 }
 
 size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens)
 {
-    return c->per_layer_width ? organ_lesser(tokens, FORWARD_GROUP) * (2 * (size_t)c->per_layer_width + 2 * c->hidden)
-                              : 0;
+    return c->per_layer_width ? organ_min(tokens, FORWARD_GROUP) * (2 * (size_t)c->per_layer_width + 2 * c->hidden) : 0;
 }
 
 /* ---- the input ---- */
@@ -73,7 +72,7 @@ static void complete_inputs(void *context, size_t index, size_t worker)
     (void)worker;
     const input_job *const j = context;
     const organ_forward_config *const c = &j->forward->config;
-    const size_t width = c->per_layer_width, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t width = c->per_layer_width, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     const float scale = (float)(1 / sqrt((double)c->hidden)), half = (float)sqrt(0.5);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         float *const input = j->inputs + t * width;

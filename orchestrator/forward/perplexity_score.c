@@ -114,7 +114,7 @@ static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t
                                    .agrees = m ? scores->agrees + first : NULL,
                                    .kept = s->kept,
                                    .sums = s->sums};
-        if (organ_stop_asked(s->stop))
+        if (organ_stop_is_requested(s->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
         if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
             are_finite(s, m, first, count, error) != ORGAN_OK)
@@ -135,7 +135,7 @@ static organ_status score_batch(perplexity_score_scoring *s, size_t from, size_t
         begin[w - from] = plan->begin[w] - origin;
     const organ_windows windows = {.tokens = plan->tokens + origin, .count = to - from, .begin = begin};
     for (size_t m = 0; m < s->count && !error->status; m++)
-        if (organ_stop_asked(s->stop))
+        if (organ_stop_is_requested(s->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
         else
             s->sources[m].carry(s->sources[m].context, &windows, error);
@@ -162,8 +162,8 @@ static organ_status check_sources(const perplexity_score_scoring *s, organ_error
     return ORGAN_OK;
 }
 
-static void tell_progress(const perplexity_score_scoring *s, size_t window, size_t scored,
-                          const organ_progress *progress)
+static void print_progress(const perplexity_score_scoring *s, size_t window, size_t scored,
+                           const organ_progress *progress)
 {
     char name[64], remark[64];
     double total = 0;
@@ -196,7 +196,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     for (size_t w = 0; w < plan->windows && !error->status;) {
         const size_t to = batch_end(plan, w, batch_tokens);
         if (score_batch(&s, w, to, &next, error) == ORGAN_OK)
-            tell_progress(&s, to, next, progress);
+            print_progress(&s, to, next, progress);
         w = to;
     }
     free(s.rows);

@@ -61,14 +61,14 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     slot->type = slot->vectors ? ORGAN_REAL_F32 : organ_forward_type(weight);
     const uint64_t values = weight->elements * organ_real_bytes(slot->type),
                    stored = organ_weight_held_bytes(weight, slot->matrices);
-    slot->packed = weight->rank > 1 && !slot->vectors && !slot->crossed && !slot->decoded &&
+    slot->packed = weight->rank > 1 && !slot->vectors && !slot->transposed && !slot->decoded &&
                    slot->type == ORGAN_REAL_F32 && stored < values;
     slot->at = plan->bytes;
     slot->bytes = (size_t)(slot->packed ? stored : values);
     if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
         return b->error->status;
     plan->bytes += organ_to_line(slot->bytes);
-    plan->panel = organ_larger(plan->panel, panel);
+    plan->panel = organ_max(plan->panel, panel);
     return ORGAN_OK;
 }
 
@@ -77,7 +77,7 @@ static organ_status measure_loading(builder *b)
     for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
         size_t loading;
         if (organ_forward_load_size(b->forward, &b->plan->slots[k], &loading, b->error) == ORGAN_OK)
-            b->plan->reading = organ_larger(b->plan->reading, loading);
+            b->plan->reading = organ_max(b->plan->reading, loading);
     }
     return b->error->status;
 }
@@ -138,7 +138,7 @@ static forward_straight *make_straight(const builder *b, const organ_weight *wei
 
 /* Adds a stack that the file describes as matrices x cols x rows. MXFP4 codes are stored as
  * matrices x rows x cols, and panels decode them in that order. */
-static forward_view add_crossed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     char name[256];
     const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
@@ -150,7 +150,7 @@ static forward_view add_crossed(builder *b, const char *part, uint64_t matrices,
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
     if (weight && pairs && (slot.straight = make_straight(b, weight)))
         slot.weight = &slot.straight->weight;
-    slot.crossed = !pairs;
+    slot.transposed = !pairs;
     return add_slot(b, slot);
 }
 
@@ -176,11 +176,11 @@ static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_
     b->plan->parts[part] = add_matrix(b, name_of(b, part), rows, cols);
 }
 
-/* Adds a bias if the configuration demands it (`wanted`). Otherwise a bias in the file is an error. */
-static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
+/* Adds a bias if the configuration demands it (`requested`). Otherwise a bias in the file is an error. */
+static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
 {
     char name[256];
-    if (wanted)
+    if (requested)
         add_named_part(b, part, 0, cols);
     else if (exists(b, name_of(b, part)))
         organ_fail(b->error, ORGAN_BAD_INPUT,
@@ -395,10 +395,10 @@ static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
     const forward_mixture *const m = b->forward->family->mixture;
-    const bool crossed = fused && m && m->crossed;
+    const bool transposed = fused && m && m->transposed;
     const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner;
     forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
-        crossed ? add_crossed : add_stack;
+        transposed ? add_transposed : add_stack;
     forward_view gate, up;
     b->plan->pairs = fused && c->gate_up_pairs;
     if (fused) {
@@ -508,7 +508,7 @@ static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];
     const size_t count = organ_forward_gemma_parts(&b->forward->config, b->kind, shapes);
-    if (b->kind->mixture && b->forward->config.dual_feed)
+    if (b->kind->mixture && b->forward->config.dual_ffn)
         add_dense(b);
     for (size_t k = 0; k < count; k++)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
@@ -524,15 +524,15 @@ static void add_norms(builder *b)
     if (c->norms != ORGAN_NORMS_AFTER && mixes)
         add_norm(b, PART_NORM_ATTENTION, c->norm_biased, c->hidden);
     if (c->norms != ORGAN_NORMS_AFTER && !c->one_norm && feeds)
-        add_norm(b, PART_NORM_FEED, c->norm_biased, c->hidden);
+        add_norm(b, PART_NORM_FFN, c->norm_biased, c->hidden);
     if (c->one_norm) {
-        parts[PART_NORM_FEED] = parts[PART_NORM_ATTENTION];
-        parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FEED] = parts[PART_BIAS_NORM_ATTENTION];
+        parts[PART_NORM_FFN] = parts[PART_NORM_ATTENTION];
+        parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FFN] = parts[PART_BIAS_NORM_ATTENTION];
     }
     if (c->norms != ORGAN_NORMS_BEFORE && mixes)
-        add_norm(b, PART_NORM_ATTENDED, c->norm_biased, c->hidden);
+        add_norm(b, PART_NORM_POST_ATTENTION, c->norm_biased, c->hidden);
     if (c->norms != ORGAN_NORMS_BEFORE && feeds)
-        add_norm(b, PART_NORM_FED, c->norm_biased, c->hidden);
+        add_norm(b, PART_NORM_POST_FFN, c->norm_biased, c->hidden);
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)

@@ -26,13 +26,13 @@ static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[ex
 static float powers_of(const organ_router *r, const bool *kept, const float *logits, float *room)
 {
     unsigned count = 0;
-    float most = -INFINITY;
+    float max = -INFINITY;
     for (unsigned e = 0; e < r->config->experts; e++)
         if (is_kept(kept, e))
             room[count++] = logits[e];
     for (unsigned e = 0; e < count; e++)
-        most = room[e] > most ? room[e] : most;
-    const float sum = r->kernels->exp_below(room, count, most);
+        max = room[e] > max ? room[e] : max;
+    const float sum = r->kernels->exp_below(room, count, max);
     for (unsigned e = r->config->experts; e-- > 0;)
         if (is_kept(kept, e))
             room[e] = room[--count];
@@ -98,15 +98,15 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
                           unsigned taken)
 {
     unsigned best = UINT32_MAX;
-    float most = 0;
+    float max = 0;
     for (unsigned e = 0; e < r->config->experts; e++) {
         bool is_out = !is_kept(kept, e);
         for (unsigned i = 0; i < taken; i++)
             is_out = is_out || chosen[i].expert == e;
         const float score = score_of(r, room, e);
-        if (!is_out && (best == UINT32_MAX || score > most)) {
+        if (!is_out && (best == UINT32_MAX || score > max)) {
             best = e;
-            most = score;
+            max = score;
         }
     }
     return best;
@@ -207,9 +207,9 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
 
 void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
-void organ_layer_listen(organ_layer *layer, const bool *experts) { layer->listened = experts; }
+void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts) { layer->all_tokens = experts; }
 
-unsigned organ_forward_least_experts(const organ_forward_config *c)
+unsigned organ_forward_min_experts(const organ_forward_config *c)
 {
     if (c->router_groups < 2)
         return c->experts_used;
@@ -243,10 +243,10 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     if (count == 0 || count < c->experts_used)
         return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token",
                           layer->forward->model->path, count, c->experts, c->experts_used);
-    if (count < organ_forward_least_experts(c) || !groups_are_even(c, kept, count))
+    if (count < organ_forward_min_experts(c) || !groups_are_even(c, kept, count))
         return organ_fail(
             error, ORGAN_USAGE, "%s: %u of %u experts are kept, but not as many of each of %u groups, and %u at least",
-            layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_least_experts(c));
+            layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_min_experts(c));
     if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);
     if (kept)

@@ -41,7 +41,7 @@ static void embed_read(void *context, size_t index, size_t worker)
 {
     row_job *const j = context;
     const forward_rows *const r = j->rows;
-    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->count);
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->count);
     float *const row = j->scratch + worker * j->scratch_floats, *const scratch =
                                                                     row + row_bytes_of(r->reader) / sizeof(float);
     organ_error error = {0};

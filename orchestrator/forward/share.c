@@ -12,7 +12,7 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
                                  organ_error *error)
 {
     organ_share_work(engine, engine->stop, count, work, task, context);
-    return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    return organ_stop_is_requested(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* Large blocks are mapped directly, with huge pages if available, and unmapped when freed; malloc would keep some of

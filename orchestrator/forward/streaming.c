@@ -10,16 +10,16 @@ size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan
 {
     if (!f->may_stream || !plan->experts)
         return plan->bytes;
-    const uint64_t experts = organ_larger(plan->expert, (size_t)(memory / FORWARD_SHARE_OF_EXPERTS));
+    const uint64_t experts = organ_max(plan->expert, (size_t)(memory / FORWARD_SHARE_OF_EXPERTS));
     return plan->resident + experts < plan->bytes ? plan->resident + (size_t)experts : plan->bytes;
 }
 
 size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (unsigned l = 0; l < f->config.layers; l++)
-        most = organ_larger(most, organ_forward_layer_need(f, &f->plans[l], memory));
-    return most;
+        max = organ_max(max, organ_forward_layer_need(f, &f->plans[l], memory));
+    return max;
 }
 
 bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan, uint64_t memory)
@@ -30,5 +30,5 @@ bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan,
 size_t organ_forward_stream_tokens(const organ_forward *f, uint64_t memory)
 {
     const uint64_t token = (2 * f->config.hidden + f->config.experts) * sizeof(float);
-    return organ_larger(FORWARD_GROUP, (size_t)(memory / SHARE_OF_STATES / token));
+    return organ_max(FORWARD_GROUP, (size_t)(memory / SHARE_OF_STATES / token));
 }

@@ -22,7 +22,7 @@ static organ_status open_end(organ_forward *f, const char *name, forward_source 
     size_t panel;
     if (!weight || organ_forward_panel_size(f, weight, &panel, error))
         return error->status;
-    f->streams.panel = organ_larger(f->streams.panel, panel);
+    f->streams.panel = organ_max(f->streams.panel, panel);
     source->type = organ_forward_type(weight);
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
@@ -96,7 +96,7 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     forward_products products = {0};
     for (size_t first = 0; first < tokens && !error->status; first += FORWARD_GROUP) {
         float *const some = states + first * c->state;
-        const size_t count = organ_lesser(FORWARD_GROUP, tokens - first);
+        const size_t count = organ_min(FORWARD_GROUP, tokens - first);
         ends_job j = {f, some};
         for (unsigned k = 1; k < c->streams && !error->status; k++)
             add_end(&products, f, k - 1, some, (size_t)c->state, some + k * c->hidden, count, error);
@@ -139,7 +139,7 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
 
 size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
 {
-    const size_t streams = c->streams, together = organ_lesser(tokens, FORWARD_GROUP);
+    const size_t streams = c->streams, together = organ_min(tokens, FORWARD_GROUP);
     return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
 }
 
@@ -166,7 +166,7 @@ static void norm_inputs(void *context, size_t index, size_t worker)
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const float *const weights = organ_forward_values(j->group->layer, PART_NORM_STREAMS);
-    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         float *const normed = j->normed + t * hidden;
         organ_forward_norm(j->from + t * j->stride, weights, 0, c->rms_eps, hidden, normed);
@@ -195,7 +195,7 @@ static void predict_tokens(void *context, size_t index, size_t worker)
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const size_t hidden = (size_t)c->hidden, streams = c->streams,
-                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+                 until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         const float *const by = j->coefficients + t * streams * streams;
         float *const state = j->group->states + (j->first + t) * c->state;
@@ -216,7 +216,7 @@ static void predict_tokens(void *context, size_t index, size_t worker)
 
 static streams_job streams_job_of(forward_group *g, size_t first)
 {
-    const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first), hidden = (size_t)g->forward->config.hidden;
+    const size_t tokens = organ_min(FORWARD_GROUP, g->tokens - first), hidden = (size_t)g->forward->config.hidden;
     return (streams_job){
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
@@ -249,7 +249,7 @@ static void correct_tokens(void *context, size_t index, size_t worker)
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const size_t hidden = (size_t)c->hidden, streams = c->streams,
-                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+                 until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         const float *const by = j->coefficients + t * streams, *const after = j->from + t * hidden;
         float *const state = j->group->states + (j->first + t) * c->state;
@@ -275,7 +275,7 @@ static void scale_first(void *context, size_t index, size_t worker)
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
     const float *const by = organ_forward_values(j->group->layer, PART_STREAMS_SCALE);
-    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
         for (size_t x = 0; x < hidden; x++) {
             const float value = j->from[t * c->state + x];
@@ -288,7 +288,7 @@ static void add_to_others(void *context, size_t index, size_t worker)
     (void)worker;
     const streams_job *const j = context;
     const organ_forward_config *const c = &j->group->forward->config;
-    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t hidden = (size_t)c->hidden, until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
         for (size_t m = 1; m < c->streams; m++)
             for (size_t x = 0; x < hidden; x++)
@@ -316,7 +316,7 @@ organ_status organ_forward_laurel(forward_group *g, organ_error *error)
     const organ_forward_config *const c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden;
     for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
-        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
+        const size_t tokens = organ_min(FORWARD_GROUP, g->tokens - first);
         float *const normed = g->laurel + first * hidden, *const right = g->room, *const left = right + tokens * hidden;
         if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden + first * hidden, normed, tokens, error) ||
             organ_forward_apply(g, PART_LAUREL_LEFT, first, tokens, normed, left, c->laurel_rank, error) ||

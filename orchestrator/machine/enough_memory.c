@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST ((uint64_t)1 << 62)
+#define MAX ((uint64_t)1 << 62)
 
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;
-    while (high < MOST && !fits(context, high)) {
+    while (high < MAX && !fits(context, high)) {
         low = high;
         high *= 2;
     }
@@ -20,7 +20,7 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
         const uint64_t middle = low + (high - low) / 2;
         *(fits(context, middle) ? &high : &low) = middle;
     }
-    return high < MOST ? high : MOST;
+    return high < MAX ? high : MAX;
 }
 
 /* Formats the value of --memory in the largest unit that divides it: "16M", "1000". */
@@ -76,12 +76,12 @@ static uint64_t with_scratch(const organ_error *error)
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
-    uint64_t told = 0;
+    uint64_t advised = 0;
     char *const before = strstr(error->message, offer_begins);
     if (before)
         before[sizeof enough_ends - 1] = '\0';
     const size_t length = strlen(error->message);
-    if (organ_quantity_parse(organ_quantity_option(enough, option), &told) && told < organ_memory_named(error))
+    if (organ_quantity_parse(organ_quantity_option(enough, option), &advised) && advised < organ_memory_named(error))
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 

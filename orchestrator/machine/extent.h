@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-static inline size_t organ_lesser(size_t a, size_t b) { return a < b ? a : b; }
-static inline size_t organ_larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t organ_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t organ_max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Returns the number of pieces of `each` that cover `whole`. */
 static inline size_t organ_pieces_of(size_t whole, size_t each) { return whole / each + (whole % each != 0); }

@@ -15,13 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOST_NAMES 100000
-#define TRIES      8
-#define MOST_SHOWN 300 /* bytes of paths in a command, at most */
+#define MAX_NAMES 100000
+#define TRIES     8
+#define MAX_SHOWN 300 /* bytes of paths in a command, at most */
 
 /* Replacement for renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name,
  * which fails if the name exists; rename of a directory can replace only an empty directory. */
-static int take_by_hand(const char *from, const char *to)
+static int take_in_memory(const char *from, const char *to)
 {
     struct stat info;
     if (lstat(from, &info))
@@ -44,7 +44,7 @@ int organ_take_name(const char *from, const char *to)
     const int reason = errno;
     if (reason == EEXIST || reason == ENOENT)
         return reason;
-    const int other = take_by_hand(from, to);
+    const int other = take_in_memory(from, to);
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 
@@ -59,10 +59,10 @@ static char *numbered(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
-char *organ_name_beside(const char *path)
+char *organ_name_with_number(const char *path)
 {
     struct stat info;
-    for (unsigned k = 2; k < MOST_NAMES; k++) {
+    for (unsigned k = 2; k < MAX_NAMES; k++) {
         char *const name = numbered(path, k);
         if (!name || (lstat(name, &info) && errno == ENOENT))
             return name;
@@ -77,7 +77,7 @@ int organ_exchange_names(const char *a, const char *b)
         return 0;
     if (errno == ENOENT)
         return ENOENT;
-    char *const aside = organ_name_beside(b);
+    char *const aside = organ_name_with_number(b);
     if (!aside)
         return ENOMEM;
     int fault = organ_take_name(b, aside);
@@ -109,7 +109,7 @@ static char *move_command(const char *from, const char *to, const char *note)
     fputs("mv -n", out);
     print_word(out, from);
     print_word(out, to);
-    if (note && strlen(from) + strlen(to) + strlen(note) < MOST_SHOWN) {
+    if (note && strlen(from) + strlen(to) + strlen(note) < MAX_SHOWN) {
         fputs(" && rm -f", out);
         print_word(out, note);
     }
@@ -122,7 +122,7 @@ static char *move_command(const char *from, const char *to, const char *note)
 
 char *organ_take_command(const char *grown, const char *final, const char *note)
 {
-    char *const other = organ_name_beside(final), *const command = other ? move_command(grown, other, note) : NULL;
+    char *const other = organ_name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
     free(other);
     return command;
 }
@@ -133,7 +133,7 @@ void organ_keep_former(const char *grown, const char *final, const char *why, or
     int fault = EEXIST;
     for (int k = 0; k < TRIES && fault == EEXIST; k++) {
         free(aside);
-        aside = organ_name_beside(final);
+        aside = organ_name_with_number(final);
         fault = aside ? organ_take_name(grown, aside) : ENOMEM;
     }
     organ_fail(
@@ -181,7 +181,7 @@ organ_naming organ_give_name(const char *grown, const char *final, organ_giving_
             return ORGAN_NAME_TAKEN;
         *fault = organ_exchange_names(grown, final);
         if (*fault == 0 && gives_way(grown, like, way, &why))
-            return ORGAN_NAME_GIVEN_ANEW;
+            return ORGAN_NAME_REPLACED;
         if (*fault == 0) {
             organ_keep_former(grown, final, why.message, error);
             return ORGAN_NAME_GIVEN;

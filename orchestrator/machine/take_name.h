@@ -22,9 +22,9 @@ typedef enum organ_giving_way {
 
 typedef enum organ_naming {
     ORGAN_NAME_GIVEN,
-    ORGAN_NAME_GIVEN_ANEW, /* and the replaced file is now at the temporary name, to be removed */
-    ORGAN_NAME_TAKEN,      /* by a file that must not be replaced */
-    ORGAN_NAME_REFUSED     /* by the system, with errno *fault */
+    ORGAN_NAME_REPLACED, /* and the replaced file is now at the temporary name, to be removed */
+    ORGAN_NAME_TAKEN,    /* by a file that must not be replaced */
+    ORGAN_NAME_REFUSED   /* by the system, with errno *fault */
 } organ_naming;
 
 /* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows;
@@ -50,6 +50,6 @@ organ_status organ_fail_nameless(const char *grown, const char *final, const cha
 
 /* Returns `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": a name that does not
  * exist. NULL if there is no memory. */
-char *organ_name_beside(const char *path);
+char *organ_name_with_number(const char *path);
 
 #endif

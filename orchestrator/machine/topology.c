@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Upper bound on an XML record: a host of 4096 CPUs has less than 10 MiB. */
-#define MOST_RECORD ((size_t)64 << 20)
+#define MAX_RECORD ((size_t)64 << 20)
 
 /* hwloc 2.9 does not check many of its allocations, so a refused one would end the process. */
 static bool set_aside(void **aside)
@@ -96,17 +96,17 @@ static organ_topology *create_empty(void)
     return NULL;
 }
 
-/* Restricts the machine to the CPUs of `wanted`; *none: no CPU would remain. */
-static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t wanted, organ_absence why, bool *none,
+/* Restricts the machine to the CPUs of `requested`; *none: no CPU would remain. */
+static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t requested, organ_absence why, bool *none,
                                 organ_error *error)
 {
     hwloc_const_bitmap_t const all = hwloc_topology_get_topology_cpuset(topology->machine);
-    *none = !hwloc_bitmap_intersects(all, wanted);
-    if (*none || hwloc_bitmap_isincluded(all, wanted))
+    *none = !hwloc_bitmap_intersects(all, requested);
+    if (*none || hwloc_bitmap_isincluded(all, requested))
         return ORGAN_OK;
     hwloc_bitmap_t const left = hwloc_bitmap_alloc();
-    if (!left || hwloc_bitmap_andnot(topology->absent[why], all, wanted) != 0 ||
-        hwloc_bitmap_and(left, all, wanted) != 0 ||
+    if (!left || hwloc_bitmap_andnot(topology->absent[why], all, requested) != 0 ||
+        hwloc_bitmap_and(left, all, requested) != 0 ||
         guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
         organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
     hwloc_bitmap_free(left);
@@ -232,7 +232,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     char *xml = NULL;
     size_t length = 0;
     *topology = NULL;
-    if (organ_input_load(path, path, MOST_RECORD, &xml, &length, error) != ORGAN_OK)
+    if (organ_input_load(path, path, MAX_RECORD, &xml, &length, error) != ORGAN_OK)
         return error->status;
     bool malformed;
     organ_topology *const made = load_record(xml, length, &malformed);
@@ -370,8 +370,8 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
         return organ_fail(error, ORGAN_USAGE, "share %zu of %zu", share, of);
     if (organ_topology_discover(&topology, error))
         return error->status;
-    const int told = hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_CORE);
-    const hwloc_obj_type_t type = told > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+    const int known = hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_CORE);
+    const hwloc_obj_type_t type = known > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, type),
                  from = of > count ? share % count : share * count / of;
     const size_t to = of > count ? from + 1 : (share + 1) * count / of;

@@ -27,11 +27,11 @@ static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
-    bool told = false;
+    bool known = false;
     for (hwloc_obj_t node = NULL; (node = next_node(topology, node));)
-        told = told || node->attr->numanode.local_memory > 0;
+        known = known || node->attr->numanode.local_memory > 0;
     for (hwloc_obj_t node = NULL; (node = next_node(topology, node));)
-        if (told && node->attr->numanode.local_memory == 0)
+        if (known && node->attr->numanode.local_memory == 0)
             hwloc_bitmap_set(topology->absent[ORGAN_NODE_EMPTY], node->os_index);
         else if (!hwloc_bitmap_iszero(allowed) && !hwloc_bitmap_isset(allowed, node->os_index))
             hwloc_bitmap_set(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);

@@ -22,7 +22,7 @@ EXPORTED int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait
 EXPORTED int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
 EXPORTED int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why);
 EXPORTED int organ_mpi_beat(int to, int word, char *why);
-EXPORTED int organ_mpi_heard(int *from, int *word, char *why);
+EXPORTED int organ_mpi_take_beat(int *from, int *word, char *why);
 EXPORTED void organ_mpi_cut(void);
 EXPORTED int organ_mpi_close(char *why);
 
@@ -78,7 +78,7 @@ static int mpi_leave(int code, char *why)
 
 /* Releases the lock while waiting, so that other threads can call MPI. The lock is held afterwards unless this fails.
  */
-static int look_away(void (*wait)(unsigned turn), unsigned turn, char *why)
+static int mpi_wait_turn(void (*wait)(unsigned turn), unsigned turn, char *why)
 {
     pthread_mutex_unlock(&lock);
     wait(turn);
@@ -93,7 +93,7 @@ static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn),
         code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (done)
             break;
-        if (look_away(wait, turn, why))
+        if (mpi_wait_turn(wait, turn, why))
             return 1;
     }
     return mpi_leave(code, why);
@@ -148,7 +148,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     if (enter(why))
         return 1;
     for (unsigned turn = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; turn++)
-        if (look_away(wait, turn, why))
+        if (mpi_wait_turn(wait, turn, why))
             return 1;
     if (code == MPI_SUCCESS) {
         memcpy(sent[place].bytes, note, bytes);
@@ -195,7 +195,7 @@ int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *w
     return mpi_leave(code, why);
 }
 
-int organ_mpi_heard(int *from, int *word, char *why)
+int organ_mpi_take_beat(int *from, int *word, char *why)
 {
     MPI_Status status;
     int there = 0;

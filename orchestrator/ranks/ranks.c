@@ -126,7 +126,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     /* A caller may have appended text to the agreed message. */
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
-        (organ_stop_wished(ranks->stop) ? organ_pulse_stop_all : organ_pulse_halt_all)(ranks);
+        (organ_stop_is_pending(ranks->stop) ? organ_heartbeat_stop_all : organ_heartbeat_halt_all)(ranks);
     pthread_mutex_lock(&ranks->lock);
     mine.stages = ranks->stages;
     pthread_mutex_unlock(&ranks->lock);
@@ -222,10 +222,10 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
             stages = of[r].stages > stages ? of[r].stages : stages;
         }
         if (!ranks->lost)
-            organ_pulse_align(ranks, stages);
+            organ_heartbeat_align(ranks, stages);
         /* Notes sent before the meeting belong to the stage that ends here. */
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
-            organ_pulse_hear_until(ranks, r, of[r].spoken);
+            organ_heartbeat_receive_until(ranks, r, of[r].spoken);
     }
     free(of);
     return error->status;
@@ -341,9 +341,9 @@ static organ_status take_cores(const organ_ranks *ranks, const introduction *of,
     const introduction *const mine = &of[ranks->rank];
     size_t share = 0, all = 0;
     for (size_t r = 0; r < ranks->count; r++) {
-        const bool beside = strcmp(of[r].host, mine->host) == 0 && CPU_EQUAL(&of[r].cpus, &mine->cpus);
-        share += beside && r < ranks->rank;
-        all += beside;
+        const bool extra = strcmp(of[r].host, mine->host) == 0 && CPU_EQUAL(&of[r].cpus, &mine->cpus);
+        share += extra && r < ranks->rank;
+        all += extra;
     }
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
@@ -354,10 +354,10 @@ static organ_status take_silence(organ_ranks *ranks, const char *text, organ_err
     char *end = NULL;
     const unsigned long seconds = strtoul(text, &end, 10);
     ranks->watch.seconds = text[0] ? (uint32_t)seconds : ORGAN_SILENCE_SECONDS;
-    if ((text[0] && (text[0] < '0' || text[0] > '9')) || *end || seconds > ORGAN_SILENCE_MOST)
+    if ((text[0] && (text[0] < '0' || text[0] > '9')) || *end || seconds > ORGAN_SILENCE_MAX)
         return organ_fail(error, ORGAN_USAGE,
                           ORGAN_SILENCE_VARIABLE " is '%s': it must be seconds, from 1 to %d, or 0 for ever", text,
-                          ORGAN_SILENCE_MOST);
+                          ORGAN_SILENCE_MAX);
     return ORGAN_OK;
 }
 
@@ -366,8 +366,8 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
     char why[ORGAN_WIRE_WHY] = "";
     ranks->hosts = calloc(ranks->count, sizeof *ranks->hosts);
-    ranks->heard = calloc(ranks->count, sizeof *ranks->heard);
-    if (!of || !ranks->hosts || !ranks->heard) {
+    ranks->received = calloc(ranks->count, sizeof *ranks->received);
+    if (!of || !ranks->hosts || !ranks->received) {
         free(of);
         return organ_fail_memory(error, "the ranks");
     }
@@ -421,7 +421,7 @@ organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *lau
     ranks->watch.silent = -1;
     pthread_mutex_init(&ranks->watch.lock, NULL);
     organ_condition_init(&ranks->watch.woken);
-    if (connect_ranks(launch, ranks, error) || organ_watch_start(ranks, error) || organ_pulse_start(ranks, error)) {
+    if (connect_ranks(launch, ranks, error) || organ_watch_start(ranks, error) || organ_heartbeat_start(ranks, error)) {
         organ_ranks_leave(ranks);
         *result = NULL;
     }
@@ -446,7 +446,7 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
 
 /* Ranks at other points of the run meet a rank that waits here with a fault again and again, until all have arrived
  * here. */
-organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_error *error)
+organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
         organ_gathered nothing = {0};
@@ -483,20 +483,20 @@ void organ_ranks_leave(organ_ranks *ranks)
     const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
     organ_watch_let_first_speak(ranks);
     organ_watch_hush(ranks);
-    organ_pulse_end(ranks);
+    organ_heartbeat_end(ranks);
     const bool ends = here_all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
     organ_watch_end(ranks);
     if (ends) {
-        organ_pulse_hear(ranks);
+        organ_heartbeat_receive(ranks);
         ranks->wire.close(why);
     }
-    organ_pulse_forget(ranks);
+    organ_heartbeat_forget(ranks);
     free(all);
     pthread_cond_destroy(&ranks->watch.woken);
     pthread_mutex_destroy(&ranks->watch.lock);
     pthread_cond_destroy(&ranks->woken);
     pthread_mutex_destroy(&ranks->lock);
-    free(ranks->heard);
+    free(ranks->received);
     free(ranks->hosts);
     free(ranks);
 }

@@ -16,7 +16,7 @@
 
 typedef struct organ_ranks organ_ranks;
 
-#define ORGAN_MOST_RANKS 65536
+#define ORGAN_MAX_RANKS 65536
 
 /* The launcher and the numbers that it put into the environment. */
 typedef struct organ_launch {
@@ -27,7 +27,7 @@ typedef struct organ_launch {
 /* Environment variable: seconds after which a silent rank is considered lost. The default is ORGAN_SILENCE_SECONDS. */
 #define ORGAN_SILENCE_VARIABLE "ORGAN_SILENCE"
 #define ORGAN_SILENCE_SECONDS  120
-#define ORGAN_SILENCE_MOST     86400
+#define ORGAN_SILENCE_MAX      86400
 
 organ_launch organ_launch_find(void);
 const char *organ_launch_silence(void); /* value of that variable, or "" */
@@ -45,9 +45,10 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
 /* Meeting point at the end of a run, or of a part from whose faults a run recovers. Waits until all ranks have
  * arrived here; a fault of one rank becomes that of all, even if the ranks were at different points when they learnt
  * of it. */
-organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_error *error);
+organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error);
 
-/* Continues after organ_ranks_settle without the failed part: clears the request to stop work because of that fault. */
+/* Continues after organ_ranks_sync_status without the failed part: clears the request to stop work because of that
+ * fault. */
 void organ_ranks_overcome(organ_ranks *ranks);
 
 /* Returns the message without the prefix that names the rank and its host. */
@@ -104,34 +105,35 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 
 /* Assigns parts to ranks by size: the largest first, each to the rank with the fewest bytes, the lowest among equals.
  * owner[k] is the rank of part k. The result is the same on all ranks. */
-organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
-                              organ_error *error);
+organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
+                                organ_error *error);
 
 /* The assignment of the parts of some work to ranks; without ranks this process does all parts. */
-typedef struct organ_deal {
+typedef struct organ_assignment {
     organ_ranks *ranks;
     size_t count;
     uint32_t *owner; /* rank of each part */
-} organ_deal;
+} organ_assignment;
 
-/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_deal. Release the deal after success and
+/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the deal after success and
  * after an error. */
-organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part),
-                             const void *context, organ_deal *deal, organ_error *error);
+organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
+                                     uint64_t (*bytes)(const void *context, size_t part), const void *context,
+                                     organ_assignment *assignment, organ_error *error);
 /* The same with equal contiguous ranges of parts. */
-organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_deal *deal, organ_error *error);
-bool organ_deal_mine(const organ_deal *deal, size_t part);
-void organ_deal_release(organ_deal *deal);
+organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error);
+bool organ_assignment_is_mine(const organ_assignment *assignment, size_t part);
+void organ_assignment_release(organ_assignment *assignment);
 
 /* Calls `work` for each part of this rank, in order, up to the first error. */
-organ_status organ_deal_work(const organ_deal *deal,
-                             organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
-                             organ_error *error);
+organ_status organ_assignment_run(const organ_assignment *assignment,
+                                  organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
+                                  organ_error *error);
 
-/* Like organ_ranks_agree, also if organ_deal_make failed, and exchanges the results of all parts. A result is `size`
- * bytes without pointers; that of part k is at `first` + k * `stride`. */
-organ_status organ_deal_complete(const organ_deal *deal, const char *where, void *first, size_t size, size_t stride,
-                                 organ_error *error);
+/* Like organ_ranks_agree, also if organ_assignment_create failed, and exchanges the results of all parts. A result is
+ * `size` bytes without pointers; that of part k is at `first` + k * `stride`. */
+organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
+                                       size_t stride, organ_error *error);
 
 /* The same for results of variable size: of[k] is an allocation of `bytes` bytes that the caller frees, or NULL and
  * 0. */
@@ -139,7 +141,8 @@ typedef struct organ_found {
     void *is;
     uint64_t bytes;
 } organ_found;
-organ_status organ_deal_exchange(const organ_deal *deal, const char *where, organ_found *of, organ_error *error);
+organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, organ_found *of,
+                                       organ_error *error);
 
 /* The rows of rank `rank`, if all ranks get equal contiguous ranges that begin at multiples of `step`. */
 typedef struct organ_row_range {

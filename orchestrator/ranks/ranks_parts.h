@@ -32,11 +32,11 @@ struct organ_ranks {
     char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all ranks have, */
     size_t named;                                      /* and the length of its prefix that names the rank */
     organ_stop *stop;
-    pthread_t pulse;
+    pthread_t heartbeat;
     bool beats;           /* the pulse thread runs */
     pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t woken; /* signalled when the pulse must end */
-    bool ending, told;    /* flags: the pulse must end; this rank has sent its request to stop */
+    bool ending, sent;    /* flags: the pulse must end; this rank has sent its request to stop */
     bool halted;          /* this rank has reported its fault */
     unsigned overcome;    /* number of faults so far that were overcome */
     bool lost;            /* the other ranks cannot be reached */
@@ -46,10 +46,10 @@ struct organ_ranks {
     uint32_t
         stages; /* stages begun; at a meeting, the largest number of all ranks, since only rank 0 has some stages */
     struct organ_early_note *early,
-        **early_end; /* kept notes of stages that rank 0 has not begun, in order of arrival */
-    uint64_t unsent; /* bytes of progress that were not sent to rank 0 yet */
-    uint64_t spoken; /* notes sent to rank 0 for display */
-    uint64_t *heard; /* on rank 0: such notes received from each rank; atomic, not protected by the lock */
+        **early_end;    /* kept notes of stages that rank 0 has not begun, in order of arrival */
+    uint64_t unsent;    /* bytes of progress that were not sent to rank 0 yet */
+    uint64_t spoken;    /* notes sent to rank 0 for display */
+    uint64_t *received; /* on rank 0: such notes received from each rank; atomic, not protected by the lock */
     organ_watch watch;
 };
 
@@ -61,9 +61,9 @@ organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *lau
 void organ_ranks_pause(unsigned turn);
 
 /* Starts the thread that sends this rank's progress to rank 0 and receives notes. ORGAN_IO if it cannot be created. */
-organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error);
-void organ_pulse_end(organ_ranks *ranks);
-void organ_pulse_forget(organ_ranks *ranks); /* drops notes that were not displayed */
+organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error);
+void organ_heartbeat_end(organ_ranks *ranks);
+void organ_heartbeat_forget(organ_ranks *ranks); /* drops notes that were not displayed */
 
 /* Starts the watch. If a rank is lost it sets organ_ranks.lost, and all calls of the wire fail. Between
  * organ_watch_hush and organ_watch_end this rank sends no sign of life that could reach a rank that has left.
@@ -78,17 +78,17 @@ void organ_watch_let_first_speak(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 
 /* Receives and processes the notes that have arrived. Thread-safe. */
-void organ_pulse_hear(organ_ranks *ranks);
-void organ_pulse_hear_until(organ_ranks *ranks, size_t rank,
-                            uint64_t spoken); /* until this number of the rank's notes have arrived */
+void organ_heartbeat_receive(organ_ranks *ranks);
+void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank,
+                                   uint64_t spoken); /* until this number of the rank's notes have arrived */
 
 /* Sets the number of begun stages to the largest of all ranks. */
-void organ_pulse_align(organ_ranks *ranks, uint32_t stages);
+void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages);
 
 /* Sends a request to stop to all other ranks, once. */
-void organ_pulse_stop_all(organ_ranks *ranks);
+void organ_heartbeat_stop_all(organ_ranks *ranks);
 
 /* Reports a fault to all other ranks, once for each fault, so that they stop working. */
-void organ_pulse_halt_all(organ_ranks *ranks);
+void organ_heartbeat_halt_all(organ_ranks *ranks);
 
 #endif

@@ -36,11 +36,11 @@ static void give_up(organ_ranks *ranks, int silent)
     organ_stop_ask(ranks->stop);
 }
 
-static void hear_beats(organ_ranks *ranks)
+static void receive_heartbeats(organ_ranks *ranks)
 {
     char why[ORGAN_WIRE_WHY] = "";
     for (int from = 0, word = -1; from >= 0 && !is_lost(ranks);) {
-        if (ranks->wire.heard(&from, &word, why))
+        if (ranks->wire.received(&from, &word, why))
             lose(ranks);
         else if (from >= 0 && word >= 0)
             give_up(ranks, word);
@@ -64,7 +64,7 @@ void organ_watch_turn(organ_ranks *ranks, unsigned nap)
 {
     if (nap % NAPS_A_SECOND == 0)
         send_beats(ranks, -1);
-    hear_beats(ranks);
+    receive_heartbeats(ranks);
     count_silence(ranks);
 }
 
@@ -107,13 +107,13 @@ void organ_watch_hush(organ_ranks *ranks)
 
 void organ_watch_let_first_speak(organ_ranks *ranks)
 {
-    const unsigned most = 10, seconds = 2 * ranks->watch.seconds < most ? 2 * ranks->watch.seconds : most;
+    const unsigned max = 10, seconds = 2 * ranks->watch.seconds < max ? 2 * ranks->watch.seconds : max;
     if (ranks->rank == 0 || __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) <= 0)
         return;
     organ_stop_forget(
         ranks->stop); /* clears this rank's own request to stop; the next request is the launcher's signal */
     pthread_mutex_lock(&ranks->watch.lock);
-    for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_wished(ranks->stop); nap++)
+    for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_is_pending(ranks->stop); nap++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);
     pthread_mutex_unlock(&ranks->watch.lock);
 }
@@ -127,7 +127,7 @@ void organ_watch_end(organ_ranks *ranks)
         pthread_cond_signal(&w->woken);
         pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
-        hear_beats(ranks); /* receive everything that was sent, before MPI is finalised */
+        receive_heartbeats(ranks); /* receive everything that was sent, before MPI is finalised */
     }
     w->runs = false;
     free(w->naps);

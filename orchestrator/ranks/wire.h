@@ -25,7 +25,7 @@ typedef struct organ_wire {
     /* Sends a sign of life with a word to one rank. Never waits: if too many are in flight, it is dropped. */
     int (*beat)(int to, int word, char *why);
     /* Receives a sign of life; *from is -1 if there is none. */
-    int (*heard)(int *from, int *word, char *why);
+    int (*received)(int *from, int *word, char *why);
     /* Makes waiting calls and all later calls fail. */
     void (*cut)(void);
     int (*close)(char *why);
@@ -37,7 +37,7 @@ typedef struct organ_wire {
 #define ORGAN_WIRE_NAMES                                                                                               \
     {                                                                                                                  \
         "organ_mpi_open", "organ_mpi_gather", "organ_mpi_broadcast", "organ_mpi_send", "organ_mpi_receive",            \
-            "organ_mpi_beat", "organ_mpi_heard", "organ_mpi_cut", "organ_mpi_close"                                    \
+            "organ_mpi_beat", "organ_mpi_take_beat", "organ_mpi_cut", "organ_mpi_close"                                \
     }
 #define ORGAN_WIRE_FUNCTIONS 9
 

@@ -12,12 +12,12 @@
 #include <time.h>
 
 /* Set by SIGHUP. */
-static volatile sig_atomic_t renewal_asked;
+static volatile sig_atomic_t renewal_requested;
 
 static void on_renewal(int number)
 {
     (void)number;
-    renewal_asked = 1;
+    renewal_requested = 1;
 }
 
 enum { SECONDS_TO_FINISH = 10, LARGE_BUFFER = 256 << 10 };
@@ -41,9 +41,9 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     fputs("organ: serving ", stderr);
     organ_text_visible(stderr, options->root);
     fprintf(stderr, " at %s%s\n", organ_server_url(server), options->token_file ? " (with a token)" : "");
-    while (!organ_stop_asked(options->stop)) {
-        if (renewal_asked) {
-            renewal_asked = 0;
+    while (!organ_stop_is_requested(options->stop)) {
+        if (renewal_requested) {
+            renewal_requested = 0;
             organ_server_renew(server);
         }
         organ_server_tick(server);

@@ -8,7 +8,7 @@
 #define COMFORTABLE_BAND ((size_t)8 << 20)
 #define FLAT_TILE        ((size_t)256 << 10) /* fits the cache of one core; rounded down to whole elements or blocks */
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
-#define MOST_SLOTS       256
+#define MAX_SLOTS        256
 
 /* Bytes of the item that the pass reads; 0 if another rank reads it. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
@@ -39,9 +39,9 @@ static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)
-        return organ_lesser(flat_tile(tensor), (size_t)tensor->bytes);
+        return organ_min(flat_tile(tensor), (size_t)tensor->bytes);
     const unit_grid g = grid_of(tensor);
-    return organ_lesser(pass->tile_rows, g.rows) * g.cols * g.unit;
+    return organ_min(pass->tile_rows, g.rows) * g.cols * g.unit;
 }
 
 static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
@@ -49,11 +49,11 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
     if (pass->tile_rows == 0)
         return organ_pieces_of(band_bytes, flat_tile(tensor));
     const unit_grid g = grid_of(tensor);
-    const size_t rows = organ_lesser(g.rows, organ_larger(band_bytes / (g.cols * g.unit), pass->tile_rows));
+    const size_t rows = organ_min(g.rows, organ_max(band_bytes / (g.cols * g.unit), pass->tile_rows));
     return organ_pieces_of(rows, pass->tile_rows) * organ_pieces_of(g.cols, tile_cols(pass, g.cols));
 }
 
-size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
+size_t organ_band_max_slots(size_t workers) { return organ_min(MAX_SLOTS, 2 * workers + 6); }
 
 /* The inputs of a plan. */
 typedef struct band_plan_planning {
@@ -71,11 +71,11 @@ static bool plan_bands(void *context, uint64_t memory)
     const size_t sides = pass->other ? 2 : 1;
     const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
                    room = memory > scratch ? memory - scratch : 0;
-    plan->band_bytes = organ_larger(p->least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    plan->band_bytes = organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
         if (band_plan_bytes_of(&pass->items[i]))
-            plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
+            plan->band_tiles = organ_max(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
     const uint64_t slot =
         sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
@@ -94,7 +94,7 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
         const size_t bytes = all ? tile_row_bytes(pass, tensor) : 0;
         p.plan.total_bytes += all;
         *widest = bytes > p.least ? tensor : *widest;
-        p.least = organ_larger(p.least, bytes);
+        p.least = organ_max(p.least, bytes);
     }
     return p;
 }
@@ -116,13 +116,13 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     if (!fits)
         return organ_memory_refuse(error, memory, organ_memory_enough(memory, plan_bands, &p),
                                    "two bands of tensor '%s' and the scratch of %zu threads", widest->name, workers);
-    plan->slots = organ_lesser(plan->slots, organ_band_most_slots(workers));
+    plan->slots = organ_min(plan->slots, organ_band_max_slots(workers));
     return ORGAN_OK;
 }
 
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t left, organ_band_shape *shape)
 {
-    const size_t tile = flat_tile(tensor), whole = organ_larger(plan->band_bytes / tile, 1) * tile;
+    const size_t tile = flat_tile(tensor), whole = organ_max(plan->band_bytes / tile, 1) * tile;
     shape->bytes = left < whole ? (size_t)left : whole;
     shape->unit = 1;
     shape->rows = 1;
@@ -135,11 +135,11 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
                        organ_band_shape *shape)
 {
     const unit_grid g = grid_of(tensor);
-    const size_t row_bytes = g.cols * g.unit, tile_row = organ_lesser(pass->tile_rows, g.rows) * row_bytes;
+    const size_t row_bytes = g.cols * g.unit, tile_row = organ_min(pass->tile_rows, g.rows) * row_bytes;
     const size_t row = (size_t)(done / row_bytes % g.rows);
-    const size_t most = organ_larger(plan->band_bytes / tile_row, 1) * pass->tile_rows;
+    const size_t max = organ_max(plan->band_bytes / tile_row, 1) * pass->tile_rows;
     shape->unit = g.unit;
-    shape->rows = organ_lesser(most, g.rows - row);
+    shape->rows = organ_min(max, g.rows - row);
     shape->cols = g.cols;
     shape->bytes = shape->rows * row_bytes;
     shape->tile_rows = pass->tile_rows;
@@ -174,8 +174,8 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
                        .data = (char *)data + at,
                        .other = other ? (char *)other + at : NULL,
                        .stride = shape->cols};
-    tile.rows = organ_lesser(shape->tile_rows, shape->rows - row);
-    tile.cols = organ_lesser(shape->tile_cols, shape->cols - col);
+    tile.rows = organ_min(shape->tile_rows, shape->rows - row);
+    tile.cols = organ_min(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;
     return tile;
 }

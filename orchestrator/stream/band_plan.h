@@ -22,7 +22,7 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
 
 /* Returns the largest number of slots for that many workers: two bands for each, and some being read or written. */
-size_t organ_band_most_slots(size_t workers);
+size_t organ_band_max_slots(size_t workers);
 
 /* Position of the next band. Start with all members zero. */
 typedef struct organ_band_cursor {

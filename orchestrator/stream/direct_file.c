@@ -122,15 +122,15 @@ bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
 /* Copies by pread and pwrite, with O_DIRECT if `to` supports it. Each step but the first begins on a page, as O_DIRECT
  * requires. */
-static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
-                                 uint64_t to_offset, uint64_t bytes, organ_error *error)
+static organ_status copy_in_memory(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
+                                   uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
     char *const buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, COPY_BUFFER);
     if (!buffer)
         return organ_fail_errno(error, ENOMEM, "%s: cannot allocate a copy buffer", to->path);
     while (bytes && !error->status) {
-        const size_t lead = (size_t)(to_offset % ORGAN_DIRECT_ALIGNMENT), most = COPY_BUFFER - lead;
-        const ssize_t got = pread(from, buffer + lead, bytes < most ? (size_t)bytes : most, (off_t)from_offset);
+        const size_t lead = (size_t)(to_offset % ORGAN_DIRECT_ALIGNMENT), max = COPY_BUFFER - lead;
+        const ssize_t got = pread(from, buffer + lead, bytes < max ? (size_t)bytes : max, (off_t)from_offset);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -161,7 +161,7 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
                                     (unsigned long long)bytes, (unsigned long long)to_offset);
         if (put <= 0) {
             organ_direct_file file = {.path = to_path, .fd = to, .direct = -1};
-            return copy_by_hand(from, from_path, from_offset, &file, to_offset, bytes, error);
+            return copy_in_memory(from, from_path, from_offset, &file, to_offset, bytes, error);
         }
         from_offset += (uint64_t)put;
         to_offset += (uint64_t)put;
@@ -183,5 +183,5 @@ organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset,
 {
     return to->direct < 0 || bytes < COPY_BUFFER || is_served(to->fd)
                ? organ_copy_range(from, from_path, offset, to->fd, to->path, offset, bytes, error)
-               : copy_by_hand(from, from_path, offset, to, offset, bytes, error);
+               : copy_in_memory(from, from_path, offset, to, offset, bytes, error);
 }

@@ -20,7 +20,7 @@ static char *read_journal(int fd, size_t *size)
     if (fstat(fd, &info))
         return NULL;
     char *const text = malloc((size_t)info.st_size + 1);
-    const ssize_t got = text ? organ_read_most(fd, text, (size_t)info.st_size, 0) : -1;
+    const ssize_t got = text ? organ_pread_full(fd, text, (size_t)info.st_size, 0) : -1;
     const int reason = errno;
     if (got < 0) {
         free(text);

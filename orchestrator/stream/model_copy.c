@@ -83,7 +83,7 @@ static bool copying_is_stopped(organ_model_copy *copy)
     pthread_mutex_lock(&copy->lock);
     const bool cancelled = copy->cancelled;
     pthread_mutex_unlock(&copy->lock);
-    return cancelled || organ_stop_asked(copy->stop);
+    return cancelled || organ_stop_is_requested(copy->stop);
 }
 
 /* One of the donor's files and its copy, both open. */

@@ -15,7 +15,7 @@ typedef struct organ_model_copy organ_model_copy;
 
 /* Creates the files in the partial directory, a single file under the name `single` (NULL: that of the original).
  * Files of an interrupted run keep the contents of tensors in `replaced` (a flag for each tensor of the model). In a
- * rank that attends the output of another one (organ_publish_attend) the files exist already. ORGAN_IO if the disk
+ * rank that attends the output of another one (organ_publish_join) the files exist already. ORGAN_IO if the disk
  * has not enough space. `donor`, `publish`, `replaced` and `stop` must outlive the copy. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
                                     const char *single, const organ_stop *stop, organ_model_copy **copy,

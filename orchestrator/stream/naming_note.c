@@ -30,7 +30,7 @@ static void read_line(const char *line, size_t length, organ_naming_note *note, 
     json_error_t fault;
     json_t *const json = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, no_memory);
     const json_t *const nodes = json_object_get(json, "finished");
-    for (; note->count < json_array_size(nodes) && note->count < ORGAN_NAMING_MOST; note->count++)
+    for (; note->count < json_array_size(nodes) && note->count < ORGAN_NAMING_MAX; note->count++)
         note->nodes[note->count] = (uint64_t)json_integer_value(json_array_get(nodes, note->count));
     note->there = note->count > 0;
     note->force = json_is_true(json_object_get(json, "force"));
@@ -61,7 +61,7 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
 
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
-    char line[96 + ORGAN_NAMING_MOST * 24];
+    char line[96 + ORGAN_NAMING_MAX * 24];
     int length = snprintf(line, sizeof line, "{\"finished\":[");
     for (size_t k = 0; k < note->count; k++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);
@@ -102,7 +102,7 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-static organ_status settle_directory(const organ_naming_place *p, organ_error *error)
+static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
 {
     char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
     struct stat info;
@@ -127,8 +127,8 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
 
 /* Completes one file of a single-file output: renames a report of the partial directory to its name, or removes the
  * file that had the name before. */
-static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
-                                organ_error *error)
+static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
+                                 organ_error *error)
 {
     char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
     char *const command = grown && final ? organ_take_command(grown, final, NULL) : NULL;
@@ -141,7 +141,7 @@ static organ_status settle_file(const organ_naming_place *p, const organ_naming_
         const organ_naming naming = organ_give_name(grown, final, way, p->like, &fault, error);
         if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
             organ_fail_nameless(grown, final, command, naming, fault, error);
-        else if (naming == ORGAN_NAME_GIVEN_ANEW && organ_remove_tree(grown))
+        else if (naming == ORGAN_NAME_REPLACED && organ_remove_tree(grown))
             organ_fail_errno(error, errno, "%s: cannot be removed", grown);
     } else {
         remove_former(grown, final, p->like, error);
@@ -158,7 +158,7 @@ static int is_entry(const struct dirent *entry)
            strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
-static organ_status settle_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
+static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
 {
     struct dirent **entries = NULL;
     const int count = organ_list_folder(p->partial, &entries, is_entry, NULL);
@@ -166,7 +166,7 @@ static organ_status settle_files(const organ_naming_place *p, const organ_naming
         organ_fail_errno(error, errno, "%s: cannot be listed", p->partial);
     for (int k = 0; k < count; k++) {
         if (!error->status)
-            settle_file(p, note, entries[k]->d_name, error);
+            publish_file(p, note, entries[k]->d_name, error);
         free(entries[k]);
     }
     free(entries);
@@ -177,12 +177,12 @@ static organ_status settle_files(const organ_naming_place *p, const organ_naming
 
 /* Finishes a run whose note is complete and whose output has its name: renames the reports, removes former files and
  * the note. */
-static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
+static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {
     struct stat info;
     if (lstat(p->partial, &info) == 0)
-        S_ISDIR(final->st_mode) ? settle_directory(p, error) : settle_files(p, note, error);
+        S_ISDIR(final->st_mode) ? finish_directory(p, error) : finish_files(p, note, error);
     const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final) : 0;
     if (fault)
         organ_fail_errno(error, fault, "%s" ORGAN_CHOICE_ENDING ": cannot be removed", p->final);
@@ -191,7 +191,7 @@ static organ_status settle_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error)
+organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;
     struct stat info, final;
@@ -205,7 +205,7 @@ organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error
         return ORGAN_OK;
     const int fd = grows ? organ_open(p->partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0) : -1;
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
-        settle_named(p, &note, &final, error);
+        finish_named(p, &note, &final, error);
     if (fd >= 0)
         close(fd);
     return error->status;

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_NAMING_MOST 5 /* files of one output: a model and its reports */
+#define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
 
 /* A run may keep the choices that it has made so far in a second unfinished output, whose name ends with this. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
@@ -26,7 +26,7 @@ typedef struct organ_naming_note {
     bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
     bool choice;  /* remove the output of choices (ORGAN_CHOICE_ENDING) when this output has its name */
     size_t count;
-    uint64_t nodes[ORGAN_NAMING_MOST]; /* inodes: first that of the directory, or of the model's file */
+    uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
 
 /* Reads the note at `path`. Returns ORGAN_OK with note->there false if there is none; ORGAN_IO if the note cannot be
@@ -49,6 +49,6 @@ int organ_naming_remove_choice(const char *final);
 /* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the
  * files that had these names before, then the note. Does nothing if there is no such note or if another process writes
  * the output. Returns ORGAN_IO if a file cannot be renamed or removed. */
-organ_status organ_naming_settle(const organ_naming_place *place, organ_error *error);
+organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

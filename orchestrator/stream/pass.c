@@ -38,7 +38,7 @@ typedef struct pass_run {
     organ_error error; /* first fault */
 } pass_run;
 
-static bool stop_asked(const pass_run *r) { return organ_stop_asked(r->engine->stop); }
+static bool stop_requested(const pass_run *r) { return organ_stop_is_requested(r->engine->stop); }
 
 static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
@@ -133,9 +133,9 @@ static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *t
 {
     pthread_mutex_lock(&r->lock);
     pass_slot *s = NULL;
-    while (!r->halted && !stop_asked(r) && !(s = slot_with_work(r, node)) && !(r->all_read))
+    while (!r->halted && !stop_requested(r) && !(s = slot_with_work(r, node)) && !(r->all_read))
         pthread_cond_wait(&r->filled, &r->lock);
-    if (r->halted || stop_asked(r))
+    if (r->halted || stop_requested(r))
         s = NULL;
     if (s) {
         const size_t share = (s->shape.tiles - s->taken) / (2 * organ_workers_count(r->engine->workers));
@@ -170,7 +170,7 @@ static pass_slot *await_band(pass_run *r)
     pass_slot *s = NULL;
     pthread_mutex_lock(&r->lock);
     while (!r->halted) {
-        if (stop_asked(r)) {
+        if (stop_requested(r)) {
             organ_fail(&r->error, ORGAN_INTERRUPTED, "interrupted");
             halt_pass(r);
         } else if (r->read > r->retired &&

@@ -9,10 +9,10 @@
  * once for all rows of a, or, if there are fewer panels than workers, once for some of them. */
 enum {
     PART_ROWS = 256,
-    LEAST_COLUMNS = 64,
-    MOST_COLUMNS = 2048,
+    MIN_COLUMNS = 64,
+    MAX_COLUMNS = 2048,
     PARTS_A_WORKER = 4,
-    LEAST_PANEL = 32,
+    MIN_PANEL = 32,
     PANEL_BYTES = 1 << 19
 };
 
@@ -31,8 +31,8 @@ typedef struct product_cut {
 
 size_t organ_panel_rows(size_t k, organ_real type)
 {
-    const size_t row = organ_larger(k, 1) * organ_real_bytes(type);
-    return organ_larger(PANEL_BYTES / row / LEAST_PANEL, 1) * LEAST_PANEL;
+    const size_t row = organ_max(k, 1) * organ_real_bytes(type);
+    return organ_max(PANEL_BYTES / row / MIN_PANEL, 1) * MIN_PANEL;
 }
 
 size_t organ_panel_bytes(size_t k, organ_real type)
@@ -46,13 +46,13 @@ static product_cut product_cut_of(const dealing *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
-    const size_t fair = p->n / LEAST_COLUMNS * down / (PARTS_A_WORKER * workers) * LEAST_COLUMNS;
-    product_cut c = {.rows = PART_ROWS, .columns = organ_larger(LEAST_COLUMNS, organ_lesser(fair, MOST_COLUMNS))};
+    const size_t fair = p->n / MIN_COLUMNS * down / (PARTS_A_WORKER * workers) * MIN_COLUMNS;
+    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(fair, MAX_COLUMNS))};
     if (is_made(d, product))
-        c.columns = organ_lesser(c.columns, organ_panel_rows(p->k, d->panels[product].type));
+        c.columns = organ_min(c.columns, organ_panel_rows(p->k, d->panels[product].type));
     c.across = (p->n + c.columns - 1) / c.columns;
     if (is_made(d, product) && c.across >= workers)
-        c.rows = organ_larger(p->m, PART_ROWS);
+        c.rows = organ_max(p->m, PART_ROWS);
     c.parts = (p->m + c.rows - 1) / c.rows * c.across;
     return c;
 }
@@ -95,8 +95,8 @@ static void run_part(void *context, size_t index, size_t worker)
     const size_t row = index / c.across * c.rows, column = index % c.across * c.columns;
     unsigned char *const scratch = d->scratch + worker * d->room;
     organ_product part = *p;
-    part.m = organ_lesser(c.rows, p->m - row);
-    part.n = organ_lesser(c.columns, p->n - column);
+    part.m = organ_min(c.rows, p->m - row);
+    part.n = organ_min(c.columns, p->n - column);
     part.a = organ_factor_from(p->a, row);
     part.c = (unsigned char *)p->c + (row * p->c_stride + column) * (p->wide ? sizeof(double) : sizeof(float));
     if (!is_made(d, product))
@@ -121,7 +121,7 @@ static double work_of(const dealing *d, size_t product)
     return (double)p->n * (double)p->k * ((double)p->m + (is_made(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-static void deal_products(dealing *d, const organ_stop *stop, size_t count)
+static void assign_products(dealing *d, const organ_stop *stop, size_t count)
 {
     size_t parts = 0;
     double work = 0;
@@ -136,7 +136,7 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
                         void *scratch)
 {
     dealing d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
-    deal_products(&d, stop, count);
+    assign_products(&d, stop, count);
 }
 
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
@@ -149,6 +149,6 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
                  .scratch = scratch,
                  .room = room,
                  .fault = {error, false}};
-    deal_products(&d, stop, count);
+    assign_products(&d, stop, count);
     return error->status;
 }

@@ -104,7 +104,7 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
 /* The folder stays if it contains reports. */
 static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
-    if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_cannot_tell(errno))
+    if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_is_system_failure(errno))
         organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_JOURNAL_FOLDER);
     return error->status;
 }
@@ -130,7 +130,7 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
         snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, r);
         remove_entry(publish, name, error);
     }
-    for (size_t k = 0; k < ORGAN_NAMING_MOST && !error->status && (names ? names[k] != NULL : k == 0); k++) {
+    for (size_t k = 0; k < ORGAN_NAMING_MAX && !error->status && (names ? names[k] != NULL : k == 0); k++) {
         if (names ? fstatat(publish->lock, names[k], &info, AT_SYMLINK_NOFOLLOW) : fstat(publish->lock, &info))
             organ_fail_errno(error, errno, "%s: cannot be looked at", publish->partial);
         note.nodes[note.count++] = info.st_ino;
@@ -280,10 +280,10 @@ static organ_status make_partial(organ_publish *publish, organ_publish_way way, 
     return error->status;
 }
 
-static organ_status settle_killed(const organ_publish *publish, organ_error *error)
+static organ_status finish_killed(const organ_publish *publish, organ_error *error)
 {
     const organ_naming_place place = {publish->final, publish->partial, publish->parent, publish->note, publish->like};
-    return organ_naming_settle(&place, error);
+    return organ_naming_finish(&place, error);
 }
 
 /* publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
@@ -291,7 +291,7 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
 {
     struct stat info;
     const char *const path = publish->final;
-    if (settle_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 &&
+    if (finish_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 &&
         !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
         organ_check_replaceable(path, publish->like, error) == ORGAN_OK && !publish->force)
         organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);
@@ -418,7 +418,7 @@ static void mark_former(const char *former)
 
 /* Synchronises the new name, then removes the former output. In the reverse order a power cut could leave a part of the
  * former output under the name. */
-static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
+static organ_status finish_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
     if (removes)
@@ -462,7 +462,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     }
     free_plan(&plan);
     if (!error->status)
-        settle_name(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error);
+        finish_name(publish, publish->partial, naming == ORGAN_NAME_REPLACED, error);
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         end_note(publish, journal, error);
     if (error->status)
@@ -474,7 +474,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
  * empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
-    if (give_name(publish, plan, error) == ORGAN_NAME_GIVEN_ANEW && organ_remove_tree(plan->grown))
+    if (give_name(publish, plan, error) == ORGAN_NAME_REPLACED && organ_remove_tree(plan->grown))
         organ_fail_errno(error, errno, "%s: cannot be removed", plan->grown);
     return error->status;
 }
@@ -501,7 +501,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     for (size_t k = 0; k < count; k++)
         free_plan(&plans[k]);
     if (!error->status)
-        settle_name(publish, publish->partial, true, error);
+        finish_name(publish, publish->partial, true, error);
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         end_note(publish, journal, error);
     return error->status;

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#define ORGAN_PUBLISH_FILES ORGAN_NAMING_MOST /* a model in a single file, and its reports */
+#define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file, and its reports */
 
 /* The state of an output. */
 typedef enum organ_publish_stage {
@@ -59,7 +59,7 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
 /* Opens, in another rank, the output with that token. ORGAN_IO if it is not visible, because the ranks do not share a
  * file system. */
-organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error);
+organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
 /* Check that the file system supports several writers of one file. Each of `count` ranks writes its mark
  * (organ_publish_sign). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
  * cannot be written, or a mark is missing, whose rank the message names. */
@@ -67,7 +67,7 @@ organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
- * files only to finish the renaming of an output whose run was killed after it got its name (organ_naming_settle). */
+ * files only to finish the renaming of an output whose run was killed after it got its name (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can write it

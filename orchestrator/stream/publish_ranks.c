@@ -22,7 +22,7 @@ organ_status organ_publish_invite(const organ_publish *publish, const char *toke
     return error->status;
 }
 
-organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error)
+organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error)
 {
     *publish = (organ_publish){.lock = -1};
     if (organ_publish_split(final, publish, error))

@@ -37,9 +37,9 @@ static void rows_read_units(void *context, size_t worker)
     const organ_row_walk *const w = r->walk;
     for (size_t k; worker < w->readers && (k = rows_take(r)) < r->set.units;) {
         const size_t from = k * w->unit_rows;
-        const organ_row_unit unit = {k, r->set.first + from, organ_lesser(w->unit_rows, r->set.rows - from)};
+        const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
         organ_error error = {0};
-        if (organ_stop_asked(r->engine->stop))
+        if (organ_stop_is_requested(r->engine->stop))
             organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
         else
             w->unit(w->context, &unit, worker, &error);
@@ -94,11 +94,11 @@ organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, s
     *rows = 1;
     for (size_t k = 0; k < s->count && !error->status; k++) {
         size_t step = 1;
-        organ_weight_reader_step_of(s->model[k], s->weight[k], s->kernels, organ_larger(values / (size_t)s->cols, 1),
+        organ_weight_reader_step_of(s->model[k], s->weight[k], s->kernels, organ_max(values / (size_t)s->cols, 1),
                                     &step, error);
-        *rows = organ_larger(*rows, step);
+        *rows = organ_max(*rows, step);
     }
-    *rows = organ_lesser(*rows, (size_t)s->rows);
+    *rows = organ_min(*rows, (size_t)s->rows);
     return error->status;
 }
 
@@ -108,7 +108,7 @@ organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, 
     for (size_t k = 0; k < s->count && !error->status; k++) {
         size_t scratch = 0;
         organ_weight_reader_size(s->model[k], s->weight[k], s->kernels, rows, &scratch, error);
-        *bytes = organ_larger(*bytes, scratch);
+        *bytes = organ_max(*bytes, scratch);
     }
     return error->status;
 }

@@ -15,7 +15,8 @@ typedef struct sharing {
 static void take_part(void *context, size_t worker)
 {
     sharing *const s = context;
-    for (size_t k; !organ_stop_asked(s->stop) && (k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->count;)
+    for (size_t k;
+         !organ_stop_is_requested(s->stop) && (k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->count;)
         s->task(s->context, k, worker);
 }
 

@@ -11,27 +11,27 @@ ORGAN_API_BEGIN
 
 /* Starts as zeros. */
 typedef struct organ_stop {
-    int asked;  /* somebody wishes it, */
-    int halted; /* or another process of the run has a fault */
+    int requested; /* somebody wishes it, */
+    int halted;    /* or another process of the run has a fault */
 } organ_stop;
 
 /* Safe in a signal handler. */
-static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->asked, 1, __ATOMIC_RELAXED); }
+static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->requested, 1, __ATOMIC_RELAXED); }
 
 /* Clears an earlier request to stop. */
-static inline void organ_stop_forget(organ_stop *stop) { __atomic_store_n(&stop->asked, 0, __ATOMIC_RELAXED); }
+static inline void organ_stop_forget(organ_stop *stop) { __atomic_store_n(&stop->requested, 0, __ATOMIC_RELAXED); }
 
 /* NULL never asks. */
-static inline bool organ_stop_asked(const organ_stop *stop)
+static inline bool organ_stop_is_requested(const organ_stop *stop)
 {
     return stop &&
-           (__atomic_load_n(&stop->asked, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
+           (__atomic_load_n(&stop->requested, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
 }
 
 /* Returns whether a stop was requested, not counting organ_stop_halt. */
-static inline bool organ_stop_wished(const organ_stop *stop)
+static inline bool organ_stop_is_pending(const organ_stop *stop)
 {
-    return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED);
+    return stop && __atomic_load_n(&stop->requested, __ATOMIC_RELAXED);
 }
 static inline void organ_stop_halt(organ_stop *stop, bool halted)
 {

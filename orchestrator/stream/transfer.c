@@ -72,7 +72,7 @@ static bool crew_has_ended(transfer_crew *c)
     pthread_mutex_lock(&c->lock);
     const bool failed = c->fault.status != ORGAN_OK;
     pthread_mutex_unlock(&c->lock);
-    return failed || organ_stop_asked(c->stop);
+    return failed || organ_stop_is_requested(c->stop);
 }
 
 static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
@@ -104,7 +104,7 @@ static void announce(transfer_crew *c)
 
 /* Announces reads in the order of the transfers, ahead of all threads. Any thread that finds the lock free does this.
  */
-static void look_ahead(transfer_crew *c)
+static void read_blocks_ahead(transfer_crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
         return;
@@ -154,11 +154,11 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
         const uint64_t to = t->offset + done;
         /* Later steps begin on a page of the output, so that only the two ends of a tensor are written through the page
          * cache. */
-        const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), most = STEP - lead;
-        const size_t bytes = all - done < most ? (size_t)(all - done) : most;
+        const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), max = STEP - lead;
+        const size_t bytes = all - done < max ? (size_t)(all - done) : max;
         unsigned char *data =
             h->buffer + lead; /* congruent with its offset in the file modulo a page, as O_DIRECT requires */
-        look_ahead(h->crew);
+        read_blocks_ahead(h->crew);
         if (read_step(t, fd, data, bytes, done, &h->error))
             break;
         XXH3_64bits_update(h->hash, data, bytes);
@@ -221,7 +221,7 @@ static organ_transfer *take_next(transfer_crew *c)
     return t;
 }
 
-static organ_status tell_done(hand *h, const organ_transfer *t)
+static organ_status report_done(hand *h, const organ_transfer *t)
 {
     if (!t->done)
         return ORGAN_OK;
@@ -237,7 +237,7 @@ static void *run_transfers(void *context)
     if (!h.buffer || !h.hash)
         organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
     for (organ_transfer *t; !h.error.status && (t = take_next(h.crew));)
-        if (move_tensor(&h, t) == ORGAN_OK && !crew_has_ended(h.crew) && tell_done(&h, t) == ORGAN_OK)
+        if (move_tensor(&h, t) == ORGAN_OK && !crew_has_ended(h.crew) && report_done(&h, t) == ORGAN_OK)
             note_moved(h.crew, 0, t->tensor->name);
     if (h.file.path)
         organ_direct_close(&h.file);
@@ -276,7 +276,7 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
         *error = c.fault;
         return error->status;
     }
-    return organ_stop_asked(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 organ_status organ_transfer_sync(const char *directory, organ_error *error)

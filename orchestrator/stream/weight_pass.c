@@ -74,11 +74,11 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
                          .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
         return (weight_pass_cut){0};
-    const size_t wanted = organ_larger(ORGAN_STRIP_VALUES / c.cols, 1);
-    size_t rows = organ_weight_reader_step(reader, wanted);
-    if (rows / 8 > wanted) /* for very long rows a step of scales would need too much memory: reading some companions
+    const size_t requested = organ_max(ORGAN_STRIP_VALUES / c.cols, 1);
+    size_t rows = organ_weight_reader_step(reader, requested);
+    if (rows / 8 > requested) /* for very long rows a step of scales would need too much memory: reading some companions
                               twice costs less */
-        rows = wanted;
+        rows = requested;
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
     return c;
@@ -100,8 +100,8 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
         return error->status;
     const weight_pass_cut c = weight_pass_cut_of(r->pass, &reader);
     const size_t bytes = pages(c.strip_rows * c.cols * element_bytes(r->pass->as));
-    plan->values = organ_larger(plan->values, bytes);
-    plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->values = organ_max(plan->values, bytes);
+    plan->reader = organ_max(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
     if (!both->other)
         return ORGAN_OK;
     if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
@@ -114,8 +114,8 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu",
                           both->weight->name, c.cols, both->other->name,
                           (unsigned long long)organ_weight_reader_cols(&reader));
-    plan->other = organ_larger(plan->other, bytes);
-    plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->other = organ_max(plan->other, bytes);
+    plan->reader = organ_max(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
     return ORGAN_OK;
 }
 
@@ -162,7 +162,7 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     if (fits == 0 && each)
         return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'",
                                    r->pass->items[widest].weight->name);
-    plan.active = each ? organ_lesser(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
+    plan.active = each ? organ_min(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
     plan.window = 4 * plan.active;
     r->plan = plan;
     return ORGAN_OK;
@@ -314,7 +314,7 @@ typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 static step await_step(weight_pass_run *r)
 {
     for (;;) {
-        if (organ_stop_asked(r->engine->stop))
+        if (organ_stop_is_requested(r->engine->stop))
             return STEP_STOP;
         if (r->retired < r->taken && r->slots[r->retired % r->plan.window].done)
             return STEP_RETIRE;

@@ -117,8 +117,8 @@ static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
     return bits ? n * bits / 8 + 2 : n / type->elements * type->bytes;
 }
 
-static void look_up(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
-                    float *values)
+static void lookup(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
+                   float *values)
 {
     const unsigned mask = (1u << bits) - 1;
     for (size_t k = 0, at = shift; k < n; k++, at += bits) {
@@ -152,7 +152,7 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
         const bit_range range = range_of(bits, at, n);
         if (organ_weight_fetch(r, tensor, range.byte, range.bytes, scratch, error))
             return error->status;
-        look_up(r->table, bits, scratch, range.shift, n, values);
+        lookup(r->table, bits, scratch, range.shift, n, values);
         return ORGAN_OK;
     }
     const size_t units = n / type->elements;

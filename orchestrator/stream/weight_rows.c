@@ -70,10 +70,10 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     size_t raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
     if (r->packed_zero) {
         const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
-        raw = organ_larger(raw, words * 4 + rows + r->groups);
+        raw = organ_max(raw, words * 4 + rows + r->groups);
         zeros = rows * r->groups * sizeof(float);
     } else if (r->zero.tensor) {
-        raw = organ_larger(raw, organ_weight_grid_scratch(&r->zero, rows));
+        raw = organ_max(raw, organ_weight_grid_scratch(&r->zero, rows));
         zeros = grid_floats(&r->zero, rows);
     }
     batch_parts p = {.codes = weight_take(at, rows * r->row_bytes)};

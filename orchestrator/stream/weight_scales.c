@@ -84,8 +84,8 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
 
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
 {
-    const uint64_t most = weight_up(rows, grid->block_rows) + 1;
-    return rows == 0 ? 0 : (size_t)(most < grid->rows ? most : grid->rows);
+    const uint64_t max = weight_up(rows, grid->block_rows) + 1;
+    return rows == 0 ? 0 : (size_t)(max < grid->rows ? max : grid->rows);
 }
 
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)

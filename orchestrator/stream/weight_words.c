@@ -157,14 +157,14 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
 static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                      organ_error *error)
 {
-    const unsigned most = (1u << r->weight->bits) - 1;
+    const unsigned max = (1u << r->weight->bits) - 1;
     unsigned char *codes = p->line + weight_round(rows->count * 4 + 64);
     for (size_t g = 0; g < r->groups; g++) {
         if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
         /* The 1 is added within the bits of a code: a carry is discarded, as the reference does. */
         for (size_t k = 0; k < rows->count; k++)
-            p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + r->plus_one) & most : most / 2 + 1);
+            p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + r->plus_one) & max : max / 2 + 1);
     }
     return ORGAN_OK;
 }

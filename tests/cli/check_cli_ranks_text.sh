@@ -5,7 +5,7 @@
 need_launcher
 text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 
-# EFFORT=all adds runs that differ in the model, and not in what ranks say to each other: along_ranks has both kinds.
+# EFFORT=all adds runs that differ in the model, and not in what ranks say to each other: calibration_ranks has both kinds.
 # Also by more ranks than a layer has matrices.
 counts="2 3 8"
 if in_part; then counts=8; fi

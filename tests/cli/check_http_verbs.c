@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST_WORDS 16
-#define TINY       "fixtures/tiny-qwen2"
+#define MAX_WORDS 16
+#define TINY      "fixtures/tiny-qwen2"
 
 static served_model small;
 static http_server *server;
@@ -68,7 +68,7 @@ static const organ_verb *verb_named(const char *name)
  * would inherit. */
 static int run(const char *name, const char *words, const char *header)
 {
-    char text[1000] = "", *argv[MOST_WORDS], *rest = NULL;
+    char text[1000] = "", *argv[MAX_WORDS], *rest = NULL;
     int argc = 0;
     for (const char *c = words; *c; c++) {
         const char *put = c;
@@ -80,7 +80,7 @@ static int run(const char *name, const char *words, const char *header)
             put = scratch_path("made");
         snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", put == c ? 1 : 200, put);
     }
-    for (char *word = strtok_r(text, " ", &rest); word && argc < MOST_WORDS - 2; word = strtok_r(NULL, " ", &rest))
+    for (char *word = strtok_r(text, " ", &rest); word && argc < MAX_WORDS - 2; word = strtok_r(NULL, " ", &rest))
         argv[argc++] = word;
     argv[argc++] = (char *)header;
     argv[argc++] = (char *)"--patience=1";

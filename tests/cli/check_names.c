@@ -58,15 +58,15 @@ static const struct row {
 };
 #define ROWS ((int)(sizeof rows / sizeof *rows))
 
-enum { MOST_WORDS = 32, WORD = 4096 };
+enum { MAX_WORDS = 32, WORD = 4096 };
 static char output[256], mine[320]; /* the output of the run; what somebody else puts there */
 
 static const char thesis[] = "three years of work\n";
 
 static organ_status run_words(const char *line, bool force, organ_error *error)
 {
-    static char buffer[MOST_WORDS][WORD], copy[512];
-    char *words[MOST_WORDS + 4];
+    static char buffer[MAX_WORDS][WORD], copy[512];
+    char *words[MAX_WORDS + 4];
     char option[] = "--force";
     int count = 0, used = 0;
     bool help = false;

@@ -11,7 +11,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { MOST_WORDS = 32 };
+enum { MAX_WORDS = 32 };
 
 /* What the last line was parsed as. */
 static const organ_verb *parsed;
@@ -45,10 +45,10 @@ static const void *member_of(const char *name)
 static organ_status parse(const char *line, bool *help, organ_error *error)
 {
     static char buffer[512];
-    char *words[MOST_WORDS];
+    char *words[MAX_WORDS];
     int count = 0;
     snprintf(buffer, sizeof buffer, "%s", line);
-    for (char *word = strtok(buffer, " "); word && count < MOST_WORDS; word = strtok(NULL, " ")) {
+    for (char *word = strtok(buffer, " "); word && count < MAX_WORDS; word = strtok(NULL, " ")) {
         for (char *p = word; *p; p++)
             if (*p == '_' || *p == '~')
                 *p = *p == '_' ? ' ' : '\0';
@@ -110,7 +110,7 @@ END_TEST
 
 START_TEST(the_last_operand_may_take_many_words)
 {
-    char *words[ORGAN_MOST_WORDS + 2];
+    char *words[ORGAN_MAX_WORDS + 2];
     organ_error error = {0};
     bool help;
     int used;
@@ -122,7 +122,7 @@ START_TEST(the_last_operand_may_take_many_words)
         words[k] = "model";
     for (int k = 0; k < 2; k++) {
         begin_call(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error));
-        ck_assert_int_eq(organ_options_parse(parsed, ORGAN_MOST_WORDS + k, words, call, &help, &error),
+        ck_assert_int_eq(organ_options_parse(parsed, ORGAN_MAX_WORDS + k, words, call, &help, &error),
                          k ? ORGAN_USAGE : ORGAN_OK);
     }
     ck_assert_msg(strstr(error.message, "more than 256 of MODEL...") != NULL, "%s", error.message);
@@ -417,10 +417,10 @@ static organ_terminal half_done(size_t width, bool utf8)
     return terminal;
 }
 
-static void expect_line(const organ_terminal *terminal, double now, const char *wanted)
+static void expect_line(const organ_terminal *terminal, double now, const char *requested)
 {
     char *const line = organ_terminal_line(terminal, now);
-    ck_assert_str_eq(line, wanted);
+    ck_assert_str_eq(line, requested);
     free(line);
 }
 

@@ -358,11 +358,11 @@ static bool is_of_donor(const sweep *s, const outcome *o, size_t k)
            S_ISREG(info.st_mode) && o->left.file[k].digest == digest_of(path);
 }
 
-static bool has_file(const leavings *of, const leavings *wanted, size_t k)
+static bool has_file(const leavings *of, const leavings *requested, size_t k)
 {
     for (size_t f = 0; f < of->count; f++)
-        if (strcmp(of->file[f].name, wanted->file[k].name) == 0)
-            return of->file[f].digest == wanted->file[k].digest;
+        if (strcmp(of->file[f].name, requested->file[k].name) == 0)
+            return of->file[f].digest == requested->file[k].digest;
     return false;
 }
 

@@ -16,7 +16,7 @@
 enum { SECTOR = 512, TEXT = LEAVINGS_TEXT };
 
 /* The ways in which what was not synchronised survives. */
-enum way { NOTHING, EVERYTHING, HALF, MOST, NAMES_ALONE, NAMES_AND_SIZES };
+enum way { NOTHING, EVERYTHING, HALF, MAX, NAMES_ALONE, NAMES_AND_SIZES };
 
 typedef struct node node;
 typedef struct entry {
@@ -257,7 +257,7 @@ static bool survives(uint64_t seed, size_t at, size_t sector, uint32_t act)
         return true;
     case HALF:
         return chance < 4;
-    case MOST:
+    case MAX:
         return chance < 7;
     case NAMES_ALONE:
         return !is_about_bytes(act);

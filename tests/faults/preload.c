@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_CALLS = 64, MOST_EVENTS = 1 << 20, MOST_WORDS = 64 };
+enum { MAX_CALLS = 64, MAX_EVENTS = 1 << 20, MAX_WORDS = 64 };
 
 static atomic_long count;
 static atomic_bool counting;
@@ -53,10 +53,10 @@ int preload_event(unsigned kinds)
     const bool fails = now == fails_at || (now > fails_at && fails_at >= 0 && (preload_lasting >> kind & 1));
     if (!map && !(now == fails_at && shows))
         return fails && (kinds >> kind & 1) ? kind : -1;
-    void *calls[MOST_CALLS];
+    void *calls[MAX_CALLS];
     is_inside = true;
-    const int depth = backtrace(calls, MOST_CALLS), reason = errno;
-    if (map && now + 1 < MOST_EVENTS) {
+    const int depth = backtrace(calls, MAX_CALLS), reason = errno;
+    if (map && now + 1 < MAX_EVENTS) {
         map[now + 1] = (digest_of(calls, depth) & ~(uint64_t)0xFFFF) | kinds;
         map[0] = (uint64_t)(now + 1);
     }
@@ -74,9 +74,9 @@ static int (*real_main)(int, char **, char **);
 static void open_map(const char *path)
 {
     const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, (off_t)MOST_EVENTS * 8))
+    if (fd < 0 || ftruncate(fd, (off_t)MAX_EVENTS * 8))
         abort();
-    map = mmap(NULL, (size_t)MOST_EVENTS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    map = mmap(NULL, (size_t)MAX_EVENTS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (map == MAP_FAILED)
         abort();
@@ -126,16 +126,16 @@ static long number_of(const char *name, long otherwise)
 static int counted_main(int argc, char **argv, char **environment)
 {
     static char resume[] = "--resume", force[] = "--force";
-    char *words[MOST_WORDS + 2] = {NULL};
+    char *words[MAX_WORDS + 2] = {NULL};
     const char *const path = getenv("ORGAN_FAULT_MAP");
-    void *calls[MOST_CALLS];
-    backtrace(calls, MOST_CALLS); /* the first one loads a library */
+    void *calls[MAX_CALLS];
+    backtrace(calls, MAX_CALLS); /* the first one loads a library */
     fails_at = number_of("ORGAN_FAULT_AT", -1);
     kind = (int)number_of("ORGAN_FAULT_KIND", 0);
     shows = getenv("ORGAN_FAULT_SHOW") != NULL;
     if (path)
         open_map(path);
-    if (argc > MOST_WORDS)
+    if (argc > MAX_WORDS)
         abort();
     memcpy(words, argv, (size_t)argc * sizeof *argv);
     const int option = getenv("ORGAN_FAULT_SERVE") ? serve() : 0;

@@ -156,24 +156,24 @@ START_TEST(a_text_that_grows_has_the_same_logits)
     arch_reference r = arch_make(type, path);
     session s;
     organ_error error = {0};
-    organ_forward_past *past;
+    organ_decode_cache *cache;
     const size_t begin[] = {0, r.count}, row = r.count - 1;
     ck_assert_msg(session_open(&s, path, 2, ROOMY, &error) == ORGAN_OK, "%s: %s", type, error.message);
     const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
     last_logits last = {malloc(words * sizeof *last.values), words};
     ck_assert_ptr_nonnull(last.values);
-    ck_assert_int_eq(organ_forward_past_open(s.forward, counts[0], r.count, &past, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_decode_cache_open(s.forward, counts[0], r.count, &cache, &error), ORGAN_OK);
     for (size_t k = 0; k < 2; k++)
-        ck_assert_int_eq(organ_forward_continue(s.forward, past, r.tokens, counts[k], &last, keep_last, &error),
+        ck_assert_int_eq(organ_forward_continue(s.forward, cache, r.tokens, counts[k], &last, keep_last, &error),
                          ORGAN_OK);
-    ck_assert_int_eq(organ_forward_continue(s.forward, past, r.tokens, r.count, &last, keep_last, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_forward_continue(s.forward, cache, r.tokens, r.count, &last, keep_last, &error), ORGAN_OK);
     float *const whole = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, &row, 1, &error);
     ck_assert_msg(whole != NULL, "%s: %s", type, error.message);
     ck_assert_msg(memcmp(whole, last.values, words * sizeof *whole) == 0, "%s: logits are off by %g", type,
                   farthest(whole, last.values, words));
     free(whole);
     free(last.values);
-    organ_forward_past_close(past);
+    organ_decode_cache_close(cache);
     session_close(&s);
     arch_reference_free(&r);
 }

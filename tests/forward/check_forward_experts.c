@@ -199,7 +199,7 @@ START_TEST(experts_are_listened_to)
     for (unsigned expert = 0; expert < EXPERTS; expert += 3) {
         bench b;
         organ_error error = {0};
-        bool listened[EXPERTS] = {false};
+        bool all_tokens[EXPERTS] = {false};
         set_up(&b, "fixtures/forward/qwen3moe", 2, NULL);
         const size_t floats = b.tokens * b.width,
                      inner = (size_t)organ_forward_describe(b.s.forward)->expert_intermediate;
@@ -218,8 +218,8 @@ START_TEST(experts_are_listened_to)
         ck_assert_uint_lt(routed, b.tokens);
         memset(l.tokens, 0, sizeof l.tokens);
         l.plain = 0;
-        listened[expert] = true;
-        organ_layer_listen(b.layer, listened);
+        all_tokens[expert] = true;
+        organ_layer_set_all_tokens(b.layer, all_tokens);
         organ_layer_tap_router(b.layer, &h, hear);
         ck_assert_msg(organ_layer_run(b.s.forward, b.layer, &b.windows, b.hidden, &tap, &error) == ORGAN_OK, "%s",
                       error.message);
@@ -490,7 +490,7 @@ START_TEST(groups_stay_even)
     bench b;
     organ_error error = {0};
     set_up(&b, "fixtures/forward/glm4moe", 1, NULL);
-    ck_assert_uint_eq(organ_forward_least_experts(organ_forward_describe(b.s.forward)), 4);
+    ck_assert_uint_eq(organ_forward_min_experts(organ_forward_describe(b.s.forward)), 4);
     ck_assert_int_eq(organ_layer_keep(b.layer, odd, &error), ORGAN_USAGE);
     ck_assert_str_eq(
         error.message,

@@ -410,7 +410,7 @@ START_TEST(what_is_spare_is_so_for_all_threads)
         session s;
         organ_error error = {0};
         ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", k ? 7 : 1, (uint64_t)76 << 20, &error), ORGAN_OK);
-        spare[k] = organ_forward_spare(s.forward, 128);
+        spare[k] = organ_forward_spare_memory(s.forward, 128);
         ck_assert_uint_gt(organ_forward_batch(s.forward, 128), 0);
         session_close(&s);
     }

@@ -145,7 +145,7 @@ static size_t batch_of(const char *path, uint64_t memory, organ_made_as as)
     organ_error error = {0};
     ck_assert_int_eq(session_open(&s, path, 2, memory, &error), ORGAN_OK);
     if (as != ORGAN_MADE_ALIKE)
-        ck_assert_int_eq(organ_forward_foresee(s.forward, as, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_forward_estimate(s.forward, as, &error), ORGAN_OK);
     const size_t tokens = organ_forward_batch(s.forward, 8);
     session_close(&s);
     return tokens;
@@ -186,7 +186,7 @@ START_TEST(what_is_made_takes_what_was_foreseen)
     }
     ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_16), batch_of(packed, ROOMY / 8, ORGAN_MADE_32));
     ck_assert_int_eq(session_open(&s, packed, 2, ROOMY, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_forward_foresee(s.forward, ORGAN_MADE_16, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_forward_estimate(s.forward, ORGAN_MADE_16, &error), ORGAN_OK);
     ck_assert_int_eq(organ_layer_load(s.forward, 0, &layer, &error), ORGAN_USAGE);
     ck_assert_ptr_null(layer);
     session_close(&s);

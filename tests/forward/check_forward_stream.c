@@ -167,7 +167,7 @@ START_TEST(a_streamed_run_can_be_interrupted)
     organ_forward_stream(c.s.forward);
     c.s.engine.memory = memory_for(c.s.forward, 1);
     ck_assert_int_eq(organ_forward_load_streamed(c.s.forward, 1, &layer, &error), ORGAN_OK);
-    organ_stop stop = {.asked = 1};
+    organ_stop stop = {.requested = 1};
     c.s.engine.stop = &stop;
     ck_assert_int_eq(organ_layer_run(c.s.forward, layer, &c.windows, c.hidden, NULL, &error), ORGAN_INTERRUPTED);
     organ_layer_free(layer);

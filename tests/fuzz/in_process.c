@@ -5,21 +5,21 @@
 
 #include <time.h>
 
-int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left);
-unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+int __wrap_nanosleep(const struct timespec *requested, struct timespec *left);
+unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                                   organ_catalog **catalog, organ_error *error);
 
-int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left)
+int __wrap_nanosleep(const struct timespec *requested, struct timespec *left)
 {
-    (void)wanted;
+    (void)requested;
     if (left)
         *left = (struct timespec){0};
     return 0;
 }
 
-unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                                   organ_catalog **catalog, organ_error *error)
 {
     (void)reader;
-    return organ_catalog_read(absolute, path, most, catalog, error);
+    return organ_catalog_read(absolute, path, max, catalog, error);
 }

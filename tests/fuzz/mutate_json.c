@@ -147,8 +147,8 @@ static void take_away(document *d, const value *v)
 /* Within so many lists that a parser that calls itself would need a deep stack. */
 static void nest(document *d, const value *v)
 {
-    const size_t most = d->in.room - d->in.size, wanted = (size_t)1 << fuzz_roll(&d->in, 13);
-    const size_t depth = wanted < most / 6 ? wanted : most / 6;
+    const size_t max = d->in.room - d->in.size, requested = (size_t)1 << fuzz_roll(&d->in, 13);
+    const size_t depth = requested < max / 6 ? requested : max / 6;
     const bool objects = fuzz_roll(&d->in, 3) == 0;
     char *const brackets = malloc(6 * depth + 1);
     if (!brackets || v->is_key || depth == 0) {

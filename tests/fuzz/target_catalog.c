@@ -11,7 +11,7 @@
 /* What a client may ask of any model: each answer is whole, and JSON. */
 static void ask_for_tensors(const organ_catalog *catalog)
 {
-    static const organ_tensor_wish wishes[] = {
+    static const organ_tensor_query wishes[] = {
         {.layer = -1, .limit = 1000},
         {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
         {.layer = -1, .match = "*q*", .role = "q_proj", .limit = 3, .offset = 1},
@@ -34,8 +34,7 @@ static void check_catalog(const organ_catalog *catalog, size_t bytes)
     const char *const block = (const char *)catalog, *const end = block + bytes;
     fuzz_require(catalog->bytes == bytes && catalog->users == 0,
                  "a block that was adopted is as long as it is, and nobody uses it");
-    fuzz_require(strlen(catalog->portrait) == catalog->portrait_length,
-                 "what is told of a model is as long as is said");
+    fuzz_require(strlen(catalog->details) == catalog->details_length, "what is told of a model is as long as is said");
     for (size_t k = 0; k < catalog->file_count; k++)
         fuzz_require(catalog->files[k] > block && catalog->files[k] < end, "names of files lie in the block");
     for (size_t k = 0; k < catalog->count; k++) {

@@ -10,9 +10,9 @@
 
 #define MEMORY ((uint64_t)64 << 20)
 /* Most zeros after a GGUF header, which are the values of its tensors. */
-#define MOST_ZEROS ((size_t)1 << 19)
+#define MAX_ZEROS ((size_t)1 << 19)
 /* Models with more values are opened but not run. */
-#define MOST_VALUES ((uint64_t)1 << 18)
+#define MAX_VALUES ((uint64_t)1 << 18)
 
 enum { TOKENS = 7 };
 
@@ -54,16 +54,16 @@ static void run_tokens(organ_forward *forward)
         tokens[k] = (uint32_t)(5 * k % config->vocabulary);
     const size_t begin[] = {0, 2, TOKENS - 1}, rows[] = {1, TOKENS - 2};
     organ_error error = {0};
-    organ_forward_past *past;
+    organ_decode_cache *past;
     check_forward_verdict(
         organ_forward_run(forward, &(organ_windows){tokens, 2, begin}, rows, 2, NULL, ignore_logits, NULL, &error),
         &error);
     error = (organ_error){0};
-    check_forward_verdict(organ_forward_past_open(forward, TOKENS - 1, TOKENS, &past, &error), &error);
+    check_forward_verdict(organ_decode_cache_open(forward, TOKENS - 1, TOKENS, &past, &error), &error);
     for (size_t count = TOKENS - 1; past && count <= TOKENS && !error.status; count++)
         check_forward_verdict(organ_forward_continue(forward, past, tokens, count, NULL, ignore_logits, &error),
                               &error);
-    organ_forward_past_close(past);
+    organ_decode_cache_close(past);
 }
 
 static void check_forward(const char *path)
@@ -80,7 +80,7 @@ static void check_forward(const char *path)
     fuzz_require((status == ORGAN_OK) == (forward != NULL), "there is a forward pass if there is no error");
     for (size_t k = 0; k < model->tensor_count; k++)
         values += model->tensors[k].elements;
-    if (forward && values <= MOST_VALUES)
+    if (forward && values <= MAX_VALUES)
         run_tokens(forward);
     organ_forward_close(forward);
     organ_model_close(model);
@@ -101,7 +101,7 @@ static size_t missing_bytes(const uint8_t *data, size_t size)
     }
     organ_gguf_header_release(&header);
     organ_tensor_list_release(&list);
-    return end > size && end - size <= MOST_ZEROS ? (size_t)(end - size) : 0;
+    return end > size && end - size <= MAX_ZEROS ? (size_t)(end - size) : 0;
 }
 
 void fuzz_forward(const uint8_t *data, size_t size)

@@ -16,13 +16,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MOST_CONNECTIONS = 64, MOST_READ = 4096, MOST_QUESTIONS = 4000 };
+enum { MAX_CONNECTIONS = 64, MAX_READ = 4096, MAX_QUESTIONS = 4000 };
 
 static struct {
     fuzz_part answers;
     int listener;
-    char name[64];              /* of its socket, which no directory has */
-    int ends[MOST_CONNECTIONS]; /* the server's, open until the input is done */
+    char name[64];             /* of its socket, which no directory has */
+    int ends[MAX_CONNECTIONS]; /* the server's, open until the input is done */
     size_t count, questions;
     bool is_public, knows; /* that the address is one; the secret by itself */
     CURLcode (*setopt)(CURL *curl, CURLoption option, ...);
@@ -44,8 +44,8 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     if (allowed == CURL_SOCKET_BAD)
         return CURL_SOCKET_BAD;
     close(allowed);
-    return server.count == MOST_CONNECTIONS ? CURL_SOCKET_BAD
-                                            : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
+    return server.count == MAX_CONNECTIONS ? CURL_SOCKET_BAD
+                                           : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
 }
 
 /* Connected, nothing asked yet: the server answers, and says no more. */
@@ -55,7 +55,7 @@ static int on_peer(void *context, char *peer, char *own, int peer_port, int own_
     char public[] = "8.8.8.8", loopback[] = "127.0.0.1";
     (void)peer;
     /* The last one is asked; those before it were given up. */
-    for (int end; server.count < MOST_CONNECTIONS &&
+    for (int end; server.count < MAX_CONNECTIONS &&
                   (end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
         server.ends[server.count++] = end;
     if (server.count > before) {
@@ -98,7 +98,7 @@ static void open_server(void)
     server.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     const socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(server.name));
     fuzz_require(bind(server.listener, (const struct sockaddr *)&address, length) == 0 &&
-                     listen(server.listener, MOST_CONNECTIONS) == 0,
+                     listen(server.listener, MAX_CONNECTIONS) == 0,
                  "there is a socket for the server");
     server.setopt = organ_curl.easy_setopt;
     organ_curl.easy_setopt = set_option;
@@ -108,7 +108,7 @@ static void open_server(void)
 static bool is_enough(void *context)
 {
     (void)context;
-    return ++server.questions > MOST_QUESTIONS;
+    return ++server.questions > MAX_QUESTIONS;
 }
 
 static void check_network_verdict(organ_status status, const organ_error *error)
@@ -124,7 +124,7 @@ static void check_network_verdict(organ_status status, const organ_error *error)
 
 static void read_tensors(const organ_model *model)
 {
-    uint8_t bytes[MOST_READ];
+    uint8_t bytes[MAX_READ];
     for (size_t k = 0; k < model->tensor_count && k < 4; k++) {
         organ_error error = {0};
         const organ_tensor *const t = &model->tensors[k];

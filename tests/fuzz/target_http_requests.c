@@ -21,7 +21,7 @@
 
 #define SECRET "zz9secret" /* in files that no reply may have */
 
-enum { CONNECTION_MEMORY = 32 << 10, MOST_IDLE = 16, MOST_TURNS = 400, MOST_REPLY = 1 << 20 };
+enum { CONNECTION_MEMORY = 32 << 10, MAX_IDLE = 16, MAX_TURNS = 400, MAX_REPLY = 1 << 20 };
 
 /* What a server without threads needs, and organ's own does not. */
 static struct {
@@ -81,7 +81,7 @@ static void open_server(void)
                                          .listen = "127.0.0.1:0",
                                          .jobs = 1,
                                          .connections = 8,
-                                         .shelf = 1u << 20,
+                                         .cache = 1u << 20,
                                          .timeout = 10,
                                          .models_here = true,
                                          .quiet = true,
@@ -92,17 +92,17 @@ static void open_server(void)
 /* A handler at the desk is another thread's work. */
 static bool is_working(void)
 {
-    return organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
+    return organ_request_queue_busy(server->queue) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
 /* Lets the server work until it has closed the connection, or has nothing more to say; the bytes that it sent. */
 static size_t talk(int client, char *reply)
 {
     size_t got = 0;
-    for (unsigned idle = 0, turns = 0; idle < MOST_IDLE && turns < MOST_TURNS; turns++) {
+    for (unsigned idle = 0, turns = 0; idle < MAX_IDLE && turns < MAX_TURNS; turns++) {
         library.run(server->daemon);
-        const ssize_t more = recv(client, reply + got, MOST_REPLY - got, MSG_DONTWAIT);
-        if (more == 0 || got == MOST_REPLY)
+        const ssize_t more = recv(client, reply + got, MAX_REPLY - got, MSG_DONTWAIT);
+        if (more == 0 || got == MAX_REPLY)
             break;
         got += more > 0 ? (size_t)more : 0;
         const bool working = more > 0 || is_working();
@@ -127,7 +127,7 @@ static void check_reply(const char *reply, size_t size, bool knows)
 
 void fuzz_http_requests(const uint8_t *data, size_t size)
 {
-    static char reply[MOST_REPLY + 1];
+    static char reply[MAX_REPLY + 1];
     int ends[2];
     if (!server)
         open_server();

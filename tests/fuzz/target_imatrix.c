@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MOST_FEATURES = 1 << 14 };
+enum { MAX_FEATURES = 1 << 14 };
 
 /* The numbers of one entry, as a matrix of the model asks for them that has as many inputs. */
 static void read_entry(const organ_imatrix *imatrix, const organ_imatrix_entry *entry)
@@ -19,7 +19,7 @@ static void read_entry(const organ_imatrix *imatrix, const organ_imatrix_entry *
     const bool stacked = matrices > 1;
     fuzz_check_verdict(
         organ_imatrix_find(imatrix, entry->name, &entry->anatomy, stacked ? 0 : -1, matrices, &place, &error), &error);
-    if (error.status != ORGAN_OK || features == 0 || features > MOST_FEATURES)
+    if (error.status != ORGAN_OK || features == 0 || features > MAX_FEATURES)
         return;
     float *const norms = calloc((size_t)features, sizeof *norms);
     fuzz_require(norms != NULL, "there is memory");

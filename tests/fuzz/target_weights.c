@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_VALUES = 1 << 14 };
+enum { MAX_VALUES = 1 << 14 };
 
 /* The first rows, into memory of their own: *size is 0 where there are none, or too many columns. */
 static float *read_rows(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
@@ -27,9 +27,9 @@ static float *read_rows(const organ_model *model, const organ_weight *weight, co
     if (status != ORGAN_OK)
         return NULL;
     const uint64_t rows = organ_weight_reader_rows(reader), cols = organ_weight_reader_cols(reader);
-    if (rows && cols && cols <= MOST_VALUES) {
-        const uint64_t most = MOST_VALUES / cols;
-        const size_t count = (size_t)(rows < most ? rows : most);
+    if (rows && cols && cols <= MAX_VALUES) {
+        const uint64_t max = MAX_VALUES / cols;
+        const size_t count = (size_t)(rows < max ? rows : max);
         void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, count) + 64);
         *size = count * (size_t)cols * sizeof *values;
         values = aligned_alloc(64, (*size + 63) / 64 * 64);

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEAD = 8, MOST_DATA = 64 << 10 };
+enum { HEAD = 8, MAX_DATA = 64 << 10 };
 
 /* The number behind the comma that follows `at`; 0 if there is none. */
 static size_t second_number(const uint8_t *at, const uint8_t *end)
 {
     size_t value = 0;
     const uint8_t *comma = memchr(at, ',', (size_t)(end - at));
-    while (comma && ++comma < end && *comma >= '0' && *comma <= '9' && value <= MOST_DATA)
+    while (comma && ++comma < end && *comma >= '0' && *comma <= '9' && value <= MAX_DATA)
         value = 10 * value + (size_t)(*comma - '0');
     return value;
 }
@@ -23,18 +23,18 @@ static size_t data_wanted(fuzz_part header)
 {
     static const char field[] = "\"data_offsets\":[";
     const uint8_t *at = header.data, *const end = header.size ? header.data + header.size : header.data;
-    size_t most = 0;
+    size_t max = 0;
     while (at && at < end && (at = memmem(at, (size_t)(end - at), field, sizeof field - 1))) {
         at += sizeof field - 1;
         const size_t reach = second_number(at, end);
-        most = reach > most ? reach : most;
+        max = reach > max ? reach : max;
     }
-    return most;
+    return max;
 }
 
 void fuzz_put_tensors(const char *name, fuzz_part header, fuzz_part data)
 {
-    const size_t wanted = data_wanted(header), bytes = wanted <= MOST_DATA ? wanted : data.size;
+    const size_t requested = data_wanted(header), bytes = requested <= MAX_DATA ? requested : data.size;
     uint8_t *const file = calloc(1, HEAD + header.size + bytes + 1);
     fuzz_require(file != NULL, "there is memory");
     for (size_t k = 0; k < HEAD; k++)

@@ -213,16 +213,17 @@ static void require_model_bits(const dots_case *c, uint64_t seed)
 {
     dots_rig rig = create_rig(c, seed);
     organ_product *const p = &rig.product;
-    float *const wanted = malloc((rig.c.bytes + 1));
-    ck_assert_ptr_nonnull(wanted);
-    memcpy(wanted, rig.c.data, rig.c.bytes);
+    float *const requested = malloc((rig.c.bytes + 1));
+    ck_assert_ptr_nonnull(requested);
+    memcpy(requested, rig.c.data, rig.c.bytes);
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++)
-            wanted[i * p->c_stride + j] = element_of(p, i, j);
+            requested[i * p->c_stride + j] = element_of(p, i, j);
     dots_model->product(p, rig.scratch.data);
-    if (memcmp(wanted, rig.c.data, rig.c.bytes) != 0 || !guarded_intact(&rig.c, 1) || !guarded_intact(&rig.scratch, 3))
+    if (memcmp(requested, rig.c.data, rig.c.bytes) != 0 || !guarded_intact(&rig.c, 1) ||
+        !guarded_intact(&rig.scratch, 3))
         ck_abort_msg("%s, seed %llu: not the manual's sums", name_of(c), (unsigned long long)seed);
-    free(wanted);
+    free(requested);
     destroy_rig(&rig);
 }
 

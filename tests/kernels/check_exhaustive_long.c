@@ -18,7 +18,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { BLOCK = 1 << 16, MOST_ELEMENTS = 256, MOST_BYTES = 210 };
+enum { BLOCK = 1 << 16, MAX_ELEMENTS = 256, MAX_BYTES = 210 };
 static uint32_t every = 1;
 static int passed, failed;
 
@@ -87,7 +87,7 @@ typedef struct ladder {
 } ladder;
 
 /* The tie between a code and the next one is exact in FP32, which has more digits; it goes to the even code. */
-static void look_up(ladder *l)
+static void lookup(ladder *l)
 {
     if (l->code == greatest(l->to)) {
         l->next = 0x7f800001;
@@ -142,7 +142,7 @@ static void climb(ladder *l, uint32_t sign, uint32_t base, uint16_t expected[BLO
     while (j < BLOCK && base + j <= 0x7f800000) {
         while (base + j >= l->next) {
             l->code++;
-            look_up(l);
+            lookup(l);
         }
         const uint32_t end = l->next - base < BLOCK ? l->next - base : BLOCK;
         for (; j < end; j++)
@@ -159,7 +159,7 @@ static uint64_t sweep(const organ_kernels *k, target to, uint32_t sign, int comp
     static uint16_t codes[BLOCK], expected[BLOCK];
     ladder l = {to, 0, 0};
     uint64_t wrong = 0;
-    look_up(&l);
+    lookup(&l);
     for (uint32_t block = 0; block < 1u << 15; block += every) {
         for (uint32_t j = 0; j < BLOCK; j++)
             bits[j] = sign | block * BLOCK | j;
@@ -265,13 +265,13 @@ enum { PATTERNS = 16 };
  * more bits than a byte has. */
 static void blocks_all(const organ_kernels *k, const char *table, const block_type *t)
 {
-    static unsigned char blocks[256 * MOST_BYTES];
-    static float found[256 * MOST_ELEMENTS], expected[256 * MOST_ELEMENTS];
-    static uint32_t bits[256 * MOST_ELEMENTS];
+    static unsigned char blocks[256 * MAX_BYTES];
+    static float found[256 * MAX_ELEMENTS], expected[256 * MAX_ELEMENTS];
+    static uint32_t bits[256 * MAX_ELEMENTS];
     uint64_t digest = 0, wrong = 0, state = 88172645463325252u;
     const size_t n = 256 * t->elements, patterns = every == 1 ? PATTERNS : 1;
     for (size_t step = 0; step < patterns * t->bytes; step++) {
-        static unsigned char pattern[MOST_BYTES];
+        static unsigned char pattern[MAX_BYTES];
         const size_t at = step % t->bytes;
         for (size_t b = 0; b < t->bytes && at == 0; b++) {
             state ^= state << 13, state ^= state >> 7, state ^= state << 17;

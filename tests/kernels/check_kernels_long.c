@@ -120,9 +120,9 @@ static float float_of(uint32_t word)
 /* Number of wrong quotients x / (1 + x): of every x from 2^-25 on, and of some below, where 1 + x is 1. */
 static uint64_t sweep_quotients(void)
 {
-    enum { LEAST = 0x0d800000 /* 2^-100 */, SMALL = 0x33000000 /* 2^-25 */, INFINITY_BITS = 0x7f800000, SOME = 1021 };
+    enum { MIN = 0x0d800000 /* 2^-100 */, SMALL = 0x33000000 /* 2^-25 */, INFINITY_BITS = 0x7f800000, SOME = 1021 };
     uint64_t wrong = 0;
-    for (uint32_t word = LEAST; word <= INFINITY_BITS; word += 16 * (word < SMALL || word > 0x4d000000 ? SOME : 1)) {
+    for (uint32_t word = MIN; word <= INFINITY_BITS; word += 16 * (word < SMALL || word > 0x4d000000 ? SOME : 1)) {
         f32x16 x;
         for (uint32_t l = 0; l < 16; l++)
             x.lane[l] = float_of(word + l < INFINITY_BITS ? word + l : INFINITY_BITS);

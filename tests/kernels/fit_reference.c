@@ -79,15 +79,15 @@ static void sums_around(const group *g, const range *r, float inverse, float *qx
 
 static float scale_of(const group *g, const range *r)
 {
-    float most = g->x[0], least = g->x[0], scale = 0, gain = 0, qx, qq;
+    float max = g->x[0], least = g->x[0], scale = 0, gain = 0, qx, qq;
     for (int k = 1; k < g->n; k++) {
-        most = g->x[k] > most ? g->x[k] : most;
+        max = g->x[k] > max ? g->x[k] : max;
         least = g->x[k] < least ? g->x[k] : least;
     }
-    const float far = most > -least ? most : least;
+    const float far = max > -least ? max : least;
     for (int t = 0; t <= r->tries; t++) {
-        const float wanted = fabsf(far) > 0x1p-26f ? r->becomes[t] / far : 0;
-        const float inverse = t == r->tries ? inverse_of(scale) : wanted;
+        const float requested = fabsf(far) > 0x1p-26f ? r->becomes[t] / far : 0;
+        const float inverse = t == r->tries ? inverse_of(scale) : requested;
         sums_around(g, r, inverse, &qx, &qq);
         if (qq > 0 && qx / qq * qx > gain) {
             scale = qx / qq;
@@ -142,12 +142,12 @@ static float gain_of(const moments *a, float s, float m)
 
 static line line_of(const group *g, float high, int below)
 {
-    float least = g->x[0], most = g->x[0];
+    float least = g->x[0], max = g->x[0];
     moments a;
     moments_of(g, (line){0, 0}, high, &a);
     line best = {0, a.x / a.w};
     for (int k = 1; k < g->n; k++) {
-        most = g->x[k] > most ? g->x[k] : most;
+        max = g->x[k] > max ? g->x[k] : max;
         least = g->x[k] < least ? g->x[k] : least;
     }
     if (below) {
@@ -156,8 +156,9 @@ static line line_of(const group *g, float high, int below)
     }
     float gain = gain_of(&(moments){.w = a.w, .x = a.x}, 0, best.m);
     for (int t = 0; t <= 10; t++) {
-        const float span = most - least, becomes = high + (-2.0f + (float)t * 0.3f);
-        const float wanted = span > 0x1p-26f ? becomes / span : 0, inverse = t == 10 ? inverse_of(best.s) : wanted;
+        const float span = max - least, becomes = high + (-2.0f + (float)t * 0.3f);
+        const float requested = span > 0x1p-26f ? becomes / span : 0,
+                    inverse = t == 10 ? inverse_of(best.s) : requested;
         moments_at(g, inverse, t == 10 ? best.m : least, high, &a);
         const float apart = a.w * a.qq - a.q * a.q;
         if (!(apart > 0))

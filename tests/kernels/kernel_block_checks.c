@@ -147,8 +147,8 @@ static const char *check_plain(const organ_kernels *k, const block_type *t)
     for (size_t j = 0; j < sizeof units; j++)
         units[j] = (unsigned char)samples_bits(&random);
     for (size_t j = 1; j < N; j += 3) { /* wide integers right beside a tie */
-        const int64_t beside = (int64_t)(samples_bits(&random) >> 40 << 39 | UINT64_C(1) << 38) + (j % 2 ? 1 : -1);
-        memcpy(units + 8 * j, &beside, sizeof beside);
+        const int64_t extra = (int64_t)(samples_bits(&random) >> 40 << 39 | UINT64_C(1) << 38) + (j % 2 ? 1 : -1);
+        memcpy(units + 8 * j, &extra, sizeof extra);
     }
     for (size_t j = 0; j < N; j += 3) /* doubles in the range of floats, subnormal ones too */
         units[8 * j + 7] = (unsigned char)(0x37 + j % 17);

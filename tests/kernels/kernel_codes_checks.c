@@ -112,7 +112,7 @@ const char *check_decode_values(const organ_kernels *k)
 }
 
 /* ---- lengths, groups, bounds ---- */
-enum { MOST = 600 };
+enum { MAX = 600 };
 typedef struct bench_of_code { /* buffers that end at, or begin after, a page that faults */
     guarded codes, values, scales, zeros;
 } bench_of_code;
@@ -176,18 +176,18 @@ static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int
     return NULL;
 }
 
-static const size_t group_lengths[] = {1,  2,  3,  7,  15,  16,  17,  20,   31,
-                                       32, 33, 48, 64, 100, 128, 160, MOST, SIZE_MAX / 2};
+static const size_t group_lengths[] = {1,  2,  3,  7,  15,  16,  17,  20,  31,
+                                       32, 33, 48, 64, 100, 128, 160, MAX, SIZE_MAX / 2};
 enum { GROUPS = sizeof group_lengths / sizeof *group_lengths };
 static const size_t more_lengths[] = {255, 256, 257, 511, 512,
-                                      513, 519, 550, MOST}; /* 16 groups of 16 and of 32, and what follows */
+                                      513, 519, 550, MAX}; /* 16 groups of 16 and of 32, and what follows */
 enum { EVERY = 201, LENGTHS = EVERY + sizeof more_lengths / sizeof *more_lengths };
 static size_t length_of(size_t l) { return l < EVERY ? l : more_lengths[l - EVERY]; }
 
 const char *check_decode_shapes(const organ_kernels *k)
 {
-    bench_of_code b = {guarded_create(MOST, GUARD_BEHIND, 1), guarded_create(MOST * 4, GUARD_BEHIND, 2),
-                       guarded_create(MOST * 4, GUARD_BEHIND, 3), guarded_create(MOST * 4, GUARD_BEHIND, 4)};
+    bench_of_code b = {guarded_create(MAX, GUARD_BEHIND, 1), guarded_create(MAX * 4, GUARD_BEHIND, 2),
+                       guarded_create(MAX * 4, GUARD_BEHIND, 3), guarded_create(MAX * 4, GUARD_BEHIND, 4)};
     const char *fault = NULL;
     size_t turn = 0;
     for (int code = 0; code < ORGAN_CODES; code++)
@@ -249,8 +249,8 @@ static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, O
 static unsigned nearest_code(int code, float x)
 {
     if (code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4) {
-        const double most = code == ORGAN_CODE_I8 ? 127 : 7,
-                     clamped = isnan(x) ? 0 : fmin(fmax((double)x, -most - 1), most);
+        const double max = code == ORGAN_CODE_I8 ? 127 : 7,
+                     clamped = isnan(x) ? 0 : fmin(fmax((double)x, -max - 1), max);
         const double down = floor(clamped), rest = clamped - down, even = fmod(down, 2) == 0 ? down : down + 1;
         const double nearest = rest < 0.5 ? down : down + 1;
         const int whole = (int)(rest == 0.5 ? even : nearest);
@@ -350,8 +350,8 @@ static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, 
 
 const char *check_encode_shapes(const organ_kernels *k)
 {
-    bench_of_code b = {guarded_create(MOST, GUARD_BEHIND, 1), guarded_create(MOST * 4, GUARD_BEHIND, 2),
-                       guarded_create(MOST * 4, GUARD_BEHIND, 3), guarded_create(4, GUARD_BEHIND, 4)};
+    bench_of_code b = {guarded_create(MAX, GUARD_BEHIND, 1), guarded_create(MAX * 4, GUARD_BEHIND, 2),
+                       guarded_create(MAX * 4, GUARD_BEHIND, 3), guarded_create(4, GUARD_BEHIND, 4)};
     const char *fault = NULL;
     size_t turn = 0;
     for (size_t c = 0; c < sizeof encoded / sizeof *encoded; c++)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 5, BLOCKS = 7, MOST = 256 * ROWS * BLOCKS };
+enum { ROWS = 5, BLOCKS = 7, MAX = 256 * ROWS * BLOCKS };
 
 const char *check_fit_members(const organ_kernels *k)
 {
@@ -44,8 +44,8 @@ static void fill_values(samples *random, float *values, size_t n, unsigned round
 
 static const char *check_like_reference(const organ_kernels *k, const fit_type *t, unsigned round)
 {
-    static float values[MOST], weights[MOST], expected[MOST], got[MOST];
-    static unsigned char blocks[MOST * 2];
+    static float values[MAX], weights[MAX], expected[MAX], got[MAX];
+    static unsigned char blocks[MAX * 2];
     static const float ones[256] = {[0 ... 255] = 1};
     const size_t cols = t->elements * BLOCKS;
     samples random = {round * 64u + (unsigned)t->number};
@@ -126,8 +126,8 @@ static double loss_of(const float *values, const float *weights, size_t cols, co
  * by them; what the type can hold exactly stays as it is; scales stay finite. */
 const char *check_fit_purpose(const organ_kernels *k)
 {
-    static float values[MOST], weights[MOST], meant[3][MOST], exact[32], back[32];
-    static unsigned char blocks[MOST * 2];
+    static float values[MAX], weights[MAX], meant[3][MAX], exact[32], back[32];
+    static unsigned char blocks[MAX * 2];
     samples random = {77};
     for (size_t j = 0; j < 32; j++)
         exact[j] = 0x1.4p-7f * (float)((int)(j % 16) - 8);

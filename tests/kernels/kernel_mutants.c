@@ -148,10 +148,10 @@ static void q8_0_ties_to_even(const float *values, void *blocks, size_t n)
 {
     RIGHT->quantize[8](values, blocks, n);
     for (size_t k = 0; k < n; k++) {
-        float most = 0;
+        float max = 0;
         for (int j = 0; j < 32; j++)
-            most = fmaxf(most, fabsf(values[32 * k + (size_t)j]));
-        for (int j = 0; j < 32 && most == 127; j++)
+            max = fmaxf(max, fabsf(values[32 * k + (size_t)j]));
+        for (int j = 0; j < 32 && max == 127; j++)
             ((unsigned char *)blocks)[34 * k + 2 + (size_t)j] = (unsigned char)(int)rintf(values[32 * k + (size_t)j]);
     }
 }
@@ -381,11 +381,11 @@ static void u4_leaves_nibble(const float *values, const float *scales, size_t gr
 }
 static float amax_stops_at_nan(const float *values, size_t n)
 {
-    const float most = RIGHT->amax(values, n);
+    const float max = RIGHT->amax(values, n);
     for (size_t k = 0; k < n; k++)
         if (isnan(values[k]))
             return values[k];
-    return most;
+    return max;
 }
 
 #define MUTANT(member, wrong)                                                                                          \

@@ -174,16 +174,16 @@ static const char *check_case(const organ_kernels *kernels, const product_case *
 {
     case_rig rig = create_rig(c, seed);
     organ_product expected = rig.product;
-    guarded wanted =
+    guarded requested =
         guarded_create(rig.c.bytes, c->side, 10); /* mapped: a broken kernel may never come back to free it */
-    expected.c = wanted.data;
+    expected.c = requested.data;
     if (rig.c.bytes > 0)
         memcpy(expected.c, rig.c.data, rig.c.bytes);
     reference_product(&expected);
     kernels->product(&rig.product, rig.scratch.data);
     const int same = rig.c.bytes == 0 || memcmp(expected.c, rig.c.data, rig.c.bytes) == 0,
               intact = destroy_rig(&rig, seed);
-    guarded_destroy(&wanted);
+    guarded_destroy(&requested);
     return same && intact
                ? NULL
                : kernel_fault("product %zu x %zu x %zu, slack %zu, way %d, seed %llu: %s", c->m, c->n, c->k, c->slack,

@@ -54,7 +54,7 @@ static int near(double a, double b, double tolerance) { return fabs(a - b) <= to
 
 static int moments_plausible(const organ_moments *m, const organ_moments *r)
 {
-    const double most = fmax(fabs((double)r->min), fabs((double)r->max)), scale = r->n > 0 ? most : 0, n = (double)r->n;
+    const double max = fmax(fabs((double)r->min), fabs((double)r->max)), scale = r->n > 0 ? max : 0, n = (double)r->n;
     return m->n == r->n && m->zero == r->zero && m->nan == r->nan && m->inf == r->inf && m->min == r->min &&
            m->max == r->max && near(m->mean, r->mean, 1e-13 * scale) &&
            near(m->m2, r->m2, 1e-11 * r->m2 + 1e-24 * n * scale * scale) && near(m->m3, r->m3, 1e-11 * scale * r->m2) &&

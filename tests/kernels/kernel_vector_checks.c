@@ -33,7 +33,7 @@ static const char *check_length(const organ_kernels *kernels, size_t n, enum gua
 {
     guarded a = guarded_create(n * sizeof(double), side, 1), b = guarded_create(n * sizeof(double), side, 2);
     double *const x = (double *)(void *)a.data, *const y = (double *)(void *)b.data,
-                  *const wanted = malloc((n + 1) * sizeof *wanted);
+                  *const requested = malloc((n + 1) * sizeof *requested);
     const char *fault = NULL;
     fill(n + 1, x, n);
     fill(n + 2, y, n);
@@ -41,13 +41,13 @@ static const char *check_length(const organ_kernels *kernels, size_t n, enum gua
     if (memcmp(&dot, &expected, sizeof dot) != 0)
         fault = kernel_fault("dot_f64 of %zu: %a, expected %a", n, dot, expected);
     for (size_t k = 0; k < n; k++)
-        wanted[k] = fma(-0.7, x[k], y[k]);
+        requested[k] = fma(-0.7, x[k], y[k]);
     kernels->add_scaled_f64(y, -0.7, x, n);
-    if (n > 0 && memcmp(y, wanted, n * sizeof *y) != 0)
+    if (n > 0 && memcmp(y, requested, n * sizeof *y) != 0)
         fault = kernel_fault("add_scaled_f64 of %zu", n);
     if (!guarded_intact(&a, 1) || !guarded_intact(&b, 2))
         fault = kernel_fault("vectors of %zu: touched what is not theirs", n);
-    free(wanted);
+    free(requested);
     guarded_destroy(&a);
     guarded_destroy(&b);
     return fault;
@@ -129,7 +129,7 @@ static const char *check_solution(const float *system, size_t n, const float *x)
 
 static const char *check_system(const organ_kernels *kernels, size_t n, float spoil)
 {
-    static float system[LARGEST * LARGEST], wanted[LARGEST * LARGEST];
+    static float system[LARGEST * LARGEST], requested[LARGEST * LARGEST];
     guarded a = guarded_create(n * n * sizeof(float), GUARD_BEHIND, 3),
             b = guarded_create(n * sizeof(float), GUARD_BEHIND, 4);
     float *const factor = (float *)(void *)a.data, *const x = (float *)(void *)b.data, solution[LARGEST];
@@ -137,19 +137,19 @@ static const char *check_system(const organ_kernels *kernels, size_t n, float sp
     fill_system(n, system);
     if (n > 0 && spoil != 0)
         system[n / 2 * (n + 1)] = spoil;
-    memcpy(wanted, system, sizeof wanted);
+    memcpy(requested, system, sizeof requested);
     memcpy(factor, system, n * n * sizeof *factor);
-    expected_factor(wanted, n);
+    expected_factor(requested, n);
     kernels->cholesky_f32(factor, n);
     for (size_t k = 0; k < n * n && !fault; k++)
-        if (!isnan(wanted[k]) && memcmp(&factor[k], &wanted[k], sizeof *factor) != 0)
+        if (!isnan(requested[k]) && memcmp(&factor[k], &requested[k], sizeof *factor) != 0)
             fault = kernel_fault("cholesky_f32 of %zu: value %zu is %a, expected %a", n, k, (double)factor[k],
-                                 (double)wanted[k]);
+                                 (double)requested[k]);
     for (size_t i = 0; i < n; i++)
         solution[i] = x[i] = (float)(i % 7) - 3;
     if (spoil == 0) {
         kernels->solve_f32(factor, n, x);
-        expected_solution(wanted, n, solution);
+        expected_solution(requested, n, solution);
         if (!fault && n > 0 && memcmp(x, solution, n * sizeof *x) != 0)
             fault = kernel_fault("solve_f32 of %zu", n);
         fault = fault ? fault : check_solution(system, n, x);

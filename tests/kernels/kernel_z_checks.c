@@ -111,7 +111,7 @@ static const char *check_spread_of(const organ_kernels *k, size_t n, enum guarde
     k->spread((const float *)(void *)array.data, n, &found);
     organ_kernels_scalar->spread(values, n, &scalar);
     reference_moments(values, n, &expected);
-    const double most = fmax(fabs((double)expected.min), fabs((double)expected.max)), scale = n > 0 ? most : 0;
+    const double max = fmax(fabs((double)expected.min), fabs((double)expected.max)), scale = n > 0 ? max : 0;
     const int plausible = found.n == n && fabs(found.mean - expected.mean) <= 1e-13 * scale &&
                           fabs(found.m2 - expected.m2) <= 1e-11 * expected.m2 + 1e-24 * (double)n * scale * scale;
     const int same = memcmp(&found, &scalar, sizeof found) == 0;
@@ -152,12 +152,12 @@ static bins_case bins_case_of(samples *random, uint64_t seed)
 static float bins_value(samples *random, const bins_case *c)
 {
     const double z = (samples_uniform(random) - 0.5) * 20, edge = floor(z * 16) / 16;
-    const float beside = (float)(c->mean + c->std * edge);
+    const float extra = (float)(c->mean + c->std * edge);
     if (samples_bits(random) % 50 == 0)
         return 1e30f * (float)z;
     if (c->place != BESIDE_EDGES)
         return (float)(c->mean + c->std * (c->place == ON_EDGES ? edge : z));
-    return beside + (float)((int)(samples_bits(random) % 9) - 4) * 6e-8f * (float)fabs((double)beside);
+    return extra + (float)((int)(samples_bits(random) % 9) - 4) * 6e-8f * (float)fabs((double)extra);
 }
 
 static const char *check_bins_of(const organ_kernels *k, size_t n, enum guarded_side side, uint64_t seed)

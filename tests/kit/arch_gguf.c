@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT   32
-#define LINE_LIMIT  16384
-#define MOST_FIELDS 8
+#define ALIGNMENT  32
+#define LINE_LIMIT 16384
+#define MAX_FIELDS 8
 
 typedef struct gguf_target {
     arch_tensor tensor;
@@ -122,11 +122,11 @@ static const arch_tensor *source_named(const gguf_work *work, const char *name)
 }
 
 /* Parses numbers between separators of one character; returns their count. */
-static size_t numbers(const char *text, uint64_t numbers[MOST_FIELDS])
+static size_t numbers(const char *text, uint64_t numbers[MAX_FIELDS])
 {
     size_t count = 0;
     for (char *end; *text; text = end + (*end != 0)) {
-        ck_assert_uint_lt(count, MOST_FIELDS);
+        ck_assert_uint_lt(count, MAX_FIELDS);
         numbers[count++] = strtoull(text, &end, 10);
     }
     return count;
@@ -137,7 +137,7 @@ static void append_source(gguf_work *work, char *const *fields, size_t count)
 {
     const arch_tensor *const source = source_named(work, fields[0]);
     float *const values = arch_values(source);
-    uint64_t dims[MOST_FIELDS] = {source->elements}, strides[MOST_FIELDS] = {1}, offset = 0, elements = 1;
+    uint64_t dims[MAX_FIELDS] = {source->elements}, strides[MAX_FIELDS] = {1}, offset = 0, elements = 1;
     size_t rank = 1;
     if (count > 2) {
         offset = strtoull(fields[2], NULL, 10);
@@ -169,10 +169,10 @@ static void add_target(gguf_work *work, char *const *fields)
 
 static void read_line(gguf_work *work, char *line)
 {
-    char *fields[MOST_FIELDS] = {NULL}, *rest = NULL;
+    char *fields[MAX_FIELDS] = {NULL}, *rest = NULL;
     size_t count = 0;
     for (char *field = strtok_r(line, "\t\n", &rest); field; field = strtok_r(NULL, "\t\n", &rest)) {
-        ck_assert_uint_lt(count, MOST_FIELDS);
+        ck_assert_uint_lt(count, MAX_FIELDS);
         fields[count++] = field;
     }
     ck_assert_uint_ge(count, 2);

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MOST_TENSORS 1024
-#define MOST_TOKENS  4096
+#define MAX_TENSORS 1024
+#define MAX_TOKENS  4096
 
 /* ---- values, as fixtures/make_arch.py makes them ---- */
 
@@ -117,7 +117,7 @@ static void read_tensor(const char *line, arch_model *model)
 {
     arch_tensor *const t = &model->tensors[model->count++];
     char shape[64];
-    ck_assert_uint_le(model->count, MOST_TENSORS);
+    ck_assert_uint_le(model->count, MAX_TENSORS);
     ck_assert_int_eq(sscanf(line, "tensor\t%191s\t%63s", t->name, shape), 2);
     arch_shape_read(t, shape);
 }
@@ -127,7 +127,7 @@ static void read_token(const char *line, arch_reference *reference)
     const size_t k = reference->count++;
     unsigned token;
     char loss[64];
-    ck_assert_uint_le(reference->count, MOST_TOKENS);
+    ck_assert_uint_le(reference->count, MAX_TOKENS);
     ck_assert_int_eq(sscanf(line, "token\t%u\t%63s", &token, loss), 2);
     reference->tokens[k] = token;
     reference->losses[k] = k ? strtod(loss, NULL) : 0;
@@ -195,9 +195,9 @@ static void write_model(const char *directory, const arch_model *model)
 
 arch_model arch_model_read(const char *model_type, arch_reference *reference)
 {
-    arch_model model = {calloc(MOST_TENSORS, sizeof(arch_tensor)), 0};
+    arch_model model = {calloc(MAX_TENSORS, sizeof(arch_tensor)), 0};
     char from[256];
-    *reference = (arch_reference){0, calloc(MOST_TOKENS, sizeof(uint32_t)), calloc(MOST_TOKENS, sizeof(double))};
+    *reference = (arch_reference){0, calloc(MAX_TOKENS, sizeof(uint32_t)), calloc(MAX_TOKENS, sizeof(double))};
     ck_assert(reference->tokens && reference->losses && model.tensors);
     snprintf(from, sizeof from, "fixtures/architectures/%s/model.tsv", model_type);
     read_fixture(from, &model, reference);

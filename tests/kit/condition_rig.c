@@ -152,19 +152,19 @@ static void note_items(const walk *w, const organ_items_of *items)
 static void note_chart(const walk *w, const organ_block *block, const json_t *rows)
 {
     if (block->bars) {
-        note_words(w, block->bars->look.subtitle);
-        note_words(w, block->bars->look.series[1]);
+        note_words(w, block->bars->style.subtitle);
+        note_words(w, block->bars->style.series[1]);
         note_words(w, block->bars->caption);
         note_rows(w, rows, NULL, block->bars->remark);
     }
     if (block->map) {
-        note_words(w, block->map->look.title);
+        note_words(w, block->map->style.title);
         note_words(w, block->map->caption);
     }
     if (block->curves)
         note_rows(w, rows, block->curves->only, NULL);
     if (block->points) {
-        note_words(w, block->points->look.subtitle);
+        note_words(w, block->points->style.subtitle);
         note_words(w, block->points->caption);
     }
 }

@@ -117,12 +117,12 @@ float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t
 
 double farthest(const float *a, const float *b, size_t n)
 {
-    double most = 0;
+    double max = 0;
     for (size_t k = 0; k < n; k++) {
         const double d = fabs((double)a[k] - (double)b[k]);
-        most = d <= most ? most : d; /* a NaN is far */
+        max = d <= max ? max : d; /* a NaN is far */
     }
-    return most;
+    return max;
 }
 
 static double log_sum(const float *logits, size_t n)

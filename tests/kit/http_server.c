@@ -13,16 +13,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MOST_CONNECTIONS 64
-#define NOISE            ((size_t)1 << 20)
-#define FOLDER           "/some/where/"
+#define MAX_CONNECTIONS 64
+#define NOISE           ((size_t)1 << 20)
+#define FOLDER          "/some/where/"
 
 struct http_server {
     const served_file *files;
     size_t count;
     int listener, holder, port;
-    pthread_t acceptor, workers[MOST_CONNECTIONS];
-    int sockets[MOST_CONNECTIONS]; /* -1: closed */
+    pthread_t acceptor, workers[MAX_CONNECTIONS];
+    int sockets[MAX_CONNECTIONS]; /* -1: closed */
     size_t connected;
     pthread_mutex_t lock; /* of all below */
     bool stopping;
@@ -332,7 +332,7 @@ static void *accept_all(void *context)
     for (int to; (to = accept(server->listener, NULL, NULL)) >= 0;) {
         pthread_mutex_lock(&server->lock);
         connection *c = malloc(sizeof *c);
-        must(c && server->connected < MOST_CONNECTIONS, "connections");
+        must(c && server->connected < MAX_CONNECTIONS, "connections");
         *c = (connection){server, server->connected++};
         setsockopt(to, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         server->sockets[c->number] = to;

@@ -193,9 +193,9 @@ static void write_shard(maker *m, int k)
         must(fseeko(s->data, from, SEEK_SET) == 0 && fseeko(out, (off_t)(8 + s->header_size) + from, SEEK_SET) == 0,
              "shard");
         for (off_t at = from; at < end;) {
-            const size_t most = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
-            must(fread(buffer, 1, most, s->data) == most && fwrite(buffer, 1, most, out) == most, "shard");
-            at += (off_t)most;
+            const size_t max = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
+            must(fread(buffer, 1, max, s->data) == max && fwrite(buffer, 1, max, out) == max, "shard");
+            at += (off_t)max;
         }
     }
     must(fflush(out) == 0 && ftruncate(fileno(out), (off_t)(8 + s->header_size + s->at)) == 0 && fclose(out) == 0,

@@ -34,7 +34,7 @@ typedef struct lora_way {
     double energy;
     bool check, resume, force, dry_run;
     size_t threads;
-    uint64_t most, memory; /* most: bytes of a shard of a merge; 0: 5 GB */
+    uint64_t max, memory; /* most: bytes of a shard of a merge; 0: 5 GB */
     organ_stop *stop;
 } lora_way;
 

@@ -11,8 +11,8 @@
 
 #define ROOM 4096
 
-rank_thread players[MOST_PLAYERS];
-unsigned stops_sent[MOST_PLAYERS];
+rank_thread players[MAX_PLAYERS];
+unsigned stops_sent[MAX_PLAYERS];
 bool notes_arrive;
 bool wire_broken;
 size_t ranks_seen;
@@ -23,11 +23,11 @@ static _Thread_local size_t me;
 static _Thread_local bool is_rank; /* not a thread that one has started, which does not know whose it is */
 static size_t playing;             /* so many */
 static pthread_barrier_t together;
-static char given[MOST_PLAYERS][ROOM];
-static size_t expected[MOST_PLAYERS]; /* bytes of the call in which a rank is */
-static int beaten[MOST_PLAYERS]
-                 [MOST_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
-static char *carried;            /* by a broadcast */
+static char given[MAX_PLAYERS][ROOM];
+static size_t expected[MAX_PLAYERS]; /* bytes of the call in which a rank is */
+static int beaten[MAX_PLAYERS]
+                 [MAX_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
+static char *carried;           /* by a broadcast */
 static struct {
     size_t from, to, bytes;
     char note[ORGAN_WIRE_NOTE];
@@ -158,7 +158,7 @@ static void *be_rank(void *context)
     is_rank = true;
     if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
         t->part(ranks, &t->error);
-        organ_ranks_settle(ranks, "the end", &t->error);
+        organ_ranks_sync_status(ranks, "the end", &t->error);
     }
     if (t->rank == 0)
         usleep(first_speaks_for);
@@ -171,7 +171,7 @@ static void *be_rank(void *context)
 
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
 {
-    ck_assert_uint_le(count, MOST_PLAYERS);
+    ck_assert_uint_le(count, MAX_PLAYERS);
     /* The thread of the watch would not know whose it is. */
     setenv(ORGAN_SILENCE_VARIABLE, "0", 0);
     playing = count;

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#define MOST_PLAYERS 16
+#define MAX_PLAYERS 16
 
 typedef struct rank_thread {
     size_t rank;
@@ -19,14 +19,14 @@ typedef struct rank_thread {
     pthread_t thread;
 } rank_thread;
 
-extern rank_thread players[MOST_PLAYERS];
-extern unsigned stops_sent[MOST_PLAYERS]; /* notes of each rank */
-extern bool notes_arrive;                 /* else none does */
-extern bool wire_broken;                  /* the wire carries nothing */
-extern int silent_rank;                   /* its beats do not arrive; -1: all do */
-extern unsigned wires_cut;                /* so many ranks have cut theirs */
-extern size_t ranks_seen;                 /* not 0: the wire says that there are so many */
-extern unsigned first_speaks_for;         /* microseconds that the first rank needs to print how the run ended */
+extern rank_thread players[MAX_PLAYERS];
+extern unsigned stops_sent[MAX_PLAYERS]; /* notes of each rank */
+extern bool notes_arrive;                /* else none does */
+extern bool wire_broken;                 /* the wire carries nothing */
+extern int silent_rank;                  /* its beats do not arrive; -1: all do */
+extern unsigned wires_cut;               /* so many ranks have cut theirs */
+extern size_t ranks_seen;                /* not 0: the wire says that there are so many */
+extern unsigned first_speaks_for;        /* microseconds that the first rank needs to print how the run ended */
 
 /* Each of `count` ranks joins, plays the part and settles. */
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error));

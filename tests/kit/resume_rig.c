@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KILLS = 20, SOME_KILLS = 5, FEW_KILLS = 3, MOST_LATE = 4 };
+enum { KILLS = 20, SOME_KILLS = 5, FEW_KILLS = 3, MAX_LATE = 4 };
 
 void same_trees(const char *a, const char *b, const char *report)
 {
@@ -46,8 +46,8 @@ static long make_reference(const resumed_verb *v)
 /* The status with which the child ended. false: it hangs, and is ended. */
 static bool wait_for(pid_t child, int *status)
 {
-    enum { PAUSE = 5000, MOST = 20000 }; /* microseconds; 100 seconds */
-    for (int k = 0; k < MOST; k++) {
+    enum { PAUSE = 5000, MAX = 20000 }; /* microseconds; 100 seconds */
+    for (int k = 0; k < MAX; k++) {
         if (waitpid(child, status, WNOHANG) == child)
             return true;
         usleep(PAUSE);
@@ -98,9 +98,9 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     long taken = 0;
     organ_error error;
     ck_assert_int_ge(writes, KILLS);
-    /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MOST_LATE
+    /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MAX_LATE
      * more tries. */
-    for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MOST_LATE); k++) {
+    for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MAX_LATE); k++) {
         snprintf(output, sizeof output, "killed%ld", k);
         kill_at(v, output, FAULT_PWRITE, 1 + (k < kills ? k : kills - 1) * (writes - 1 - SPARED) / (kills - 1));
         ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);

@@ -198,7 +198,7 @@ typedef struct digests {
     size_t right;
 } digests;
 
-static void look(void *context, const organ_tile *tile, void *scratch, void *result)
+static void style(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     (void)context, (void)tile, (void)scratch, (void)result;
 }
@@ -287,7 +287,7 @@ static void go_through(void *context, const organ_engine *engine, organ_error *e
                              .items = items,
                              .item_count = d->model->tensor_count,
                              .context = d,
-                             .work = look,
+                             .work = style,
                              .retire = retire};
     organ_pass_run(&pass, engine, error);
     XXH3_freeState(d->hash);

@@ -42,7 +42,7 @@ int __wrap_pthread_join(pthread_t thread, void **result)
 
 /* ---- places ---- */
 
-enum { MOST = 256 };
+enum { MAX = 256 };
 
 static organ_topology *made_up(const char *description, const char *allowed)
 {
@@ -69,8 +69,8 @@ START_TEST(two_nodes_of_24_cores_share_any_number_of_workers)
     ck_assert(!organ_topology_is_this_machine(topology));
     ck_assert_uint_eq(organ_topology_cores(topology), 48);
     ck_assert_uint_eq(organ_topology_nodes(topology), 2);
-    for (size_t threads = 1; threads <= MOST; threads++) {
-        organ_place places[MOST];
+    for (size_t threads = 1; threads <= MAX; threads++) {
+        organ_place places[MAX];
         size_t on_node[2] = {0};
         organ_topology_place(topology, threads, places);
         for (size_t k = 0; k < threads; k++) {

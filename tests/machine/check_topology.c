@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MOST         64
+#define MAX          64
 
 static organ_topology *recorded(const char *path)
 {
@@ -74,13 +74,13 @@ static const struct {
 START_TEST(recorded_machines_have_their_plans)
 {
     char path[64];
-    organ_place places[MOST];
+    organ_place places[MAX];
     snprintf(path, sizeof path, "fixtures/topologies/%s.xml", machines[_i].name);
     organ_topology *const topology = recorded(path);
     ck_assert_uint_eq(organ_topology_cores(topology), machines[_i].cores);
     ck_assert_uint_eq(organ_topology_nodes(topology), machines[_i].nodes);
     ck_assert_uint_eq(organ_topology_kinds(topology), machines[_i].kinds);
-    organ_topology_place(topology, MOST, places);
+    organ_topology_place(topology, MAX, places);
     for (size_t k = 0; k < COUNT(machines[_i].first); k++)
         ck_assert_msg(places[k].node == machines[_i].first[k].node && places[k].pu == machines[_i].first[k].pu,
                       "%s: worker %zu is on %u:%u", machines[_i].name, k, places[k].node, places[k].pu);

@@ -46,7 +46,7 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
         organ_ranks_pause(0);
     for (int stage = 0; stage < 2; stage++) {
         if (first)
-            organ_pulse_hear(ranks);
+            organ_heartbeat_receive(ranks);
         organ_progress_begin(progress, stage ? "next" : "stage", 0, 0);
         for (int k = 0; k < 2 - stage && !first; k++)
             organ_progress_advance(progress, 1, (const char *[]){"a", "b", "c"}[stage ? 2 : k], NULL);

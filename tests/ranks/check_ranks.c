@@ -105,19 +105,19 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
 {
     worked of[PARTS];
     organ_found names[PARTS];
-    organ_deal deal;
+    organ_assignment assignment;
     for (size_t k = 0; k < PARTS; k++)
         of[k] = (worked){.mine = of};
-    ck_assert_int_eq(organ_deal_make(ranks, PARTS, part_bytes, of, &deal, error), ORGAN_OK);
-    ck_assert_int_eq(organ_deal_work(&deal, work_on_part, of, error), ORGAN_OK);
+    ck_assert_int_eq(organ_assignment_create(ranks, PARTS, part_bytes, of, &assignment, error), ORGAN_OK);
+    ck_assert_int_eq(organ_assignment_run(&assignment, work_on_part, of, error), ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
-        ck_assert(organ_deal_mine(&deal, k) || of[k].twice == 0);
+        ck_assert(organ_assignment_is_mine(&assignment, k) || of[k].twice == 0);
         names[k] = (organ_found){of[k].name, of[k].name ? strlen(of[k].name) + 1 : 0};
     }
-    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, offsetof(worked, name) - offsetof(worked, found),
-                                         sizeof *of, error),
+    ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found,
+                                               offsetof(worked, name) - offsetof(worked, found), sizeof *of, error),
                      ORGAN_OK);
-    ck_assert_int_eq(organ_deal_exchange(&deal, "names", names, error), ORGAN_OK);
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", names, error), ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
         ck_assert_ptr_eq(of[k].mine, of);
         ck_assert_double_eq(of[k].found, 0.5 * (double)k);
@@ -127,19 +127,19 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
         ck_assert(!names[k].is || strtoul(names[k].is, NULL, 10) == k);
         free(names[k].is);
     }
-    organ_deal_release(&deal);
+    organ_assignment_release(&assignment);
 }
 
 static void fail_with_part(organ_ranks *ranks, organ_error *error)
 {
     worked of[PARTS] = {0};
-    organ_deal deal;
-    ck_assert_int_eq(organ_deal_make(ranks, PARTS, part_bytes, of, &deal, error), ORGAN_OK);
-    organ_deal_work(&deal, work_on_part, of, error);
-    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, sizeof of->found, sizeof *of, error),
+    organ_assignment assignment;
+    ck_assert_int_eq(organ_assignment_create(ranks, PARTS, part_bytes, of, &assignment, error), ORGAN_OK);
+    organ_assignment_run(&assignment, work_on_part, of, error);
+    ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found, sizeof of->found, sizeof *of, error),
                      ORGAN_BAD_INPUT);
-    ck_assert_int_eq(organ_deal_exchange(&deal, "names", NULL, error), ORGAN_BAD_INPUT);
-    organ_deal_release(&deal);
+    ck_assert_int_eq(organ_assignment_exchange(&assignment, "names", NULL, error), ORGAN_BAD_INPUT);
+    organ_assignment_release(&assignment);
     for (size_t k = 0; k < PARTS; k++)
         free(of[k].name);
 }
@@ -216,17 +216,17 @@ static void overcome_fault(organ_ranks *ranks, organ_error *error)
         organ_fail_errno(&fault, EIO, "part 5");
     else
         organ_ranks_agree(ranks, "halfway", &fault);
-    ck_assert_int_eq(organ_ranks_settle(ranks, "the part is done", &fault), ORGAN_IO);
+    ck_assert_int_eq(organ_ranks_sync_status(ranks, "the part is done", &fault), ORGAN_IO);
     ck_assert_int_eq(fault.errnum, EIO);
     ck_assert_int_eq(strncmp(fault.message, "rank 1 of 4 (", 13), 0);
     ck_assert_int_eq(strncmp(organ_ranks_said(ranks, &fault), "part 5", 6), 0);
     organ_stop_halt(ranks->stop, true); /* as the word of another rank does */
     organ_ranks_overcome(ranks);
-    ck_assert(!organ_stop_asked(ranks->stop));
+    ck_assert(!organ_stop_is_requested(ranks->stop));
     give_bytes(ranks, error);
     organ_stop_ask(ranks->stop);
     organ_ranks_overcome(ranks);
-    ck_assert(organ_stop_asked(ranks->stop));
+    ck_assert(organ_stop_is_requested(ranks->stop));
 }
 
 START_TEST(a_fault_is_overcome_by_all)
@@ -308,7 +308,7 @@ static void fail_after_the_output(organ_ranks *ranks, organ_error *error)
         organ_error_output_whole(error, "out");
     if (organ_ranks_rank(ranks) == 2)
         organ_fail(error, ORGAN_IO, "no memory");
-    organ_ranks_settle(ranks, "the end", error);
+    organ_ranks_sync_status(ranks, "the end", error);
 }
 
 static void miss_one_after_the_output(organ_ranks *ranks, organ_error *error)
@@ -351,7 +351,7 @@ static void only_watch(organ_ranks *ranks, organ_error *error)
         organ_watch_turn(ranks, nap);
         pthread_barrier_wait(&turn_ends);
     }
-    if (organ_stop_asked(ranks->stop))
+    if (organ_stop_is_requested(ranks->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted after 3 tensors; --resume continues");
     organ_ranks_agree(ranks, "the work is done", error);
 }
@@ -465,27 +465,27 @@ START_TEST(parts_are_dealt_by_size)
     static const uint64_t bytes[] = {5, 90, 30, 30, 40, 5, 0, 0};
     /* 90 to rank 0, 40 to 1, 30 to 2 and 30 to 2 again, which has the least; then 1 has 40 of 90, 40, 60 and gets what
      * is left. */
-    static const uint32_t wanted[] = {1, 0, 2, 2, 1, 1, 1, 1};
+    static const uint32_t requested[] = {1, 0, 2, 2, 1, 1, 1, 1};
     uint32_t owner[COUNT(bytes)], again[COUNT(bytes)];
     organ_ranks three = {.count = 3};
     organ_error error = {0};
-    ck_assert_int_eq(organ_ranks_deal(&three, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_assign(&three, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
     for (size_t k = 0; k < COUNT(bytes); k++)
-        ck_assert_msg(owner[k] == wanted[k], "part %zu goes to rank %u", k, owner[k]);
+        ck_assert_msg(owner[k] == requested[k], "part %zu goes to rank %u", k, owner[k]);
     three.rank = 2;
-    ck_assert_int_eq(organ_ranks_deal(&three, bytes, COUNT(bytes), again, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_assign(&three, bytes, COUNT(bytes), again, &error), ORGAN_OK);
     ck_assert_mem_eq(owner, again, sizeof owner);
-    ck_assert_int_eq(organ_ranks_deal(NULL, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_assign(NULL, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
     for (size_t k = 0; k < COUNT(bytes); k++)
         ck_assert_uint_eq(owner[k], 0);
-    ck_assert_int_eq(organ_ranks_deal(&three, NULL, 0, NULL, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_assign(&three, NULL, 0, NULL, &error), ORGAN_OK);
 }
 END_TEST
 
 START_TEST(shares_differ_by_less_than_a_part)
 {
     enum { MANY = 997 };
-    uint64_t bytes[MANY], load[RANKS] = {0}, least = UINT64_MAX, most = 0, largest = 0;
+    uint64_t bytes[MANY], load[RANKS] = {0}, least = UINT64_MAX, max = 0, largest = 0;
     uint32_t owner[MANY];
     organ_ranks four = {.count = RANKS};
     organ_error error = {0};
@@ -493,14 +493,14 @@ START_TEST(shares_differ_by_less_than_a_part)
         bytes[k] = k * 7919 % 1000;
         largest = bytes[k] > largest ? bytes[k] : largest;
     }
-    ck_assert_int_eq(organ_ranks_deal(&four, bytes, MANY, owner, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_assign(&four, bytes, MANY, owner, &error), ORGAN_OK);
     for (size_t k = 0; k < MANY; k++)
         load[owner[k]] += bytes[k];
     for (size_t r = 0; r < RANKS; r++) {
         least = load[r] < least ? load[r] : least;
-        most = load[r] > most ? load[r] : most;
+        max = load[r] > max ? load[r] : max;
     }
-    ck_assert_uint_le(most - least, largest);
+    ck_assert_uint_le(max - least, largest);
 }
 END_TEST
 

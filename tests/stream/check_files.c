@@ -304,7 +304,7 @@ START_TEST(writers_find_the_signs_of_all)
         char named[40];
         ck_assert_int_eq(publish(scratch_path("out"), false, false, &p, &error), ORGAN_OK);
         ck_assert_int_eq(organ_publish_invite(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
-        ck_assert_int_eq(organ_publish_attend(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_publish_join(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
         for (size_t r = rows[k].signs; r-- > 0;) /* in any order */
             if (r != rows[k].missing)
                 ck_assert_int_eq(organ_publish_sign(r ? &q : &p, r, &error), ORGAN_OK);

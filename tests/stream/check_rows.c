@@ -5,7 +5,7 @@
 #include "tests/kit/suite_table.h"
 #include "tests/stream/check_stream.h"
 
-enum { ROWS = 1003, SET_ROWS = 100, UNIT_ROWS = 7, TASKS = 5, MOST_THREADS = 3 };
+enum { ROWS = 1003, SET_ROWS = 100, UNIT_ROWS = 7, TASKS = 5, MAX_THREADS = 3 };
 
 typedef struct walk_record {
     unsigned char read[ROWS]; /* how often each row was read */
@@ -79,7 +79,7 @@ static organ_status walk_rows(walk_record *w, size_t threads, size_t allowed, or
 
 START_TEST(rows_are_read_once_and_sets_retire_in_order)
 {
-    for (size_t threads = 1; threads <= MOST_THREADS; threads++)
+    for (size_t threads = 1; threads <= MAX_THREADS; threads++)
         for (size_t allowed = 1; allowed <= threads; allowed++) {
             walk_record w = {0};
             organ_error error = {0};
@@ -96,7 +96,7 @@ END_TEST
 
 START_TEST(rows_end_at_the_first_fault)
 {
-    for (size_t threads = 1; threads <= MOST_THREADS; threads++)
+    for (size_t threads = 1; threads <= MAX_THREADS; threads++)
         for (int again = 0; again < 20; again++) {
             walk_record w = {.faulty = {260, 240}}; /* both in the third set, in different units */
             organ_error error = {0};

@@ -53,7 +53,7 @@ typedef struct seen {
     size_t begun, item;       /* items that began; of the last strip */
     uint64_t next;            /* row that must come next */
     uint64_t strips, retired; /* begun by a worker; retired */
-    uint64_t most_ahead;      /* strips worked on before the first of them was retired */
+    uint64_t max_ahead;       /* strips worked on before the first of them was retired */
     uint64_t rows[ITEMS];
     size_t multiple;
     organ_dtype as;
@@ -101,7 +101,7 @@ static organ_status work(void *context, const organ_weight_strip *strip, void *s
     pthread_mutex_lock(&s->lock);
     const long turn = (long)++s->strips;
     const uint64_t ahead = s->strips - s->retired;
-    s->most_ahead = ahead > s->most_ahead ? ahead : s->most_ahead;
+    s->max_ahead = ahead > s->max_ahead ? ahead : s->max_ahead;
     pthread_mutex_unlock(&s->lock);
     if ((uintptr_t)strip->values % 4096 || (uintptr_t)scratch % 64 || r->hash ||
         strip->item >= __atomic_load_n(&s->begun, __ATOMIC_RELAXED))
@@ -257,7 +257,7 @@ START_TEST(little_memory_takes_fewer_workers)
     organ_error error = {0};
     seen s = {.as = ORGAN_F32};
     ck_assert_msg(run_pass(&s, 7, TIGHT, false, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_uint_le(s.most_ahead, 4); /* the window of one worker */
+    ck_assert_uint_le(s.max_ahead, 4); /* the window of one worker */
     seen none = {.as = ORGAN_F32};
     ck_assert_int_eq(run_pass(&none, 7, 1 << 20, false, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--memory 1M is too little for a strip of "));

@@ -76,12 +76,12 @@ START_TEST(narrowed_values_come_back)
         organ_narrow(best(), rows[r].dtype, values, units, 320 / info->elements);
         organ_widen(best(), rows[r].dtype, units, back, 320 / info->elements);
         for (size_t block = 0; block < 320; block += 32) {
-            double most = 0, off = 0;
+            double max = 0, off = 0;
             for (size_t k = block; k < block + 32; k++) {
-                most = fmax(most, fabs((double)values[k]));
+                max = fmax(max, fabs((double)values[k]));
                 off = fmax(off, fabs((double)values[k] - (double)back[k]));
             }
-            ck_assert_msg(off <= rows[r].tolerance * most, "%s: off by %g of %g", info->name, off, most);
+            ck_assert_msg(off <= rows[r].tolerance * max, "%s: off by %g of %g", info->name, off, max);
         }
     }
 }

@@ -60,7 +60,7 @@ typedef struct organ_table_of {
     const char *sums,
         *sums_name;      /* rows between the line and the total: their path, and the member that is their first field */
     const char *caption; /* printed on a page; NULL: none */
-    size_t most; /* limit of rows on a page and in a Markdown file; a sentence below a shortened table names `what`
+    size_t max; /* limit of rows on a page and in a Markdown file; a sentence below a shortened table names `what`
                     ("tensors"). 0: no limit */
     const char *what;
 } organ_table_of;
@@ -86,7 +86,7 @@ typedef struct organ_items_of {
 
 /* One or two bars for each row. */
 typedef struct organ_bars_of {
-    organ_ranking look;     /* all members except bars and count */
+    organ_ranking style;    /* all members except bars and count */
     const char *name;       /* member of the row, a text */
     const char *named;      /* words about the row that replace `name`; NULL: the member */
     const char *values[2];  /* members of the row; the second NULL: one bar */
@@ -107,14 +107,14 @@ typedef struct organ_bars_of {
 typedef struct organ_series_of {
     const char *name;         /* words */
     const char *rows, *value; /* a series without rows is omitted */
-    unsigned look;
+    unsigned style;
     bool reference; /* as in organ_chart_series */
 } organ_series_of;
-enum { ORGAN_SERIES_MOST = 4 };
+enum { ORGAN_SERIES_MAX = 4 };
 typedef struct organ_panels_of {
-    organ_chart look; /* all members except series, panels and the x axis */
-    const char *role; /* member of the row: "role" */
-    organ_series_of series[ORGAN_SERIES_MOST];
+    organ_chart style; /* all members except series, panels and the x axis */
+    const char *role;  /* member of the row: "role" */
+    organ_series_of series[ORGAN_SERIES_MAX];
     const char *band; /* member of the first series' rows: half the width of a band around 0; NULL: none */
     double band_factor;
     const char *edges[2]; /* or members with the band's lower edge (NULL: no lower end) and upper edge */
@@ -123,15 +123,15 @@ typedef struct organ_panels_of {
 
 /* A heat map of roles by layers. Each row has a "layer". */
 typedef struct organ_map_of {
-    organ_heat_map look; /* the words and the scale; the title is a template */
-    const char *role;    /* member of the row: "role" */
-    const char *value;   /* member of the row */
-    const char *weight;  /* member with the weight in a mean; NULL: the greatest of several values in a cell counts */
-    bool least, mean;    /* without a weight: the least of several values counts, or their unweighted mean */
-    const char *marks;   /* path of rows whose cells are outlined; NULL: none */
-    double beyond;       /* cells whose absolute value is greater are outlined, too; 0: none */
+    organ_heat_map style; /* the words and the scale; the title is a template */
+    const char *role;     /* member of the row: "role" */
+    const char *value;    /* member of the row */
+    const char *weight;   /* member with the weight in a mean; NULL: the greatest of several values in a cell counts */
+    bool least, mean;     /* without a weight: the least of several values counts, or their unweighted mean */
+    const char *marks;    /* path of rows whose cells are outlined; NULL: none */
+    double beyond;        /* cells whose absolute value is greater are outlined, too; 0: none */
     double factor;
-    double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
+    double step;  /* the scale ends at a multiple of it, the end of `style` (0: 100) at most; 0: as `style` says */
     double floor; /* lower bound of that end */
     bool zero;    /* the scale is [0, greatest value] */
     bool bytes;   /* as organ_bars_of.bytes; requires `zero` */
@@ -145,12 +145,12 @@ typedef struct organ_map_of {
 /* A heat map with a line for each row. Columns are the listed members (without those that no row has) or the elements
  * of one array. */
 typedef struct organ_grid_of {
-    organ_heat_map look;
+    organ_heat_map style;
     const char *name;           /* member of the row */
     const char *const *members; /* ends with NULL */
     const char *values;         /* member of the row, an array */
     double factor;
-    double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
+    double step;  /* the scale ends at a multiple of it, the end of `style` (0: 100) at most; 0: as `style` says */
     double floor; /* lower bound of that end */
     const char *caption;
 } organ_grid_of;
@@ -158,7 +158,7 @@ typedef struct organ_grid_of {
 /* Lines over the layers. Either one line for each of the members `values` of rows with one layer each, or one line for
  * each name: the mean of its rows' `value`, for names of which at least one row satisfies the condition `only`. */
 typedef struct organ_curves_of {
-    organ_chart look; /* all members except series and panels; x is "layer" */
+    organ_chart style; /* all members except series and panels; x is "layer" */
     const char *values[ORGAN_CHART_COLOURS];
     const char *name, *value, *only;
     double factor;
@@ -167,7 +167,7 @@ typedef struct organ_curves_of {
 
 /* A scatter chart with a point for each row. */
 typedef struct organ_points_of {
-    organ_scatter look; /* all members except points and kind_count; kinds end with NULL, and the legend ends with the
+    organ_scatter style; /* all members except points and kind_count; kinds end with NULL, and the legend ends with the
                            last kind that occurs */
     const char *name, *x, *y; /* members of the row */
     const char *kind; /* member of the row: one of the names of kinds (any other text counts as the last kind); NULL:
@@ -198,8 +198,8 @@ struct organ_block {
     const organ_points_of *points;
     const organ_block *blocks;
     size_t count;     /* length of `blocks` */
-    size_t most;      /* EACH: limit of rows; 0: none */
-    const char *rest; /* EACH: words printed if rows exceed `most`, a template over {"more", "all", "most"} */
+    size_t max;       /* EACH: limit of rows; 0: none */
+    const char *rest; /* EACH: words printed if rows exceed `max`, a template over {"more", "all", "most"} */
     json_t *(*make)(const json_t *row); /* NULL without memory */
     char *(*draw)(const json_t *row);   /* returns an SVG; NULL fails the page */
 };

@@ -15,14 +15,14 @@
 /* ---- bars ---- */
 
 /* The whisker of a bar: the least and the greatest value of the rows of that name. */
-static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *look, const json_t *rows)
+static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
     bar->high = -INFINITY;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        const double value = organ_block_number(row, look->values[0], look->factor);
-        if (strcmp(organ_json_text(row, look->name), bar->name) != 0 || !isfinite(value))
+        const double value = organ_block_number(row, style->values[0], style->factor);
+        if (strcmp(organ_json_text(row, style->name), bar->name) != 0 || !isfinite(value))
             continue;
         bar->low = fmin(bar->low, value);
         bar->high = fmax(bar->high, value);
@@ -30,23 +30,23 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *look, const 
 }
 
 /* The bar that this row belongs to: where they are sums that of its name, else a new one. */
-static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *look, const char *name)
+static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
-    for (size_t k = 0; k < *count && look->sums; k++)
+    for (size_t k = 0; k < *count && style->sums; k++)
         if (strcmp(bars[k].name, name) == 0)
             return &bars[k];
     bars[*count] =
-        (organ_ranking_bar){.name = name, .value = {look->sums ? 0 : NAN, look->sums && look->values[1] ? 0 : NAN}};
+        (organ_ranking_bar){.name = name, .value = {style->sums ? 0 : NAN, style->sums && style->values[1] ? 0 : NAN}};
     return &bars[(*count)++];
 }
 
-static char *ranking_of(organ_ranking look, const organ_ranking_bar *bars, size_t count)
+static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
-    look.bars = bars;
-    look.count = count;
+    style.bars = bars;
+    style.count = count;
     if (bars)
-        organ_ranking_svg(&look, &svg, &(organ_error){0});
+        organ_ranking_svg(&style, &svg, &(organ_error){0});
     return svg;
 }
 
@@ -60,40 +60,40 @@ static char *charts_words_of(organ_walk *walk, const json_t *row, const char *wo
     return text;
 }
 
-static void free_words(const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
+static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
         free((char *)(uintptr_t)bars[k].remark);
-        if (look->named)
+        if (style->named)
             free((char *)(uintptr_t)bars[k].name);
     }
 }
 
-static void take_row(organ_ranking_bar *bar, const organ_bars_of *look, const json_t *row)
+static void take_row(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
-        const double value = organ_block_number(row, look->values[v], look->factor);
-        bar->value[v] = look->sums ? bar->value[v] + value : value;
+        const double value = organ_block_number(row, style->values[v], style->factor);
+        bar->value[v] = style->sums ? bar->value[v] + value : value;
     }
-    if (look->low && isfinite(organ_block_number(row, look->low, look->factor))) {
-        bar->low = organ_block_number(row, look->low, look->factor);
-        bar->high = organ_block_number(row, look->high, look->factor);
+    if (style->low && isfinite(organ_block_number(row, style->low, style->factor))) {
+        bar->low = organ_block_number(row, style->low, style->factor);
+        bar->high = organ_block_number(row, style->high, style->factor);
     }
-    if (look->error && organ_block_number(row, look->error, look->factor) > 0) {
-        bar->low = bar->value[0] - organ_block_number(row, look->error, look->factor);
-        bar->high = bar->value[0] + organ_block_number(row, look->error, look->factor);
+    if (style->error && organ_block_number(row, style->error, style->factor) > 0) {
+        bar->low = bar->value[0] - organ_block_number(row, style->error, style->factor);
+        bar->high = bar->value[0] + organ_block_number(row, style->error, style->factor);
     }
-    if (look->depth)
-        bar->depth = (unsigned)organ_json_count(row, look->depth);
+    if (style->depth)
+        bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
 /* Numbers of bytes in the unit that the most of them asks for. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
-    double most = 0, factor;
+    double max = 0, factor;
     for (size_t k = 0; k < count; k++)
-        most = fmax(most, fmax(bars[k].value[0], bars[k].value[1]));
-    snprintf(unit, 16, " %s", organ_quantity_unit(most, &factor));
+        max = fmax(max, fmax(bars[k].value[0], bars[k].value[1]));
+    snprintf(unit, 16, " %s", organ_quantity_unit(max, &factor));
     for (size_t k = 0; k < count; k++)
         for (size_t v = 0; v < 2; v++)
             bars[k].value[v] *= factor;
@@ -107,107 +107,107 @@ static int charts_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
+static void put_bars(organ_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
-    char unit[16], label[64], *const subtitle = organ_block_text(walk, look->look.subtitle),
-                                     *const second = organ_block_text(walk, look->look.series[1]);
-    organ_ranking whole = look->look;
+    char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
+                                     *const second = organ_block_text(walk, style->style.series[1]);
+    organ_ranking whole = style->style;
     whole.subtitle = subtitle;
     whole.series[1] = second;
-    if (look->bytes) {
+    if (style->bytes) {
         set_unit(bars, count, unit);
-        snprintf(label, sizeof label, "%s,%s", look->look.value_label, unit);
+        snprintf(label, sizeof label, "%s,%s", style->style.value_label, unit);
         whole.value_label = label;
         whole.unit = unit;
     }
     char *const svg = ranking_of(whole, bars, count);
-    free_words(look, bars, count);
+    free_words(style, bars, count);
     free(bars);
-    organ_block_chart(walk, svg, look->caption);
+    organ_block_chart(walk, svg, style->caption);
     free(subtitle);
     free(second);
 }
 
-static const char *charts_name_of(organ_walk *walk, const organ_bars_of *look, const json_t *row)
+static const char *charts_name_of(organ_walk *walk, const organ_bars_of *style, const json_t *row)
 {
-    return look->named ? charts_words_of(walk, row, look->named) : organ_json_text(row, look->name);
+    return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
 /* The bars of the rows; NULL without memory. */
-static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *look, const json_t *rows, size_t *count)
+static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *style, const json_t *rows, size_t *count)
 {
-    const json_t *const spread = look->spread ? organ_scope_at(&walk->scope, look->spread) : NULL;
+    const json_t *const spread = style->spread ? organ_scope_at(&walk->scope, style->spread) : NULL;
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        const char *const name = charts_name_of(walk, look, row);
+        const char *const name = charts_name_of(walk, style, row);
         if (!name) {
-            free_words(look, bars, *count);
+            free_words(style, bars, *count);
             free(bars);
             return NULL;
         }
-        organ_ranking_bar *const bar = bar_of(bars, count, look, name);
-        take_row(bar, look, row);
+        organ_ranking_bar *const bar = bar_of(bars, count, style, name);
+        take_row(bar, style, row);
         if (spread)
-            spread_bar(bar, look, spread);
-        if (look->remark && !bar->remark)
-            bar->remark = charts_words_of(walk, row, look->remark);
+            spread_bar(bar, style, spread);
+        if (style->remark && !bar->remark)
+            bar->remark = charts_words_of(walk, row, style->remark);
     }
     return bars;
 }
 
 void organ_bars_put(organ_walk *walk, const organ_block *block)
 {
-    const organ_bars_of *const look = block->bars;
+    const organ_bars_of *const style = block->bars;
     json_t *const rows = organ_block_rows(walk, block);
     size_t count = 0;
-    organ_ranking_bar *const bars = make_bars(walk, look, rows, &count);
-    if (bars && look->ascending)
+    organ_ranking_bar *const bars = make_bars(walk, style, rows, &count);
+    if (bars && style->ascending)
         qsort(bars, count, sizeof *bars, charts_by_value);
-    put_bars(walk, look, bars, bars ? count : 0);
+    put_bars(walk, style, bars, bars ? count : 0);
     organ_json_release_rows(rows);
 }
 
 /* ---- maps ---- */
 
-static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, const json_t *marks)
+static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->fold = look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
-    if (look->weight || look->mean)
+    map->fold = style->least ? ORGAN_FOLD_MIN : ORGAN_FOLD_MAX;
+    if (style->weight || style->mean)
         map->fold = ORGAN_FOLD_MEAN;
-    map->as_met = look->inside;
+    map->as_met = style->inside;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        const double weight = look->weight ? organ_json_number(row, look->weight) : 1;
-        const double value = organ_block_number(row, look->value, look->factor);
-        if (organ_row_layer(row) < 0 && (look->inside || look->layers))
+        const double weight = style->weight ? organ_json_number(row, style->weight) : 1;
+        const double value = organ_block_number(row, style->value, style->factor);
+        if (organ_row_layer(row) < 0 && (style->inside || style->layers))
             continue;
-        organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->role), value,
+        organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, style->role), value,
                             weight > 0 ? weight : 1);
-        if (look->beyond > 0 && fabs(value) > look->beyond)
-            organ_layer_map_mark(map, organ_row_layer(row), organ_json_text(row, look->role));
+        if (style->beyond > 0 && fabs(value) > style->beyond)
+            organ_layer_map_mark(map, organ_row_layer(row), organ_json_text(row, style->role));
     }
     for (size_t k = 0; k < json_array_size(marks); k++)
         organ_layer_map_mark(map, organ_row_layer(organ_json_row_at(marks, k)),
-                             organ_json_text(organ_json_row_at(marks, k), look->role));
-    organ_layer_map_settle(map);
+                             organ_json_text(organ_json_row_at(marks, k), style->role));
+    organ_layer_map_finish(map);
     return map;
 }
 
 /* Returns whether the map is drawn: it has more cells than the least, and more than one value if its values must vary.
  */
-static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
+static bool is_listed(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
-    double least = INFINITY, most = -INFINITY;
+    double least = INFINITY, max = -INFINITY;
     for (size_t k = 0; k < cells; k++) {
         least = fmin(least, map->value[k]);
-        most = fmax(most, map->value[k]);
+        max = fmax(max, map->value[k]);
     }
-    return cells > (look->inside ? 1 : 0) && (!look->varies || least < most);
+    return cells > (style->inside ? 1 : 0) && (!style->varies || least < max);
 }
 
 /* Sets a scale from 0 to the greatest value. For numbers of bytes it chooses the unit of the greatest and writes it
@@ -229,20 +229,20 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *wo
 
 void organ_map_put(organ_walk *walk, const organ_block *block)
 {
-    const organ_map_of *const look = block->map;
+    const organ_map_of *const style = block->map;
     json_t *const rows = organ_block_rows(walk, block);
-    organ_layer_map *const map = map_of(look, rows, look->marks ? organ_scope_at(&walk->scope, look->marks) : NULL);
-    organ_heat_map words = look->look;
+    organ_layer_map *const map = map_of(style, rows, style->marks ? organ_scope_at(&walk->scope, style->marks) : NULL);
+    organ_heat_map words = style->style;
     char label[64];
-    char *const title = organ_words_text(&walk->scope, look->look.title, ORGAN_WORDS_PAGE);
+    char *const title = organ_words_text(&walk->scope, style->style.title, ORGAN_WORDS_PAGE);
     words.title = title ? title : "";
-    if (map && look->zero)
-        scale_from_zero(map, look->bytes, &words, label);
+    if (map && style->zero)
+        scale_from_zero(map, style->bytes, &words, label);
     else if (map)
-        words.high = organ_block_scale(look->step, look->floor, words.high, map->value, map->layers * map->roles);
+        words.high = organ_block_scale(style->step, style->floor, words.high, map->value, map->layers * map->roles);
     words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
-    if (!map || map->failed || is_seen(look, map))
-        organ_block_chart(walk, organ_layer_map_svg(map, &words), look->caption);
+    if (!map || map->failed || is_listed(style, map))
+        organ_block_chart(walk, organ_layer_map_svg(map, &words), style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);
     free(title);

@@ -137,7 +137,7 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
             sum += value * notes[count].weight;
             weight += notes[count].weight;
         }
-        if (isnan(extreme) || (map->fold == ORGAN_FOLD_LEAST ? value < extreme : value > extreme))
+        if (isnan(extreme) || (map->fold == ORGAN_FOLD_MIN ? value < extreme : value > extreme))
             extreme = value;
         map->marked[notes->role * map->layers + layer] |= notes[count].mark;
         count++;
@@ -147,7 +147,7 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
     return count;
 }
 
-bool organ_layer_map_settle(organ_layer_map *map)
+bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)
         return false;
@@ -173,7 +173,7 @@ bool organ_layer_map_settle(organ_layer_map *map)
     return true;
 }
 
-char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look)
+char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style)
 {
     if (!map || map->failed || map->layers == 0)
         return NULL;
@@ -181,7 +181,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look
     char(*text)[WIDTH] = calloc(map->layers, sizeof *text);
     const char **names = calloc(map->layers, sizeof *names);
     char *svg = NULL;
-    organ_heat_map whole = *look;
+    organ_heat_map whole = *style;
     bool marks = false;
     for (size_t k = 0; k < map->layers * map->roles; k++)
         marks |= map->marked[k];
@@ -191,7 +191,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look
     }
     whole.rows = map->roles;
     whole.columns = map->layers;
-    whole.row_label = look->row_label ? look->row_label : "role";
+    whole.row_label = style->row_label ? style->row_label : "role";
     whole.column_label = "layer";
     whole.row_names = map->role;
     whole.column_names = names;

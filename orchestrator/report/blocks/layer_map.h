@@ -13,9 +13,9 @@
 typedef struct organ_layer_map_note organ_layer_map_note;
 
 /* The rule that combines several values of one cell. */
-typedef enum organ_layer_map_fold { ORGAN_FOLD_MEAN, ORGAN_FOLD_LEAST, ORGAN_FOLD_MOST } organ_layer_map_fold;
+typedef enum organ_layer_map_fold { ORGAN_FOLD_MEAN, ORGAN_FOLD_MIN, ORGAN_FOLD_MAX } organ_layer_map_fold;
 
-/* The caller sets the first two members before it adds values; organ_layer_map_settle computes the others. */
+/* The caller sets the first two members before it adds values; organ_layer_map_finish computes the others. */
 typedef struct organ_layer_map {
     organ_layer_map_fold fold;
     bool as_met; /* keep roles in the order of their first values, and ignore all after the first ORGAN_LAYER_MAP_ROLES
@@ -48,10 +48,10 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
 
 /* Computes the layers, roles and values; no value may be added afterwards. Returns false without memory or if the map
  * is empty. */
-bool organ_layer_map_settle(organ_layer_map *map);
+bool organ_layer_map_finish(organ_layer_map *map);
 
-/* Draws roles as rows and layers as columns. `look` supplies the words and the scale (row_label NULL: "role"); layers,
+/* Draws roles as rows and layers as columns. `style` supplies the words and the scale (row_label NULL: "role"); layers,
  * roles, values and marks are the map's. Returns NULL without memory or cells. */
-char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look);
+char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
 #endif

@@ -11,12 +11,12 @@
 
 /* Data of a chart of panels: a map for each series, then the edges of the band. */
 typedef struct panel_maps {
-    organ_layer_map *maps[ORGAN_SERIES_MOST + 2];
+    organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
     size_t count, series_count;
-    char *names[ORGAN_SERIES_MOST];
-    organ_chart_series series[ORGAN_SERIES_MOST];
+    char *names[ORGAN_SERIES_MAX];
+    organ_chart_series series[ORGAN_SERIES_MAX];
     organ_chart_panel panels[ORGAN_LAYER_MAP_ROLES];
-    const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MOST];
+    const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX];
 } panel_maps;
 
 /* Maps a member of each of `rows` to the layer and role of the row of `places` with the same index. NULL without
@@ -27,7 +27,7 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->fold = ORGAN_FOLD_MOST;
+    map->fold = ORGAN_FOLD_MAX;
     map->as_met = true;
     for (size_t k = 0; k < json_array_size(places); k++) {
         const json_t *const place = organ_json_row_at(places, k);
@@ -35,7 +35,7 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
             organ_layer_map_add(map, organ_row_layer(place), organ_json_text(place, role),
                                 factor * organ_json_number(organ_json_row_at(rows, k), value), 1);
     }
-    organ_layer_map_settle(map);
+    organ_layer_map_finish(map);
     if (!map->failed)
         return map;
     organ_layer_map_destroy(map);
@@ -56,27 +56,28 @@ static void open_below(organ_layer_map *map)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
-static bool gather_maps(panel_maps *p, const organ_panels_of *look, const organ_scope *scope)
+static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
-    const json_t *const places = organ_scope_at(scope, look->series[0].rows);
+    const json_t *const places = organ_scope_at(scope, style->series[0].rows);
     bool whole = true;
-    for (size_t k = 0; k < ORGAN_SERIES_MOST && look->series[k].name && whole; k++) {
-        const organ_series_of *const series = &look->series[k];
+    for (size_t k = 0; k < ORGAN_SERIES_MAX && style->series[k].name && whole; k++) {
+        const organ_series_of *const series = &style->series[k];
         const json_t *const rows = organ_scope_at(scope, series->rows);
         if (!rows)
             continue;
         whole = (p->names[p->series_count] = organ_words_text(scope, series->name, ORGAN_WORDS_PAGE)) != NULL;
-        p->series[p->series_count] = (organ_chart_series){p->names[p->series_count], series->look, series->reference};
+        p->series[p->series_count] = (organ_chart_series){p->names[p->series_count], series->style, series->reference};
         p->series_count++;
-        whole = whole && add_map(p, map_over(places, rows, look->role, series->value, 1));
+        whole = whole && add_map(p, map_over(places, rows, style->role, series->value, 1));
     }
-    if (look->band && whole)
-        whole = add_map(p, map_over(places, places, look->role, look->band, -look->band_factor)) &&
-                add_map(p, map_over(places, places, look->role, look->band, look->band_factor));
-    else if (look->edges[1] && whole)
-        whole = add_map(p, map_over(places, places, look->role, look->edges[0] ? look->edges[0] : look->edges[1], 1)) &&
-                add_map(p, map_over(places, places, look->role, look->edges[1], 1));
-    if (look->edges[1] && !look->edges[0] && whole)
+    if (style->band && whole)
+        whole = add_map(p, map_over(places, places, style->role, style->band, -style->band_factor)) &&
+                add_map(p, map_over(places, places, style->role, style->band, style->band_factor));
+    else if (style->edges[1] && whole)
+        whole =
+            add_map(p, map_over(places, places, style->role, style->edges[0] ? style->edges[0] : style->edges[1], 1)) &&
+            add_map(p, map_over(places, places, style->role, style->edges[1], 1));
+    if (style->edges[1] && !style->edges[0] && whole)
         open_below(p->maps[p->count - 2]);
     return whole;
 }
@@ -112,7 +113,7 @@ static void free_maps(panel_maps *p)
 static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};
-    organ_chart chart = panels->look;
+    organ_chart chart = panels->style;
     *svg = NULL;
     if (gather_maps(&p, panels, scope)) {
         chart.x_label = "layer";

@@ -91,8 +91,8 @@ char *organ_block_text(organ_walk *walk, const char *words)
 /* The end of a scale: a multiple of the step that no value is beyond. */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count)
 {
-    double most = fmax(1, least);
+    double max = fmax(1, least);
     for (size_t k = 0; k < count; k++)
-        most = isfinite(values[k]) ? fmax(most, values[k]) : most;
-    return step > 0 ? fmin(high > 0 ? high : 100, step * ceil(most / step)) : high;
+        max = isfinite(values[k]) ? fmax(max, values[k]) : max;
+    return step > 0 ? fmin(high > 0 ? high : 100, step * ceil(max / step)) : high;
 }

@@ -13,68 +13,68 @@
 /* ---- grids ---- */
 
 /* The members that any of the rows has as a number; how many. */
-static size_t members_of(const organ_grid_of *look, const json_t *rows, const char **used)
+static size_t members_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
-    for (size_t c = 0; look->members[c]; c++) {
+    for (size_t c = 0; style->members[c]; c++) {
         bool any = false;
         for (size_t k = 0; k < json_array_size(rows) && !any; k++)
-            any = isfinite(organ_json_number(organ_json_row_at(rows, k), look->members[c]));
+            any = isfinite(organ_json_number(organ_json_row_at(rows, k), style->members[c]));
         if (any)
-            used[count++] = look->members[c];
+            used[count++] = style->members[c];
     }
     return count;
 }
 
-static size_t columns_of(const organ_grid_of *look, const json_t *rows, const char **used)
+static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
-    size_t most = 0;
-    if (look->members)
-        return members_of(look, rows, used);
+    size_t max = 0;
+    if (style->members)
+        return members_of(style, rows, used);
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const size_t own = json_array_size(organ_json_at(organ_json_row_at(rows, k), look->values));
-        most = own > most ? own : most;
+        const size_t own = json_array_size(organ_json_at(organ_json_row_at(rows, k), style->values));
+        max = own > max ? own : max;
     }
-    return most;
+    return max;
 }
 
-static double grid_value(const organ_grid_of *look, const json_t *row, const char *const *used, size_t column)
+static double grid_value(const organ_grid_of *style, const json_t *row, const char *const *used, size_t column)
 {
-    if (look->members)
-        return organ_block_number(row, used[column], look->factor);
-    const json_t *const value = organ_json_row_at(organ_json_at(row, look->values), column);
+    if (style->members)
+        return organ_block_number(row, used[column], style->factor);
+    const json_t *const value = organ_json_row_at(organ_json_at(row, style->values), column);
     if (!json_is_number(value))
         return NAN;
-    return (look->factor != 0 ? look->factor : 1) * json_number_value(value);
+    return (style->factor != 0 ? style->factor : 1) * json_number_value(value);
 }
 
 void organ_grid_put(organ_walk *walk, const organ_block *block)
 {
-    enum { MEMBERS_MOST = 16 };
-    const organ_grid_of *const look = block->grid;
+    enum { MEMBERS_MAX = 16 };
+    const organ_grid_of *const style = block->grid;
     json_t *const rows = organ_block_rows(walk, block);
-    const char *used[MEMBERS_MOST];
-    const size_t count = json_array_size(rows), columns = columns_of(look, rows, used);
+    const char *used[MEMBERS_MAX];
+    const size_t count = json_array_size(rows), columns = columns_of(style, rows, used);
     double *const values = calloc(count * columns + 1, sizeof *values);
     const char **const names = calloc(count + 1, sizeof *names);
     char *svg = NULL;
     for (size_t k = 0; values && names && k < count; k++) {
-        names[k] = organ_json_text(organ_json_row_at(rows, k), look->name);
+        names[k] = organ_json_text(organ_json_row_at(rows, k), style->name);
         for (size_t c = 0; c < columns; c++)
-            values[k * columns + c] = grid_value(look, organ_json_row_at(rows, k), used, c);
+            values[k * columns + c] = grid_value(style, organ_json_row_at(rows, k), used, c);
     }
-    organ_heat_map whole = look->look;
+    organ_heat_map whole = style->style;
     whole.rows = count;
     whole.columns = columns;
     whole.row_names = names;
-    whole.column_names = look->members ? used : NULL;
+    whole.column_names = style->members ? used : NULL;
     whole.values = values;
     whole.plain = count * columns > ORGAN_BLOCK_CELLS;
     if (values && names) {
-        whole.high = organ_block_scale(look->step, look->floor, whole.high, values, count * columns);
+        whole.high = organ_block_scale(style->step, style->floor, whole.high, values, count * columns);
         organ_heat_map_svg(&whole, &svg, &(organ_error){0});
     }
-    organ_block_chart(walk, svg, look->caption);
+    organ_block_chart(walk, svg, style->caption);
     free(values);
     free(names);
     organ_json_release_rows(rows);
@@ -83,54 +83,54 @@ void organ_grid_put(organ_walk *walk, const organ_block *block)
 /* ---- curves ---- */
 
 /* Each role a line: the members of the rows, or the names of them. */
-static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows)
+static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *rows)
 {
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->as_met = !look->name;
+    map->as_met = !style->name;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        if (organ_row_layer(row) >= 0 && look->name)
-            organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->name),
-                                organ_block_number(row, look->value, look->factor), 1);
-        for (size_t v = 0; organ_row_layer(row) >= 0 && v < ORGAN_CHART_COLOURS && look->values[v]; v++)
-            organ_layer_map_add(map, organ_row_layer(row), look->values[v],
-                                organ_block_number(row, look->values[v], look->factor), 1);
+        if (organ_row_layer(row) >= 0 && style->name)
+            organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, style->name),
+                                organ_block_number(row, style->value, style->factor), 1);
+        for (size_t v = 0; organ_row_layer(row) >= 0 && v < ORGAN_CHART_COLOURS && style->values[v]; v++)
+            organ_layer_map_add(map, organ_row_layer(row), style->values[v],
+                                organ_block_number(row, style->values[v], style->factor), 1);
     }
-    organ_layer_map_settle(map);
+    organ_layer_map_finish(map);
     return map;
 }
 
 /* Returns whether rows of this name are drawn. */
-static bool is_shown(const organ_walk *walk, const organ_curves_of *look, const json_t *rows, const char *name)
+static bool is_shown(const organ_walk *walk, const organ_curves_of *style, const json_t *rows, const char *name)
 {
-    for (size_t k = 0; look->only && k < json_array_size(rows); k++) {
+    for (size_t k = 0; style->only && k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        if (strcmp(organ_json_text(row, look->name), name) == 0)
-            if (organ_scope_holds(&(organ_scope){walk->scope.report, row}, look->only))
+        if (strcmp(organ_json_text(row, style->name), name) == 0)
+            if (organ_scope_holds(&(organ_scope){walk->scope.report, row}, style->only))
                 return true;
     }
-    return !look->only;
+    return !style->only;
 }
 
 void organ_curves_put(organ_walk *walk, const organ_block *block)
 {
-    const organ_curves_of *const look = block->curves;
+    const organ_curves_of *const style = block->curves;
     json_t *const rows = organ_block_rows(walk, block);
-    organ_layer_map *const map = lines_of(look, rows);
+    organ_layer_map *const map = lines_of(style, rows);
     organ_chart_series series[ORGAN_LAYER_MAP_ROLES];
     const double *values[ORGAN_LAYER_MAP_ROLES];
     size_t count = 0;
     char *svg = NULL;
     for (size_t r = 0; map && !map->failed && r < map->roles; r++) {
-        if (!is_shown(walk, look, rows, map->role[r]))
+        if (!is_shown(walk, style, rows, map->role[r]))
             continue;
         values[count] = map->value + r * map->layers;
-        series[count] = (organ_chart_series){.name = map->role[r], .look = (unsigned)count};
+        series[count] = (organ_chart_series){.name = map->role[r], .style = (unsigned)count};
         count++;
     }
-    organ_chart whole = look->look;
+    organ_chart whole = style->style;
     whole.x_label = "layer";
     whole.whole_x = true;
     whole.series = series;
@@ -141,7 +141,7 @@ void organ_curves_put(organ_walk *walk, const organ_block *block)
         organ_chart_svg(&whole, &svg, &(organ_error){0});
     }
     if (count > 0 || !map || map->failed)
-        organ_block_chart(walk, svg, look->caption);
+        organ_block_chart(walk, svg, style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);
 }
@@ -149,9 +149,9 @@ void organ_curves_put(organ_walk *walk, const organ_block *block)
 /* ---- points ---- */
 
 /* Labels the points that are farthest from the others. */
-static void name_farthest(organ_point *points, size_t count, size_t most)
+static void name_farthest(organ_point *points, size_t count, size_t max)
 {
-    for (size_t named = 0; named < most && named < count; named++) {
+    for (size_t named = 0; named < max && named < count; named++) {
         size_t best = count;
         for (size_t k = 0; k < count; k++)
             if (!points[k].named && isfinite(points[k].x) && isfinite(points[k].y) &&
@@ -162,40 +162,40 @@ static void name_farthest(organ_point *points, size_t count, size_t most)
     }
 }
 
-static unsigned kind_of(const organ_points_of *look, const json_t *row)
+static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;
-    while (look->kind && look->look.kinds[kind + 1] &&
-           strcmp(look->look.kinds[kind], organ_json_text(row, look->kind)) != 0)
+    while (style->kind && style->style.kinds[kind + 1] &&
+           strcmp(style->style.kinds[kind], organ_json_text(row, style->kind)) != 0)
         kind++;
     return kind;
 }
 
 void organ_points_put(organ_walk *walk, const organ_block *block)
 {
-    const organ_points_of *const look = block->points;
+    const organ_points_of *const style = block->points;
     json_t *const rows = organ_block_rows(walk, block);
     const size_t count = json_array_size(rows);
     organ_point *const points = calloc(count + 1, sizeof *points);
-    char *const subtitle = organ_block_text(walk, look->look.subtitle), *svg = NULL;
-    organ_scatter whole = look->look;
+    char *const subtitle = organ_block_text(walk, style->style.subtitle), *svg = NULL;
+    organ_scatter whole = style->style;
     whole.subtitle = subtitle;
     whole.kind_count = 1;
     for (size_t k = 0; points && k < count; k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        points[k] = (organ_point){.x = organ_block_number(row, look->x, look->x_factor),
-                                  .y = organ_json_number(row, look->y),
-                                  .kind = kind_of(look, row),
-                                  .name = organ_json_text(row, look->name)};
+        points[k] = (organ_point){.x = organ_block_number(row, style->x, style->x_factor),
+                                  .y = organ_json_number(row, style->y),
+                                  .kind = kind_of(style, row),
+                                  .name = organ_json_text(row, style->name)};
         whole.kind_count = points[k].kind + 1 > whole.kind_count ? points[k].kind + 1 : whole.kind_count;
     }
     whole.points = points;
     whole.count = count;
     if (points) {
-        name_farthest(points, count, look->named);
+        name_farthest(points, count, style->named);
         organ_scatter_svg(&whole, &svg, &(organ_error){0});
     }
-    organ_block_chart(walk, svg, look->caption);
+    organ_block_chart(walk, svg, style->caption);
     free(points);
     free(subtitle);
     organ_json_release_rows(rows);

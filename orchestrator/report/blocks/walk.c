@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MOST_MERITS = 8, ITEM_COLUMNS = 4 };
+enum { MAX_MERITS = 8, ITEM_COLUMNS = 4 };
 
 /* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
 static char *walk_words_of(organ_walk *walk, const char *words)
@@ -45,11 +45,11 @@ static void put_made(organ_walk *walk, organ_table *table, const char *caption)
 }
 
 /* Below a table on a page or in a Markdown file that does not have all rows. */
-static void say_cut(organ_walk *walk, size_t most, size_t count, const char *what)
+static void say_cut(organ_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the report as JSON has all.";
     char shown[32], all[32];
-    organ_count_text(most, shown);
+    organ_count_text(max, shown);
     organ_count_text(count, all);
     if (walk->html) {
         organ_html_paragraph(walk->html, said, shown, all, what);
@@ -62,40 +62,40 @@ static void say_cut(organ_walk *walk, size_t most, size_t count, const char *wha
 
 static void put_table(organ_walk *walk, const organ_block *block)
 {
-    const organ_table_of *const look = block->table;
+    const organ_table_of *const style = block->table;
     json_t *const rows = organ_block_rows(walk, block);
-    const size_t most = walk->place->form != ORGAN_WORDS_TERMINAL && look->most ? look->most : SIZE_MAX;
-    char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE)
-                                    : NULL; /* a table escapes its cells */
-    organ_field fields[ORGAN_FIELDS_MOST];
+    const size_t max = walk->place->form != ORGAN_WORDS_TERMINAL && style->max ? style->max : SIZE_MAX;
+    char *const total = style->total ? organ_words_text(&walk->scope, style->total, ORGAN_WORDS_PAGE)
+                                     : NULL; /* a table escapes its cells */
+    organ_field fields[ORGAN_FIELDS_MAX];
     size_t count = 0;
-    for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
-        if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, look->fields[k].when))
-            fields[count++] = look->fields[k];
-    organ_table *const table = organ_field_table(fields, count, rows, most);
-    if (look->total || look->sums)
+    for (size_t k = 0; k < style->count && count < ORGAN_FIELDS_MAX; k++)
+        if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, style->fields[k].when))
+            fields[count++] = style->fields[k];
+    organ_table *const table = organ_field_table(fields, count, rows, max);
+    if (style->total || style->sums)
         organ_table_totals(table);
-    if (look->sums)
-        organ_field_rows(table, fields, count, look->sums_name, organ_scope_at(&walk->scope, look->sums));
-    if (look->total && !total)
+    if (style->sums)
+        organ_field_rows(table, fields, count, style->sums_name, organ_scope_at(&walk->scope, style->sums));
+    if (style->total && !total)
         organ_table_take(table, NULL);
     if (total)
-        organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, look->total_row));
-    put_made(walk, table, look->caption);
-    if (look->what && json_array_size(rows) > most)
-        say_cut(walk, most, json_array_size(rows), look->what);
+        organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, style->total_row));
+    put_made(walk, table, style->caption);
+    if (style->what && json_array_size(rows) > max)
+        say_cut(walk, max, json_array_size(rows), style->what);
     organ_json_release_rows(rows);
     free(total);
 }
 
 /* The columns of the values: of the row, or of each of the first rows of a path; how many. */
-static size_t value_rows(const organ_walk *walk, const organ_items_of *look, const json_t *rows[ITEM_COLUMNS])
+static size_t value_rows(const organ_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
-    const json_t *const of = look->of ? organ_scope_at(&walk->scope, look->of) : NULL;
+    const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
     const size_t count = json_array_size(of) < ITEM_COLUMNS ? json_array_size(of) : ITEM_COLUMNS;
     for (size_t k = 0; k < count; k++)
         rows[k] = organ_json_row_at(of, k);
-    if (look->of)
+    if (style->of)
         return count;
     rows[0] = walk->scope.row;
     return 1;
@@ -104,59 +104,58 @@ static size_t value_rows(const organ_walk *walk, const organ_items_of *look, con
 /* Adds the lists of several rows to a table, one column for each row. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t k = 0; k < count; k++)
-        most =
-            json_array_size(organ_json_at(rows[k], list)) > most ? json_array_size(organ_json_at(rows[k], list)) : most;
-    for (size_t at = 0; at < most; at++)
+        max = json_array_size(organ_json_at(rows[k], list)) > max ? json_array_size(organ_json_at(rows[k], list)) : max;
+    for (size_t at = 0; at < max; at++)
         for (size_t k = 0; k < count; k++)
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
 static void put_items(organ_walk *walk, const organ_block *block)
 {
-    const organ_items_of *const look = block->items;
+    const organ_items_of *const style = block->items;
     const json_t *rows[ITEM_COLUMNS];
     char *titles[ITEM_COLUMNS];
-    organ_column columns[ITEM_COLUMNS + 1] = {{look->name, ORGAN_LEFT, false, false}};
-    const size_t names = look->name != NULL, count = value_rows(walk, look, rows);
+    organ_column columns[ITEM_COLUMNS + 1] = {{style->name, ORGAN_LEFT, false, false}};
+    const size_t names = style->name != NULL, count = value_rows(walk, style, rows);
     for (size_t k = 0; k < count; k++) {
-        titles[k] = organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->value, ORGAN_WORDS_PAGE);
-        columns[names + k] = (organ_column){titles[k] ? titles[k] : "", look->align, false, false};
+        titles[k] = organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, style->value, ORGAN_WORDS_PAGE);
+        columns[names + k] = (organ_column){titles[k] ? titles[k] : "", style->align, false, false};
     }
     organ_table *const table = organ_table_create(columns, names + count);
-    for (size_t i = 0; i < look->count; i++) {
-        if (!organ_scope_holds(&walk->scope, look->items[i].when))
+    for (size_t i = 0; i < style->count; i++) {
+        if (!organ_scope_holds(&walk->scope, style->items[i].when))
             continue;
         if (names) /* a table escapes its cells itself */
-            organ_table_take(table, organ_words_text(&walk->scope, look->items[i].name, ORGAN_WORDS_PAGE));
+            organ_table_take(table, organ_words_text(&walk->scope, style->items[i].name, ORGAN_WORDS_PAGE));
         for (size_t k = 0; k < count; k++)
-            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->items[i].value,
+            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, style->items[i].value,
                                                      ORGAN_WORDS_PAGE));
     }
-    if (look->list)
-        list_rows(table, look->list, rows, count);
-    put_made(walk, table, look->caption);
+    if (style->list)
+        list_rows(table, style->list, rows, count);
+    put_made(walk, table, style->caption);
     for (size_t k = 0; k < count; k++)
         free(titles[k]);
 }
 
 static void put_merits(organ_walk *walk, const organ_block *block)
 {
-    organ_html_figure_of_merit figures[MOST_MERITS] = {{NULL, NULL}};
-    char *texts[2 * MOST_MERITS] = {NULL};
+    organ_html_metric figures[MAX_MERITS] = {{NULL, NULL}};
+    char *texts[2 * MAX_MERITS] = {NULL};
     size_t count = 0;
-    for (size_t k = 0; k < block->items->count && count < MOST_MERITS; k++) {
+    for (size_t k = 0; k < block->items->count && count < MAX_MERITS; k++) {
         const organ_item *const item = &block->items->items[k];
         if (!organ_scope_holds(&walk->scope, item->when))
             continue;
         texts[2 * count] = walk_words_of(walk, item->value);
         texts[2 * count + 1] = walk_words_of(walk, item->name);
-        figures[count] = (organ_html_figure_of_merit){texts[2 * count] ? texts[2 * count] : "",
-                                                      texts[2 * count + 1] ? texts[2 * count + 1] : ""};
+        figures[count] = (organ_html_metric){texts[2 * count] ? texts[2 * count] : "",
+                                             texts[2 * count + 1] ? texts[2 * count + 1] : ""};
         count++;
     }
-    organ_html_figures_of_merit(walk->html, figures, count);
+    organ_html_metrics(walk->html, figures, count);
     for (size_t k = 0; k < 2 * count; k++)
         free(texts[k]);
 }
@@ -192,7 +191,7 @@ static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
     json_t *const row =
-        ORGAN_OBJECT(SET_COUNT("more", all - block->most), SET_COUNT("all", all), SET_COUNT("most", block->most));
+        ORGAN_OBJECT(SET_COUNT("more", all - block->max), SET_COUNT("all", all), SET_COUNT("most", block->max));
     if (row)
         walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
     else
@@ -203,7 +202,7 @@ static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
 static void walk_each(organ_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
-    const size_t all = json_array_size(rows), shown = block->most && block->most < all ? block->most : all;
+    const size_t all = json_array_size(rows), shown = block->max && block->max < all ? block->max : all;
     for (size_t k = 0; k < shown; k++)
         walk_row(walk, block, organ_json_row_at(rows, k));
     if (block->rest && shown < all)

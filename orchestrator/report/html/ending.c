@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_COLUMNS = 12, MOST_NUMBERS = 16 };
+enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };
 
 /* Writes a member by its type; its name decides whether a number is a time or an amount. */
 static void put_value(FILE *out, const char *key, const json_t *value)
@@ -65,8 +65,7 @@ static void name_cell(organ_table *table, const char *before, const char *key)
 static bool says_nothing(const json_t *value)
 {
     const size_t count = json_array_size(value);
-    return json_is_array(value) &&
-           (count == 0 || (count > MOST_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
+    return json_is_array(value) && (count == 0 || (count > MAX_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
@@ -90,13 +89,13 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
 /* An array of objects with the same members: they are the columns. */
 static void put_list(organ_html *html, const char *name, const json_t *list)
 {
-    organ_column columns[MOST_COLUMNS];
+    organ_column columns[MAX_COLUMNS];
     size_t count = 0;
     const char *key;
     json_t *value;
     json_object_foreach(organ_json_row_at(list, 0), key, value)
     {
-        if (count < MOST_COLUMNS)
+        if (count < MAX_COLUMNS)
             columns[count++] = (organ_column){key, json_is_number(value) ? ORGAN_RIGHT : ORGAN_LEFT, false, false};
     }
     organ_table *const table = organ_table_create(columns, count);

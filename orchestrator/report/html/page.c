@@ -67,7 +67,7 @@ organ_html *organ_html_create(const char *kind, const char *title, const char *l
 
 /* ---- text ---- */
 
-void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count)
+void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size_t count)
 {
     if (count == 0)
         return;
@@ -233,7 +233,7 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
 {
     organ_table_view view;
     organ_error ignored = {0};
-    if (organ_table_look(table, &view, &ignored) == ORGAN_OK) {
+    if (organ_table_view_of(table, &view, &ignored) == ORGAN_OK) {
         html->tables++;
         put_table(html, &view, caption);
     } else

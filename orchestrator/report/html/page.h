@@ -22,10 +22,10 @@ organ_html *organ_html_create(const char *kind, const char *title, const char *l
 
 /* Prints the main results in one row at the top: each a value ("21.89 %") and its meaning ("of the target weights").
  * Call it at most once, before the first section. */
-typedef struct organ_html_figure_of_merit {
+typedef struct organ_html_metric {
     const char *value, *meaning;
-} organ_html_figure_of_merit;
-void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count);
+} organ_html_metric;
+void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size_t count);
 
 /* A heading, and an entry in the page's table of contents. */
 void organ_html_section(organ_html *html, const char *title);

@@ -29,9 +29,9 @@ static void put_label(const chart_drawing *d, double x, double y, const char *cl
 
 /* ---- marks ---- */
 
-static unsigned look_of(const chart_drawing *d, size_t series)
+static unsigned style_of(const chart_drawing *d, size_t series)
 {
-    return d->chart->series[series].look % ORGAN_CHART_COLOURS;
+    return d->chart->series[series].style % ORGAN_CHART_COLOURS;
 }
 
 static bool there(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
@@ -79,7 +79,7 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
         fputs("\" class=\"oc-ref\"/>\n", d->out);
     else {
         fputc('"', d->out);
-        organ_svg_line_end(d->out, look_of(d, series));
+        organ_svg_line_end(d->out, style_of(d, series));
     }
 }
 
@@ -96,7 +96,7 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
         const double x = at_x(d, panel->x[k]);
         if (x < free_from && !alone)
             continue;
-        organ_svg_marker(d->out, look_of(d, series), x, at_y(d, y[k]));
+        organ_svg_marker(d->out, style_of(d, series), x, at_y(d, y[k]));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</path>\n", d->out);
         free_from = x + 9;
@@ -131,7 +131,7 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
         ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground),
                   fmax(width * 0.92, 0.3), fmax(fabs(ground - top), 0.5));
-        fprintf(d->out, " class=\"oc-mark oc-f%u\">", look_of(d, series));
+        fprintf(d->out, " class=\"oc-mark oc-f%u\">", style_of(d, series));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</rect>\n", d->out);
     }
@@ -248,7 +248,7 @@ static void put_panel(chart_drawing *d, size_t index)
 static void put_swatch(const chart_drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
-    const unsigned kind = look_of(d, series);
+    const unsigned kind = style_of(d, series);
     if (s->reference)
         ORGAN_SVG(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
     else if (d->chart->bars) {
@@ -308,9 +308,9 @@ static void choose_scales(chart_drawing *d)
         }
     if (c->bars && !c->log_y)
         organ_extent_widen(&y, 0);
-    if (y.high - y.low < c->least_span && !c->log_y) {
+    if (y.high - y.low < c->min_span && !c->log_y) {
         const double middle = (y.low + y.high) / 2;
-        y = (organ_extent){middle - c->least_span / 2, middle + c->least_span / 2};
+        y = (organ_extent){middle - c->min_span / 2, middle + c->min_span / 2};
     }
     if (x.low > x.high)
         x = (organ_extent){0, 1};
@@ -357,7 +357,7 @@ static void put_frame(const chart_drawing *d)
 
 /* ---- the numbers ---- */
 
-enum { MOST_ROWS = 2500 }; /* of all panels: more is for the JSON report */
+enum { MAX_ROWS = 2500 }; /* of all panels: more is for the JSON report */
 
 static bool has_band(const organ_chart *c)
 {
@@ -406,7 +406,7 @@ static void chart_put_numbers(const chart_drawing *d)
     size_t rows = 0;
     for (size_t p = 0; p < c->panel_count; p++)
         rows += c->panels[p].count;
-    if (rows == 0 || rows > MOST_ROWS)
+    if (rows == 0 || rows > MAX_ROWS)
         return;
     organ_svg_numbers_begin(d->out);
     put_head(d, titled, band);

@@ -15,8 +15,8 @@
 
 typedef struct organ_chart_series {
     const char *name;
-    unsigned look;  /* index of colour, marker and dash (from ORGAN_CHART_COLOURS on colours repeat); a thing has the
-                       same look in all charts */
+    unsigned style; /* index of colour, marker and dash (from ORGAN_CHART_COLOURS on colours repeat); a thing has the
+                      same look in all charts */
     bool reference; /* an expected value, not a measured one: drawn as a grey dashed line without markers, also among
                        bars */
 } organ_chart_series;
@@ -37,8 +37,8 @@ typedef struct organ_chart {
     const char *x_label, *y_label; /* with the unit */
     bool bars;                     /* else lines */
     bool log_y;
-    double least_span; /* least span of a linear y axis, so that smaller differences look small; 0: none */
-    bool whole_x;      /* places are whole numbers, such as layers */
+    double min_span; /* least span of a linear y axis, so that smaller differences look small; 0: none */
+    bool whole_x;    /* places are whole numbers, such as layers */
     const organ_chart_series *series;
     size_t series_count;
     const char *band_name; /* NULL: no band */

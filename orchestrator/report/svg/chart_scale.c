@@ -70,11 +70,11 @@ static void tick_text(double count, const organ_scale *scale, char out[32])
 
 /* ---- scales ---- */
 
-static int chart_scale_within(int n, int least, int most)
+static int chart_scale_within(int n, int least, int max)
 {
     if (n < least)
         return least;
-    return n > most ? most : n;
+    return n > max ? max : n;
 }
 
 /* The smallest step of 1, 2, 5 x 10^n that is not below `least`. */
@@ -105,7 +105,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
 
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole)
 {
-    ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MOST_TICKS - 3);
+    ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
     if (low > high) {
         low = log ? 0.1 : 0;
         high = 1;
@@ -116,10 +116,10 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     /* Divides before subtracting, because the difference may overflow. The smallest step is limited, because labels of
      * smaller steps would be equal. */
     double least = high / ticks - low / ticks;
-    const double most = fmax(fabs(low), fabs(high));
-    least = fmax(least, most * 1e-9);
-    least = fmax(least, low == high && most > 0 ? most / ticks : 1e-290);
-    choose_step(&s, most > 0 || whole ? least : 1.0 / ticks);
+    const double max = fmax(fabs(low), fabs(high));
+    least = fmax(least, max * 1e-9);
+    least = fmax(least, low == high && max > 0 ? max / ticks : 1e-290);
+    choose_step(&s, max > 0 || whole ? least : 1.0 / ticks);
     if (whole && s.step < 1) {
         s.step = s.mantissa = 1;
         s.exponent = 0;
@@ -146,7 +146,7 @@ double organ_scale_place(const organ_scale *s, double value)
 }
 
 /* 1, 2 and 5 of each decade, where there are few of them. */
-static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS])
+static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     static const double parts[] = {1, 2, 5};
     size_t count = 0;
@@ -158,13 +158,13 @@ static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICK
     return count;
 }
 
-size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS])
+size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     size_t count = 0;
     if (s->log && s->last - s->first <= 2)
         return few_decades(s, ticks);
     const double stride = s->log ? s->step : 1;
-    for (double at = ceil(s->first - 1e-9); at <= s->last + 1e-9 && count < ORGAN_MOST_TICKS; at += stride) {
+    for (double at = ceil(s->first - 1e-9); at <= s->last + 1e-9 && count < ORGAN_MAX_TICKS; at += stride) {
         ticks[count].at = (at - s->first) / (s->last - s->first);
         if (!s->log)
             tick_text(at, s, ticks[count].text);

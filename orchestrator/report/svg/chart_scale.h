@@ -14,14 +14,14 @@ typedef struct organ_scale {
     int mantissa, exponent; /* step = mantissa 10^exponent, mantissa 1, 2 or 5 */
 } organ_scale;
 
-#define ORGAN_MOST_TICKS 16
+#define ORGAN_MAX_TICKS 16
 
 typedef struct organ_tick {
     double at; /* 0 at the beginning of the axis, 1 at its end */
     char text[32];
 } organ_tick;
 
-/* Returns an axis that contains low and high and ends at ticks: about `ticks` of them, at most ORGAN_MOST_TICKS;
+/* Returns an axis that contains low and high and ends at ticks: about `ticks` of them, at most ORGAN_MAX_TICKS;
  * `whole`: at whole numbers only. low and high are finite, and above 0 if `log`. low > high means no values and gives a
  * default axis. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole);
@@ -34,12 +34,12 @@ organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool whol
 double organ_scale_place(const organ_scale *scale, double value);
 
 /* Writes the ticks in ascending order and returns their number. */
-size_t organ_scale_ticks(const organ_scale *scale, organ_tick ticks[ORGAN_MOST_TICKS]);
+size_t organ_scale_ticks(const organ_scale *scale, organ_tick ticks[ORGAN_MAX_TICKS]);
 
 /* A scale with its ticks. */
 typedef struct organ_axis {
     organ_scale scale;
-    organ_tick ticks[ORGAN_MOST_TICKS];
+    organ_tick ticks[ORGAN_MAX_TICKS];
     size_t count;
 } organ_axis;
 organ_axis organ_axis_of(organ_scale scale);

@@ -17,8 +17,8 @@ enum {
     SCALE_STEP = 11,
     TITLE_ROW = 26,
     STEPS = 21,
-    MOST_CELLS = 4096,
-    MOST_SIDE = 256,
+    MAX_CELLS = 4096,
+    MAX_SIDE = 256,
     LONGEST_NAME = 30
 };
 
@@ -44,14 +44,14 @@ typedef struct heat_map_drawing {
 /* Chooses the least steps with few enough cells, none of them too thin to be visible. */
 static void choose_steps(heat_map_drawing *d)
 {
-    d->row_step = (d->map->rows + MOST_SIDE - 1) / MOST_SIDE;
-    d->column_step = (d->map->columns + MOST_SIDE - 1) / MOST_SIDE;
+    d->row_step = (d->map->rows + MAX_SIDE - 1) / MAX_SIDE;
+    d->column_step = (d->map->columns + MAX_SIDE - 1) / MAX_SIDE;
     d->row_step += d->row_step == 0;
     d->column_step += d->column_step == 0;
     for (;;) {
         d->rows = (d->map->rows + d->row_step - 1) / d->row_step;
         d->columns = (d->map->columns + d->column_step - 1) / d->column_step;
-        if (d->rows * d->columns <= MOST_CELLS)
+        if (d->rows * d->columns <= MAX_CELLS)
             return;
         if (d->rows > d->columns)
             d->row_step++;
@@ -175,8 +175,8 @@ static void heat_map_arrange(heat_map_drawing *d)
     d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
     if (square) { /* keep the proportions of a map of tiles as far as the limits permit */
-        const double most = 600.0 / (double)(d->rows ? d->rows : 1);
-        d->cell_height = fmax(fmin(d->cell_width, most), 3);
+        const double max = 600.0 / (double)(d->rows ? d->rows : 1);
+        d->cell_height = fmax(fmin(d->cell_width, max), 3);
         d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
     }
     d->slanted =

@@ -69,19 +69,19 @@ void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest)
     fputs("</text>\n", out);
 }
 
-void organ_svg_line_end(FILE *out, unsigned look)
+void organ_svg_line_end(FILE *out, unsigned style)
 {
     static const char *const dashes[ORGAN_SVG_LOOKS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
-    const char *const dash = dashes[organ_svg_shape(look)];
-    fprintf(out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", look % ORGAN_SVG_LOOKS, *dash ? " stroke-dasharray=\"" : "",
+    const char *const dash = dashes[organ_svg_shape(style)];
+    fprintf(out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", style % ORGAN_SVG_LOOKS, *dash ? " stroke-dasharray=\"" : "",
             dash, *dash ? "\"" : "");
 }
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
-void organ_svg_marker(FILE *out, unsigned look, double x, double y)
+void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
-    const unsigned kind = organ_svg_shape(look);
+    const unsigned kind = organ_svg_shape(style);
     fputs("<path d=\"", out);
     if (kind == 0)
         ORGAN_SVG(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);
@@ -95,7 +95,7 @@ void organ_svg_marker(FILE *out, unsigned look, double x, double y)
         ORGAN_SVG(out, "M%f %fl-3.6-6.2h7.2z", x, y + 3.8);
     else
         ORGAN_SVG(out, "M%f %fh2v-2.5h2.6v2.5h2v2.6h-2v2.5h-2.6v-2.5h-2z", x - 3.3, y - 1.3);
-    fprintf(out, "\" class=\"oc-mark oc-f%u\">", look % ORGAN_SVG_LOOKS);
+    fprintf(out, "\" class=\"oc-mark oc-f%u\">", style % ORGAN_SVG_LOOKS);
 }
 
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,

@@ -36,14 +36,14 @@ void organ_svg_head(FILE *out, double left, const char *title, const char *subti
 void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 
 /* The end of the element of a line: its class and its dashes. */
-void organ_svg_line_end(FILE *out, unsigned look);
+void organ_svg_line_end(FILE *out, unsigned style);
 
 /* Returns the index of the marker and dash of a look. Colours repeat after six looks, but with other markers and
  * dashes, so that 18 looks are distinguishable. */
-unsigned organ_svg_shape(unsigned look);
+unsigned organ_svg_shape(unsigned style);
 
 /* A marker by look; the path is left open for a <title>. */
-void organ_svg_marker(FILE *out, unsigned look, double x, double y);
+void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 

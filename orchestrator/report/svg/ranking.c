@@ -13,7 +13,7 @@ enum {
     LEFT = 20,
     RIGHT = 20,
     TITLE_ROW = 26,
-    MOST_BARS = 60,
+    MAX_BARS = 60,
     LONGEST_NAME = 36,
     LONGEST_REMARK = 44,
     INSET = 16
@@ -83,7 +83,7 @@ static void ranking_arrange(ranking_drawing *d)
     d->left = LEFT + fmin(names, 330) + 10;
     d->width = WIDTH - RIGHT - d->left - fmin(values, 400) - 10;
     d->row_height = d->two ? 40 : 26;
-    d->top = TITLE_ROW + (r->subtitle || r->count > MOST_BARS ? 20 : 0) + (d->two ? 30 : 0) + 20;
+    d->top = TITLE_ROW + (r->subtitle || r->count > MAX_BARS ? 20 : 0) + (d->two ? 30 : 0) + 20;
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
@@ -98,8 +98,8 @@ static void put_head(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
     char note[64] = "";
-    if (r->count > MOST_BARS)
-        snprintf(note, sizeof note, "the first %d of %zu", MOST_BARS, r->count);
+    if (r->count > MAX_BARS)
+        snprintf(note, sizeof note, "the first %d of %zu", MAX_BARS, r->count);
     organ_svg_begin(d->out, WIDTH, d->height, r->title, r->description, "");
     organ_svg_head(d->out, LEFT, r->title, r->subtitle, note, 130);
     const double y = d->top - 30;
@@ -207,7 +207,7 @@ static void ranking_put_numbers(const ranking_drawing *d)
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
     ranking_drawing d = {.ranking = ranking,
-                         .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS,
+                         .count = ranking->count < MAX_BARS ? ranking->count : MAX_BARS,
                          .two = ranking->series[1] != NULL};
     organ_text text;
     *svg = NULL;

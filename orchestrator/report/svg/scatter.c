@@ -202,7 +202,7 @@ static void put_points(scatter_drawing *d)
             put_name(d, &s->points[k]);
 }
 
-enum { MOST_ROWS = 400 };
+enum { MAX_ROWS = 400 };
 
 static void scatter_put_numbers(const scatter_drawing *d)
 {
@@ -210,7 +210,7 @@ static void scatter_put_numbers(const scatter_drawing *d)
     bool names = false;
     for (size_t k = 0; k < s->count; k++)
         names = names || s->points[k].name;
-    if (s->listed || s->count == 0 || s->count > MOST_ROWS)
+    if (s->listed || s->count == 0 || s->count > MAX_ROWS)
         return;
     organ_svg_numbers_begin(d->out);
     if (names)

@@ -175,7 +175,7 @@ json_t *organ_document_string(const char *s)
 
 /* ---- files ---- */
 
-#define MOST_DRAFTS 100
+#define MAX_DRAFTS 100
 
 typedef struct draft {
     const char *path;
@@ -233,7 +233,7 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
     int reason = EEXIST;
     *d = (draft){.path = path, .fd = -1};
     remove_left_drafts(path);
-    for (long k = 0; k < MOST_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
+    for (long k = 0; k < MAX_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
         if (!(d->temporary = draft_name(path, (long)getpid() + k)))
             return organ_fail(error, ORGAN_IO, "%s: no memory", path);
@@ -267,7 +267,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
         organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
         organ_fail_errno(error, fault, "%s: cannot be put in place", d->path);
-    if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_GIVEN_ANEW)
+    if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_REPLACED)
         unlink(d->temporary);
     free(command);
     free(d->temporary);

@@ -46,17 +46,17 @@ static organ_column column_of(const organ_field *field)
                           field->flags & ORGAN_FIELD_CODE};
 }
 
-organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t most)
+organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max)
 {
-    organ_column columns[ORGAN_FIELDS_MOST] = {{0}};
+    organ_column columns[ORGAN_FIELDS_MAX] = {{0}};
     const bool is_number = count && fields[0].form && strcmp(fields[0].form, ORGAN_FIELD_NUMBER) == 0;
-    for (size_t k = 0; k < count && k < ORGAN_FIELDS_MOST; k++)
+    for (size_t k = 0; k < count && k < ORGAN_FIELDS_MAX; k++)
         columns[k] = column_of(&fields[k]);
-    organ_table *const table = count <= ORGAN_FIELDS_MOST ? organ_table_create(columns, count) : NULL;
+    organ_table *const table = count <= ORGAN_FIELDS_MAX ? organ_table_create(columns, count) : NULL;
     for (size_t k = 0; k < count; k++)
         if (fields[k].flags & ORGAN_FIELD_PARTS)
             organ_table_part_at(table, k);
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < max; k++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", k + 1);
         organ_field_row(table, fields, count, is_number ? number : NULL, organ_json_row_at(rows, k));

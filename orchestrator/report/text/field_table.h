@@ -55,13 +55,13 @@ typedef struct organ_field {
     ORGAN_FIELD_OF(heading, .path = (member), .form = (as), .flags = (what), .when = (condition))
 #define FIELD_WORDS_IF(condition, heading, template, what)                                                             \
     ORGAN_FIELD_OF(heading, .words = (template), .flags = (what), .when = (condition))
-#define ORGAN_FIELDS_MOST 16 /* columns of a table */
+#define ORGAN_FIELDS_MAX 16 /* columns of a table */
 
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
-/* Returns a table with a row for each of the first `most` elements of `rows`, an array. The titles of `fields` must
- * outlive the table, which has at most ORGAN_FIELDS_MOST columns. NULL without memory. */
-organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t most);
+/* Returns a table with a row for each of the first `max` elements of `rows`, an array. The titles of `fields` must
+ * outlive the table, which has at most ORGAN_FIELDS_MAX columns. NULL without memory. */
+organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max);
 
 /* Adds a row; `name`, if it is not NULL, replaces the first field. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);

@@ -94,7 +94,7 @@ static organ_status check_whole(const organ_table *table, organ_error *error)
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
 }
 
-organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error)
+organ_status organ_table_view_of(const organ_table *table, organ_table_view *view, organ_error *error)
 {
     if (check_whole(table, error) != ORGAN_OK)
         return ORGAN_IO;

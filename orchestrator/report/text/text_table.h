@@ -46,7 +46,7 @@ typedef struct organ_table_view {
     size_t cell_count;
     size_t totals; /* the first cell of the totals; cell_count: none */
 } organ_table_view;
-organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error);
+organ_status organ_table_view_of(const organ_table *table, organ_table_view *view, organ_error *error);
 
 /* Writes `s` escaped, so that Markdown renders it literally in running text or in a cell; `code` formats it as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code);

@@ -41,7 +41,7 @@ static double amount_named(const organ_scope *scope, const char *named)
 
 static bool term_holds(const organ_scope *scope, const char *term, size_t length)
 {
-    char path[LONGEST_PATH], wanted[LONGEST_PATH];
+    char path[LONGEST_PATH], requested[LONGEST_PATH];
     const bool negated = *term == '!';
     term += negated;
     length -= negated;
@@ -51,11 +51,11 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
     const json_t *const value = organ_scope_at(scope, words_name_of(term, end, path, sizeof path));
     bool holds = organ_json_has_something(value);
     if (end < length) {
-        words_name_of(term + end + 1, length - end - 1, wanted, sizeof wanted);
+        words_name_of(term + end + 1, length - end - 1, requested, sizeof requested);
         if (json_is_string(value))
-            holds = strcmp(json_string_value(value), wanted) == 0;
+            holds = strcmp(json_string_value(value), requested) == 0;
         else {
-            const double other = amount_named(scope, wanted);
+            const double other = amount_named(scope, requested);
             holds = value && !json_is_null(value) &&
                     (term[end] == '=' ? organ_json_amount(value) == other : organ_json_amount(value) > other);
         }

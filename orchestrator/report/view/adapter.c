@@ -3,7 +3,7 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MOST_FINDINGS = 500 };
+enum { MAX_FINDINGS = 500 };
 
 #define ADAPTER                                                                                                        \
     "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, " \
@@ -47,8 +47,7 @@ static const organ_block kept_blocks[] = {
 };
 
 #define EVERY_MODULE_TABLE                                                                                             \
-    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",                         \
-          .caption = "Every module")
+    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .max = EVERY_MODULE, .what = "modules", .caption = "Every module")
 #define END(if_) GAP(if_), SAY(ON_TERMINAL, if_, "Time: {run.seconds:time}."), LINES(if_, "\nAdapter:  {run.output}\n")
 
 /* ---- sanitize ---- */
@@ -80,7 +79,7 @@ static const organ_block sanitize_blocks[] = {
     MERITS(NULL, sanitize_merits),
     SECTION(ON_PAGE, NULL, "{check?What a server would refuse|What a server would have refused}"),
     EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}"))),
-    TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .most = MOST_FINDINGS, .what = "findings",
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .max = MAX_FINDINGS, .what = "findings",
           .caption = "{check?|In the adapter as it was}"),
     SAY(ON_PAGE, "!findings", "Nothing that a server would refuse."),
     SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would refuse."),

@@ -32,13 +32,13 @@ const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS] = {
         "themselves are "
         "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
-        .look = {.title = "What each projection of each layer got",
-                 .description = "A field of cells, one for each projection in each layer, with the percentage of its "
-                                "weights that it was "
-                                "given to lose. The table below has the same numbers.",
-                 .row_label = "projection",
-                 .value_label = "sparsity given, percent"},
+        .style = {.title = "What each projection of each layer got",
+                  .description = "A field of cells, one for each projection in each layer, with the percentage of its "
+                                 "weights that it was "
+                                 "given to lose. The table below has the same numbers.",
+                  .row_label = "projection",
+                  .value_label = "sparsity given, percent"},
         .role = "role", .value = "sparsity", .weight = "elements", .layers = true,
         .caption = "Few zeros where they cost much, many where they cost little; together they are the budget."),
     TABLE(ON_FILES, "tensors", "tensors", FIELDS(tensors), .caption = "Nats a token by the curve of each tensor alone",
-          .most = 1000, .what = "tensors")};
+          .max = 1000, .what = "tensors")};

@@ -15,12 +15,12 @@ json_t *organ_layer_cells(const json_t *report);
 /* A bar for each of such rows, under `path`. */
 #define SIZE_BARS(if_, path, heading, text)                                                                            \
     BARS(if_, path,                                                                                                    \
-         .look = {.title = (heading),                                                                                  \
-                  .description =                                                                                       \
-                      "A bar for each part: its size and its share of the whole. The table has the numbers.",          \
-                  .value_label = "size",                                                                               \
-                  .series = {"size", NULL},                                                                            \
-                  .digits = 3},                                                                                        \
+         .style = {.title = (heading),                                                                                 \
+                   .description =                                                                                      \
+                       "A bar for each part: its size and its share of the whole. The table has the numbers.",         \
+                   .value_label = "size",                                                                              \
+                   .series = {"size", NULL},                                                                           \
+                   .digits = 3},                                                                                       \
          .name = "name", .values = {"bytes"}, .bytes = true, .remark = "{percent:percent}", .caption = (text))
 #define ANATOMY_BARS                                                                                                   \
     SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
@@ -29,9 +29,9 @@ json_t *organ_layer_cells(const json_t *report);
 /* Of such cells, under "cells". */
 #define BYTES_MAP                                                                                                      \
     MAP("cells", "cells",                                                                                              \
-        .look = {.title = "Size by layer and role",                                                                    \
-                 .description = "The bytes of the tensors of each role in each layer.",                                \
-                 .value_label = "size"},                                                                               \
+        .style = {.title = "Size by layer and role",                                                                   \
+                  .description = "The bytes of the tensors of each role in each layer.",                               \
+                  .value_label = "size"},                                                                              \
         .role = "role", .value = "bytes", .bytes = true, .zero = true, .inside = true,                                 \
         .caption = "Where the bytes of the layers are; what stands in no layer is not shown.")
 

@@ -45,9 +45,9 @@ static const organ_block blocks[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
     SECTION(ON_PAGE, NULL, "Layers"),
     TABLE(ON_PAGE, NULL, "layers", FIELDS(layers), .caption = "What is left of each layer of the donor",
-          .most = EVERY_TENSOR, .what = "layers"),
+          .max = EVERY_TENSOR, .what = "layers"),
     TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "What the configuration says otherwise",
-          .most = EVERY_TENSOR, .what = "settings"),
+          .max = EVERY_TENSOR, .what = "settings"),
 };
 
 const organ_view organ_audit_cut_view = {.schema = "organ.audit_cut/1",

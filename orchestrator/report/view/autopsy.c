@@ -13,11 +13,11 @@
 #include <string.h>
 
 enum {
-    MOST_SHOWN = 20, /* findings, and remarks, that a terminal shows one by one */
-    MOST_TENSORS = 1200,
-    MOST_ROWS = 200,
-    MOST_COMMANDS = 3,
-    MOST_CAUSES = 40
+    MAX_SHOWN = 20, /* findings, and remarks, that a terminal shows one by one */
+    MAX_TENSORS = 1200,
+    MAX_ROWS = 200,
+    MAX_COMMANDS = 3,
+    MAX_CAUSES = 40
 };
 
 /* ---- what charts show of a weight ---- */
@@ -66,15 +66,15 @@ static double ratio(double value, double limit) { return value >= 0 && limit > 0
 /* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
 static double strain_of(const json_t *row, const json_t *limits)
 {
-    enum { MOST = 99 };
+    enum { MAX = 99 };
     const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
-    double most = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
-    most = fmax(most, ratio(std, std_limit(limits, 1)));
+    double max = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
+    max = fmax(max, ratio(std, std_limit(limits, 1)));
     if (least > 0 && std >= 0)
-        most = fmax(most, std > least / MOST ? least / std : MOST);
-    most = fmax(most, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
-    most = fmax(most, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
-    return most > MOST ? MOST : most;
+        max = fmax(max, std > least / MAX ? least / std : MAX);
+    max = fmax(max, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
+    max = fmax(max, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
+    return max > MAX ? MAX : max;
 }
 
 #define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
@@ -189,7 +189,7 @@ static json_t *ranges_of(const json_t *report)
 static unsigned long long hidden_of(const json_t *senses)
 {
     unsigned long long hidden = 0;
-    for (size_t k = MOST_SHOWN; k < json_array_size(senses); k++)
+    for (size_t k = MAX_SHOWN; k < json_array_size(senses); k++)
         hidden += organ_json_count(organ_json_row_at(senses, k), "count");
     return hidden;
 }
@@ -301,23 +301,23 @@ static const organ_block remark[] = {
 
 static const organ_block findings[] = {
     SECTION(ON_FILES, NULL, "Findings"),
-    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .most = MOST_SHOWN,
+    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .max = MAX_SHOWN,
             .rest = "And {more} more; --json has all of them."),
     EACH(ON_MARKDOWN, "findings", BLOCKS_OF(finding)),
     GAP("findings"),
     SAY(ON_MARKDOWN, "!findings", "None."),
     SAY(ON_PAGE, "!findings", "None: no weight has what no healthy weight has."),
-    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .most = MOST_ROWS, .what = "findings",
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .max = MAX_ROWS, .what = "findings",
           .caption = "Weights that are not healthy"),
-    TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .most = MOST_CAUSES),
+    TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .max = MAX_CAUSES),
     SAY(ON_PAGE, "findings", "To look closer:"),
     EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command",
-         .most = MOST_COMMANDS),
+         .max = MAX_COMMANDS),
 };
 
 /* A limit is drawn where a weight comes near it. */
 static const organ_panels_of spread = {
-    .look =
+    .style =
         {.title = "Standard deviation of the weights by layer",
          .subtitle = "a jump from one layer to the next, or a layer that leaves its neighbours, is worth a look",
          .description =
@@ -335,25 +335,25 @@ static const organ_panels_of spread = {
                "below. A weight of "
                "nothing but zeros has no place on a logarithmic axis: it is a gap here, and a finding above."};
 static const organ_panels_of sizes = {
-    .look = {.title = "Largest value by layer",
-             .subtitle = "the largest |w| of each matrix; single large values are what low-precision codes lose",
-             .description = "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with "
-                            "what is expected at most.",
-             .y_label = "max |w| (log scale)",
-             .log_y = true,
-             .band_name = "expected: up to here"},
+    .style = {.title = "Largest value by layer",
+              .subtitle = "the largest |w| of each matrix; single large values are what low-precision codes lose",
+              .description = "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with "
+                             "what is expected at most.",
+              .y_label = "max |w| (log scale)",
+              .log_y = true,
+              .band_name = "expected: up to here"},
     .role = "role",
     .series = {{"max |w|", "in_layers", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
     .edges = {NULL, "size_most"},
     .caption = "The upper edge of the band is the largest magnitude that is expected of the role."};
 static const organ_panels_of distances = {
-    .look = {.title = "Distance from the other model by layer",
-             .subtitle = "norm of the difference beside the norm of the other's weight; 100 and more shown as 100",
-             .description = "Relative error of each matrix against the same one of the other model over the layers, "
-                            "one panel a role, with "
-                            "what is usual for how it is stored.",
-             .y_label = "relative error, %",
-             .band_name = "usual for how it is stored"},
+    .style = {.title = "Distance from the other model by layer",
+              .subtitle = "norm of the difference beside the norm of the other's weight; 100 and more shown as 100",
+              .description = "Relative error of each matrix against the same one of the other model over the layers, "
+                             "one panel a role, with "
+                             "what is usual for how it is stored.",
+              .y_label = "relative error, %",
+              .band_name = "usual for how it is stored"},
     .role = "role",
     .series = {{"relative error", "in_layers", "error", 0, false}},
     .edges = {"usual_least", "usual_most"},
@@ -362,15 +362,16 @@ static const organ_panels_of distances = {
 static const organ_block charts[] = {
     SECTION(ON_PAGE, "places.*.strain", "Layers"),
     MAP("places.*.strain", "places",
-        .look = {.title = "How near each weight is to the limits of what is expected",
-                 .subtitle = "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
-                 .description = "For each role and layer the largest of |mean|, std and values, each beside the limit "
-                                "of what is expected "
-                                "of its role. Weights with findings are outlined.",
-                 .value_label = "of the limit",
-                 .mark_name = "has a finding",
-                 .high = 2,
-                 .diverging = true},
+        .style = {.title = "How near each weight is to the limits of what is expected",
+                  .subtitle =
+                      "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
+                  .description = "For each role and layer the largest of |mean|, std and values, each beside the limit "
+                                 "of what is expected "
+                                 "of its role. Weights with findings are outlined.",
+                  .value_label = "of the limit",
+                  .mark_name = "has a finding",
+                  .high = 2,
+                  .diverging = true},
         .role = "role", .value = "strain", .marks = "sick", .inside = true,
         .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which "
                    "alone is no fault: "
@@ -388,20 +389,20 @@ static const organ_block remarks[] = {
     SAY_AFTER(ON_TERMINAL, "unexpected", "  remark   ", UNEXPECTED " The ranges: organ autopsy --print-ranges"),
     ITEM(ON_MARKDOWN, "unexpected", UNEXPECTED),
     SAY(ON_PAGE, "unexpected", UNEXPECTED),
-    EACH(ON_TERMINAL, "senses", BLOCKS_OF(remark), .most = MOST_SHOWN),
+    EACH(ON_TERMINAL, "senses", BLOCKS_OF(remark), .max = MAX_SHOWN),
     SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
     EACH(ON_MARKDOWN, "senses", BLOCKS_OF(remark)),
-    TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
+    TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .max = MAX_ROWS, .what = "remarks",
                 .caption = "Remarks: unusual, but no fault by itself"),
-    TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .most = MOST_CAUSES),
+    TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .max = MAX_CAUSES),
     EACH(ON_ALL, "notes",
          BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
     SAY(ON_MARKDOWN, "!remarks&!notes", "None."),
     EACH_IF(ON_TERMINAL, NULL, "strays",
             BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
-            .where = "!known", .most = MOST_SHOWN,
+            .where = "!known", .max = MAX_SHOWN,
             .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
-    TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .most = MOST_ROWS, .what = "such tensors",
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .max = MAX_ROWS, .what = "such tensors",
           .caption = "Tensors that belong to no weight"),
 };
 
@@ -425,7 +426,7 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, NULL, "Roles"),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extremes of the weights of each role"),
     SECTION(ON_FILES, NULL, "Tensors"),
-    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .most = MOST_TENSORS, .what = "weights",
+    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "weights",
           .caption = "Every weight as the numbers that it means"),
     SECTION(ON_FILES, NULL, "Ranges"),
     SAY(ON_FILES, NULL, "Outside of what is expected is a remark, outside of what is healthy a finding."),

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_KINDS = 24 };
+enum { MAX_KINDS = 24 };
 
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
@@ -26,7 +26,7 @@ static const char *kind_name(const json_t *model)
 /* Points of all models but the first, and of the first once a method and once as itself. */
 typedef struct cloud {
     const json_t *report;
-    const char *kinds[MOST_KINDS];
+    const char *kinds[MAX_KINDS];
     size_t kind_count, count;
     organ_point *points;
 } cloud;
@@ -46,7 +46,7 @@ static void name_kinds(cloud *c)
         size_t k = 0;
         while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
             k++;
-        if (k == c->kind_count && k + 1 < MOST_KINDS)
+        if (k == c->kind_count && k + 1 < MAX_KINDS)
             c->kinds[c->kind_count++] = method;
     }
 }
@@ -95,13 +95,13 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
 
 static bool is_wide(const cloud *c)
 {
-    double least = INFINITY, most = 0;
+    double least = INFINITY, max = 0;
     for (size_t k = 0; k < c->count; k++)
         if (c->points[k].y > 0 && isfinite(c->points[k].y)) {
             least = fmin(least, c->points[k].y);
-            most = fmax(most, c->points[k].y);
+            max = fmax(max, c->points[k].y);
         }
-    return most > 8 * least;
+    return max > 8 * least;
 }
 
 static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)

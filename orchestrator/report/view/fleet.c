@@ -7,7 +7,7 @@
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
-#define TOLD_BY_LOGS                                                                                                   \
+#define FROM_LOGS                                                                                                      \
     "Counts are those of the log beside each model; `organ audit` counts anew. Each experiment has a table of its "    \
     "own."
 
@@ -125,8 +125,8 @@ static const organ_block experiment[] = {
 };
 static const organ_block prunings[] = {
     SECTION(ON_FILES, NULL, "Pruned models"), CAUTIONS(ON_FILES, NULL, "errata", "Read this first"),
-    SAY(ON_FILES, NULL, TOLD_BY_LOGS),        EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
-    SAY(ON_TERMINAL, NULL, TOLD_BY_LOGS),     CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
+    SAY(ON_FILES, NULL, FROM_LOGS),           EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
+    SAY(ON_TERMINAL, NULL, FROM_LOGS),        CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
 };
 
 static const organ_block dissection[] = {
@@ -134,30 +134,30 @@ static const organ_block dissection[] = {
     TABLE(ON_PAGE, NULL, "models", FIELDS(page_models),
           .caption = "Every model that was found, with the mean theta of its tensors."),
     BARS_WHERE("models.*.model.bytes", "models", "status=ok&model.bytes>-1",
-               .look = {.title = "Size",
-                        .description = "A bar for each model: the size of its files.",
-                        .value_label = "size",
-                        .series = {"size", NULL},
-                        .digits = 3},
+               .style = {.title = "Size",
+                         .description = "A bar for each model: the size of its files.",
+                         .value_label = "size",
+                         .series = {"size", NULL},
+                         .digits = 3},
                .name = "name", .values = {"model.bytes"}, .bytes = true,
                .caption = "The size of the files of each model."),
     GRID("anatomies", "anatomies",
-         .look = {.title = "Anatomy of the models",
-                  .description =
-                      "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
-                  .row_label = "model",
-                  .column_label = "part",
-                  .value_label = "of the bytes, percent",
-                  .high = 100},
+         .style = {.title = "Anatomy of the models",
+                   .description =
+                       "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
+                   .row_label = "model",
+                   .column_label = "part",
+                   .value_label = "of the bytes, percent",
+                   .high = 100},
          .name = "name", .members = parts,
          .caption = "What each model consists of: skeleton is attention, organs are feed-forward networks."),
     BARS_WHERE("!measure&models.*.theta_mean", "models", "status=ok&theta_mean>-1",
-               .look = {.title = "Mean theta",
-                        .description = "A bar for each model: the mean theta of its tensors, in degrees.",
-                        .value_label = "theta, degrees",
-                        .series = {"mean theta", NULL},
-                        .digits = 4,
-                        .unit = "°"},
+               .style = {.title = "Mean theta",
+                         .description = "A bar for each model: the mean theta of its tensors, in degrees.",
+                         .value_label = "theta, degrees",
+                         .series = {"mean theta", NULL},
+                         .digits = 4,
+                         .unit = "°"},
                .name = "name", .values = {"theta_mean"},
                .caption = "The mean theta of each model. The measure report beside this has everything."),
 };

@@ -55,19 +55,20 @@ static const organ_block blocks[] = {
     SAY(ON_PAGE, NULL, "Target: {target:model}."),
     SECTION(ON_PAGE, FITS, "What went where"),
     BARS(FITS, "parts",
-         .look = {.title = "Anatomy",
-                  .description = "Two bars for each part of the output: the bytes that stayed of the target, and those "
-                                 "that the source gave. "
-                                 "The table has the numbers.",
-                  .value_label = "size",
-                  .series = {"of the target", "of the source"},
-                  .digits = 3},
+         .style = {.title = "Anatomy",
+                   .description =
+                       "Two bars for each part of the output: the bytes that stayed of the target, and those "
+                       "that the source gave. "
+                       "The table has the numbers.",
+                   .value_label = "size",
+                   .series = {"of the target", "of the source"},
+                   .digits = 3},
          .name = "group", .values = {"stayed", "grafted"}, .bytes = true,
          .caption = "What the output consists of, and where it comes from."),
     TABLE(ON_ALL, FITS, "groups", FIELDS(groups), .total = "whole model", .total_row = "totals",
           .caption = "What was grafted of each part of the output."),
     MAP(FITS, "cells",
-        .look =
+        .style =
             {.title = "What the source gave, by layer and role",
              .description =
                  "Percent of the elements of each role in each layer that are the source's; the rest is the target's.",
@@ -80,12 +81,12 @@ static const organ_block blocks[] = {
         "{totals.percent_of_elements:percent} of the output's elements are the source's. The header is "
         "{header_anew?made anew|the target's, byte for byte}."),
     SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
-    EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .most = SHOWN, .rest = AND_MORE),
-    EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .most = SHOWN, .rest = AND_MORE),
+    EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
+    EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
     EACH_IF(ON_PAGE, FITS, "metadata", BLOCKS_OF(sentences)),
     EACH_IF(ON_PAGE, FITS, "notes", BLOCKS_OF(sentences)),
     SECTION(ON_PAGE, FITS, "Grafted tensors"),
-    TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "grafted tensors",
+    TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "grafted tensors",
           .caption = "{dry_run?Tensors whose bytes would be the source's.|Tensors whose bytes are the source's, with "
                      "the digest of what was "
                      "written.}"),
@@ -93,7 +94,7 @@ static const organ_block blocks[] = {
         "Where a type is written as it was, the digest is that of the source's bytes. All other tensors have the "
         "target's bytes."),
     SECTION(ON_PAGE, "mismatches", "What does not fit"),
-    TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .most = EVERY_TENSOR, .what = "mismatches",
+    TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
           .caption = "Everything that keeps the source from being grafted, the models first, then their tensors."),
     EVALUATION_ON(ON_TERMINAL | ON_PAGE),
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void organ_html_report_known(char *out, size_t size)
+void organ_html_report_schemas(char *out, size_t size)
 {
     size_t length = 0;
     for (size_t k = 0; k < ORGAN_VIEWS && length < size; k++)
@@ -33,7 +33,7 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
         }
         return error->status;
     }
-    organ_html_report_known(known, sizeof known);
+    organ_html_report_schemas(known, sizeof known);
     if (!*schema)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "the document has no \"schema\", so it is no report; there are pages for %s", known);
@@ -50,7 +50,7 @@ organ_status organ_html_report_write(const char *path, const json_t *report, org
     return error->status;
 }
 
-organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error)
+organ_status organ_html_report_next_to(const char *markdown_path, const json_t *report, organ_error *error)
 {
     const char *const dot = strrchr(markdown_path, '.');
     const int length = dot && strcmp(dot, ".md") == 0 ? (int)(dot - markdown_path) : (int)strlen(markdown_path);

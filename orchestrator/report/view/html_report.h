@@ -15,13 +15,13 @@ ORGAN_API_BEGIN
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error);
 
 /* Writes the schemas that have a page, separated by ", ". */
-void organ_html_report_known(char *out, size_t size);
+void organ_html_report_schemas(char *out, size_t size);
 
 /* Writes the page of the report to `path` as organ_text_write does. */
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error);
 
 /* Like organ_html_report_write; the path is that of the report's Markdown file with .html in place of .md. */
-organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error);
+organ_status organ_html_report_next_to(const char *markdown_path, const json_t *report, organ_error *error);
 
 ORGAN_API_END
 

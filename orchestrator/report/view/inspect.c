@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_WEIGHTS = 1000 };
+enum { MAX_WEIGHTS = 1000 };
 
 #define FOUND_NOTHING "No problems found in headers, index and config."
 #define WHOLE         "{/match?what matches|the model}"
@@ -150,7 +150,7 @@ static const organ_block targets[] = {
         EACH_IF(places, NULL, "quantization.strays",                                                                   \
                 BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{name} {why}"),                                       \
                        SAY(ON_PAGE, NULL, "NOTE  {name} {why}")),                                                      \
-                .where = "!dropped", .most = 8, .lead = "  NOTE  ",                                                    \
+                .where = "!dropped", .max = 8, .lead = "  NOTE  ",                                                     \
                 .rest = "{more} more tensors belong to no weight: --json lists them."),                                \
         TOGETHER(places, NULL, "quantization.strays",                                                                  \
                  BLOCKS(SAY(places, NULL,                                                                              \
@@ -178,10 +178,10 @@ static const organ_block blocks[] = {
     SIZE_BARS("dtypes>1&type_sizes", "type_sizes", "Size by type", "How the elements are stored."),
     BYTES_MAP,
     MAP("dtypes>1&cells", "cells",
-        .look = {.title = "Bits per weight by layer and role",
-                 .description =
-                     "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
-                 .value_label = "bits per weight"},
+        .style = {.title = "Bits per weight by layer and role",
+                  .description =
+                      "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
+                  .value_label = "bits per weight"},
         .role = "role", .value = "bits", .zero = true, .inside = true,
         .caption = "How finely each weight is stored, the scales of its block included."),
     SECTION(ON_PAGE, "quantization.schemes", "Quantisation"),
@@ -191,11 +191,11 @@ static const organ_block blocks[] = {
                      "their weight; elements are those of the weights."),
     TABLE(ON_TERMINAL, "quantization.weights", "quantization.weights", FIELDS(weights)),
     TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights),
-          .most = MOST_WEIGHTS, .what = "weights", .caption = "Every weight, and the tensors that it is stored as."),
+          .max = MAX_WEIGHTS, .what = "weights", .caption = "Every weight, and the tensors that it is stored as."),
     SECTION(ON_PAGE, FILES, "Files"),
     TABLE(ON_ALL, FILES, "files", FIELDS(files), .caption = "The files of the model."),
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),
-    TABLE(ON_ALL, "tensors>-1", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
+    TABLE(ON_ALL, "tensors>-1", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every tensor in the order of the files."),
     PART(ON_TERMINAL, "projections", BLOCKS_OF(targets)),
     NOTES(ON_TERMINAL),

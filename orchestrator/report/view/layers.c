@@ -63,17 +63,17 @@ static const organ_block blocks[] = {
     SAY(ON_ALL, SEARCHED, FOUND),
     SECTION(ON_FILES, SEARCHED, "The search"),
     BARS(SEARCHED, "search.blocks",
-         .look = {.title = "Influence by block",
-                  .subtitle = "1 - mean cosine of the hidden states before and behind it",
-                  .description = "A bar for each block: how far it turns the hidden states. Blocks that went say so.",
-                  .value_label = "influence",
-                  .digits = 3},
+         .style = {.title = "Influence by block",
+                   .subtitle = "1 - mean cosine of the hidden states before and behind it",
+                   .description = "A bar for each block: how far it turns the hidden states. Blocks that went say so.",
+                   .value_label = "influence",
+                   .digits = 3},
          .named = "block {layer}", .values = {"influence"}, .remark = "{dropped?dropped}",
          .caption = "The search begins with the blocks of least influence; what a block costs beside others is not "
                     "what it costs alone."),
     POINTS(
         SEARCHED, "search.sets", NULL,
-        .look =
+        .style =
             {.kinds = kinds,
              .title = "Sets of blocks, in the order in which they were judged",
              .description =
@@ -85,7 +85,7 @@ static const organ_block blocks[] = {
     TABLE(ON_FILES, SEARCHED, "search.path", FIELDS(path),
           .caption = "The best set of its time, from the blocks of least influence on"),
     TABLE(ON_FILES, SEARCHED, "search.blocks", FIELDS(influences), .caption = "Influence of each block",
-          .most = EVERY_TENSOR, .what = "blocks"),
+          .max = EVERY_TENSOR, .what = "blocks"),
     SECTION(ON_FILES, "heal.parts", "What was healed"),
     SAY(ON_ALL, "heal.parts",
         "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of "
@@ -95,10 +95,10 @@ static const organ_block blocks[] = {
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
           .caption =
               "How far what is left is from the whole model after each part, on windows that nothing was fitted to",
-          .most = EVERY_TENSOR, .what = "parts"),
+          .max = EVERY_TENSOR, .what = "parts"),
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration",
-          .most = EVERY_TENSOR, .what = "settings"),
+          .max = EVERY_TENSOR, .what = "settings"),
     PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),

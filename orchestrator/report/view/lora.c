@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MOST_SHOWN = 8, MOST_OTHERS = 500 };
+enum { MAX_SHOWN = 8, MAX_OTHERS = 500 };
 
 static const organ_share_of explained = {"explained", "change_norm", "spectrum"};
 
@@ -87,8 +87,7 @@ static const organ_block blocks[] = {
                  "The others are stacks of experts, or have names that organ does not take by default."),
     MATRICES_LEFT("", "not in the adapter"),
     SECTION(ON_FILES, "!dry_run", "Modules"),
-    TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",
-          .caption = MEANING),
+    TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .max = EVERY_MODULE, .what = "modules", .caption = MEANING),
     SAY(ON_TERMINAL | ON_PAGE, "totals.unchanged", "Unchanged, without factors: {totals.unchanged} linear layers."),
     SAY(ON_TERMINAL, "!not_extracted&!dry_run",
         "Nothing else changed: all {totals.others} other tensors are the same in both models."),
@@ -97,10 +96,10 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "not_extracted",
          BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ",
                           "{tensor}: {reason}{change?, changed by {change:share}}{kept?, kept whole}")),
-         .most = MOST_SHOWN),
+         .max = MAX_SHOWN),
     SAY_AFTER(ON_TERMINAL, "not_extracted>8", "    ", "and {not_extracted:-8} more, in the report"),
     SECTION(ON_FILES, "not_extracted", "{dry_run?Not to be compared|Changed, without factors}"),
-    TABLE(ON_FILES, "not_extracted", "not_extracted", FIELDS(others), .most = MOST_OTHERS, .what = "tensors",
+    TABLE(ON_FILES, "not_extracted", "not_extracted", FIELDS(others), .max = MAX_OTHERS, .what = "tensors",
           .caption = "Tensors that are no linear layers; kept whole only with --save-full"),
     EACH(ON_TEXT, "warnings", BLOCKS_OF(warning)),
     EACH(ON_TEXT, "notes", BLOCKS_OF(note)),

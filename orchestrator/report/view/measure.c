@@ -13,12 +13,12 @@
 #include <string.h>
 
 enum {
-    MOST_POINTS = 1200,     /* tensors with a point of their own */
-    MOST_SAID = 20,         /* tensors without theta that are named, */
-    MOST_SAID_OF_PAGE = 50, /* and on a page */
-    MOST_WELLS = 200,
-    MOST_WELLS_OF_MANY = 8,
-    MOST_LAYERS = 600
+    MAX_POINTS = 1200,     /* tensors with a point of their own */
+    MAX_SAID = 20,         /* tensors without theta that are named, */
+    MAX_SAID_OF_PAGE = 50, /* and on a page */
+    MAX_DIPS = 200,
+    MAX_DIPS_OF_MANY = 8,
+    MAX_LAYERS = 600
 };
 
 /* ---- tables ---- */
@@ -42,12 +42,12 @@ static const organ_field layers[] = {FIELD_COUNT("layer", "layer"),
                                      FIELD_FIXED("skeleton", "skeleton", 2),
                                      FIELD_FIXED("organ", "organ", 2),
                                      FIELD_FIXED("norm", "norm", 2)};
-static const organ_field wells[] = {FIELD_TEXT("well", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                    FIELD_TEXT("role", "role", 0),
-                                    FIELD_FIXED("theta", "theta", 2),
-                                    FIELD_FIXED("before", "before", 2),
-                                    FIELD_FIXED("after", "after", 2),
-                                    FIELD_FIXED("std of role", "std", 2)};
+static const organ_field dips[] = {FIELD_TEXT("well", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                   FIELD_TEXT("role", "role", 0),
+                                   FIELD_FIXED("theta", "theta", 2),
+                                   FIELD_FIXED("before", "before", 2),
+                                   FIELD_FIXED("after", "after", 2),
+                                   FIELD_FIXED("std of role", "std", 2)};
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_WORDS("stored as", "{stored?{stored}|{dtype}}", ORGAN_FIELD_LEFT),
                                       FIELD_FIXED("theta", "theta", 2),
@@ -82,8 +82,8 @@ static const organ_field seed_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FI
     "{ratings.***} tensors from 85 degrees (***), {ratings.**} from 60 (**), {ratings.*} from 30 (*), {ratings.none} " \
     "below"                                                                                                            \
     "{tensors>with_theta?; {tensors:-with_theta} without theta}."
-#define WELLS_TABLE(where, at_most)                                                                                    \
-    TABLE(where, "wells", "wells", FIELDS(wells), .most = (at_most), .what = "wells",                                  \
+#define DIPS_TABLE(where, at_max)                                                                                      \
+    TABLE(where, "wells", "wells", FIELDS(dips), .max = (at_max), .what = "wells",                                     \
           .caption = "Theta of each well, of its neighbours in the layers before and after, and how much theta "       \
                      "varies within its role.")
 
@@ -103,12 +103,12 @@ static const organ_block text_blocks[] = {
     SAY(ON_MARKDOWN, "layers", "### Layers"),
     TABLE(ON_TEXT, "layers", "layers", FIELDS(layers)),
     SAY(ON_MARKDOWN, "wells", "### Gravitational wells"),
-    WELLS_TABLE(ON_TEXT, 0),
+    DIPS_TABLE(ON_TEXT, 0),
     TABLE(ON_TENSORS, "per_tensor", "per_tensor", FIELDS(tensors)),
     LINES(NULL, "  " RATINGS "\n"),
     SAY(ON_MARKDOWN, NULL, RATINGS),
     PART(ON_TEXT, ".", BLOCKS_OF(matrices)),
-    EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID),
+    EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .max = MAX_SAID),
     GAP("seed"),
     SAY(ON_MARKDOWN, "seed", "### The older measure beside it"),
     TABLE(ON_TEXT, "seed", "seed.roles", FIELDS(seed_roles), .sums = "seed.groups", .sums_name = "group",
@@ -165,10 +165,10 @@ static json_t *means_of(const json_t *model)
             organ_layer_map_add(maps[m], json_is_integer(layer) ? json_integer_value(layer) : -1,
                                 organ_json_text(row, "role"), organ_json_number(row, keys[m]), 1);
         }
-        organ_layer_map_settle(maps[m]);
+        organ_layer_map_finish(maps[m]);
     }
     if (maps[0] && maps[1] && maps[2] && !maps[0]->failed && !maps[1]->failed && !maps[2]->failed) {
-        const size_t step = 1 + finite_cells(maps[0]) / (3 * (size_t)MOST_POINTS);
+        const size_t step = 1 + finite_cells(maps[0]) / (3 * (size_t)MAX_POINTS);
         made = ORGAN_OBJECT(SET("rows", cells_of(maps, step)), SET_COUNT("step", step));
     }
     for (size_t m = 0; m < 3; m++)
@@ -180,7 +180,7 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
 
 #define INDICATOR(key, label, path, only, said, seen)                                                                  \
     POINTS(NULL, path, only,                                                                                           \
-           .look =                                                                                                     \
+           .style =                                                                                                    \
                {.title = "E and " key,                                                                                 \
                 .listed = true,                                                                                        \
                 .subtitle = said,                                                                                      \
@@ -200,7 +200,7 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
 
 #define THETA_MAP(said)                                                                                                \
     MAP("layers", "per_tensor",                                                                                        \
-        .look =                                                                                                        \
+        .style =                                                                                                       \
             {.title = "Theta by layer and role",                                                                       \
              .description =                                                                                            \
                  "Mean theta of the tensors of each role in each layer, in degrees; wells are outlined. The table of " \
@@ -213,10 +213,10 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
 
 #define ROLE_LINES(name_, which, said)                                                                                 \
     CURVES("layers>1&!layers>600", "per_tensor",                                                                       \
-           .look = {.title = (name_),                                                                                  \
-                    .subtitle = "theta, mean over the tensors of a role",                                              \
-                    .description = "A line for each role: its mean theta in every layer, in degrees.",                 \
-                    .y_label = "theta, degrees"},                                                                      \
+           .style = {.title = (name_),                                                                                 \
+                     .subtitle = "theta, mean over the tensors of a role",                                             \
+                     .description = "A line for each role: its mean theta in every layer, in degrees.",                \
+                     .y_label = "theta, degrees"},                                                                     \
            .name = "role", .value = "theta", .only = (which), .caption = (said))
 
 static const organ_block page_blocks[] = {
@@ -233,19 +233,19 @@ static const organ_block page_blocks[] = {
                "The roles of the attention, from the first layer to the last."),
     ROLE_LINES("Feed-forward through the layers", "group=organ&!role=bias", "The roles of the feed-forward network."),
     ROLE_LINES("Norms and the rest", "role=bias|!group=skeleton&!group=organ", "Norms, and what else a layer has."),
-    TABLE(ON_PAGE, "layers", "layers", FIELDS(layers), .most = MOST_LAYERS, .what = "layers",
+    TABLE(ON_PAGE, "layers", "layers", FIELDS(layers), .max = MAX_LAYERS, .what = "layers",
           .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the "
                      "mean of its skeleton, "
                      "organs and norms."),
     SECTION(ON_PAGE, NULL, "Roles"),
     BARS_WHERE(NULL, "roles", "theta_mean>-1",
-               .look = {.title = "Theta by role",
-                        .subtitle = "mean over the tensors; the whisker goes from the least to the most",
-                        .description = "A bar for each role: the mean theta of its tensors in degrees.",
-                        .value_label = "theta, degrees",
-                        .series = {"mean theta", NULL},
-                        .digits = 3,
-                        .unit = "°"},
+               .style = {.title = "Theta by role",
+                         .subtitle = "mean over the tensors; the whisker goes from the least to the most",
+                         .description = "A bar for each role: the mean theta of its tensors in degrees.",
+                         .value_label = "theta, degrees",
+                         .series = {"mean theta", NULL},
+                         .digits = 3,
+                         .unit = "°"},
                .name = "role", .values = {"theta_mean"}, .low = "theta_min", .high = "theta_max",
                .caption = "Mean theta of every role; the whisker goes from its least to its highest tensor."),
     ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model. Levels are distinct values of a tensor: "
@@ -267,23 +267,23 @@ static const organ_block page_blocks[] = {
                                           "means over the tensors of a role in a layer{step>1?, one of {step}}"))))),
     SECTION(ON_PAGE, NULL, "Gravitational wells"),
     SAY(ON_PAGE, "!wells", "There are none: no tensor lies that far below both of its neighbours."),
-    WELLS_TABLE(ON_PAGE, MOST_WELLS),
+    DIPS_TABLE(ON_PAGE, MAX_DIPS),
     SECTION(ON_PAGE, NULL, "Tensors"),
     SAY(ON_PAGE, NULL, RATINGS),
     PART(ON_PAGE, ".", BLOCKS_OF(matrices)),
-    TABLE(ON_PAGE, NULL, "per_tensor", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
+    TABLE(ON_PAGE, NULL, "per_tensor", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Theta in degrees with its stars, the three indicators, the change of information per doubling of "
                      "scale, distinct "
                      "values."),
-    EACH_IF(ON_PAGE, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID_OF_PAGE,
+    EACH_IF(ON_PAGE, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .max = MAX_SAID_OF_PAGE,
             .rest = "And {more} more without theta; the report as JSON has all."),
 };
 
 /* ---- a section for each of several models ---- */
 
 enum {
-    MOST_SECTIONS = 20, /* models with a section of their own */
-    MOST_CELLS = 1600   /* of all heat maps of single models together: a page stays below a megabyte */
+    MAX_SECTIONS = 20, /* models with a section of their own */
+    MAX_CELLS = 1600   /* of all heat maps of single models together: a page stays below a megabyte */
 };
 
 static const organ_block section_blocks[] = {
@@ -293,7 +293,7 @@ static const organ_block section_blocks[] = {
     PART(ON_PAGE, ".", BLOCKS_OF(matrices)),
 };
 static const organ_block section_rest[] = {ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model."),
-                                           WELLS_TABLE(ON_PAGE, MOST_WELLS_OF_MANY)};
+                                           DIPS_TABLE(ON_PAGE, MAX_DIPS_OF_MANY)};
 
 static const organ_block small_model[] = {
     PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
@@ -304,15 +304,15 @@ static const organ_block large_model[] = {
     PART(ON_PAGE, ".",
          BLOCKS(CURVES(
              "layers>1", "layers",
-             .look = {.title = "Theta through the layers",
-                      .description =
-                          "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
-                      .y_label = "theta, degrees"},
+             .style = {.title = "Theta through the layers",
+                       .description =
+                           "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
+                       .y_label = "theta, degrees"},
              .values = {"skeleton", "organ", "norm"},
              .caption = "Mean theta of skeleton, organs and norms through the layers."))),
     PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
 #define SECTIONS(if_, list)                                                                                            \
-    EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .most = MOST_SECTIONS,                                            \
+    EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "Sections of their own have the first {most} of {all} models; the report as JSON has all.")
 
 static json_t *cells_counted(const json_t *report)
@@ -322,7 +322,7 @@ static json_t *cells_counted(const json_t *report)
     for (size_t k = 0; k < json_array_size(models); k++)
         cells += json_array_size(json_object_get(organ_json_row_at(models, k), "layers")) *
                  json_array_size(json_object_get(organ_json_row_at(models, k), "roles"));
-    return ORGAN_OBJECT(SET_HELD("models", models), SET_FLAG("many_cells", cells > MOST_CELLS));
+    return ORGAN_OBJECT(SET_HELD("models", models), SET_FLAG("many_cells", cells > MAX_CELLS));
 }
 
 const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MADE(

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMED = 30 }; /* points with a label */
+enum { MAX_NAMED = 30 }; /* points with a label */
 
 /* ---- tables ---- */
 
@@ -81,13 +81,13 @@ static void add_kin(json_t *rows, const json_t *models, const organ_kin *own, si
 /* Theta of each layer, as far as layers make sense as columns. */
 static json_t *depths_of(const json_t *model)
 {
-    enum { MOST = 1024 };
+    enum { MAX = 1024 };
     const json_t *const layers = json_object_get(model, "layers");
     json_t *const thetas = json_array();
     for (size_t k = 0; k < json_array_size(layers); k++) {
         const json_t *const row = organ_json_row_at(layers, k);
         const unsigned long long layer = organ_json_count(row, "layer");
-        if (layer >= MOST)
+        if (layer >= MAX)
             continue;
         for (size_t depth = json_array_size(thetas); depth <= layer; depth++)
             json_array_append_new(thetas, json_null());
@@ -138,7 +138,7 @@ static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t
     ends_of(models, "elements", sizes);
     for (size_t k = 0; k < json_array_size(models); k++) {
         json_array_append_new(ordered, model_row(models, &kin[order[k]], order[k]));
-        if (k < ORGAN_KIN_MOST)
+        if (k < ORGAN_KIN_MAX)
             json_array_append(shown, organ_json_row_at(ordered, k));
         json_array_append_new(points, model_row(models, &kin[k], k));
         add_kin(rows, models, &kin[order[k]], order[k]);
@@ -185,65 +185,65 @@ static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other
 #define THETA_GRID .name = "name", .step = 15, .floor = 30
 static const organ_block fleet_blocks[] = {
     SECTION(ON_PAGE, NULL, "Ranking"),
-    BARS(
-        NULL, "ordered",
-        .look = {.title = "Models by mean theta",
-                 .subtitle = "{ordered.*.donor?chimeras set in below the model that most of their tensors come from}",
-                 .description =
-                     "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
-                     "elements. The table below has the numbers.",
-                 .value_label = "theta, degrees",
-                 .series = {"every tensor once", "by elements"},
-                 .digits = 4,
-                 .unit = "°"},
-        .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
-        .remark = "{donor?with {from_donor} of {donor}}",
-        .caption =
-            "The models by their mean theta; a chimera stands below the model that most of its tensors come from."),
+    BARS(NULL, "ordered",
+         .style =
+             {.title = "Models by mean theta",
+              .subtitle = "{ordered.*.donor?chimeras set in below the model that most of their tensors come from}",
+              .description =
+                  "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
+                  "elements. The table below has the numbers.",
+              .value_label = "theta, degrees",
+              .series = {"every tensor once", "by elements"},
+              .digits = 4,
+              .unit = "°"},
+         .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
+         .remark = "{donor?with {from_donor} of {donor}}",
+         .caption =
+             "The models by their mean theta; a chimera stands below the model that most of its tensors come from."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS,
           .caption = "Theta in degrees; signal is its sine. Tensors: those with a theta."),
     SECTION(ON_PAGE, NULL, "Parts and layers"),
     GRID(NULL, "shown",
-         .look = {.title = "Theta by part of the model",
-                  .description = "Mean theta of skeleton, organs, embedding and norms of every model, in degrees. The "
-                                 "table below has the "
-                                 "numbers.",
-                  .row_label = "model",
-                  .column_label = "part",
-                  .value_label = "theta, degrees",
-                  .high = 90},
+         .style = {.title = "Theta by part of the model",
+                   .description = "Mean theta of skeleton, organs, embedding and norms of every model, in degrees. The "
+                                  "table below has the "
+                                  "numbers.",
+                   .row_label = "model",
+                   .column_label = "part",
+                   .value_label = "theta, degrees",
+                   .high = 90},
          .members = parts, THETA_GRID,
          .caption = "Mean theta of skeleton (attention), organs (feed-forward), embedding and norms."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS,
           .caption = "The same in numbers, degrees."),
     GRID(NULL, "shown",
-         .look = {.title = "Theta by layer",
-                  .description = "Mean theta of the tensors of every layer of every model, in degrees.",
-                  .row_label = "model",
-                  .column_label = "layer",
-                  .value_label = "theta, degrees",
-                  .high = 90},
+         .style = {.title = "Theta by layer",
+                   .description = "Mean theta of the tensors of every layer of every model, in degrees.",
+                   .row_label = "model",
+                   .column_label = "layer",
+                   .value_label = "theta, degrees",
+                   .high = 90},
          .values = "layers", THETA_GRID, .caption = "Mean theta of every layer, from the first on the left."),
     POINTS(NULL, "points", NULL,
-           .look = {.title = "Skeleton and organs",
-                    .subtitle = "a point for each model",
-                    .description =
-                        "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
-                    .x_label = "theta of the skeleton (attention), degrees",
-                    .y_label = "theta of the organs, degrees",
-                    .kinds = kinds},
-           .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MOST_NAMED,
+           .style = {.title = "Skeleton and organs",
+                     .subtitle = "a point for each model",
+                     .description =
+                         "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
+                     .x_label = "theta of the skeleton (attention), degrees",
+                     .y_label = "theta of the organs, degrees",
+                     .kinds = kinds},
+           .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MAX_NAMED,
            .caption = "How attention and feed-forward of each model stand to each other: what is grafted moves a model "
                       "along one axis."),
     POINTS("sizes_differ", "points", NULL,
-           .look = {.title = "Theta and size",
-                    .subtitle = "a point for each model",
-                    .description = "Mean theta of every model, in degrees, against the number of its parameters.",
-                    .x_label = "parameters, millions",
-                    .y_label = "mean theta, degrees",
-                    .log_x = true,
-                    .kinds = kinds},
-           .name = "name", .x = "elements", .x_factor = 1e-6, .y = "theta_mean", .kind = "kind", .named = MOST_NAMED,
+           .style = {.title = "Theta and size",
+                     .subtitle = "a point for each model",
+                     .description = "Mean theta of every model, in degrees, against the number of its parameters.",
+                     .x_label = "parameters, millions",
+                     .y_label = "mean theta, degrees",
+                     .log_x = true,
+                     .kinds = kinds},
+           .name = "name", .x = "elements", .x_factor = 1e-6, .y = "theta_mean", .kind = "kind", .named = MAX_NAMED,
            .caption = "Theta against the number of parameters. Whatever line the points suggest is one of these files, "
                       "not a law."),
     SECTION(ON_PAGE, "kin", "Chimeras and kin"),

@@ -62,10 +62,10 @@ static bool take_print(const json_t *tensor, size_t model, print *p)
     return true;
 }
 
-static size_t take_prints(const json_t *models, size_t most, print *prints)
+static size_t take_prints(const json_t *models, size_t max, print *prints)
 {
     size_t count = 0;
-    for (size_t m = 0; m < most; m++) {
+    for (size_t m = 0; m < max; m++) {
         const json_t *const tensors = json_object_get(organ_json_row_at(models, m), "per_tensor");
         for (size_t t = 0; t < json_array_size(tensors); t++)
             count += take_print(organ_json_row_at(tensors, t), m, &prints[count]);
@@ -87,14 +87,14 @@ static void find_owners(print *prints, size_t count)
 }
 
 /* The one of the models `among` that has most of those that `but` has not; how many, or 0. */
-static size_t most_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
+static size_t kin_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
     for (size_t k = 0; k < count; k++)
-        for (size_t m = 0; m < ORGAN_KIN_MOST && !(prints[k].owners & but); m++)
+        for (size_t m = 0; m < ORGAN_KIN_MAX && !(prints[k].owners & but); m++)
             counts[m] += (prints[k].owners & among) >> m & 1;
     *model = ORGAN_KIN_NONE;
-    for (size_t m = 0; m < ORGAN_KIN_MOST; m++)
+    for (size_t m = 0; m < ORGAN_KIN_MAX; m++)
         if (counts[m] > best) {
             best = counts[m];
             *model = m;
@@ -106,20 +106,20 @@ static size_t most_of(const print *prints, size_t count, uint64_t among, uint64_
 static bool find_parents(const print *prints, size_t count, uint64_t among, organ_kin *kin)
 {
     size_t body, donor;
-    const size_t most = most_of(prints, count, among, 0, &body);
-    if (body == ORGAN_KIN_NONE || most == count ||
-        most + most_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
+    const size_t max = kin_max_of(prints, count, among, 0, &body);
+    if (body == ORGAN_KIN_NONE || max == count ||
+        max + kin_max_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
         return false;
     kin->body = body;
     kin->donor = donor;
-    kin->from_body = most;
-    kin->from_donor = count - most;
+    kin->from_body = max;
+    kin->from_donor = count - max;
     return true;
 }
 
 /* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
  * these. */
-static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin)
+static void measure_kin_finish(const print *prints, size_t known, organ_kin *kin)
 {
     uint64_t chimeras = 0;
     for (int again = 0; again < 2; again++) {
@@ -129,7 +129,7 @@ static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin
             for (to = from; to < known && prints[to].model == self; to++)
                 ;
             kin[self].tensors = to - from;
-            kin[self].shared = most_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
+            kin[self].shared = kin_max_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
             if (kin[self].shared < kin[self].tensors &&
                 find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
                 chimeras |= UINT64_C(1) << self;
@@ -140,7 +140,7 @@ static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin
 /* Appends the model and then the models whose body it is, recursively; each once, whatever `body` contains. */
 static void put_in_order(const organ_kin *kin, size_t count, size_t root, size_t *order, size_t *used, bool *done)
 {
-    size_t stack[ORGAN_KIN_MOST + 1], top = 0;
+    size_t stack[ORGAN_KIN_MAX + 1], top = 0;
     stack[top++] = root;
     done[root] = true;
     while (top > 0) {
@@ -179,18 +179,18 @@ static organ_status measure_kin_arrange(organ_kin *kin, size_t count, size_t *or
 
 organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *order, organ_error *error)
 {
-    const size_t count = json_array_size(models), most = count < ORGAN_KIN_MOST ? count : ORGAN_KIN_MOST;
+    const size_t count = json_array_size(models), max = count < ORGAN_KIN_MAX ? count : ORGAN_KIN_MAX;
     size_t room = 1;
-    for (size_t m = 0; m < most; m++)
+    for (size_t m = 0; m < max; m++)
         room += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
     print *const prints = calloc(room, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
-    const size_t known = take_prints(models, most, prints);
+    const size_t known = take_prints(models, max, prints);
     find_owners(prints, known);
     for (size_t m = 0; m < count; m++)
         kin[m] = (organ_kin){.body = ORGAN_KIN_NONE, .donor = ORGAN_KIN_NONE, .like = ORGAN_KIN_NONE};
-    measure_kin_settle(prints, known, kin);
+    measure_kin_finish(prints, known, kin);
     free(prints);
     return measure_kin_arrange(kin, count, order, error);
 }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_KIN_MOST 60 /* compares only the first models of the ranking */
+#define ORGAN_KIN_MAX  60 /* compares only the first models of the ranking */
 #define ORGAN_KIN_NONE SIZE_MAX
 
 typedef struct organ_kin {
@@ -22,7 +22,7 @@ typedef struct organ_kin {
     size_t depth; /* chimeras between it and a model that is none */
 } organ_kin;
 
-/* Fills kin[0 .. count) for report.models; models from ORGAN_KIN_MOST on get NONE everywhere. *order becomes all
+/* Fills kin[0 .. count) for report.models; models from ORGAN_KIN_MAX on get NONE everywhere. *order becomes all
  * indices in their order, except that a chimera follows its body. ORGAN_IO without memory. */
 organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *order, organ_error *error);
 

@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MOST_UNPLACED = 500, MOST_ERASED = 5 };
+enum { MAX_UNPLACED = 500, MAX_ERASED = 5 };
 
 static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 
@@ -44,7 +44,7 @@ static const organ_block warning[] = {
          "their type can hold. "
          "--dtype f32 keeps it."),
     EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")),
-         .where = "erased", .most = MOST_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
+         .where = "erased", .max = MAX_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
 };
 
 static const organ_block blocks[] = {
@@ -64,7 +64,7 @@ static const organ_block blocks[] = {
         "share "
         "of the change that is in the output after rounding."),
     SECTION(ON_PAGE, "unplaced", "What found no place"),
-    TABLE(ON_PAGE, "unplaced", "unplaced", FIELDS(unplaced), .most = MOST_UNPLACED, .what = "keys",
+    TABLE(ON_PAGE, "unplaced", "unplaced", FIELDS(unplaced), .max = MAX_UNPLACED, .what = "keys",
           .caption = "Keys of the adapter that the base has no place for: nothing was written"),
     SECTION(ON_PAGE, "!unplaced&!dry_run", "How much arrived"),
     PART_IF(ON_PAGE, "!unplaced&!dry_run&totals.erased", ".", BLOCKS_OF(warning)),
@@ -91,7 +91,7 @@ static const organ_block blocks[] = {
     PART_IF(ON_TEXT, "!unplaced&totals.erased", ".", BLOCKS_OF(warning)),
     MADE(ON_PAGE, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     SECTION(ON_PAGE, "!unplaced", "Modules"),
-    TABLE(ON_PAGE, "!unplaced", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",
+    TABLE(ON_PAGE, "!unplaced", "modules", FIELDS(modules), .max = EVERY_MODULE, .what = "modules",
           .caption = "Every module"),
     EVALUATION_ON(ON_TEXT),
     SECTION(ON_MARKDOWN, NULL, "Run"),

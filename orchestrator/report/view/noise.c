@@ -26,28 +26,28 @@ void organ_noise_within_cell(organ_table *table, const json_t *row)
     }
 
 static const organ_panels_of magnitudes = {
-    .look = {.title = "Size of noise and adapter",
-             .subtitle = "Frobenius norms; where the adapter lies above the noise, its change is larger than what "
-                         "quantisation took",
-             .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
-                            "panel a projection, "
-                            "logarithmic.",
-             .y_label = "Frobenius norm (log scale)",
-             .log_y = true},
+    .style = {.title = "Size of noise and adapter",
+              .subtitle = "Frobenius norms; where the adapter lies above the noise, its change is larger than what "
+                          "quantisation took",
+              .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
+                             "panel a projection, "
+                             "logarithmic.",
+              .y_label = "Frobenius norm (log scale)",
+              .log_y = true},
     .role = "projection",
     .series = {NOISE_SERIES("noise of", "noise_norm"),
                {"change by the adapter", "noises.0.places", "change_norm", 2, false}},
     .caption = "Where the adapter's line lies above that of the noise, what the adapter changes is larger than what "
                "quantisation took."};
 static const organ_panels_of cosines = {
-    .look = {.title = "Cosine between noise and adapter",
-             .subtitle = "0: unrelated; above the band the adapter goes with what quantisation took, below against it",
-             .description = "Cosine between quantisation noise and the adapter's change for each layer, one panel a "
-                            "projection, with the band "
-                            "in which random matrices lie.",
-             .y_label = "cosine",
-             .bars = true,
-             .band_name = "random matrices: 3 standard deviations"},
+    .style = {.title = "Cosine between noise and adapter",
+              .subtitle = "0: unrelated; above the band the adapter goes with what quantisation took, below against it",
+              .description = "Cosine between quantisation noise and the adapter's change for each layer, one panel a "
+                             "projection, with the band "
+                             "in which random matrices lie.",
+              .y_label = "cosine",
+              .bars = true,
+              .band_name = "random matrices: 3 standard deviations"},
     .role = "projection",
     .series = {NOISE_SERIES("cosine of the noise of", "cosine")},
     .band = "chance_std",
@@ -55,12 +55,12 @@ static const organ_panels_of cosines = {
     .caption =
         "Bars inside the band are what random matrices have: there noise and adapter have no direction in common."};
 static const organ_panels_of leakages = {
-    .look = {.title = "Noise in the adapter's output directions",
-             .subtitle = "share of the noise's norm; the dashed line is what noise without any direction has",
-             .description = "Share of the quantisation noise that lies in the output directions of the adapter for "
-                            "each layer, one panel a "
-                            "projection, with its expectation.",
-             .y_label = "leakage"},
+    .style = {.title = "Noise in the adapter's output directions",
+              .subtitle = "share of the noise's norm; the dashed line is what noise without any direction has",
+              .description = "Share of the quantisation noise that lies in the output directions of the adapter for "
+                             "each layer, one panel a "
+                             "projection, with its expectation.",
+              .y_label = "leakage"},
     .role = "projection",
     .series = {NOISE_SERIES("leakage of the noise of", "leakage"),
                {"expected of noise without direction", "noises.0.places", "leakage_expected", 0, true}},
@@ -187,7 +187,7 @@ static const organ_block noise[] = {
     TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .total = "all", .total_row = "total", .caption = "By layer"),
     SAY(ON_MARKDOWN, NULL, "### Modules"),
     TABLE(ON_MARKDOWN, NULL, "modules", FIELDS(modules)),
-    TABLE(ON_PAGE, NULL, "modules", FIELDS(page_modules), .most = EVERY_NOISE_MODULE, .what = "modules",
+    TABLE(ON_PAGE, NULL, "modules", FIELDS(page_modules), .max = EVERY_NOISE_MODULE, .what = "modules",
           .caption = "Every module"),
 };
 

@@ -19,16 +19,16 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 /* z by projection and layer; `heading` is a template of the row that has the places. */
 #define Z_MAP(heading, of, text)                                                                                       \
     MAP("places.*.z", "places",                                                                                        \
-        .look = {.title = (heading),                                                                                   \
-                 .subtitle =                                                                                           \
-                     "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",     \
-                 .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",         \
-                 .row_label = "projection",                                                                            \
-                 .value_label = "z",                                                                                   \
-                 .mark_name = "beyond 3: rare by chance",                                                              \
-                 .low = -6,                                                                                            \
-                 .high = 6,                                                                                            \
-                 .diverging = true},                                                                                   \
+        .style = {.title = (heading),                                                                                  \
+                  .subtitle =                                                                                          \
+                      "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",    \
+                  .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",        \
+                  .row_label = "projection",                                                                           \
+                  .value_label = "z",                                                                                  \
+                  .mark_name = "beyond 3: rare by chance",                                                             \
+                  .low = -6,                                                                                           \
+                  .high = 6,                                                                                           \
+                  .diverging = true},                                                                                  \
         .role = "projection", .value = "z", .beyond = 3, .inside = true, .caption = (text))
 
 /* The tables where the verdicts begin. */

@@ -45,28 +45,29 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_MAYBE_ROUNDED("remains/|D|", "remains_to_change", 0)};
 
 static const organ_panels_of sizes = {
-    .look = {.title = "Size of both noises, of what remains, and of the change",
-             .subtitle = "Frobenius norms; noises that cancel leave a remainder far below both",
-             .description = "Frobenius norms of the noise of each pair, of their difference and of the change for each "
-                            "layer, one panel a "
-                            "projection, logarithmic.",
-             .y_label = "Frobenius norm (log scale)",
-             .log_y = true},
+    .style = {.title = "Size of both noises, of what remains, and of the change",
+              .subtitle = "Frobenius norms; noises that cancel leave a remainder far below both",
+              .description =
+                  "Frobenius norms of the noise of each pair, of their difference and of the change for each "
+                  "layer, one panel a "
+                  "projection, logarithmic.",
+              .y_label = "Frobenius norm (log scale)",
+              .log_y = true},
     .role = "projection",
     .series = {{"N_A", "places", "noise_a", 0, false},
                {"N_B", "places", "noise_b", 1, false},
                {"N_A - N_B", "places", "remains", 2, false},
                {"change", "places", "change", 3, false}},
     .caption = "Where N_A - N_B lies above the change, an adapter taken from the noisy models is mostly noise."};
-static const organ_panels_of cosines = {.look = {.title = "Cosine of both noises",
-                                                 .subtitle = "1: the same direction; 0: unrelated",
-                                                 .description =
-                                                     "Cosine of the noises of both pairs for each layer, one panel a "
-                                                     "projection, with the band in which random matrices "
-                                                     "lie.",
-                                                 .y_label = "cosine",
-                                                 .bars = true,
-                                                 .band_name = "random matrices: 3 standard deviations"},
+static const organ_panels_of cosines = {.style = {.title = "Cosine of both noises",
+                                                  .subtitle = "1: the same direction; 0: unrelated",
+                                                  .description =
+                                                      "Cosine of the noises of both pairs for each layer, one panel a "
+                                                      "projection, with the band in which random matrices "
+                                                      "lie.",
+                                                  .y_label = "cosine",
+                                                  .bars = true,
+                                                  .band_name = "random matrices: 3 standard deviations"},
                                         .role = "projection",
                                         .series = {{"cosine of N_A and N_B", "places", "cosine", 0, false}},
                                         .band = "chance_std",
@@ -127,7 +128,7 @@ static const organ_block blocks[] = {
     TABLE(ON_FILES, NULL, "layers", FIELDS(change_by_layer), .total = "all", .total_row = "total",
           .caption = "Beside the change, by layer"),
     SECTION(ON_MARKDOWN, NULL, "Modules"),
-    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .most = EVERY_NOISE_MODULE, .what = "modules",
+    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .max = EVERY_NOISE_MODULE, .what = "modules",
           .caption = "Every module"),
     GAP(NULL),
     SAY(ON_TERMINAL, NULL, LEGEND),

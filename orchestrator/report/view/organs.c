@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { MOST_CHANGED = 1000 };
+enum { MAX_CHANGED = 1000 };
 
 #define BESIDE(where, what, behind)                                                                                    \
     SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" behind ".")
@@ -121,11 +121,10 @@ static const organ_block assemble_all[] = {
     SAY(ON_TERMINAL, NOT_DONOR "changed", "{changed:size} tensor{changed=1? is|s are} not as taken out of the donor:"),
     SAY(ON_TERMINAL, NOT_DONOR "changed>-1&!changed&!merged", UNCHANGED),
     SAY(ON_PAGE, NOT_DONOR "!changed", UNCHANGED),
-    TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .most = MOST_CHANGED,
-          .what = "changed tensors",
+    TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .max = MAX_CHANGED, .what = "changed tensors",
           .caption =
               "Tensors that are not as taken out of the donor: their XXH3 digest is not the one in manifest.json."),
-    EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .most = SHOWN,
+    EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .max = SHOWN,
             .rest = AND_MORE, .lead = "    "),
     BESIDE(ON_TERMINAL, "Beside", ""),
     TIME_LINE(", on the disk"),

@@ -57,7 +57,7 @@
 #define MATRICES_LEFT(if_, other)                                                                                      \
     TABLE(ON_FILES, if_ "matrices.left", "matrices.left", FIELDS(organ_left_matrix_fields),                            \
           .caption = "Matrices that are " other),                                                                      \
-        TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), .most = SHOWN,       \
+        TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), .max = SHOWN,        \
               .what = "kinds", .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                  \
     MATRICES_SHARE(if_, "the targets are"),                                                                            \

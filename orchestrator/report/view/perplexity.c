@@ -179,13 +179,13 @@ static const organ_block evaluation_blocks[] = {
            "worse."),
     BARS_WHERE(
         NULL, "models", "comparison",
-        .look = {.title = "What it cost in perplexity",
-                 .subtitle =
-                     "perplexity less that of the donor, on the same tokens, with one standard error to each side",
-                 .description = "Difference in perplexity of each model to the donor, from the least to the most.",
-                 .value_label = "difference in perplexity",
-                 .series = {"difference to the donor", NULL},
-                 .digits = 5},
+        .style = {.title = "What it cost in perplexity",
+                  .subtitle =
+                      "perplexity less that of the donor, on the same tokens, with one standard error to each side",
+                  .description = "Difference in perplexity of each model to the donor, from the least to the most.",
+                  .value_label = "difference in perplexity",
+                  .series = {"difference to the donor", NULL},
+                  .digits = 5},
         .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
         .ascending = true,
         .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "

@@ -12,7 +12,7 @@
     "the report says "                                                                                                 \
     "where."
 
-enum { MOST_ROWS = 500 };
+enum { MAX_ROWS = 500 };
 
 /* ---- what both have ---- */
 
@@ -25,13 +25,13 @@ enum { MOST_ROWS = 500 };
 #define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
 #define SIZES(path)                                                                                                    \
     BARS(path, path,                                                                                                   \
-         .look = {.title = "Bytes by role",                                                                            \
-                  .subtitle = "codes and scales together",                                                             \
-                  .description = "Bytes of the weights of each role before and after.",                                \
-                  .value_label = "megabytes",                                                                          \
-                  .series = {"before", "after"},                                                                       \
-                  .digits = 3,                                                                                         \
-                  .unit = " MB"},                                                                                      \
+         .style = {.title = "Bytes by role",                                                                           \
+                   .subtitle = "codes and scales together",                                                            \
+                   .description = "Bytes of the weights of each role before and after.",                               \
+                   .value_label = "megabytes",                                                                         \
+                   .series = {"before", "after"},                                                                      \
+                   .digits = 3,                                                                                        \
+                   .unit = " MB"},                                                                                     \
          .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                      \
          .caption = "Plain tensors that stay as they are do not count here.")
 
@@ -97,10 +97,10 @@ static const organ_block dequantize_blocks[] = {
     WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
     SECTION(ON_FILES, "strays", "Tensors of no weight"),
     EACH(ON_MARKDOWN, "strays", BLOCKS_OF(reason_items)),
-    TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
           .caption = "Tensors that belong to no weight"),
     SECTION(ON_FILES, "weights", "Weights"),
-    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .most = EVERY_TENSOR, .what = "weights",
+    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .max = EVERY_TENSOR, .what = "weights",
           .caption = "Every packed weight"),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
@@ -175,16 +175,16 @@ static const organ_block width_blocks[] = {
         "themselves are "
         "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
-        .look = {.title = "What each projection of each layer got",
-                 .description = "A field of cells, one for each projection in each layer, with the bits of its codes. "
-                                "The table below has "
-                                "the same numbers.",
-                 .row_label = "projection",
-                 .value_label = "bits of a code"},
+        .style = {.title = "What each projection of each layer got",
+                  .description = "A field of cells, one for each projection in each layer, with the bits of its codes. "
+                                 "The table below has "
+                                 "the same numbers.",
+                  .row_label = "projection",
+                  .value_label = "bits of a code"},
         .role = "role", .value = "bits", .weight = "elements", .layers = true,
         .caption = "Many bits where few cost much, few where they cost little; scales come on top."),
     TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths), .caption = "Nats a token by the curve of each tensor alone",
-          .most = 1000, .what = "tensors")};
+          .max = 1000, .what = "tensors")};
 
 /* Of GGUF. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
@@ -220,20 +220,20 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
     SECTION(ON_PAGE, "roles.*.relative_error", "What was lost"),
     BARS("roles.*.relative_error", "roles",
-         .look = {.title = "Relative error by role",
-                  .subtitle = "norm of the difference beside the norm of the weights; the whisker spans the tensors",
-                  .description = "One bar a role: relative error over all its tensors together.",
-                  .value_label = "relative error, percent",
-                  .series = {"relative error", NULL},
-                  .digits = 4,
-                  .unit = " %"},
+         .style = {.title = "Relative error by role",
+                   .subtitle = "norm of the difference beside the norm of the weights; the whisker spans the tensors",
+                   .description = "One bar a role: relative error over all its tensors together.",
+                   .value_label = "relative error, percent",
+                   .series = {"relative error", NULL},
+                   .digits = 4,
+                   .unit = " %"},
          .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
          .caption =
              "The error of weights, which is not the error of answers: organ perplexity --compare measures that."),
     MAP("roles.*.relative_error", "tensors",
-        .look = {.title = "Relative error by layer",
-                 .description = "Relative error of each tensor, by role and layer.",
-                 .value_label = "relative error, percent"},
+        .style = {.title = "Relative error by layer",
+                  .description = "Relative error of each tensor, by role and layer.",
+                  .value_label = "relative error, percent"},
         .role = "role", .value = "relative_error", .factor = 100, .inside = true,
         .caption = "A tensor that stands out has values that its codes do not hold well."),
     EVALUATION_ON(ON_PAGE),
@@ -303,12 +303,12 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
     SECTION(ON_FILES, "left_alone", "Targets that stay as they are"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
-    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
+    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
           .caption = "Whoever loads the model finds them in the type they had"),
     SECTION(ON_FILES, NULL, "Tensors"),
-    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
+    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
-    TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .most = EVERY_TENSOR, .what = "tensors",
+    TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
     PLAN,
     EVALUATION_ON(ON_TEXT),

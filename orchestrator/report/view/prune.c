@@ -131,9 +131,9 @@ static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_COD
 static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                    FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("weights", "elements")};
 
-#define NAMES_BESIDE "{run.single_file?, with the name of the model file in front of theirs}"
-#define AUDIT        AUDIT_COMMAND("output", "compensates")
-#define READS_ANEW                                                                                                     \
+#define EXTRA_NAMES "{run.single_file?, with the name of the model file in front of theirs}"
+#define AUDIT       AUDIT_COMMAND("output", "compensates")
+#define READS_AGAIN                                                                                                    \
     "reads both models anew, never this report or its log, and counts again what "                                     \
     "{compensates?is zero and what was changed; it fails if|was killed; it fails if any weight was changed other "     \
     "than to zero, or if} "                                                                                            \
@@ -214,15 +214,15 @@ static const organ_block blocks[] = {
     INPUTS(ON_PAGE, NULL),
     SECTION(ON_FILES, DONE, "How to check it"),
     SAY(ON_MARKDOWN, NULL,
-        "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_ANEW
+        "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_AGAIN
         " The command for this run stands below. The log of every tensor is `prune.jsonl`, the numbers of this report "
         "are `prune.json`, "
-        "both beside it" NAMES_BESIDE "."),
-    SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_ANEW),
+        "both beside it" EXTRA_NAMES "."),
+    SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_AGAIN),
     SAY(ON_PAGE, DONE,
         "The command for this run stands at the end of this page. The log of every tensor is prune.jsonl, the numbers "
         "of this page are "
-        "prune.json, both beside it" NAMES_BESIDE "."),
+        "prune.json, both beside it" EXTRA_NAMES "."),
     SECTION(ON_PAGE, DONE, "What is not in this report"),
     EACH_IF(ON_PAGE, DONE, "not_in_this_report", BLOCKS_OF(items)),
 

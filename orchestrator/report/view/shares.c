@@ -8,16 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROLES = 32 };
+enum { MAX_ROLES = 32 };
 
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
 /* The roles of the modules in the order in which they come; as many as there is room for. */
-static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
+static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 {
     size_t count = 0;
-    for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++) {
+    for (size_t k = 0; k < json_array_size(modules) && count < MAX_ROLES; k++) {
         const char *const role = role_of(organ_json_row_at(modules, k));
         size_t known = 0;
         while (known < count && strcmp(roles[known], role) != 0)
@@ -44,7 +44,7 @@ static void widen(shares_span *s, bool first, json_int_t value)
 typedef struct share_fold {
     json_int_t modules, elements;
     shares_span rank, before;
-    double energy, kept, least, most;
+    double energy, kept, least, max;
 } share_fold;
 
 static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
@@ -59,13 +59,13 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->energy += norm * norm;
     f->kept += norm * norm * share;
     f->least = fmin(f->least, share);
-    f->most = fmax(f->most, share);
+    f->max = fmax(f->max, share);
 }
 
 /* The modules of a role, all of them for NULL. */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
-    share_fold f = {.least = INFINITY, .most = -INFINITY};
+    share_fold f = {.least = INFINITY, .max = -INFINITY};
     for (size_t k = 0; k < json_array_size(modules); k++)
         if (!role || strcmp(role_of(organ_json_row_at(modules, k)), role) == 0)
             fold_module(&f, organ_json_row_at(modules, k), of);
@@ -73,12 +73,12 @@ static json_t *fold_role(const json_t *modules, const char *role, const organ_sh
                         SET_COUNT("elements", f.elements), SET_COUNT("rank_from", f.rank.from),
                         SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
                         SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", true, f.kept / f.energy),
-                        SET_REAL_OF("least", true, f.least), SET_REAL_OF("most", true, f.most));
+                        SET_REAL_OF("least", true, f.least), SET_REAL_OF("most", true, f.max));
 }
 
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 {
-    const char *roles[MOST_ROLES];
+    const char *roles[MAX_ROLES];
     const size_t count = roles_of(modules_of(report), roles);
     json_t *const rows = json_array();
     for (size_t k = 0; k < count; k++)
@@ -90,14 +90,14 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 
 /* Arrays of `ranks` numbers: the ranks, then three for each role. */
 typedef struct curves {
-    const char *roles[MOST_ROLES];
+    const char *roles[MAX_ROLES];
     size_t role_count, ranks;
     double *values;
-    organ_chart_panel panels[MOST_ROLES];
-    const double *y[MOST_ROLES][1];
+    organ_chart_panel panels[MAX_ROLES];
+    const double *y[MAX_ROLES][1];
 } curves;
 
-enum { POOLED, LEAST, MOST, OF_ROLE };
+enum { POOLED, MIN, MAX, OF_ROLE };
 
 static double *curve(const curves *c, size_t role, size_t which)
 {
@@ -126,10 +126,10 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
         const double sigma = json_number_value(organ_json_row_at(spectrum, k));
         sum += sigma * sigma;
         const double share = 100 * fmin(sum / energy, 1);
-        double *const least = &curve(c, role, LEAST)[k], *const most = &curve(c, role, MOST)[k];
+        double *const least = &curve(c, role, MIN)[k], *const max = &curve(c, role, MAX)[k];
         curve(c, role, POOLED)[k] += 100 * fmin(sum, energy);
         *least = isnan(*least) ? share : fmin(*least, share);
-        *most = isnan(*most) ? share : fmax(*most, share);
+        *max = isnan(*max) ? share : fmax(*max, share);
     }
 }
 
@@ -137,7 +137,7 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
 {
     double energy = 0;
     for (size_t k = 0; k < c->ranks; k++)
-        curve(c, role, LEAST)[k] = curve(c, role, MOST)[k] = NAN;
+        curve(c, role, MIN)[k] = curve(c, role, MAX)[k] = NAN;
     for (size_t k = 0; k < json_array_size(modules); k++) {
         const json_t *const row = organ_json_row_at(modules, k);
         const double norm = organ_json_number(row, of->norm);
@@ -153,8 +153,8 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
                                           .count = c->ranks,
                                           .x = c->values,
                                           .y = c->y[role],
-                                          .band_low = curve(c, role, LEAST),
-                                          .band_high = curve(c, role, MOST)};
+                                          .band_low = curve(c, role, MIN),
+                                          .band_high = curve(c, role, MAX)};
 }
 
 char *organ_rank_curves(const json_t *report, const organ_share_of *of)

@@ -30,31 +30,31 @@ char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 /* Charts over the rows of organ_share_roles: all modules of a role together, and each module by layer. */
 #define SHARE_BARS(heading, word, text)                                                                                \
     BARS("rows", "rows",                                                                                               \
-         .look = {.title = (heading),                                                                                  \
-                  .subtitle = "share of the squared norm of the change; the whisker spans the modules of the role",    \
-                  .description =                                                                                       \
-                      "One bar a role: the share over all its modules together, from the least to the greatest.",      \
-                  .value_label = "percent",                                                                            \
-                  .series = {word ", all modules of the role together", NULL},                                         \
-                  .digits = 4,                                                                                         \
-                  .unit = " %"},                                                                                       \
+         .style = {.title = (heading),                                                                                 \
+                   .subtitle = "share of the squared norm of the change; the whisker spans the modules of the role",   \
+                   .description =                                                                                      \
+                       "One bar a role: the share over all its modules together, from the least to the greatest.",     \
+                   .value_label = "percent",                                                                           \
+                   .series = {word ", all modules of the role together", NULL},                                        \
+                   .digits = 4,                                                                                        \
+                   .unit = " %"},                                                                                      \
          .name = "role", .values = {"share"}, .low = "least", .high = "most", .factor = 100,                           \
          .remark = "{modules} module{modules:s}, rank {rank_from}{rank_to>rank_from? to {rank_to}}",                   \
          .caption = (text))
 #define SHARE_MAP(heading, word, share)                                                                                \
     MAP("modules.*." share, "modules",                                                                                 \
-        .look = {.title = heading ", by layer",                                                                        \
-                 .description = "The same share for each role and layer.",                                             \
-                 .value_label = word ", percent",                                                                      \
-                 .low = 0,                                                                                             \
-                 .high = 100},                                                                                         \
+        .style = {.title = heading ", by layer",                                                                       \
+                  .description = "The same share for each role and layer.",                                            \
+                  .value_label = word ", percent",                                                                     \
+                  .low = 0,                                                                                            \
+                  .high = 100},                                                                                        \
         .role = "role", .value = (share), .factor = 100, .least = true, .inside = true,                                \
         .caption = "Each cell is a module; the table below has the numbers.")
 #define RANK_MAP(if_)                                                                                                  \
     MAP(if_, "modules",                                                                                                \
-        .look = {.title = "Rank by layer",                                                                             \
-                 .description = "The rank of each module, by role and layer.",                                         \
-                 .value_label = "rank"},                                                                               \
+        .style = {.title = "Rank by layer",                                                                            \
+                  .description = "The rank of each module, by role and layer.",                                        \
+                  .value_label = "rank"},                                                                              \
         .role = "role", .value = "rank", .inside = true, .varies = true,                                               \
         .caption = "A change that needs more rank is spread over more directions.")
 

@@ -27,7 +27,7 @@ const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}"
                                                   FIELD_PERCENT("percent", "percent")};
 
 /* A line over the rows, within a band; a second line at `level`, unless that is NaN. */
-static char *draw_line(organ_chart look, const json_t *rows, const char *const members[4], double level)
+static char *draw_line(organ_chart style, const json_t *rows, const char *const members[4], double level)
 {
     const size_t count = json_array_size(rows);
     double *const numbers = calloc(5 * count + 1, sizeof *numbers), *const reference = numbers + 4 * count;
@@ -40,10 +40,10 @@ static char *draw_line(organ_chart look, const json_t *rows, const char *const m
             numbers[m * count + k] = organ_json_number(organ_json_row_at(rows, k), members[m]);
         reference[k] = level;
     }
-    look.panels = &(const organ_chart_panel){
+    style.panels = &(const organ_chart_panel){
         .count = count, .x = numbers, .y = lines, .band_low = numbers + 2 * count, .band_high = numbers + 3 * count};
-    look.panel_count = 1;
-    organ_chart_svg(&look, &svg, &(organ_error){0});
+    style.panel_count = 1;
+    organ_chart_svg(&style, &svg, &(organ_error){0});
     free(numbers);
     return svg;
 }
@@ -52,19 +52,19 @@ static char *draw_layers(const json_t *report)
 {
     static const organ_chart_series series[] = {{"all targets of the layer", 0, false},
                                                 {"all targets of the model", 0, true}};
-    static const organ_chart look = {
+    static const organ_chart style = {
         .title = "Killed weights by layer",
         .description = "A line over the layers: killed weights in percent of the layer's target weights, "
                        "within a band from the least pruned of its tensors to the most. The table below has "
                        "the same numbers.",
         .x_label = "layer",
         .y_label = "killed, percent of target weights",
-        .least_span = 1, /* a hundredth of a percent is no landscape */
+        .min_span = 1, /* a hundredth of a percent is no landscape */
         .whole_x = true,
         .series = series,
         .series_count = 2,
         .band_name = "from its least pruned tensor to its most"};
-    return draw_line(look, organ_json_at(report, "fold.layers"),
+    return draw_line(style, organ_json_at(report, "fold.layers"),
                      (const char *const[]){"layer", "percent", "low", "high"},
                      organ_json_real(report, "totals.target.percent"));
 }
@@ -72,7 +72,7 @@ static char *draw_layers(const json_t *report)
 static char *draw_magnitudes(const json_t *report)
 {
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};
-    static const organ_chart look = {
+    static const organ_chart style = {
         .title = "Magnitudes of the target weights, and the killed part of them",
         .description = "A line over the magnitudes on a logarithmic scale: how many of the donor's target "
                        "weights are that large. The area under it is the part that was killed.",
@@ -81,7 +81,7 @@ static char *draw_magnitudes(const json_t *report)
         .series = series,
         .series_count = 1,
         .band_name = "killed"};
-    return draw_line(look, organ_json_at(report, "fold.bins"),
+    return draw_line(style, organ_json_at(report, "fold.bins"),
                      (const char *const[]){"place", "all", "nothing", "killed"}, NAN);
 }
 
@@ -100,7 +100,7 @@ static double tile_weights(const json_t *map, size_t r, size_t c)
 
 static char *draw_tiles(const json_t *map)
 {
-    enum { MOST_NUMBERED = 600 };
+    enum { MAX_NUMBERED = 600 };
     const json_t *const killed = json_object_get(map, "killed");
     const size_t rows = (size_t)organ_json_count(map, "rows"), cols = (size_t)organ_json_count(map, "cols");
     double *const values = calloc(rows * cols, sizeof *values);
@@ -126,7 +126,7 @@ static char *draw_tiles(const json_t *map)
         .rows = rows,
         .columns = cols,
         .values = values,
-        .plain = rows * cols > MOST_NUMBERED};
+        .plain = rows * cols > MAX_NUMBERED};
     if (values && subtitle)
         organ_heat_map_svg(&tiles, &svg, &(organ_error){0});
     free(subtitle);
@@ -138,13 +138,14 @@ static char *draw_tiles(const json_t *map)
 
 #define SPARSITY_MAP(if_, together)                                                                                    \
     MAP(if_, "tensors",                                                                                                \
-        .look = {.title = "Killed weights by layer and projection",                                                    \
-                 .subtitle = (together),                                                                               \
-                 .description = "A field of cells, one for each projection in each layer, with the percentage of its " \
-                                "weights that were "                                                                   \
-                                "killed. The table of tensors has the same numbers.",                                  \
-                 .row_label = "projection",                                                                            \
-                 .value_label = "killed, percent of the weights of that projection in that layer"},                    \
+        .style = {.title = "Killed weights by layer and projection",                                                   \
+                  .subtitle = (together),                                                                              \
+                  .description =                                                                                       \
+                      "A field of cells, one for each projection in each layer, with the percentage of its "           \
+                      "weights that were "                                                                             \
+                      "killed. The table of tensors has the same numbers.",                                            \
+                  .row_label = "projection",                                                                           \
+                  .value_label = "killed, percent of the weights of that projection in that layer"},                   \
         .role = "module", .value = "percent", .weight = "elements",                                                    \
         .caption = "How densely each projection of each layer is pruned. The scale spans from the least to the most: " \
                    "small differences show, so "                                                                       \
@@ -163,7 +164,7 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
                  "several tensors in one place (experts) are one cell: all their killed weights of all their weights"),
     SECTION(ON_PAGE, NULL, "By projection"),
     BARS("!fold.alike", "fold.bars",
-         .look =
+         .style =
              {.title = "Killed weights by projection",
               .subtitle = "the thin line spans the projection's tensors, from the least pruned to the most",
               .description =

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MOST_TENSORS = 2000 };
+enum { MAX_TENSORS = 2000 };
 
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
@@ -146,11 +146,11 @@ static int by_row(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Those `most` of the rows whose percent is the greatest, or, of tensors, is farthest from the mean; `as_listed`: in
+/* Those `max` of the rows whose percent is the greatest, or, of tensors, is farthest from the mean; `as_listed`: in
  * the order of rows. */
-static json_t *first_by(const json_t *rows, double mean, size_t most, bool as_listed)
+static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
-    const size_t count = json_array_size(rows), shown = count < most ? count : most;
+    const size_t count = json_array_size(rows), shown = count < max ? count : max;
     ranked *const list = calloc(count + 1, sizeof *list);
     json_t *const first = list ? json_array() : NULL;
     for (size_t k = 0; list && k < count; k++) {
@@ -171,10 +171,10 @@ static json_t *first_by(const json_t *rows, double mean, size_t most, bool as_li
 
 static json_t *tiles_of(const json_t *report)
 {
-    enum { MOST_TILES = 1 << 20 };
+    enum { MAX_TILES = 1 << 20 };
     const json_t *const map = json_object_get(report, "tile_map");
     const unsigned long long rows = organ_json_count(map, "rows"), cols = organ_json_count(map, "cols");
-    const bool whole = rows > 0 && cols > 0 && rows <= MOST_TILES && cols <= MOST_TILES / rows &&
+    const bool whole = rows > 0 && cols > 0 && rows <= MAX_TILES && cols <= MAX_TILES / rows &&
                        json_array_size(json_object_get(map, "killed")) == rows * cols;
     return organ_json_held(whole ? map : NULL);
 }
@@ -210,7 +210,7 @@ json_t *organ_sparsity_fold(const json_t *report)
         SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
         SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
         SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
-        SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
+        SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MAX_TENSORS, true)),
         SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
         SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),
         SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LOOKED_AT                                                                                                      \
+#define CHECKED                                                                                                        \
     "{looked_at.files:count} file{looked_at.files:s} looked at, {looked_at.bytes:bytes}; {looked_at.weights:count} "   \
     "of them "                                                                                                         \
     "hold{looked_at."                                                                                                  \
@@ -58,7 +58,7 @@ static const organ_field rows[] = {FIELD_WORDS("file", "{file}", ORGAN_FIELD_LEF
 static const organ_block blocks[] = {
     LINES(NULL, "{model.name}: {findings_in_all?{findings_in_all:count} finding{findings_in_all:s}|no findings}\n\n"),
     MERITS(NULL, merits),
-    SAY(ON_ALL, NULL, LOOKED_AT),
+    SAY(ON_ALL, NULL, CHECKED),
     EACH(ON_TERMINAL, "groups",
          BLOCKS(LINES(NULL, "\n"), SAY_AFTER(ON_TERMINAL, NULL, "  ", "{title} ({severity}). {why}"),
                 EACH(ON_TERMINAL, "rows",

@@ -71,27 +71,27 @@ static const organ_block blocks[] = {
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
     MAP("!dry_run", "projections",
-        .look = {.title = "Output lost by layer and projection",
-                 .description = "Percent of the squares of the outputs of each projection on the text that is missing "
-                                "since its inputs "
-                                "went. The table of projections has the numbers.",
-                 .value_label = "output lost, percent"},
+        .style = {.title = "Output lost by layer and projection",
+                  .description = "Percent of the squares of the outputs of each projection on the text that is missing "
+                                 "since its inputs "
+                                 "went. The table of projections has the numbers.",
+                  .value_label = "output lost, percent"},
         .role = "role", .value = "lost_percent", .zero = true,
         .caption =
             "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
     GRID("!dry_run&lost_by_expert", "lost_by_expert",
-         .look = {.title = "Output lost by layer and expert",
-                  .description =
-                      "A row for each layer, a cell for each of its experts: percent of the squares of the expert's "
-                      "outputs, as its "
-                      "tokens take them, that is missing since channels went. Empty for an expert that saw no token.",
-                  .row_label = "layer",
-                  .column_label = "expert",
-                  .value_label = "output lost, percent"},
+         .style = {.title = "Output lost by layer and expert",
+                   .description =
+                       "A row for each layer, a cell for each of its experts: percent of the squares of the expert's "
+                       "outputs, as its "
+                       "tokens take them, that is missing since channels went. Empty for an expert that saw no token.",
+                   .row_label = "layer",
+                   .column_label = "expert",
+                   .value_label = "output lost, percent"},
          .name = "name", .values = "lost", .step = 1,
          .caption = "Experts that see few tokens are known less well than the number says."),
     SECTION(ON_FILES, NULL, "Projections"),
-    TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .most = EVERY_TENSOR, .what = "projections",
+    TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .max = EVERY_TENSOR, .what = "projections",
           .caption =
               "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
     SECTION(ON_FILES, "settings", "Settings"),

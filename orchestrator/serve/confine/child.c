@@ -46,8 +46,8 @@ bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) 
 
 void organ_child_close_from(int descriptor)
 {
-    enum { MOST_DESCRIPTORS = 65536 };
+    enum { MAX_DESCRIPTORS = 65536 };
     if (syscall(SYS_close_range, (unsigned)descriptor, ~0u, 0u) != 0)
-        for (int fd = descriptor; fd < MOST_DESCRIPTORS; fd++) /* before Linux 5.9 */
+        for (int fd = descriptor; fd < MAX_DESCRIPTORS; fd++) /* before Linux 5.9 */
             close(fd);
 }

@@ -142,11 +142,11 @@ static uint64_t files_of(int version)
 /* A set of rules under which nothing is allowed yet; -1 with errno. */
 static int make_ruleset(int version)
 {
-    const struct ruleset wanted = {
+    const struct ruleset requested = {
         .files = files_of(version), .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
     const size_t before_6 = version >= 4 ? offsetof(struct ruleset, scoped) : offsetof(struct ruleset, net);
-    const size_t size = version >= 6 ? sizeof wanted : before_6;
-    return (int)syscall(SYS_landlock_create_ruleset, &wanted, size, 0);
+    const size_t size = version >= 6 ? sizeof requested : before_6;
+    return (int)syscall(SYS_landlock_create_ruleset, &requested, size, 0);
 }
 
 /* Closes the rules; `allowed` says whether all of them could be made. */

@@ -39,7 +39,7 @@
 enum {
     NEWEST_CALL = 450,         /* later calls are newer than these tables and are refused */
     FOREIGN_CALL = 0x40000000, /* x86-64: calls with pointers of 32 bits, whose numbers are others */
-    MOST_STEPS = 2048
+    MAX_STEPS = 2048
 };
 
 /* An argument of which nothing is asked. */
@@ -273,13 +273,13 @@ static const call_rule deadly_calls[] = {
 /* ---- the program for the kernel ---- */
 
 typedef struct call_filter {
-    struct sock_filter steps[MOST_STEPS];
+    struct sock_filter steps[MAX_STEPS];
     unsigned short count;
 } call_filter;
 
 static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
 {
-    if (f->count < MOST_STEPS)
+    if (f->count < MAX_STEPS)
         f->steps[f->count++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
 }
 
@@ -368,7 +368,7 @@ bool organ_confine_calls(organ_calls calls)
     call_filter f; /* on the stack: nothing is allocated between fork and exec */
     fill_filter(&f, calls);
     const struct sock_fprog program = {.len = f.count, .filter = f.steps};
-    if (f.count == MOST_STEPS) {
+    if (f.count == MAX_STEPS) {
         errno = E2BIG;
         return false;
     }

@@ -16,7 +16,7 @@ struct organ_audit_log {
     char *file;
     pthread_mutex_t lock; /* guards what follows */
     int fd;
-    bool torn, told; /* the last line is not whole; it was said that lines are lost */
+    bool torn, reported; /* the last line is not whole; it was said that lines are lost */
     unsigned long long lost;
 };
 
@@ -110,11 +110,11 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     pthread_mutex_lock(&audit->lock);
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;
-    if (fault && !audit->told)
+    if (fault && !audit->reported)
         fprintf(stderr, "organ: %s: requests are answered without a line in it: %s\n", audit->file, strerror(fault));
-    else if (!fault && audit->told)
+    else if (!fault && audit->reported)
         fprintf(stderr, "organ: %s: lines are written again; %llu are lost\n", audit->file, audit->lost);
-    audit->told = fault != 0;
+    audit->reported = fault != 0;
     pthread_mutex_unlock(&audit->lock);
     free(text);
 }

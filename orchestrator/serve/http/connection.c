@@ -26,9 +26,9 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
 /* Returns the seconds that a connection has for a request: few until it has sent a valid token. */
 static unsigned patience(const organ_server *server, bool admitted)
 {
-    enum { MOST_BEFORE_TOKEN = 5 };
+    enum { MAX_BEFORE_TOKEN = 5 };
     const unsigned seconds = server->options.timeout;
-    return admitted || seconds < MOST_BEFORE_TOKEN ? seconds : MOST_BEFORE_TOKEN;
+    return admitted || seconds < MAX_BEFORE_TOKEN ? seconds : MAX_BEFORE_TOKEN;
 }
 
 static void set_request_deadline(const organ_server_request *request, unsigned seconds)
@@ -187,7 +187,7 @@ static enum MHD_Result send_or_delay(organ_server_request *request)
     const double seconds = organ_penalty_add(server->penalty, request->address);
     if (seconds > 0) {
         set_request_deadline(request, 0);
-        if (organ_desk_delay(server->desk, request, organ_http_waited(request) + seconds))
+        if (organ_request_queue_delay(server->queue, request, organ_http_waited(request) + seconds))
             return MHD_YES;
     }
     return organ_http_send(request);
@@ -274,7 +274,7 @@ static enum MHD_Result answer_request(organ_server_request *request)
         organ_http_problem(&request->reply, 413, "the body has more than %u bytes", ORGAN_HTTP_BODY_LIMIT);
         return organ_http_send(request);
     }
-    if (request->route->waits && organ_desk_take(request->server->desk, request))
+    if (request->route->waits && organ_request_queue_add(request->server->queue, request))
         return MHD_YES;
     if (request->route->waits) {
         organ_http_problem(&request->reply, 503, "too many requests wait for the disk");
@@ -306,15 +306,15 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
         /* The library reads from a connection that was suspended in this state when it is resumed, and closes it
          * without a reply if the client has shut down its side. So wait for the next call, which comes at once: then
          * the library only waits for a reply. */
-        if (request->route->waits && !request->asked) {
-            request->asked = true;
+        if (request->route->waits && !request->requested) {
+            request->requested = true;
             return MHD_YES;
         }
         return answer_request(request);
     case REQUEST_READY:
         *bytes = 0;
         return organ_http_send(request);
-    case REQUEST_AT_DESK:
+    case REQUEST_IN_POOL:
     case REQUEST_QUEUED:
         *bytes = 0;
         return MHD_YES;

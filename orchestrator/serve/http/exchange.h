@@ -18,9 +18,9 @@ struct organ_serve_options; /* options.h */
 struct organ_jail;          /* jail.h: the only way to files below the root */
 struct organ_request_tally; /* tally.h */
 struct organ_guard;         /* guard.h */
-struct organ_desk;          /* desk.h */
+struct organ_request_queue; /* desk.h */
 struct organ_jobs;          /* of the area of jobs */
-struct organ_shelf;         /* of the area of models */
+struct organ_model_cache;   /* of the area of models */
 
 /* Shared by all areas. One for a server, shared by all threads; it does not change after the areas have started. */
 typedef struct organ_app {
@@ -29,9 +29,9 @@ typedef struct organ_app {
     const struct organ_jail *jail;
     struct organ_request_tally *tally;
     const struct organ_guard *guard;
-    struct organ_desk *desk;
-    struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
-    struct organ_shelf *shelf; /* set by the area of models */
+    struct organ_request_queue *queue;
+    struct organ_jobs *jobs;         /* set by the area of jobs when it starts */
+    struct organ_model_cache *cache; /* set by the area of models */
 } organ_app;
 
 /* ---- request ---- */
@@ -129,7 +129,7 @@ void organ_http_done_by(const organ_server_request *request, const char *token_n
 void organ_http_about_job(const organ_server_request *request, const char *id);
 
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news
- * (organ_http_recall), and `seconds` after the request began at the latest. No thread waits meanwhile. */
+ * (organ_http_call_waiting), and `seconds` after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_server_request *request); /* seconds since the request began */
 
@@ -175,7 +175,7 @@ typedef struct organ_area {
 
 /* Reports that an area has news: the server calls the handlers of all waiting requests (organ_http_reply_later)
  * again. From any thread. */
-void organ_http_recall(const organ_app *app);
+void organ_http_call_waiting(const organ_app *app);
 
 /* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);

@@ -102,12 +102,12 @@ typedef struct session_search {
     bool found;
 } session_search;
 
-static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     session_search *const search = context;
     (void)kind;
     if (strcmp(name, ORGAN_SESSION_COOKIE) == 0 && value &&
-        organ_tokens_know_session(search->guard->tokens, value, search->who))
+        organ_tokens_check_session(search->guard->tokens, value, search->who))
         search->found = true;
     return MHD_YES;
 }
@@ -121,8 +121,8 @@ static bool admits(const organ_guard *guard, const organ_server_request *request
     if (!guard->tokens)
         return true;
     if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
-        return organ_tokens_know(guard->tokens, authorization + 7 + strspn(authorization + 7, " "), who);
-    organ_mhd.get_connection_values(request->connection, MHD_COOKIE_KIND, look_at_cookie, &search);
+        return organ_tokens_check(guard->tokens, authorization + 7 + strspn(authorization + 7, " "), who);
+    organ_mhd.get_connection_values(request->connection, MHD_COOKIE_KIND, read_cookie, &search);
     return search.found;
 }
 

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { DEEPEST = 16, MOST_LOOKED_AT = 200000 };
+enum { DEEPEST = 16, MAX_CHECKED = 200000 };
 
 struct organ_jail {
     int root;
@@ -224,7 +224,7 @@ static unsigned handle_of(const organ_jail *jail, const char *path, int *fd, str
     return status;
 }
 
-unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
+unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
 {
     int fd;
     unsigned status = handle_of(jail, path, &fd, about, error);
@@ -242,7 +242,7 @@ static unsigned open_as(const organ_jail *jail, const char *path, bool directory
 {
     struct stat first, second;
     *fd = -1;
-    const unsigned status = organ_jail_look(jail, path, &first, error);
+    const unsigned status = organ_jail_stat(jail, path, &first, error);
     if (status)
         return status;
     if (S_ISDIR(first.st_mode) != directory) {
@@ -285,13 +285,13 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
 
 typedef struct listing {
     organ_jail_entry *entries;
-    size_t count, room, most;
+    size_t count, room, max;
     bool cut;
 } listing;
 
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
-    l->cut = l->count == l->most;
+    l->cut = l->count == l->max;
     if (l->cut)
         return true;
     char *const own = organ_grow(&l->entries, l->count, &l->room, sizeof *l->entries) ? strdup(name) : NULL;
@@ -302,12 +302,12 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries,
+unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *cut, organ_error *error)
 {
     int fd;
     struct stat about;
-    listing l = {.most = most};
+    listing l = {.max = max};
     *entries = NULL;
     *count = 0;
     const unsigned status = open_as(jail, path, true, &fd, &about, error);
@@ -367,9 +367,9 @@ static bool matters(const jail_search *s, const char *name)
     return false;
 }
 
-static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *error);
+static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
 
-static unsigned look_at_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
+static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
 {
     struct stat about;
     if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
@@ -381,11 +381,11 @@ static unsigned look_at_entry(jail_search *s, int fd, const char *name, int dept
     if (!S_ISDIR(about.st_mode) || s->stem)
         return 0;
     const int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return below < 0 ? refuse_path(s->path, errno, error) : look_for_links(s, below, depth + 1, error);
+    return below < 0 ? refuse_path(s->path, errno, error) : find_links(s, below, depth + 1, error);
 }
 
 /* Searches a folder for links; closes fd. A job opens paths, so it would follow links in the folder. */
-static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *error)
+static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
     DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
@@ -396,10 +396,10 @@ static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *e
     for (const struct dirent *e; !status && (e = readdir(directory));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !matters(s, e->d_name))
             continue;
-        if (++s->looked_at > MOST_LOOKED_AT)
+        if (++s->looked_at > MAX_CHECKED)
             status = refuse_path(s->path, ENAMETOOLONG, error);
         else
-            status = look_at_entry(s, fd, e->d_name, depth, error);
+            status = check_entry(s, fd, e->d_name, depth, error);
     }
     closedir(directory);
     return status;
@@ -435,13 +435,13 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     jail_search s = {.path = path};
     if (absolute)
         *absolute = NULL;
-    unsigned status = organ_jail_look(jail, path, &about, error);
+    unsigned status = organ_jail_stat(jail, path, &about, error);
     if (!status && S_ISDIR(about.st_mode))
         status = open_as(jail, path, true, &fd, &about, error);
     else if (!status && !(status = open_parent(jail, path, &fd, &s.stem, error)))
         s.stem_length = stem_of(s.stem);
     if (!status)
-        status = look_for_links(&s, fd, 0, error);
+        status = find_links(&s, fd, 0, error);
     return status || !absolute ? status : absolute_of(jail, path, absolute, error);
 }
 

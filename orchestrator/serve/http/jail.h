@@ -34,7 +34,7 @@ const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute,
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error);
 
 /* Reads the attributes of a file or directory; rejects links. */
-unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
+unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
 
 /* Checks that a program may read `path`: it exists and contains no link. *absolute, unless NULL, is its absolute
  * path, to be freed. */
@@ -51,9 +51,9 @@ typedef struct organ_jail_entry {
     int64_t modified; /* seconds since 1970 */
 } organ_jail_entry;
 
-/* Files and directories, ordered by name; hidden names, links and everything else are left out. At most `most` entries
+/* Files and directories, ordered by name; hidden names, links and everything else are left out. At most `max` entries
  * are kept: *cut says whether there are more. To be freed with organ_jail_list_free. */
-unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries,
+unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *cut, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 

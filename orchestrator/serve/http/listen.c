@@ -43,12 +43,12 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
 {
     char host[256];
     const char *port = "";
-    const struct addrinfo wish = {
+    const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     if (split_address(text, host, sizeof host, &port, error) != ORGAN_OK)
         return error->status;
-    const int failed = getaddrinfo(*host ? host : "0.0.0.0", port, &wish, &found);
+    const int failed = getaddrinfo(*host ? host : "0.0.0.0", port, &hints, &found);
     if (failed)
         return organ_fail(error, ORGAN_USAGE, "--listen '%s': %s", text,
                           failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));

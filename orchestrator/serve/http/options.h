@@ -23,7 +23,7 @@ typedef struct organ_serve_options {
     uint64_t job_output, keep_bytes; /* largest size of the output kept per job, and of all jobs in total; 0: no
                                       * limit */
     uint64_t job_memory;             /* largest --memory of a job */
-    uint64_t shelf;                  /* bytes of memory for catalogs of models */
+    uint64_t cache;                  /* bytes of memory for catalogs of models */
     uint64_t model_memory;           /* bytes of memory for reading one model */
     unsigned model_seconds;
     bool models_here; /* reads models in this process instead of a confined one: for fuzzing, which observes one

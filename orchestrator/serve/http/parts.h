@@ -9,7 +9,7 @@
 
 #include <time.h>
 
-enum { MOST_FIELDS = 32, MOST_PARAMETERS = 4, MOST_REPLY_HEADERS = 12 };
+enum { MAX_FIELDS = 32, MAX_PARAMETERS = 4, MAX_REPLY_HEADERS = 12 };
 
 /* Name and value, both in memory of the request or of the connection. */
 typedef struct organ_http_field {
@@ -37,7 +37,7 @@ struct organ_http_reply {
     double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
     organ_http_waker *waker;
     const char *policy;
-    organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
+    organ_http_field headers[MAX_REPLY_HEADERS]; /* both freed */
     size_t header_count;
     bool wrong_token; /* the rejection of a wrong token, which may be delayed */
     char why[400];    /* for the log: why a request was refused */
@@ -46,7 +46,7 @@ struct organ_http_reply {
 typedef enum organ_request_state {
     REQUEST_NEW,
     REQUEST_BODY,
-    REQUEST_AT_DESK,
+    REQUEST_IN_POOL,
     REQUEST_READY,
     REQUEST_QUEUED
 } organ_request_state;
@@ -56,7 +56,7 @@ typedef struct organ_server organ_server;
 struct organ_server_request {
     organ_server *server;
     organ_app *app; /* of the server */
-    bool asked;     /* for the reply, once already */
+    bool requested; /* for the reply, once already */
     bool delayed;   /* its reply is there, but waits */
     bool counted;   /* among those being answered */
     bool admitted;  /* the request has a valid token, or the server needs none */
@@ -73,10 +73,10 @@ struct organ_server_request {
     organ_http_method method;
     bool head;
     const organ_http_route *route;
-    organ_http_field parameters[MOST_PARAMETERS]; /* values freed */
+    organ_http_field parameters[MAX_PARAMETERS]; /* values freed */
     size_t parameter_count;
     char *query_text; /* holds names and values of the query */
-    organ_http_field query[MOST_FIELDS];
+    organ_http_field query[MAX_FIELDS];
     size_t query_count;
     char *body;
     size_t body_bytes, body_room;

@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-enum { PLACES = 1024, FREE = 3, MOST_DOUBLINGS = 5 };
+enum { PLACES = 1024, FREE = 3, MAX_DOUBLINGS = 5 };
 
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
@@ -64,7 +64,7 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
     if (now - p->last > forgiven_seconds)
         p->wrong = 0;
     p->last = now;
-    const unsigned wrong = p->wrong < FREE + MOST_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
+    const unsigned wrong = p->wrong < FREE + MAX_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
     pthread_mutex_unlock(&penalty->lock);
     return delay_of(wrong);
 }
@@ -72,11 +72,11 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
 double organ_penalty_longest(organ_penalty *penalty)
 {
     const double now = organ_seconds_now();
-    unsigned most = 0;
+    unsigned max = 0;
     pthread_mutex_lock(&penalty->lock);
     for (size_t k = 0; k < PLACES; k++)
-        if (now - penalty->places[k].last <= forgiven_seconds && penalty->places[k].wrong > most)
-            most = penalty->places[k].wrong;
+        if (now - penalty->places[k].last <= forgiven_seconds && penalty->places[k].wrong > max)
+            max = penalty->places[k].wrong;
     pthread_mutex_unlock(&penalty->lock);
-    return delay_of(most < FREE + MOST_DOUBLINGS + 1 ? most + 1 : most);
+    return delay_of(max < FREE + MAX_DOUBLINGS + 1 ? max + 1 : max);
 }

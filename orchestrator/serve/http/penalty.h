@@ -13,7 +13,7 @@ void organ_penalty_destroy(organ_penalty *penalty);
  * share a count. The first three wrong tokens have no delay, the fourth 0.25 s, each further one twice the delay before
  * it, up to 8 s. Five minutes without a wrong token reset the count. Networks that share a slot of the table share the
  * delay. */
-#define ORGAN_PENALTY_MOST_SECONDS 8.0
+#define ORGAN_PENALTY_MAX_SECONDS 8.0
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
 
 /* The longest delay that the next wrong token of any address would get now, in seconds. */

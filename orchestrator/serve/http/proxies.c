@@ -37,11 +37,11 @@ static organ_status read_network(const char *word, organ_network *network, organ
         return organ_fail(
             error, ORGAN_USAGE,
             "--trusted-proxy '%s': must be an address, or one with a prefix, such as 10.0.0.0/8 or fd00::/8", word);
-    const unsigned most = four ? 32 : 128;
+    const unsigned max = four ? 32 : 128;
     if (bits &&
-        (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > most))
-        return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': a prefix has 0 to %u bits", word, most);
-    network->bits = (four ? 8 * MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : most);
+        (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > max))
+        return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': a prefix has 0 to %u bits", word, max);
+    network->bits = (four ? 8 * MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : max);
     for (unsigned bit = network->bits; bit < 128; bit++)
         if (network->address[bit / 8] & (0x80 >> bit % 8))
             return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': the address has bits behind its prefix", word);

@@ -16,7 +16,7 @@ typedef struct organ_network {
 } organ_network;
 
 typedef struct organ_proxies {
-    organ_network networks[ORGAN_MOST_WORDS];
+    organ_network networks[ORGAN_MAX_WORDS];
     size_t count;
 } organ_proxies;
 

@@ -13,10 +13,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { MOST_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
+enum { MAX_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
 
 typedef struct refused_search {
-    organ_server_request *lengths[MOST_AT_ONCE]; /* their lengths are none */
+    organ_server_request *lengths[MAX_AT_ONCE]; /* their lengths are none */
     size_t count;
     organ_server_request *chunks; /* it has taken in most */
     uint64_t taken;
@@ -50,14 +50,14 @@ static uint64_t taken_in(const organ_server_request *request)
     return came > used ? came - used : 0;
 }
 
-static void look_at_request(void *context, void *held)
+static void watch_request(void *context, void *held)
 {
     refused_search *const s = context;
     organ_server_request *const request = held;
     const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be at the desk */
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
                                                                                  request, "Transfer-Encoding");
-    if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MOST_AT_ONCE)
+    if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MAX_AT_ONCE)
         s->lengths[s->count++] = request;
     if (state != REQUEST_BODY || !coding)
         return;
@@ -78,7 +78,7 @@ static bool is_of_chunks(const refused_search *s, unsigned status)
 void organ_http_refused(organ_server *server, unsigned status)
 {
     refused_search s = {.count = 0};
-    organ_watch_own(server->watch, look_at_request, &s);
+    organ_watch_own(server->watch, watch_request, &s);
     for (size_t k = 0; k < s.count && !organ_http_library_is_strict(); k++) {
         organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),
                            "the Content-Length is no number of bytes that can come");

@@ -124,7 +124,7 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value)
 {
     char *const own_name = strdup(name), *const own_value = strdup(value);
-    if (own_name && own_value && reply->header_count < MOST_REPLY_HEADERS) {
+    if (own_name && own_value && reply->header_count < MAX_REPLY_HEADERS) {
         reply->headers[reply->header_count++] = (organ_http_field){own_name, own_value};
         return;
     }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ENTRIES = 100000 };
+enum { MAX_ENTRIES = 100000 };
 
 static json_t *entry_json(const organ_jail_entry *entry)
 {
@@ -45,11 +45,11 @@ static void reply_directory(const organ_server_request *request, organ_http_repl
     if (!organ_http_query_count(request, reply, "limit", 1, 10000, 1000, &limit))
         return;
     const unsigned status =
-        organ_jail_list(organ_http_app(request)->jail, path, MOST_ENTRIES, &entries, &count, &cut, &error);
+        organ_jail_list(organ_http_app(request)->jail, path, MAX_ENTRIES, &entries, &count, &cut, &error);
     if (status)
         organ_http_problem(reply, status, "%s", error.message);
     else if (cut)
-        organ_http_problem(reply, 422, "'%s' has more than %d entries, too many to list", path, MOST_ENTRIES);
+        organ_http_problem(reply, 422, "'%s' has more than %d entries, too many to list", path, MAX_ENTRIES);
     else
         organ_http_reply_json(reply, 200,
                               entries_page(path, entries, count, organ_http_query(request, "cursor"), limit));
@@ -68,7 +68,7 @@ static void get_file(const organ_server_request *request, organ_http_reply *repl
     struct stat about;
     int fd;
     organ_error error = {0};
-    unsigned status = organ_jail_look(app->jail, path, &about, &error);
+    unsigned status = organ_jail_stat(app->jail, path, &about, &error);
     if (!status && S_ISDIR(about.st_mode)) {
         reply_directory(request, reply, path);
         return;

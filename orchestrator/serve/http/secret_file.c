@@ -10,26 +10,26 @@
 #include <unistd.h>
 
 /* Reads one byte more than the limit, to detect longer files. */
-static organ_status read_all(int fd, const char *file, size_t most, organ_secret_file *secret, organ_error *error)
+static organ_status read_all(int fd, const char *file, size_t max, organ_secret_file *secret, organ_error *error)
 {
-    for (ssize_t got = 1; got != 0 && secret->length <= most;) {
-        got = read(fd, secret->text + secret->length, most + 1 - secret->length);
+    for (ssize_t got = 1; got != 0 && secret->length <= max;) {
+        got = read(fd, secret->text + secret->length, max + 1 - secret->length);
         if (got < 0 && errno != EINTR)
             return organ_fail_errno(error, errno, "%s", file);
         secret->length += got > 0 ? (size_t)got : 0;
     }
-    return secret->length <= most ? ORGAN_OK
-                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, most);
+    return secret->length <= max ? ORGAN_OK
+                                 : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
 }
 
-organ_status organ_secret_file_read(const char *file, const char *what, size_t most, organ_secret_file *secret,
+organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error)
 {
     *secret = (organ_secret_file){0};
     const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s", file);
-    if (!(secret->text = calloc(1, most + 2)))
+    if (!(secret->text = calloc(1, max + 2)))
         organ_fail_memory(error, file);
     else if (fstat(fd, &secret->about) != 0)
         organ_fail_errno(error, errno, "%s", file);
@@ -37,7 +37,7 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
         organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s %s (mode %04o); chmod 600 ends that", file,
                    secret->about.st_mode & S_IROTH ? "read" : "change", what, (unsigned)secret->about.st_mode & 07777);
     else
-        read_all(fd, file, most, secret, error);
+        read_all(fd, file, max, secret, error);
     close(fd);
     return error->status;
 }

@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { DESK_THREADS = 4, DESK_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
+enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
 
 /* ---- starting ---- */
 
@@ -20,10 +20,10 @@ enum { DESK_THREADS = 4, DESK_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DE
 static void want_descriptors(unsigned connections)
 {
     struct rlimit limit;
-    const rlim_t wanted = 2 * (rlim_t)connections + LOOSE_DESCRIPTORS;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+    const rlim_t requested = 2 * (rlim_t)connections + LOOSE_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= requested)
         return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    limit.rlim_cur = limit.rlim_max < requested ? limit.rlim_max : requested;
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
@@ -92,8 +92,8 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
         return organ_fail_errno(error, ENOMEM, "the server");
     if (open_guard(options, server, error) != ORGAN_OK)
         return error->status;
-    organ_desk_create(DESK_THREADS, DESK_ROOM, &server->desk, error);
-    server->app.desk = server->desk;
+    organ_request_queue_create(QUEUE_THREADS, QUEUE_ROOM, &server->queue, error);
+    server->app.queue = server->queue;
     return error->status;
 }
 
@@ -217,7 +217,7 @@ void organ_server_tick(organ_server *server)
 {
     renew_tokens(server, false);
     organ_watch_tick(server->watch, organ_http_on_slow, server);
-    organ_desk_tick(server->desk);
+    organ_request_queue_tick(server->queue);
     organ_http_streams_tick(server);
 }
 
@@ -226,7 +226,8 @@ static bool server_is_busy(organ_server *server)
     pthread_mutex_lock(&server->stream_lock);
     const bool streams = server->stream_count > 0;
     pthread_mutex_unlock(&server->stream_lock);
-    return streams || organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
+    return streams || organ_request_queue_busy(server->queue) ||
+           __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
 /* Waits for replies under way. Requests at the desk and streams must have ended before the daemon is stopped; they wait
@@ -236,7 +237,7 @@ static void finish_replies(organ_server *server, unsigned seconds)
     const struct timespec pause = {.tv_nsec = 10000000};
     for (unsigned k = 0; server_is_busy(server); k++) {
         organ_http_streams_tick(server);
-        if (k >= 100 * seconds && !organ_desk_busy(server->desk))
+        if (k >= 100 * seconds && !organ_request_queue_busy(server->queue))
             break;
         nanosleep(&pause, NULL);
     }
@@ -264,13 +265,13 @@ void organ_server_close(organ_server *server, unsigned seconds)
     for (size_t k = 0; k < server->started; k++)
         if (server->app.areas[k]->drain)
             server->app.areas[k]->drain(&server->app);
-    organ_desk_dismiss(server->desk);
+    organ_request_queue_stop(server->queue);
     if (server->daemon) {
         finish_replies(server, seconds);
         part_from_all(server);
         organ_mhd.stop_daemon(server->daemon);
     }
-    organ_desk_destroy(server->desk);
+    organ_request_queue_destroy(server->queue);
     while (server->started-- > 0)
         if (server->app.areas[server->started]->stop)
             server->app.areas[server->started]->stop(&server->app);

@@ -4,7 +4,7 @@
 #define ORGAN_SERVER_PARTS_H
 
 #include "orchestrator/serve/http/audit_log.h"
-#include "orchestrator/serve/http/desk.h"
+#include "orchestrator/serve/http/request_queue.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/options.h"
 #include "orchestrator/serve/http/parts.h"
@@ -46,7 +46,7 @@ struct organ_server {
     organ_request_tally *tally;
     organ_penalty *penalty;
     organ_connection_watch *watch;
-    organ_desk *desk;
+    organ_request_queue *queue;
     struct MHD_Daemon *daemon;
     int stopping;        /* atomic */
     uint64_t body_bytes; /* atomic: bytes of all bodies in memory */

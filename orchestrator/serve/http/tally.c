@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MOST_ROUTES = 96, MOST_STATUSES = 24, BUCKETS = 8 };
+enum { MAX_ROUTES = 96, MAX_STATUSES = 24, BUCKETS = 8 };
 
 static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
 
@@ -18,13 +18,13 @@ typedef struct route_tally {
     struct {
         unsigned status;
         uint64_t count;
-    } statuses[MOST_STATUSES];
+    } statuses[MAX_STATUSES];
     size_t status_count;
 } route_tally;
 
 struct organ_request_tally {
     pthread_mutex_t lock;
-    route_tally routes[MOST_ROUTES]; /* the first is of requests without a route */
+    route_tally routes[MAX_ROUTES]; /* the first is of requests without a route */
     size_t route_count;
     uint64_t bytes, connections, slow; /* atomic, without the lock */
 };
@@ -53,9 +53,9 @@ static route_tally *tally_of(organ_request_tally *tally, const organ_http_route 
     size_t k = 0;
     while (k < tally->route_count && tally->routes[k].route != route)
         k++;
-    if (k == tally->route_count && k < MOST_ROUTES)
+    if (k == tally->route_count && k < MAX_ROUTES)
         tally->routes[tally->route_count++].route = route;
-    return &tally->routes[k < MOST_ROUTES ? k : 0];
+    return &tally->routes[k < MAX_ROUTES ? k : 0];
 }
 
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds)
@@ -65,9 +65,9 @@ void organ_tally_request(organ_request_tally *tally, const organ_http_route *rou
     size_t k = 0;
     while (k < t->status_count && t->statuses[k].status != status)
         k++;
-    if (k == t->status_count && k < MOST_STATUSES)
+    if (k == t->status_count && k < MAX_STATUSES)
         t->statuses[t->status_count++].status = status;
-    if (k < MOST_STATUSES)
+    if (k < MAX_STATUSES)
         t->statuses[k].count++;
     t->count++;
     t->seconds += seconds;

@@ -89,7 +89,7 @@ static bool read_query(organ_server_request *request, const char *query)
         const char *wrong = organ_http_decode(name, true);
         if (!wrong && equals)
             wrong = organ_http_decode(equals + 1, true);
-        if (!wrong && request->query_count == MOST_FIELDS)
+        if (!wrong && request->query_count == MAX_FIELDS)
             wrong = "more parameters than any request has";
         if (wrong) {
             organ_http_problem(&request->reply, 400, "the query has %s", wrong);
@@ -171,11 +171,11 @@ bool organ_http_query_count(const organ_server_request *request, organ_http_repl
 
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
 {
-    static const char wanted[] = "application/json";
+    static const char expected[] = "application/json";
     const char *const type = organ_http_header(request, "Content-Type");
     const size_t length = type ? strcspn(type, "; \t") : 0;
-    if (length != strlen(wanted) || strncasecmp(type, wanted, length) != 0) {
-        organ_http_problem(reply, 415, "the Content-Type is '%s'; it must be %s", type ? type : "", wanted);
+    if (length != strlen(expected) || strncasecmp(type, expected, length) != 0) {
+        organ_http_problem(reply, 415, "the Content-Type is '%s'; it must be %s", type ? type : "", expected);
         return NULL;
     }
     json_error_t fault;

@@ -12,7 +12,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MOST_TOKENS = 256, LONGEST_FILE = 1 << 19 };
+enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
 typedef struct tokens_token {
     organ_bearer who;
@@ -149,8 +149,8 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
     if (!run && (lengths[1] != 4 || memcmp(words[1], "read", 4) != 0))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: the role of '%.*s' is neither read nor run", file,
                           number, (int)lengths[0], words[0]);
-    if (list->count == MOST_TOKENS)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there are more than %d tokens", file, MOST_TOKENS);
+    if (list->count == MAX_TOKENS)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there are more than %d tokens", file, MAX_TOKENS);
     return add_token(list, file, words[0], lengths[0], run ? ORGAN_ACCESS_RUN : ORGAN_ACCESS_READ, words[2], lengths[2],
                      error);
 }
@@ -158,7 +158,7 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
 static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
 {
     const char *const end = text + length, *at = text, *word, *second;
-    list->tokens = calloc(MOST_TOKENS, sizeof *list->tokens);
+    list->tokens = calloc(MAX_TOKENS, sizeof *list->tokens);
     if (!list->tokens)
         return organ_fail_memory(error, file);
     const size_t first = next_word(&at, end, &word);
@@ -290,7 +290,7 @@ static const tokens_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
-static bool know_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *who, char *session)
+static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *who, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
     const tokens_token *const found = find_secret(tokens, given, by_session);
@@ -302,18 +302,18 @@ static bool know_secret(organ_tokens *tokens, const char *given, bool by_session
     return found != NULL;
 }
 
-bool organ_tokens_know(organ_tokens *tokens, const char *given, organ_bearer *who)
+bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *who)
 {
-    return know_secret(tokens, given, false, who, NULL);
+    return check_secret(tokens, given, false, who, NULL);
 }
 
-bool organ_tokens_know_session(organ_tokens *tokens, const char *given, organ_bearer *who)
+bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *who)
 {
-    return know_secret(tokens, given, true, who, NULL);
+    return check_secret(tokens, given, true, who, NULL);
 }
 
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {
-    return know_secret(tokens, given, false, who, session);
+    return check_secret(tokens, given, false, who, session);
 }

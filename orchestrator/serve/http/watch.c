@@ -31,18 +31,18 @@ struct organ_watched {
 struct organ_connection_watch {
     pthread_mutex_t lock;
     TAILQ_HEAD(, organ_watched) all; /* oldest first */
-    size_t count, most, share, added, ticks;
+    size_t count, max, share, added, ticks;
     uint64_t displaced;
 };
 
-organ_connection_watch *organ_watch_create(size_t most, size_t share)
+organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
     if (!watch)
         return NULL;
     pthread_mutex_init(&watch->lock, NULL);
     TAILQ_INIT(&watch->all);
-    watch->most = most;
+    watch->max = max;
     watch->share = share;
     return watch;
 }
@@ -87,8 +87,8 @@ static void watch_make_room(organ_connection_watch *watch, const organ_watched *
         if (yields && w != new && !oldest)
             oldest = w;
     }
-    const size_t door = (watch->most + DOOR - 1) / DOOR;
-    organ_watched *yielding = open + door > watch->most ? oldest : NULL;
+    const size_t door = (watch->max + DOOR - 1) / DOOR;
+    organ_watched *yielding = open + door > watch->max ? oldest : NULL;
     if (near > watch->share)
         yielding = oldest_near;
     if (yielding) {
@@ -144,13 +144,13 @@ void *organ_watched_hold(organ_watched *watched, void *held)
     return before;
 }
 
-void organ_watch_own(organ_connection_watch *watch, void (*look)(void *context, void *held), void *context)
+void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
 {
     organ_watched *w;
     pthread_mutex_lock(&watch->lock);
     TAILQ_FOREACH(w, &watch->all, entry)
     if (pthread_equal(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), pthread_self()) && w->held)
-        look(context, w->held);
+        watch_one(context, w->held);
     pthread_mutex_unlock(&watch->lock);
 }
 
@@ -174,11 +174,11 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch)
 
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
-size_t organ_watch_most_of_one(organ_connection_watch *watch)
+size_t organ_watch_max_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
     const organ_watched *w;
-    size_t count = 0, run = 0, most = 0;
+    size_t count = 0, run = 0, max = 0;
     pthread_mutex_lock(&watch->lock);
     char(*const networks)[ROOM] = calloc(watch->count + 1, ROOM);
     TAILQ_FOREACH(w, &watch->all, entry)
@@ -189,10 +189,10 @@ size_t organ_watch_most_of_one(organ_connection_watch *watch)
         qsort(networks, count, ROOM, watch_by_text);
     for (size_t k = 0; k < count; k++) {
         run = k > 0 && strcmp(networks[k], networks[k - 1]) == 0 ? run + 1 : 1;
-        most = run > most ? run : most;
+        max = run > max ? run : max;
     }
     free(networks);
-    return most;
+    return max;
 }
 
 /* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close

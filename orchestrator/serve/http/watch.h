@@ -11,9 +11,9 @@
 typedef struct organ_connection_watch organ_connection_watch;
 typedef struct organ_watched organ_watched;
 
-/* `most`: the largest number of connections. `share`: the largest number of one network (organ_peer_network). NULL
+/* `max`: the largest number of connections. `share`: the largest number of one network (organ_peer_network). NULL
  * without memory. */
-organ_connection_watch *organ_watch_create(size_t most, size_t share);
+organ_connection_watch *organ_watch_create(size_t max, size_t share);
 void organ_watch_destroy(organ_connection_watch *watch);
 
 /* Adds a connection that has not presented a valid token yet and has `seconds` for its first request; NULL without
@@ -34,11 +34,11 @@ void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, un
 /* Attaches a pointer to the connection and returns the one attached before, at first NULL. Only by the connection's
  * thread. */
 void *organ_watched_hold(organ_watched *watched, void *held);
-/* Calls `look` with the attached pointer of each connection of the calling thread. */
-void organ_watch_own(organ_connection_watch *watch, void (*look)(void *context, void *held), void *context);
+/* Calls `watch_one` with the attached pointer of each connection of the calling thread. */
+void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_connection_watch *watch);
-size_t organ_watch_most_of_one(organ_connection_watch *watch); /* connections of the network with the most */
+size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of the network with the most */
 uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */
 
 /* Shuts down all connections whose deadline has passed and calls `tell` for each; if `tell` is NULL, shuts down all

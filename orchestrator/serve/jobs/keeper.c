@@ -38,7 +38,7 @@ static void forget_oldest(organ_jobs *jobs)
 /* ---- the thread ---- */
 
 /* Watches running jobs, starts queued ones, forgets old ones; true while a job runs. */
-static bool look_at_jobs(organ_jobs *jobs)
+static bool watch_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
     for (size_t k = 0; k < jobs->count; k++) {
@@ -63,7 +63,7 @@ static void *keep_jobs(void *context)
     organ_jobs *const jobs = context;
     pthread_mutex_lock(&jobs->mutex);
     while (!jobs->stopping) {
-        if (look_at_jobs(jobs)) {
+        if (watch_jobs(jobs)) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
             until.tv_nsec += tick_nanoseconds;
@@ -242,8 +242,8 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
         return 422;
     if (clashes(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;
-    if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {
-        organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.most_queued);
+    if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.max_queued) {
+        organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.max_queued);
         return 429;
     }
     if (!organ_jobs_make_room(jobs))
@@ -432,7 +432,7 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
         memory = job->state == ORGAN_JOB_RUNNING && job->memory > memory ? job->memory : memory;
     }
     organ_http_quota(out, "organ_jobs_running", "Jobs that run.", running, setup->limit);
-    organ_http_quota(out, "organ_jobs_waiting", "Jobs that wait.", queued, setup->most_queued);
+    organ_http_quota(out, "organ_jobs_waiting", "Jobs that wait.", queued, setup->max_queued);
     organ_http_quota(out, "organ_jobs_finished", "Jobs that have finished and are kept; the oldest go first.",
                      jobs->count - queued - running, setup->kept);
     organ_http_quota(out, "organ_jobs_kept_bytes", "What the records, logs and results of all jobs take.", jobs->bytes,

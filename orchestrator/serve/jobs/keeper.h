@@ -18,7 +18,7 @@ typedef struct organ_jobs_setup {
     size_t verb_count;
     unsigned limit;      /* largest number of running jobs, at least 1 */
     size_t kept;         /* number of finished jobs that are kept; the oldest are removed first */
-    size_t most_queued;  /* largest number of queued jobs; more are rejected */
+    size_t max_queued;   /* largest number of queued jobs; more are rejected */
     uint64_t output;     /* largest size in bytes of one job's result, and of its log; 0: no limit */
     uint64_t keep_bytes; /* bytes of all jobs in total; the oldest finished jobs are removed first; 0: no limit */
     uint64_t memory;     /* largest --memory of one job; 0: no limit, and processes run without a memory limit */

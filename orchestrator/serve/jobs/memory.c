@@ -40,9 +40,9 @@ static const char *value_of(const json_t *argv, const char *name)
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
-    const char *const asked = value_of(argv, "memory");
+    const char *const option_text = value_of(argv, "memory");
     uint64_t bytes = (uint64_t)512 << 20;
-    if (option && !(asked && organ_quantity_parse(asked, &bytes)) && option->fallback)
+    if (option && !(option_text && organ_quantity_parse(option_text, &bytes)) && option->fallback)
         organ_quantity_parse(option->fallback, &bytes);
     return bytes;
 }
@@ -50,13 +50,13 @@ uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const char *const asked = value_of(argv, "threads");
+    const char *const option_text = value_of(argv, "threads");
     uint64_t threads = cores > 0 ? (uint64_t)cores : 1;
-    const uint64_t wanted = asked ? strtoull(asked, NULL, 10) : 0;
-    if (wanted > 0 && wanted < threads)
-        threads = wanted;
+    const uint64_t requested = option_text ? strtoull(option_text, NULL, 10) : 0;
+    if (requested > 0 && requested < threads)
+        threads = requested;
     if (!organ_job_memory_limited)
         return 0;
-    const uint64_t beside = ORGAN_JOB_BASE_BYTES + threads * ORGAN_JOB_THREAD_BYTES;
-    return memory > UINT64_MAX / 2 ? UINT64_MAX / 2 : memory + beside;
+    const uint64_t extra = ORGAN_JOB_BASE_BYTES + threads * ORGAN_JOB_THREAD_BYTES;
+    return memory > UINT64_MAX / 2 ? UINT64_MAX / 2 : memory + extra;
 }

@@ -128,7 +128,7 @@ static void become_program(const child *self)
 }
 
 /* The result of prepare_child: 0, or the errno of what failed. */
-static int hear_child(int ready)
+static int wait_for_child(int ready)
 {
     int why = 0;
     ssize_t got;
@@ -147,7 +147,7 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
         return organ_fail_errno(error, errno, "a process for the job cannot be started");
     close(self->ready);
     self->ready = -1;
-    const int why = hear_child(self->hearer);
+    const int why = wait_for_child(self->hearer);
     *process = (organ_process){.pid = pid};
     this_boot(process->boot);
     if (why == 0 && read_birth(pid, &process->born))

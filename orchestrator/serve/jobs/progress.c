@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 64 << 10, MOST_CHUNKS = 16 };
+enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
-static const double settle_seconds = 0.3; /* before this a rate means nothing */
+static const double min_rate_seconds = 0.3; /* before this a rate means nothing */
 
 /* Any bytes as text without control characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
@@ -88,7 +88,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     char *const chunk = malloc(CHUNK);
     const bool first = progress->offset == 0;
     bool any = false;
-    for (int k = 0; chunk && k < MOST_CHUNKS; k++) {
+    for (int k = 0; chunk && k < MAX_CHUNKS; k++) {
         const ssize_t got = pread(fd, chunk, CHUNK, progress->offset);
         size_t at = 0;
         for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at));
@@ -109,7 +109,7 @@ json_t *organ_job_progress_view(const organ_job_progress *progress, bool running
 {
     const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,
                  done = (double)progress->bytes;
-    const bool timed = running && progress->bytes > progress->before && seconds >= settle_seconds;
+    const bool timed = running && progress->bytes > progress->before && seconds >= min_rate_seconds;
     const double speed = timed ? (double)(progress->bytes - progress->before) / seconds : 1;
     return ORGAN_OBJECT(SET_BYTES("stage", progress->stage), SET_COUNT("bytes", progress->bytes),
                         SET_COUNT("of", progress->of), SET_COUNT("tensors", progress->tensors),

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEPT_JOBS = 500, MOST_QUEUED = 1000, MOST_SHOWN = 1000 };
+enum { KEPT_JOBS = 500, MAX_QUEUED = 1000, MAX_SHOWN = 1000 };
 
 static const double patience = 20; /* seconds: a run that was asked to stop finishes the tensors it has begun */
 
@@ -87,15 +87,15 @@ static void post_job(const organ_server_request *request, organ_http_reply *repl
 
 static void get_jobs(const organ_server_request *request, organ_http_reply *reply)
 {
-    const char *const wanted = organ_http_query(request, "state");
-    const organ_job_state state = wanted ? organ_job_state_named(wanted) : ORGAN_JOB_STATES;
+    const char *const requested = organ_http_query(request, "state");
+    const organ_job_state state = requested ? organ_job_state_named(requested) : ORGAN_JOB_STATES;
     uint64_t offset, limit;
-    if (wanted && state == ORGAN_JOB_STATES)
+    if (requested && state == ORGAN_JOB_STATES)
         organ_http_problem(reply, 400,
                            "state is '%.60s', but must be queued, running, done, failed, cancelled or interrupted",
-                           wanted);
+                           requested);
     else if (organ_http_query_count(request, reply, "offset", 0, 1000000000, 0, &offset) &&
-             organ_http_query_count(request, reply, "limit", 1, MOST_SHOWN, 100, &limit))
+             organ_http_query_count(request, reply, "limit", 1, MAX_SHOWN, 100, &limit))
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
@@ -251,7 +251,7 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
                                     .output = app->options->job_output,
                                     .memory = app->options->job_memory,
                                     .keep_bytes = app->options->keep_bytes,
-                                    .most_queued = MOST_QUEUED,
+                                    .max_queued = MAX_QUEUED,
                                     .program = "/proc/self/exe",
                                     .patience = patience};
     if (organ_jobs_open(&setup, stderr, &app->jobs, error) == ORGAN_OK) {

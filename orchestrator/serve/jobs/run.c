@@ -97,9 +97,9 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)
         job->events = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
-    bool heard = false;
+    bool received = false;
     while (job->events >= 0 && organ_job_progress_read(&job->progress, job->events)) {
-        heard = true;
+        received = true;
         if (!over)
             break;
     }
@@ -109,7 +109,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         return;
     }
     job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
-    if (heard)
+    if (received)
         organ_jobs_wake(jobs, job);
 }
 
@@ -137,7 +137,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
                        organ_error *error)
 {
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
-    char asked[24], allowed[24];
+    char requested[24], allowed[24];
     uint64_t memory = organ_job_memory(verb, argv);
     /* A verb without --memory is never refused for it. */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
@@ -148,7 +148,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     organ_fail(
         error, ORGAN_USAGE,
         "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
-        organ_quantity_option(memory, asked), (unsigned long long)memory,
+        organ_quantity_option(memory, requested), (unsigned long long)memory,
         organ_quantity_option(jobs->setup.memory, allowed));
     return false;
 }
@@ -238,7 +238,7 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 }
 
 /* A job that had ended before this server began, perhaps under another limit. */
-static void settle_ended_job(organ_jobs *jobs, organ_job *job)
+static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
     const uint64_t cut = job->cut;
@@ -260,7 +260,7 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);
     else if (!organ_job_active(job->state))
-        settle_ended_job(jobs, job);
+        finish_ended_job(jobs, job);
     else if (job->state == ORGAN_JOB_QUEUED && organ_jobs_renew(jobs, job, &error)) {
         snprintf(job->message, sizeof job->message, "%s", error.message);
         organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);

@@ -81,7 +81,7 @@ static json_t *text_schema(organ_names names)
 static json_t *words_schema(organ_names names, unsigned least)
 {
     return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
-                     ORGAN_MOST_WORDS, "items", text_schema(names));
+                     ORGAN_MAX_WORDS, "items", text_schema(names));
 }
 
 static json_t *choices_array(const organ_option *option)

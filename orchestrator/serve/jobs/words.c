@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_TEXT = 4000, MOST_KEYS = 96, MOST_OPERANDS = 8, MOST_FAULTS = 32 };
+enum { LONGEST_TEXT = 4000, MAX_KEYS = 96, MAX_OPERANDS = 8, MAX_FAULTS = 32 };
 
 typedef struct words_reader {
     organ_job_words *words;
@@ -41,7 +41,7 @@ static void fault(words_reader *r, unsigned status, const char *field, const cha
     organ_fail(&detail, ORGAN_USAGE, "%s", text);
     if (r->status == 0 || status == 422)
         r->status = status;
-    if (json_array_size(r->faults) < MOST_FAULTS)
+    if (json_array_size(r->faults) < MAX_FAULTS)
         json_array_append_new(r->faults, json_pack("{s:s, s:s}", "field", where.message, "detail", detail.message));
 }
 
@@ -89,9 +89,9 @@ static void words_check_output(words_reader *r, const char *field, const char *p
     const char *const slash = strrchr(path, '/');
     char config[PATH_MAX];
     const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
-    if (length > 0 && (size_t)length < sizeof config && organ_jail_look(r->jail, config, &about, &ignored) == 0)
+    if (length > 0 && (size_t)length < sizeof config && organ_jail_stat(r->jail, config, &about, &ignored) == 0)
         fault(r, 409, field, "'%s' lies in the folder of a model (config.json), which a job does not change", path);
-    else if (organ_jail_look(r->jail, path, &about, &ignored) == 404)
+    else if (organ_jail_stat(r->jail, path, &about, &ignored) == 404)
         json_array_append_new(r->words->made, json_string(path));
 }
 
@@ -176,8 +176,8 @@ static void add_word(json_t *to, const char *name, json_t *word)
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
-    if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MOST_WORDS) {
-        fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MOST_WORDS);
+    if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MAX_WORDS) {
+        fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MAX_WORDS);
         return;
     }
     if (json_array_size(value) % takes != 0)
@@ -235,14 +235,14 @@ static void refuse_gaps(words_reader *r)
 static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
-    const char *names[MOST_KEYS], *key;
-    char operands[MOST_OPERANDS][64];
+    const char *names[MAX_KEYS], *key;
+    char operands[MAX_OPERANDS][64];
     size_t count = 0;
     json_t *value;
     const organ_option *option;
-    for (; count < verb->operand_count && count < MOST_OPERANDS; count++)
+    for (; count < verb->operand_count && count < MAX_OPERANDS; count++)
         names[count] = organ_operand_key(&verb->operands[count], operands[count]);
-    for (size_t k = 0; count < MOST_KEYS && (option = organ_job_option(verb, k)); k++)
+    for (size_t k = 0; count < MAX_KEYS && (option = organ_job_option(verb, k)); k++)
         names[count++] = option->name;
     json_object_foreach((json_t *)r->arguments, key, value)
     {
@@ -262,12 +262,12 @@ static void refuse_unknown(words_reader *r)
 static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const json_t *const value = json_object_get(request, "verb");
-    const char *const name = value ? plain_text(r, "/verb", value) : NULL, *names[MOST_KEYS];
+    const char *const name = value ? plain_text(r, "/verb", value) : NULL, *names[MAX_KEYS];
     const organ_verb *const verb = name ? organ_job_verb(verbs, count, name) : NULL;
     size_t jobs = 0;
     if (verb)
         return verb;
-    for (size_t k = 0; k < count && jobs < MOST_KEYS; k++)
+    for (size_t k = 0; k < count && jobs < MAX_KEYS; k++)
         if (organ_verb_is_job(verbs[k]))
             names[jobs++] = verbs[k]->name;
     char hint[ORGAN_HINT_ROOM];

@@ -4,7 +4,7 @@
 #include "formats/base/utf8.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/serve/models/portrait.h"
+#include "orchestrator/serve/models/model_details.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 /* The texts of a block, in addition to the tensors. */
 typedef struct texts {
-    char *portrait, *summary;
+    char *details, *summary;
 } texts;
 
 static bool shares_shape(const organ_tensor *a, const organ_tensor *b)
@@ -65,23 +65,23 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
                                .file_count = model->file_count,
                                .tensors = tensors,
                                .files = files,
-                               .portrait_length = strlen(t->portrait)};
-    catalog->portrait = lay_down_text(l, t->portrait);
+                               .details_length = strlen(t->details)};
+    catalog->details = lay_down_text(l, t->details);
     catalog->summary = lay_down_text(l, t->summary);
     catalog->bytes = l->size;
 }
 
-static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t most,
+static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
     layout l = {0};
     char needed[32], allowed[32];
     lay_out_model(&l, model, t);
-    if (l.size > most) {
+    if (l.size > max) {
         organ_fail(error, ORGAN_IO,
                    "'%s': the list of its %zu tensors takes %s of memory, more than the server keeps (--shelf %s)",
                    path, model->tensor_count, organ_quantity_option(l.size, needed),
-                   organ_quantity_option(most, allowed));
+                   organ_quantity_option(max, allowed));
         return 507;
     }
     void *const block = mmap(NULL, l.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -196,16 +196,16 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
                                .file_count = catalog->file_count,
                                .tensors = tensors,
                                .files = files,
-                               .portrait = own_text(&b, catalog->portrait),
-                               .portrait_length = catalog->portrait_length,
+                               .details = own_text(&b, catalog->details),
+                               .details_length = catalog->details_length,
                                .summary = own_text(&b, catalog->summary)};
-    return catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length &&
-           is_object(catalog->portrait) && is_object(catalog->summary);
+    return catalog->details && catalog->summary && strlen(catalog->details) == catalog->details_length &&
+           is_object(catalog->details) && is_object(catalog->summary);
 }
 
 /* ---- reading ---- */
 
-unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {
     organ_model *model = NULL;
@@ -213,13 +213,13 @@ unsigned organ_catalog_read(const char *absolute, const char *path, size_t most,
     unsigned status = 0;
     *catalog = NULL;
     if (organ_model_open(absolute, &model, error) == ORGAN_OK)
-        organ_model_portrait(model, path, &t.portrait, &t.summary, error);
+        organ_model_details(model, path, &t.details, &t.summary, error);
     if (error->status)
         status = error->status == ORGAN_BAD_INPUT ? 422 : 500;
     else
-        status = pack_model(model, &t, path, most, catalog, error);
+        status = pack_model(model, &t, path, max, catalog, error);
     organ_model_close(model);
-    free(t.portrait);
+    free(t.details);
     free(t.summary);
     return status;
 }

@@ -13,16 +13,16 @@ typedef struct organ_catalog {
     const organ_tensor *tensors; /* in file order; .file is an index into `files` */
     const char *const *files;    /* names */
     const char
-        *portrait; /* JSON: description of the model without its tensors (orchestrator/serve/models/portrait.h) */
-    size_t portrait_length;
+        *details; /* JSON: description of the model without its tensors (orchestrator/serve/models/model_details.h) */
+    size_t details_length;
     const char *summary; /* JSON: {format, architecture, tensors, elements, bytes, files} */
     unsigned users;      /* reference count, kept by the shelf */
 } organ_catalog;
 
 /* Reads the model at `absolute`; replies to clients contain `path` instead. Reading needs about four times the
  * memory of the block. Returns 0, or an HTTP status: 422 not a model, or malformed; 507 the block would have more
- * than `most` bytes; 500 a system call failed. */
-unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+ * than `max` bytes; 500 a system call failed. */
+unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error);
 /* Converts a block that another process created at address `base` to a catalog: checks all members, so that no use
  * of it leaves the block or fails to make JSON, and relocates its pointers. Returns false if the block is not a

@@ -28,7 +28,7 @@ struct organ_reader {
     pthread_mutex_t lock; /* guards what follows */
     pid_t pid;            /* 0: none */
     bool stopped;
-    double asked; /* when it was asked for the model that it reads; 0: for none */
+    double requested; /* when it was asked for the model that it reads; 0: for none */
     unsigned long long started, lost, late;
 };
 
@@ -75,7 +75,7 @@ static bool wait_for_bytes(int fd, double until)
 }
 
 /* Receives all bytes. Returns false with errno: ETIMEDOUT, or 0 if the worker has ended. */
-static bool hear_worker(int fd, void *data, size_t bytes, double until)
+static bool wait_for_worker(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
     while (bytes > 0) {
@@ -155,7 +155,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
     snprintf(memory, sizeof memory, "%llu", (unsigned long long)reader->options.memory);
     if (fork_worker(reader, argv, error) != ORGAN_OK)
         return error->status;
-    if (!hear_worker(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
+    if (!wait_for_worker(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
         fail_to_start(error, errno ? errno : ECHILD);
     else if (ready.status)
         organ_fail_errno(error, (int)ready.status, "the process that reads models cannot be confined");
@@ -166,7 +166,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
 
 /* ---- one model ---- */
 
-static unsigned tell_end(organ_reader *reader, const char *path, int how, organ_error *error)
+static unsigned print_end(organ_reader *reader, const char *path, int how, organ_error *error)
 {
     reader->lost++;
     if (how > 0 && WIFSIGNALED(how))
@@ -179,22 +179,22 @@ static unsigned tell_end(organ_reader *reader, const char *path, int how, organ_
     return 422;
 }
 
-static bool ask_worker(organ_reader *reader, const char *absolute, const char *path, size_t most)
+static bool ask_worker(organ_reader *reader, const char *absolute, const char *path, size_t max)
 {
     const organ_worker_question question = {
-        .most = most, .absolute_bytes = (uint32_t)strlen(absolute), .path_bytes = (uint32_t)strlen(path)};
+        .max = max, .absolute_bytes = (uint32_t)strlen(absolute), .path_bytes = (uint32_t)strlen(path)};
     return organ_write_all(reader->socket, &question, sizeof question) == 0 &&
            organ_write_all(reader->socket, absolute, question.absolute_bytes) == 0 &&
            organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
-/* Receives the block; NULL with errno as hear_worker. */
+/* Receives the block; NULL with errno as wait_for_worker. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
         return NULL;
-    if (hear_worker(fd, block, bytes, until))
+    if (wait_for_worker(fd, block, bytes, until))
         return block;
     const int fault = errno;
     munmap(block, bytes);
@@ -203,7 +203,7 @@ static void *receive_block(int fd, size_t bytes, double until)
 }
 
 /* Checks the worker's answer before it is used, because a hostile model may have taken over the worker. */
-static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t most,
+static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
                             double until, organ_catalog **catalog, organ_error *error)
 {
     char allowed[32];
@@ -219,7 +219,7 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
         return answer->status == 422 || answer->status == 507 ? answer->status : 500;
     }
     void *const block =
-        answer->bytes <= most && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
+        answer->bytes <= max && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
     if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
         *catalog = block;
         return 0;
@@ -233,7 +233,7 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
 }
 
 /* Sends one request. *ended: the worker has exited. */
-static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t most,
+static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t max,
                          organ_catalog **catalog, bool *ended, organ_error *error)
 {
     organ_worker_answer answer;
@@ -241,13 +241,13 @@ static unsigned ask_once(organ_reader *reader, const char *absolute, const char 
     *ended = false;
     if (reader->socket < 0 && start_worker(reader, error) != ORGAN_OK)
         return 500;
-    if (ask_worker(reader, absolute, path, most) && hear_worker(reader->socket, &answer, sizeof answer, until))
-        return take_answer(reader, &answer, path, most, until, catalog, error);
+    if (ask_worker(reader, absolute, path, max) && wait_for_worker(reader->socket, &answer, sizeof answer, until))
+        return take_answer(reader, &answer, path, max, until, catalog, error);
     const bool late = errno == ETIMEDOUT;
     const int how = end_worker(reader, late);
     *ended = !late;
     if (!late)
-        return tell_end(reader, path, how, error);
+        return print_end(reader, path, how, error);
     reader->late++;
     organ_fail(error, ORGAN_BAD_INPUT,
                "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
@@ -255,29 +255,29 @@ static unsigned ask_once(organ_reader *reader, const char *absolute, const char 
     return 422;
 }
 
-static void set_asked(organ_reader *reader, double when)
+static void set_requested(organ_reader *reader, double when)
 {
     pthread_mutex_lock(&reader->lock);
-    reader->asked = when;
+    reader->requested = when;
     pthread_mutex_unlock(&reader->lock);
 }
 
-unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
     const bool kept = reader->socket >= 0;
     bool ended;
     if (!reader->options.program)
-        return organ_catalog_read(absolute, path, most, catalog, error);
-    set_asked(reader, organ_seconds_now());
+        return organ_catalog_read(absolute, path, max, catalog, error);
+    set_requested(reader, organ_seconds_now());
     *catalog = NULL;
-    unsigned status = ask_once(reader, absolute, path, most, catalog, &ended, error);
+    unsigned status = ask_once(reader, absolute, path, max, catalog, &ended, error);
     /* One that has read others before may have been killed meanwhile, or harmed by one of them: a new one decides. */
     if (ended && kept && !reader->stopped) {
         *error = (organ_error){0};
-        status = ask_once(reader, absolute, path, most, catalog, &ended, error);
+        status = ask_once(reader, absolute, path, max, catalog, &ended, error);
     }
-    set_asked(reader, 0);
+    set_requested(reader, 0);
     return status;
 }
 
@@ -334,7 +334,7 @@ void organ_reader_metrics(organ_reader *reader, FILE *out)
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
     organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",
-                     reader->asked > 0 ? (unsigned long long)(organ_seconds_now() - reader->asked) : 0,
+                     reader->requested > 0 ? (unsigned long long)(organ_seconds_now() - reader->requested) : 0,
                      reader->options.seconds);
     organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that read models now.", reader->pid != 0);
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",

@@ -22,7 +22,7 @@ void organ_reader_destroy(organ_reader *reader); /* NULL is allowed */
 /* Runs organ_catalog_read in that process. Further results: 422 the process ended while it read the model, or
  * exceeded the time and was killed; 507 it ran out of memory; 500 its answer is not a catalog, or it cannot be
  * started. By one thread at a time. */
-unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error);
 
 /* Aborts the current reading and prevents any further one. Thread-safe. */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/models: the list of models, their contents and tensors. */
 #include "orchestrator/serve/models/models.h"
-#include "orchestrator/serve/models/shelf.h"
+#include "orchestrator/serve/models/model_cache.h"
 #include "orchestrator/serve/models/tensor_page.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { MOST_A_PAGE = 1000, USUAL_PAGE = 100 };
+enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };
 
 /* Seconds after which a list is answered with the models found so far, and a single model with 503. */
 static const double list_patience = 1, model_patience = 120;
 
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
-    return organ_http_query_count(request, reply, "limit", 1, MOST_A_PAGE, USUAL_PAGE, limit) &&
+    return organ_http_query_count(request, reply, "limit", 1, MAX_A_PAGE, USUAL_PAGE, limit) &&
            organ_http_query_count(request, reply, "offset", 0, INT64_MAX, 0, offset);
 }
 
@@ -23,12 +23,12 @@ static bool read_page(const organ_server_request *request, organ_http_reply *rep
 static void get_models(const organ_server_request *request, organ_http_reply *reply)
 {
     uint64_t offset, limit;
-    organ_shelf_page page;
+    organ_model_cache_page page;
     organ_error error = {0};
     if (!read_page(request, reply, &offset, &limit))
         return;
-    if (organ_shelf_list(organ_http_app(request)->shelf, organ_http_query(request, "q"), (size_t)offset, (size_t)limit,
-                         &page, &error) != ORGAN_OK) {
+    if (organ_model_cache_list(organ_http_app(request)->cache, organ_http_query(request, "q"), (size_t)offset,
+                               (size_t)limit, &page, &error) != ORGAN_OK) {
         organ_http_problem_of(reply, &error);
         return;
     }
@@ -50,7 +50,7 @@ static const organ_catalog *find_model(const organ_server_request *request, orga
     const organ_catalog *model;
     organ_error error = {0};
     const unsigned status =
-        organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
+        organ_model_cache_get(organ_http_app(request)->cache, organ_http_parameter(request, "path"), &model, &error);
     if (status == 202 && organ_http_waited(request) < model_patience)
         organ_http_reply_later(reply, model_patience);
     else if (status == 202 || status == 503) {
@@ -65,26 +65,26 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 {
     const organ_catalog *const model = find_model(request, reply);
     if (model)
-        organ_http_reply_text(reply, 200, "application/json", strdup(model->portrait), model->portrait_length);
-    organ_shelf_release(organ_http_app(request)->shelf, model);
+        organ_http_reply_text(reply, 200, "application/json", strdup(model->details), model->details_length);
+    organ_model_cache_release(organ_http_app(request)->cache, model);
 }
 
 /* ---- tensors ---- */
 
-static bool read_wish(const organ_server_request *request, organ_http_reply *reply, organ_tensor_wish *w)
+static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;
     const char *const sort = organ_http_query(request, "sort");
     if (!read_page(request, reply, &offset, &limit) ||
         !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
         return false;
-    *w = (organ_tensor_wish){.match = organ_http_query(request, "match"),
-                             .role = organ_http_query(request, "role"),
-                             .group = organ_http_query(request, "group"),
-                             .layer = (int64_t)layer,
-                             .down = sort && *sort == '-',
-                             .offset = offset,
-                             .limit = limit};
+    *w = (organ_tensor_query){.match = organ_http_query(request, "match"),
+                              .role = organ_http_query(request, "role"),
+                              .group = organ_http_query(request, "group"),
+                              .layer = (int64_t)layer,
+                              .down = sort && *sort == '-',
+                              .offset = offset,
+                              .limit = limit};
     for (int k = 0; sort && k < ORGAN_TENSOR_KEYS; k++)
         if (strcmp(sort + w->down, organ_tensor_keys[k]) == 0) {
             w->key = (organ_tensor_key)k;
@@ -101,22 +101,22 @@ static bool read_wish(const organ_server_request *request, organ_http_reply *rep
 
 static void get_tensors(const organ_server_request *request, organ_http_reply *reply)
 {
-    organ_tensor_wish wish;
+    organ_tensor_query query;
     organ_error error = {0};
     char *json = NULL;
-    if (!read_wish(request, reply, &wish))
+    if (!read_tensor_query(request, reply, &query))
         return;
     const organ_catalog *const model = find_model(request, reply);
-    if (model && organ_tensor_page(model, &wish, &json, &error) == ORGAN_OK)
+    if (model && organ_tensor_page(model, &query, &json, &error) == ORGAN_OK)
         organ_http_reply_text(reply, 200, "application/json", json, strlen(json));
     else if (model)
         organ_http_problem_of(reply, &error);
-    organ_shelf_release(organ_http_app(request)->shelf, model);
+    organ_model_cache_release(organ_http_app(request)->cache, model);
 }
 
 /* ---- the area ---- */
 
-static void tell_requests(void *context) { organ_http_recall(context); }
+static void print_requests(void *context) { organ_http_call_waiting(context); }
 
 static organ_status start_models(organ_app *app, organ_error *error)
 {
@@ -124,22 +124,23 @@ static organ_status start_models(organ_app *app, organ_error *error)
                                           .root = organ_jail_root(app->jail),
                                           .memory = app->options->model_memory,
                                           .seconds = app->options->model_seconds};
-    return organ_shelf_create(app->jail, &reading, (size_t)app->options->shelf, tell_requests, app, &app->shelf, error);
+    return organ_model_cache_create(app->jail, &reading, (size_t)app->options->cache, print_requests, app, &app->cache,
+                                    error);
 }
 
 static void drain_models(organ_app *app)
 {
-    if (app->shelf)
-        organ_shelf_rest(app->shelf);
+    if (app->cache)
+        organ_model_cache_stop(app->cache);
 }
 
 static void stop_models(organ_app *app)
 {
-    organ_shelf_destroy(app->shelf);
-    app->shelf = NULL;
+    organ_model_cache_destroy(app->cache);
+    app->cache = NULL;
 }
 
-static void print_model_metrics(const organ_app *app, FILE *out) { organ_shelf_metrics(app->shelf, out); }
+static void print_model_metrics(const organ_app *app, FILE *out) { organ_model_cache_metrics(app->cache, out); }
 
 static const organ_http_route routes[] = {
     {ORGAN_HTTP_GET, "/api/v1/models", get_models, .waits = true},

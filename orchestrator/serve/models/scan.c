@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Limits of the search, because a root may be a whole disk. */
-enum { DEEPEST = 12, MOST_FOLDERS = 20000, MOST_IN_A_FOLDER = 20000, MOST_MODELS = 10000 };
+enum { DEEPEST = 12, MAX_FOLDERS = 20000, MAX_IN_A_FOLDER = 20000, MAX_MODELS = 10000 };
 
 const char *organ_found_kind_name(organ_found_kind kind)
 {
@@ -60,12 +60,12 @@ static void add_found_model(scan_walk *w, const open_folder *f, char *path, orga
         model.files++;
         model.modified = e->modified > model.modified ? e->modified : model.modified;
     }
-    if (path && w->found->count < MOST_MODELS &&
+    if (path && w->found->count < MAX_MODELS &&
         organ_grow(&w->found->models, w->found->count, &w->found->room, sizeof *w->found->models)) {
         w->found->models[w->found->count++] = model;
         return;
     }
-    if (path && w->found->count >= MOST_MODELS)
+    if (path && w->found->count >= MAX_MODELS)
         w->found->cut = true;
     else
         organ_fail_errno(w->error, ENOMEM, "the list of models");
@@ -118,11 +118,11 @@ static void scan_folder(scan_walk *w, const char *path, int depth)
     open_folder f = {.path = path};
     bool cut = false;
     organ_error error = {0};
-    if (depth > DEEPEST || ++w->folders > MOST_FOLDERS) {
+    if (depth > DEEPEST || ++w->folders > MAX_FOLDERS) {
         w->found->cut = true;
         return;
     }
-    const unsigned refused = organ_jail_list(w->jail, path, MOST_IN_A_FOLDER, &f.entries, &f.count, &cut, &error);
+    const unsigned refused = organ_jail_list(w->jail, path, MAX_IN_A_FOLDER, &f.entries, &f.count, &cut, &error);
     if (refused && depth == 0)
         organ_fail(w->error, ORGAN_IO, "%s", error.message);
     w->found->cut = w->found->cut || cut;

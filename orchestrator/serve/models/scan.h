@@ -23,7 +23,7 @@ typedef struct organ_found_model {
     size_t files;
     int64_t modified; /* of the newest, seconds since 1970 */
     char *summary;    /* JSON, set when the model is read; NULL before */
-    bool wanted;      /* a request waits for its summary */
+    bool requested;   /* a request waits for its summary */
 } organ_found_model;
 
 typedef struct organ_found_models {

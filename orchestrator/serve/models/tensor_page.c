@@ -12,7 +12,7 @@
 
 const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS] = {"file", "name", "bytes", "elements", "layer"};
 
-static bool tensor_is_wanted(const organ_tensor_wish *w, const organ_tensor *tensor)
+static bool tensor_is_selected(const organ_tensor_query *w, const organ_tensor *tensor)
 {
     return (!w->role || strcmp(organ_anatomy_role_name(&tensor->anatomy), w->role) == 0) &&
            (!w->group || strcmp(organ_group_name(tensor->anatomy.group), w->group) == 0) &&
@@ -24,19 +24,19 @@ static bool tensor_is_wanted(const organ_tensor_wish *w, const organ_tensor *ten
 
 typedef struct order {
     const organ_tensor *tensors;
-    const organ_tensor_wish *wish;
+    const organ_tensor_query *query;
 } order;
 
 static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
 /* By a key, then by the place in the files, so that pages fit together. */
-static int by_wish(const void *a, const void *b, void *context)
+static int by_query_order(const void *a, const void *b, void *context)
 {
     const order *const o = context;
     const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
     const organ_tensor *const x = &o->tensors[i], *const y = &o->tensors[j];
     int result = 0;
-    switch (o->wish->key) {
+    switch (o->query->key) {
     case ORGAN_BY_NAME:
         result = strcmp(x->name, y->name);
         break;
@@ -54,7 +54,7 @@ static int by_wish(const void *a, const void *b, void *context)
         break;
     }
     result = result ? result : compare_numbers(i, j);
-    return o->wish->down ? -result : result;
+    return o->query->down ? -result : result;
 }
 
 /* The matching tensors: number, bytes, and indices in the requested order (NULL: that of the files). */
@@ -63,7 +63,7 @@ typedef struct selection {
     uint64_t total, bytes;
 } selection;
 
-static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s,
+static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_query *w, selection *s,
                                                organ_error *error)
 {
     const bool sorted = w->key != ORGAN_BY_FILE || w->down;
@@ -71,7 +71,7 @@ static organ_status tensor_page_choose_tensors(const organ_catalog *model, const
     if (sorted && !s->places)
         return organ_fail_errno(error, ENOMEM, "the order of %zu tensors", model->count);
     for (size_t k = 0; k < model->count; k++) {
-        if (!tensor_is_wanted(w, &model->tensors[k]))
+        if (!tensor_is_selected(w, &model->tensors[k]))
             continue;
         if (sorted)
             s->places[s->total] = (uint32_t)k;
@@ -79,7 +79,7 @@ static organ_status tensor_page_choose_tensors(const organ_catalog *model, const
         s->total++;
     }
     if (sorted && s->total)
-        qsort_r(s->places, (size_t)s->total, sizeof *s->places, by_wish, &(order){model->tensors, w});
+        qsort_r(s->places, (size_t)s->total, sizeof *s->places, by_query_order, &(order){model->tensors, w});
     return ORGAN_OK;
 }
 
@@ -107,36 +107,36 @@ static void put_tensor(page *p, const organ_tensor *tensor)
     json_decref(row);
 }
 
-static bool page_is_full(const page *p, const organ_tensor_wish *w)
+static bool page_is_full(const page *p, const organ_tensor_query *w)
 {
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
-static void put_tensor_rows(page *p, const organ_tensor_wish *w, const selection *s)
+static void put_tensor_rows(page *p, const organ_tensor_query *w, const selection *s)
 {
     uint64_t seen = 0;
     for (uint64_t k = w->offset; s->places && k < s->total && !page_is_full(p, w); k++)
         put_tensor(p, &p->model->tensors[s->places[k]]);
     for (size_t k = 0; !s->places && k < p->model->count && !page_is_full(p, w); k++)
-        if (tensor_is_wanted(w, &p->model->tensors[k]) && seen++ >= w->offset)
+        if (tensor_is_selected(w, &p->model->tensors[k]) && seen++ >= w->offset)
             put_tensor(p, &p->model->tensors[k]);
 }
 
-organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json,
+organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error)
 {
     organ_text text;
     selection s;
     *json = NULL;
-    if (tensor_page_choose_tensors(model, wish, &s, error) != ORGAN_OK)
+    if (tensor_page_choose_tensors(model, query, &s, error) != ORGAN_OK)
         return error->status;
     if (organ_text_open(&text, error) == ORGAN_OK) {
         page p = {.model = model, .out = text.out, .whole = true};
         fprintf(text.out, "{\"total\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"tensors\":[", s.total,
-                wish->offset, s.bytes);
-        put_tensor_rows(&p, wish, &s);
-        if (wish->offset < s.total && p.rows < s.total - wish->offset)
-            fprintf(text.out, "],\"next\":%" PRIu64 "}", wish->offset + p.rows);
+                query->offset, s.bytes);
+        put_tensor_rows(&p, query, &s);
+        if (query->offset < s.total && p.rows < s.total - query->offset)
+            fprintf(text.out, "],\"next\":%" PRIu64 "}", query->offset + p.rows);
         else
             fputs("],\"next\":null}", text.out);
         if (!p.whole)

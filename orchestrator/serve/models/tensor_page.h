@@ -18,18 +18,18 @@ typedef enum organ_tensor_key {
 } organ_tensor_key;
 extern const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS]; /* "file", "name", "bytes", "elements", "layer" */
 
-typedef struct organ_tensor_wish {
+typedef struct organ_tensor_query {
     const char *match, *role, *group; /* NULL: any */
     int64_t layer;                    /* -1: any */
     organ_tensor_key key;
     bool down;
     uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
-} organ_tensor_wish;
+} organ_tensor_query;
 
 /* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" is the size of all
  * matching tensors, "next" is the offset of the next page, or null. Needs four bytes of memory for each tensor of
  * the model if the page is sorted. */
-organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json,
+organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
 
 #endif

@@ -32,7 +32,7 @@ static bool receive_all(int fd, void *data, size_t bytes)
     return true;
 }
 
-bool organ_worker_wanted(int argc, char *const *argv)
+bool organ_worker_is_requested(int argc, char *const *argv)
 {
     return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
 }
@@ -48,8 +48,8 @@ static bool limit_memory(const char *more)
     const bool known = file && fscanf(file, "%llu", &pages) == 1;
     if (file)
         fclose(file);
-    const rlim_t most = (rlim_t)(pages * (unsigned long long)sysconf(_SC_PAGESIZE) + strtoull(more, NULL, 10));
-    return known && setrlimit(RLIMIT_AS, &(struct rlimit){most, most}) == 0;
+    const rlim_t max = (rlim_t)(pages * (unsigned long long)sysconf(_SC_PAGESIZE) + strtoull(more, NULL, 10));
+    return known && setrlimit(RLIMIT_AS, &(struct rlimit){max, max}) == 0;
 #endif
 }
 
@@ -99,7 +99,7 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
                                                                        absolute ? receive_path(question->path_bytes)
                                                                                 : NULL;
     if (path) {
-        answer.status = read_model(absolute, path, (size_t)question->most, &catalog, &error);
+        answer.status = read_model(absolute, path, (size_t)question->max, &catalog, &error);
         answer.no_memory = answer.status != 0 && error.errnum == ENOMEM;
         answer.bytes = catalog ? catalog->bytes : 0;
         answer.base = (uintptr_t)catalog;
@@ -128,7 +128,7 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 
 bool organ_models_worked(int argc, char *const *argv, int *code)
 {
-    if (!organ_worker_wanted(argc, argv))
+    if (!organ_worker_is_requested(argc, argv))
         return false;
     *code = organ_worker_run(argv, organ_catalog_read);
     return true;

@@ -17,7 +17,7 @@ enum { ORGAN_WORKER_WORDS = 3 };
 /* Protocol of the socket: the worker first sends an answer that reports whether it is ready. Then each question is
  * followed by its two paths, and each answer by its block. */
 typedef struct organ_worker_question {
-    uint64_t most; /* bytes of the block */
+    uint64_t max; /* bytes of the block */
     uint32_t absolute_bytes, path_bytes;
 } organ_worker_question;
 
@@ -30,13 +30,13 @@ typedef struct organ_worker_answer {
 
 enum { ORGAN_WORKER_LONGEST_PATH = 1 << 16 };
 
-typedef unsigned organ_catalog_reader(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+typedef unsigned organ_catalog_reader(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                                       organ_error *error);
 
-/* organ_worker_wanted returns true if the program was started as a worker. organ_worker_run confines the process and
- * answers questions until the server closes the socket; it ends the process and does not return. `read` is
+/* organ_worker_is_requested returns true if the program was started as a worker. organ_worker_run confines the process
+ * and answers questions until the server closes the socket; it ends the process and does not return. `read` is
  * organ_catalog_read, except in tests. */
-bool organ_worker_wanted(int argc, char *const *argv);
+bool organ_worker_is_requested(int argc, char *const *argv);
 int organ_worker_run(char *const *argv, organ_catalog_reader *read);
 
 #endif

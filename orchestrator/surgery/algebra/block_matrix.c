@@ -14,7 +14,7 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
     void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
     const bool done = products && scratch;
     for (size_t b = 0; b < blocks && done; b++) {
-        const size_t start = b * h->block, width = organ_lesser(h->block, n - start);
+        const size_t start = b * h->block, width = organ_min(h->block, n - start);
         products[b] = (organ_product){.m = rows,
                                       .n = width,
                                       .k = width,
@@ -34,6 +34,6 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
 
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)
 {
-    const size_t start = j / h->block * h->block, width = organ_lesser(h->block, h->size - start);
+    const size_t start = j / h->block * h->block, width = organ_min(h->block, h->size - start);
     return h->values[start * h->block + (j - start) * (width + 1)];
 }

@@ -128,7 +128,7 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
     float *const column = x->h + from;
     size_t count = 0;
     for (size_t row = 0; row < from; row += BLOCK) {
-        const size_t rows = organ_lesser(BLOCK, from - row);
+        const size_t rows = organ_min(BLOCK, from - row);
         x->products[count++] = (organ_product){.m = rows,
                                                .n = width,
                                                .k = from - row,
@@ -173,9 +173,9 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
     const bool done = x.square && x.inverse && x.factor && x.panel && x.scratch && x.products;
     *definite = done;
     for (size_t b = blocks; b-- > 0 && *definite;)
-        *definite = factorise_columns(&x, b * BLOCK, organ_lesser(BLOCK, n - b * BLOCK));
+        *definite = factorise_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
     for (size_t b = 0; b < blocks && *definite; b++)
-        invert_columns(&x, b * BLOCK, organ_lesser(BLOCK, n - b * BLOCK));
+        invert_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
     void *const parts[] = {x.square, x.inverse, x.factor, x.panel, x.scratch, x.products};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
@@ -193,11 +193,11 @@ typedef struct mirroring {
 static void mirror_rows(void *context, size_t index, size_t worker)
 {
     const mirroring *const m = context;
-    const size_t first = index * BLOCK, end = organ_lesser(first + BLOCK, m->n);
+    const size_t first = index * BLOCK, end = organ_min(first + BLOCK, m->n);
     (void)worker;
     for (size_t from = 0; from < end; from += BLOCK)
         for (size_t i = first; i < end; i++)
-            for (size_t j = from; j < organ_lesser(from + BLOCK, i); j++)
+            for (size_t j = from; j < organ_min(from + BLOCK, i); j++)
                 m->h[i * m->n + j] = m->h[j * m->n + i];
 }
 
@@ -205,7 +205,7 @@ static void mirror_rows(void *context, size_t index, size_t worker)
 static void square_factor(const organ_engine *engine, float *h, size_t n, float *panel, void *scratch)
 {
     for (size_t b = (n + BLOCK - 1) / BLOCK; b-- > 0;) {
-        const size_t first = b * BLOCK, rows = organ_lesser(BLOCK, n - first), right = n - first;
+        const size_t first = b * BLOCK, rows = organ_min(BLOCK, n - first), right = n - first;
         const organ_product own = {.m = rows,
                                    .n = right,
                                    .k = first + rows,

@@ -34,13 +34,13 @@ static void square(const organ_kernels *kernels, const tall *t)
 }
 
 /* left = X V, made orthonormal; its lengths are the singular values, which descend but for rounding. */
-static void dense_svd_multiply(const organ_kernels *kernels, const tall *t, size_t wanted)
+static void dense_svd_multiply(const organ_kernels *kernels, const tall *t, size_t count_wanted)
 {
-    memset(t->left, 0, wanted * t->rows * sizeof *t->left);
+    memset(t->left, 0, count_wanted * t->rows * sizeof *t->left);
     for (size_t c = 0; c < t->cols; c++)
-        for (size_t k = 0; k < wanted; k++)
+        for (size_t k = 0; k < count_wanted; k++)
             kernels->add_scaled_f64(t->left + k * t->rows, t->right[k * t->cols + c], t->x + c * t->rows, t->rows);
-    for (size_t k = 0; k < wanted; k++) {
+    for (size_t k = 0; k < count_wanted; k++) {
         const double length = organ_orthonormal_next(kernels, t->left, k, t->rows);
         t->values[k] = k > 0 ? fmin(length, t->values[k - 1]) : length;
     }
@@ -52,34 +52,35 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
-uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t wanted)
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t count_wanted)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
-    return sizeof(double) * (shorter * (longer + shorter + 1 + wanted + ORGAN_EIGEN_ROOM) + wanted * longer + 5);
+    return sizeof(double) *
+           (shorter * (longer + shorter + 1 + count_wanted + ORGAN_EIGEN_ROOM) + count_wanted * longer + 5);
 }
 
-bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u,
-                     float *sigma, float *v)
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t count_wanted,
+                     float *u, float *sigma, float *v)
 {
     const bool turned = rows < cols;
     tall t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};
     t.x = malloc((t.rows * t.cols + 1) * sizeof *t.x);
     t.square = malloc((t.cols * t.cols + 1) * sizeof *t.square);
     t.values = malloc((t.cols + 1) * sizeof *t.values);
-    t.right = malloc((wanted * t.cols + 1) * sizeof *t.right);
-    t.left = malloc((wanted * t.rows + 1) * sizeof *t.left);
+    t.right = malloc((count_wanted * t.cols + 1) * sizeof *t.right);
+    t.left = malloc((count_wanted * t.rows + 1) * sizeof *t.left);
     t.room = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.room);
     bool done = t.x && t.square && t.values && t.right && t.left && t.room;
     if (done) {
         copy_in(&t, a, turned);
         square(kernels, &t);
-        done = organ_symmetric_eigen(kernels, t.square, t.cols, wanted, t.values, t.right, t.room);
+        done = organ_symmetric_eigen(kernels, t.square, t.cols, count_wanted, t.values, t.right, t.room);
     }
     if (done) {
-        dense_svd_multiply(kernels, &t, wanted);
-        copy_out(t.values, wanted, sigma);
-        copy_out(t.left, wanted * t.rows, turned ? v : u);
-        copy_out(t.right, wanted * t.cols, turned ? u : v);
+        dense_svd_multiply(kernels, &t, count_wanted);
+        copy_out(t.values, count_wanted, sigma);
+        copy_out(t.left, count_wanted * t.rows, turned ? v : u);
+        copy_out(t.right, count_wanted * t.cols, turned ? u : v);
     }
     double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.room};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MOST_STEPS 60 /* of QL for one value: a few are usual */
+#define MAX_STEPS 60 /* of QL for one value: a few are usual */
 /* Of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours. */
 #define SOLVES 3
 #define STARTS 8 /* random vectors that are tried for one eigenvector */
@@ -33,16 +33,16 @@ typedef struct eigen {
 /* The reflector that brings row i to its last element before the diagonal: in the row's place. */
 static void make_reflector(eigen *x, size_t i)
 {
-    double *const row = x->a + i * x->n, most = organ_greatest(row, i);
+    double *const row = x->a + i * x->n, max = organ_greatest(row, i);
     x->scale[i] = 0;
-    x->e[i] = isfinite(most) ? row[i - 1] : most;
-    if (i == 1 || most == 0 || !isfinite(most))
+    x->e[i] = isfinite(max) ? row[i - 1] : max;
+    if (i == 1 || max == 0 || !isfinite(max))
         return;
     for (size_t k = 0; k < i; k++)
-        row[k] /= most;
+        row[k] /= max;
     const double square = x->kernels->dot_f64(row, row, i), before = row[i - 1],
                  length = before > 0 ? -sqrt(square) : sqrt(square);
-    x->e[i] = most * length;
+    x->e[i] = max * length;
     row[i - 1] = before - length;
     x->scale[i] = square - before * length;
 }
@@ -86,8 +86,8 @@ static void reduce(eigen *x)
             continue;
         for (size_t k = 0; k < i; k++)
             product[k] /= x->scale[i];
-        const double along = x->kernels->dot_f64(row, product, i) / (2 * x->scale[i]);
-        x->kernels->add_scaled_f64(product, -along, row, i);
+        const double calib = x->kernels->dot_f64(row, product, i) / (2 * x->scale[i]);
+        x->kernels->add_scaled_f64(product, -calib, row, i);
         double *const spare = w;
         w = product;
         product = spare;
@@ -102,10 +102,10 @@ static void reduce(eigen *x)
 static bool scale_diagonals(eigen *x)
 {
     int exponent = 0;
-    const double own = organ_greatest(x->d, x->n), beside = organ_greatest(x->e, x->n);
-    if (!isfinite(own) || !isfinite(beside))
+    const double own = organ_greatest(x->d, x->n), extra = organ_greatest(x->e, x->n);
+    if (!isfinite(own) || !isfinite(extra))
         return false;
-    (void)frexp(fmax(own, beside), &exponent);
+    (void)frexp(fmax(own, extra), &exponent);
     x->unit = ldexp(1, exponent);
     for (size_t k = 0; k < x->n; k++) {
         x->d[k] = ldexp(x->d[k], -exponent);
@@ -115,27 +115,27 @@ static bool scale_diagonals(eigen *x)
 }
 
 /* Where the block that begins with `from` ends: beside that diagonal value stands nothing. */
-static size_t end_of_block(const double *d, const double *beside, size_t n, size_t from)
+static size_t end_of_block(const double *d, const double *extra, size_t n, size_t from)
 {
     size_t m = from;
-    while (m + 1 < n && !(fabs(beside[m]) <= DBL_EPSILON / 2 * fmax(fabs(d[m]) + fabs(d[m + 1]), 0x1p-10)))
+    while (m + 1 < n && !(fabs(extra[m]) <= DBL_EPSILON / 2 * fmax(fabs(d[m]) + fabs(d[m + 1]), 0x1p-10)))
         m++;
     return m;
 }
 
 /* One step of QL with Wilkinson's shift on the block from..m. */
-static void eigen_step(double *d, double *beside, size_t from, size_t m)
+static void eigen_step(double *d, double *extra, size_t from, size_t m)
 {
-    double g = (d[from + 1] - d[from]) / (2 * beside[from]);
+    double g = (d[from + 1] - d[from]) / (2 * extra[from]);
     const double root = sqrt(g * g + 1);
     double sine = 1, cosine = 1, shift = 0;
-    g = d[m] - d[from] + beside[from] / (g + (g < 0 ? -root : root));
+    g = d[m] - d[from] + extra[from] / (g + (g < 0 ? -root : root));
     for (size_t i = m; i-- > from;) {
-        const double f = sine * beside[i], b = cosine * beside[i], r = sqrt(f * f + g * g);
-        beside[i + 1] = r;
+        const double f = sine * extra[i], b = cosine * extra[i], r = sqrt(f * f + g * g);
+        extra[i + 1] = r;
         if (r == 0) {
             d[i + 1] -= shift;
-            beside[m] = 0;
+            extra[m] = 0;
             return;
         }
         sine = f / r;
@@ -147,22 +147,22 @@ static void eigen_step(double *d, double *beside, size_t from, size_t m)
         g = cosine * t - b;
     }
     d[from] -= shift;
-    beside[from] = g;
-    beside[m] = 0;
+    extra[from] = g;
+    extra[m] = 0;
 }
 
 static bool find_values(eigen *x)
 {
-    double *const beside = x->work, *const d = x->values;
+    double *const extra = x->work, *const d = x->values;
     memcpy(d, x->d, x->n * sizeof *d);
-    memcpy(beside, x->e + 1, (x->n - 1) * sizeof *beside);
-    beside[x->n - 1] = 0;
+    memcpy(extra, x->e + 1, (x->n - 1) * sizeof *extra);
+    extra[x->n - 1] = 0;
     for (size_t from = 0; from < x->n; from++) {
         size_t m;
-        for (int steps = 0; (m = end_of_block(d, beside, x->n, from)) != from; steps++) {
-            if (steps == MOST_STEPS)
+        for (int steps = 0; (m = end_of_block(d, extra, x->n, from)) != from; steps++) {
+            if (steps == MAX_STEPS)
                 return false;
-            eigen_step(d, beside, from, m);
+            eigen_step(d, extra, from, m);
         }
     }
     for (size_t k = 1; k < x->n; k++) {
@@ -234,7 +234,7 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
     return length;
 }
 
-static bool find_vectors(eigen *x, size_t wanted, double *vectors)
+static bool find_vectors(eigen *x, size_t count_wanted, double *vectors)
 {
     const size_t n = x->n;
     const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
@@ -242,7 +242,7 @@ static bool find_vectors(eigen *x, size_t wanted, double *vectors)
     double shift = x->values[0] + 1;
     size_t first = 0; /* of those that are near */
     bool done = true;
-    for (size_t k = 0; k < wanted && done; k++) {
+    for (size_t k = 0; k < count_wanted && done; k++) {
         shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */
         while (x->values[first] - x->values[k] > NEAR)
             first++;
@@ -255,19 +255,19 @@ static bool find_vectors(eigen *x, size_t wanted, double *vectors)
 }
 
 /* Eigenvectors of the three diagonals become those of the matrix. */
-static void turn_back(const eigen *x, size_t wanted, double *vectors)
+static void turn_back(const eigen *x, size_t count_wanted, double *vectors)
 {
     enum { TOGETHER = 8 };
-    for (size_t from = 0; from < wanted; from += TOGETHER)
+    for (size_t from = 0; from < count_wanted; from += TOGETHER)
         for (size_t i = 1; i < x->n; i++)
-            for (size_t k = from; k < from + TOGETHER && k < wanted && x->scale[i] != 0; k++) {
+            for (size_t k = from; k < from + TOGETHER && k < count_wanted && x->scale[i] != 0; k++) {
                 double *const z = vectors + k * x->n;
-                const double along = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
-                x->kernels->add_scaled_f64(z, -along, x->a + i * x->n, i);
+                const double calib = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
+                x->kernels->add_scaled_f64(z, -calib, x->a + i * x->n, i);
             }
 }
 
-bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t wanted, double *values,
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t count_wanted, double *values,
                            double *vectors, double *room)
 {
     if (n == 0)
@@ -279,9 +279,10 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
     x.work = room + 3 * n;
     x.scale[0] = 0;
     reduce(&x);
-    bool done = scale_diagonals(&x) && find_values(&x) && (wanted == 0 || find_vectors(&x, wanted, vectors));
-    if (done && wanted > 0)
-        turn_back(&x, wanted, vectors);
+    bool done =
+        scale_diagonals(&x) && find_values(&x) && (count_wanted == 0 || find_vectors(&x, count_wanted, vectors));
+    if (done && count_wanted > 0)
+        turn_back(&x, count_wanted, vectors);
     for (size_t k = 0; k < n && done; k++)
         values[k] *= x.unit;
     return done;

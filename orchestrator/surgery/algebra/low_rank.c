@@ -51,7 +51,7 @@ typedef struct low_rank_search {
 
 static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
 {
-    const size_t least = (size_t)(rows < cols ? rows : cols), rank = organ_lesser(options->rank, least);
+    const size_t least = (size_t)(rows < cols ? rows : cols), rank = organ_min(options->rank, least);
     const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
     return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
 }
@@ -66,7 +66,7 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
 }
 
-/* For callers that have not counted it in organ_rows.beside_bytes. */
+/* For callers that have not counted it in organ_rows.extra_bytes. */
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -134,7 +134,7 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
     double sum = 0;
     for (size_t from = 0; from < r->cols; from += PANEL) {
-        const size_t n = organ_lesser(PANEL, r->cols - from);
+        const size_t n = organ_min(PANEL, r->cols - from);
         const organ_product part = {.m = strip->rows,
                                     .n = n,
                                     .k = r->rank,

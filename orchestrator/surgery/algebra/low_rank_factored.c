@@ -28,7 +28,7 @@ typedef struct qr {
 
 static qr make_qr(size_t count, size_t n)
 {
-    const size_t k = organ_lesser(count, n);
+    const size_t k = organ_min(count, n);
     return (qr){count, n, k, organ_floats(count, n), organ_floats(count, k)};
 }
 
@@ -99,7 +99,7 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
         return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner,
                           inner, in);
     qr left = make_qr(inner, out), right = make_qr(inner, in);
-    bool done = organ_svd_make(svd, out, in, organ_lesser(left.k, right.k)) && left.q && left.rt && right.q && right.rt;
+    bool done = organ_svd_make(svd, out, in, organ_min(left.k, right.k)) && left.q && left.rt && right.q && right.rt;
     if (done) {
         for (size_t i = 0; i < out; i++)
             for (size_t k = 0; k < inner; k++)

@@ -18,16 +18,16 @@
 #define ENOUGH 1e-5 /* of ||W||^2: a pass that captures less more is the last */
 #define PANEL  ORGAN_STRIP_ROWS
 /* Each pass captures no less than the one before, up to rounding; a matrix that needs more passes is not known. */
-#define MOST_PASSES 200
+#define MAX_PASSES 200
 
 typedef struct krylov {
     organ_strips *strips;
-    size_t m, n, rank, l, b, most; /* vectors kept, vectors of a block, and columns that the basis has room for */
-    size_t k;                      /* vectors of the basis that H knows */
-    float *basis;                  /* most vectors of n values; V in the first k, and a new block in the next b */
-    float *block;                  /* b vectors: W^T W of the new block, then the next new block */
-    float *image;                  /* l vectors of m values; W of the new block in the first b */
-    float *h;                      /* most x most; symmetric */
+    size_t m, n, rank, l, b, max; /* vectors kept, vectors of a block, and columns that the basis has room for */
+    size_t k;                     /* vectors of the basis that H knows */
+    float *basis;                 /* most vectors of n values; V in the first k, and a new block in the next b */
+    float *block;                 /* b vectors: W^T W of the new block, then the next new block */
+    float *image;                 /* l vectors of m values; W of the new block in the first b */
+    float *h;                     /* most x most; symmetric */
     float *c;                /* most x most: what the vectors of the block have of those of the basis, a row each */
     float *best;             /* l x most: the best vectors in the space of the basis, the best first */
     double *square, *values; /* most x most and most: what becomes of H, and its eigenvalues, descending */
@@ -79,7 +79,7 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
     const size_t from = task * PANEL;
     for (size_t k = 0; k < count; k++) {
         const organ_product product = {.m = y->b,
-                                       .n = organ_lesser(PANEL, y->n - from),
+                                       .n = organ_min(PANEL, y->n - from),
                                        .k = strips[k].rows,
                                        .a = organ_by_rows(y->image + strips[k].index * ORGAN_STRIP_ROWS, y->m),
                                        .b = organ_by_columns(strips[k].values + from, y->n),
@@ -119,11 +119,11 @@ static void make_orthogonal(krylov *y, size_t count)
                                    .a = organ_by_rows(y->block, y->n),
                                    .b = organ_by_rows(y->basis, y->n),
                                    .c = y->c,
-                                   .c_stride = y->most};
+                                   .c_stride = y->max};
     const organ_product subtract = {.m = y->b,
                                     .n = y->n,
                                     .k = count,
-                                    .a = organ_by_rows(y->c, y->most),
+                                    .a = organ_by_rows(y->c, y->max),
                                     .b = organ_by_columns(y->basis, y->n),
                                     .c = y->block,
                                     .c_stride = y->n,
@@ -136,12 +136,12 @@ static void make_orthogonal(krylov *y, size_t count)
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, width = organ_lesser(PANEL, y->n - from);
+    const size_t from = task * PANEL, width = organ_min(PANEL, y->n - from);
     float *const part = y->panels + worker * PANEL * y->l;
     const organ_product product = {.m = y->l,
                                    .n = width,
                                    .k = y->k,
-                                   .a = organ_by_rows(y->best, y->most),
+                                   .a = organ_by_rows(y->best, y->max),
                                    .b = organ_by_columns(y->basis + from, y->n),
                                    .c = part,
                                    .c_stride = width};
@@ -150,13 +150,13 @@ static void rotate_part(void *context, size_t task, size_t worker)
         memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Eigenvalues of H, and the first `wanted` eigenvectors. */
-static bool analyse(krylov *y, size_t wanted)
+/* Eigenvalues of H, and the first `count_wanted` eigenvectors. */
+static bool analyse(krylov *y, size_t count_wanted)
 {
     for (size_t i = 0; i < y->k; i++)
         for (size_t j = 0; j < y->k; j++)
-            y->square[i * y->k + j] = (double)y->h[i * y->most + j];
-    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, wanted, y->values,
+            y->square[i * y->k + j] = (double)y->h[i * y->max + j];
+    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, count_wanted, y->values,
                                  y->vectors, y->room);
 }
 
@@ -164,7 +164,7 @@ static bool analyse(krylov *y, size_t wanted)
 static double captured(const krylov *y)
 {
     double sum = 0;
-    for (size_t k = 0; k < organ_lesser(y->rank, y->k); k++)
+    for (size_t k = 0; k < organ_min(y->rank, y->k); k++)
         sum += y->values[k];
     return sum;
 }
@@ -176,11 +176,11 @@ static bool keep_best(krylov *y)
         return false;
     for (size_t i = 0; i < y->l; i++)
         for (size_t j = 0; j < y->k; j++)
-            y->best[i * y->most + j] = (float)y->vectors[i * y->k + j];
+            y->best[i * y->max + j] = (float)y->vectors[i * y->k + j];
     organ_share(organ_strips_engine(y->strips), NULL, panels_of(y->n), rotate_part, y);
     for (size_t i = 0; i < y->l; i++) {
-        memset(y->h + i * y->most, 0, y->l * sizeof *y->h);
-        y->h[i * y->most + i] = (float)y->values[i];
+        memset(y->h + i * y->max, 0, y->l * sizeof *y->h);
+        y->h[i * y->max + i] = (float)y->values[i];
     }
     y->k = y->l;
     return true;
@@ -189,7 +189,7 @@ static bool keep_best(krylov *y)
 /* H grows by V^T W^T W of the new block, which is in c; the parts that rounding makes differ are averaged. */
 static void grow(krylov *y)
 {
-    const size_t k = y->k, b = y->b, lead = y->most;
+    const size_t k = y->k, b = y->b, lead = y->max;
     for (size_t i = 0; i < b; i++)
         for (size_t j = 0; j < k + b; j++) {
             const float value = j < k ? y->c[i * lead + j] : (y->c[i * lead + j] + y->c[(j - k) * lead + k + i]) / 2;
@@ -260,7 +260,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;
     bool done = orthonormal_block(y, NULL);
-    while (done && y->passes < MOST_PASSES) {
+    while (done && y->passes < MAX_PASSES) {
         memcpy(y->basis + y->k * y->n, y->block, y->n * y->b * sizeof *y->block);
         if (extend(y, error))
             return error->status;
@@ -272,7 +272,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
         if (y->k >= y->l && !(now - before >= ENOUGH * energy))
             break;
         before = now;
-        done = done && refine(y) && (y->k + y->b <= y->most || keep_best(y));
+        done = done && refine(y) && (y->k + y->b <= y->max || keep_best(y));
     }
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
@@ -318,18 +318,18 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
 static bool low_rank_krylov_take_memory(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
-    y->basis = organ_floats(y->n, y->most);
+    y->basis = organ_floats(y->n, y->max);
     y->block = organ_floats(y->n, y->b);
     y->image = organ_floats(y->m, y->l);
-    y->h = organ_floats(y->most, y->most);
-    y->c = organ_floats(y->b, y->most);
-    y->best = organ_floats(y->l, y->most);
+    y->h = organ_floats(y->max, y->max);
+    y->c = organ_floats(y->b, y->max);
+    y->best = organ_floats(y->l, y->max);
     y->panels = organ_floats(organ_workers_count(engine->workers), PANEL * y->l);
     y->scratch = aligned_alloc(64, organ_products_scratch(engine));
-    y->square = calloc(y->most, y->most * sizeof *y->square);
-    y->values = calloc(y->most, sizeof *y->values);
-    y->vectors = calloc(y->l, y->most * sizeof *y->vectors);
-    y->room = calloc(y->most, ORGAN_EIGEN_ROOM * sizeof *y->room);
+    y->square = calloc(y->max, y->max * sizeof *y->square);
+    y->values = calloc(y->max, sizeof *y->values);
+    y->vectors = calloc(y->l, y->max * sizeof *y->vectors);
+    y->room = calloc(y->max, ORGAN_EIGEN_ROOM * sizeof *y->room);
     return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square &&
            y->values && y->vectors && y->room;
 }
@@ -341,8 +341,7 @@ static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, si
     y->rank = rank;
     y->l = rank + oversampling;
     y->b = (y->l + 1) / 2;
-    y->most =
-        organ_lesser(3 * y->l, organ_lesser(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
+    y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
 }
 
 /* The sum of what take_memory takes. */
@@ -350,9 +349,9 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
 {
     krylov y = {0};
     size_krylov(&y, rows, cols, rank, oversampling);
-    const uint64_t n = y.n, most = y.most, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
-    return sizeof(float) * (n * (most + b) + y.m * l + most * (most + b + l) + workers * PANEL * l) +
-           organ_products_scratch(engine) + sizeof(double) * most * (most + 1 + l + ORGAN_EIGEN_ROOM);
+    const uint64_t n = y.n, max = y.max, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
+    return sizeof(float) * (n * (max + b) + y.m * l + max * (max + b + l) + workers * PANEL * l) +
+           organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,

@@ -50,7 +50,7 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
         for (size_t i = 0; i < n; i++)
             q->panel[c * n + i] = (double)q->vectors[(from + c) * q->stride + from + i];
     for (size_t c = 0; c < width; c++) {
-        double *const v = q->panel + c * n, along[BLOCK];
+        double *const v = q->panel + c * n, calib[BLOCK];
         float *const rounded = q->reflectors + (from + c) * q->n + from;
         for (size_t b = 0; b < c; b++) {
             const double *const other = q->panel + b * n;
@@ -65,11 +65,11 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
         memset(q->reflectors + (from + c) * q->n, 0, (from + c) * sizeof *rounded);
         t[c][c] = make_reflector(q, v + c, n - c, rounded + c);
         for (size_t b = 0; b < c; b++)
-            along[b] = q->kernels->dot_f64(q->panel + b * n + c, v + c, n - c);
+            calib[b] = q->kernels->dot_f64(q->panel + b * n + c, v + c, n - c);
         for (size_t b = 0; b < c; b++) {
             double sum = 0;
             for (size_t e = b; e < c; e++)
-                sum += t[b][e] * along[e];
+                sum += t[b][e] * calib[e];
             t[b][c] = -t[c][c] * sum;
         }
     }
@@ -118,7 +118,7 @@ static void orthonormal_run(reduction *q, float *r)
 {
     size_t from = 0;
     for (; from < q->k; from += BLOCK) {
-        const size_t width = organ_lesser(BLOCK, q->k - from), rest = from + width;
+        const size_t width = organ_min(BLOCK, q->k - from), rest = from + width;
         reduce_panel(q, from, width);
         reflect(q, from, width, true, q->vectors + rest * q->stride, q->count - rest);
     }
@@ -130,14 +130,14 @@ static void orthonormal_run(reduction *q, float *r)
     }
     while (from > 0) {
         from -= BLOCK;
-        reflect(q, from, organ_lesser(BLOCK, q->k - from), false, q->vectors + from * q->stride, q->k - from);
+        reflect(q, from, organ_min(BLOCK, q->k - from), false, q->vectors + from * q->stride, q->k - from);
     }
 }
 
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {
-        .kernels = kernels, .vectors = vectors, .count = count, .n = n, .stride = stride, .k = organ_lesser(count, n)};
+        .kernels = kernels, .vectors = vectors, .count = count, .n = n, .stride = stride, .k = organ_min(count, n)};
     q.panel = malloc((BLOCK * n + 1) * sizeof *q.panel);
     q.reflectors = organ_floats(q.k, n);
     q.t = calloc(q.k + 1, sizeof *q.t);

@@ -25,7 +25,7 @@ static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
     const size_t largest = shape->largest ? shape->largest : ORGAN_RIDGE_LARGEST;
-    if (organ_lesser(features, tokens) > largest && shape->blocks > 1)
+    if (organ_min(features, tokens) > largest && shape->blocks > 1)
         return &organ_ridge_by_blocks;
     return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
 }
@@ -85,7 +85,7 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
         made->engine = engine;
         made->features = features;
         made->way = way_of(shape);
-        made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_lesser(features, tokens);
+        made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_min(features, tokens);
     }
     if (!made || !ridge_take_memory(made))
         organ_fail_memory(error, shape->name);
@@ -103,13 +103,13 @@ void organ_ridge_close(organ_ridge *ridge)
         return;
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
         const organ_ridge_sums *const s = &ridge->sums[part];
-        void *const parts[] = {s->square, s->cross, s->inputs, s->wanted};
+        void *const parts[] = {s->square, s->cross, s->inputs, s->target};
         for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
             free(parts[k]);
     }
     organ_ridge_blocks_free(ridge->by_blocks);
     void *const parts[] = {ridge->factor, ridge->solution, ridge->room,  ridge->products, ridge->scratch, ridge->inputs,
-                           ridge->wanted, ridge->gram,     ridge->block, ridge->token,    ridge->begin,   ridge};
+                           ridge->target, ridge->gram,     ridge->block, ridge->token,    ridge->begin,   ridge};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
@@ -131,7 +131,7 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
 }
 
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                             const float *inputs, const float *wanted, organ_error *error)
+                             const float *inputs, const float *target, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
@@ -139,11 +139,11 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
         return organ_fail(error, ORGAN_USAGE, "%s: more calibration tokens than the %zu announced", s->name,
                           s->tokens[part]);
     if (check_values(ridge, part, inputs, tokens, s->used * s->width, "input", error) ||
-        check_values(ridge, part, wanted, tokens, s->outputs, "output", error))
+        check_values(ridge, part, target, tokens, s->outputs, "output", error))
         return error->status;
     for (size_t t = 0; t < tokens; t++)
-        sums->energy += organ_sum_of_squares(wanted + t * s->outputs, s->outputs);
-    if (ridge->way->add(ridge, part, tokens, blocks, inputs, wanted, error) == ORGAN_OK)
+        sums->energy += organ_sum_of_squares(target + t * s->outputs, s->outputs);
+    if (ridge->way->add(ridge, part, tokens, blocks, inputs, target, error) == ORGAN_OK)
         sums->added += tokens;
     return error->status;
 }
@@ -180,7 +180,8 @@ static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, org
         organ_ridge_apply(ridge, ridge->factor, n, sides, ridge->solution);
     for (size_t k = 0; k < n * ridge->shape.outputs && ridge->found; k++)
         ridge->found = isfinite(ridge->solution[k]);
-    return organ_stop_asked(ridge->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    return organ_stop_is_requested(ridge->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
+                                                        : ORGAN_OK;
 }
 
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)

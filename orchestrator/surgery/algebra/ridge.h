@@ -45,10 +45,10 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
 void organ_ridge_close(organ_ridge *ridge); /* NULL is allowed */
 
 /* Adds tokens of a part. `blocks`: tokens x used, ascending for each token; NULL if each token uses all. `inputs`:
- * tokens x used x width. `wanted`: tokens x outputs. ORGAN_BAD_INPUT for a value that is not finite or beyond 1e15 (the
+ * tokens x used x width. `target`: tokens x outputs. ORGAN_BAD_INPUT for a value that is not finite or beyond 1e15 (the
  * message names the token); ORGAN_USAGE for more tokens than the shape has; ORGAN_IO. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                             const float *inputs, const float *wanted, organ_error *error);
+                             const float *inputs, const float *target, organ_error *error);
 
 #define ORGAN_RIDGE_LAMBDAS 5
 extern const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS]; /* candidates, ascending */

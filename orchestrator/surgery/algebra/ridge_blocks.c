@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTLED     1e-4 /* of ||R||^2: a sweep that lowers what is minimised by less is the last one */
-#define MOST_SWEEPS 16
-#define FEW_VALUES  ((size_t)1 << 14) /* are copied sooner than workers begin */
+#define SETTLED    1e-4 /* of ||R||^2: a sweep that lowers what is minimised by less is the last one */
+#define MAX_SWEEPS 16
+#define FEW_VALUES ((size_t)1 << 14) /* are copied sooner than workers begin */
 
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
@@ -38,7 +38,7 @@ static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
     const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge),
                  width = ridge->shape.width;
-    return (ridge_blocks_piece){block, from, organ_lesser(ridge->n, width - from), block * width + from};
+    return (ridge_blocks_piece){block, from, organ_min(ridge->n, width - from), block * width + from};
 }
 
 static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
@@ -50,8 +50,8 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
-    const size_t most = organ_lesser(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
-    return organ_pieces_of(shape->width, organ_pieces_of(shape->width, most));
+    const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
+    return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
@@ -96,13 +96,13 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
 /* ---- tokens ---- */
 
 static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                                     const float *inputs, const float *wanted, organ_error *error)
+                                     const float *inputs, const float *target, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
     const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added,
                  row = s->used * s->width;
-    memcpy(ridge->by_blocks->left + first * s->outputs, wanted, tokens * s->outputs * sizeof *wanted);
+    memcpy(ridge->by_blocks->left + first * s->outputs, target, tokens * s->outputs * sizeof *target);
     for (size_t t = 0; t < tokens && !error->status; t++) {
         sums->trace += organ_sum_of_squares(inputs + t * row, row);
         for (size_t u = 0; u < s->used && !error->status; u++)
@@ -141,7 +141,7 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
     size_t count = 0;
     for (size_t from = 0; from < p->width; from += ORGAN_RIDGE_TILE)
         ridge->products[count++] =
-            (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, p->width - from),
+            (organ_product){.m = organ_min(ORGAN_RIDGE_TILE, p->width - from),
                             .n = p->width - from,
                             .k = batch->rows,
                             .a = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
@@ -226,7 +226,7 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
         return error->status;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            factor[i * n + j] = (float)(gram[organ_lesser(i, j) * n + organ_larger(i, j)] + (i == j ? shift : 0));
+            factor[i * n + j] = (float)(gram[organ_min(i, j) * n + organ_max(i, j)] + (i == j ? shift : 0));
     return organ_ridge_invert(ridge, factor, n, error);
 }
 
@@ -259,7 +259,7 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
 
 static bool goes_on(const organ_ridge *ridge, organ_error *error)
 {
-    if (!error->status && organ_stop_asked(ridge->engine->stop))
+    if (!error->status && organ_stop_is_requested(ridge->engine->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return ridge->found && !error->status;
 }
@@ -276,7 +276,7 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
         const ridge_blocks_piece p = piece_of(ridge, k);
         ridge_blocks_invert(ridge, &p, all, shift, error);
     }
-    for (size_t sweep = 0; sweep < MOST_SWEEPS && fell > enough && goes_on(ridge, error); sweep++) {
+    for (size_t sweep = 0; sweep < MAX_SWEEPS && fell > enough && goes_on(ridge, error); sweep++) {
         fell = 0;
         for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
             const ridge_blocks_piece p = piece_of(ridge, k);

@@ -22,7 +22,7 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
     const size_t outputs = ridge->shape.outputs;
     size_t count = 0;
     for (size_t from = 0; from < n; from += ORGAN_RIDGE_TILE)
-        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, n - from),
+        ridge->products[count++] = (organ_product){.m = organ_min(ORGAN_RIDGE_TILE, n - from),
                                                    .n = outputs,
                                                    .k = n - from,
                                                    .a = organ_by_rows(factor + from * (n + 1), n),

@@ -21,8 +21,8 @@ static bool ridge_inputs_take_memory(organ_ridge *ridge)
         s->square = calloc(ridge->n * ridge->n, sizeof *s->square);
         s->cross = calloc(ridge->n * ridge->shape.outputs, sizeof *s->cross);
         s->inputs = organ_floats(ORGAN_RIDGE_CHUNK, ridge->features);
-        s->wanted = organ_floats(ORGAN_RIDGE_CHUNK, ridge->shape.outputs);
-        done = done && s->square && s->cross && s->inputs && s->wanted;
+        s->target = organ_floats(ORGAN_RIDGE_CHUNK, ridge->shape.outputs);
+        done = done && s->square && s->cross && s->inputs && s->target;
     }
     return done;
 }
@@ -34,7 +34,7 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
     size_t count = 0;
     for (size_t from = 0; from < n; from += ORGAN_RIDGE_TILE)
-        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, n - from),
+        ridge->products[count++] = (organ_product){.m = organ_min(ORGAN_RIDGE_TILE, n - from),
                                                    .n = n - from,
                                                    .k = tokens,
                                                    .a = organ_by_columns(s->inputs + from, n),
@@ -48,7 +48,7 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
                                  .n = outputs,
                                  .k = tokens,
                                  .a = organ_by_columns(s->inputs, n),
-                                 .b = organ_by_columns(s->wanted, outputs),
+                                 .b = organ_by_columns(s->target, outputs),
                                  .c = s->cross,
                                  .c_stride = outputs,
                                  .wide = true,
@@ -57,7 +57,7 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
 }
 
 static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                                     const float *inputs, const float *wanted, organ_error *error)
+                                     const float *inputs, const float *target, organ_error *error)
 {
     const organ_ridge_shape *const shape = &ridge->shape;
     const organ_ridge_sums *const s = &ridge->sums[part];
@@ -68,7 +68,7 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
         for (size_t u = 0; u < shape->used; u++)
             memcpy(s->inputs + at * ridge->n + (blocks ? blocks[t * shape->used + u] : u) * width,
                    inputs + (t * shape->used + u) * width, width * sizeof *s->inputs);
-        memcpy(s->wanted + at * outputs, wanted + t * outputs, outputs * sizeof *s->wanted);
+        memcpy(s->target + at * outputs, target + t * outputs, outputs * sizeof *s->target);
         if (at + 1 == ORGAN_RIDGE_CHUNK)
             ridge_inputs_add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);
     }
@@ -104,7 +104,7 @@ static void copy_row(void *context, size_t i, size_t worker)
     for (size_t j = 0; j < n; j++) {
         double sum = i == j ? c->shift : 0;
         for (organ_ridge_part part = c->first; part <= c->last; part++)
-            sum += c->ridge->sums[part].square[organ_lesser(i, j) * n + organ_larger(i, j)];
+            sum += c->ridge->sums[part].square[organ_min(i, j) * n + organ_max(i, j)];
         c->ridge->factor[i * n + j] = (float)sum;
     }
 }

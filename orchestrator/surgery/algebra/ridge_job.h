@@ -15,7 +15,7 @@ typedef struct organ_ridge_sums {
     size_t added;           /* tokens */
     double trace, energy;   /* of Z^T Z, once finished; ||R||^2 */
     double *square, *cross; /* by the inputs: Z^T Z on and above the diagonal, n x n; Z^T R, n x outputs; */
-    float *inputs, *wanted; /* and tokens that are gathered */
+    float *inputs, *target; /* and tokens that are gathered */
 } organ_ridge_sums;
 
 typedef struct organ_ridge_blocks organ_ridge_blocks;
@@ -33,7 +33,7 @@ struct organ_ridge {
     unsigned char *scratch;   /* `worker_bytes` for each worker, the same for products */
     size_t worker_bytes;
     /* By the tokens: */
-    float *inputs, *wanted, *gram; /* a row for each block of a token; tokens x outputs; Z Z^T */
+    float *inputs, *target, *gram; /* a row for each block of a token; tokens x outputs; Z Z^T */
     uint32_t *block, *token;       /* of each row of inputs. Once finished these go by block and then token: */
     size_t *begin;                 /* where those of each block begin, blocks + 1 */
     organ_ridge_blocks *by_blocks;
@@ -46,7 +46,7 @@ typedef struct organ_ridge_way {
     bool (*take_memory)(organ_ridge *ridge);
     organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* once there is memory; NULL: nothing */
     organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                        const float *inputs, const float *wanted, organ_error *error);
+                        const float *inputs, const float *target, organ_error *error);
     organ_status (*finish)(organ_ridge *ridge,
                            organ_error *error); /* after the last token: sets the traces, if `add` does not */
     /* The solution of all tokens, or of FIT alone. NULL: by `prepare`. */

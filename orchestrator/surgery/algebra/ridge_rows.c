@@ -32,7 +32,7 @@ static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t b
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
 /* Of each block and part the last batch may be as good as empty. */
-static size_t most_batches(const organ_ridge_shape *shape)
+static size_t max_batches(const organ_ridge_shape *shape)
 {
     return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +
            slots_of(shape);
@@ -49,16 +49,16 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 
 static bool ridge_rows_take_memory(organ_ridge_rows *r)
 {
-    const size_t most = most_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
+    const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
     const bool scratch = r->shape.scratch;
-    r->all = scratch ? NULL : organ_floats(most, values);
+    r->all = scratch ? NULL : organ_floats(max, values);
     r->begun = scratch ? organ_floats(slots, values) : NULL;
     r->values = organ_floats(ORGAN_RIDGE_READ, r->shape.width);
     r->read = calloc(ORGAN_RIDGE_READ, sizeof *r->read);
-    r->digests = scratch ? calloc(most, sizeof *r->digests) : NULL;
-    r->tokens = calloc(most * ORGAN_RIDGE_BATCH, sizeof *r->tokens);
-    r->rows = calloc(most, sizeof *r->rows);
-    r->next = calloc(most, sizeof *r->next);
+    r->digests = scratch ? calloc(max, sizeof *r->digests) : NULL;
+    r->tokens = calloc(max * ORGAN_RIDGE_BATCH, sizeof *r->tokens);
+    r->rows = calloc(max, sizeof *r->rows);
+    r->next = calloc(max, sizeof *r->next);
     r->first = malloc(slots * sizeof *r->first);
     r->last = malloc(slots * sizeof *r->last);
     for (size_t s = 0; r->first && r->last && s < slots; s++)
@@ -71,7 +71,7 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
 {
     return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of what experts get (--scratch) cannot be kept there",
                             r->file.path,
-                            (unsigned long long)most_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
+                            (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
@@ -87,7 +87,7 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
     else if (!shape->scratch)
         return ORGAN_OK;
     else if (organ_scratch_open(shape->scratch, &r->file, error) == ORGAN_OK) {
-        if (organ_direct_reserve(&r->file, (uint64_t)most_batches(shape) * batch_values(shape) * sizeof(float),
+        if (organ_direct_reserve(&r->file, (uint64_t)max_batches(shape) * batch_values(shape) * sizeof(float),
                                  &fault) == ORGAN_OK)
             return ORGAN_OK;
         file_failed(r, &fault, error);

@@ -18,20 +18,20 @@ static bool ridge_tokens_take_memory(organ_ridge *ridge)
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
     ridge->inputs = organ_floats(rows, s->width);
-    ridge->wanted = organ_floats(ridge->n, s->outputs);
+    ridge->target = organ_floats(ridge->n, s->outputs);
     ridge->gram = organ_floats(ridge->n, ridge->n);
     ridge->block = malloc(rows * sizeof *ridge->block);
     ridge->token = malloc(rows * sizeof *ridge->token);
     ridge->begin = calloc(s->blocks + 1, sizeof *ridge->begin);
-    return ridge->inputs && ridge->wanted && ridge->gram && ridge->block && ridge->token && ridge->begin;
+    return ridge->inputs && ridge->target && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
 static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
-                                     const float *inputs, const float *wanted, organ_error *error)
+                                     const float *inputs, const float *target, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t at = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + ridge->sums[part].added;
-    memcpy(ridge->wanted + at * s->outputs, wanted, tokens * s->outputs * sizeof *wanted);
+    memcpy(ridge->target + at * s->outputs, target, tokens * s->outputs * sizeof *target);
     memcpy(ridge->inputs + at * s->used * s->width, inputs, tokens * s->used * s->width * sizeof *inputs);
     for (size_t k = 0; k < tokens * s->used; k++)
         ridge->block[at * s->used + k] = blocks ? blocks[k] : (uint32_t)(k % s->used);
@@ -126,8 +126,8 @@ static void add_tile(void *context, size_t index, size_t worker)
     memset(scratch + ORGAN_PRODUCT_SCRATCH, 0, TILE * TILE * sizeof *sums);
     for (size_t b = 0; b < ridge->shape.blocks; b++)
         add_block(ridge, b, row, col, scratch);
-    for (size_t i = row; i < organ_lesser(row + TILE, ridge->n); i++)
-        for (size_t j = col; j < organ_lesser(col + TILE, ridge->n); j++)
+    for (size_t i = row; i < organ_min(row + TILE, ridge->n); i++)
+        for (size_t j = col; j < organ_min(col + TILE, ridge->n); j++)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
@@ -150,7 +150,7 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
         memcpy(ridge->factor + i * n, ridge->gram + i * ridge->n, n * sizeof *ridge->gram);
         ridge->factor[i * (n + 1)] = (float)((double)ridge->gram[i * (ridge->n + 1)] + shift);
     }
-    *sides = ridge->wanted;
+    *sides = ridge->target;
     return n;
 }
 
@@ -158,7 +158,7 @@ static double ridge_tokens_rest(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
                  outputs = ridge->shape.outputs;
-    const float *const wanted = ridge->wanted + fit * outputs;
+    const float *const target = ridge->target + fit * outputs;
     const organ_product product = {.m = held,
                                    .n = outputs,
                                    .k = fit,
@@ -171,7 +171,7 @@ static double ridge_tokens_rest(organ_ridge *ridge)
     for (size_t t = 0; t < held; t++) {
         double row = 0;
         for (size_t k = t * outputs; k < (t + 1) * outputs; k++) {
-            const double left = (double)wanted[k] - (double)ridge->room[k];
+            const double left = (double)target[k] - (double)ridge->room[k];
             row += left * left;
         }
         sum += row;

@@ -29,27 +29,27 @@ struct organ_strips {
 static uint64_t strip_of(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
 static size_t strip_bytes(const organ_strips *s) { return (size_t)strip_of(s->matrix); }
 
-uint64_t organ_strips_least(const organ_rows *matrix)
+uint64_t organ_strips_min(const organ_rows *matrix)
 {
-    return matrix->beside_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
+    return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
 }
 
 /* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more.
  */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
-    const uint64_t given = s->engine->memory, least = organ_strips_least(s->matrix), strip = strip_bytes(s);
+    const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);
     const size_t workers = organ_workers_count(s->engine->workers);
     if (given < least)
         return organ_memory_refuse(error, given, least, "%s", s->matrix->name);
-    const uint64_t memory = given - s->matrix->beside_bytes;
+    const uint64_t memory = given - s->matrix->extra_bytes;
     s->readers = workers;
     if (s->scratch_bytes > 0)
-        s->readers = organ_lesser(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));
+        s->readers = organ_min(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));
     s->readers = s->readers ? s->readers : 1;
     const uint64_t left = memory - (uint64_t)s->readers * s->scratch_bytes;
     s->held = hold && left / strip >= s->count;
-    s->room = organ_lesser(s->count, (size_t)(left / strip));
+    s->room = organ_min(s->count, (size_t)(left / strip));
     return ORGAN_OK;
 }
 

@@ -11,10 +11,10 @@
 
 /* The source of a matrix's rows. */
 typedef struct organ_rows {
-    uint64_t rows, cols;   /* not 0 */
-    const char *name;      /* of the matrix, for messages: "FILE: tensor 'x'" */
-    size_t scratch_bytes;  /* scratch memory of `read` for one strip */
-    uint64_t beside_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's
+    uint64_t rows, cols;  /* not 0 */
+    const char *name;     /* of the matrix, for messages: "FILE: tensor 'x'" */
+    size_t scratch_bytes; /* scratch memory of `read` for one strip */
+    uint64_t extra_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's
                               memory */
     void *context;
     /* Reads rows [first, first + rows) to `values`, contiguous. Any thread; the same values each time. */
@@ -30,7 +30,7 @@ typedef struct organ_strip {
 typedef struct organ_strips organ_strips;
 
 /* The least engine memory with which organ_strips_open succeeds. */
-uint64_t organ_strips_least(const organ_rows *matrix);
+uint64_t organ_strips_min(const organ_rows *matrix);
 
 /* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the
  * amount that is enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the strips. *strips

@@ -12,22 +12,22 @@
 
 double organ_greatest(const double *values, size_t n)
 {
-    double most = 0;
+    double max = 0;
     for (size_t k = 0; k < n; k++) {
         const double size = fabs(values[k]);
-        if (!(size <= most))
-            most = size;
-        if (isnan(most))
+        if (!(size <= max))
+            max = size;
+        if (isnan(max))
             break;
     }
-    return most;
+    return max;
 }
 
 void organ_any_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];
     for (size_t from = 0; from < n; from += sizeof some / sizeof *some) {
-        const size_t count = organ_lesser(n - from, sizeof some / sizeof *some);
+        const size_t count = organ_min(n - from, sizeof some / sizeof *some);
         organ_philox_uniform(seed, STREAM, from, some, count);
         for (size_t k = 0; k < count; k++)
             values[from + k] = (double)some[k];
@@ -37,15 +37,15 @@ void organ_any_vector(uint64_t seed, double *values, size_t n)
 /* To length 1, whatever it was; returns that. */
 static double normalise(const organ_kernels *kernels, double *z, size_t n)
 {
-    const double most = organ_greatest(z, n);
-    if (most == 0 || !isfinite(most))
+    const double max = organ_greatest(z, n);
+    if (max == 0 || !isfinite(max))
         return 0;
     for (size_t k = 0; k < n; k++)
-        z[k] /= most;
+        z[k] /= max;
     const double length = sqrt(kernels->dot_f64(z, z, n));
     for (size_t k = 0; k < n; k++)
         z[k] /= length;
-    return most * length;
+    return max * length;
 }
 
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)

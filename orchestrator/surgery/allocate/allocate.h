@@ -23,9 +23,9 @@
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
 extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
-#define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity */
-#define ORGAN_ALLOCATION_MOST  0.95 /* no tensor gets a higher sparsity */
-#define ORGAN_ALLOCATION_WAY   0.8  /* 0: the uniform division, 1: the division of least cost */
+#define ORGAN_ALLOCATION_MIN 0.20 /* no tensor gets a lower sparsity */
+#define ORGAN_ALLOCATION_MAX 0.95 /* no tensor gets a higher sparsity */
+#define ORGAN_ALLOCATION_WAY 0.8  /* 0: the uniform division, 1: the division of least cost */
 
 /* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the
  * scales of groups of 32 columns, without it for those of the widest groups that the tensor has. */

@@ -7,12 +7,12 @@
 
 #include <string.h>
 
-#define MOST_COST 1e6 /* nats a token; the divergence of two softmaxes in FP32 is far below */
+#define MAX_COST 1e6 /* nats a token; the divergence of two softmaxes in FP32 is far below */
 
 /* As many costs as the allocation has levels. */
 static organ_cache_numbers costs_of(const organ_allocation *a, const double *costs)
 {
-    return (organ_cache_numbers){"cost", ORGAN_CACHE_REAL, a->level_count, (double *)costs, MOST_COST};
+    return (organ_cache_numbers){"cost", ORGAN_CACHE_REAL, a->level_count, (double *)costs, MAX_COST};
 }
 
 static json_t *costs_json(const organ_allocation *a, const double *costs)

@@ -7,11 +7,11 @@
 
 #include <math.h>
 
-#define MOST_PASSES 20
-#define NARROWER    0.8173518555267973 /* square of E max of 32 over E max of 64 normal magnitudes */
-#define NARROWEST   0.6890210736860123 /* of 32 over 128 */
-#define LEAST_POWER 1.0
-#define LEAST_COST  1e-12
+#define MAX_PASSES 20
+#define NARROWER   0.8173518555267973 /* square of E max of 32 over E max of 64 normal magnitudes */
+#define NARROWEST  0.6890210736860123 /* of 32 over 128 */
+#define MIN_POWER  1.0
+#define MIN_COST   1e-12
 
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
 const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
@@ -25,8 +25,8 @@ static double narrow_cost(size_t group)
 
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
-    const double two = log(fmax(cost[0], LEAST_COST)), four = log(fmax(cost[4], LEAST_COST)),
-                 power = fmax(LEAST_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_cost(group);
+    const double two = log(fmax(cost[0], MIN_COST)), four = log(fmax(cost[4], MIN_COST)),
+                 power = fmax(MIN_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_cost(group);
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++) {
         const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four,
                      begun = steps < 15 ? 3 : 15;
@@ -51,19 +51,19 @@ static double all_at(const organ_allocation *a, const double *sizes, size_t leve
 static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor,
                       size_t *level)
 {
-    double most = 0;
+    double max = 0;
     for (size_t t = 0; t < a->count; t++) {
         const double *const own = sizes + t * (a->level_count + 1);
         for (size_t l = chosen[t] + 1; l <= a->level_count; l++) {
-            const double more = own[l] - own[chosen[t]], spared = cost_at(a, t, chosen[t]) - cost_at(a, t, l);
-            if (more <= 0 || more > left || spared / more <= most)
+            const double more = own[l] - own[chosen[t]], skipped = cost_at(a, t, chosen[t]) - cost_at(a, t, l);
+            if (more <= 0 || more > left || skipped / more <= max)
                 continue;
-            most = spared / more;
+            max = skipped / more;
             *tensor = t;
             *level = l;
         }
     }
-    return most > 0;
+    return max > 0;
 }
 
 /* Changes of size and cost if a tensor moves from its current level to another. */
@@ -110,7 +110,7 @@ static bool choose_exchange(const organ_allocation *a, const double *sizes, size
 static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *left, size_t *chosen)
 {
     bool spares = true;
-    for (size_t pass = 0; pass < MOST_PASSES && spares; pass++) {
+    for (size_t pass = 0; pass < MAX_PASSES && spares; pass++) {
         spares = false;
         for (size_t t = 0; t < a->count; t++)
             for (size_t l = 0; l <= a->level_count; l++)

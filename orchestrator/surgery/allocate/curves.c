@@ -14,9 +14,9 @@
 #include <string.h>
 
 /* Several variants at a time take at most this part of the memory that a layer leaves. */
-#define PLENTY        4
-#define MOST_TOGETHER ((size_t)256)
-#define DONOR         ((size_t)0) /* level that matrices are kept at: unchanged */
+#define PLENTY       4
+#define MAX_TOGETHER ((size_t)256)
+#define DONOR        ((size_t)0) /* level that matrices are kept at: unchanged */
 
 struct organ_curves {
     const organ_model *model;
@@ -27,16 +27,16 @@ struct organ_curves {
     const organ_curves_work *work;
     organ_targets targets; /* those that are measured, */
     size_t *of;            /* and which tensor of the allocation each belongs to */
-    organ_along_work walk_work;
-    organ_along_text *along;
-    organ_along_rest rest;
+    organ_calibration_work walk_work;
+    organ_calibration_run *calib;
+    organ_calibration_rest rest;
     organ_variants *variants;
     size_t together; /* so many at a time; 0: not known yet */
     organ_pooled_tensors *pooled;
-    organ_along_matrix *waiting; /* matrices of the layer that wait for the others of their tensor */
+    organ_calibration_matrix *waiting; /* matrices of the layer that wait for the others of their tensor */
     size_t waiting_count;
     size_t *measured; /* tensors of the layer whose curves are under way */
-    size_t measured_count, told;
+    size_t measured_count, given;
     double begun;
 };
 
@@ -86,9 +86,9 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
     return allocation->tensors != NULL;
 }
 
-/* Chooses at most `most` of the layers with a target, evenly spread from the first to the last. Returns a flag for each
+/* Chooses at most `max` of the layers with a target, evenly spread from the first to the last. Returns a flag for each
  * layer, which the caller frees; NULL if memory cannot be allocated. */
-static bool *choose_layers(const organ_targets *all, size_t most)
+static bool *choose_layers(const organ_targets *all, size_t max)
 {
     int32_t last = 0;
     for (size_t k = 0; k < all->count; k++)
@@ -100,9 +100,9 @@ static bool *choose_layers(const organ_targets *all, size_t most)
             chosen[all->tensors[k]->anatomy.layer] = true;
     for (int32_t l = 0; chosen && l <= last; l++)
         count += chosen[l];
-    for (int32_t l = 0; chosen && count > most && l <= last; l++)
+    for (int32_t l = 0; chosen && count > max && l <= last; l++)
         if (chosen[l]) {
-            chosen[l] = next * (count - 1) / (most - 1) == at++;
+            chosen[l] = next * (count - 1) / (max - 1) == at++;
             next += chosen[l];
         }
     return chosen;
@@ -150,18 +150,18 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 /* ---- memory ---- */
 
 /* Bytes of the walk that go to neither a layer nor second moments, with one variant at a time. */
-static uint64_t least_beside(const organ_curves *c, const organ_forward *forward)
+static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 {
-    const organ_along_options *const walk = &c->options.walk;
-    uint64_t most = 0;
+    const organ_calibration_run_options *const walk = &c->options.walk;
+    uint64_t max = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
         const uint64_t own = 2 * m.rows * m.cols * sizeof(float) +
                              c->work->memory(c->work->context, c->targets.tensors[k]) +
                              organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
-        most = own > most ? own : most;
+        max = own > max ? own : max;
     }
-    return organ_along_memory(walk, forward) + most +
+    return organ_calibration_run_memory(walk, forward) + max +
            organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
@@ -171,17 +171,17 @@ static size_t variants_together(const organ_curves *c, const organ_forward *forw
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
-    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.calibration.context) / PLENTY,
-                   least = least_beside(c, forward);
+    const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY,
+                   least = min_extra(c, forward);
     const uint64_t more = plenty > least ? (plenty - least) / one : 0;
-    return more < MOST_TOGETHER ? 1 + (size_t)more : MOST_TOGETHER;
+    return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-static uint64_t work_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_forward *const forward = organ_along_describe(along)->forward;
+    const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     c->together = c->together ? c->together : variants_together(c, forward);
     return copy + c->work->memory(c->work->context, tensor) +
@@ -199,7 +199,7 @@ static bool curves_is_known(void *context, size_t target)
 
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->of[target]; }
 
-static organ_status nothing(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status nothing(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
     (void)context;
     (void)matrix;
@@ -207,30 +207,30 @@ static organ_status nothing(void *context, const organ_along_matrix *matrix, flo
     return error->status;
 }
 
-static organ_status reach(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status reach(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
-    const organ_along_facts *const facts = organ_along_describe(c->along);
+    const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(c->calib);
     if (!c->variants &&
         organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
         return error->status;
     c->measured_count = c->waiting_count = 0;
-    return organ_variants_reach(c->variants, layer->number, error);
+    return organ_variants_advance(c->variants, layer->number, error);
 }
 
 /* Estimates the remaining time from the time of the measured curves, in proportion to the layers that variants still
  * run through. */
-static void tell_time(organ_curves *c, int32_t number)
+static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
-    const double layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers,
+    const double layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers,
                  seconds = organ_seconds_now() - c->begun;
     double through = 0, left = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t own = c->targets.tensors[k]->anatomy.layer;
         *(own <= number ? &through : &left) += layers - own;
     }
-    if (left > 0 && through > 0 && !c->told++)
+    if (left > 0 && through > 0 && !c->given++)
         organ_progress_note_once(c->progress,
                                  "allocation: the first layer's curves took %.1f s; the others will take about %s",
                                  seconds, organ_duration_text(seconds * left / through, text));
@@ -283,14 +283,14 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-static organ_status curves_settle(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
     if (c->work->forget)
         c->work->forget(c->work->context);
     organ_variants_pass(c->variants, layer->loaded, error);
     if (share_curves(c, error) == ORGAN_OK)
-        tell_time(c, layer->number);
+        print_time(c, layer->number);
     return error->status;
 }
 
@@ -308,7 +308,7 @@ static size_t measured_levels(const organ_curves *c)
 }
 
 /* A matrix that is a separate tensor of the allocation. */
-static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights,
+static organ_status vary_alone(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
                                organ_allocation_tensor *t, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
@@ -330,8 +330,8 @@ static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, con
 }
 
 /* The layer gets a matrix, which it has as the donor, at that level; or as the donor it is kept. */
-static organ_status make_in_layer(organ_curves *c, const organ_along_matrix *m, size_t tensor, const size_t *level,
-                                  organ_error *error)
+static organ_status make_in_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
+                                  const size_t *level, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -357,7 +357,7 @@ static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level
 /* One of several matrices of a tensor. Once all are gathered they are made smaller together, one level at a time, so
  * that only the donor's matrices of one tensor are stored in addition to the layer. Their calibrations are valid until
  * the walk leaves the layer. */
-static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, size_t tensor, organ_error *error)
+static organ_status vary_pooled(organ_curves *c, const organ_calibration_matrix *m, size_t tensor, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
     uint64_t there = 0;
@@ -370,11 +370,11 @@ static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, si
         if (is_measured(c, l) && make_all(c, tensor, &l, error) == ORGAN_OK &&
             organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
-    organ_pooled_let_go(c->pooled, tensor);
+    organ_pooled_release(c->pooled, tensor);
     return error->status;
 }
 
-static organ_status vary(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+static organ_status vary(void *context, const organ_calibration_matrix *m, float *weights, organ_error *error)
 {
     organ_curves *const c = context;
     const size_t tensor = c->of[m->target];
@@ -408,21 +408,22 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     c->options.walk.calibration.samples =
         (options->walk.calibration.samples + 1) / 2; /* a curve needs less precise inputs than the output */
     c->options.walk.counted = "half of --samples";
-    c->options.walk.streams = ORGAN_ALONG_DONOR;
+    c->options.walk.streams = ORGAN_INPUTS_DONOR;
     c->options.walk.reruns = true;
-    c->walk_work = (organ_along_work){.context = c,
-                                      .memory = work_memory,
-                                      .done = curves_is_known,
-                                      .restore = nothing,
-                                      .change = vary,
-                                      .grouped = true,
-                                      .together = tensor_of,
-                                      .enter = reach,
-                                      .leave = curves_settle};
+    c->walk_work = (organ_calibration_work){.context = c,
+                                            .memory = work_memory,
+                                            .done = curves_is_known,
+                                            .restore = nothing,
+                                            .change = vary,
+                                            .grouped = true,
+                                            .together = tensor_of,
+                                            .enter = reach,
+                                            .leave = curves_finish};
     if (choose_targets(c, targets, of, error) ||
-        organ_along_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->along, error))
+        organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
+                                   error))
         return error->status;
-    return organ_along_rest_cut(c->along, c->options.tokens, "--allocate-tokens", &c->rest, error);
+    return organ_calibration_rest_cut(c->calib, c->options.tokens, "--allocate-tokens", &c->rest, error);
 }
 
 void organ_curves_close(organ_curves *c)
@@ -431,8 +432,8 @@ void organ_curves_close(organ_curves *c)
         return;
     organ_variants_close(c->variants);
     organ_pooled_destroy(c->pooled);
-    organ_along_rest_release(&c->rest);
-    organ_along_close(c->along);
+    organ_calibration_rest_release(&c->rest);
+    organ_calibration_run_close(c->calib);
     free(c->targets.tensors);
     free(c->of);
     free(c->measured);
@@ -440,8 +441,8 @@ void organ_curves_close(organ_curves *c)
     free(c);
 }
 
-const organ_along_text *organ_curves_walk(const organ_curves *c) { return c->along; }
-const organ_along_rest *organ_curves_rest(const organ_curves *c) { return &c->rest; }
+const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
+const organ_calibration_rest *organ_curves_rest(const organ_curves *c) { return &c->rest; }
 
 size_t organ_curves_unknown(const organ_curves *c)
 {
@@ -465,19 +466,20 @@ static bool begins_tensor(const organ_curves *c, size_t k)
     return true;
 }
 
-void organ_curves_foresee(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
+void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
     const size_t together = c->together;
     if (organ_curves_unknown(c) == 0)
         return;
     c->together = 1; /* as many as --memory holds are no need */
-    organ_along_foresee(c->along, &(organ_plan_solve){levels * solve->squares, levels * solve->weights}, plan);
+    organ_calibration_run_estimate(c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights},
+                                   plan);
     double products = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t layer = c->targets.tensors[k]->anatomy.layer;
         if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
-            products = organ_variants_products(organ_along_describe(c->along)->forward, c->model, layer,
+            products = organ_variants_products(organ_calibration_run_facts_of(c->calib)->forward, c->model, layer,
                                                c->rest.windows.begin[c->rest.windows.count], c->rest.length);
         if (begins_tensor(c, k) && !c->allocation->tensors[c->of[k]].known)
             plan->products += levels * products;
@@ -494,7 +496,7 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
         organ_progress_note_once(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
                                  unknown, measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
-        organ_along_run(c->along, error);
+        organ_calibration_run_layers(c->calib, error);
         organ_progress_end(c->progress);
     }
     organ_variants_close(c->variants);

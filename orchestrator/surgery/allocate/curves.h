@@ -5,13 +5,13 @@
 #define ORGAN_CURVES_H
 
 #include "orchestrator/surgery/allocate/allocate.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 
 /* Callbacks of the caller. */
 typedef struct organ_curves_work {
     void *context;
     /* Replaces the donor's `weights` by those of a level of the allocation. */
-    organ_status (*make)(void *context, const organ_along_matrix *matrix, size_t level, float *weights,
+    organ_status (*make)(void *context, const organ_calibration_matrix *matrix, size_t level, float *weights,
                          organ_error *error);
     /* Bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
@@ -24,9 +24,9 @@ typedef struct organ_curves_work {
 } organ_curves_work;
 
 typedef struct organ_curves_options {
-    organ_along_options walk; /* calibration on the donor: `streams` is set here, and half the number of windows is
-                               * used */
-    size_t tokens;            /* least number of tokens for divergences */
+    organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here, and half the number of
+                                         * windows is used */
+    size_t tokens;                      /* least number of tokens for divergences */
     size_t layers; /* greatest number of measured layers, 2 or more: the first, the last, and others evenly between; a
                     * role that occurs in none of them is measured in all its layers */
 } organ_curves_options;
@@ -38,13 +38,13 @@ typedef struct organ_curves organ_curves;
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
 /* Opens the walk and cuts the tokens for divergences. All arguments must outlive *curves; the caller closes it in any
- * case. Returns the errors of organ_along_open and organ_along_rest_cut. */
+ * case. Returns the errors of organ_calibration_run_open and organ_calibration_rest_cut. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error);
 /* Adds the memory and the work of missing curves to a plan. `solve` is the work of making a matrix smaller once. */
-void organ_curves_foresee(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
+void organ_curves_estimate(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
 void organ_curves_close(organ_curves *curves); /* NULL is allowed */
 
 size_t organ_curves_unknown(const organ_curves *curves); /* number of curves that are not measured yet */
@@ -53,7 +53,7 @@ size_t organ_curves_unknown(const organ_curves *curves); /* number of curves tha
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
 /* The walk that was opened, and how the tokens were cut. */
-const organ_along_text *organ_curves_walk(const organ_curves *curves);
-const organ_along_rest *organ_curves_rest(const organ_curves *curves);
+const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
+const organ_calibration_rest *organ_curves_rest(const organ_curves *curves);
 
 #endif

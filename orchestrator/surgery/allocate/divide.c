@@ -7,17 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS       150 /* of 0.005 from the least sparsity to the most */
-#define LEAST_COST  1e-12
-#define LEAST_POWER 0.5 /* least power of the smallest weights' share in a cost: no curve is flat */
-#define ROOT_STEPS  16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MOST */
-#define LEAST_PRICE 1e-15
-#define MOST_PRICE  1e9
-#define BISECTIONS  120
+#define STEPS      150 /* of 0.005 from the least sparsity to the most */
+#define MIN_COST   1e-12
+#define MIN_POWER  0.5 /* least power of the smallest weights' share in a cost: no curve is flat */
+#define ROOT_STEPS 16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
+#define MIN_PRICE  1e-15
+#define MAX_PRICE  1e9
+#define BISECTIONS 120
 
 const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
-static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
+static double at_least(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
 /* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the
  * density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t
@@ -33,12 +33,12 @@ static double weight_of_least(double s)
 
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
-    double cost = log(at_least(tensor->cost[0])), power = LEAST_POWER, from = weight_of_least(a->levels[0]);
+    double cost = log(at_least(tensor->cost[0])), power = MIN_POWER, from = weight_of_least(a->levels[0]);
     if (sparsity <= 0)
         return 0;
     for (size_t k = 1; k < a->level_count; k++) {
         const double to = weight_of_least(a->levels[k]);
-        power = fmax(LEAST_POWER, (log(at_least(tensor->cost[k])) - cost) / (to - from));
+        power = fmax(MIN_POWER, (log(at_least(tensor->cost[k])) - cost) / (to - from));
         if (k + 1 == a->level_count || sparsity <= a->levels[k])
             break;
         cost += power * (to - from);
@@ -49,7 +49,7 @@ double organ_allocation_cost(const organ_allocation *a, const organ_allocation_t
 
 static double step_at(size_t k)
 {
-    return ORGAN_ALLOCATION_LEAST + (ORGAN_ALLOCATION_MOST - ORGAN_ALLOCATION_LEAST) * (double)k / STEPS;
+    return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
 }
 
 static double all_elements(const organ_allocation *a)
@@ -81,7 +81,7 @@ static void bisect(const organ_allocation *a, const double *costs, double budget
                    double *tried)
 {
     const size_t bytes = a->count * sizeof *tried;
-    double low = LEAST_PRICE, high = MOST_PRICE, spare = divide_choose(a, costs, low, few),
+    double low = MIN_PRICE, high = MAX_PRICE, spare = divide_choose(a, costs, low, few),
            spent = divide_choose(a, costs, high, many);
     for (size_t k = 0; k < BISECTIONS; k++) {
         const double price = sqrt(low * high), share = divide_choose(a, costs, price, tried);

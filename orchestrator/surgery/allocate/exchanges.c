@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP       0.03 /* of the elements of the smaller tensor of a pair */
-#define MOST_PAIRS ((size_t)8)
+#define STEP      0.03 /* of the elements of the smaller tensor of a pair */
+#define MAX_PAIRS ((size_t)8)
 
 /* Levels of a tensor of a pair. */
 enum { EXCHANGED, AS_GIVEN };
@@ -33,13 +33,13 @@ struct organ_exchanges {
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_along_work walk_work;
-    organ_along_text *along;
-    organ_along_rest rest;
+    organ_calibration_work walk_work;
+    organ_calibration_run *calib;
+    organ_calibration_rest rest;
     organ_variants *variants;
     organ_pooled_tensors *pooled;
     float *states; /* of the model as given, then of the pairs */
-    exchanges_pair pairs[MOST_PAIRS];
+    exchanges_pair pairs[MAX_PAIRS];
     size_t pair_count;
     double *best; /* what tensors were given when the model was nearest */
     double nearest;
@@ -53,7 +53,10 @@ static uint32_t owner_of(const organ_exchanges *x, size_t k)
 
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
-static const organ_forward *forward_of(const organ_exchanges *x) { return organ_along_describe(x->along)->forward; }
+static const organ_forward *forward_of(const organ_exchanges *x)
+{
+    return organ_calibration_run_facts_of(x->calib)->forward;
+}
 
 static size_t exchanges_floats_of(const organ_exchanges *x)
 {
@@ -62,18 +65,18 @@ static size_t exchanges_floats_of(const organ_exchanges *x)
 
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * exchanges_floats_of(x); }
 
-/* The pair that the tensor is of; MOST_PAIRS: none. */
+/* The pair that the tensor is of; MAX_PAIRS: none. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
         if (x->pairs[k].of.more == tensor || x->pairs[k].of.less == tensor)
             return k;
-    return MOST_PAIRS;
+    return MAX_PAIRS;
 }
 
 /* ---- the walk of a round ---- */
 
-static uint64_t work_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -81,18 +84,19 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     return copy + x->work->memory(x->work->context, tensor) +
            organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +
-           organ_variants_memory(organ_along_describe(along)->forward, tokens, 1 + MOST_PAIRS);
+           organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
 /* Makes the matrix for its current value; a matrix of a pair is also kept with the value after the exchange. */
-static organ_status exchanges_change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
+                                     organ_error *error)
 {
     organ_exchanges *const x = context;
     const size_t tensor = x->of[m->target], pair_there = pair_of(x, tensor);
-    const size_t which = pair_there < MOST_PAIRS && is_own(x, pair_there) ? pair_there : MOST_PAIRS;
+    const size_t which = pair_there < MAX_PAIRS && is_own(x, pair_there) ? pair_there : MAX_PAIRS;
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     const organ_tensor *const stored = x->targets->tensors[m->target];
-    if (which < MOST_PAIRS) {
+    if (which < MAX_PAIRS) {
         const exchanges_pair *const p = &x->pairs[which];
         float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
         if (!other)
@@ -106,8 +110,8 @@ static organ_status exchanges_change(void *context, const organ_along_matrix *m,
         x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(m->layer->loaded, m->name, weights);
-    return which < MOST_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
-                              : ORGAN_OK;
+    return which < MAX_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
+                             : ORGAN_OK;
 }
 
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
@@ -116,7 +120,7 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 }
 
 static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, size_t level,
-                                  const organ_along_layer *layer, organ_error *error)
+                                  const organ_calibration_layer *layer, organ_error *error)
 {
     if (in_layer(x, p->of.more, layer->number))
         organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
@@ -128,16 +132,16 @@ static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, s
 static void let_go(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->of.more, layer))
-        organ_pooled_let_go(x->pooled, p->of.more);
+        organ_pooled_release(x->pooled, p->of.more);
     if (in_layer(x, p->of.less, layer))
-        organ_pooled_let_go(x->pooled, p->of.less);
+        organ_pooled_release(x->pooled, p->of.less);
 }
 
 /* Pairs run first: a stream that was equal to the model's until now begins with a copy of the input of this layer. */
-static organ_status carry_layer(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status carry_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
-    organ_forward *const forward = organ_along_describe(x->along)->forward;
+    organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
     if (x->work->forget)
         x->work->forget(x->work->context);
     for (size_t k = 0; k < x->pair_count && !error->status; k++) {
@@ -163,11 +167,11 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
 /* Runs layers without a target, and those after the last one, with the donor's weights. */
 static organ_status catch_up(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
-    organ_forward *const forward = organ_along_describe(x->along)->forward;
+    organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
     for (int32_t l = from; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load(forward, l, &layer, error) == ORGAN_OK)
-            carry_layer(x, &(organ_along_layer){x->along, l, layer}, error);
+            carry_layer(x, &(organ_calibration_layer){x->calib, l, layer}, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -181,7 +185,7 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-static organ_status exchanges_enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
     int32_t from = layer->number;
@@ -200,8 +204,8 @@ static int32_t exchanges_last_layer(const organ_exchanges *x)
 
 static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 {
-    return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along,
-                            error);
+    return organ_calibration_run_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress,
+                                      &x->calib, error);
 }
 
 /* The streams of the current model and of this rank's pairs, which are consecutive. */
@@ -222,7 +226,7 @@ static organ_status judge_own(organ_exchanges *x, double *divergence, organ_erro
 /* Also after an error: the others wait. */
 static organ_status share_divergences(const organ_exchanges *x, double *divergence, organ_error *error)
 {
-    uint32_t owner[MOST_PAIRS];
+    uint32_t owner[MAX_PAIRS];
     for (size_t k = 0; k < x->pair_count; k++)
         owner[k] = owner_of(x, k);
     return organ_ranks_complete(x->engine->ranks, "pairs are judged", divergence + 1, sizeof *divergence, x->pair_count,
@@ -232,14 +236,14 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
 /* *found becomes the divergence of the model as given, those of the pairs theirs. */
 static organ_status judge_all(organ_exchanges *x, double *found, organ_error *error)
 {
-    double divergence[1 + MOST_PAIRS] = {0};
+    double divergence[1 + MAX_PAIRS] = {0};
     const int32_t layers = (int32_t)organ_forward_describe(forward_of(x))->layers;
-    organ_forward *const forward = organ_along_describe(x->along)->forward;
-    if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MOST_PAIRS, &x->variants, error))
+    organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
+    if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MAX_PAIRS, &x->variants, error))
         return error->status;
     x->states = organ_variants_room(x->variants);
     if (organ_forward_embed(forward, &x->rest.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
-        organ_along_run(x->along, error) == ORGAN_OK &&
+        organ_calibration_run_layers(x->calib, error) == ORGAN_OK &&
         catch_up(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
         judge_own(x, divergence, error);
     organ_variants_close(x->variants);
@@ -254,11 +258,11 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
 
 static organ_status judge_round(organ_exchanges *x, double *found, organ_error *error)
 {
-    if (!x->along && exchanges_open_walk(x, error) != ORGAN_OK)
+    if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
         return error->status;
     judge_all(x, found, error);
-    organ_along_close(x->along);
-    x->along = NULL;
+    organ_calibration_run_close(x->calib);
+    x->calib = NULL;
     return error->status;
 }
 
@@ -281,7 +285,7 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     const double elements = STEP * (double)(more->elements < less->elements ? more->elements : less->elements);
     made->up = more->given + elements / (double)more->elements;
     made->down = less->given - elements / (double)less->elements;
-    return made->up <= ORGAN_ALLOCATION_MOST && made->down >= ORGAN_ALLOCATION_LEAST;
+    return made->up <= ORGAN_ALLOCATION_MAX && made->down >= ORGAN_ALLOCATION_MIN;
 }
 
 static bool propose(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
@@ -307,7 +311,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
             order[k] = order[at < k ? at : k];
             order[at < k ? at : k] = k;
         }
-        for (size_t k = 0; k + 1 < count && x->pair_count < MOST_PAIRS; k += 2)
+        for (size_t k = 0; k + 1 < count && x->pair_count < MAX_PAIRS; k += 2)
             x->pair_count += propose(x, order[k], order[k + 1], &x->pairs[x->pair_count]);
     }
     free(order);
@@ -322,7 +326,7 @@ static void give(organ_exchanges *x, const double *given)
 }
 
 /* The model as given was judged: it is kept where it is the nearest so far, else given up. */
-static bool exchanges_settle(organ_exchanges *x, double found)
+static bool exchanges_finish(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* the same again where nothing was taken */
     if (!nearer)
@@ -362,7 +366,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             return error->status;
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
-        if (!exchanges_settle(x, found))
+        if (!exchanges_finish(x, found))
             alone = true; /* what each of them gains alone does not add up */
         else if (round < x->options.rounds)
             report->taken += exchanges_take(x, found, alone);
@@ -393,31 +397,31 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .progress = progress,
                            .pooled = organ_pooled_create(allocation->count, AS_GIVEN, targets, of, engine->kernels),
                            .best = calloc(allocation->count + 1, sizeof *x->best)};
-    x->options.walk.streams = ORGAN_ALONG_DONOR;
+    x->options.walk.streams = ORGAN_INPUTS_DONOR;
     x->options.walk.reruns = true;
-    x->walk_work = (organ_along_work){.context = x,
-                                      .memory = work_memory,
-                                      .change = exchanges_change,
-                                      .grouped = true,
-                                      .alike = true,
-                                      .enter = exchanges_enter,
-                                      .leave = carry_layer};
+    x->walk_work = (organ_calibration_work){.context = x,
+                                            .memory = work_memory,
+                                            .change = exchanges_change,
+                                            .grouped = true,
+                                            .alike = true,
+                                            .enter = exchanges_enter,
+                                            .leave = carry_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
     return exchanges_open_walk(x, error)
                ? error->status
-               : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
+               : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
 /* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through
  * the layers behind their first, half of all on average. */
-void organ_exchanges_foresee(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
+void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
-    const double rounds = 1 + (double)x->options.rounds, pairs = MOST_PAIRS;
-    const organ_forward *const forward = organ_along_describe(x->along)->forward;
+    const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;
+    const organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
     const int32_t middle = (int32_t)organ_forward_describe(forward)->layers / 2;
     organ_plan once = {0};
-    organ_along_foresee(x->along, solve, &once);
+    organ_calibration_run_estimate(x->calib, solve, &once);
     once.products +=
         (1 + pairs) * organ_variants_products(forward, x->model, middle, x->rest.windows.begin[x->rest.windows.count],
                                               x->rest.length);
@@ -431,8 +435,8 @@ void organ_exchanges_close(organ_exchanges *x)
         return;
     organ_variants_close(x->variants);
     organ_pooled_destroy(x->pooled);
-    organ_along_rest_release(&x->rest);
-    organ_along_close(x->along);
+    organ_calibration_rest_release(&x->rest);
+    organ_calibration_run_close(x->calib);
     free(x->best);
     free(x);
 }

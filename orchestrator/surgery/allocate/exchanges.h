@@ -6,7 +6,7 @@
 #define ORGAN_EXCHANGES_H
 
 #include "orchestrator/surgery/allocate/allocate.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 
 /* An exchange between two tensors of an allocation: one becomes smaller, the other larger. */
 typedef struct organ_exchange {
@@ -18,7 +18,7 @@ typedef struct organ_exchanges_work {
     void *context;
     /* Replaces the donor's `weights` by those for the value that its tensor is given: a sparsity, 0 .. 1, or another
      * quantity that the caller divides. */
-    organ_status (*make)(void *context, const organ_along_matrix *matrix, double given, float *weights,
+    organ_status (*make)(void *context, const organ_calibration_matrix *matrix, double given, float *weights,
                          organ_error *error);
     uint64_t (*memory)(void *context, const organ_tensor *tensor); /* as of organ_curves_work */
     /* Proposes an exchange between two tensors within the budget; returns false if there is none. NULL: exchanges of
@@ -29,8 +29,8 @@ typedef struct organ_exchanges_work {
 } organ_exchanges_work;
 
 typedef struct organ_exchanges_options {
-    organ_along_options walk; /* calibration on the donor: `streams` is set here */
-    size_t tokens;            /* least number of tokens for divergences */
+    organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here */
+    size_t tokens;                      /* least number of tokens for divergences */
     size_t rounds;
     uint64_t seed; /* of the pairs */
 } organ_exchanges_options;
@@ -44,13 +44,13 @@ typedef struct organ_exchanges_report {
 typedef struct organ_exchanges organ_exchanges;
 
 /* Opens the walk; all arguments must outlive *exchanges. The caller closes it in any case. `of` gives the tensor of
- * each target. Returns the errors of organ_along_open and organ_along_rest_cut. */
+ * each target. Returns the errors of organ_calibration_run_open and organ_calibration_rest_cut. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
                                   const organ_progress *progress, organ_exchanges **exchanges, organ_error *error);
-/* Adds the memory and the work of all rounds to a plan, as organ_curves_foresee. */
-void organ_exchanges_foresee(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
+/* Adds the memory and the work of all rounds to a plan, as organ_curves_estimate. */
+void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
 /* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes `given` of the tensors;

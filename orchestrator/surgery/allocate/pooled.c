@@ -49,7 +49,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
-void organ_pooled_let_go(organ_pooled_tensors *pooled, size_t tensor)
+void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor)
 {
     pool *const p = &pooled->pools[tensor];
     for (uint64_t k = 0; p->kept && k < p->matrices; k++) {
@@ -67,7 +67,7 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
     if (!pooled)
         return;
     for (size_t k = 0; k < pooled->tensors; k++)
-        organ_pooled_let_go(pooled, k);
+        organ_pooled_release(pooled, k);
     free(pooled->pools);
     free(pooled);
 }
@@ -85,7 +85,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     for (size_t k = 0; k < pooled->tensors; k++)
         if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k))) {
             const uint64_t own = (pooled->levels + 1) * pooled->pools[k].bytes;
-            bytes = all ? bytes + own : organ_larger(own, bytes);
+            bytes = all ? bytes + own : organ_max(own, bytes);
         }
     return bytes;
 }

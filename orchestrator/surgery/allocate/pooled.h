@@ -29,7 +29,7 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
 /* Writes all matrices of a tensor into the layer at that level. */
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error);
-void organ_pooled_let_go(organ_pooled_tensors *pooled, size_t tensor);
+void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor);
 uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor);
 
 #endif

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/allocate/variants.h"
 
 #include "orchestrator/forward/perplexity.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 
 #include <errno.h>
 #include <math.h>
@@ -41,7 +41,7 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
-    return organ_stop_asked(v->engine->stop)
+    return organ_stop_is_requested(v->engine->stop)
                ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while measuring divergences")
                : ORGAN_OK;
 }
@@ -180,14 +180,14 @@ void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 
 float *organ_variants_room(organ_variants *v) { return v->states; }
 
-organ_status organ_variants_reach(organ_variants *v, int32_t layer, organ_error *error)
+organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
     if (variants_carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
         v->reached = layer;
     return error->status;
 }
 
-organ_status organ_variants_settle(organ_variants *v, organ_error *error)
+organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
     double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
     if (!v->held)
@@ -206,7 +206,7 @@ organ_status organ_variants_settle(organ_variants *v, organ_error *error)
 
 organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
 {
-    if (v->held == v->together && organ_variants_settle(v, error) != ORGAN_OK)
+    if (v->held == v->together && organ_variants_finish(v, error) != ORGAN_OK)
         return error->status;
     float *const states = v->states + v->held * variants_floats_of(v);
     memcpy(states, v->donor, variants_floats_of(v) * sizeof *states);
@@ -216,7 +216,7 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
 
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
-    if (organ_variants_settle(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
+    if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
         return error->status;
     v->reached++;
     return ORGAN_OK;
@@ -228,6 +228,6 @@ double organ_variants_products(const organ_forward *forward, const organ_model *
     const organ_forward_config *const c = organ_forward_describe(forward);
     double token = 2 * (double)c->hidden * (double)c->vocabulary;
     for (int32_t l = layer; l < (int32_t)c->layers; l++)
-        token += organ_along_token_products(forward, model, l, context);
+        token += organ_calibration_token_products(forward, model, l, context);
     return token * (double)tokens;
 }

@@ -21,16 +21,16 @@ void organ_variants_close(organ_variants *variants); /* NULL is allowed */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
 /* Computes the donor's hidden states before that layer. */
-organ_status organ_variants_reach(organ_variants *variants, int32_t layer, organ_error *error);
+organ_status organ_variants_advance(organ_variants *variants, int32_t layer, organ_error *error);
 /* Computes the hidden states before the next layer, from the donor's version of the current layer. */
 organ_status organ_variants_pass(organ_variants *variants, const organ_layer *loaded, organ_error *error);
 
 /* Adds the variant in which the current layer is replaced by `changed`. Sets *divergence to the mean over all tokens of
- * KL(donor || variant) in nats, at least 0, no later than organ_variants_settle. Returns ORGAN_BAD_INPUT if logits are
+ * KL(donor || variant) in nats, at least 0, no later than organ_variants_finish. Returns ORGAN_BAD_INPUT if logits are
  * not finite. */
 organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
                                 organ_error *error);
-organ_status organ_variants_settle(organ_variants *variants, organ_error *error);
+organ_status organ_variants_finish(organ_variants *variants, organ_error *error);
 
 /* ---- streams of the caller ---- */
 

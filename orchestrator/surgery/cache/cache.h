@@ -112,7 +112,7 @@ typedef struct organ_cache_numbers {
     organ_cache_type type; /* U32, U64 or REAL */
     size_t count;
     void *values;
-    double most;
+    double max;
 } organ_cache_numbers;
 
 json_t *organ_cache_numbers_json(const organ_cache_numbers *numbers);

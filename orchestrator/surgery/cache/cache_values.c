@@ -118,7 +118,7 @@ bool organ_cache_numbers_read(const organ_cache_numbers *n, const json_t *array)
     for (size_t k = 0; good && k < n->count; k++) {
         const json_t *const number = json_array_get(array, k);
         const double value = json_number_value(number);
-        good = json_is_number(number) && value >= 0 && value <= n->most && read_value(n->type, number, number_at(n, k));
+        good = json_is_number(number) && value >= 0 && value <= n->max && read_value(n->type, number, number_at(n, k));
     }
     return good;
 }
@@ -129,5 +129,5 @@ organ_status organ_cache_numbers_take(const organ_cache_numbers *n, const json_t
     if (organ_cache_numbers_read(n, json_object_get(row, n->name)))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s[%zu].%s is not %zu numbers of 0 to %g", path, rows, k, n->name,
-                      n->count, n->most);
+                      n->count, n->max);
 }

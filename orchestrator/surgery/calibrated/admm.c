@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_A_GO ((size_t)64)
-#define TOGETHER  ((size_t)1024) /* rows of one product; a multiple of ROWS_A_GO */
+#define ROWS_PER_BATCH ((size_t)64)
+#define TOGETHER       ((size_t)1024) /* rows of one product; a multiple of ROWS_PER_BATCH */
 
 struct organ_admm {
     const organ_engine *engine;
@@ -33,12 +33,12 @@ struct organ_admm {
     organ_score_edge edge;
     unsigned digit;
     uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals; /* per ROWS_A_GO rows: how many are at the edge, then how many of them go */
+    uint64_t *equals; /* per ROWS_PER_BATCH rows: how many are at the edge, then how many of them go */
 };
 
 /* ---- making ---- */
 
-static size_t strips_of(size_t rows) { return (rows + ROWS_A_GO - 1) / ROWS_A_GO; }
+static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
 static void scale_row(void *context, size_t row, size_t worker)
 {
@@ -47,7 +47,7 @@ static void scale_row(void *context, size_t row, size_t worker)
     (void)worker;
     if (row < n) {
         const size_t start = row / s->problem.h.block * s->problem.h.block,
-                     width = organ_lesser(s->problem.h.block, n - start);
+                     width = organ_min(s->problem.h.block, n - start);
         float *const h = s->problem.values + start * s->problem.h.block + (row - start) * width;
         for (size_t j = 0; j < width; j++)
             h[j] = start + j == row ? 1.0f : h[j] / (s->root[row] * s->root[start + j]);
@@ -78,8 +78,8 @@ static bool admm_take_memory(organ_admm *s)
     const size_t n = s->cols, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
     s->z = organ_floats(rows, n);
-    s->a = organ_floats(organ_lesser(rows, TOGETHER), n);
-    s->b = organ_floats(organ_lesser(rows, TOGETHER), n);
+    s->a = organ_floats(organ_min(rows, TOGETHER), n);
+    s->b = organ_floats(organ_min(rows, TOGETHER), n);
     s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
     s->equals = malloc(strips_of(rows) * sizeof *s->equals);
     return s->root && s->z && s->a && s->b && s->counts && s->equals;
@@ -106,7 +106,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     }
     for (size_t j = 0; j < s->cols; j++)
         s->root[j] = sqrtf(organ_block_diagonal(&problem->h, j));
-    organ_share(engine, NULL, organ_larger(s->cols, problem->rows), scale_row, s);
+    organ_share(engine, NULL, organ_max(s->cols, problem->rows), scale_row, s);
     return ORGAN_OK;
 }
 
@@ -137,7 +137,7 @@ static organ_status make_factor(const organ_admm *s, float rho, float *made, org
     const size_t block = s->problem.h.block;
     bool definite = true;
     for (size_t start = 0; start < s->cols; start += block) {
-        const size_t width = organ_lesser(block, s->cols - start);
+        const size_t width = organ_min(block, s->cols - start);
         float *const factor = made + start * block;
         memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
         for (size_t j = 0; j < width; j++)
@@ -176,8 +176,8 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
 static void aim_rows(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
-    const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
-                 n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
+    const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
+                 n = organ_min(ROWS_PER_BATCH, s->count - index * ROWS_PER_BATCH) * s->cols;
     const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho,
                                 used = -s->used;
     const uint8_t *restrict const keep = s->keep + at;
@@ -191,7 +191,7 @@ static void aim_rows(void *context, size_t index, size_t worker)
 static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
 {
     for (size_t k = 0; k < n; k += pattern->of) {
-        float scores[ORGAN_PATTERN_MOST];
+        float scores[ORGAN_PATTERN_MAX];
         for (size_t l = 0; l < pattern->of; l++)
             scores[l] = fabsf(z[k + l]);
         memset(keep + k, 1, pattern->of);
@@ -212,8 +212,8 @@ static void weigh_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 static void admm_take_rows(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
-    const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
-                 n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
+    const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
+                 n = organ_min(ROWS_PER_BATCH, s->count - index * ROWS_PER_BATCH) * s->cols;
     float *restrict const z = s->z + at, ratio = s->used / s->rho, relaxed = s->relaxed, rest = 1.0f - relaxed;
     const float *restrict const v = s->b + own;
     const uint8_t *restrict const keep = s->keep + at;
@@ -226,8 +226,8 @@ static void admm_take_rows(void *context, size_t index, size_t worker)
 
 static size_t strip_at(const organ_admm *s, size_t index, size_t *n)
 {
-    *n = organ_lesser(ROWS_A_GO, s->problem.rows - index * ROWS_A_GO) * s->cols;
-    return index * ROWS_A_GO * s->cols;
+    *n = organ_min(ROWS_PER_BATCH, s->problem.rows - index * ROWS_PER_BATCH) * s->cols;
+    return index * ROWS_PER_BATCH * s->cols;
 }
 
 static void count_digit(void *context, size_t index, size_t worker)
@@ -268,12 +268,12 @@ static void clear_counts(organ_admm *s)
     memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
 }
 
-static void settle_digit(organ_admm *s)
+static void select_digit(organ_admm *s)
 {
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
             s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_settle(&s->edge, s->digit, s->counts, s->problem.killed - 1);
+    organ_edge_select_digit(&s->edge, s->digit, s->counts, s->problem.killed - 1);
 }
 
 /* The first digit is counted; of equals the first go, in the order of the rows. */
@@ -285,7 +285,7 @@ static void keep_largest(organ_admm *s)
         memset(s->keep, 1, s->problem.rows * s->cols);
         return;
     }
-    for (settle_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; settle_digit(s)) {
+    for (select_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; select_digit(s)) {
         clear_counts(s);
         organ_share(s->engine, NULL, strips, count_digit, s);
     }
@@ -308,7 +308,7 @@ static void begin_masks(organ_admm *s, uint8_t *keep)
     clear_counts(s);
 }
 
-static void settle_masks(organ_admm *s)
+static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
         keep_largest(s);
@@ -328,7 +328,7 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     if (!given) {
         begin_masks(s, keep);
         organ_share(s->engine, NULL, strips_of(s->problem.rows), weigh_strip, s);
-        settle_masks(s);
+        finish_masks(s);
     }
     clear_killed(s, keep);
 }
@@ -342,16 +342,16 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
     const organ_block_matrix inverse = {s->cols, s->problem.h.block, s->inverse};
     begin_masks(s, keep);
     for (s->from = 0; s->from < s->problem.rows; s->from += TOGETHER) {
-        if (organ_stop_asked(s->engine->stop))
+        if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
-        s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
+        s->count = organ_min(TOGETHER, s->problem.rows - s->from);
         organ_share(s->engine, NULL, strips_of(s->count), aim_rows, s);
         if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
             return error->status;
         organ_share(s->engine, NULL, strips_of(s->count), admm_take_rows, s);
     }
     s->used = s->rho;
-    settle_masks(s);
+    finish_masks(s);
     return ORGAN_OK;
 }
 
@@ -394,7 +394,7 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
         return error->status;
     organ_share(s->engine, NULL, s->count, turn_row, s);
     for (unsigned k = 0; k < steps; k++) {
-        if (organ_stop_asked(s->engine->stop))
+        if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
         if (organ_block_multiply(s->engine, &s->problem.h, s->a, s->count, s->b, error))
             return error->status;
@@ -420,7 +420,7 @@ organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned step
     clear_killed(s, keep);
     s->keep = (uint8_t *)keep;
     for (s->from = 0; s->from < s->problem.rows && !error->status; s->from += TOGETHER) {
-        s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
+        s->count = organ_min(TOGETHER, s->problem.rows - s->from);
         solve_together(s, steps, error);
     }
     unscale(s, weights);

@@ -15,7 +15,7 @@
 
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
-    organ_prune_matrix_options wish;
+    organ_prune_matrix_options prune_options;
     bool by_weight;
     organ_prune_job *job;
     organ_allocation curves;
@@ -35,30 +35,30 @@ struct organ_prune_allocation {
 
 /* ---- options ---- */
 
-static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told,
+static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *result,
                                 organ_error *error)
 {
     const organ_allocate_options *const o = &c->allocate;
-    *told = (organ_budget){ORGAN_BUDGET_PERCENT, sparsity};
-    if (o->budget && organ_budget_parse(o->budget, told, error) != ORGAN_OK)
+    *result = (organ_budget){ORGAN_BUDGET_PERCENT, sparsity};
+    if (o->budget && organ_budget_parse(o->budget, result, error) != ORGAN_OK)
         return error->status;
     if (o->budget && sparsity > 0)
         return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget,
                           sparsity);
     if (!o->budget && !(sparsity > 0))
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
-    if (told->unit != ORGAN_BUDGET_PERCENT && c->then)
+    if (result->unit != ORGAN_BUDGET_PERCENT && c->then)
         return ORGAN_OK; /* what codes take is known once the model is open */
-    if (told->unit != ORGAN_BUDGET_PERCENT)
+    if (result->unit != ORGAN_BUDGET_PERCENT)
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is "
                           "as large as the donor; a "
                           "percentage of zeros has one, and with --then bits and bytes have",
                           o->budget);
-    if (told->amount < 100 * ORGAN_ALLOCATION_LEAST || told->amount > 100 * ORGAN_ALLOCATION_MOST)
+    if (result->amount < 100 * ORGAN_ALLOCATION_MIN || result->amount > 100 * ORGAN_ALLOCATION_MAX)
         return organ_fail(error, ORGAN_USAGE,
                           "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
-                          100 * ORGAN_ALLOCATION_LEAST, 100 * ORGAN_ALLOCATION_MOST, told->amount);
+                          100 * ORGAN_ALLOCATION_MIN, 100 * ORGAN_ALLOCATION_MAX, result->amount);
     return ORGAN_OK;
 }
 
@@ -84,10 +84,10 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
 
 /* ---- how a curve is measured ---- */
 
-static organ_prune_matrix_options wish_at(const organ_prune_allocation *a, const char *name, double sparsity,
-                                          double effort)
+static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
+                                             double effort)
 {
-    organ_prune_matrix_options options = a->wish;
+    organ_prune_matrix_options options = a->prune_options;
     options.name = name;
     options.sparsity = sparsity;
     options.effort *= options.method == ORGAN_PRUNE_PHYSARUM_V3 ? effort : 1;
@@ -95,7 +95,7 @@ static organ_prune_matrix_options wish_at(const organ_prune_allocation *a, const
 }
 
 /* Of inputs that are all alike. */
-static organ_status flat_inputs(const organ_along_matrix *m, organ_calibration **flat, organ_error *error)
+static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
     float *const ones = malloc((size_t)m->cols * sizeof *ones);
@@ -108,8 +108,9 @@ static organ_status flat_inputs(const organ_along_matrix *m, organ_calibration *
     return error->status;
 }
 
-static organ_status prune_by(organ_prune_allocation *a, const organ_along_matrix *m, organ_prune_matrix_options options,
-                             const organ_calibration *calibration, float *weights, organ_error *error)
+static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
+                             organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
+                             organ_error *error)
 {
     organ_prune_matrix_report report;
     uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
@@ -124,24 +125,24 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_along_matrix
     return error->status;
 }
 
-static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix *m, double sparsity, double effort,
-                             float *weights, organ_error *error)
+static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
+                             double effort, float *weights, organ_error *error)
 {
     organ_calibration *flat = NULL;
     if (!a->by_weight || flat_inputs(m, &flat, error) == ORGAN_OK)
-        prune_by(a, m, wish_at(a, m->name, 100 * sparsity, effort), flat ? flat : m->calibration, weights, error);
+        prune_by(a, m, options_at(a, m->name, 100 * sparsity, effort), flat ? flat : m->calibration, weights, error);
     organ_calibration_destroy(flat);
     return error->status;
 }
 
 /* The model is judged as it will be, hence all iterations. */
-static organ_status allocation_exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights,
-                                        organ_error *error)
+static organ_status allocation_exchange(void *context, const organ_calibration_matrix *m, double sparsity,
+                                        float *weights, organ_error *error)
 {
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
-static organ_status allocation_make(void *context, const organ_along_matrix *m, size_t level, float *weights,
+static organ_status allocation_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                     organ_error *error)
 {
     const organ_prune_allocation *const a = context;
@@ -152,7 +153,7 @@ static void let_go(void *context) { organ_prune_share_end(&((organ_prune_allocat
 
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
-    const organ_prune_matrix_options options = wish_at(context, tensor->name, 50, 1);
+    const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);
     const organ_matrices m = organ_tensor_matrices(tensor);
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }
@@ -171,7 +172,7 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
 {
     const organ_prune_calibrated_options *const c = a->options;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
-                        SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
+                        SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->prune_options.no_compensate),
                         SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text),
                         SET_COUNT("samples", c->calibration.samples), SET_COUNT("context", c->calibration.context),
                         SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
@@ -179,17 +180,17 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
                         SET_IF(c->all_experts, "all_experts", json_true()));
 }
 
-static organ_along_options walk_of(const organ_prune_allocation *a)
+static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
-    return (organ_along_options){.calibration = c->calibration,
-                                 .method = "--allocate",
-                                 .verb = "prune",
-                                 .doing = "measuring divergences with",
-                                 .moments_only = a->wish.method != ORGAN_PRUNE_PHYSARUM_V2,
-                                 .reserve = organ_allocate_reserve(&c->allocate),
-                                 .all_experts = c->all_experts,
-                                 .seed = c->seed};
+    return (organ_calibration_run_options){.calibration = c->calibration,
+                                           .method = "--allocate",
+                                           .verb = "prune",
+                                           .doing = "measuring divergences with",
+                                           .moments_only = a->prune_options.method != ORGAN_PRUNE_PHYSARUM_V2,
+                                           .reserve = organ_allocate_reserve(&c->allocate),
+                                           .all_experts = c->all_experts,
+                                           .seed = c->seed};
 }
 
 static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error)
@@ -220,20 +221,21 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
     a->tokens = windows->begin[windows->count];
     a->windows = windows->count;
-    a->identity = allocation_identity_of(a, organ_along_describe(organ_curves_walk(a->walk))->digest);
+    a->identity = allocation_identity_of(a, organ_calibration_run_facts_of(organ_curves_walk(a->walk))->digest);
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
-                                         const organ_prune_matrix_options *wish, bool by_weight, organ_prune_job *job,
-                                         double budget, organ_prune_allocation **allocation, organ_error *error)
+                                         const organ_prune_matrix_options *prune_options, bool by_weight,
+                                         organ_prune_job *job, double budget, organ_prune_allocation **allocation,
+                                         organ_error *error)
 {
     const char *const file = options->allocate.file;
     organ_prune_allocation *const a = *allocation = calloc(1, sizeof *a);
     if (!a)
         return organ_fail_memory(error, job->donor->path);
     *a = (organ_prune_allocation){.options = options,
-                                  .wish = *wish,
+                                  .prune_options = *prune_options,
                                   .by_weight = by_weight,
                                   .job = job,
                                   .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
@@ -252,11 +254,11 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
-void organ_prune_allocation_foresee(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
+void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
 {
-    organ_curves_foresee(a->walk, solve, plan);
+    organ_curves_estimate(a->walk, solve, plan);
     if (a->exchanges)
-        organ_exchanges_foresee(a->exchanges, solve, plan);
+        organ_exchanges_estimate(a->exchanges, solve, plan);
 }
 
 void organ_prune_allocation_close(organ_prune_allocation *a)
@@ -396,12 +398,12 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);
-    const char *const asked = a->options->allocate.budget;
-    const bool counted = asked && !strchr(asked, '%');
+    const char *const requested = a->options->allocate.budget;
+    const bool counted = requested && !strchr(requested, '%');
     for (size_t k = 0; k < a->curves.count && a->known; k++)
         measured += !a->curves.tensors[k].between;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
-                        SET_IF(counted, "asked", json_string(asked)),
+                        SET_IF(counted, "asked", json_string(requested)),
                         SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
                         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
                                                  SET_HELD("xxh3", json_object_get(a->identity, "text")))),

@@ -17,15 +17,16 @@ typedef struct organ_prune_allocation organ_prune_allocation;
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity,
                                           organ_budget *budget, organ_error *error);
 
-/* Reads the curves of --allocation, or opens the walk that measures them, and thus checks memory and text. `wish`
- * describes how a matrix is pruned, except its name and sparsity; `by_weight` assumes that all inputs of a matrix are
- * alike. The job is open, and everything must outlive it. The caller closes *allocation in any case. */
+/* Reads the curves of --allocation, or opens the walk that measures them, and thus checks memory and text.
+ * `prune_options` describes how a matrix is pruned, except its name and sparsity; `by_weight` assumes that all inputs
+ * of a matrix are alike. The job is open, and everything must outlive it. The caller closes *allocation in any case. */
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
-                                         const organ_prune_matrix_options *wish, bool by_weight, organ_prune_job *job,
-                                         double budget, organ_prune_allocation **allocation, organ_error *error);
+                                         const organ_prune_matrix_options *prune_options, bool by_weight,
+                                         organ_prune_job *job, double budget, organ_prune_allocation **allocation,
+                                         organ_error *error);
 /* Adds the memory and the work of the allocation to a plan. `solve` is the work on a matrix. */
-void organ_prune_allocation_foresee(const organ_prune_allocation *allocation, const organ_plan_solve *solve,
-                                    organ_plan *plan);
+void organ_prune_allocation_estimate(const organ_prune_allocation *allocation, const organ_plan_solve *solve,
+                                     organ_plan *plan);
 void organ_prune_allocation_close(organ_prune_allocation *allocation); /* NULL is allowed */
 
 /* Measures missing curves, writes them to the journal of the run and to the file, and divides the budget: sets

@@ -36,7 +36,7 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
 /* The least memory for all targets; *widest is the one that takes most. */
 static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tensor **widest)
 {
-    uint64_t most = 0;
+    uint64_t max = 0;
     for (size_t k = 0; k < job->base.targets.count; k++) {
         const organ_tensor *const tensor = job->base.targets.tensors[k];
         const uint64_t map = organ_tile_map_memory(tensor, organ_workers_count(job->base.engine->workers));
@@ -44,10 +44,10 @@ static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tenso
         uint64_t least;
         (void)fit(job, tensor, &bands, &least);
         least = map > least ? map : least;
-        *widest = least > most ? tensor : *widest;
-        most = least > most ? least : most;
+        *widest = least > max ? tensor : *widest;
+        max = least > max ? least : max;
     }
-    return most;
+    return max;
 }
 
 uint64_t organ_calibrated_enough(const organ_calibrated_job *job)
@@ -59,10 +59,10 @@ uint64_t organ_calibrated_enough(const organ_calibrated_job *job)
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_tensor *widest = NULL;
-    const uint64_t most = least_for_all(job, &widest);
-    if (most <= job->base.engine->memory)
+    const uint64_t max = least_for_all(job, &widest);
+    if (max <= job->base.engine->memory)
         return ORGAN_OK;
-    return organ_memory_refuse(error, job->base.engine->memory, most,
+    return organ_memory_refuse(error, job->base.engine->memory, max,
                                "tensor '%s' and the fewest of its rows of %llu weights that are pruned together",
                                widest->name, (unsigned long long)organ_tensor_matrices(widest).cols);
 }
@@ -111,7 +111,7 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
                                 organ_error *error)
 {
     organ_calibrated_job *const job = w->job;
-    const organ_prune_matrix_options options = organ_calibrated_wish(job, w->part);
+    const organ_prune_matrix_options options = organ_calibrated_options_of(job, w->part);
     organ_prune_matrix_report report;
     w->bands.model = job->base.donor;
     w->bands.file = w->tensor->file;
@@ -128,7 +128,7 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
 static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error *error)
 {
     organ_calibration *calibration = NULL;
-    if (organ_stop_asked(w->job->base.engine->stop))
+    if (organ_stop_is_requested(w->job->base.engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", w->tensor->name);
     if (!w->job->imatrix || organ_calibrated_norms(w->job, w->part, matrix, &calibration, error) == ORGAN_OK)
         prune_bands(w, matrix, calibration, error);
@@ -143,7 +143,7 @@ static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_err
         .job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
-    w.bands.values = organ_along_room(organ_matrix_band_bytes(&w.bands, 0));
+    w.bands.values = organ_calibration_aligned_alloc(organ_matrix_band_bytes(&w.bands, 0));
     w.keep = malloc(w.bands.band_rows * w.bands.cols);
     w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));
     w.counts = calloc(workers, sizeof *w.counts);

@@ -54,7 +54,7 @@ static void note_method(organ_calibrated_job *job)
     job->needs_text = m->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
     job->two_streams = m->two_streams && !alone;
     job->compensates = m->compensates && !alone;
-    job->base.along = job->needs_text;
+    job->base.calib = job->needs_text;
     snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name,
              job->options->imatrix && m->flows ? "-imatrix" : "", m->version);
 }
@@ -81,10 +81,10 @@ static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error
         return ORGAN_OK;
     const bool read = sscanf(pattern, "%2u:%2u%n", &job->pattern.keep, &job->pattern.of, &end) == 2 &&
                       pattern[end] == 0 && strspn(pattern, "0123456789:") == strlen(pattern);
-    if (!read || job->pattern.keep < 1 || job->pattern.keep >= job->pattern.of || job->pattern.of > ORGAN_PATTERN_MOST)
+    if (!read || job->pattern.keep < 1 || job->pattern.keep >= job->pattern.of || job->pattern.of > ORGAN_PATTERN_MAX)
         return organ_fail(error, ORGAN_USAGE,
                           "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
-                          ORGAN_PATTERN_MOST, pattern);
+                          ORGAN_PATTERN_MAX, pattern);
     return ORGAN_OK;
 }
 
@@ -162,7 +162,7 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c,
                                  organ_error *error)
 {
-    if (organ_along_check(c->calibration.samples, c->calibration.context, error) != ORGAN_OK)
+    if (organ_calibration_run_check(c->calibration.samples, c->calibration.context, error) != ORGAN_OK)
         return error->status;
     if (!organ_within(c->effort, ORGAN_PRUNE_EFFORTS) || c->effort == 0)
         return organ_fail(error, ORGAN_USAGE, "effort %g is not above %d and at most %d", c->effort,
@@ -174,7 +174,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
 
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
-    const bool sparsity = job->base.options->sparsity > 0 || job->asked.amount > 0;
+    const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
     if (sparsity && job->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
                           job->options->pattern);
@@ -188,11 +188,11 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
         refuse_v1(job->base.options, c, error) ||
-        organ_prune_allocation_check(c, job->base.options->sparsity, &job->asked, error) || check_goal(job, error) ||
-        refuse_options(job->method, c, error))
+        organ_prune_allocation_check(c, job->base.options->sparsity, &job->requested, error) ||
+        check_goal(job, error) || refuse_options(job->method, c, error))
         return error->status;
-    job->base.divides = job->asked.amount > 0;
-    job->budget = job->asked.unit == ORGAN_BUDGET_PERCENT ? job->asked.amount / 100 : 0;
+    job->base.divides = job->requested.amount > 0;
+    job->budget = job->requested.unit == ORGAN_BUDGET_PERCENT ? job->requested.amount / 100 : 0;
     if (c->no_compensate && c->effort != 1)
         return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
     if (c->imatrix)
@@ -210,25 +210,25 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
 static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
-    job->walk = (organ_along_options){.calibration = c->calibration,
-                                      .method = c->method,
-                                      .verb = "prune",
-                                      .doing = "pruning",
-                                      .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
-                                      .moments_only = !job->method->noise,
-                                      .reserve = organ_allocate_reserve(&c->allocate),
-                                      .all_experts = c->all_experts,
-                                      .seed = c->seed};
-    job->work = (organ_along_work){.context = job,
-                                   .memory = organ_calibrated_matrix_memory,
-                                   .done = organ_calibrated_done,
-                                   .restore = organ_calibrated_restore,
-                                   .change = organ_calibrated_matrix,
-                                   .crossed = true,
-                                   .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
-                                   .rows = job->method->rows && job->compensates};
-    return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine,
-                            job->base.progress, &job->along, error);
+    job->walk = (organ_calibration_run_options){.calibration = c->calibration,
+                                                .method = c->method,
+                                                .verb = "prune",
+                                                .doing = "pruning",
+                                                .streams = job->two_streams ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED,
+                                                .moments_only = !job->method->noise,
+                                                .reserve = organ_allocate_reserve(&c->allocate),
+                                                .all_experts = c->all_experts,
+                                                .seed = c->seed};
+    job->work = (organ_calibration_work){.context = job,
+                                         .memory = organ_calibrated_matrix_memory,
+                                         .done = organ_calibrated_done,
+                                         .restore = organ_calibrated_restore,
+                                         .change = organ_calibrated_matrix,
+                                         .transposed = true,
+                                         .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
+                                         .rows = job->method->rows && job->compensates};
+    return organ_calibration_run_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine,
+                                      job->base.progress, &job->calib, error);
 }
 
 /* Opens the text or the imatrix that the method needs, and checks the memory. */
@@ -245,25 +245,25 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
         organ_calibrated_fits(job, error);
     if (!job->base.divides || (error->status && !organ_memory_named(error)))
         return error->status;
-    const organ_prune_matrix_options wish = organ_calibrated_wish(job, 0);
-    organ_prune_allocation_open(job->options, &wish, false, &job->base, job->budget, &job->allocation, &other);
+    const organ_prune_matrix_options prune_options = organ_calibrated_options_of(job, 0);
+    organ_prune_allocation_open(job->options, &prune_options, false, &job->base, job->budget, &job->allocation, &other);
     return organ_memory_refuse_both(error, &other);
 }
 
-static void calibrated_foresee(organ_calibrated_job *job)
+static void calibrated_estimate(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;
-    if (job->along)
-        organ_along_foresee(job->along, &job->method->solve, plan);
+    if (job->calib)
+        organ_calibration_run_estimate(job->calib, &job->method->solve, plan);
     else
         organ_plan_memory(plan, organ_calibrated_enough(job), 0);
-    for (size_t k = 0; k < job->base.targets.count && !job->along; k++) {
+    for (size_t k = 0; k < job->base.targets.count && !job->calib; k++) {
         const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
         organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights}, (double)m.count, (double)m.rows,
                             (double)m.cols, 0);
     }
     if (job->allocation)
-        organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
+        organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
 static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *error)
@@ -273,7 +273,7 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     const organ_model *const donor = job->base.donor;
     if (!(job->parts = calloc(job->base.targets.count, sizeof *job->parts)))
         return organ_fail_memory(error, donor->path);
-    if (organ_output_spares(job->base.options->write.output, donor, error) != ORGAN_OK)
+    if (organ_output_check_not_input(job->base.options->write.output, donor, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
         const organ_tensor *const t = job->base.targets.tensors[k];
@@ -292,7 +292,7 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     if (job->allocation && organ_prune_allocation_run(job->allocation, error) != ORGAN_OK)
         return error->status;
     if (job->needs_text)
-        organ_along_run(job->along, error);
+        organ_calibration_run_layers(job->calib, error);
     else
         organ_calibrated_alone(job, error);
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
@@ -331,14 +331,14 @@ static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report,
     if (calibrated_open_all(job, error) != ORGAN_OK)
         return error->status;
     if (job->base.options->write.dry_run)
-        calibrated_foresee(job);
+        calibrated_estimate(job);
     return organ_prune_run(&job->base, report, error);
 }
 
 static void close_calibrated(organ_calibrated_job *job)
 {
     organ_prune_allocation_close(job->allocation);
-    organ_along_close(job->along);
+    organ_calibration_run_close(job->calib);
     organ_prune_share_end(&job->shared);
     for (size_t k = 0; job->parts && k < job->base.targets.count; k++)
         json_decref(job->parts[k].fallback);

@@ -4,7 +4,7 @@
 #define ORGAN_CALIBRATED_OPTIONS_H
 
 #include "orchestrator/surgery/allocate/allocate_options.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 ORGAN_API_BEGIN
 

@@ -69,14 +69,14 @@ static organ_status divided_run(divided_job *job, json_t **report, organ_error *
     static const organ_prune_matrix_options flow = {
         .method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
     if (organ_prune_check_options(o, error) || check_flow(o, error) ||
-        organ_along_check(job->options->calibration.samples, job->options->calibration.context, error) ||
+        organ_calibration_run_check(job->options->calibration.samples, job->options->calibration.context, error) ||
         organ_prune_job_open(&job->base, error) ||
         organ_prune_allocation_open(job->options, &flow, true, &job->base, job->budget, &job->allocation, error))
         return error->status;
-    if (o->write.dry_run && organ_prune_foresee(&job->base, error) != ORGAN_OK)
+    if (o->write.dry_run && organ_prune_estimate(&job->base, error) != ORGAN_OK)
         return error->status;
     if (o->write.dry_run)
-        organ_prune_allocation_foresee(job->allocation, &(organ_plan_solve){0, FLOW}, &job->base.plan);
+        organ_prune_allocation_estimate(job->allocation, &(organ_plan_solve){0, FLOW}, &job->base.plan);
     return organ_prune_run(&job->base, report, error);
 }
 
@@ -97,10 +97,10 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                 .engine = engine,
                                 .progress = progress,
                                 .divides = true}};
-    organ_budget asked;
-    if (organ_prune_allocation_check(calibrated, options->sparsity, &asked, error) != ORGAN_OK)
+    organ_budget requested;
+    if (organ_prune_allocation_check(calibrated, options->sparsity, &requested, error) != ORGAN_OK)
         return error->status;
-    job.budget = asked.amount / 100;
+    job.budget = requested.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
     const organ_memory_work memory = organ_memory_work_begin();

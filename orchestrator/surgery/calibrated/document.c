@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *not_told_json(const organ_calibrated_job *job)
+static json_t *not_reported_json(const organ_calibrated_job *job)
 {
-    const char *const told[] = {
+    const char *const object[] = {
         "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
         "on.",
         "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
@@ -16,7 +16,7 @@ static json_t *not_told_json(const organ_calibrated_job *job)
             ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants "
               "them."
             : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
-    return organ_json_texts(sizeof told / sizeof *told, told);
+    return organ_json_texts(sizeof object / sizeof *object, object);
 }
 
 json_t *organ_calibrated_parameters(void *context)
@@ -46,12 +46,12 @@ static json_t *document_calibration_json(const organ_calibrated_job *job)
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->base.targets.count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    json_t *const told = organ_along_json(
-        job->along, job->two_streams
+    json_t *const object = organ_calibration_run_json(
+        job->calib, job->two_streams
                         ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
                         : "inputs behind pruned layers");
-    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
-    return told;
+    ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return object;
 }
 
 static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
@@ -62,12 +62,13 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
 }
 
 /* With what the run has found. */
-static json_t *with_fallback(const organ_calibrated_job *job, json_t *told)
+static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
 {
-    json_t *const fallback =
-        json_is_object(told) ? organ_along_fallback_json(document_fallback_row, job, job->base.targets.count) : NULL;
-    ORGAN_ADD(told, SET_IF(fallback, "fallback", fallback));
-    return told;
+    json_t *const fallback = json_is_object(object)
+                                 ? organ_calibration_fallback_json(document_fallback_row, job, job->base.targets.count)
+                                 : NULL;
+    ORGAN_ADD(object, SET_IF(fallback, "fallback", fallback));
+    return object;
 }
 
 static json_t *imatrix_json(const organ_calibrated_job *job)
@@ -97,7 +98,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     ORGAN_ADD(definitions,
               SET_TEXT("compensated",
                        "a target weight that is not zero in the output and not the donor's; counted among the kept"));
-    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)),
+    ORGAN_ADD(document, SET("not_in_this_report", not_reported_json(job)),
               SET("calibration", with_fallback(job, document_calibration_json(job))),
               SET("imatrix", with_fallback(job, imatrix_json(job))),
               SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
@@ -108,21 +109,21 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
 int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    const organ_calibrated_part *const told = &job->parts[part->target];
+    const organ_calibrated_part *const object = &job->parts[part->target];
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
     const bool flow = job->method->flows, text = job->needs_text;
     const char *const count =
         job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
-    ORGAN_ADD(line, SET_COUNT("compensated", told->compensated),
-              SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
-              SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)),
-              SET_IF(told->fallback, "fallback_experts", json_incref(told->fallback)),
-              SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
-              SET_IF(job->imatrix, count, json_integer((json_int_t)told->tokens)),
-              SET_IF(flow, "stages", json_integer((json_int_t)told->stages)),
-              SET_IF(job->method->products, "products", json_integer((json_int_t)told->products)),
-              SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
+    ORGAN_ADD(line, SET_COUNT("compensated", object->compensated),
+              SET_IF(text, "calibration_tokens", json_integer((json_int_t)object->tokens)),
+              SET_IF(text, "block_diagonal", json_boolean(object->block_diagonal)),
+              SET_IF(object->fallback, "fallback_experts", json_incref(object->fallback)),
+              SET_IF(job->imatrix, "imatrix_entry", json_string(object->entry)),
+              SET_IF(job->imatrix, count, json_integer((json_int_t)object->tokens)),
+              SET_IF(flow, "stages", json_integer((json_int_t)object->stages)),
+              SET_IF(job->method->products, "products", json_integer((json_int_t)object->products)),
+              SET_IF(flow, "natural_sparsity", object->natural > 0 ? json_real(object->natural) : json_null()));
     return 0;
 }
 
@@ -144,14 +145,14 @@ static uint64_t document_count_of(const json_t *line, const char *key)
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    organ_calibrated_part *const told = &job->parts[part->target];
-    told->compensated = document_count_of(line, "compensated");
-    told->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
-                                                                                       : "calibration_chunks");
-    told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
-    json_decref(told->fallback);
-    told->fallback = json_incref(json_object_get(line, "fallback_experts"));
-    told->stages = (unsigned)document_count_of(line, "stages");
-    told->products = (unsigned)document_count_of(line, "products");
-    told->natural = json_real_value(json_object_get(line, "natural_sparsity"));
+    organ_calibrated_part *const object = &job->parts[part->target];
+    object->compensated = document_count_of(line, "compensated");
+    object->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                         : "calibration_chunks");
+    object->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
+    json_decref(object->fallback);
+    object->fallback = json_incref(json_object_get(line, "fallback_experts"));
+    object->stages = (unsigned)document_count_of(line, "stages");
+    object->products = (unsigned)document_count_of(line, "products");
+    object->natural = json_real_value(json_object_get(line, "natural_sparsity"));
 }

@@ -7,12 +7,12 @@
 #include <string.h>
 
 /* The numbers of an imatrix are for the columns of a matrix, which are not the inputs of these stacks. */
-static organ_status refuse_crossed_stack(const organ_calibrated_job *job, const organ_tensor *tensor,
-                                         organ_error *error)
+static organ_status refuse_transposed_stack(const organ_calibrated_job *job, const organ_tensor *tensor,
+                                            organ_error *error)
 {
     const char *const architecture = job->base.donor->config.architecture;
-    const bool crossed = strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0;
-    return crossed && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED
+    const bool transposed = strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0;
+    return transposed && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED
                ? organ_fail(error, ORGAN_USAGE,
                             "tensor '%s': is stored as in_features x out_features, which --imatrix does not support",
                             tensor->name)
@@ -23,18 +23,18 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];
     const organ_matrices m = organ_tensor_matrices(tensor);
-    organ_calibrated_part *const told = &job->parts[part];
+    organ_calibrated_part *const result = &job->parts[part];
     float *const norms = malloc((size_t)m.cols * sizeof *norms);
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
-    refuse_crossed_stack(job, tensor, error);
-    told->experts = organ_experts_beside(job->base.donor, tensor, known);
+    refuse_transposed_stack(job, tensor, error);
+    result->experts = organ_experts_of_role(job->base.donor, tensor, known);
     for (uint64_t k = 0; k < m.count && !error->status; k++)
-        if (organ_importance_norms(job->imatrix, job->base.donor, tensor, k, told->experts, norms, &count, &told->entry,
-                                   error) == ORGAN_OK &&
+        if (organ_importance_norms(job->imatrix, job->base.donor, tensor, k, result->experts, norms, &count,
+                                   &result->entry, error) == ORGAN_OK &&
             count == 0)
-            organ_along_note_expert(&told->fallback, tensor, k);
+            organ_calibration_note_expert(&result->fallback, tensor, k);
     free(norms);
     return error->status;
 }

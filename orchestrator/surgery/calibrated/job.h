@@ -6,7 +6,7 @@
 #define ORGAN_PRUNE_CALIBRATED_JOB_H
 
 #include "formats/imatrix/imatrix.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibrated/allocation.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
@@ -49,11 +49,11 @@ typedef struct organ_calibrated_job {
     bool compensates; /* weights that are kept are changed */
     bool two_streams; /* the donor's hidden states are computed as well */
     organ_calibrated_part *parts;
-    organ_along_options walk;
-    organ_along_work work;
-    organ_along_text *along;            /* NULL: no text */
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
+    organ_calibration_run *calib;       /* NULL: no text */
     organ_imatrix *imatrix;             /* NULL: the run uses a text, or neither */
-    organ_budget asked;                 /* the budget to divide; an amount of 0: none */
+    organ_budget requested;             /* the budget to divide; an amount of 0: none */
     double budget;                      /* the budget as a share of zeros, 0 .. 1; 0 without a budget, or before it is
                                          * computed */
     organ_prune_allocation *allocation; /* NULL: every target gets the same sparsity */
@@ -79,23 +79,25 @@ uint64_t organ_calibrated_enough(const organ_calibrated_job *job);
 /* Prunes all targets without a text and writes them. */
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
 
-/* Callbacks of organ_along_work. */
-uint64_t organ_calibrated_matrix_memory(void *job, const organ_along_text *along, const organ_tensor *tensor);
+/* Callbacks of organ_calibration_work. */
+uint64_t organ_calibrated_matrix_memory(void *job, const organ_calibration_run *calib, const organ_tensor *tensor);
 bool organ_calibrated_done(void *job, size_t target);
-organ_status organ_calibrated_restore(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
+organ_status organ_calibrated_restore(void *job, const organ_calibration_matrix *matrix, float *weights,
+                                      organ_error *error);
 /* Prunes a matrix: removed weights become 0. Data shared by matrices with the same inputs is released after the last of
  * them. */
-organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *matrix,
-                                    organ_prune_matrix_options wish, float *weights, uint8_t *keep,
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *matrix,
+                                    organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error);
-/* Callback of organ_along_work: prunes one matrix of a target on a calibration text, counts its weights and writes
- * it. */
-organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
+/* Callback of organ_calibration_work: prunes one matrix of a target on a calibration text, counts its weights and
+ * writes it. */
+organ_status organ_calibrated_matrix(void *job, const organ_calibration_matrix *matrix, float *weights,
+                                     organ_error *error);
 
 /* Returns the pruning options for matrices of this target. */
-organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part);
+organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part);
 /* Returns the pruning options for any matrix if no budget is divided. */
-organ_prune_matrix_options organ_calibrated_wish_alike(const organ_calibrated_job *job, const char *name);
+organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name);
 /* Adds the report of one matrix to the figures of its target; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);

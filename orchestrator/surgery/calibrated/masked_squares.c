@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_A_GO ((size_t)64)
+#define ROWS_PER_BATCH ((size_t)64)
 /* Rows that are solved together: a multiple of what products and preconditioner take at once. */
 #define TOGETHER ((size_t)1024)
 /* Share of the last preconditioned step, which no product corrects: it is too long in directions outside the
@@ -29,7 +29,7 @@ struct organ_masked_squares {
     size_t from, count;  /* rows that are being solved together, and for them: */
     float *p, *hp;       /* direction, its product with H */
     double *rz;          /* per row: residual times preconditioned residual */
-    float *room;         /* per worker: ROWS_A_GO x h.size, and scratch */
+    float *room;         /* per worker: ROWS_PER_BATCH x h.size, and scratch */
     uint8_t *before;     /* mask of the last solve */
     const uint8_t *keep; /* of the solve that runs */
     float *v;
@@ -46,13 +46,13 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
         return organ_fail_memory(error, name);
     *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
-        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
+        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_PER_BATCH);
         s->r = organ_floats(rows, h->size);
         s->ahead = organ_floats(rows, h->size);
-        s->p = organ_floats(organ_lesser(rows, TOGETHER), h->size);
-        s->hp = organ_floats(organ_lesser(rows, TOGETHER), h->size);
-        s->rz = calloc(organ_lesser(rows, TOGETHER), sizeof *s->rz);
-        s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
+        s->p = organ_floats(organ_min(rows, TOGETHER), h->size);
+        s->hp = organ_floats(organ_min(rows, TOGETHER), h->size);
+        s->rz = calloc(organ_min(rows, TOGETHER), sizeof *s->rz);
+        s->room = organ_floats(organ_workers_count(engine->workers), ROWS_PER_BATCH * h->size + s->scratch);
         s->before = malloc(rows * h->size);
         if (s->r && s->ahead && s->p && s->hp && s->rz && s->room && s->before) {
             memset(s->before, 1, rows * h->size);
@@ -97,9 +97,9 @@ static void masked_squares_add(float *y, float a, const float *x, size_t n)
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
+    float *const z = s->room + worker * (ROWS_PER_BATCH * n + s->scratch), *const scratch = z + ROWS_PER_BATCH * n;
     float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < rows * n; k++) {
@@ -120,22 +120,22 @@ static void begin_rows(void *context, size_t index, size_t worker)
 }
 
 /* The product of the first step has come. */
-static void settle_rows(void *context, size_t index, size_t worker)
+static void finish_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH;
     (void)worker;
-    masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_lesser(ROWS_A_GO, s->count - own) * n);
+    masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
 /* After it: the first direction of conjugate gradients. */
 static void turn_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
-    settle_rows(s, index, worker);
+    float *const scratch = s->room + worker * (ROWS_PER_BATCH * n + s->scratch), *const p = s->p + own * n;
+    finish_rows(s, index, worker);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
     for (size_t i = 0; i < rows; i++)
         s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
@@ -147,7 +147,7 @@ static void step_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size;
     (void)worker;
-    for (size_t own = index * ROWS_A_GO; own < organ_lesser((index + 1) * ROWS_A_GO, s->count); own++) {
+    for (size_t own = index * ROWS_PER_BATCH; own < organ_min((index + 1) * ROWS_PER_BATCH, s->count); own++) {
         const double length = organ_dot(s->p + own * n, s->hp + own * n, n);
         const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
         masked_squares_add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
@@ -158,10 +158,10 @@ static void step_rows(void *context, size_t index, size_t worker)
 static void aim_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
-    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
+    float *const z = s->room + worker * (ROWS_PER_BATCH * n + s->scratch);
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_PER_BATCH * n);
     for (size_t i = 0; i < rows; i++) {
         const double next = organ_dot(s->r + at + i * n, z + i * n, n);
         const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
@@ -176,9 +176,9 @@ static void aim_rows(void *context, size_t index, size_t worker)
 static void run_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
                  first = s->from + own, at = first * n;
-    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch) + ROWS_A_GO * n;
+    float *const scratch = s->room + worker * (ROWS_PER_BATCH * n + s->scratch) + ROWS_PER_BATCH * n;
     float *restrict const ahead = s->ahead + at, *restrict const v = s->v + at;
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, ahead, scratch);
     for (size_t k = 0; k < rows * n; k++) {
@@ -191,10 +191,10 @@ static void run_ahead(void *context, size_t index, size_t worker)
 
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
-    const size_t parts = (s->count + ROWS_A_GO - 1) / ROWS_A_GO;
+    const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;
     organ_share(s->engine, NULL, parts, begin_rows, s);
     for (unsigned k = 0; k < products; k++) {
-        if (organ_stop_asked(s->engine->stop))
+        if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
         if (k > 0)
             organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
@@ -204,7 +204,7 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
             organ_share(s->engine, NULL, parts, step_rows, s);
     }
     if (products == 1)
-        organ_share(s->engine, NULL, parts, settle_rows, s);
+        organ_share(s->engine, NULL, parts, finish_rows, s);
     if (products > 0)
         organ_share(s->engine, NULL, parts, run_ahead, s);
     return ORGAN_OK;
@@ -216,13 +216,13 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
     s->keep = keep;
     s->v = v;
     const organ_row_range own =
-        organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_A_GO);
+        organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_PER_BATCH);
     for (s->from = own.first; s->from < own.end && !error->status; s->from += TOGETHER) {
-        s->count = organ_lesser(TOGETHER, own.end - s->from);
+        s->count = organ_min(TOGETHER, own.end - s->from);
         solve_together(s, products, error);
     }
-    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows, ROWS_A_GO,
-                                     error);
+    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows,
+                                     ROWS_PER_BATCH, error);
 }
 
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)

@@ -4,43 +4,45 @@
 
 #include <stdlib.h>
 
-organ_prune_matrix_options organ_calibrated_wish_alike(const organ_calibrated_job *job, const char *name)
+organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name)
 {
-    const double wanted = job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
+    const double requested = job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
     return (organ_prune_matrix_options){.method = job->method->method,
                                         .name = name,
-                                        .sparsity = wanted < 0 ? 0 : wanted,
+                                        .sparsity = requested < 0 ? 0 : requested,
                                         .pattern = job->pattern,
                                         .no_compensate = !job->compensates,
                                         .effort = job->options->effort};
 }
 
-organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part)
+organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part)
 {
-    organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, job->base.targets.tensors[part]->name);
-    wish.sparsity = job->base.shares ? job->base.shares[part] : wish.sparsity;
-    return wish;
+    organ_prune_matrix_options prune_options =
+        organ_calibrated_options_of_all(job, job->base.targets.tensors[part]->name);
+    prune_options.sparsity = job->base.shares ? job->base.shares[part] : prune_options.sparsity;
+    return prune_options;
 }
 
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *r)
 {
-    organ_calibrated_part *const told = &job->parts[part];
-    told->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.targets.tensors[part]).count;
-    told->stages = r->stages;
-    told->products += r->products;
-    told->block_diagonal |= r->block_diagonal;
-    told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
+    organ_calibrated_part *const result = &job->parts[part];
+    result->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.targets.tensors[part]).count;
+    result->stages = r->stages;
+    result->products += r->products;
+    result->block_diagonal |= r->block_diagonal;
+    result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *m,
-                                    organ_prune_matrix_options wish, float *weights, uint8_t *keep,
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *m,
+                                    organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error)
 {
     organ_engine engine = *job->base.engine;
     engine.ranks = m->ranks;
-    organ_prune_share(&job->shared, &wish, m->calibration, m->after > 0, m->spare);
-    organ_prune_matrix(&engine, &wish, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report, error);
+    organ_prune_share(&job->shared, &prune_options, m->calibration, m->after > 0, m->spare);
+    organ_prune_matrix(&engine, &prune_options, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report,
+                       error);
     if (m->after == 0)
         organ_prune_share_end(&job->shared);
     for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
@@ -75,14 +77,14 @@ typedef struct matrix_storing {
     size_t part;
 } matrix_storing;
 
-static organ_status store_strip(void *context, const organ_along_strip *s, organ_error *error)
+static organ_status store_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
     organ_calibrated_job *const job = x->job;
     organ_audit_counts counts;
     if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) !=
             ORGAN_OK ||
-        organ_along_round(job->along, s, error) != ORGAN_OK ||
+        organ_calibration_round(job->calib, s, error) != ORGAN_OK ||
         organ_prune_part_write(&job->base, &job->base.units[x->part], s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
     organ_calibrated_compare(job, s->tensor->dtype, s->donor, s->stored, s->count, &counts);
@@ -90,11 +92,11 @@ static organ_status store_strip(void *context, const organ_along_strip *s, organ
     return ORGAN_OK;
 }
 
-uint64_t organ_calibrated_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+uint64_t organ_calibrated_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
-    const organ_matrices m = organ_along_matrices(along, tensor);
-    const organ_prune_matrix_options options = organ_calibrated_wish(context, 0); /* of all targets alike */
-    return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_along_strip_memory(along, tensor);
+    const organ_matrices m = organ_calibration_matrices(calib, tensor);
+    const organ_prune_matrix_options options = organ_calibrated_options_of(context, 0); /* of all targets alike */
+    return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 
 bool organ_calibrated_done(void *context, size_t target)
@@ -103,24 +105,24 @@ bool organ_calibrated_done(void *context, size_t target)
     return job->base.units[target].done;
 }
 
-static organ_status restore_strip(void *context, const organ_along_strip *s, organ_error *error)
+static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
     if (organ_write_read(x->job->base.run, x->part, s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
-    return organ_along_widen(x->job->along, s, error);
+    return organ_calibration_widen(x->job->calib, s, error);
 }
 
-organ_status organ_calibrated_restore(void *context, const organ_along_matrix *matrix, float *weights,
+organ_status organ_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                       organ_error *error)
 {
     organ_calibrated_job *const job = context;
     matrix_storing x = {job, matrix->target};
-    return organ_along_strips(job->along, job->base.units[x.part].tensor, matrix->matrix, weights, &x, restore_strip,
-                              error);
+    return organ_calibration_strips(job->calib, job->base.units[x.part].tensor, matrix->matrix, weights, &x,
+                                    restore_strip, error);
 }
 
-organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *matrix, float *weights,
+organ_status organ_calibrated_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                      organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -131,15 +133,15 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);
     organ_prune_matrix_report report;
-    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) ==
+    if (organ_calibrated_prune(job, matrix, organ_calibrated_options_of(job, x.part), weights, keep, &report, error) ==
             ORGAN_OK &&
         matrix->own)
         organ_calibrated_note(job, x.part, matrix->calibration, &report);
     if (!error->status && matrix->own)
-        organ_along_note_fallback(&job->parts[x.part].fallback, matrix);
+        organ_calibration_note_fallback(&job->parts[x.part].fallback, matrix);
     free(keep);
     if (error->status || !matrix->own ||
-        organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
+        organ_calibration_strips(job->calib, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
         return error->status;
     return matrix->matrix + 1 == organ_tensor_matrices(part->tensor).count
                ? organ_prune_part_done(&job->base, part, error)

@@ -13,7 +13,7 @@ static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_d
 
 size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
 {
-    return organ_lesser(b->band_rows, b->rows - first);
+    return organ_min(b->band_rows, b->rows - first);
 }
 
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
@@ -32,19 +32,19 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
 
 /* ---- check for finite weights ---- */
 
-typedef struct look {
+typedef struct row_check {
     const organ_engine *engine;
     const organ_matrix_bands *bands;
     size_t row; /* the first of the band with a weight that is not finite; SIZE_MAX: none */
-} look;
+} row_check;
 
 /* Returns the first column of a row whose weight is not finite, and its value; `cols` if there is none. */
-static size_t odd_column(const look *l, size_t row, float *value)
+static size_t odd_column(const row_check *l, size_t row, float *value)
 {
     const size_t cols = l->bands->cols;
     float room[PIECE];
     for (size_t j = 0; j < cols; j += PIECE) {
-        const size_t n = organ_lesser(PIECE, cols - j);
+        const size_t n = organ_min(PIECE, cols - j);
         const float *const values = organ_matrix_band_values(l->engine, l->bands, row * cols + j, n, room);
         bool odd = false;
         for (size_t k = 0; k < n; k++)
@@ -58,9 +58,9 @@ static size_t odd_column(const look *l, size_t row, float *value)
     return cols;
 }
 
-static void look_at_row(void *context, size_t row, size_t worker)
+static void check_row(void *context, size_t row, size_t worker)
 {
-    look *const l = context;
+    row_check *const l = context;
     float value;
     (void)worker;
     if (odd_column(l, row, &value) == l->bands->cols)
@@ -72,9 +72,9 @@ static void look_at_row(void *context, size_t row, size_t worker)
 
 static organ_status check(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
-    look l = {engine, b, SIZE_MAX};
+    row_check l = {engine, b, SIZE_MAX};
     const size_t rows = organ_matrix_band_rows(b, first);
-    organ_share_work(engine, NULL, rows, ORGAN_SHARE_NUMBER * (double)rows * (double)b->cols, look_at_row, &l);
+    organ_share_work(engine, NULL, rows, ORGAN_SHARE_NUMBER * (double)rows * (double)b->cols, check_row, &l);
     if (l.row != SIZE_MAX) {
         float value = 0;
         const size_t column = odd_column(&l, l.row, &value);
@@ -87,7 +87,7 @@ static organ_status check(const organ_engine *engine, organ_matrix_bands *b, siz
 
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
-    if (organ_stop_asked(engine->stop))
+    if (organ_stop_is_requested(engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", b->name);
     if (b->model && !(b->loaded && b->at == first)) {
         const uint64_t offset = b->offset + (uint64_t)first * b->cols * matrix_bands_size_of(b);

@@ -12,12 +12,12 @@
 #define DIRECTIONS       ((size_t)64) /* for a whole H */
 #define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
-#define MOST_FOLLOWED    (DIRECTIONS + OVERSAMPLED)
+#define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
 #define PASSES           3     /* of subspace iteration, and one more for the values */
 #define REST             1.5   /* times the mean of the other eigenvalues: bounds uncorrected steps */
 #define WEAKEST          0.4   /* times the weakest used eigenvalue, which bounds the others */
-#define LEAST_GAP        1e-3f /* a direction as strong as the rest counts for nothing */
-#define LEAST_SHARE      1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
+#define MIN_GAP          1e-3f /* a direction as strong as the rest counts for nothing */
+#define MIN_SHARE        1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
 typedef struct preconditioner_part {
     size_t start, width, k; /* columns of the block, directions */
@@ -62,7 +62,7 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
     return ORGAN_OK;
 }
 
-static size_t followed(const preconditioner_part *p) { return organ_lesser(p->k + OVERSAMPLED, p->width); }
+static size_t followed(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
 /* Orthonormal rows, each part for itself. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
@@ -77,9 +77,9 @@ static bool orthonormalise(const organ_preconditioner *c, float *q)
 
 /* Buffers for the products of a part's rows q with the scaled H. */
 typedef struct ritz {
-    float small[MOST_FOLLOWED * MOST_FOLLOWED];
-    double square[MOST_FOLLOWED * MOST_FOLLOWED], vectors[DIRECTIONS * MOST_FOLLOWED], values[MOST_FOLLOWED];
-    double room[ORGAN_EIGEN_ROOM * MOST_FOLLOWED];
+    float small[MAX_FOLLOWED * MAX_FOLLOWED];
+    double square[MAX_FOLLOWED * MAX_FOLLOWED], vectors[DIRECTIONS * MAX_FOLLOWED], values[MAX_FOLLOWED];
+    double room[ORGAN_EIGEN_ROOM * MAX_FOLLOWED];
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
@@ -116,7 +116,7 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
                  weakest = p->k > 0 ? r->values[p->k - 1] : 0;
     p->mu = (float)fmax(fmax(REST * mean, WEAKEST * weakest), 1e-6);
     for (size_t d = 0; d < p->k; d++)
-        c->gap[p->first + d] = fmaxf((float)r->values[d] - p->mu, LEAST_GAP * p->mu);
+        c->gap[p->first + d] = fmaxf((float)r->values[d] - p->mu, MIN_GAP * p->mu);
     for (size_t j = 0; j < p->width; j++)
         for (size_t d = 0; d < p->k; d++) {
             double x = 0;
@@ -171,13 +171,13 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
 
 static void cut_parts(organ_preconditioner *c)
 {
-    const size_t n = c->h.size, most = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
+    const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
     size_t at = 0;
     for (size_t b = 0; b < c->part_count; b++) {
         preconditioner_part *const p = &c->parts[b];
         *p = (preconditioner_part){.start = b * c->h.block, .first = c->directions, .square = c->squares};
-        p->width = organ_lesser(c->h.block, n - p->start);
-        p->k = organ_lesser(most, p->width / 4);
+        p->width = organ_min(c->h.block, n - p->start);
+        p->k = organ_min(max, p->width / 4);
         c->at[b] = at;
         at += p->width * p->k;
         c->directions += p->k;
@@ -199,7 +199,7 @@ static void begin_squares(organ_preconditioner *c)
             float *const square = square_of(c, row, p);
             memset(square, 0, p->k * p->k * sizeof *square);
             for (size_t d = 0; d < p->k; d++) {
-                const float own = fmaxf(p->mu / c->gap[p->first + d], LEAST_SHARE) + 1;
+                const float own = fmaxf(p->mu / c->gap[p->first + d], MIN_SHARE) + 1;
                 square[p->k * p->k + d] = own;
                 square[d * (p->k + 1)] = sqrtf(own);
             }
@@ -263,8 +263,8 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
-    const size_t gathered = organ_lesser(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
-    return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_larger(gathered, shares) + 15) / 16 * 16;
+    const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
+    return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
 /* The scratch after the part that products use. */

@@ -5,7 +5,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/admm.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -24,10 +24,9 @@ static bool compensates(const organ_prune_matrix_options *o)
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
-    if (o->pattern.of &&
-        (o->pattern.of > ORGAN_PATTERN_MOST || o->pattern.keep < 1 || o->pattern.keep >= o->pattern.of))
+    if (o->pattern.of && (o->pattern.of > ORGAN_PATTERN_MAX || o->pattern.keep < 1 || o->pattern.keep >= o->pattern.of))
         return organ_fail(error, ORGAN_USAGE, "%s: a pattern keeps N of M with 1 <= N < M <= %d, not %u:%u", o->name,
-                          ORGAN_PATTERN_MOST, o->pattern.keep, o->pattern.of);
+                          ORGAN_PATTERN_MAX, o->pattern.keep, o->pattern.of);
     if (o->pattern.of && cols % o->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u",
                           o->name, cols, o->pattern.keep, o->pattern.of);
@@ -238,14 +237,14 @@ static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method
                        : organ_rank_memory(&some, workers));
 }
 
-bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside,
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least)
 {
     const size_t workers = organ_workers_count(engine->workers);
     const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1,
-                 step = organ_lesser(tile, bands->rows ? bands->rows : 1);
-    const uint64_t fixed = beside + bands_memory(bands, method, workers, 0);
-    const uint64_t of_step = beside + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
+                 step = organ_min(tile, bands->rows ? bands->rows : 1);
+    const uint64_t fixed = extra + bands_memory(bands, method, workers, 0);
+    const uint64_t of_step = extra + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
     *least = fixed + of_step;
     if (*least > engine->memory)
         return false;

@@ -4,7 +4,7 @@
 #ifndef ORGAN_PRUNE_MATRIX_H
 #define ORGAN_PRUNE_MATRIX_H
 
-#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibrated/admm.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
@@ -86,9 +86,9 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
                                organ_prune_matrix_report *report, organ_error *error);
 
 /* Sets bands->band_rows to the number of rows that fit in the engine's memory, with their mask, the buffers of the
- * method and `beside` bytes of the caller. bands->rows, cols and dtype are set. Returns false if too few rows fit;
+ * method and `extra` bytes of the caller. bands->rows, cols and dtype are set. Returns false if too few rows fit;
  * *least is the memory needed for the smallest band. */
-bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside,
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least);
 
 /* Upper bound of the bytes that organ_prune_matrix needs, including `keep`, without the weights, the calibration, the

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include <errno.h>
@@ -23,11 +23,11 @@ _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs shar
 #define ALPS_DAMPING     0.01
 #define ALPS_RHO         0.1
 #define ALPS_ITERATIONS  300
-#define ALPS_LOOK        3    /* iterations between two comparisons of masks */
+#define ALPS_COMPARE     3    /* iterations between two comparisons of masks */
 #define ALPS_ENOUGH      30   /* iterations, after which ALPS ends if the mask changes by less than */
 #define ALPS_LITTLE      3e-4 /* times the number of kept weights */
 #define ALPS_FINAL_STEPS 10
-#define ALPS_LEAST_RHO   1e-3 /* ours: below it H is as good as alone */
+#define ALPS_MIN_RHO     1e-3 /* ours: below it H is as good as alone */
 
 static const double much[2] = {0.1, 0.005};     /* change of the mask, as a share of the kept weights */
 static const double grows[3] = {1.3, 1.2, 1.1}; /* rho where it is above the first, above the second, below */
@@ -178,9 +178,9 @@ static double changed(const solving *s, double kept)
 /* As long as hardly anything has changed since the beginning, rho is too large to begin with. */
 static bool begin_lower(solving *s, double change, double *rho)
 {
-    if (*rho <= ALPS_LEAST_RHO)
+    if (*rho <= ALPS_MIN_RHO)
         return false;
-    *rho = fmax(*rho / 5, ALPS_LEAST_RHO);
+    *rho = fmax(*rho / 5, ALPS_MIN_RHO);
     if (change > 0)
         organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
     return true;
@@ -193,7 +193,7 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
     organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
     memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
     for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
-        if (k % ALPS_LOOK)
+        if (k % ALPS_COMPARE)
             continue;
         const double change = changed(s, kept);
         moved |= change > much[1];

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
 #include <math.h>
@@ -32,11 +32,11 @@ typedef struct staged {
 static float *make_food(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
-    double most = 0;
+    double max = 0;
     for (size_t j = 0; j < m->features; j++)
-        most = fmax(most, (double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j]);
+        max = fmax(max, (double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j]);
     for (size_t j = 0; food && j < m->features; j++)
-        food[j] = (float)((double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j] / most);
+        food[j] = (float)((double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j] / max);
     return food;
 }
 
@@ -89,7 +89,7 @@ static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool l
 }
 
 /* The mask at a gain that a search has found, of a matrix of one band. */
-static organ_status settle_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
+static organ_status finish_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
                                 organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -108,7 +108,7 @@ static organ_status stage(staged *s, double percent, organ_flow_gain *found, org
     if (percent < 0)
         organ_flow_pattern(job->engine, &flow, 0, job->keep, error);
     else if (organ_flow_search(job->engine, &flow, percent, job->keep, s->kept, found, error) == ORGAN_OK &&
-             settle_mask(s, &flow, found, error) == ORGAN_OK) {
+             finish_mask(s, &flow, found, error) == ORGAN_OK) {
         job->report->gains[number] = found->gain;
         found->gain = isfinite(found->gain) ? found->gain : DEFINED_GAIN;
     }
@@ -126,7 +126,7 @@ static organ_status find_natural(const organ_matrix_job *job, const organ_flow *
 }
 
 /* 0: what the flow decides. */
-static double wanted_percent(const organ_prune_matrix_options *o)
+static double requested_percent(const organ_prune_matrix_options *o)
 {
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
@@ -145,7 +145,7 @@ static organ_status run_stages(staged *s, organ_error *error)
 
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 {
-    staged s = {.job = job, .food = make_food(job->moments), .percent = wanted_percent(job->options)};
+    staged s = {.job = job, .food = make_food(job->moments), .percent = requested_percent(job->options)};
     s.kept = malloc(job->rows * job->cols);
     if (!s.food || !s.kept)
         organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
@@ -173,7 +173,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 {
     organ_matrix_bands *const bands = job->bands;
     organ_flow_gain found = {.gain = DEFINED_GAIN};
-    double percent = wanted_percent(job->options);
+    double percent = requested_percent(job->options);
     if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
         return error->status;
     percent *= flow->pattern.of ? PATTERN_SHARE : 1;

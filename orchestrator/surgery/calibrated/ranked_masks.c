@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_A_GO ((size_t)16)
+#define ROWS_PER_BATCH ((size_t)16)
 
 typedef struct ranking {
     const organ_matrix_job *job;
@@ -32,12 +32,12 @@ static bool by_row(const organ_matrix_job *job)
 
 static float *ranked_masks_room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
 
-/* A task over ROWS_A_GO rows of the band. */
+/* A task over ROWS_PER_BATCH rows of the band. */
 static void each_row(const ranking *r, size_t index, size_t worker,
                      void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
 {
     const size_t cols = r->job->bands->cols;
-    for (size_t row = index * ROWS_A_GO; row < organ_lesser((index + 1) * ROWS_A_GO, r->rows); row++)
+    for (size_t row = index * ROWS_PER_BATCH; row < organ_min((index + 1) * ROWS_PER_BATCH, r->rows); row++)
         act(r, row,
             organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, ranked_masks_room_of(r, worker)),
             worker);
@@ -93,7 +93,7 @@ static void equals_cut(void *context, size_t index, size_t worker) { each_row(co
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
-    organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_A_GO), work, task, r);
+    organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_PER_BATCH), work, task, r);
 }
 
 /* One digit of the edge: a look at every weight. */
@@ -111,7 +111,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
     for (size_t w = 1; w < workers; w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
             r->counts[k] += r->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_settle(&r->edge, r->digit, r->counts, r->count - 1);
+    organ_edge_select_digit(&r->edge, r->digit, r->counts, r->count - 1);
     return ORGAN_OK;
 }
 

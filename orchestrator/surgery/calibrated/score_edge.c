@@ -31,10 +31,10 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
 }
 
 /* Sets alike[k] to 1 if a score agrees with the bits found so far, for TOGETHER scores. */
-static void find_alike(uint32_t known, uint32_t wanted, const float *restrict scores, uint8_t *restrict alike)
+static void find_alike(uint32_t known, uint32_t requested, const float *restrict scores, uint8_t *restrict alike)
 {
     for (size_t k = 0; k < TOGETHER; k++)
-        alike[k] = (score_edge_bits_of(scores[k]) & known) == wanted;
+        alike[k] = (score_edge_bits_of(scores[k]) & known) == requested;
 }
 
 static void count_one(const organ_score_edge *e, unsigned digit, float score, uint64_t counts[ORGAN_EDGE_DIGIT])
@@ -62,7 +62,8 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
         count_one(e, digit, scores[k], counts);
 }
 
-void organ_edge_settle(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank)
+void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
+                             uint64_t rank)
 {
     uint32_t found = 0;
     while (e->less + counts[found] <= rank)
@@ -112,7 +113,7 @@ void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep
     for (unsigned d = 0; d < ORGAN_EDGE_DIGITS; d++) {
         uint64_t counts[ORGAN_EDGE_DIGIT] = {0};
         organ_edge_count(&e, d, scores, n, counts);
-        organ_edge_settle(&e, d, counts, count - 1);
+        organ_edge_select_digit(&e, d, counts, count - 1);
     }
     organ_edge_cut(&e, scores, n, count - e.less, keep);
 }

@@ -20,7 +20,8 @@ typedef struct organ_score_edge {
 void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
                       uint64_t counts[ORGAN_EDGE_DIGIT]);
 /* Selects the digit from the counts of all scores. `rank` 0 is the lowest score. */
-void organ_edge_settle(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank);
+void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
+                             uint64_t rank);
 /* Sets keep[k] = 0 below the edge and for the first `equals` scores at it; returns the number of scores at the edge. */
 uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 

@@ -8,7 +8,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
 #include <math.h>
@@ -53,7 +53,7 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block,
-                 width = organ_lesser(block, s->job->cols - start);
+                 width = organ_min(block, s->job->cols - start);
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 
@@ -61,7 +61,7 @@ static float own_factor(const sparsegpt_sweep *s, size_t column)
 static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
-    float scores[ORGAN_PATTERN_MOST];
+    float scores[ORGAN_PATTERN_MAX];
     for (size_t k = 0; k < pattern->of; k++) {
         const float x = weights[k] / own_factor(s, column + k);
         scores[k] = x * x;
@@ -74,7 +74,7 @@ static void score_rows(void *context, size_t index, size_t worker)
     const sparsegpt_sweep *const s = context;
     const size_t cols = s->job->cols;
     (void)worker;
-    for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, s->job->rows); i++)
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, s->job->rows); i++)
         for (size_t j = 0; j < s->n; j++) {
             const float x = s->job->weights[i * cols + s->first + j] / s->u[j * (s->width + 1)];
             s->scores[i * s->n + j] = x * x;
@@ -105,7 +105,7 @@ static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
-    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_lesser(STRIP, s->job->rows - row);
+    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_min(STRIP, s->job->rows - row);
     const size_t rest = s->start + s->width - s->first - s->n;
     float *const errors = s->errors + worker * STRIP * COLUMNS;
     for (size_t i = 0; i < rows; i++)
@@ -126,7 +126,7 @@ static void sweep_rows(void *context, size_t index, size_t worker)
 static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;
-    s->width = organ_lesser(s->job->moments->block, s->job->cols - start);
+    s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
 static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
@@ -144,9 +144,9 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     const size_t strips = (job->rows + STRIP - 1) / STRIP, of = job->options->pattern.of ? job->options->pattern.of : 1;
     const float *const factor = s->factor + s->start * job->moments->block;
     for (s->first = s->start; s->first < s->start + s->width; s->first += s->n) {
-        if (organ_stop_asked(job->engine->stop))
+        if (organ_stop_is_requested(job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
-        s->n = organ_lesser((s->first + COLUMNS) / of * of, s->start + s->width) - s->first;
+        s->n = organ_min((s->first + COLUMNS) / of * of, s->start + s->width) - s->first;
         s->u = factor + (s->first - s->start) * (s->width + 1);
         if (!job->options->pattern.of) {
             const size_t all = job->rows * s->n;

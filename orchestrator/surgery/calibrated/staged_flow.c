@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE        ORGAN_FLOW_TILE
-#define LANES       16
-#define LEAST_GAIN  0x1p-20
-#define MOST_GAIN   0x1p40
-#define MOST_ROUNDS 40
+#define TILE       ORGAN_FLOW_TILE
+#define LANES      16
+#define MIN_GAIN   0x1p-20
+#define MAX_GAIN   0x1p40
+#define MAX_ROUNDS 40
 
 /* ---- one trial of a gain ---- */
 
@@ -39,8 +39,8 @@ typedef struct staged_flow_place {
 static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
 {
     staged_flow_place p = {.row = index / t->across * TILE, .col = index % t->across * t->wide};
-    p.rows = organ_lesser(TILE, t->rows - p.row);
-    p.cols = organ_lesser(t->wide, t->flow->weights->cols - p.col);
+    p.rows = organ_min(TILE, t->rows - p.row);
+    p.cols = organ_min(t->wide, t->flow->weights->cols - p.col);
     return p;
 }
 
@@ -244,7 +244,7 @@ static double fall_of(const staged_flow_search *s)
 }
 
 /* The gain at which that line meets the goal, at most two octaves away. */
-static double along(const staged_flow_search *s, double percent)
+static double calib(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s);
     double octaves = s->now_rate > percent ? 0.25 : -0.25;
@@ -258,7 +258,7 @@ static double along(const staged_flow_search *s, double percent)
  */
 static double next_gain(const staged_flow_search *s, double percent)
 {
-    const double next = along(s, percent), least = exp2(1.0 / 64);
+    const double next = calib(s, percent), least = exp2(1.0 / 64);
     if (s->high == 0)
         return fmax(next, s->now * least);
     if (s->low == 0)
@@ -297,9 +297,9 @@ static organ_status find(staged_flow_trial *t, staged_flow_search *s, double per
                          organ_error *error)
 {
     const staged_flow_search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
-    const double first = from->fall > 0 ? along(&before, percent) : from->gain;
+    const double first = from->fall > 0 ? calib(&before, percent) : from->gain;
     double gain = percent > 0 && from->fall == 0 ? INFINITY : first, rate;
-    for (unsigned round = 0; round < MOST_ROUNDS; round++) {
+    for (unsigned round = 0; round < MAX_ROUNDS; round++) {
         const bool endless = !isfinite(gain);
         if (try_gain(t, gain, &rate, error) != ORGAN_OK)
             return error->status;
@@ -309,7 +309,7 @@ static organ_status find(staged_flow_trial *t, staged_flow_search *s, double per
         if (endless)
             s->high = 0;
         const double next = endless ? first : next_gain(s, percent);
-        if (next < LEAST_GAIN || next > MOST_GAIN || (float)next == (float)t->gain)
+        if (next < MIN_GAIN || next > MAX_GAIN || (float)next == (float)t->gain)
             break;
         gain = next;
     }
@@ -349,7 +349,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
-    uint8_t after[ORGAN_PATTERN_MOST] = {0};
+    uint8_t after[ORGAN_PATTERN_MAX] = {0};
     revive(pattern, scores, keep, after);
     memcpy(keep, after, pattern->of);
 }
@@ -367,7 +367,7 @@ static void keep_groups(void *context, size_t row, size_t worker)
     const size_t cols = flow->weights->cols, of = flow->pattern.of;
     (void)worker;
     for (size_t j = 0; j < cols; j += of) {
-        float scores[ORGAN_PATTERN_MOST], room[ORGAN_PATTERN_MOST];
+        float scores[ORGAN_PATTERN_MAX], room[ORGAN_PATTERN_MAX];
         const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, room);
         for (size_t k = 0; k < of; k++)
             scores[k] = fabsf(weights[k]) * flow->food[j + k];

@@ -13,7 +13,7 @@
 #define ORGAN_FLOW_TOLERANCE       0.004
 #define ORGAN_FLOW_STAGE_TOLERANCE 0.25
 
-#define ORGAN_PATTERN_MOST 16 /* neighbours */
+#define ORGAN_PATTERN_MAX 16 /* neighbours */
 
 /* Keeps `keep` of each `of` neighbours in a row, counted from column 0. of = 0: no pattern. */
 typedef struct organ_pattern {

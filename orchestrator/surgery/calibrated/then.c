@@ -10,18 +10,18 @@
 
 static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
-    const organ_prune_matrix_options wish = organ_calibrated_wish_alike(context, "");
-    return organ_prune_matrix_memory(&wish, rows, cols);
+    const organ_prune_matrix_options prune_options = organ_calibrated_options_of_all(context, "");
+    return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 
-static organ_status prune(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep,
+static organ_status prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
                           organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, matrix->name);
-    wish.sparsity = job->base.shares ? job->base.shares[matrix->target] : wish.sparsity;
-    organ_prune_matrix_report told;
-    return organ_calibrated_prune(job, matrix, wish, weights, keep, &told, error);
+    organ_prune_matrix_options prune_options = organ_calibrated_options_of_all(job, matrix->name);
+    prune_options.sparsity = job->base.shares ? job->base.shares[matrix->target] : prune_options.sparsity;
+    organ_prune_matrix_report result;
+    return organ_calibrated_prune(job, matrix, prune_options, weights, keep, &result, error);
 }
 
 /* Omits the parameters that the report of the quantisation contains as well. */
@@ -47,27 +47,26 @@ static organ_status check(const organ_calibrated_job *job, organ_error *error)
 
 /* Converts the budget to a share of zeros. A budget in bits or bytes counts the codes of kept weights, the scales, and
  * one bit per weight for the mask, as in a format that does not store zeros. */
-static organ_status settle_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
+static organ_status compute_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
 {
-    const organ_budget *const asked = &job->asked;
-    const bool bits = asked->unit == ORGAN_BUDGET_BITS;
+    const organ_budget *const requested = &job->requested;
+    const bool bits = requested->unit == ORGAN_BUDGET_BITS;
     double weights = 0;
-    if (asked->unit == ORGAN_BUDGET_PERCENT)
+    if (requested->unit == ORGAN_BUDGET_PERCENT)
         return ORGAN_OK;
     for (size_t k = 0; k < held->targets->count; k++)
         weights += (double)held->targets->tensors[k]->elements;
     const double unit = bits ? weights / 8 : 1, codes = (double)held->codes / unit;
-    const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->besides)) / unit;
-    const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MOST),
-                 most = fixed + codes * (1 - ORGAN_ALLOCATION_LEAST);
-    if (asked->amount < least || asked->amount > most)
+    const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->other_bytes)) / unit;
+    const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MAX), max = fixed + codes * (1 - ORGAN_ALLOCATION_MIN);
+    if (requested->amount < least || requested->amount > max)
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s: with %g to %g %% of their weights zero the targets take %.*f to %.*f %s as %s",
-                          job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MOST, 100 * ORGAN_ALLOCATION_LEAST,
+                          job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN,
                           bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
-                          bits ? floor(1e3 * most) / 1e3 : floor(most),
+                          bits ? floor(1e3 * max) / 1e3 : floor(max),
                           bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
-    job->budget = fmin(ceil(1e6 * (1 - (asked->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MOST);
+    job->budget = fmin(ceil(1e6 * (1 - (requested->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MAX);
     organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights are zero then",
                         job->options->allocate.budget, 100 * job->budget);
     return ORGAN_OK;
@@ -80,10 +79,10 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     organ_prune_job *const base = &job->base;
     base->donor = (organ_model *)held->model;
     base->targets = *held->targets;
-    if (organ_model_fingerprint(held->model, base->fingerprint, error) || settle_budget(job, held, error))
+    if (organ_model_fingerprint(held->model, base->fingerprint, error) || compute_budget(job, held, error))
         return error->status;
-    const organ_prune_matrix_options wish = organ_calibrated_wish(job, 0);
-    return organ_prune_allocation_open(job->options, &wish, false, base, job->budget, &job->allocation, error);
+    const organ_prune_matrix_options prune_options = organ_calibrated_options_of(job, 0);
+    return organ_prune_allocation_open(job->options, &prune_options, false, base, job->budget, &job->allocation, error);
 }
 
 static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
@@ -93,10 +92,10 @@ static organ_status then_divide(void *context, organ_writing *run, organ_error *
     return organ_prune_allocation_run(job->allocation, error);
 }
 
-static void then_foresee(void *context, organ_plan *plan)
+static void then_estimate(void *context, organ_plan *plan)
 {
     const organ_calibrated_job *const job = context;
-    organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
+    organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
 static json_t *allocation_json(void *context)
@@ -129,7 +128,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                           .all_experts = c->all_experts};
     const organ_quantize_pruning pruning = {.context = job,
                                             .method = c->method,
-                                            .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
+                                            .streams = job->two_streams ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED,
                                             .moments_only = !job->method->noise,
                                             .reserve = organ_allocate_reserve(&c->allocate),
                                             .seed = c->seed,
@@ -138,7 +137,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .prune = prune,
                                             .parameters = then_parameters,
                                             .solve = job->method->solve,
-                                            .foresee = divides ? then_foresee : NULL,
+                                            .estimate = divides ? then_estimate : NULL,
                                             .open = divides ? open_division : NULL,
                                             .begin = divides ? then_divide : NULL,
                                             .allocation = divides ? allocation_json : NULL,

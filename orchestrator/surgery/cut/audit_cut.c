@@ -29,14 +29,14 @@ static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *f
 static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
                                   unsigned char *room, uint64_t *different, organ_error *error)
 {
-    const unsigned char *wanted;
-    for (size_t at = 0, size; (size = organ_cut_read(reader, &wanted, error)) > 0; at += size) {
-        if (organ_stop_asked(a->engine->stop))
+    const unsigned char *expected;
+    for (size_t at = 0, size; (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
+        if (organ_stop_is_requested(a->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         if (organ_model_read(a->copy, found->file, room, size, found->offset + at, error))
             return error->status;
-        for (size_t k = 0; memcmp(room, wanted, size) != 0 && k < size; k++)
-            *different += room[k] != wanted[k];
+        for (size_t k = 0; memcmp(room, expected, size) != 0 && k < size; k++)
+            *different += room[k] != expected[k];
     }
     return error->status;
 }
@@ -119,7 +119,7 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
             compare_task(&c, k, 0);
     organ_progress_end(a->progress);
     pthread_mutex_destroy(&c.lock);
-    if (!error->status && organ_stop_asked(a->engine->stop))
+    if (!error->status && organ_stop_is_requested(a->engine->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;
 }
@@ -233,7 +233,7 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
         SET("problems", organ_problems_json(&a->problems)), SET("definitions", audit_cut_definitions_json()),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                 SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
-    return organ_json_joined(organ_json_joined(made, organ_cut_told(&a->run, bytes)), rest);
+    return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
 }
 
 /* ---- the audit ---- */

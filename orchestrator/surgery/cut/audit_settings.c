@@ -9,22 +9,22 @@
 
 /* ---- config.json ---- */
 
-static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *wanted,
+static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
-    if (wanted && found && json_equal(wanted, found))
+    if (expected && found && json_equal(expected, found))
         return;
-    if (json_is_object(wanted) && json_is_object(found) && !*inside) {
+    if (json_is_object(expected) && json_is_object(found) && !*inside) {
         const char *name;
         json_t *value;
-        json_object_foreach((json_t *)wanted, name, value)
+        json_object_foreach((json_t *)expected, name, value)
             judge_member(a, key, name, value, json_object_get(found, name));
-        json_object_foreach((json_t *)found, name, value) if (!json_object_get(wanted, name))
+        json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
             judge_member(a, key, name, NULL, value);
         return;
     }
     char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    char *const should = wanted ? organ_json_dump(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *const should = expected ? organ_json_dump(expected, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside,
                       *inside ? "." : "", key, is ? is : "absent", should ? should : "absent");
     free(is);
@@ -41,7 +41,7 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
 }
 
 /* Returns the donor's config.json after the cut. */
-static json_t *wanted_config(organ_cut_audit *a, organ_error *error)
+static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
     size_t length = 0;
@@ -63,22 +63,22 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
     char *bytes = NULL;
     size_t length = 0;
     const char *name;
-    json_t *value, *found = NULL, *const wanted = wanted_config(a, error);
-    if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+    json_t *value, *found = NULL, *const expected = required_config(a, error);
+    if (expected && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
         bytes)
         found = parse_tidied(bytes, length, a->copy->path, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }
-    if (wanted && !bytes && !error->status)
+    if (expected && !bytes && !error->status)
         organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
     if (found) {
-        json_object_foreach(wanted, name, value) judge_member(a, "", name, value, json_object_get(found, name));
-        json_object_foreach(found, name, value) if (!json_object_get(wanted, name))
+        json_object_foreach(expected, name, value) judge_member(a, "", name, value, json_object_get(found, name));
+        json_object_foreach(found, name, value) if (!json_object_get(expected, name))
             judge_member(a, "", name, NULL, value);
     }
-    json_decref(wanted);
+    json_decref(expected);
     json_decref(found);
     free(bytes);
     return error->status;

@@ -51,16 +51,16 @@ static size_t edit_experts(const organ_cut_config *c)
         "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
         "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
-    uint64_t most = 0;
+    uint64_t max = 0;
     const size_t found = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
     for (size_t k = 0; k < COUNT_OF(chosen); k++) {
         uint64_t each = config_number_of(c, chosen[k]);
         if (each > run->experts_after)
             set_number(c, chosen[k], each = run->experts_after);
-        most = each > most ? each : most;
+        max = each > max ? each : max;
     }
     const char *const why =
-        organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), most);
+        organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), max);
     if (why)
         organ_cut_refuse(c, "n_group", why);
     return found;
@@ -175,7 +175,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                                 organ_error *error)
 {
     const struct {
-        bool wanted;
+        bool requested;
         size_t found;
         const char *what;
         uint64_t number;
@@ -187,7 +187,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
                {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
     for (size_t k = 0; k < COUNT_OF(all); k++)
-        if (all[k].wanted && all[k].found == 0)
+        if (all[k].requested && all[k].found == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: has no member that is known to be the number of %s, %" PRIu64 " by the tensors",
                               config->label, all[k].what, all[k].number);

@@ -30,7 +30,7 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
     organ_cut_reader reader = organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, b->window, b->out);
     const unsigned char *bytes;
     for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
-        if (organ_stop_asked(run->cut->write.engine->stop))
+        if (organ_stop_is_requested(run->cut->write.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         if (organ_write_put(run->run, part->piece, bytes, size, at, b->scratch, error))
             return error->status;
@@ -102,7 +102,7 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
             copy_task(&c, k, 0);
     }
     close_benches(&c, workers);
-    if (!error->status && organ_stop_asked(engine->stop))
+    if (!error->status && organ_stop_is_requested(engine->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;
 }

@@ -36,7 +36,7 @@ static organ_status find_weights(organ_cut_run *run, organ_error *error)
 static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 {
     if (!run->model->gguf)
-        return organ_cut_check_beside(run, error);
+        return organ_cut_check_quant_files(run, error);
     return organ_layout_metadata(run->model->gguf, &run->gguf, error) ? error->status : organ_cut_edit_keys(run, error);
 }
 
@@ -79,7 +79,7 @@ static json_t *experts_digest(const organ_cut_run *run, size_t l)
     return json_string(digits);
 }
 
-static json_t *asked_json(const void *context, size_t l)
+static json_t *requested_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
     const organ_cut_layer *const layer = &run->cut->layers[l];
@@ -96,7 +96,7 @@ static json_t *asked_json(const void *context, size_t l)
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
-    return ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run)));
+    return ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, requested_json, run)));
 }
 
 /* ---- documents ---- */
@@ -121,7 +121,7 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
-json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
+json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
     for (size_t k = 0; k < run->weights->count; k++)
@@ -144,7 +144,7 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
 
 json_t *organ_cut_json(const organ_writing *made)
 {
-    return organ_cut_told(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
+    return organ_cut_document(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
 }
 
 /* ---- the run ---- */
@@ -153,7 +153,7 @@ organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)
         return organ_fail_memory(error, run->model->path);
-    if (find_weights(run, error) || organ_cut_settle(run, error) || organ_cut_plan(run, error))
+    if (find_weights(run, error) || organ_cut_resolve(run, error) || organ_cut_plan(run, error))
         return error->status;
     return cut_make_header(run, error);
 }
@@ -176,9 +176,9 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     if (run->cut->write.engine->memory < organ_cut_copy_memory())
         return organ_memory_refuse(error, run->cut->write.engine->memory, organ_cut_copy_memory(),
                                    "the buffers of a copy");
-    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.asked->output))
+    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.requested->output))
         return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory",
-                          run->cut->write.asked->output);
+                          run->cut->write.requested->output);
     return organ_model_is_here(run->model, "cut", error);
 }
 

@@ -31,7 +31,7 @@ typedef struct organ_cut_run organ_cut_run;
 
 /* Input of organ_cut_make. All pointers must stay valid during the call. */
 typedef struct organ_cut_out {
-    /* The caller sets `model`, `asked`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
+    /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
      * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept numbers,
      * which are added), `plan` (the memory of a copy is added) and `settle`. organ_cut_make sets the other members. */
     organ_write write;
@@ -76,9 +76,9 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 /* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file.
  * The function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
  * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. The last
- * matrix of a tensor completes its unit. If another rank writes the tensor (`own` is false, see organ_along_matrix),
- * the values are only rounded. `weights` NULL: copies the bytes of the donor; all rows and columns of the matrix must
- * be kept. Returns ORGAN_BAD_INPUT for a value that is not finite. */
+ * matrix of a tensor completes its unit. If another rank writes the tensor (`own` is false, see
+ * organ_calibration_matrix), the values are only rounded. `weights` NULL: copies the bytes of the donor; all rows and
+ * columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 
@@ -92,10 +92,10 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* The same for a matrix that the file stores as in_features x out_features: `weights` are out_features x
  * in_features. */
-organ_status organ_cut_put_crossed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
-                                   float *weights, organ_error *error);
-organ_status organ_cut_get_crossed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
-                                   float *weights, organ_error *error);
+organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
+                                      float *weights, organ_error *error);
+organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
+                                      float *weights, organ_error *error);
 
 /* ---- functions for `document` ---- */
 

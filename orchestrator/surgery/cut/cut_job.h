@@ -69,12 +69,12 @@ organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error);
 void organ_cut_release(organ_cut_run *run);
 
 /* Returns the document of organ_cut_json for a plan whose tensors have `bytes_after` bytes. */
-json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after);
+json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 
 /* ---- facts of layers (facts.c) ---- */
 
 /* Checks the numbers of `cut` against the model and fills the facts of each layer. */
-organ_status organ_cut_settle(organ_cut_run *run, organ_error *error);
+organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared
  * expert (ORGAN_EXPERTS_SHARED), or each routed expert (ORGAN_EXPERTS_ROUTED). 0: there is none, or widths differ. */
@@ -114,7 +114,7 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
 
 /* Returns ORGAN_BAD_INPUT if a quantisation file next to config.json, which is copied unchanged, names modules by
  * numbers that change. */
-organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error);
+organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error);
 
 /* ---- bytes (gather.c, copy.c, put.c) ---- */
 

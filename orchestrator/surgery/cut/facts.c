@@ -70,7 +70,7 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     return ORGAN_OK;
 }
 
-static organ_status settle_experts(organ_cut_run *run, size_t layer, organ_error *error)
+static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error *error)
 {
     const organ_cut_keep *const keep = &run->cut->layers[layer].experts;
     organ_cut_facts *const f = &run->facts[layer];
@@ -110,7 +110,7 @@ static organ_status check_even(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status settle_blocks(organ_cut_run *run, organ_error *error)
+static organ_status resolve_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         run->facts[l].becomes = run->cut->layers[l].dropped ? -1 : (int32_t)run->layers_after++;
@@ -162,18 +162,18 @@ static bool asks(const organ_cut_run *run, int what)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
-        const bool asked[] = {[CHANNELS] = layer->channels.numbers,
-                              [KV_HEADS] = layer->kv_heads.numbers,
-                              [SHARED_CHANNELS] = layer->shared_channels.numbers,
-                              [EXPERT_CHANNELS] = layer->expert_channels};
-        if (asked[what] && run->facts[l].becomes >= 0)
+        const bool requested[] = {[CHANNELS] = layer->channels.numbers,
+                                  [KV_HEADS] = layer->kv_heads.numbers,
+                                  [SHARED_CHANNELS] = layer->shared_channels.numbers,
+                                  [EXPERT_CHANNELS] = layer->expert_channels};
+        if (requested[what] && run->facts[l].becomes >= 0)
             return true;
     }
     return false;
 }
 
 /* Checks that all experts of a layer keep the same number of channels. */
-static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
+static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};
     const organ_cut_keep *const each = run->cut->layers[layer].expert_channels, *first = NULL;
@@ -198,7 +198,7 @@ static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ
                     &run->expert_channels_before, &run->expert_channels_after, error);
 }
 
-static organ_status settle_widths(organ_cut_run *run, organ_error *error)
+static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
     const bool channels = asks(run, CHANNELS), kv_heads = asks(run, KV_HEADS), of_experts = asks(run, EXPERT_CHANNELS);
@@ -215,7 +215,7 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
         if (channels && even_out(run, l, &layer->channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_NONE),
                                  "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
             return error->status;
-        if (of_experts && settle_experts_width(run, l, error))
+        if (of_experts && resolve_experts_width(run, l, error))
             return error->status;
         if (of_shared &&
             even_out(run, l, &layer->shared_channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_SHARED),
@@ -232,7 +232,7 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
-organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
+organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
     run->layer_count = organ_cut_layers(model);
@@ -247,12 +247,12 @@ organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
         if (model->tensors[t].anatomy.layer >= 0 && is_router_weight(&model->tensors[t]))
             run->facts[model->tensors[t].anatomy.layer].experts =
                 model->tensors[t].shape[0] < INT32_MAX ? (uint32_t)model->tensors[t].shape[0] : 0;
-    if (settle_blocks(run, error))
+    if (resolve_blocks(run, error))
         return error->status;
     for (size_t l = 0; l < run->layer_count; l++)
-        if (!run->cut->layers[l].dropped && settle_experts(run, l, error))
+        if (!run->cut->layers[l].dropped && finish_experts(run, l, error))
             return error->status;
-    if (check_even(run, error) || settle_widths(run, error))
+    if (check_even(run, error) || resolve_widths(run, error))
         return error->status;
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
         !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->resolved)

@@ -17,7 +17,7 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
-static size_t count_along(const organ_cut_reader *r, unsigned axis)
+static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_keep *const keep = kept_of(r, axis);
     const uint64_t whole = axis ? r->strides[axis - 1] : r->part->tensor->bytes;
@@ -63,7 +63,7 @@ static bool next_line(organ_cut_reader *r)
     }
     r->begun = true;
     while (axis < r->deepest)
-        if (r->place[axis] < count_along(r, axis)) {
+        if (r->place[axis] < count_on_axis(r, axis)) {
             axis++;
         } else if (axis == 0) {
             r->ended = true;
@@ -78,7 +78,7 @@ static bool next_line(organ_cut_reader *r)
         r->line += (keep->numbers ? keep->numbers[r->place[axis]] : r->place[axis]) * r->strides[axis];
     }
     r->keep = kept_of(r, r->deepest);
-    r->count = count_along(r, r->deepest);
+    r->count = count_on_axis(r, r->deepest);
     r->next = 0;
     return true;
 }
@@ -122,7 +122,7 @@ size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_er
         return filled;
     }
     while (filled < ORGAN_CUT_WINDOW && (r->left || next_run(r))) {
-        const size_t n = organ_lesser((size_t)r->left, ORGAN_CUT_WINDOW - filled);
+        const size_t n = organ_min((size_t)r->left, ORGAN_CUT_WINDOW - filled);
         if (fill_window(r, r->from, n, error))
             return 0;
         memcpy(r->out + filled, r->window + (r->from - r->window_from), n);

@@ -71,7 +71,7 @@ static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
     const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
-    const uint64_t each = used > 0 ? organ_lesser((size_t)used, run->experts_after) : 0;
+    const uint64_t each = used > 0 ? organ_min((size_t)used, run->experts_after) : 0;
     const int64_t in = keys_number_of(k, "expert_group_used_count");
     keys_change(k, "expert_count", run->experts_before, run->experts_after);
     if (used > (int64_t)each)

@@ -161,7 +161,7 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
 }
 
 /* Checks the quantisation files next to config.json, which are copied unchanged: their numbers must stay valid. */
-organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error)
+organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)
 {
     static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};
     for (size_t k = 0; k < sizeof names / sizeof *names && !run->model->gguf; k++) {

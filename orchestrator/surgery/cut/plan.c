@@ -339,7 +339,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
                                                 .count = 1,
                                                 .item = run->piece_count,
                                                 .bytes = t->bytes,
-                                                .along = part->matrices > 0 && run->cut->write.engine->ranks};
+                                                .calib = part->matrices > 0 && run->cut->write.engine->ranks};
     run->pieces[run->piece_count++] = piece;
     return ORGAN_OK;
 }

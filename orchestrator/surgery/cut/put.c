@@ -41,7 +41,7 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     put_place p = {
         .part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
     p.row_bytes = p.cols / p.type->elements * p.type->bytes;
-    p.band = organ_larger(BAND / organ_larger(p.cols, 1), 1);
+    p.band = organ_max(BAND / organ_max(p.cols, 1), 1);
     p.at = number * m.rows * p.row_bytes;
     return p;
 }
@@ -69,7 +69,7 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
                              organ_error *error)
 {
     for (size_t r = 0; r < p->rows; r += p->band) {
-        const size_t rows = organ_lesser(p->band, p->rows - r);
+        const size_t rows = organ_min(p->band, p->rows - r);
         float *const values = weights + r * p->cols;
         const organ_kernels *const kernels = run->cut->write.engine->kernels;
         const bool finite = isfinite(kernels->amax(values, rows * p->cols));
@@ -90,7 +90,7 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
 {
     const organ_tensor *const tensor = p->part->tensor;
     for (size_t r = 0; r < p->rows && !error->status; r += p->band) {
-        const size_t bytes = organ_lesser(p->band, p->rows - r) * p->row_bytes;
+        const size_t bytes = organ_min(p->band, p->rows - r) * p->row_bytes;
         if (organ_model_read(run->model, tensor->file, units, bytes,
                              tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) == ORGAN_OK)
             organ_write_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
@@ -132,7 +132,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
     if (!units)
         return organ_fail_memory(error, tensor->name);
     for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
-        const size_t rows = organ_lesser(p.band, p.rows - r);
+        const size_t rows = organ_min(p.band, p.rows - r);
         if (organ_write_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
             ORGAN_OK)
             organ_widen(run->cut->write.engine->kernels, tensor->dtype, units, weights + r * p.cols,
@@ -144,7 +144,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* ---- matrices that are stored transposed ---- */
 
-static float *crossed_copy(const organ_tensor *tensor, const put_place *p, organ_error *error)
+static float *transposed_copy(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {
     float *const stored = malloc(p->rows * p->cols * sizeof *stored);
     if (!stored)
@@ -152,11 +152,11 @@ static float *crossed_copy(const organ_tensor *tensor, const put_place *p, organ
     return stored;
 }
 
-organ_status organ_cut_put_crossed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
-                                   float *weights, organ_error *error)
+organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
+                                      float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = crossed_copy(tensor, &p, error);
+    float *const stored = transposed_copy(tensor, &p, error);
     if (!stored)
         return error->status;
     organ_transpose_u32((const uint32_t *)(void *)weights, p.rows, (uint32_t *)(void *)stored, p.cols, p.cols, p.rows);
@@ -167,11 +167,11 @@ organ_status organ_cut_put_crossed(organ_cut_run *run, const organ_tensor *tenso
     return error->status;
 }
 
-organ_status organ_cut_get_crossed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
-                                   float *weights, organ_error *error)
+organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
+                                      float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = crossed_copy(tensor, &p, error);
+    float *const stored = transposed_copy(tensor, &p, error);
     if (stored && organ_cut_get(run, tensor, matrix, stored, error) == ORGAN_OK)
         organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
                             p.cols);

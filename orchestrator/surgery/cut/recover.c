@@ -103,8 +103,8 @@ typedef struct recover_block {
     size_t count;
 } recover_block;
 
-static organ_status see_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
-                              organ_error *error)
+static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
+                               organ_error *error)
 {
     char module[256];
     const organ_role role = t->anatomy.role;
@@ -122,11 +122,11 @@ static organ_status see_block(const organ_model *model, const organ_tensor *t, r
     return error->status;
 }
 
-static organ_status see_blocks(const organ_model *model, recover_block *blocks, organ_error *error)
+static organ_status list_blocks(const organ_model *model, recover_block *blocks, organ_error *error)
 {
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
         if (model->tensors[t].anatomy.layer >= 0)
-            see_block(model, &model->tensors[t], blocks, error);
+            list_block(model, &model->tensors[t], blocks, error);
     return error->status;
 }
 
@@ -171,7 +171,7 @@ static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *erro
     uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
     if (!donor || !copy || !best)
         organ_fail_memory(error, r->copy->path);
-    else if (see_blocks(r->donor, donor, error) == ORGAN_OK && see_blocks(r->copy, copy, error) == ORGAN_OK)
+    else if (list_blocks(r->donor, donor, error) == ORGAN_OK && list_blocks(r->copy, copy, error) == ORGAN_OK)
         align(r, donor, copy, best);
     free(donor);
     free(copy);

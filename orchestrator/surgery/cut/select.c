@@ -115,13 +115,13 @@ static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ
 }
 
 /* Rewrites weight_shape, which contains the numbers of rows and columns. */
-static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
-                               organ_error *error)
+static organ_status report_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+                                 organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
-    const uint64_t wanted[2] = {shares->rows.numbers ? shares->rows.count : 0,
-                                shares->cols.numbers ? shares->cols.count : 0};
+    const uint64_t requested[2] = {shares->rows.numbers ? shares->rows.count : 0,
+                                   shares->cols.numbers ? shares->cols.count : 0};
     unsigned char *const bytes = organ_arena_take(&run->arena, 2 * sizeof(uint64_t));
     if (!bytes)
         return organ_fail_memory(error, t->name);
@@ -131,8 +131,8 @@ static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *share
     if (organ_model_read(run->model, t->file, bytes, 2 * width, t->offset, error))
         return error->status;
     for (size_t k = 0; k < 2; k++)
-        for (size_t b = 0; wanted[k] && b < width; b++)
-            bytes[k * width + b] = (unsigned char)(wanted[k] >> 8 * b);
+        for (size_t b = 0; requested[k] && b < width; b++)
+            bytes[k * width + b] = (unsigned char)(requested[k] >> 8 * b);
     part->values = bytes;
     return ORGAN_OK;
 }
@@ -167,7 +167,7 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     if (t == w->g_idx)
         return ORGAN_OK;
     if (t == w->shape_tensor)
-        return tell_shape(run, shares, part, error);
+        return report_shape(run, shares, part, error);
     if (t == w->zero)
         return select_zero(run, w, shares, part, error);
     if (t == w->codes) {

@@ -152,7 +152,7 @@ static json_t *experts_identity(void *context)
 
 /* Checks before the text is run that the refit is possible and fits in memory. The kept experts are not known yet;
  * their number suffices. */
-static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
+static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
     experts_choose(job);
@@ -170,9 +170,9 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
 {
     const organ_experts_options *const o = job->options;
     if (job->heal && o->write.dry_run)
-        organ_expert_heal_foresee(job->heal, &job->plan);
+        organ_expert_heal_estimate(job->heal, &job->plan);
     organ_cut_out all = {.write = {.model = job->model,
-                                   .asked = &o->write,
+                                   .requested = &o->write,
                                    ORGAN_WRITE_BY(job),
                                    .definition = ORGAN_EXPERT_SCORES_DEFINITION,
                                    .schema = "organ.experts/1",
@@ -197,7 +197,7 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
-        organ_output_spares(o->write.output, job->model, error) ||
+        organ_output_check_not_input(o->write.output, job->model, error) ||
         organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
@@ -210,8 +210,8 @@ static organ_status work(organ_experts_job *job, json_t **report, organ_error *e
 {
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
-    if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK &&
-        organ_experts_know(job, error) == ORGAN_OK) {
+    if (take_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
+        organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
         /* Write nothing if an allocation failed while scores were computed. */
         const organ_experts_options *const o = job->options;
@@ -219,7 +219,7 @@ static organ_status work(organ_experts_job *job, json_t **report, organ_error *e
             organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error) == ORGAN_OK)
             experts_cut(job, report, error);
     }
-    organ_experts_forget(job, error->status);
+    organ_experts_remove_scores(job, error->status);
     return error->status;
 }
 

@@ -34,12 +34,12 @@ typedef struct organ_experts_job {
 
 /* Reads the stored scores or measures them. A dry run does not measure: `known` stays false if the file lacks
  * scores. */
-organ_status organ_experts_know(organ_experts_job *job, organ_error *error);
+organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error);
 /* Opens and closes the measurement, to check that memory and text suffice. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
 /* Handles the temporary file of scores after a run that ended with `status`: removes it after success and after errors
  * that --resume cannot continue; else it stays. */
-void organ_experts_forget(const organ_experts_job *job, organ_status status);
+void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
 
 /* ---- experts_document.c ---- */
 

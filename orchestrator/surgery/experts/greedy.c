@@ -69,7 +69,7 @@ static bool serves(const unsigned *served, unsigned used, unsigned expert)
     return false;
 }
 
-static unsigned least_of(const greedy *g) { return organ_forward_least_experts(g->measure->config); }
+static unsigned least_of(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
 /* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
  * that the groups become equal in size after each round. */
@@ -148,12 +148,12 @@ static void sum_tokens(const greedy *g)
     }
 }
 
-static organ_status look(greedy *g, const char *where, double *loss, organ_error *error)
+static organ_status score_all(greedy *g, const char *where, double *loss, organ_error *error)
 {
     organ_expert_measure *const m = g->measure;
     g->fault = (organ_first_fault){error, false};
     organ_share(m->options.engine, m->options.engine->stop, m->tokens, refresh_token, g);
-    if (organ_stop_asked(m->options.engine->stop) && !error->status)
+    if (organ_stop_is_requested(m->options.engine->stop) && !error->status)
         organ_fail(error, ORGAN_INTERRUPTED, "stopped while %s", where);
     if (!error->status)
         sum_tokens(g);
@@ -194,7 +194,7 @@ static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *la
     double loss = 0;
     snprintf(where, sizeof where, "the experts of layer %d are removed", (int)number);
     for (unsigned k = 0; k <= experts - least; k++) {
-        if (look(g, where, &loss, error) != ORGAN_OK)
+        if (score_all(g, where, &loss, error) != ORGAN_OK)
             return error->status;
         if (k > 0)
             layer->loss[k - 1] = loss;

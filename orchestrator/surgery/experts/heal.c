@@ -17,7 +17,7 @@
 
 static uint64_t chunk_tokens(const organ_expert_heal *h)
 {
-    return organ_along_chunks_of(h->along)->together * (uint64_t)h->options.calibration.context;
+    return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
 }
 
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
@@ -35,22 +35,23 @@ organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_
 }
 
 /* Returns whether some kept down projections are stored transposed (in_features x out_features), which needs a copy. */
-static bool has_crossed(const organ_expert_heal *h, const organ_forward *forward)
+static bool has_transposed(const organ_expert_heal *h, const organ_forward *forward)
 {
     for (size_t l = 0; l < h->layer_count; l++)
         for (size_t k = 0; h->layers[l].cut && k < h->layers[l].count; k++)
-            if (organ_forward_is_crossed(forward, h->layers[l].tensors[h->options.layers[l].experts.numbers[k]]))
+            if (organ_forward_is_transposed(forward, h->layers[l].tensors[h->options.layers[l].experts.numbers[k]]))
                 return true;
     return false;
 }
 
 /* Bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a chunk, and
  * one expert matrix with its change. */
-static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
+static uint64_t extra(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;
-    const organ_forward_config *const c = h->config = organ_forward_describe(organ_along_describe(along)->forward);
-    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.calibration.context,
+    const organ_forward_config *const c = h->config =
+        organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
+    const uint64_t tokens = organ_calibration_chunks_of(calib)->together * (uint64_t)h->options.calibration.context,
                    used = c->experts_used;
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
                    sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
@@ -63,7 +64,7 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
-    const uint64_t matrices = has_crossed(h, organ_along_describe(along)->forward) ? 12 : 8;
+    const uint64_t matrices = has_transposed(h, organ_calibration_run_facts_of(calib)->forward) ? 12 : 8;
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
@@ -83,7 +84,7 @@ static bool heal_take_room(organ_expert_heal *h)
     for (size_t s = 0; s < sets; s++) {
         h->rows[s] = (organ_heal_rows){calloc(tokens * used + 1, sizeof(uint32_t)), organ_floats(tokens * used, width),
                                        organ_floats(tokens, hidden)};
-        done = done && h->rows[s].blocks && h->rows[s].inputs && h->rows[s].wanted;
+        done = done && h->rows[s].blocks && h->rows[s].inputs && h->rows[s].target;
     }
     return done;
 }
@@ -93,7 +94,7 @@ static void free_room(organ_expert_heal *h)
     for (size_t s = 0; s < 2; s++) {
         free(h->rows[s].blocks);
         free(h->rows[s].inputs);
-        free(h->rows[s].wanted);
+        free(h->rows[s].target);
     }
     void *const parts[] = {h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
@@ -157,7 +158,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
-static organ_status heal_enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const organ_heal_layer *const own = &h->layers[layer->number];
@@ -197,28 +198,29 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
     if (!h)
         return organ_fail_memory(error, options->calibration.text);
     h->options = *options;
-    h->walk = (organ_along_options){.calibration = options->calibration,
-                                    .method = "experts",
-                                    .verb = "heal",
-                                    .doing = "healing",
-                                    .streams = ORGAN_ALONG_BOTH,
-                                    .moments_only = true,
-                                    .least = ORGAN_EXPERT_HEAL_WINDOWS};
-    h->work = (organ_along_work){.context = h,
-                                 .enter = heal_enter,
-                                 .leave = organ_heal_settle,
-                                 .every = true,
-                                 .compare = organ_heal_compare,
-                                 .beside = beside};
+    h->walk = (organ_calibration_run_options){.calibration = options->calibration,
+                                              .method = "experts",
+                                              .verb = "heal",
+                                              .doing = "healing",
+                                              .streams = ORGAN_INPUTS_BOTH,
+                                              .moments_only = true,
+                                              .least = ORGAN_EXPERT_HEAL_WINDOWS};
+    h->work = (organ_calibration_work){.context = h,
+                                       .enter = heal_enter,
+                                       .leave = organ_heal_finish,
+                                       .every = true,
+                                       .compare = organ_heal_compare,
+                                       .extra = extra};
     if (options->calibration.samples < ORGAN_EXPERT_HEAL_WINDOWS)
         return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
-    if (organ_along_check(options->calibration.samples, options->calibration.context, error) || open_layers(h, error))
+    if (organ_calibration_run_check(options->calibration.samples, options->calibration.context, error) ||
+        open_layers(h, error))
         return error->status;
-    if (organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress, &h->along,
-                         error) != ORGAN_OK)
+    if (organ_calibration_run_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress,
+                                   &h->calib, error) != ORGAN_OK)
         return error->status;
-    if (h->config->dual_feed)
+    if (h->config->dual_ffn)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: the outputs of its experts are normalised: --heal has no linear equations for it",
                           options->model->path);
@@ -241,17 +243,17 @@ void organ_expert_heal_close(organ_expert_heal *h)
         free(layer->matrices);
     }
     organ_ridge_close(h->ridge);
-    organ_along_close(h->along);
+    organ_calibration_run_close(h->calib);
     free_room(h);
     free(h->layers);
     free(h->resolved);
     free(h);
 }
 
-uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_along_enough(h->along); }
+uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_calibration_run_min_memory(h->calib); }
 
 /* Per layer: products of the inputs of a token's experts, and the solution for several ridges. */
-void organ_expert_heal_foresee(const organ_expert_heal *h, organ_plan *plan)
+void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
     const double tokens = (double)h->walk.calibration.samples * h->options.calibration.context,
@@ -260,7 +262,7 @@ void organ_expert_heal_foresee(const organ_expert_heal *h, organ_plan *plan)
     for (size_t l = 0; l < h->layer_count; l++)
         if (h->layers[l].cut)
             plan->products += ORGAN_RIDGE_SWEEPS * tokens * used * (width + (double)c->hidden);
-    organ_along_foresee(h->along, &(organ_plan_solve){0}, plan);
+    organ_calibration_run_estimate(h->calib, &(organ_plan_solve){0}, plan);
 }
 
 const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
@@ -272,7 +274,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
         organ_fail_memory(error, h->options.calibration.text);
     return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error)
                ? error->status
-               : organ_along_run(h->along, error);
+               : organ_calibration_run_layers(h->calib, error);
 }
 
 /* ---- the journal ---- */
@@ -320,6 +322,6 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
     return ORGAN_OBJECT(
         SET_COUNT("held_windows", h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS),
         SET_COUNT("healed_layers", healed),
-        SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
+        SET("calibration", organ_calibration_run_json(h->calib, "the donor's, and behind the layers that are healed")),
         SET("layers", layers));
 }

@@ -9,7 +9,7 @@
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/cut/cut.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 #include <jansson.h>
 
@@ -34,7 +34,7 @@ typedef struct organ_expert_heal organ_expert_heal;
 /* Reads the text and checks the memory limit. Call organ_expert_heal_close even after an error. Returns ORGAN_USAGE
  * for fewer windows than ORGAN_EXPERT_HEAL_WINDOWS, for a model whose experts cannot be refitted, and for a down
  * projection whose type cannot be rewritten (the message names the tensor); other errors are those of
- * organ_along_open. */
+ * organ_calibration_run_open. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error);
 void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
@@ -42,7 +42,7 @@ void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 /* Returns the smallest --memory in bytes that suffices. */
 uint64_t organ_expert_heal_enough(const organ_expert_heal *heal);
 /* Adds the memory and the work of the refit to `plan`. */
-void organ_expert_heal_foresee(const organ_expert_heal *heal, organ_plan *plan);
+void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan);
 
 /* Returns a flag for each tensor of the model: true if its values change. For organ_cut_out.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);

@@ -8,14 +8,14 @@
 
 typedef struct chunk_job {
     organ_expert_heal *heal;
-    const organ_along_layer *layer;
+    const organ_calibration_layer *layer;
     const organ_heal_layer *own;
     const organ_windows *windows;
     size_t tokens;
 } chunk_job;
 
-static organ_status heal_chunk_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
-                                    const float *logits, organ_error *error)
+static organ_status heal_chunk_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                       const float *logits, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const size_t hidden = (size_t)h->config->hidden, experts = h->config->experts;
@@ -29,18 +29,19 @@ static organ_status run_as(const chunk_job *j, const bool *kept, float *states, 
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
         return error->status;
-    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? heal_chunk_hear : NULL);
-    organ_layer_run(organ_along_describe(j->heal->along)->forward, j->layer->loaded, j->windows, states, NULL, error);
+    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? heal_chunk_capture : NULL);
+    organ_layer_run(organ_calibration_run_facts_of(j->heal->calib)->forward, j->layer->loaded, j->windows, states, NULL,
+                    error);
     organ_layer_tap_router(j->layer->loaded, NULL, NULL);
     return error->status;
 }
 
 /* Writes the regression target: the mixed state of ORGAN_EXPERT_HEAL_DONOR_SHARE minus the state with kept experts. */
-static void take_wanted(const chunk_job *j, const float *donor, const float *changed)
+static void take_requested(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
     for (size_t k = 0; k < j->tokens * (size_t)h->config->hidden; k++)
-        h->rows[0].wanted[k] = (float)(ORGAN_EXPERT_HEAL_DONOR_SHARE * (double)donor[k] +
+        h->rows[0].target[k] = (float)(ORGAN_EXPERT_HEAL_DONOR_SHARE * (double)donor[k] +
                                        (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->dense[k] - (double)changed[k]);
 }
 
@@ -70,8 +71,8 @@ static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error 
             memcpy(h->gathered + count * hidden, h->normed + k / used * hidden, hidden * sizeof *h->normed);
             h->turn[count++] = k;
         }
-    if (count == 0 || organ_layer_expert(organ_along_describe(h->along)->forward, j->layer->loaded, expert, h->gathered,
-                                         count, h->inner, NULL, error))
+    if (count == 0 || organ_layer_expert(organ_calibration_run_facts_of(h->calib)->forward, j->layer->loaded, expert,
+                                         h->gathered, count, h->inner, NULL, error))
         return error->status;
     for (size_t r = 0; r < count; r++) {
         const float weight = h->chosen[h->turn[r]].weight;
@@ -89,7 +90,7 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
     memcpy(h->dense, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
     if (run_as(j, NULL, h->dense, error) || run_as(j, j->own->kept, changed, error))
         return error->status;
-    take_wanted(j, donor, changed);
+    take_requested(j, donor, changed);
     route(j);
     for (unsigned e = 0; e < h->config->experts && !error->status; e++)
         if (j->own->kept[e])
@@ -102,14 +103,14 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
 static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
                                         organ_error *error)
 {
-    const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
     const size_t context = h->options.calibration.context, used = h->config->experts_used,
                  width = (size_t)h->config->expert_intermediate;
-    for (size_t w = 0; w < organ_along_chunk_windows(chunks, chunk) && !error->status; w++) {
+    for (size_t w = 0; w < organ_calibration_chunk_windows(chunks, chunk) && !error->status; w++) {
         const size_t window = chunk * chunks->together + w, at = w * context;
         const bool held = window % ORGAN_EXPERT_HEAL_WINDOWS == ORGAN_EXPERT_HEAL_WINDOWS - 1;
         organ_ridge_add(h->ridge, held ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context, rows->blocks + at * used,
-                        rows->inputs + at * used * width, rows->wanted + at * (size_t)h->config->hidden, error);
+                        rows->inputs + at * used * width, rows->target + at * (size_t)h->config->hidden, error);
     }
     return error->status;
 }
@@ -118,18 +119,18 @@ static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk
 static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;
-    const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
     const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate,
                  hidden = (size_t)h->config->hidden;
     organ_error fault = {0}; /* of adding rows, which may fail on one rank only */
-    for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status;
-         r++) {
+    for (size_t r = 0;
+         r < organ_ranks_count(ranks) && first + r < organ_calibration_chunks_count(chunks) && !error->status; r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
-        const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.calibration.context;
+        const size_t tokens = organ_calibration_chunk_windows(chunks, first + r) * h->options.calibration.context;
         if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
             organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) ==
                 ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK &&
+            organ_ranks_broadcast(ranks, r, rows->target, tokens * hidden * sizeof *rows->target, error) == ORGAN_OK &&
             !fault.status)
             heal_chunk_add_rows(h, first + r, rows, &fault);
     }
@@ -138,7 +139,7 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     return organ_ranks_agree(ranks, "what a layer is healed by was taken", error);
 }
 
-organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows,
+organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {
     organ_expert_heal *const h = context;

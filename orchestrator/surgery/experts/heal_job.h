@@ -5,14 +5,14 @@
 #define ORGAN_EXPERT_HEAL_JOB_H
 
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/experts/heal.h"
 
 /* Regression rows of the tokens of a chunk. For each token: the places of its experts among the kept ones, the inputs
  * of their down projections times the gates, and the target minus the hidden state with kept experts. */
 typedef struct organ_heal_rows {
     uint32_t *blocks;
-    float *inputs, *wanted;
+    float *inputs, *target;
 } organ_heal_rows;
 
 typedef struct organ_heal_layer {
@@ -28,10 +28,10 @@ typedef struct organ_heal_layer {
 
 struct organ_expert_heal {
     organ_expert_heal_options options;
-    organ_along_options walk;
-    organ_along_work work;
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
     organ_targets targets; /* empty: layers are processed as a whole, without target matrices */
-    organ_along_text *along;
+    organ_calibration_run *calib;
     const organ_forward_config *config;
     organ_heal_layer *layers; /* of the donor */
     size_t layer_count;       /* includes layers of multi-token prediction */
@@ -50,12 +50,12 @@ struct organ_expert_heal {
 
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *heal, const organ_heal_layer *layer);
 
-/* Implements organ_along_work.compare. */
-organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows,
+/* Implements organ_calibration_work.compare. */
+organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error);
 
 /* Called after all chunks have passed through the layer: solves for the matrices, or reads back those of an
  * interrupted run, and leaves the loaded layer with the weights of the pruned model. */
-organ_status organ_heal_settle(void *context, const organ_along_layer *layer, organ_error *error);
+organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error);
 
 #endif

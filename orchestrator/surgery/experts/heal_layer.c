@@ -13,7 +13,7 @@
 
 typedef struct layer_job {
     organ_expert_heal *heal;
-    const organ_along_layer *layer;
+    const organ_calibration_layer *layer;
     const organ_heal_layer *own;
     float *weights, *change; /* of one expert */
     size_t size;
@@ -63,14 +63,14 @@ static void add_change(const layer_job *j, size_t block)
 
 /* Stores the matrix of an expert whose index among the kept ones is `block`. Quantised blocks of a layer that is not
  * refitted keep their bytes. */
-static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
+static organ_status finish_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
     const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_mine(j, expert);
-    const bool crossed = organ_forward_is_crossed(organ_along_describe(h->along)->forward, tensor);
+    const bool transposed = organ_forward_is_transposed(organ_calibration_run_facts_of(h->calib)->forward, tensor);
     heal_layer_name_of(j->own, expert, name);
     if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
@@ -79,15 +79,16 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     if (h->open) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_change(j, block);
-    } else if ((crossed ? organ_cut_get_crossed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) != ORGAN_OK)
+    } else if ((transposed ? organ_cut_get_transposed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) !=
+               ORGAN_OK)
         return error->status;
     organ_layer_write(j->layer->loaded, name, j->weights);
     if (!h->open)
         return ORGAN_OK;
-    return (crossed ? organ_cut_put_crossed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
+    return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
 }
 
-static organ_status settle_experts(layer_job *j, organ_error *error)
+static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     j->size = (size_t)(h->config->hidden * h->config->expert_intermediate);
@@ -97,13 +98,13 @@ static organ_status settle_experts(layer_job *j, organ_error *error)
         organ_fail_memory(error, h->options.model->path);
     for (size_t e = 0, block = 0; e < h->config->experts && !error->status; e++)
         if (j->own->kept[e])
-            settle_expert(j, e, block++, error);
+            finish_expert(j, e, block++, error);
     free(j->weights);
     free(j->change);
     return error->status;
 }
 
-organ_status organ_heal_settle(void *context, const organ_along_layer *layer, organ_error *error)
+organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
     organ_heal_layer *const own = &h->layers[layer->number];
@@ -113,7 +114,7 @@ organ_status organ_heal_settle(void *context, const organ_along_layer *layer, or
     if (h->open)
         own->known = organ_ridge_choose(h->ridge, &own->choice, error) == ORGAN_OK;
     if (!error->status)
-        settle_experts(&j, error);
+        finish_experts(&j, error);
     organ_ridge_close(h->ridge);
     h->ridge = NULL;
     if (organ_ranks_agree(h->options.engine->ranks, "a layer is healed", error) != ORGAN_OK)

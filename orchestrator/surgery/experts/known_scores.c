@@ -69,26 +69,26 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *along, organ_error *error)
+static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *calib, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
-    const char *const anew =
+    const char *const written_again =
         o->scores ? "another name for --scores measures anew" : "--force without --resume measures anew";
-    job->identity = json_deep_copy(organ_expert_measure_identity(along));
+    job->identity = json_deep_copy(organ_expert_measure_identity(calib));
     if (!job->identity)
         return organ_fail_memory(error, file);
     if (check_unfinished(job, error) != ORGAN_OK)
         return error->status;
     organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
     if (error->status ||
-        organ_expert_scores_read(&job->scores, job->identity, file, anew, &job->known, error) != ORGAN_OK)
+        organ_expert_scores_read(&job->scores, job->identity, file, written_again, &job->known, error) != ORGAN_OK)
         return error->status;
-    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(along)))
+    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(calib)))
         return organ_fail_memory(error, file);
     if (!job->known && o->write.dry_run)
-        organ_expert_measure_foresee(along, &job->plan);
-    if (job->known || o->write.dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
+        organ_expert_measure_estimate(calib, &job->plan);
+    if (job->known || o->write.dry_run || organ_expert_measure_run(calib, file, error) != ORGAN_OK)
         return error->status;
     job->known = true;
     return ORGAN_OK;
@@ -112,7 +112,7 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
+organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     organ_expert_measure *walk = NULL;
@@ -126,7 +126,7 @@ organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-void organ_experts_forget(const organ_experts_job *job, organ_status status)
+void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool can_go_on = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
     if (!job->unfinished || job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))

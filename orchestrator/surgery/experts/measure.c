@@ -19,24 +19,24 @@
 
 typedef organ_expert_measure measure_measuring;
 
-#define LEAST_BATCH ((uint64_t)16)
-#define MOST_BATCH  ((uint64_t)1024)
+#define MIN_BATCH ((uint64_t)16)
+#define MAX_BATCH ((uint64_t)1024)
 
 /* ---- memory ---- */
 
 /* Tokens of the windows that this rank processes. */
-static uint64_t held_tokens(const organ_along_chunks *chunks, unsigned context)
+static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;
-    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks); c += chunks->step)
-        windows += organ_along_chunk_windows(chunks, c);
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks); c += chunks->step)
+        windows += organ_calibration_chunk_windows(chunks, c);
     return windows * context;
 }
 
 /* Upper bound over all ranks: rank 0 has the most tokens. */
-static uint64_t most_tokens(const organ_along_text *along, unsigned context)
+static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
 {
-    organ_along_chunks chunks = *organ_along_chunks_of(along);
+    organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
     chunks.first = 0;
     return held_tokens(&chunks, context);
 }
@@ -63,34 +63,34 @@ static uint64_t worker_bytes(const organ_forward_config *c)
 }
 
 /* Smallest memory for the measurement, without products in memory. */
-static uint64_t least_beside(const measure_measuring *m, const organ_along_text *along, bool scratch)
+static uint64_t min_extra(const measure_measuring *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
-    const organ_along_chunks *const chunks = organ_along_chunks_of(along);
-    const uint64_t tokens = most_tokens(along, m->walk.calibration.context),
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
+    const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
                    chunk = (uint64_t)chunks->together * m->walk.calibration.context;
     const uint64_t of_token = c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
     const uint64_t rows =
-        organ_along_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
-    return tokens * of_token + of_chunk + rows + LEAST_BATCH * batch_token(m, scratch) +
+        organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
+    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token(m, scratch) +
            organ_workers_count(m->options.engine->workers) * worker_bytes(c) +
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
 }
 
-static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
+static uint64_t extra(void *context, const organ_calibration_run *calib, bool scratch)
 {
     measure_measuring *const m = context;
-    m->config = organ_forward_describe(organ_along_describe(along)->forward);
+    m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const bool held = m->scores->with_loss && !scratch;
-    return least_beside(m, along, scratch) +
-           (held ? most_tokens(along, m->walk.calibration.context) * token_products(m->config) : 0);
+    return min_extra(m, calib, scratch) +
+           (held ? max_tokens(calib, m->walk.calibration.context) * token_products(m->config) : 0);
 }
 
 /* ---- router inputs ---- */
 
-static organ_status measure_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
-                                 const float *logits, organ_error *error)
+static organ_status measure_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                    const float *logits, organ_error *error)
 {
     measure_measuring *const m = context;
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
@@ -100,21 +100,21 @@ static organ_status measure_hear(void *context, int32_t layer, size_t first, siz
     return error->status;
 }
 
-static organ_status measure_enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status measure_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     measure_measuring *const m = context;
     m->open = !m->scores->of[layer->number].known;
     m->next = 0;
     m->router = organ_layer_router(layer->loaded);
-    organ_layer_tap_router(layer->loaded, m, m->open ? measure_hear : NULL);
+    organ_layer_tap_router(layer->loaded, m, m->open ? measure_capture : NULL);
     return error->status;
 }
 
-static organ_status heard(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error)
+static organ_status chunk_done(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
     measure_measuring *const m = context;
     const size_t tokens =
-        organ_along_chunk_windows(organ_along_chunks_of(m->along), chunk) * m->walk.calibration.context;
+        organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
     if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
         return error->status;
     m->next += tokens;
@@ -124,7 +124,7 @@ static organ_status heard(void *context, const organ_along_layer *layer, size_t 
 
 /* ---- a layer ---- */
 
-static organ_status measure_settle(measure_measuring *m, int32_t number, double *sums, organ_error *error)
+static organ_status measure_finish(measure_measuring *m, int32_t number, double *sums, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
@@ -142,7 +142,7 @@ static organ_status measure_settle(measure_measuring *m, int32_t number, double 
     return ORGAN_OK;
 }
 
-static organ_status leave(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status leave(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     measure_measuring *const m = context;
     if (!m->open)
@@ -151,7 +151,7 @@ static organ_status leave(void *context, const organ_along_layer *layer, organ_e
     if (!sums)
         organ_fail_memory(error, m->options.model->path);
     if (organ_ranks_agree(m->options.engine->ranks, "a layer was heard", error) == ORGAN_OK &&
-        measure_settle(m, layer->number, sums, error) == ORGAN_OK && m->file)
+        measure_finish(m, layer->number, sums, error) == ORGAN_OK && m->file)
         organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
     free(sums);
     return organ_ranks_agree(m->options.engine->ranks, "the scores of a layer are kept", error);
@@ -165,7 +165,7 @@ static json_t *measure_identity_of(const measure_measuring *m, organ_error *erro
     if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
-                        SET_TEXT("text", organ_along_describe(m->along)->digest),
+                        SET_TEXT("text", organ_calibration_run_facts_of(m->calib)->digest),
                         SET_COUNT("samples", m->walk.calibration.samples),
                         SET_COUNT("context", m->options.calibration.context));
 }
@@ -214,17 +214,17 @@ static bool measure_take_room(measure_measuring *m)
  * fit. */
 static organ_status measure_share_memory(measure_measuring *m, organ_error *error)
 {
-    const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
-    uint64_t spare = organ_along_spare(m->along);
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
+    uint64_t spare = organ_calibration_run_spare_memory(m->calib);
     m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
     m->chunk_tokens = chunks->together * m->walk.calibration.context;
-    m->chunks = organ_along_chunks_count(chunks);
+    m->chunks = organ_calibration_chunks_count(chunks);
     const uint64_t products = m->tokens * token_products(m->config);
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
     spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
-    const uint64_t more = spare / batch_token(m, spills), batch = LEAST_BATCH + (more < MOST_BATCH ? more : MOST_BATCH);
-    m->batch = (size_t)(batch < MOST_BATCH ? batch : MOST_BATCH);
-    m->batch = organ_lesser(m->batch, m->chunk_tokens);
+    const uint64_t more = spare / batch_token(m, spills), batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
+    m->batch = (size_t)(batch < MAX_BATCH ? batch : MAX_BATCH);
+    m->batch = organ_min(m->batch, m->chunk_tokens);
     if (m->scores->with_loss &&
         organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
                                    &m->products, error) != ORGAN_OK)
@@ -242,24 +242,25 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
         return organ_fail_memory(error, o->calibration.text);
     m->options = *o;
     m->scores = scores;
-    m->walk = (organ_along_options){.calibration = o->calibration,
-                                    .method = "experts",
-                                    .verb = "measure",
-                                    .doing = "measuring",
-                                    .streams = ORGAN_ALONG_DONOR,
-                                    .moments_only = true};
-    m->work = (organ_along_work){
-        .context = m, .enter = measure_enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
-    if (organ_along_check(o->calibration.samples, o->calibration.context, error) ||
-        organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
+    m->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                              .method = "experts",
+                                              .verb = "measure",
+                                              .doing = "measuring",
+                                              .streams = ORGAN_INPUTS_DONOR,
+                                              .moments_only = true};
+    m->work = (organ_calibration_work){
+        .context = m, .enter = measure_enter, .leave = leave, .every = true, .chunk_done = chunk_done, .extra = extra};
+    if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
+        organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
         return error->status;
-    if (organ_forward_describe(organ_along_describe(m->along)->forward)->router.into_inputs)
+    if (organ_forward_describe(organ_calibration_run_facts_of(m->calib)->forward)->router.into_inputs)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: the router's factors multiply the inputs of experts, which scores do not support",
                           o->model->path);
     scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
     m->identity = measure_identity_of(m, error);
-    scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
+    scores->calibration =
+        organ_calibration_run_json(m->calib, "the donor's: nothing is cut while experts are measured");
     return error->status || (m->identity && scores->calibration) ? error->status
                                                                  : organ_fail_memory(error, o->calibration.text);
 }
@@ -279,7 +280,7 @@ void organ_expert_measure_close(measure_measuring *m)
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         free(parts[p]);
     organ_expert_products_close(&m->products);
-    organ_along_close(m->along);
+    organ_calibration_run_close(m->calib);
     json_decref(m->identity);
     free(m);
 }
@@ -288,10 +289,10 @@ const json_t *organ_expert_measure_identity(const measure_measuring *m) { return
 
 /* The work in addition to the walk: the outputs of a token's experts are computed a second time; for the loss those of
  * all experts. */
-void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
+void organ_expert_measure_estimate(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
-    const double tokens = (double)most_tokens(m->along, m->walk.calibration.context),
+    const double tokens = (double)max_tokens(m->calib, m->walk.calibration.context),
                  expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
     const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
     for (size_t l = 0; l < m->scores->layers; l++)
@@ -299,18 +300,19 @@ void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
             plan->products +=
                 tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts
                                                : c->experts_used * expert);
-    organ_along_foresee(m->along, &(organ_plan_solve){0}, plan);
+    organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
 json_t *organ_expert_measure_needs(const measure_measuring *m)
 {
-    const uint64_t tokens = most_tokens(m->along, m->walk.calibration.context),
+    const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
                    products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
     return ORGAN_OBJECT(
-        SET_COUNT("memory_enough", organ_along_enough(m->along)),
-        SET_COUNT("states_bytes", organ_along_states_bytes(organ_along_chunks_of(m->along))),
+        SET_COUNT("memory_enough", organ_calibration_run_min_memory(m->calib)),
+        SET_COUNT("states_bytes", organ_calibration_states_bytes(organ_calibration_chunks_of(m->calib))),
         SET_COUNT("products_bytes", products),
-        SET_FLAG("products_in_scratch", m->options.calibration.scratch && products > organ_along_spare(m->along)));
+        SET_FLAG("products_in_scratch",
+                 m->options.calibration.scratch && products > organ_calibration_run_spare_memory(m->calib)));
 }
 
 /* ---- the run ---- */
@@ -330,7 +332,7 @@ organ_status organ_expert_measure_run(measure_measuring *m, const char *file, or
                             mixtures);
     organ_progress_begin(m->options.progress, "Measuring experts",
                          m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
-    organ_along_run(m->along, error);
+    organ_calibration_run_layers(m->calib, error);
     organ_progress_end(m->options.progress);
     return error->status;
 }

@@ -10,7 +10,7 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/experts/scores.h"
 #include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 /* Options of the caller. All pointers must stay valid until organ_expert_measure_close. */
 typedef struct organ_expert_measure_options {
@@ -23,8 +23,8 @@ typedef struct organ_expert_measure_options {
 typedef struct organ_expert_measure organ_expert_measure;
 
 /* Reads the text and reserves the memory for measuring the unknown layers of `scores`, which the caller has opened.
- * Call organ_expert_measure_close even after an error. Errors are those of organ_along_open, and ORGAN_USAGE for a
- * router whose factors multiply the inputs of experts. */
+ * Call organ_expert_measure_close even after an error. Errors are those of organ_calibration_run_open, and ORGAN_USAGE
+ * for a router whose factors multiply the inputs of experts. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *options, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error);
 void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
@@ -34,8 +34,8 @@ const json_t *organ_expert_measure_identity(const organ_expert_measure *measure)
 
 /* organ_expert_measure_needs returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the
  * smallest --memory that suffices, and its largest parts apart from the layer itself. NULL if out of memory. */
-/* organ_expert_measure_foresee adds the memory and the work of the measurement to `plan`. */
-void organ_expert_measure_foresee(const organ_expert_measure *measure, organ_plan *plan);
+/* organ_expert_measure_estimate adds the memory and the work of the measurement to `plan`. */
+void organ_expert_measure_estimate(const organ_expert_measure *measure, organ_plan *plan);
 json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
 
 /* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is

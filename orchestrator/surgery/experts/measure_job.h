@@ -6,7 +6,7 @@
 #define ORGAN_EXPERT_MEASURE_JOB_H
 
 #include "orchestrator/stream/direct_file.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/experts/measure.h"
 
 /* For each token the inner products f_i . f_j, i <= j, of the outputs of all experts: upper triangle row by row, FP32,
@@ -53,9 +53,9 @@ struct organ_expert_measure {
     organ_expert_measure_options options;
     organ_expert_scores *scores;
     organ_targets targets; /* empty: layers are measured as a whole */
-    organ_along_options walk;
-    organ_along_work work;
-    organ_along_text *along;
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
+    organ_calibration_run *calib;
     const organ_forward_config *config;
     json_t *identity;
     const char *file;
@@ -90,8 +90,8 @@ organ_status organ_expert_rows_sum(organ_expert_measure *measure, const char *wh
 
 /* Processes the chunk that has just passed through the layer: fills its row and, if the loss is scored, stores its
  * products. */
-organ_status organ_expert_outputs_take(organ_expert_measure *measure, const organ_along_layer *layer, size_t tokens,
-                                       organ_error *error);
+organ_status organ_expert_outputs_take(organ_expert_measure *measure, const organ_calibration_layer *layer,
+                                       size_t tokens, organ_error *error);
 
 /* Determines the order in which experts of the layer are removed, and the loss after each removal. */
 organ_status organ_expert_greedy(organ_expert_measure *measure, int32_t number, organ_expert_layer *layer,

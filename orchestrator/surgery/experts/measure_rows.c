@@ -10,7 +10,7 @@ size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_
 
 double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
 {
-    const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
     return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
 }
 

@@ -11,7 +11,7 @@
 
 typedef struct outputs_job {
     organ_expert_measure *measure;
-    const organ_along_layer *layer;
+    const organ_calibration_layer *layer;
     size_t first, count; /* tokens of the chunk that are computed together */
 } outputs_job;
 
@@ -70,9 +70,9 @@ static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
     const size_t hidden = (size_t)m->config->hidden;
-    organ_forward *const forward = organ_along_describe(m->along)->forward;
+    organ_forward *const forward = organ_calibration_run_facts_of(m->calib)->forward;
     for (j->first = 0; j->first < tokens && !error->status; j->first += j->count) {
-        j->count = organ_lesser(m->batch, tokens - j->first);
+        j->count = organ_min(m->batch, tokens - j->first);
         for (unsigned e = 0; e < m->config->experts && !error->status; e++)
             organ_layer_expert(forward, j->layer->loaded, e, m->normed + j->first * hidden, j->count, NULL,
                                m->outputs + e * j->count * hidden, error);
@@ -112,8 +112,8 @@ static organ_status take_routed(outputs_job *j, size_t tokens, organ_error *erro
     for (unsigned e = 0; e < m->config->experts; e++)
         for (size_t t = 0; t < tokens;) {
             const size_t count = outputs_gather(m, e, tokens, &t, x, m->places);
-            if (count && organ_layer_expert(organ_along_describe(m->along)->forward, j->layer->loaded, e, x, count,
-                                            NULL, y, error))
+            if (count && organ_layer_expert(organ_calibration_run_facts_of(m->calib)->forward, j->layer->loaded, e, x,
+                                            count, NULL, y, error))
                 return error->status;
             for (size_t k = 0; k < count; k++)
                 m->norms[m->places[k]] = norm_of(m, y + k * hidden);
@@ -144,7 +144,7 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
     return ORGAN_OK;
 }
 
-organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_along_layer *layer, size_t tokens,
+organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_calibration_layer *layer, size_t tokens,
                                        organ_error *error)
 {
     outputs_job j = {.measure = m, .layer = layer};

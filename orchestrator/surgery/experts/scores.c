@@ -47,7 +47,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     scores->layers = config.layers;
     scores->experts = config.experts;
     scores->used = config.experts_used;
-    scores->least = organ_forward_least_experts(&config);
+    scores->least = organ_forward_min_experts(&config);
     scores->groups = config.router_groups > 1 ? config.router_groups : 1;
     if (scores->experts == 0)
         organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);

@@ -47,7 +47,7 @@ typedef struct organ_expert_scores {
     bool with_loss;
     uint64_t tokens; /* tokens of the calibration text */
     organ_expert_layer *of;
-    json_t *calibration; /* "calibration" of the document, from organ_along_json; NULL until it is known */
+    json_t *calibration; /* "calibration" of the document, from organ_calibration_run_json; NULL until it is known */
 } organ_expert_scores;
 
 /* Allocates scores for `model`, with no layer known except dense ones. Call organ_expert_scores_release even after an
@@ -86,9 +86,9 @@ organ_status organ_expert_scores_write(const organ_expert_scores *scores, const 
 
 /* Reads such a document, or the member "scores" of a report of organ experts. *whole is false if there is no file or a
  * layer is missing. Returns ORGAN_BAD_INPUT for another document, and ORGAN_USAGE if the identity differs or if
- * with_loss is set and the file has no losses. Messages name the member and end with the text `anew`, which advises
- * the user. After an error only dense layers may be known. */
+ * with_loss is set and the file has no losses. Messages name the member and end with the text `written_again`, which
+ * advises the user. After an error only dense layers may be known. */
 organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path,
-                                      const char *anew, bool *whole, organ_error *error);
+                                      const char *written_again, bool *whole, organ_error *error);
 
 #endif

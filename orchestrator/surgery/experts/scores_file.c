@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_SCORE 1e300
+#define MAX_SCORE 1e300
 
 /* Arrays of a layer in the order of the file. Those from ORDER on exist only with the loss. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
@@ -18,10 +18,10 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
     const organ_expert_layer *const layer = &s->of[l];
     const size_t experts = s->experts, steps = experts - s->least;
     columns[FREQUENCY] = (organ_cache_numbers){"frequency", ORGAN_CACHE_U64, experts, layer->frequency, 0x1p53};
-    columns[SUM] = (organ_cache_numbers){"sum", ORGAN_CACHE_REAL, experts, layer->sum, MOST_SCORE};
-    columns[REAP] = (organ_cache_numbers){"reap", ORGAN_CACHE_REAL, experts, layer->reap, MOST_SCORE};
+    columns[SUM] = (organ_cache_numbers){"sum", ORGAN_CACHE_REAL, experts, layer->sum, MAX_SCORE};
+    columns[REAP] = (organ_cache_numbers){"reap", ORGAN_CACHE_REAL, experts, layer->reap, MAX_SCORE};
     columns[REMOVED] = (organ_cache_numbers){"removed", ORGAN_CACHE_U32, steps, layer->removed, s->experts - 1};
-    columns[LOSS] = (organ_cache_numbers){"loss", ORGAN_CACHE_REAL, steps, layer->loss, MOST_SCORE};
+    columns[LOSS] = (organ_cache_numbers){"loss", ORGAN_CACHE_REAL, steps, layer->loss, MAX_SCORE};
 }
 
 /* ---- writing ---- */
@@ -124,19 +124,20 @@ static bool has_missing_layers(const json_t *document)
 
 /* Compares the identities. If an unfinished file has scores of other windows of the same text, the message also names
  * the options that continue it. */
-static organ_status check_identity(organ_cache cache, const json_t *document, const char *anew, organ_error *error)
+static organ_status check_identity(organ_cache cache, const json_t *document, const char *written_again,
+                                   organ_error *error)
 {
     char remedy[300];
     organ_cache_difference d;
     const json_t *const samples = json_object_get(document, "samples"), *const context =
                                                                             json_object_get(document, "context");
     cache.content = "scores of another run";
-    cache.remedy = anew;
+    cache.remedy = written_again;
     if (organ_cache_differs(document, cache.identity, &d) &&
         (strcmp(d.key, "samples") == 0 || strcmp(d.key, "context") == 0) && json_is_integer(samples) &&
         json_is_integer(context) && has_missing_layers(document)) {
         snprintf(remedy, sizeof remedy, "--samples %lld --context %lld go on with it, %s",
-                 (long long)json_integer_value(samples), (long long)json_integer_value(context), anew);
+                 (long long)json_integer_value(samples), (long long)json_integer_value(context), written_again);
         cache.content = "scores of another run, which is unfinished";
         cache.remedy = remedy;
     }
@@ -145,20 +146,20 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
 
 /* Checks the identity of the document, and that it has the loss and the layers that this run needs. */
 static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
-                                      const char *anew, organ_error *error)
+                                      const char *written_again, organ_error *error)
 {
-    json_t *const wanted =
+    json_t *const expected =
         organ_json_joined(json_copy((json_t *)cache.identity),
                           ORGAN_OBJECT(SET_COUNT("experts", s->experts), SET_COUNT("used", s->used)));
     const size_t layers = json_array_size(json_object_get(document, "layers"));
-    if (!wanted)
+    if (!expected)
         return organ_fail_memory(error, cache.path);
-    cache.identity = wanted;
-    check_identity(cache, document, anew, error);
-    json_decref(wanted);
+    cache.identity = expected;
+    check_identity(cache, document, written_again, error);
+    json_decref(expected);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
         organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", cache.path,
-                   anew);
+                   written_again);
     if (!error->status && layers != s->layers)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", cache.path, layers, s->layers);
     return error->status;
@@ -180,7 +181,7 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
 }
 
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
-                                      const char *anew, bool *whole, organ_error *error)
+                                      const char *written_again, bool *whole, organ_error *error)
 {
     const organ_cache cache = scores_file_cache(path, identity);
     json_t *document = NULL;
@@ -188,7 +189,7 @@ organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *iden
     *whole = document != NULL;
     if (!document)
         return error->status;
-    if (scores_file_check(s, cache, document, anew, error) == ORGAN_OK)
+    if (scores_file_check(s, cache, document, written_again, error) == ORGAN_OK)
         scores_file_read_document(s, document, path, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define SAMPLE       ((uint64_t)4096)
-#define MOST_SAMPLES 4096
-#define LARGEST_LOG  ((size_t)64 << 20)
+#define SAMPLE      ((uint64_t)4096)
+#define MAX_SAMPLES 4096
+#define LARGEST_LOG ((size_t)64 << 20)
 
 /* ---- donors ---- */
 
@@ -20,7 +20,7 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
                                organ_error *error)
 {
     char text[700], bytes[SAMPLE];
-    const uint64_t most = t->bytes < SAMPLE ? t->bytes : SAMPLE, take = sampled ? most : 0;
+    const uint64_t max = t->bytes < SAMPLE ? t->bytes : SAMPLE, take = sampled ? max : 0;
     int length = snprintf(text, sizeof text, "%.500s %s", t->name, organ_dtype_describe(t->dtype)->name);
     for (unsigned k = 0; k < t->rank && length < (int)sizeof text - 24; k++)
         length += snprintf(text + length, sizeof text - (size_t)length, " %llu", (unsigned long long)t->shape[k]);
@@ -32,7 +32,7 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
 
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error)
 {
-    const size_t step = model->tensor_count / MOST_SAMPLES + 1;
+    const size_t step = model->tensor_count / MAX_SAMPLES + 1;
     uint64_t sum = 0;
     *out = '\0';
     if (model->file_count && model->files[0].remote)

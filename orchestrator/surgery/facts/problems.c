@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define MOST_PROBLEMS 100
+#define MAX_PROBLEMS 100
 
 void organ_problem_add(organ_problems *problems, const char *format, ...)
 {
@@ -16,7 +16,7 @@ void organ_problem_add(organ_problems *problems, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (json_array_size(problems->sentences) < MOST_PROBLEMS)
+    if (json_array_size(problems->sentences) < MAX_PROBLEMS)
         json_array_append_new(problems->sentences, organ_document_string(text));
     else
         problems->more++;

@@ -10,7 +10,7 @@
 /* Tensors that are counted together: one projection, one layer, or all. */
 typedef struct tally_group {
     uint64_t tensors, elements, killed;
-    double sum, least, most; /* of the tensors' percents */
+    double sum, least, max; /* of the tensors' percents */
 } tally_group;
 
 double organ_percent(uint64_t part, uint64_t whole)
@@ -101,7 +101,7 @@ static void count_in(tally_group *g, const organ_tally *row)
 {
     const double percent = organ_percent(row->killed, row->tensor->elements);
     g->least = g->tensors == 0 || percent < g->least ? percent : g->least;
-    g->most = g->tensors == 0 || percent > g->most ? percent : g->most;
+    g->max = g->tensors == 0 || percent > g->max ? percent : g->max;
     g->sum += percent;
     g->tensors++;
     g->elements += row->tensor->elements;
@@ -146,7 +146,7 @@ static json_t *projections_json(named *rows, size_t count)
                                                  SET_COUNT("elements", g.elements), SET_COUNT("killed", g.killed),
                                                  SET_REAL("percent", organ_percent(g.killed, g.elements)),
                                                  SET_REAL("mean", organ_millionth(g.sum / (double)g.tensors)),
-                                                 SET_REAL("min", g.least), SET_REAL("max", g.most)));
+                                                 SET_REAL("min", g.least), SET_REAL("max", g.max)));
     }
     return list;
 }
@@ -186,7 +186,7 @@ static int add_totals(json_t *document, const organ_model *model, const organ_ta
                      SET_REAL("percent", organ_percent(accounted, all.elements)));
     json_t *spread = ORGAN_OBJECT(SET_COUNT("tensors", all.tensors),
                                   SET_REAL("mean", all.tensors ? organ_millionth(all.sum / (double)all.tensors) : 0.0),
-                                  SET_REAL("min", all.least), SET_REAL("max", all.most));
+                                  SET_REAL("min", all.least), SET_REAL("max", all.max));
     const int failed = json_object_set_new(document, "totals", totals) |
                        json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
                        json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |

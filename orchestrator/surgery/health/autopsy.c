@@ -31,12 +31,12 @@ static const char *why_unread(const organ_weight *weight)
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
-    if (!(job->vitals = organ_rows_take(job->weights->count + 1, sizeof *job->vitals)))
+    if (!(job->stats = organ_rows_take(job->weights->count + 1, sizeof *job->stats)))
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
         if (!match || fnmatch(match, weight->name, 0) == 0)
-            job->vitals[job->count++] = (organ_vitals){.weight = weight, .unread = why_unread(weight)};
+            job->stats[job->count++] = (organ_weight_stats){.weight = weight, .unread = why_unread(weight)};
     }
     if (job->count == 0 && match)
         return organ_fail(error, ORGAN_USAGE, "--match '%s': no weight of %s has such a name", match, job->model->path);
@@ -71,12 +71,12 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static void advance(void *context, uint64_t bytes, const organ_vitals *done)
+static void advance(void *context, uint64_t bytes, const organ_weight_stats *done)
 {
     const organ_autopsy_job *const job = context;
     char remark[64] = "";
     if (done)
-        snprintf(remark, sizeof remark, "std %.4g", organ_vitals_std(done));
+        snprintf(remark, sizeof remark, "std %.4g", organ_weight_stats_std(done));
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
@@ -84,7 +84,7 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->count; k++)
-        bytes += organ_vitals_bytes(&job->vitals[k]);
+        bytes += organ_weight_stats_bytes(&job->stats[k]);
     return bytes;
 }
 
@@ -92,12 +92,12 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->count && !error->status; k++) {
-        const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
+        const bool sick = organ_autopsy_judge(job, &job->stats[k]);
         bool named = false;
-        if (organ_autopsy_judge_against(job, &job->vitals[k], &named, error) != ORGAN_OK || named)
+        if (organ_autopsy_judge_against(job, &job->stats[k], &named, error) != ORGAN_OK || named)
             continue;
-        if (organ_autopsy_judge_grid(job, &job->vitals[k], error) == ORGAN_OK)
-            organ_autopsy_judge_distance(job, &job->vitals[k], sick);
+        if (organ_autopsy_judge_grid(job, &job->stats[k], error) == ORGAN_OK)
+            organ_autopsy_judge_distance(job, &job->stats[k], sick);
     }
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }
@@ -107,9 +107,9 @@ static organ_status examine(organ_autopsy_job *job, organ_error *error)
     const organ_scan_progress progress = {advance, job};
     size_t readable = 0;
     for (size_t k = 0; k < job->count; k++)
-        readable += !job->vitals[k].unread;
+        readable += !job->stats[k].unread;
     organ_progress_begin(job->progress, "examining", autopsy_bytes_of(job), readable);
-    organ_vitals_take(job->model, job->other, job->vitals, job->count, job->engine, &progress, error);
+    organ_weight_stats_compute(job->model, job->other, job->stats, job->count, job->engine, &progress, error);
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
@@ -128,8 +128,8 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
-static organ_status tell_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
-                                  organ_error *error)
+static organ_status report_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
+                                    organ_error *error)
 {
     *report = organ_autopsy_document(job);
     if (!*report || json_object_set_new(*report, "run", autopsy_run_json(job)))
@@ -147,9 +147,9 @@ static organ_status tell_findings(organ_autopsy_job *job, const organ_report_fol
 
 static void close_autopsy(organ_autopsy_job *job)
 {
-    for (size_t k = 0; job->vitals && k < job->count; k++)
-        free(job->vitals[k].note);
-    organ_rows_free(job->vitals);
+    for (size_t k = 0; job->stats && k < job->count; k++)
+        free(job->stats[k].note);
+    organ_rows_free(job->stats);
     json_decref(job->findings);
     json_decref(job->remarks);
     json_decref(job->only_in_other);
@@ -161,14 +161,14 @@ static void close_autopsy(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
-static organ_status look_into(organ_autopsy_job *job, json_t **report, organ_error *error)
+static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
     organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK &&
         examine(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
-        tell_findings(job, &folder, report, error);
+        report_findings(job, &folder, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED)
         organ_report_folder_abandon(&folder);
     return error->status;
@@ -186,7 +186,7 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
                              .started = organ_seconds_now()};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
-    look_into(&job, report, error);
+    examine_all(&job, report, error);
     close_autopsy(&job);
     return organ_report_end(&memory, report, options->model, error);
 }

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT      1.5  /* times the largest usual error, which may be left once each block is divided by its factor */
-#define OFF        0.05 /* of ln factor: less is what rounding leaves */
-#define EXPLAINED  0.5  /* of the scatter of factors, which a better order must at least take away */
-#define MOST_LINES 4    /* rows of blocks that are named */
+#define ABOUT     1.5  /* times the largest usual error, which may be left once each block is divided by its factor */
+#define OFF       0.05 /* of ln factor: less is what rounding leaves */
+#define EXPLAINED 0.5  /* of the scatter of factors, which a better order must at least take away */
+#define MAX_LINES 4    /* rows of blocks that are named */
 
 /* The factors of a weight: ln of the least-squares factor of each block, NAN where either is zero. */
 typedef struct autopsy_against_factors {
@@ -135,32 +135,32 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
         if (!(fabs(ln) > OFF))
             continue;
         explained += each;
-        if (found++ < MOST_LINES && used < size)
+        if (found++ < MAX_LINES && used < size)
             used +=
                 (size_t)snprintf(value + used, size - used, "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
                                  found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
                                  (unsigned long long)(line * width), exp(ln));
     }
-    if (found > MOST_LINES && used < size)
-        snprintf(value + used, size - used, "; and %zu more", found - MOST_LINES);
+    if (found > MAX_LINES && used < size)
+        snprintf(value + used, size - used, "; and %zu more", found - MAX_LINES);
     return found > 0 && 2 * found <= lines && 10 * off_blocks(f, 0) <= 11 * explained;
 }
 
 static void name_some(const autopsy_against_factors *f, char *value, size_t size)
 {
-    double least = INFINITY, most = -INFINITY;
+    double least = INFINITY, max = -INFINITY;
     for (size_t k = 0; k < autopsy_against_count_of(f); k++)
         if (fabs(f->ln[k]) > OFF) {
             least = fmin(least, f->ln[k]);
-            most = fmax(most, f->ln[k]);
+            max = fmax(max, f->ln[k]);
         }
     snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be",
-             off_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(most));
+             off_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
 }
 
 /* ---- the verdict ---- */
 
-static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const autopsy_against_factors *f)
+static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {
         {"scale_factor", "scales wrong by one factor", "factors of 1 between both, in each block",
@@ -187,12 +187,13 @@ static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const aut
         verdict = &verdicts[2];
     if (verdict == &verdicts[3])
         name_some(f, value, sizeof value);
-    organ_autopsy_tell(job, true, v->weight, verdict,
-                       "%s; relative error %.3g percent, %.3g percent with each block divided by its factor", value,
-                       100 * f->before, 100 * f->after);
+    organ_autopsy_report(job, true, v->weight, verdict,
+                         "%s; relative error %.3g percent, %.3g percent with each block divided by its factor", value,
+                         100 * f->before, 100 * f->after);
 }
 
-organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error)
+organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
+                                         organ_error *error)
 {
     organ_blocks blocks = {0};
     autopsy_against_factors f = {.blocks = &blocks};
@@ -200,8 +201,8 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vit
         v->moments.zero == v->moments.n)
         return ORGAN_OK;
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
-    const double most = usual.most;
-    if (!(organ_distance_seen(&v->distance).relative > most) ||
+    const double max = usual.max;
+    if (!(organ_distance_view_of(&v->distance).relative > max) ||
         organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK || blocks.rows == 0) {
         organ_blocks_free(&blocks);
         return error->status;
@@ -210,8 +211,8 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vit
     f.room = f.ln ? f.ln + autopsy_against_count_of(&f) : NULL;
     if (!f.ln)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
-    else if (find_factors(&f) && f.before > most && f.after <= ABOUT * most && 2 * f.after < f.before) {
-        tell_scales(job, v, &f);
+    else if (find_factors(&f) && f.before > max && f.after <= ABOUT * max && 2 * f.after < f.before) {
+        report_scales(job, v, &f);
         *named = true;
     }
     free(f.ln);

@@ -9,13 +9,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MOST_BLOCKS ((size_t)1 << 16)
+#define MAX_BLOCKS ((size_t)1 << 16)
 /* That are read of a weight, unless FEW_LINES of each row of blocks are more. */
-#define MOST_VALUES ((uint64_t)1 << 20)
-#define FEW_LINES   4
-#define MOST_SCALES ((uint64_t)1 << 24) /* bytes of a tensor of scales that is read whole */
-#define EDGE        128                 /* of the blocks of a weight without scales */
-#define AT_ONCE     16                  /* rows of values */
+#define MAX_VALUES ((uint64_t)1 << 20)
+#define FEW_LINES  4
+#define MAX_SCALES ((uint64_t)1 << 24) /* bytes of a tensor of scales that is read whole */
+#define EDGE       128                 /* of the blocks of a weight without scales */
+#define AT_ONCE    16                  /* rows of values */
 
 static int autopsy_blocks_by_value(const void *a, const void *b)
 {
@@ -40,19 +40,19 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
     if (m->count != 1 || m->rows == 0 || m->cols == 0 || weight->rank < 2 || weight->g_idx ||
         (scaled && (weight->block_rows == 0 || weight->block_cols == 0)))
         return false;
-    b->height = organ_lesser(scaled ? weight->block_rows : EDGE, m->rows);
-    b->width = organ_lesser(scaled ? weight->block_cols : EDGE, m->cols);
+    b->height = organ_min(scaled ? weight->block_rows : EDGE, m->rows);
+    b->width = organ_min(scaled ? weight->block_cols : EDGE, m->cols);
     const size_t all = organ_pieces_of(m->rows, b->height);
     b->cols = organ_pieces_of(m->cols, b->width);
-    if (b->cols > MOST_BLOCKS)
+    if (b->cols > MAX_BLOCKS)
         return false;
-    b->rows = organ_lesser(all, MOST_BLOCKS / b->cols);
-    *lines = MOST_VALUES / (b->rows * m->cols);
+    b->rows = organ_min(all, MAX_BLOCKS / b->cols);
+    *lines = MAX_VALUES / (b->rows * m->cols);
     if (b->height == 1) {
-        b->rows = organ_lesser(b->rows, organ_larger(MOST_VALUES / m->cols, AT_ONCE));
+        b->rows = organ_min(b->rows, organ_max(MAX_VALUES / m->cols, AT_ONCE));
         *lines = 1;
     }
-    *lines = organ_lesser(organ_larger(*lines, FEW_LINES), b->height);
+    *lines = organ_min(organ_max(*lines, FEW_LINES), b->height);
     b->whole = b->rows == all;
     return true;
 }
@@ -65,7 +65,7 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     double whole = 0;
     for (size_t from = 0, to; from < cols; from = to, sums++) {
         double own = 0, other = 0, product = 0;
-        to = organ_lesser(from + width, cols);
+        to = organ_min(from + width, cols);
         for (size_t c = from; c < to; c++) {
             own += (double)a[c] * (double)a[c];
             other += b ? (double)b[c] * (double)b[c] : 0;
@@ -100,12 +100,12 @@ static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matri
 {
     for (size_t r = 0; r < b->rows && !error->status; r++) {
         const uint64_t first = r * b->height;
-        const size_t wanted = organ_lesser(lines, m->rows - first);
-        for (size_t done = 0, n; done < wanted && !error->status; done += n) {
-            n = organ_lesser(AT_ONCE, wanted - done);
+        const size_t requested = organ_min(lines, m->rows - first);
+        for (size_t done = 0, n; done < requested && !error->status; done += n) {
+            n = organ_min(AT_ONCE, requested - done);
             add_lines(sides, first + done, n, m->cols, b, spreads + done, error);
         }
-        b->lines[r] = error->status ? 0 : organ_autopsy_median(spreads, wanted);
+        b->lines[r] = error->status ? 0 : organ_autopsy_median(spreads, requested);
     }
     return error->status;
 }
@@ -114,13 +114,13 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
                                     organ_error *error)
 {
     for (size_t r = 0, n; r < b->rows && !error->status; r += n) {
-        n = organ_lesser(AT_ONCE, b->rows - r);
+        n = organ_min(AT_ONCE, b->rows - r);
         add_lines(sides, r, n, m->cols, b, b->lines + r, error);
     }
     return error->status;
 }
 
-static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals *v, bool compare, uint64_t lines,
+static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
@@ -145,7 +145,7 @@ static bool has_scales(const organ_weight *weight, const organ_matrices *m, cons
 {
     const organ_tensor *const scale = weight->scale;
     return scale && (scale->dtype == ORGAN_F32 || scale->dtype == ORGAN_F16 || scale->dtype == ORGAN_BF16) &&
-           scale->bytes <= MOST_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
+           scale->bytes <= MAX_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
 /* Sets b->scales; GPTQ and AWQ store them with the axes exchanged. */
@@ -176,8 +176,8 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks,
-                               organ_error *error)
+organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
+                               organ_blocks *blocks, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
     uint64_t lines = 0;

@@ -27,8 +27,8 @@ typedef struct organ_blocks {
 
 /* Reads the blocks of v->weight, and of v->other if `compare`. ORGAN_IO, ORGAN_BAD_INPUT. The caller frees *blocks,
  * also after an error. */
-organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks,
-                               organ_error *error);
+organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
+                               organ_blocks *blocks, organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
 
 /* ln rms of a block; not finite if all its values are zero. */

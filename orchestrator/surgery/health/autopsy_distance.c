@@ -11,7 +11,7 @@
 
 #define FAR 0.5 /* relative error, from which on a copy is no copy */
 
-organ_distance_view organ_distance_seen(const organ_distance *d)
+organ_distance_view organ_distance_view_of(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
     const double without = d->pairs && d->difference == 0 ? 0 : (double)NAN;
@@ -105,7 +105,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);
-    return a.most >= b.most ? a : b;
+    return a.max >= b.max ? a : b;
 }
 
 /* ---- verdicts ---- */
@@ -135,32 +135,32 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
            "nibbles in the wrong order, or a model that was trained on.";
 }
 
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick)
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool sick)
 {
     if (!v->other || v->unread)
         return;
-    const organ_distance_view d = organ_distance_seen(&v->distance);
+    const organ_distance_view d = organ_distance_view_of(&v->distance);
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
-    const bool far = !(d.relative <= fmax(FAR, usual.most)) && v->distance.pairs > 0;
+    const bool far = !(d.relative <= fmax(FAR, usual.max)) && v->distance.pairs > 0;
     char range[160];
     snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what,
-             100 * usual.least, 100 * usual.most, 100 * fmax(FAR, usual.most));
+             100 * usual.least, 100 * usual.max, 100 * fmax(FAR, usual.max));
     if (far) {
         const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, sick), true};
         if (isfinite(d.cosine))
-            organ_autopsy_tell(job, true, v->weight, &verdict,
-                               "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,
-                               d.cosine, d.ratio);
+            organ_autopsy_report(job, true, v->weight, &verdict,
+                                 "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,
+                                 d.cosine, d.ratio);
         else
-            organ_autopsy_tell(job, true, v->weight, &verdict, "norms %.4g here and %.4g there", sqrt(v->distance.own),
-                               sqrt(v->distance.other));
-    } else if (d.relative > 1.5 * usual.most) {
+            organ_autopsy_report(job, true, v->weight, &verdict, "norms %.4g here and %.4g there",
+                                 sqrt(v->distance.own), sqrt(v->distance.other));
+    } else if (d.relative > 1.5 * usual.max) {
         const organ_verdict verdict = {
             "unusual", "farther from the other model than is usual", range,
             "It was changed by more than its type can explain: trained on, merged, pruned, or quantised on the way.",
             true};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f",
-                           100 * d.relative, d.cosine);
+        organ_autopsy_report(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f",
+                             100 * d.relative, d.cosine);
     }
 }
 
@@ -218,7 +218,7 @@ static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
            (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
 }
 
-static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
+static void print_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[128];
     const bool tied = is_tied(job, weight);
@@ -227,22 +227,22 @@ static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool 
         tied ? "An output head that is tied to the embedding may be stored or not."
              : "The two are of different kinds or formats, or a conversion lost or renamed it.",
         true};
-    organ_autopsy_tell(job, !tied, weight, &verdict, "%s", autopsy_distance_shape_text(weight, shape));
+    organ_autopsy_report(job, !tied, weight, &verdict, "%s", autopsy_distance_shape_text(weight, shape));
 }
 
-static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight *other)
+static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[128], its[128];
     const char *const why = why_not_across(job, v->weight);
     if (why) {
         const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", autopsy_distance_shape_text(v->weight, mine));
+        organ_autopsy_report(job, false, v->weight, &verdict, "%s", autopsy_distance_shape_text(v->weight, mine));
     } else if (!autopsy_distance_same_shape(v->weight, other)) {
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
                                        "A vocabulary that was extended or cut, a transposed matrix, or another model.",
                                        true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there",
-                           autopsy_distance_shape_text(v->weight, mine), autopsy_distance_shape_text(other, its));
+        organ_autopsy_report(job, true, v->weight, &verdict, "%s here, %s there",
+                             autopsy_distance_shape_text(v->weight, mine), autopsy_distance_shape_text(other, its));
     } else if (!v->unread)
         v->other = other;
 }
@@ -251,12 +251,12 @@ static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight 
 void organ_autopsy_pair(organ_autopsy_job *job)
 {
     for (size_t k = 0; k < job->count; k++) {
-        organ_vitals *const v = &job->vitals[k];
+        organ_weight_stats *const v = &job->stats[k];
         const organ_weight *const other = find_across(job->model, v->weight, job->other, job->other_weights);
         if (other)
             pair_up(job, v, other);
         else
-            tell_alone(job, v->weight, true);
+            print_alone(job, v->weight, true);
     }
     for (size_t k = 0; k < job->other_weights->count; k++) {
         const organ_weight *const weight = &job->other_weights->weights[k];
@@ -264,6 +264,6 @@ void organ_autopsy_pair(organ_autopsy_job *job)
             continue;
         job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
         if (!job->options->match)
-            tell_alone(job, weight, false);
+            print_alone(job, weight, false);
     }
 }

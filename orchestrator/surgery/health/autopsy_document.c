@@ -10,29 +10,29 @@
 
 /* ---- tensors ---- */
 
-static json_t *distance_json(const organ_vitals *v)
+static json_t *distance_json(const organ_weight_stats *v)
 {
     const organ_distance *const d = &v->distance;
-    const organ_distance_view seen = organ_distance_seen(d);
+    const organ_distance_view seen = organ_distance_view_of(d);
     return ORGAN_OBJECT(
         SET_REAL_OF("relative_error", true, organ_billionth(seen.relative)),
-        SET_REAL_OF("max_abs_difference", true, d->most), SET_REAL_OF("cosine", true, organ_billionth(seen.cosine)),
+        SET_REAL_OF("max_abs_difference", true, d->max), SET_REAL_OF("cosine", true, organ_billionth(seen.cosine)),
         SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
 }
 
-static json_t *levels_json(const organ_vitals *v)
+static json_t *levels_json(const organ_weight_stats *v)
 {
     return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
                                             : json_integer((json_int_t)v->levels);
 }
 
-static json_t *numbers_json(const organ_vitals *v)
+static json_t *numbers_json(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
     const bool any = m->n > 0;
-    return ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, organ_vitals_std(v)),
+    return ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, organ_weight_stats_std(v)),
                         SET_REAL_OF("min", any, (double)m->min), SET_REAL_OF("max", any, (double)m->max),
-                        SET_REAL_OF("kurtosis", any, organ_vitals_kurtosis(v)), SET_COUNT("nan", m->nan),
+                        SET_REAL_OF("kurtosis", any, organ_weight_stats_kurtosis(v)), SET_COUNT("nan", m->nan),
                         SET_COUNT("inf", m->inf), SET_COUNT("zero", m->zero),
                         SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
                         SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns),
@@ -43,7 +43,7 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
     const organ_autopsy_job *const job = context;
-    const organ_vitals *const v = &job->vitals[k];
+    const organ_weight_stats *const v = &job->stats[k];
     json_t *const row = ORGAN_OBJECT(
         SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
         SET_INDEX("layer", v->weight->anatomy.layer),
@@ -60,10 +60,10 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 /* Over the weights of a role that were read; numbers of those that have finite values. */
 typedef struct role_sums {
     json_int_t tensors, elements, numbers, bad, zero, dead_rows, dead_columns, pairs;
-    double std_least, std_most, mean_most, min, max, relative, relative_most;
+    double std_min, std_max, mean_max, min, max, relative, relative_max;
 } role_sums;
 
-static void add_to_role(role_sums *s, const organ_vitals *v)
+static void add_to_role(role_sums *s, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
     s->tensors++;
@@ -73,19 +73,19 @@ static void add_to_role(role_sums *s, const organ_vitals *v)
     s->dead_rows += (json_int_t)v->dead.count;
     s->dead_columns += (json_int_t)v->dead_columns;
     if (!v->unread && m->n > 0) {
-        const double std = organ_vitals_std(v);
-        s->std_least = s->numbers ? fmin(s->std_least, std) : std;
-        s->std_most = fmax(s->std_most, std);
-        s->mean_most = fmax(s->mean_most, fabs(m->mean));
+        const double std = organ_weight_stats_std(v);
+        s->std_min = s->numbers ? fmin(s->std_min, std) : std;
+        s->std_max = fmax(s->std_max, std);
+        s->mean_max = fmax(s->mean_max, fabs(m->mean));
         s->min = s->numbers ? fmin(s->min, (double)m->min) : (double)m->min;
         s->max = s->numbers ? fmax(s->max, (double)m->max) : (double)m->max;
         s->numbers++;
     }
-    const double relative = v->other ? organ_distance_seen(&v->distance).relative : (double)NAN;
+    const double relative = v->other ? organ_distance_view_of(&v->distance).relative : (double)NAN;
     if (isfinite(relative)) {
         s->pairs++;
         s->relative += relative;
-        s->relative_most = fmax(s->relative_most, relative);
+        s->relative_max = fmax(s->relative_max, relative);
     }
 }
 
@@ -106,15 +106,15 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
     const char *const name = organ_anatomy_row_name((unsigned)role);
     role_sums sums = {0}, *const s = &sums;
     for (size_t k = 0; k < job->count; k++)
-        if (organ_anatomy_row(&job->vitals[k].weight->anatomy) == role)
-            add_to_role(s, &job->vitals[k]);
+        if (organ_anatomy_row(&job->stats[k].weight->anatomy) == role)
+            add_to_role(s, &job->stats[k]);
     if (!s->tensors)
         return NULL;
     const bool any = s->numbers > 0;
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-                     SET_REAL_OF("largest_mean", any, s->mean_most), SET_REAL_OF("least_std", any, s->std_least),
-                     SET_REAL_OF("largest_std", any, s->std_most), SET_REAL_OF("min", any, s->min),
+                     SET_REAL_OF("largest_mean", any, s->mean_max), SET_REAL_OF("least_std", any, s->std_min),
+                     SET_REAL_OF("largest_std", any, s->std_max), SET_REAL_OF("min", any, s->min),
                      SET_REAL_OF("max", any, s->max), SET_COUNT("not_finite", s->bad),
                      SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)),
                      SET_COUNT("dead_rows", s->dead_rows), SET_COUNT("dead_columns", s->dead_columns),
@@ -126,7 +126,7 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
             row, "against_other",
             ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
                          SET_REAL_OF("mean_relative_error", s->pairs, organ_billionth(s->relative / (double)s->pairs)),
-                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_most))));
+                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_max))));
     return row;
 }
 
@@ -140,15 +140,15 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
     for (size_t k = 0; k < job->count; k++) {
         char stored[128];
         size_t at = 0;
-        organ_weight_text(job->vitals[k].weight, stored, sizeof stored);
+        organ_weight_text(job->stats[k].weight, stored, sizeof stored);
         while (at < json_array_size(rows) && strcmp(organ_json_text(json_array_get(rows, at), "stored"), stored) != 0)
             at++;
         if (at == json_array_size(rows)) {
-            const organ_usual_error usual = organ_usual_error_of(job->vitals[k].weight);
+            const organ_usual_error usual = organ_usual_error_of(job->stats[k].weight);
             json_array_append_new(
                 rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
                                    SET("usual_error_percent", json_pack("[f, f]", organ_billionth(100 * usual.least),
-                                                                        organ_billionth(100 * usual.most)))));
+                                                                        organ_billionth(100 * usual.max)))));
         }
         json_t *const row = json_array_get(rows, at);
         json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
@@ -160,7 +160,7 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 
 static const organ_weight *examined(const void *context, size_t k)
 {
-    const organ_vitals *const v = &((const organ_autopsy_job *)context)->vitals[k];
+    const organ_weight_stats *const v = &((const organ_autopsy_job *)context)->stats[k];
     return v->unread ? NULL : v->weight;
 }
 

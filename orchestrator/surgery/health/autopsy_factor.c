@@ -43,7 +43,7 @@ static double share_of_bf16(const organ_blocks *b, double times)
 
 /* The largest value of a block of a BF16 model is a BF16 value, and is the scale times the largest code. A factor of 3
  * breaks that in two of three blocks, and a third of the scales mends it again; powers of two leave no trace. */
-void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, const organ_blocks *blocks)
+void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
     static const char *const names[] = {"3", "1/3", "5", "1/5", "7", "1/7", "9", "1/9", "3/5", "5/3"};
@@ -61,12 +61,12 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, c
         return;
     for (size_t k = 0; k < sizeof factors / sizeof *factors; k++)
         if (share_of_bf16(blocks, largest / factors[k]) >= WHOLE) {
-            organ_autopsy_tell(job, true, v->weight, &verdict,
-                               "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or "
-                               "%s times a power of "
-                               "two) %.0f percent are",
-                               100 * share_of_bf16(blocks, largest), blocks->rows * blocks->cols, names[k], names[k],
-                               100 * share_of_bf16(blocks, largest / factors[k]));
+            organ_autopsy_report(job, true, v->weight, &verdict,
+                                 "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or "
+                                 "%s times a power of "
+                                 "two) %.0f percent are",
+                                 100 * share_of_bf16(blocks, largest), blocks->rows * blocks->cols, names[k], names[k],
+                                 100 * share_of_bf16(blocks, largest / factors[k]));
             return;
         }
 }
@@ -75,7 +75,7 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, c
 
 /* A weight and the values by which it is compared. */
 typedef struct peer {
-    const organ_vitals *vitals;
+    const organ_weight_stats *stats;
     long layer;
     double ln_std;
     double off;          /* from its neighbours */
@@ -86,7 +86,7 @@ typedef struct peer {
 static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
-    const organ_anatomy *const p = &x->vitals->weight->anatomy, *const q = &y->vitals->weight->anatomy;
+    const organ_anatomy *const p = &x->stats->weight->anatomy, *const q = &y->stats->weight->anatomy;
     if (p->role != q->role)
         return p->role < q->role ? -1 : 1;
     if (p->expert != q->expert)
@@ -149,7 +149,7 @@ static void compare_weights(peer *peers, size_t count, double *room)
 
 static bool same_layers(const peer *a, const peer *b)
 {
-    const organ_anatomy *const p = &a->vitals->weight->anatomy, *const q = &b->vitals->weight->anatomy;
+    const organ_anatomy *const p = &a->stats->weight->anatomy, *const q = &b->stats->weight->anatomy;
     return p->role == q->role && p->expert == q->expert;
 }
 
@@ -172,7 +172,7 @@ static double median_alone(const peer *peers, size_t count, double *room)
     return used ? organ_autopsy_median(room, used) : 0;
 }
 
-static bool was_told(const organ_autopsy_job *job, const organ_weight *weight)
+static bool was_reported(const organ_autopsy_job *job, const organ_weight *weight)
 {
     for (size_t k = 0; k < json_array_size(job->findings); k++) {
         const json_t *const row = json_array_get(job->findings, k);
@@ -194,12 +194,12 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
     const bool end = p->count > 2 * NEIGHBOURS + 1 && (p->place < NEIGHBOURS || p->place + NEIGHBOURS >= p->count);
     const double least = fmin(fabs(p->off), fabs(p->alone));
     if (p->count && p->off * p->alone > 0 && least > log(end ? WRONG_AT_END : WRONG) && least > BEYOND * usual &&
-        !was_told(job, p->vitals->weight))
-        organ_autopsy_tell(job, true, p->vitals->weight, &verdict,
-                           "std %.4g, %.3g times that of the same role in the layers beside it, and %.3g times once "
-                           "the rest of its layer is "
-                           "accounted for",
-                           organ_vitals_std(p->vitals), exp(p->off), exp(p->alone));
+        !was_reported(job, p->stats->weight))
+        organ_autopsy_report(job, true, p->stats->weight, &verdict,
+                             "std %.4g, %.3g times that of the same role in the layers beside it, and %.3g times once "
+                             "the rest of its layer is "
+                             "accounted for",
+                             organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));
 }
 
 /* Compares each weight with the medians of |alone| over the model and over its role. */
@@ -225,10 +225,10 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     }
 }
 
-static bool is_scaled(const organ_vitals *v)
+static bool is_scaled(const organ_weight_stats *v)
 {
     return !v->unread && v->weight->scale && v->weight->anatomy.layer >= 0 && v->moments.nan + v->moments.inf == 0 &&
-           organ_role_describe(v->weight->anatomy.role)->projection && organ_vitals_std(v) > 0;
+           organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
@@ -239,10 +239,10 @@ organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *er
     if (!peers || !room)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->count && !error->status; k++)
-        if (is_scaled(&job->vitals[k]))
-            peers[count++] = (peer){.vitals = &job->vitals[k],
-                                    .layer = job->vitals[k].weight->anatomy.layer,
-                                    .ln_std = log(organ_vitals_std(&job->vitals[k]))};
+        if (is_scaled(&job->stats[k]))
+            peers[count++] = (peer){.stats = &job->stats[k],
+                                    .layer = job->stats[k].weight->anatomy.layer,
+                                    .ln_std = log(organ_weight_stats_std(&job->stats[k]))};
     if (count && !error->status)
         judge_peers(job, peers, count, room);
     free(peers);

@@ -18,7 +18,7 @@ typedef struct organ_autopsy_job {
     organ_weights *weights, *other_weights;
     organ_ranges ranges;
     size_t count; /* number of selected weights */
-    organ_vitals *vitals;
+    organ_weight_stats *stats;
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
     json_t *only_in_other;      /* names */
     json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
@@ -27,20 +27,20 @@ typedef struct organ_autopsy_job {
 } organ_autopsy_job;
 
 /* Adds the findings and remarks about one weight. Returns true if there was a finding. */
-bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
+bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
 
 /* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already
  * explains the distance. */
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool sick);
 
 /* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks
  * of both and computes the least-squares factor between each pair of blocks. If these factors explain the distance,
  * adds a finding that names the fault and sets *named. ORGAN_IO, ORGAN_BAD_INPUT. */
-organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named,
+organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error);
 
 /* Reads some rows of the weight again and judges the order of its scales and their digits without the original. */
-organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
+organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error);
 
 /* Judges the scales of each weight by those of all weights. The caller calls it after the last call of
  * organ_autopsy_judge_grid. */
@@ -66,11 +66,11 @@ void organ_autopsy_pair(organ_autopsy_job *job);
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
-organ_distance_view organ_distance_seen(const organ_distance *distance);
+organ_distance_view organ_distance_view_of(const organ_distance *distance);
 
 /* The usual relative error of copies in the scheme of the weight, and the scheme in words ("FP8 E4M3"). */
 typedef struct organ_usual_error {
-    double least, most;
+    double least, max;
     const char *what;
 } organ_usual_error;
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
@@ -87,8 +87,8 @@ typedef struct organ_verdict {
 } organ_verdict;
 
 /* Adds the verdict to job->findings, or to job->remarks. `value`: the measured value, a printf format. */
-void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict,
-                        const char *value, ...) __attribute__((format(printf, 5, 6)));
+void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
+                          const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 
 /* The report without the parts that describe the run. NULL without memory. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);

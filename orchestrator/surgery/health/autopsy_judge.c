@@ -47,8 +47,8 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
     return string;
 }
 
-void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict,
-                        const char *value, ...)
+void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
+                          const organ_verdict *verdict, const char *value, ...)
 {
     char found[400];
     va_list args;
@@ -116,27 +116,27 @@ static bool has_zero_points(const organ_weight *w)
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
-static double largest(const organ_vitals *v)
+static double largest(const organ_weight_stats *v)
 {
     return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
 }
 
-static bool exact_levels(const organ_vitals *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
+static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
 /* "5, 9, 12 and 3 more" */
 static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 {
     size_t used = 0;
-    for (uint64_t k = 0; k < rows->count && k < ORGAN_VITALS_ROWS; k++)
+    for (uint64_t k = 0; k < rows->count && k < ORGAN_WEIGHT_STATS_ROWS; k++)
         used += (size_t)snprintf(out + used, 128 - used, "%s%llu", k ? ", " : "", (unsigned long long)rows->row[k]);
-    if (rows->count > ORGAN_VITALS_ROWS)
-        snprintf(out + used, 128 - used, " and %llu more", (unsigned long long)(rows->count - ORGAN_VITALS_ROWS));
+    if (rows->count > ORGAN_WEIGHT_STATS_ROWS)
+        snprintf(out + used, 128 - used, " and %llu more", (unsigned long long)(rows->count - ORGAN_WEIGHT_STATS_ROWS));
     return out;
 }
 
 /* ---- the kinds of sickness ---- */
 
-static void judge_finite(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -152,13 +152,13 @@ static void judge_finite(organ_autopsy_job *job, const organ_vitals *v)
     else if (m->nan > 0)
         cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
-                       (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->sick.count,
-                       (unsigned long long)(shape.count * shape.rows), rows_text(&v->sick, rows));
+    organ_autopsy_report(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
+                         (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->sick.count,
+                         (unsigned long long)(shape.count * shape.rows), rows_text(&v->sick, rows));
 }
 
 /* All zeros, or all the same. */
-static bool judge_constant(organ_autopsy_job *job, const organ_vitals *v)
+static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
     const organ_role role = v->weight->anatomy.role;
@@ -173,26 +173,26 @@ static bool judge_constant(organ_autopsy_job *job, const organ_vitals *v)
                 : "It was never loaded or written: a name that did not match while the model was converted, a "
                   "file that was made in its full size and not filled, or scales that are all zero.",
             false};
-        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu zeros", (unsigned long long)m->zero);
+        organ_autopsy_report(job, finding, v->weight, &verdict, "%llu zeros", (unsigned long long)m->zero);
     } else if (m->n > 1) {
         const organ_verdict verdict = {
             "constant", "all values are the same", "values that differ",
             is_matrix(v->weight) ? "It was never trained or loaded: what is there is what it was initialised with."
                                  : "Normal where it was never trained: norms begin as ones.",
             false};
-        organ_autopsy_tell(job, is_matrix(v->weight), v->weight, &verdict, "%llu times %.6g", (unsigned long long)m->n,
-                           (double)m->min);
+        organ_autopsy_report(job, is_matrix(v->weight), v->weight, &verdict, "%llu times %.6g",
+                             (unsigned long long)m->n, (double)m->min);
     }
     return true;
 }
 
 /* Which codes the values look like, and why they might stand there. */
-static const char *codes_cause(const organ_vitals *v, const char **kind)
+static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
-    const double most = largest(v), std = organ_vitals_std(v);
+    const double max = largest(v), std = organ_weight_stats_std(v);
     const bool exact = exact_levels(v), integers = exact && v->kind.integers;
     const bool scaled = v->weight->scheme != ORGAN_SCHEME_PLAIN;
-    if (most == 448 && std > 1) {
+    if (max == 448 && std > 1) {
         *kind = "values that are FP8 E4M3 codes";
         return scaled ? "The largest value is 448, the largest code: its scales are all 1, so codes are read as "
                         "values. The scales were "
@@ -202,18 +202,18 @@ static const char *codes_cause(const organ_vitals *v, const char **kind)
                         "(weight_scale_inv or weight_scale), or with one scale of 1 where each block of 128 x 128 has "
                         "its own.";
     }
-    if (most == 57344 && std > 1) {
+    if (max == 57344 && std > 1) {
         *kind = "values that are FP8 E5M2 codes";
         return "The largest value is 57344, the largest code of FP8 E5M2: codes were read as values, without their "
                "scales.";
     }
-    if (integers && v->levels > 4 && v->levels <= 16 && most <= 15) {
+    if (integers && v->levels > 4 && v->levels <= 16 && max <= 15) {
         *kind = "values that are INT4 codes";
         return (double)v->moments.min < 0
                    ? "All values are whole numbers from -8 to 7: INT4 codes without their scales."
                    : "All values are whole numbers from 0 to 15: INT4 codes without zero points and scales.";
     }
-    if (integers && v->levels > 1 && v->levels <= 256 && most <= 255) {
+    if (integers && v->levels > 1 && v->levels <= 256 && max <= 255) {
         *kind = v->levels <= 4 ? "values that are codes of 2 bits or less" : "values that are INT8 codes";
         return v->levels <= 4 ? "All values are whole numbers of at most four kinds: codes without their scales, or a "
                                 "ternary model whose "
@@ -221,7 +221,7 @@ static const char *codes_cause(const organ_vitals *v, const char **kind)
                               : "All values are whole numbers of at most 8 bits: INT8 codes, or packed bytes, without "
                                 "their scales.";
     }
-    if (exact && v->kind.fp4 && v->levels >= 8 && most == 6) {
+    if (exact && v->kind.fp4 && v->levels >= 8 && max == 6) {
         *kind = "values that are FP4 codes";
         return "All values are among 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives: FP4 (E2M1) codes without their "
                "scales.";
@@ -229,7 +229,7 @@ static const char *codes_cause(const organ_vitals *v, const char **kind)
     return NULL;
 }
 
-static bool judge_codes(organ_autopsy_job *job, const organ_vitals *v)
+static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const char *what = NULL;
     if (!is_matrix(v->weight) || v->moments.n < ENOUGH)
@@ -241,14 +241,14 @@ static bool judge_codes(organ_autopsy_job *job, const organ_vitals *v)
     if (exact_levels(v))
         snprintf(levels, sizeof levels, ", %u levels", (unsigned)v->levels);
     const organ_verdict verdict = {"codes", what, "codes times scales", cause, false};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s", (double)v->moments.min,
-                       (double)v->moments.max, organ_vitals_std(v), levels);
+    organ_autopsy_report(job, true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s", (double)v->moments.min,
+                         (double)v->moments.max, organ_weight_stats_std(v), levels);
     return true;
 }
 
-static const char *exploded_cause(const organ_vitals *v)
+static const char *exploded_cause(const organ_weight_stats *v)
 {
-    if (organ_vitals_kurtosis(v) > PEAKED)
+    if (organ_weight_stats_kurtosis(v) > PEAKED)
         return "A few values carry it all: flipped bits, one wrong scale, or an overflow in a merge.";
     if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
         return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
@@ -261,37 +261,37 @@ static const char *exploded_cause(const organ_vitals *v)
            "block has its own.";
 }
 
-static bool judge_exploded(organ_autopsy_job *job, const organ_vitals *v)
+static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
-    const double std = organ_vitals_std(v);
+    const double std = organ_weight_stats_std(v);
     const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
     const bool mean = fabs(v->moments.mean) > fmax(EXPLODED_MEAN, sick->mean),
-               spread = std > fmax(EXPLODED_STD, sick->std_most);
+               spread = std > fmax(EXPLODED_STD, sick->std_max);
     if (!is_matrix(v->weight) || !(mean || spread))
         return false;
     const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread",
                                    "|mean| at most 1, std at most 10", exploded_cause(v), true};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean, std,
-                       (double)v->moments.min, (double)v->moments.max);
+    organ_autopsy_report(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean,
+                         std, (double)v->moments.min, (double)v->moments.max);
     return true;
 }
 
 static void range_text(const organ_limits *l, char out[160])
 {
-    snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_least, l->std_most,
-             l->min, l->max);
+    snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max, l->min,
+             l->max);
 }
 
 /* Returns true if all statistics are within the limits; otherwise `what` becomes the name of the first that is not. */
-static bool autopsy_judge_is_within(const organ_vitals *v, const organ_limits *l, const char **what)
+static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
 {
-    const double std = organ_vitals_std(v);
+    const double std = organ_weight_stats_std(v);
     const struct {
         const char *name;
         bool beyond;
     } rows[] = {{"mean", fabs(v->moments.mean) > l->mean},
-                {"std too large", std > l->std_most},
-                {"std too small", std < l->std_least && v->moments.n >= 16},
+                {"std too large", std > l->std_max},
+                {"std too small", std < l->std_min && v->moments.n >= 16},
                 {"min", (double)v->moments.min < l->min},
                 {"max", (double)v->moments.max > l->max}};
     *what = NULL;
@@ -300,7 +300,7 @@ static bool autopsy_judge_is_within(const organ_vitals *v, const organ_limits *l
     return *what == NULL;
 }
 
-static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
+static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     static const struct {
         const char *what, *title, *cause;
@@ -324,34 +324,35 @@ static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
         if (strcmp(causes[k].what, what) == 0) {
             const organ_verdict verdict = {"range", causes[k].title, range, causes[k].cause, true};
-            organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
-                               v->moments.mean, organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
+            organ_autopsy_report(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
+                                 v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min,
+                                 (double)v->moments.max);
         }
     return true;
 }
 
-static void judge_expected(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
     organ_limits about = *expected;
     char range[160];
     const char *what;
-    about.std_least *= 1 - SLACK;
-    about.std_most *= 1 + SLACK;
+    about.std_min *= 1 - SLACK;
+    about.std_max *= 1 + SLACK;
     if (autopsy_judge_is_within(v, &about, &what))
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside of what is expected", range,
                                    "Nothing to worry about: small models have wider weights, large ones narrower.",
                                    false};
-    organ_autopsy_tell(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
-                       v->moments.mean, organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
+    organ_autopsy_report(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
+                         v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
 /* Evenly spread values, as codes are that were read at the wrong bits. */
-static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
-    const double kurtosis = organ_vitals_kurtosis(v), std = organ_vitals_std(v);
+    const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
     const double range = (double)v->moments.max - (double)v->moments.min;
     if (!is_matrix(v->weight) || v->moments.n < MANY)
         return;
@@ -362,8 +363,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
             "or layout of words, "
             "so that any code is as likely as another; or it was initialised and never trained.",
             true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations",
-                           kurtosis, range / std);
+        organ_autopsy_report(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations",
+                             kurtosis, range / std);
     }
     if (is_projection(v->weight) && fabs(v->moments.mean) > (is_coarse(v->weight) ? COARSELY : 1) * BIASED * std) {
         const organ_verdict verdict = {
@@ -374,13 +375,13 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
                 : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
                   "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
             true};
-        organ_autopsy_tell(job, true, v->weight, &verdict,
-                           "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
-                           fabs(v->moments.mean) / std);
+        organ_autopsy_report(job, true, v->weight, &verdict,
+                             "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
+                             fabs(v->moments.mean) / std);
     }
 }
 
-static void judge_levels(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     if (!is_matrix(v->weight) || !is_plain_float(v->weight) || v->moments.n < MANY || v->levels > 256)
         return;
@@ -391,11 +392,11 @@ static void judge_levels(organ_autopsy_job *job, const organ_vitals *v)
              organ_dtype_describe(v->weight->codes->dtype)->name,
              v->levels <= 4 ? " Right where the model is binary or ternary." : "");
     const organ_verdict verdict = {"few_levels", "too few levels", "more than 256", text, true};
-    organ_autopsy_tell(job, v->levels <= 32, v->weight, &verdict, "%u distinct values among %llu", (unsigned)v->levels,
-                       (unsigned long long)v->moments.n);
+    organ_autopsy_report(job, v->levels <= 32, v->weight, &verdict, "%u distinct values among %llu",
+                         (unsigned)v->levels, (unsigned long long)v->moments.n);
 }
 
-static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
     if (!rows && v->column_period == 0)
@@ -405,12 +406,13 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
         "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
         "or a block size other than that which it was quantised with (128 x 128 is usual).",
         true};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
-                       rows ? v->row_period : v->column_period, rows ? "rows" : "columns", both ? " and columns" : "",
-                       rows ? v->row_factor : v->column_factor);
+    organ_autopsy_report(job, true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
+                         rows ? v->row_period : v->column_period, rows ? "rows" : "columns", both ? " and columns" : "",
+                         rows ? v->row_factor : v->column_factor);
 }
 
-static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, uint64_t count, uint64_t all, bool hole)
+static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, bool rows, uint64_t count, uint64_t all,
+                        bool hole)
 {
     const bool table = rows && is_table(v->weight);
     const bool finding =
@@ -425,60 +427,60 @@ static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
     const organ_verdict verdict = {rows ? "dead_rows" : "dead_columns", rows ? "rows of zeros" : "columns of zeros",
                                    "at most 5 percent, and in embeddings half of the rows", cause, false};
     if (rows)
-        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu rows, from %llu to %llu",
-                           (unsigned long long)count, (unsigned long long)all, (unsigned long long)v->dead.first,
-                           (unsigned long long)v->dead.last);
+        organ_autopsy_report(job, finding, v->weight, &verdict, "%llu of %llu rows, from %llu to %llu",
+                             (unsigned long long)count, (unsigned long long)all, (unsigned long long)v->dead.first,
+                             (unsigned long long)v->dead.last);
     else
-        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count,
-                           (unsigned long long)all);
+        organ_autopsy_report(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count,
+                             (unsigned long long)all);
     return finding;
 }
 
-static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told)
+static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     const uint64_t rows = shape.count * shape.rows, columns = shape.count * shape.cols;
     if (v->weight->rank >= 2 && shape.cols > 1 && v->dead.count > 0)
-        told |= tell_dead(job, v, true, v->dead.count, rows,
-                          v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count &&
-                              v->dead.count > 1);
+        reported |= report_dead(job, v, true, v->dead.count, rows,
+                                v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count &&
+                                    v->dead.count > 1);
     if (v->weight->rank >= 2 && v->dead_columns > 0)
-        told |= tell_dead(job, v, false, v->dead_columns, columns, false);
+        reported |= report_dead(job, v, false, v->dead_columns, columns, false);
     const double share = v->moments.n ? (double)v->moments.zero / (double)v->moments.n : 0;
-    if (!told && is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
+    if (!reported && is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
         const organ_verdict verdict = {"zeros", "many zeros", "at most 10 percent", "It was pruned.", false};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "%.2f percent of its values", 100 * share);
+        organ_autopsy_report(job, false, v->weight, &verdict, "%.2f percent of its values", 100 * share);
     }
 }
 
 /* The note without the name of the weight, which the report contains already. */
-static const char *without_name(const organ_vitals *v)
+static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);
     const bool named = strncmp(v->note, v->weight->name, length) == 0 && strncmp(v->note + length, ": ", 2) == 0;
     return named ? v->note + length + 2 : v->note;
 }
 
-bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
+bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);
     if (v->unread || v->note) {
         const organ_verdict verdict = {v->unread ? "unread" : "note",
                                        v->unread ? "not looked at" : "a note of the reader", "", "", false};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
+        organ_autopsy_report(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
     }
     if (v->unread)
         return false;
     judge_finite(job, v);
     if (v->moments.n == 0 || judge_constant(job, v))
         return json_array_size(job->findings) > before;
-    const bool told = judge_codes(job, v) || judge_exploded(job, v) || judge_range(job, v);
-    if (!told) {
+    const bool reported = judge_codes(job, v) || judge_exploded(job, v) || judge_range(job, v);
+    if (!reported) {
         judge_shape(job, v);
         judge_levels(job, v);
         judge_expected(job, v);
     }
     judge_jumps(job, v);
-    judge_zeros(job, v, told);
+    judge_zeros(job, v, reported);
     return json_array_size(job->findings) > before;
 }

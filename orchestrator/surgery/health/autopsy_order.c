@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define CHANCE      1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
-#define LEAST_GAIN  1.25 /* in mean square */
+#define MIN_GAIN    1.25 /* in mean square */
 #define SUSPECT     1e-2 /* the same, if the other weights of the model confirm the verdict: */
 #define FAR_OFF     16   /* times the median of all weights, in mean square, with the scales as stored, */
 #define CURED       4    /* and with the scales put back */
@@ -101,7 +101,7 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *roo
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
-static void tell_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
+static void report_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;
     const organ_verdict verdict = {
@@ -111,7 +111,7 @@ static void tell_order(organ_autopsy_job *job, const organ_weight *weight, organ
                : "The scales belong to the neighbouring blocks: a row or column was inserted, dropped or "
                  "padded when they were written. Move them back, or convert the original again.",
         true};
-    organ_autopsy_tell(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
+    organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
@@ -124,11 +124,11 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
         p->first = weight;
 }
 
-static void tell_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
+static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
     snprintf(value, sizeof value, "put back, the rms of its blocks would differ %.1f times less", sqrt(own / moved));
-    tell_order(job, weight, order, value);
+    report_order(job, weight, order, value);
 }
 
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
@@ -160,13 +160,13 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
         }
     }
     const double gain = best == ORGAN_ORDER_COUNT ? 0 : least.own / least.moved;
-    if (gain <= fmax(LEAST_GAIN, 1 + 9 / sqrt((double)(b->rows * b->cols))))
+    if (gain <= fmax(MIN_GAIN, 1 + 9 / sqrt((double)(b->rows * b->cols))))
         return ORGAN_OK;
     const double chance = ln_chance(gain, least.freedom);
     if (chance >= log(CHANCE))
         return chance < log(SUSPECT) ? suspect_order(pool, weight, best, &least, error) : ORGAN_OK;
-    pool->orders[best].told++;
-    tell_gain(job, weight, best, least.own, least.moved);
+    pool->orders[best].reported++;
+    print_gain(job, weight, best, least.own, least.moved);
     return ORGAN_OK;
 }
 
@@ -197,8 +197,8 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
         const organ_order_suspect *const s = &pool->suspects[k];
         if (s->own <= FAR_OFF * usual || s->moved >= CURED * usual)
             continue;
-        pool->orders[s->order].told++;
-        tell_gain(job, s->weight, s->order, s->own, s->moved);
+        pool->orders[s->order].reported++;
+        print_gain(job, s->weight, s->order, s->own, s->moved);
     }
 }
 
@@ -210,9 +210,9 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
         char value[96];
         snprintf(value, sizeof value, "put back, the rms of blocks would differ less in %zu of %zu weights", p->better,
                  p->weights);
-        if (p->weights >= FEW_WEIGHTS && p->told == 0 && 4 * p->better >= 3 * p->weights &&
+        if (p->weights >= FEW_WEIGHTS && p->reported == 0 && 4 * p->better >= 3 * p->weights &&
             p->evidence > POOLED * sqrt(p->variance))
-            tell_order(job, p->first, order, value);
+            report_order(job, p->first, order, value);
     }
 }
 
@@ -238,7 +238,7 @@ static size_t odd_row(const organ_blocks *b, double *room, double *off, double *
 }
 
 /* Keeps what judge_rows needs once all weights of the role were read. */
-static organ_status note_rows(organ_scale_pool *pool, const organ_vitals *v, const organ_blocks *b, double *room,
+static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b, double *room,
                               organ_error *error)
 {
     const organ_role role = v->weight->anatomy.role;
@@ -273,16 +273,16 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
         const double usual =
             fmax(fmax(o->usual, pool->row_usual[role] / (double)pool->row_weights[role]) * 1.4826, ROW_SPREAD);
         if (fabs(o->off) > ROW_BEYOND * usual)
-            organ_autopsy_tell(job, true, o->weight, &verdict,
-                               "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others", o->row,
-                               (unsigned long long)(o->row * o->height),
-                               (unsigned long long)((o->row + 1) * o->height - 1), exp(o->off));
+            organ_autopsy_report(job, true, o->weight, &verdict,
+                                 "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others", o->row,
+                                 (unsigned long long)(o->row * o->height),
+                                 (unsigned long long)((o->row + 1) * o->height - 1), exp(o->off));
     }
 }
 
 /* ---- all of them ---- */
 
-organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error)
+organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
     double *room = NULL;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA     "organ.ranges/1"
-#define MOST_BYTES ((size_t)1 << 20)
+#define SCHEMA    "organ.ranges/1"
+#define MAX_BYTES ((size_t)1 << 20)
 
 /* clang-format off: tables are laid out by hand */
 
@@ -95,8 +95,8 @@ static json_t *limits_json(const organ_limits *limits)
 {
     json_t *const object = json_object();
     int failed = set_limit(object, "mean", limits->mean);
-    if (isfinite(limits->std_most))
-        failed |= json_object_set_new(object, "std", json_pack("[f, f]", limits->std_least, limits->std_most));
+    if (isfinite(limits->std_max))
+        failed |= json_object_set_new(object, "std", json_pack("[f, f]", limits->std_min, limits->std_max));
     failed |= set_limit(object, "min", limits->min);
     failed |= set_limit(object, "max", limits->max);
     if (!failed)
@@ -147,17 +147,17 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
                              organ_error *error)
 {
     char what[128];
-    double least, most;
+    double least, max;
     if (!json_is_array(value) || json_array_size(value) != 2)
         return refuse_range(p, error, "std", "must be two numbers, [least, most]");
     if (read_number(p, "std", json_array_get(value, 0), &least, error) ||
-        read_number(p, "std", json_array_get(value, 1), &most, error))
+        read_number(p, "std", json_array_get(value, 1), &max, error))
         return error->status;
-    snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, most);
-    if (!(least >= 0 && least <= most))
+    snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, max);
+    if (!(least >= 0 && least <= max))
         return refuse_range(p, error, "std", what);
-    limits->std_least = least;
-    limits->std_most = most;
+    limits->std_min = least;
+    limits->std_max = max;
     return ORGAN_OK;
 }
 
@@ -216,8 +216,8 @@ static void set_if_said(double *to, double value)
 static void apply_limits(organ_limits *to, const organ_limits *said)
 {
     set_if_said(&to->mean, said->mean);
-    set_if_said(&to->std_least, said->std_least);
-    set_if_said(&to->std_most, said->std_most);
+    set_if_said(&to->std_min, said->std_min);
+    set_if_said(&to->std_max, said->std_max);
     set_if_said(&to->min, said->min);
     set_if_said(&to->max, said->max);
 }
@@ -309,7 +309,7 @@ organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_err
     size_t length = 0;
     json_t *document = NULL;
     *ranges = organ_ranges_default();
-    if (organ_input_load(path, path, MOST_BYTES, &text, &length, error) == ORGAN_OK) {
+    if (organ_input_load(path, path, MAX_BYTES, &text, &length, error) == ORGAN_OK) {
         const organ_json_source all = {path, text, length};
         if (organ_json_parse(&all, (organ_json_span){0, length}, NULL, &document, error) == ORGAN_OK)
             apply_document(path, document, ranges, error);

@@ -11,7 +11,7 @@
 /* Infinite if there is no limit. */
 typedef struct organ_limits {
     double mean; /* largest |mean| */
-    double std_least, std_most;
+    double std_min, std_max;
     double min, max; /* smallest and largest allowed value */
 } organ_limits;
 

@@ -8,7 +8,7 @@
 /* Evidence, over all weights, that scales are stored in one wrong order. */
 typedef struct organ_order_pool {
     size_t weights, better,
-        told; /* judged; whose blocks are more alike with the scales put back; with a finding of their own */
+        reported; /* judged; whose blocks are more alike with the scales put back; with a finding of their own */
     double evidence, variance;
     const organ_weight *first; /* the first weight counted in `better` */
 } organ_order_pool;
@@ -45,7 +45,7 @@ struct organ_scale_pool {
 
 /* Tests whether an odd factor was multiplied into the scales. Scales of a quantised BF16 model are a BF16 value divided
  * by the largest code; adds a finding if most scales have that form only after division by one such factor. */
-void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, const organ_blocks *blocks);
+void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks);
 
 /* Tests for each weight whether all of its scales are wrong by one factor, by comparison with the same weight of other
  * layers and with the other weights of its layer. */

@@ -27,7 +27,7 @@ typedef struct autopsy_scan_patient {
 } autopsy_scan_patient;
 
 typedef struct autopsy_scan_scan {
-    organ_vitals **chosen; /* items of the pass */
+    organ_weight_stats **chosen; /* items of the pass */
     autopsy_scan_patient **patients;
     const organ_kernels *kernels;
     const organ_scan_progress *progress;
@@ -48,16 +48,19 @@ typedef struct autopsy_scan_finding {
 } autopsy_scan_finding;
 _Static_assert(sizeof(autopsy_scan_finding) <= 65536, "the result of a strip");
 
-uint64_t organ_vitals_bytes(const organ_vitals *v)
+uint64_t organ_weight_stats_bytes(const organ_weight_stats *v)
 {
     if (v->unread)
         return 0;
     return v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
 }
 
-double organ_vitals_std(const organ_vitals *v) { return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0; }
+double organ_weight_stats_std(const organ_weight_stats *v)
+{
+    return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0;
+}
 
-double organ_vitals_kurtosis(const organ_vitals *v)
+double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
     return m->m2 > 0 ? (double)m->n * m->m4 / (m->m2 * m->m2) - 3 : 0;
@@ -105,7 +108,7 @@ static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as
 
 static void note_row(organ_faulty_rows *rows, uint64_t row)
 {
-    if (rows->count < ORGAN_VITALS_ROWS)
+    if (rows->count < ORGAN_WEIGHT_STATS_ROWS)
         rows->row[rows->count] = row;
     if (rows->count++ == 0)
         rows->first = row;
@@ -163,12 +166,12 @@ static void add_distances(organ_distance *sum, const organ_distance *more)
     sum->own += more->own;
     sum->other += more->other;
     sum->product += more->product;
-    sum->most = more->most > sum->most ? more->most : sum->most;
+    sum->max = more->max > sum->max ? more->max : sum->max;
 }
 
 /* Sums over 16 lanes, for the pairs are many. */
 typedef struct distance_lanes {
-    double difference[16], own[16], other[16], product[16], most[16];
+    double difference[16], own[16], other[16], product[16], max[16];
 } distance_lanes;
 
 static void add_lane(distance_lanes *d, size_t lane, float a, float b)
@@ -178,7 +181,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
     d->own[lane] += x * x;
     d->other[lane] += y * y;
     d->product[lane] += x * y;
-    d->most[lane] = size > d->most[lane] ? size : d->most[lane];
+    d->max[lane] = size > d->max[lane] ? size : d->max[lane];
 }
 
 static void autopsy_scan_fold_lanes(distance_lanes *d)
@@ -189,7 +192,7 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
             d->own[l] += d->own[l + half];
             d->other[l] += d->other[l + half];
             d->product[l] += d->product[l + half];
-            d->most[l] = d->most[l + half] > d->most[l] ? d->most[l + half] : d->most[l];
+            d->max[l] = d->max[l + half] > d->max[l] ? d->max[l + half] : d->max[l];
         }
 }
 
@@ -213,7 +216,7 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
                 skipped++;
         autopsy_scan_fold_lanes(&d);
     }
-    const organ_distance part = {n - skipped, skipped, d.difference[0], d.own[0], d.other[0], d.product[0], d.most[0]};
+    const organ_distance part = {n - skipped, skipped, d.difference[0], d.own[0], d.other[0], d.product[0], d.max[0]};
     add_distances(sum, &part);
 }
 
@@ -292,7 +295,7 @@ static void discharge(autopsy_scan_patient *p)
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     autopsy_scan_scan *const s = context;
-    organ_vitals *const v = s->chosen[item];
+    organ_weight_stats *const v = s->chosen[item];
     const organ_matrices shape = organ_weight_matrices(v->weight);
     autopsy_scan_patient *const p = calloc(1, sizeof *p);
     if (note && *note && !(v->note = strdup(note)))
@@ -315,7 +318,8 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
 
 static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
-    for (uint64_t k = 0; k < more->count && k < ORGAN_VITALS_ROWS && sum->count + k < ORGAN_VITALS_ROWS; k++)
+    for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;
+         k++)
         sum->row[sum->count + k] = more->row[k];
     if (more->count == 0)
         return;
@@ -324,7 +328,7 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-static void conclude(organ_vitals *v, autopsy_scan_patient *p)
+static void conclude(organ_weight_stats *v, autopsy_scan_patient *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
@@ -343,7 +347,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
                                               organ_error *error)
 {
     autopsy_scan_scan *const s = context;
-    organ_vitals *const v = s->chosen[strip->item];
+    organ_weight_stats *const v = s->chosen[strip->item];
     autopsy_scan_patient *const p = s->patients[strip->item];
     const autopsy_scan_finding *const f = result;
     const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
@@ -358,7 +362,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
             organ_jumps_join(&p->jumps, row, &p->edges, &f->edges);
         p->edges = f->edges;
     }
-    const uint64_t all = organ_vitals_bytes(v);
+    const uint64_t all = organ_weight_stats_bytes(v);
     const uint64_t now =
         strip->last ? all
                     : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
@@ -378,7 +382,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
 /* ---- a model ---- */
 
 /* 16-bit floats are read unconverted if there is no counterpart to compare with. */
-static organ_dtype type_of(const organ_vitals *v)
+static organ_dtype type_of(const organ_weight_stats *v)
 {
     const organ_dtype stored = v->weight->codes->dtype;
     const bool plain = v->weight->scheme == ORGAN_SCHEME_PLAIN && !v->other;
@@ -405,25 +409,25 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
     return error->status;
 }
 
-static organ_status take_mine(const organ_model *model, const organ_model *other, organ_vitals *vitals,
-                              const organ_deal *deal, const organ_engine *engine, const organ_scan_progress *progress,
-                              organ_error *error)
+static organ_status take_mine(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
+                              const organ_assignment *assignment, const organ_engine *engine,
+                              const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
-    organ_weight_item *items = organ_rows_take(deal->count + 1, sizeof *items);
-    s.chosen = calloc(deal->count + 1, sizeof *s.chosen);
-    s.patients = organ_rows_take(deal->count + 1, sizeof *s.patients);
+    organ_weight_item *items = organ_rows_take(assignment->count + 1, sizeof *items);
+    s.chosen = calloc(assignment->count + 1, sizeof *s.chosen);
+    s.patients = organ_rows_take(assignment->count + 1, sizeof *s.patients);
     if (!items || !s.chosen || !s.patients)
         organ_fail_memory(error, model->path);
     for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
         size_t chosen = 0;
         s.as = types[t];
-        for (size_t k = 0; k < deal->count; k++)
-            if (!vitals[k].unread && organ_deal_mine(deal, k) && type_of(&vitals[k]) == s.as) {
-                s.chosen[chosen] = &vitals[k];
+        for (size_t k = 0; k < assignment->count; k++)
+            if (!stats[k].unread && organ_assignment_is_mine(assignment, k) && type_of(&stats[k]) == s.as) {
+                s.chosen[chosen] = &stats[k];
                 s.patients[chosen] = NULL;
-                items[chosen++] = (organ_weight_item){.weight = vitals[k].weight, .other = vitals[k].other};
+                items[chosen++] = (organ_weight_item){.weight = stats[k].weight, .other = stats[k].other};
             }
         if (chosen > 0)
             run_type(&s, items, chosen, model, other, engine, error);
@@ -434,36 +438,38 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
     return error->status;
 }
 
-static uint64_t autopsy_scan_bytes_of(const void *vitals, size_t k)
+static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
 {
-    return organ_vitals_bytes((const organ_vitals *)vitals + k);
+    return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
 
 /* The notes of all weights, where they belong. */
-static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal, organ_error *error)
+static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
-    organ_found *const notes = organ_rows_take(deal->count + 1, sizeof *notes);
+    organ_found *const notes = organ_rows_take(assignment->count + 1, sizeof *notes);
     if (!notes)
         organ_fail_memory(error, "the notes of the ranks");
-    for (size_t k = 0; k < deal->count && notes; k++)
-        notes[k] = (organ_found){vitals[k].note, vitals[k].note ? strlen(vitals[k].note) + 1 : 0};
-    organ_deal_exchange(deal, "what is to be noted is known", notes, error);
-    for (size_t k = 0; k < deal->count && notes; k++)
-        vitals[k].note = notes[k].is;
+    for (size_t k = 0; k < assignment->count && notes; k++)
+        notes[k] = (organ_found){stats[k].note, stats[k].note ? strlen(stats[k].note) + 1 : 0};
+    organ_assignment_exchange(assignment, "what is to be noted is known", notes, error);
+    for (size_t k = 0; k < assignment->count && notes; k++)
+        stats[k].note = notes[k].is;
     organ_rows_free(notes);
     return error->status;
 }
 
-organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
-                               const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
+organ_status organ_weight_stats_compute(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
+                                        size_t count, const organ_engine *engine, const organ_scan_progress *progress,
+                                        organ_error *error)
 {
-    organ_deal deal;
-    if (organ_deal_make(engine->ranks, count, autopsy_scan_bytes_of, vitals, &deal, error) == ORGAN_OK)
-        take_mine(model, other, vitals, &deal, engine, progress, error);
-    if (organ_deal_complete(&deal, "the weights are examined", &vitals->moments,
-                            sizeof *vitals - offsetof(organ_vitals, moments), sizeof *vitals, error) == ORGAN_OK &&
+    organ_assignment assignment;
+    if (organ_assignment_create(engine->ranks, count, autopsy_scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
+        take_mine(model, other, stats, &assignment, engine, progress, error);
+    if (organ_assignment_complete(&assignment, "the weights are examined", &stats->moments,
+                                  sizeof *stats - offsetof(organ_weight_stats, moments), sizeof *stats,
+                                  error) == ORGAN_OK &&
         engine->ranks)
-        exchange_notes(vitals, &deal, error);
-    organ_deal_release(&deal);
+        exchange_notes(stats, &assignment, error);
+    organ_assignment_release(&assignment);
     return error->status;
 }

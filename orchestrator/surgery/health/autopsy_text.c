@@ -33,8 +33,8 @@ static json_t *trial_json(const organ_trial *trial, size_t k, const organ_perple
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-static void tell_best(organ_autopsy_job *job, const organ_trial *trial, size_t best,
-                      const organ_perplexity_comparison *c)
+static void print_best(organ_autopsy_job *job, const organ_trial *trial, size_t best,
+                       const organ_perplexity_comparison *c)
 {
     static const organ_weight all = {.name = "*", .anatomy = {.layer = -1}};
     const organ_verdict verdict = {
@@ -42,12 +42,13 @@ static void tell_best(organ_autopsy_job *job, const organ_trial *trial, size_t b
         "Every scale of the model was multiplied by about the inverse of the better factor: largest values divided "
         "by another largest code than that of the type, a global factor applied twice or left out.",
         true};
-    organ_autopsy_tell(job, true, &all, &verdict,
-                       "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats a "
-                       "token over %zu tokens)",
-                       names[best], organ_perplexity_sum(trial->models[best].scores.nll, trial->plan.scored).perplexity,
-                       organ_perplexity_sum(trial->models[0].scores.nll, trial->plan.scored).perplexity, c->nll.mean,
-                       c->nll.error, trial->plan.scored);
+    organ_autopsy_report(job, true, &all, &verdict,
+                         "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats a "
+                         "token over %zu tokens)",
+                         names[best],
+                         organ_perplexity_sum(trial->models[best].scores.nll, trial->plan.scored).perplexity,
+                         organ_perplexity_sum(trial->models[0].scores.nll, trial->plan.scored).perplexity, c->nll.mean,
+                         c->nll.error, trial->plan.scored);
 }
 
 static organ_status compare_factors(organ_autopsy_job *job, const organ_trial *trial, organ_error *error)
@@ -67,7 +68,7 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_trial *t
     job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", trial->plan.scored),
                                    SET("trials", trials));
     if (best > 0 && !error->status)
-        tell_best(job, trial, best, &all[best]);
+        print_best(job, trial, best, &all[best]);
     return error->status;
 }
 

@@ -215,19 +215,19 @@ static void note_problem(json_t *problems, const char *format, ...)
  * have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
-    enum { MOST = 65536 };
+    enum { MAX = 65536 };
     static const size_t bits = 8;
-    unsigned char seen[2][MOST / 8] = {{0}}; /* by weights of unknown and of known roles */
+    unsigned char seen[2][MAX / 8] = {{0}}; /* by weights of unknown and of known roles */
     bool any[2] = {false, false};
     for (size_t k = 0; k < weights->count; k++) {
         const int32_t layer = weights->weights[k].anatomy.layer;
         const bool known = weights->weights[k].anatomy.role != ORGAN_ROLE_OTHER;
         any[known] |= layer >= 0;
-        if (layer >= 0 && layer < MOST)
+        if (layer >= 0 && layer < MAX)
             seen[known][(size_t)layer / bits] |= (unsigned char)(1u << ((size_t)layer % bits));
     }
     int64_t layer = 0;
-    while (layer < layers && layer < MOST && seen[any[1]][(size_t)layer / bits] >> ((size_t)layer % bits) & 1)
+    while (layer < layers && layer < MAX && seen[any[1]][(size_t)layer / bits] >> ((size_t)layer % bits) & 1)
         layer++;
     return any[0] || any[1] ? layer : layers;
 }
@@ -318,7 +318,7 @@ static json_t *make_report(const subject *s)
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
               SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, inspect_tensor_json, s)),
-              SET_IF(s->lists.most, "cut", json_incref(s->lists.cut)),
+              SET_IF(s->lists.max, "cut", json_incref(s->lists.cut)),
               SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;
 }
@@ -384,8 +384,7 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
         *error = fault;
         return fault.status;
     }
-    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .most = options->most},
-                 .model = model};
+    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .max = options->max}, .model = model};
     if (make_document(&s, weights, fault.message, report, error) != ORGAN_OK)
         return error->status;
     const json_t *const problems = json_object_get(*report, "problems");

@@ -20,7 +20,7 @@ typedef struct organ_inspect_options {
     const char *model;
     bool tensors;      /* list every tensor */
     const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
-    size_t most;       /* largest number of rows of each list in the report except that of tensors, and number of
+    size_t max;        /* largest number of rows of each list in the report except that of tensors, and number of
                         * layers that are listed; 0: no limit. "cut" in the report names the lists that are longer */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
 } organ_inspect_options;

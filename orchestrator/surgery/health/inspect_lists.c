@@ -11,7 +11,7 @@ bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name)
 
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows)
 {
-    if (lists->most == 0 || rows < lists->most)
+    if (lists->max == 0 || rows < lists->max)
         return true;
     const char *const last = json_string_value(json_array_get(lists->cut, json_array_size(lists->cut) - 1));
     if (!last || strcmp(last, list) != 0)

@@ -10,7 +10,7 @@
 typedef struct organ_inspect_lists {
     const char *match; /* glob on names of tensors; NULL for all */
     bool tensors;      /* list every tensor, and every weight */
-    size_t most;       /* largest number of rows of each list; 0: no limit */
+    size_t max;        /* largest number of rows of each list; 0: no limit */
     json_t *cut;       /* names of the lists that are longer than shown */
 } organ_inspect_lists;
 

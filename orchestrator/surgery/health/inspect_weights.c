@@ -39,12 +39,12 @@ static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
     /* null for floats, which are neither, and for GPTQ, where it depends on the values of the zero points */
-    const bool told = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
-                      w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
+    const bool reported = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
+                          w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
     return ORGAN_OBJECT(
         SET_TEXT("scheme", organ_scheme_name(w->scheme)), SET_TEXT("text", one->text), SET_COUNT("bits", w->bits),
         SET("block", block_of(w)), SET_DTYPE("codes_dtype", w->codes->dtype), SET_DTYPE("scale_dtype", w->scale->dtype),
-        SET("symmetric", told ? json_boolean(!w->zero) : json_null()), SET_FLAG("zero_points", w->zero),
+        SET("symmetric", reported ? json_boolean(!w->zero) : json_null()), SET_FLAG("zero_points", w->zero),
         SET_FLAG("biases", w->bias), SET_FLAG("group_index", w->g_idx), SET_COUNT("weights", one->weights),
         SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }

@@ -7,14 +7,14 @@
 
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
 {
-    const size_t most = list ? strlen(list) : 0;
+    const size_t max = list ? strlen(list) : 0;
     char *rest = NULL;
     *globs = (organ_globs){0};
     if (!list)
         return ORGAN_OK;
     globs->text = strdup(list);
-    globs->patterns = calloc(most + 1, sizeof *globs->patterns);
-    globs->used = calloc(most + 1, sizeof *globs->used);
+    globs->patterns = calloc(max + 1, sizeof *globs->patterns);
+    globs->used = calloc(max + 1, sizeof *globs->used);
     if (!globs->text || !globs->patterns || !globs->used) {
         organ_globs_free(globs);
         return organ_fail_memory(error, list);

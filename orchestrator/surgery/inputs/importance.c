@@ -8,7 +8,7 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20)
 
-uint64_t organ_experts_beside(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
+uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
     if (a->expert < 0)

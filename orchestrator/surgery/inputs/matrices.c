@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW        95.0 /* percent: below it a report warns */
-#define MOST_KINDS 1000
+#define FEW       95.0 /* percent: below it a report warns */
+#define MAX_KINDS 1000
 
 /* ---- which weights are matrices ---- */
 
@@ -106,7 +106,7 @@ static void add_left(kinds *all, const char *name, uint64_t elements)
     fold_name(name, folded);
     while (k < all->count && strcmp(all->list[k].name, folded) != 0)
         k++;
-    if (k == all->count && k >= MOST_KINDS) {
+    if (k == all->count && k >= MAX_KINDS) {
         strcpy(folded, "other names");
         for (k = 0; k < all->count && strcmp(all->list[k].name, folded) != 0;)
             k++;

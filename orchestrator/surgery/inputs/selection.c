@@ -116,7 +116,7 @@ int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
     return layer;
 }
 
-organ_status organ_dtype_asked(const char *name, organ_dtype *dtype, organ_error *error)
+organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error)
 {
     static const struct {
         const char *name;

@@ -43,6 +43,6 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, org
 int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer);
 
 /* The type of numbers that "bf16", "f16" and "f32" mean; NULL: BF16. ORGAN_USAGE for another word. */
-organ_status organ_dtype_asked(const char *name, organ_dtype *dtype, organ_error *error);
+organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error);
 
 #endif

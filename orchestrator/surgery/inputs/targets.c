@@ -19,13 +19,13 @@ static bool targets_is_draft(const organ_model *model, const int32_t *drafts, si
     return false;
 }
 
-#define MOST_DRAFTS ((size_t)16)
+#define MAX_DRAFTS ((size_t)16)
 
 static void choose_projections(const organ_model *model, bool *chosen)
 {
-    int32_t drafts[MOST_DRAFTS];
+    int32_t drafts[MAX_DRAFTS];
     size_t draft_count = 0;
-    for (size_t t = 0; t < model->tensor_count && draft_count < MOST_DRAFTS; t++)
+    for (size_t t = 0; t < model->tensor_count && draft_count < MAX_DRAFTS; t++)
         if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
             drafts[draft_count++] = model->tensors[t].anatomy.layer;
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -129,7 +129,7 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
 
 /* Returns true if a projection of GPT-2 to q, k and v has three times as many columns as rows. Linear layers of that
  * name (GPTBigCode) have more rows than columns. */
-static bool has_crossed(const organ_model *model)
+static bool has_transposed(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
@@ -142,8 +142,8 @@ static bool has_crossed(const organ_model *model)
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
                                      organ_error *error)
 {
-    const bool crossed = has_crossed(model);
-    for (size_t k = 0; k < targets->count && crossed; k++) {
+    const bool transposed = has_transposed(model);
+    for (size_t k = 0; k < targets->count && transposed; k++) {
         const char *const name = targets->tensors[k]->name;
         if (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."))
             return organ_fail(

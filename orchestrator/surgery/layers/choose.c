@@ -23,7 +23,7 @@
 
 static const organ_windows *windows_of(const organ_layers_job *job)
 {
-    return &organ_along_describe(job->choice.along)->windows;
+    return &organ_calibration_run_facts_of(job->choice.calib)->windows;
 }
 
 /* ---- opening ---- */
@@ -35,7 +35,7 @@ static organ_status identify(organ_layers_job *job, organ_error *error)
     if (organ_model_fingerprint(job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
     c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("text", organ_along_describe(c->along)->digest),
+                               SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
                                SET_COUNT("context", c->walk.calibration.context),
                                SET_COUNT("windows", c->walk.calibration.samples));
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
@@ -45,17 +45,18 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     organ_layers_choice *const c = &job->choice;
-    c->walk = (organ_along_options){.calibration.text = o->calibration.text,
-                                    .calibration.samples =
-                                        (o->search_tokens + o->calibration.context - 1) / o->calibration.context,
-                                    .calibration.context = o->calibration.context,
-                                    .method = "--drop",
-                                    .verb = "drop",
-                                    .doing = "dropping blocks from",
-                                    .counted = "--search-tokens"};
-    if (organ_along_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->along, error) != ORGAN_OK)
+    c->walk = (organ_calibration_run_options){.calibration.text = o->calibration.text,
+                                              .calibration.samples = (o->search_tokens + o->calibration.context - 1) /
+                                                                     o->calibration.context,
+                                              .calibration.context = o->calibration.context,
+                                              .method = "--drop",
+                                              .verb = "drop",
+                                              .doing = "dropping blocks from",
+                                              .counted = "--search-tokens"};
+    if (organ_calibration_run_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->calib, error) !=
+        ORGAN_OK)
         return error->status;
-    const unsigned layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers;
+    const unsigned layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers;
     if (layers > job->layers || job->drop.count >= layers)
         return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s",
                           job->drop.count, layers, job->layers, job->model->path);
@@ -68,7 +69,8 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     organ_layers_choice *const c = &job->choice;
     const char *const file = job->options->scores;
     if (open_text(job, error) ||
-        organ_layers_sets_check(organ_along_describe(c->along)->forward, job->engine, windows_of(job), error) ||
+        organ_layers_sets_check(organ_calibration_run_facts_of(c->calib)->forward, job->engine, windows_of(job),
+                                error) ||
         identify(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
@@ -79,12 +81,12 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 
 /* Estimates the cost: one run of the whole model, then sets of blocks, at most 16 in a round, until all sets that
  * differ in one block from the best are judged. */
-void organ_layers_choice_foresee(organ_layers_job *job)
+void organ_layers_choice_estimate(organ_layers_job *job)
 {
-    const organ_along_facts *const facts = organ_along_describe(job->choice.along);
+    const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
     const double layers = (double)job->layers, drop = (double)job->drop.count, kept = (layers - drop) / layers;
-    const double most = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
-    const double sets = most < near ? most : near;
+    const double max = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
+    const double sets = max < near ? max : near;
     const size_t tokens = facts->windows.begin[facts->windows.count];
     const double whole =
         organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.calibration.context);
@@ -95,9 +97,9 @@ void organ_layers_choice_foresee(organ_layers_job *job)
 void organ_layers_choice_close(organ_layers_job *job)
 {
     organ_layers_sets_close(job->choice.sets);
-    organ_along_close(job->choice.along);
+    organ_calibration_run_close(job->choice.calib);
     job->choice.sets = NULL;
-    job->choice.along = NULL;
+    job->choice.calib = NULL;
 }
 
 void organ_layers_choice_release(organ_layers_job *job)
@@ -123,7 +125,7 @@ static organ_status need_sets(organ_layers_job *job, organ_error *error)
     organ_layers_choice *const c = &job->choice;
     if (c->sets)
         return ORGAN_OK;
-    return organ_layers_sets_open(organ_along_describe(c->along)->forward, job->engine, windows_of(job),
+    return organ_layers_sets_open(organ_calibration_run_facts_of(c->calib)->forward, job->engine, windows_of(job),
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
@@ -191,13 +193,13 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
     organ_progress_begin(job->progress, "searching blocks", 0, 0);
     if (know_influence(job, error) == ORGAN_OK) {
         const organ_layers_search search = {.layers = job->layers,
-                                            .wanted = job->drop.count,
+                                            .requested = job->drop.count,
                                             .influence = c->known.influence,
                                             .rounds = job->options->rounds,
                                             .all = ORGAN_LAYERS_ALL,
                                             .context = job,
                                             .judge = choose_judge,
-                                            .told = tell};
+                                            .on_round = tell};
         organ_layers_search_run(&search, &c->found, error);
     }
     organ_progress_end(job->progress);

@@ -113,9 +113,9 @@ static json_t *heal_json(const organ_layers_job *job)
         SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
         SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
         SET_FLAG("lower", done && judged.after < judged.before),
-        SET("calibration",
-            organ_along_json(organ_layers_heal_text(job->heal),
-                             "the whole model's, and that of what is left of it, healed as far as it has come")),
+        SET("calibration", organ_calibration_run_json(
+                               organ_layers_heal_text(job->heal),
+                               "the whole model's, and that of what is left of it, healed as far as it has come")),
         SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 

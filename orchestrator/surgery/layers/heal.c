@@ -52,7 +52,7 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     for (size_t l = 0; l < h->is.layers; l++)
         for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS && !error->status; kind++) {
             heal_part part = {0};
-            if (!organ_layers_heal_wants(h, (int32_t)l, kind))
+            if (!organ_layers_heal_is_refitted(h, (int32_t)l, kind))
                 continue;
             if (organ_layers_heal_part_list(h, (int32_t)l, kind, &part, error) == ORGAN_OK)
                 each(h, &part, context, error);
@@ -108,31 +108,32 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
 
 typedef struct needs {
     const organ_layers_heal *heal;
-    uint64_t most, states;
+    uint64_t max, states;
     bool scratch; /* with --scratch */
 } needs;
 
-static organ_status most_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+static organ_status max_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
     const uint64_t bytes = organ_layers_heal_memory(h, part, n->scratch);
-    n->most = bytes > n->most ? bytes : n->most;
+    n->max = bytes > n->max ? bytes : n->max;
     return error->status;
 }
 
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
-    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->most + n->states;
+    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->max + n->states;
 }
 
 /* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
  * and a stream for judging. */
 static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
-    *n = (needs){.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, scratch), .scratch = scratch};
-    if (for_parts(h, n, most_memory, error) == ORGAN_OK)
-        n->most += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
+    *n = (needs){
+        .heal = h, .states = 2 * organ_calibration_states_memory(&h->chunks, true, scratch), .scratch = scratch};
+    if (for_parts(h, n, max_memory, error) == ORGAN_OK)
+        n->max += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
     return error->status;
 }
 
@@ -145,13 +146,13 @@ static void heal_share_memory(organ_layers_heal *h, uint64_t left)
 
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
-    const organ_along_options *const o = &h->is.walk;
+    const organ_calibration_run_options *const o = &h->is.walk;
     const uint64_t memory = h->is.engine->memory;
     needs n, with_scratch;
     if (take_needs(h, o->calibration.scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
     if (heal_fits(&n, memory)) {
-        heal_share_memory(h, organ_forward_left(h->forward, memory, o->calibration.context) - n.most - n.states);
+        heal_share_memory(h, organ_forward_left(h->forward, memory, o->calibration.context) - n.max - n.states);
         return ORGAN_OK;
     }
     organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
@@ -181,7 +182,7 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
 
 /* Estimates the cost of two streams of hidden states, one of them through the whole model, and of each part of a block.
  */
-void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
+void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
     organ_error ignored = {0};
@@ -199,8 +200,9 @@ static void cut_chunks(organ_layers_heal *h)
 {
     const size_t context = h->is.walk.calibration.context, samples = h->windows.count;
     const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
-    h->chunks = (organ_along_chunks){samples, full < samples ? full : samples, 0, 1,
-                                     context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
+    h->chunks =
+        (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1,
+                                   context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
@@ -211,11 +213,11 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return organ_fail_memory(error, healing->model->path);
     h->is = *healing;
     h->is.walk.least = HEAL_HELD;
-    if (organ_along_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->along, error) !=
-        ORGAN_OK)
+    if (organ_calibration_run_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->calib,
+                                   error) != ORGAN_OK)
         return error->status;
-    h->forward = organ_along_describe(h->along)->forward;
-    h->windows = organ_along_describe(h->along)->windows;
+    h->forward = organ_calibration_run_facts_of(h->calib)->forward;
+    h->windows = organ_calibration_run_facts_of(h->calib)->windows;
     cut_chunks(h);
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
@@ -233,9 +235,9 @@ void organ_layers_heal_close(organ_layers_heal *h)
 {
     if (!h)
         return;
-    organ_along_states_close(h->donor);
-    organ_along_states_close(h->cut);
-    organ_along_close(h->along);
+    organ_calibration_states_close(h->donor);
+    organ_calibration_states_close(h->cut);
+    organ_calibration_run_close(h->calib);
     organ_variants_close(h->variants);
     free(h->judged_tokens);
     free(h->judged_begin);
@@ -244,7 +246,7 @@ void organ_layers_heal_close(organ_layers_heal *h)
     free(h);
 }
 
-const organ_along_text *organ_layers_heal_text(const organ_layers_heal *h) { return h->along; }
+const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
 
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
 {
@@ -281,30 +283,31 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
-    return organ_stop_asked(h->is.engine->stop)
+    return organ_stop_is_requested(h->is.engine->stop)
                ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed")
                : ORGAN_OK;
 }
 
 static organ_status embed(organ_layers_heal *h, organ_error *error)
 {
-    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !error->status; c++) {
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
         const organ_windows windows = organ_layers_heal_chunk_at(h, c);
-        float *const values = organ_along_states_take(h->donor, c, error);
+        float *const values = organ_calibration_states_take(h->donor, c, error);
         if (values && organ_forward_embed(h->forward, &windows, values, error) == ORGAN_OK)
-            organ_along_states_give(h->donor, c, error);
+            organ_calibration_states_put_back(h->donor, c, error);
     }
     return error->status;
 }
 
-static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer,
+static organ_status heal_carry(organ_layers_heal *h, organ_calibration_states *states, const organ_layer *layer,
                                organ_error *error)
 {
-    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status; c++) {
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status;
+         c++) {
         const organ_windows windows = organ_layers_heal_chunk_at(h, c);
-        float *const values = organ_along_states_take(states, c, error);
+        float *const values = organ_calibration_states_take(states, c, error);
         if (values && organ_layer_run(h->forward, layer, &windows, values, NULL, error) == ORGAN_OK)
-            organ_along_states_give(states, c, error);
+            organ_calibration_states_put_back(states, c, error);
     }
     return error->status;
 }
@@ -312,14 +315,14 @@ static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states,
 /* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
 static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    if (organ_along_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
+    if (organ_calibration_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
         return error->status;
-    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !error->status; c++) {
-        const float *const from = organ_along_states_copy(h->donor, c, error);
-        float *const to = from ? organ_along_states_take(h->cut, c, error) : NULL;
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
+        const float *const from = organ_calibration_states_copy(h->donor, c, error);
+        float *const to = from ? organ_calibration_states_take(h->cut, c, error) : NULL;
         if (to) {
-            memcpy(to, from, organ_along_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
-            organ_along_states_give(h->cut, c, error);
+            memcpy(to, from, organ_calibration_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
+            organ_calibration_states_put_back(h->cut, c, error);
         }
     }
     if (!error->status && organ_layers_heal_judge_rest(h, layer, &h->before, error) == ORGAN_OK)
@@ -351,7 +354,7 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
         if (!weights)
             return organ_fail_memory(error, m->name);
         if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK &&
-            organ_along_turn(h->along, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
+            organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);
     }
@@ -375,7 +378,7 @@ static bool all_done(const organ_layers_heal *h)
 static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
-    if (!organ_layers_heal_wants(h, h->layer, kind))
+    if (!organ_layers_heal_is_refitted(h, h->layer, kind))
         return error->status;
     if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
         all_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
@@ -393,14 +396,14 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
         return error->status;
     const bool gap = organ_layers_heal_before_gap(h, h->layer);
     h->ahead = false;
-    for (unsigned kind = 0; kind < ORGAN_HEAL_FED && !error->status; kind++)
-        if (!gap || kind != ORGAN_HEAL_ATTENDED)
+    for (unsigned kind = 0; kind < ORGAN_HEAL_FFN_OUTPUT && !error->status; kind++)
+        if (!gap || kind != ORGAN_HEAL_ATTENTION_OUTPUT)
             heal_part_of(h, kind, error);
     if (error->status || go_ahead(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
         return error->status;
     h->ahead = true;
-    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENDED, error) != ORGAN_OK) ||
-        heal_part_of(h, ORGAN_HEAL_FED, error) != ORGAN_OK)
+    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
+        heal_part_of(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
     return heal_carry(h, h->cut, h->loaded, error);
 }
@@ -417,7 +420,7 @@ static size_t next_kept(const organ_layers_heal *h, size_t layer)
 static bool is_apart(const organ_layers_heal *h, size_t layer)
 {
     for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
-        if (organ_layers_heal_wants(h, (int32_t)layer, kind))
+        if (organ_layers_heal_is_refitted(h, (int32_t)layer, kind))
             return true;
     return false;
 }
@@ -450,15 +453,15 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
 {
     const char *const scratch = h->is.walk.calibration.scratch;
     h->run = run;
-    if (organ_along_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
+    if (organ_calibration_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",
-                                        2 * organ_along_states_bytes(&h->chunks), error) != ORGAN_OK))
+                                        2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
     if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK &&
         run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
-    organ_along_states_close(h->donor);
-    organ_along_states_close(h->cut);
+    organ_calibration_states_close(h->donor);
+    organ_calibration_states_close(h->cut);
     h->donor = h->cut = NULL;
     organ_variants_close(h->variants);
     h->variants = NULL;

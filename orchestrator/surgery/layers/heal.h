@@ -5,17 +5,17 @@
 #ifndef ORGAN_LAYERS_HEAL_H
 #define ORGAN_LAYERS_HEAL_H
 
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/cut/cut.h"
 
 /* Groups of matrices that are refitted together, and their targets. */
 typedef enum organ_layers_kind {
     ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: their outputs should equal those in the whole model */
-    ORGAN_HEAL_ATTENDED,         /* o: the hidden state after attention should equal that of the whole model */
-    ORGAN_HEAL_FEED_INPUTS,      /* gate, up and router: the target is that of q, k and v */
-    ORGAN_HEAL_FED,   /* down (all routed experts together): the hidden state after the block, or after the gap that
-                         follows it */
-    ORGAN_HEAL_KINDS, /* number of groups in a block */
+    ORGAN_HEAL_ATTENTION_OUTPUT, /* o: the hidden state after attention should equal that of the whole model */
+    ORGAN_HEAL_FFN_INPUTS,       /* gate, up and router: the target is that of q, k and v */
+    ORGAN_HEAL_FFN_OUTPUT, /* down (all routed experts together): the hidden state after the block, or after the gap
+                       that follows it */
+    ORGAN_HEAL_KINDS,      /* number of groups in a block */
     ORGAN_HEAL_FINAL = ORGAN_HEAL_KINDS /* the norm before the output head, multiplied by one number */
 } organ_layers_kind;
 
@@ -29,7 +29,7 @@ typedef struct organ_layers_solved {
 } organ_layers_solved;
 
 typedef struct organ_layers_healing {
-    organ_along_options walk;
+    organ_calibration_run_options walk;
     const organ_model *model;
     const bool *dropped; /* a flag for each of the model's blocks */
     size_t layers;
@@ -40,14 +40,14 @@ typedef struct organ_layers_healing {
 typedef struct organ_layers_heal organ_layers_heal;
 
 /* Opens the text, and sets resolved[t] for each tensor of the model that may get other values. All arguments must
- * outlive the object; organ_layers_heal_close must follow whatever it returns. Returns the errors of organ_along_open;
- * ORGAN_USAGE for fewer than four windows, too little memory (the message names the least that is enough), weights that
- * are not plain floats, and models that normalise the outputs of projections, because these are not linear in the
- * weights. */
+ * outlive the object; organ_layers_heal_close must follow whatever it returns. Returns the errors of
+ * organ_calibration_run_open; ORGAN_USAGE for fewer than four windows, too little memory (the message names the least
+ * that is enough), weights that are not plain floats, and models that normalise the outputs of projections, because
+ * these are not linear in the weights. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error);
 /* Adds the memory and the work of the heal to a plan. */
-void organ_layers_heal_foresee(organ_layers_heal *heal, organ_plan *plan);
+void organ_layers_heal_estimate(organ_layers_heal *heal, organ_plan *plan);
 void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
 /* Refits the blocks in one pass over the text. */
@@ -58,7 +58,7 @@ organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, 
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 
-const organ_along_text *organ_layers_heal_text(const organ_layers_heal *heal);
+const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *heal);
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);
 /* The number of tokens in the held-out windows, and the KL divergences on them before and after the heal. */
 typedef struct organ_layers_judged {

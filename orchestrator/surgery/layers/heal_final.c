@@ -22,13 +22,13 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
 
 /* Adds a chunk to the sums. Uses only windows to which no other part was fitted: on the others the smaller model is
  * nearer to the donor than on new text, and s would be too close to 1. */
-static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
-                               organ_error *error)
+static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
+                                  organ_error *error)
 {
     const size_t context = h->is.walk.calibration.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
-    const float *const donor = organ_along_states_copy(h->donor, chunk, error);
-    const float *const cut = donor ? organ_along_states_copy(h->cut, chunk, error) : NULL;
-    for (size_t w = 0; cut && w < organ_along_chunk_windows(&h->chunks, chunk); w++) {
+    const float *const donor = organ_calibration_states_copy(h->donor, chunk, error);
+    const float *const cut = donor ? organ_calibration_states_copy(h->cut, chunk, error) : NULL;
+    for (size_t w = 0; cut && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++) {
         if (organ_layers_heal_use(h, chunk, w) != HEAL_NORM)
             continue;
         organ_forward_final(h->forward, donor + w * context * hidden, context, x);
@@ -86,8 +86,8 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
     products sums = {0, 0};
     if (!x || !y)
         organ_fail_memory(error, h->is.model->path);
-    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
-        hear_chunk(h, chunk, x, y, &sums, error);
+    for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
+        capture_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
         if (heal_final_choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK &&

@@ -7,7 +7,7 @@
 
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/variants.h"
-#include "orchestrator/surgery/along_text/states.h"
+#include "orchestrator/surgery/calibration/states.h"
 #include "orchestrator/surgery/layers/heal.h"
 
 #define HEAL_HELD     ((size_t)4)  /* at most one window of this many is held out to choose solutions */
@@ -34,11 +34,11 @@ typedef struct heal_part {
 
 struct organ_layers_heal {
     organ_layers_healing is;
-    organ_along_text *along;
+    organ_calibration_run *calib;
     organ_forward *forward;
     organ_windows windows;
-    organ_along_chunks chunks;
-    organ_along_states *donor, *cut; /* cut NULL: they are the same as far */
+    organ_calibration_chunks chunks;
+    organ_calibration_states *donor, *cut; /* cut NULL: they are the same as far */
     organ_cut_run *run;
     organ_layers_solved
         *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
@@ -60,14 +60,14 @@ struct organ_layers_heal {
     organ_layer *loaded, *loaded_donor; /* the block with its present weights, and the donor's */
     organ_ridge *ridge;
     bool ahead;                            /* the donor's states have reached the next kept block */
-    float *inputs, *wanted, *donor_inputs; /* of a chunk */
+    float *inputs, *target, *donor_inputs; /* of a chunk */
     uint32_t *blocks;                      /* which experts a token has, tokens x used, ascending, */
     float *gates;                          /* and their weights */
     size_t *routed, *begin;                /* row numbers of `inputs` grouped by expert, and where each group begins */
 };
 
 /* Returns whether a block's matrices of that kind are refitted. */
-bool organ_layers_heal_wants(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
+bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
 /* Lists them; part->count may be 0. To be released whatever it returns. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
@@ -98,9 +98,9 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
 /* Runs the held-out windows through the donor. The caller releases heal->variants with organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
 /* Judges heal->loaded with its present weights. Sets *divergence to the mean KL divergence of the model with this block
- * over the held-out tokens, in nats, at the latest when organ_layers_heal_settle returns. */
+ * over the held-out tokens, in nats, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
-organ_status organ_layers_heal_settle(organ_layers_heal *heal, organ_error *error);
+organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
 /* Judges the donor's kept blocks from `layer` on, where the stream has arrived. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);

@@ -54,9 +54,9 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
-    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++) {
-        const float *const from = organ_along_states_copy(h->cut, chunk, error);
-        for (size_t w = 0; from && w < organ_along_chunk_windows(&h->chunks, chunk); w++)
+    for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++) {
+        const float *const from = organ_calibration_states_copy(h->cut, chunk, error);
+        for (size_t w = 0; from && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++)
             if (organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES) {
                 memcpy(to, from + w * floats, floats * sizeof *to);
                 to += floats;
@@ -72,7 +72,7 @@ static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_e
         organ_layer *loaded = NULL;
         if (h->is.dropped[l])
             continue;
-        if (organ_stop_asked(h->is.engine->stop))
+        if (organ_stop_is_requested(h->is.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed");
         if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
@@ -82,7 +82,7 @@ static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-static organ_status heal_judge_settle(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status heal_judge_finish(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
     if (h->tried && heal_judge_carry(h, layer, error) == ORGAN_OK)
@@ -93,14 +93,14 @@ static organ_status heal_judge_settle(organ_layers_heal *h, size_t layer, organ_
     return error->status;
 }
 
-organ_status organ_layers_heal_settle(organ_layers_heal *h, organ_error *error)
+organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
-    return heal_judge_settle(h, (size_t)h->layer + 1, error);
+    return heal_judge_finish(h, (size_t)h->layer + 1, error);
 }
 
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
-    if (h->tried == h->together && organ_layers_heal_settle(h, error) != ORGAN_OK)
+    if (h->tried == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
         return error->status;
     float *const states = heal_judge_stream(h, h->tried);
     h->results[h->tried++] = divergence;
@@ -115,7 +115,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
         return error->status;
     h->results[0] = divergence;
     h->tried = 1;
-    return heal_judge_settle(h, layer, error);
+    return heal_judge_finish(h, layer, error);
 }
 
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)

@@ -14,9 +14,9 @@ static const struct {
     organ_role roles[3];
 } kinds[ORGAN_HEAL_KINDS + 1] = {
     [ORGAN_HEAL_ATTENTION_INPUTS] = {"attention inputs", {ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V}},
-    [ORGAN_HEAL_ATTENDED] = {"attention output", {ORGAN_ROLE_O, ORGAN_ROLE_O, ORGAN_ROLE_O}},
-    [ORGAN_HEAL_FEED_INPUTS] = {"feed-forward inputs", {ORGAN_ROLE_GATE, ORGAN_ROLE_UP, ORGAN_ROLE_ROUTER}},
-    [ORGAN_HEAL_FED] = {"feed-forward output", {ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN}},
+    [ORGAN_HEAL_ATTENTION_OUTPUT] = {"attention output", {ORGAN_ROLE_O, ORGAN_ROLE_O, ORGAN_ROLE_O}},
+    [ORGAN_HEAL_FFN_INPUTS] = {"feed-forward inputs", {ORGAN_ROLE_GATE, ORGAN_ROLE_UP, ORGAN_ROLE_ROUTER}},
+    [ORGAN_HEAL_FFN_OUTPUT] = {"feed-forward output", {ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN}},
     [ORGAN_HEAL_FINAL] = {"final norm", {ORGAN_ROLE_NORM, ORGAN_ROLE_NORM, ORGAN_ROLE_NORM}},
 };
 
@@ -24,7 +24,7 @@ const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].
 
 bool organ_layers_heal_is_inputs(organ_layers_kind kind)
 {
-    return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FEED_INPUTS;
+    return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FFN_INPUTS;
 }
 
 static bool is_dropped(const organ_layers_heal *h, int32_t layer)
@@ -36,7 +36,7 @@ bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { r
 
 /* Before a gap only the outputs of a block are refitted; after a gap also its inputs, because they differ from those
  * with which the block was trained. */
-bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
+bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
         return false;
@@ -50,11 +50,11 @@ bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_la
 
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
-    if (kind == ORGAN_HEAL_FED && a->experts == ORGAN_EXPERTS_SHARED)
+    if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
         return false; /* not refitted: the routed experts are fitted to the rest, with the shared expert's output given
                        */
     bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
-              (kind == ORGAN_HEAL_FEED_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
+              (kind == ORGAN_HEAL_FFN_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
     for (size_t k = 0; k < 3; k++)
         is |= a->role == kinds[kind].roles[k];
     return is;
@@ -109,12 +109,12 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal would solve for",
                           h->is.model->path, (int)layer, organ_layers_kind_name(kind));
     for (size_t k = 0; k < part->count; k++)
-        if (organ_forward_is_crossed(h->forward, part->matrices[k].tensor))
+        if (organ_forward_is_transposed(h->forward, part->matrices[k].tensor))
             return organ_fail(error, ORGAN_USAGE,
                               "tensor '%s': is stored as in_features x out_features, which --heal does not support",
                               part->matrices[k].tensor->name);
     part->width = (size_t)part->matrices[0].cols;
-    if (kind == ORGAN_HEAL_FED && part->matrices[0].tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED) {
+    if (kind == ORGAN_HEAL_FFN_OUTPUT && part->matrices[0].tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED) {
         part->blocks = c->experts;
         part->used = c->experts_used;
     }
@@ -140,9 +140,9 @@ static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->is.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
-    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* at least one window */
+    const size_t max = h->windows.count < stride ? h->windows.count : stride; /* at least one window */
     const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
-    return most > least ? most : least;
+    return max > least ? max : least;
 }
 
 /* Windows 3, 7, 11, ... are held out for judging (every eighth of a long text), and windows 1, 17, 33, ... for the
@@ -181,11 +181,11 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);
     shape.scratch = scratch ? "" : NULL;
     const uint64_t tokens = organ_layers_heal_chunk_tokens(h), hidden = organ_forward_describe(h->forward)->hidden;
-    uint64_t most = 0;
+    uint64_t max = 0;
     for (size_t k = 0; k < part->count; k++) {
         const uint64_t values = part->matrices[k].rows * part->matrices[k].cols;
-        most = values > most ? values : most;
+        max = values > max ? values : max;
     }
-    const uint64_t heard = tokens * (part->used * (part->width + 4) + 2 * hidden);
-    return organ_ridge_memory(&shape) + (heard + 2 * most + 2 * part->outputs * part->width) * sizeof(float);
+    const uint64_t captured = tokens * (part->used * (part->width + 4) + 2 * hidden);
+    return organ_ridge_memory(&shape) + (captured + 2 * max + 2 * part->outputs * part->width) * sizeof(float);
 }

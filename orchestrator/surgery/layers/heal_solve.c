@@ -43,12 +43,12 @@ typedef struct listener {
     float *to;
 } listener;
 
-static organ_status heal_solve_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
-                                    const float *inputs, organ_error *error)
+static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                                       const float *inputs, organ_error *error)
 {
     const listener *const l = context;
     const bool mixed =
-        l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* recorded with the router */
+        l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded); /* recorded with the router */
     const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
@@ -71,8 +71,8 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
 
 /* Records the routing of these tokens. Experts receive the rows of all tokens of the batch so far, in order, so the
  * rows are sorted again for each call. */
-static organ_status hear_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
-                                const float *logits, organ_error *error)
+static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                   const float *logits, organ_error *error)
 {
     const listener *const l = context;
     organ_layers_heal *const h = l->heal;
@@ -105,35 +105,35 @@ static organ_status hear_router(void *context, int32_t layer, size_t first, size
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
-    return (organ_windows){h->windows.tokens + h->windows.begin[first], organ_along_chunk_windows(&h->chunks, chunk),
-                           h->windows.begin};
+    return (organ_windows){h->windows.tokens + h->windows.begin[first],
+                           organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
 /* Runs a copy of the states of a stream through a layer and records the inputs in `to`. Returns NULL with an error. */
-static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk,
+static float *heal_solve_carry(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                                float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
     listener l = {h, to};
-    const organ_tap tap = {&l, heal_solve_hear};
-    float *const values = organ_along_states_copy(states, chunk, error);
-    const bool routes = h->kind == ORGAN_HEAL_FEED_INPUTS || h->kind == ORGAN_HEAL_FED;
+    const organ_tap tap = {&l, heal_solve_capture};
+    float *const values = organ_calibration_states_copy(states, chunk, error);
+    const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
     if (!values)
         return NULL;
-    organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? hear_router : NULL);
+    organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? capture_router : NULL);
     organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
     organ_layer_tap_router(layer, NULL, NULL);
     return error->status ? NULL : values;
 }
 
 /* Sets the residual of inputs: the donor's minus those of the smaller model. */
-static organ_status hear_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
-    if (!heal_solve_carry(h, h->donor, h->loaded_donor, chunk, h->wanted, error) ||
+    if (!heal_solve_carry(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
         !heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error))
         return error->status;
     for (size_t k = 0; k < tokens * h->part.width; k++)
-        h->wanted[k] -= h->inputs[k];
+        h->target[k] -= h->inputs[k];
     return ORGAN_OK;
 }
 
@@ -146,19 +146,19 @@ static float unit_of(const float *target, size_t outputs)
 }
 
 /* Sets the residual after the block, weighted by token. */
-static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
-    const float *const target = h->ahead ? organ_along_states_copy(h->donor, chunk, error)
+    const float *const target = h->ahead ? organ_calibration_states_copy(h->donor, chunk, error)
                                          : heal_solve_carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
         return error->status;
-    memcpy(h->wanted, target, tokens * outputs * sizeof *target);
+    memcpy(h->target, target, tokens * outputs * sizeof *target);
     const float *const here = heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error);
     if (!here)
         return error->status;
     for (size_t t = 0; t < tokens; t++) {
-        float *const row = h->wanted + t * outputs, *const z = h->inputs + t * inputs;
+        float *const row = h->target + t * outputs, *const z = h->inputs + t * inputs;
         const float scale = unit_of(row, outputs);
         for (size_t k = 0; k < outputs; k++)
             row[k] = scale * (row[k] - here[t * outputs + k]);
@@ -168,18 +168,18 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
     return ORGAN_OK;
 }
 
-static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
+static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
-    const size_t windows = organ_along_chunk_windows(&h->chunks, chunk), context = h->is.walk.calibration.context;
+    const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk), context = h->is.walk.calibration.context;
     const size_t inputs = h->part.used * h->part.width;
     const bool is_inputs = organ_layers_heal_is_inputs(h->kind);
-    if ((is_inputs ? hear_inputs : hear_outputs)(h, chunk, windows * context, error) != ORGAN_OK)
+    if ((is_inputs ? capture_inputs : capture_outputs)(h, chunk, windows * context, error) != ORGAN_OK)
         return error->status;
     for (size_t w = 0; w < windows && !error->status; w++) {
         const size_t first = w * context;
         if (organ_layers_heal_use(h, chunk, w) == HEAL_BLOCKS)
             organ_ridge_add(h->ridge, ORGAN_RIDGE_FIT, context, is_mixture(h) ? h->blocks + first * h->part.used : NULL,
-                            h->inputs + first * inputs, h->wanted + first * h->part.outputs, error);
+                            h->inputs + first * inputs, h->target + first * h->part.outputs, error);
     }
     return error->status;
 }
@@ -267,7 +267,7 @@ static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, floa
 {
     if (weights) { /* in the order of the file */
         organ_layer_write(h->loaded, m->name, weights);
-        organ_along_turn(h->along, m->tensor, weights, m->rows, true, error);
+        organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, true, error);
     }
     if (error->status)
         return error->status;
@@ -319,7 +319,7 @@ static organ_status try_all(organ_layers_heal *h, heal_solve_trial *trials, size
         if (t->found && make_all(h, t->step, into_layer, error) == ORGAN_OK)
             organ_layers_heal_try(h, &t->divergence, error);
     }
-    return error->status ? error->status : organ_layers_heal_settle(h, error);
+    return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
 static const heal_solve_trial *better(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
@@ -356,22 +356,22 @@ static organ_status heal_solve_take_room(organ_layers_heal *h, organ_error *erro
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
     h->inputs = organ_floats(tokens, h->part.used * h->part.width);
-    h->wanted = organ_floats(tokens, h->part.outputs);
+    h->target = organ_floats(tokens, h->part.outputs);
     h->blocks = calloc(tokens * h->part.used, sizeof *h->blocks);
     h->gates = organ_floats(tokens, h->part.used);
     h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
     h->begin = calloc(experts + 2, sizeof *h->begin);
-    return h->inputs && h->wanted && h->blocks && h->gates && h->routed && h->begin
+    return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin
                ? ORGAN_OK
                : organ_fail_memory(error, h->is.model->path);
 }
 
 static void give_room_back(organ_layers_heal *h)
 {
-    void *const parts[] = {h->inputs, h->wanted, h->blocks, h->gates, h->routed, h->begin};
+    void *const parts[] = {h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
-    h->inputs = h->wanted = h->gates = NULL;
+    h->inputs = h->target = h->gates = NULL;
     h->blocks = NULL;
     h->routed = h->begin = NULL;
     organ_ridge_close(h->ridge);
@@ -394,8 +394,8 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
     heal_solve_trial chosen = {0};
     if (heal_solve_take_room(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
-    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
-        hear_chunk(h, chunk, error);
+    for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
+        capture_chunk(h, chunk, error);
     if (!error->status && heal_solve_choose(h, &chosen, error) == ORGAN_OK) {
         *known = (organ_layers_solved){.layer = h->layer,
                                        .kind = h->kind,

@@ -4,7 +4,7 @@
 #ifndef ORGAN_LAYERS_JOB_H
 #define ORGAN_LAYERS_JOB_H
 
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/layers/drop.h"
 #include "orchestrator/surgery/layers/heal.h"
@@ -18,8 +18,8 @@
 
 /* The search for blocks on a part of a text. */
 typedef struct organ_layers_choice {
-    organ_along_options walk;
-    organ_along_text *along;
+    organ_calibration_run_options walk;
+    organ_calibration_run *calib;
     json_t *identity; /* identity of the scores file */
     organ_layers_known known;
     organ_layers_sets *sets; /* NULL while the scores file has all values */
@@ -46,7 +46,7 @@ typedef struct organ_layers_job {
 /* Opens the text and the forward pass, checks that --memory is enough, and reads the scores file. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
 /* Adds the memory and the work of the search to job->plan. */
-void organ_layers_choice_foresee(organ_layers_job *job);
+void organ_layers_choice_estimate(organ_layers_job *job);
 /* Finds the blocks: job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
 void organ_layers_choice_close(organ_layers_job *job); /* keeps the members that the report needs */

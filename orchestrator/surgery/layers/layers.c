@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_SEARCH 16777216u
-#define MOST_ROUNDS 1000000u
+#define MAX_SEARCH 16777216u
+#define MAX_ROUNDS 1000000u
 
 static bool searches(const organ_layers_job *job) { return !job->drop.named; }
 
@@ -19,11 +19,11 @@ static bool searches(const organ_layers_job *job) { return !job->drop.named; }
 
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
-    if (o->search_tokens < 64 || o->search_tokens > MOST_SEARCH)
-        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is not in 64 .. %u", o->search_tokens, MOST_SEARCH);
-    if (o->rounds > MOST_ROUNDS)
-        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
-    return organ_along_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
+    if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
+        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is not in 64 .. %u", o->search_tokens, MAX_SEARCH);
+    if (o->rounds > MAX_ROUNDS)
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MAX_ROUNDS);
+    return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
@@ -48,7 +48,7 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (organ_output_spares(o->write.output, job->model, error) != ORGAN_OK)
+    if (organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
         return error->status;
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
@@ -129,7 +129,7 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
 
 /* Checks that the heal fits the memory before the search, which takes long. The need hardly depends on the dropped
  * blocks, so the smallest stand for them. */
-static organ_status foresee_heal(organ_layers_job *job, organ_error *error)
+static organ_status estimate_heal(organ_layers_job *job, organ_error *error)
 {
     drop_smallest(job);
     open_heal(job, error);
@@ -147,10 +147,10 @@ static organ_status layers_choose(organ_layers_job *job, organ_error *error)
     if (!searches(job))
         return ORGAN_OK;
     if (organ_layers_choice_open(job, error) == ORGAN_OK || organ_memory_named(error))
-        foresee_heal(job, &heal);
+        estimate_heal(job, &heal);
     if (organ_memory_refuse_both(error, &heal) == ORGAN_OK) {
         if (job->options->write.dry_run) {
-            organ_layers_choice_foresee(job);
+            organ_layers_choice_estimate(job);
             drop_smallest(job);
         } else
             organ_layers_choice_run(job, error);
@@ -180,8 +180,8 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(
-        SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
+    return ORGAN_OBJECT(SET_IF(job->heal, "text",
+                               json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
@@ -189,14 +189,14 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
     const organ_layers_options *const o = job->options;
     const size_t blocks = organ_cut_layers(job->model);
     if (job->heal && o->write.dry_run)
-        organ_layers_heal_foresee(job->heal, &job->plan);
+        organ_layers_heal_estimate(job->heal, &job->plan);
     organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
     if (!layers)
         return organ_fail_memory(error, o->model);
     for (size_t l = 0; l < job->layers; l++)
         layers[l].dropped = job->drop.dropped[l];
     organ_cut_out made = {.write = {.model = job->model,
-                                    .asked = &o->write,
+                                    .requested = &o->write,
                                     .progress = job->progress,
                                     .engine = job->engine,
                                     .context = job,

@@ -7,7 +7,7 @@
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 ORGAN_API_BEGIN
 

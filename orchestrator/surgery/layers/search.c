@@ -75,8 +75,8 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
         f->path[f->steps++] = f->best;
     }
     f->rounds = round;
-    if (s->told)
-        s->told(s->context, round, f->count, &f->sets[f->best]);
+    if (s->on_round)
+        s->on_round(s->context, round, f->count, &f->sets[f->best]);
     return ORGAN_OK;
 }
 
@@ -88,7 +88,7 @@ static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
     memset(dropped, 0, s->layers * sizeof *dropped);
-    for (size_t n = 0; n < s->wanted; n++) {
+    for (size_t n = 0; n < s->requested; n++) {
         size_t least = s->layers;
         for (size_t l = 0; l < s->layers; l++)
             if (!dropped[l] && (least == s->layers || s->influence[l] <= s->influence[least]))
@@ -145,12 +145,12 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Counts the sets, up to one more than `most`. */
-static size_t count_choices(const organ_layers_search *s, size_t most)
+/* Counts the sets, up to one more than `max`. */
+static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
-    for (size_t k = 1; k <= s->wanted && count <= most; k++)
-        count = count * (s->layers - s->wanted + k) / k;
+    for (size_t k = 1; k <= s->requested && count <= max; k++)
+        count = count * (s->layers - s->requested + k) / k;
     return count;
 }
 
@@ -160,7 +160,7 @@ static organ_status judge_all(search_work *w, organ_error *error)
     bool *const next = calloc(s->layers, sizeof *next);
     if (!next)
         return no_memory(w, error);
-    memset(next, true, s->wanted * sizeof *next);
+    memset(next, true, s->requested * sizeof *next);
     size_t count = 0;
     do {
         memcpy(w->flags + count * s->layers, next, s->layers * sizeof *next);
@@ -187,13 +187,13 @@ static organ_status exchange_all(search_work *w, organ_error *error)
 
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
-    const size_t most = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;
+    const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;
     *found = (organ_layers_found){0};
     search_work w = {.search = s,
                      .found = found,
                      .exchanges = malloc(s->layers * s->layers * sizeof *w.exchanges),
-                     .flags = malloc(most * s->layers * sizeof *w.flags),
-                     .divergence = malloc(most * sizeof *w.divergence)};
+                     .flags = malloc(max * s->layers * sizeof *w.flags),
+                     .divergence = malloc(max * sizeof *w.divergence)};
     if (!w.exchanges || !w.flags || !w.divergence)
         no_memory(&w, error);
     else {

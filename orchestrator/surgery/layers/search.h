@@ -21,15 +21,15 @@ typedef struct organ_layers_set {
 } organ_layers_set;
 
 typedef struct organ_layers_search {
-    size_t layers, wanted;   /* how many blocks go: 1 .. layers - 1 */
-    const double *influence; /* of each block: those of the least are tried first */
-    size_t rounds;           /* at most; 0: the blocks of least influence */
-    size_t all;              /* ORGAN_LAYERS_ALL, or less for a test */
+    size_t layers, requested; /* how many blocks go: 1 .. layers - 1 */
+    const double *influence;  /* of each block: those of the least are tried first */
+    size_t rounds;            /* at most; 0: the blocks of least influence */
+    size_t all;               /* ORGAN_LAYERS_ALL, or less for a test */
     void *context;
     /* Sets divergence[k] to that of the k-th of `count` sets, whose flags are consecutive. */
     organ_status (*judge)(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error);
     /* A round is over; `best` is the best of all so far. NULL: nothing. */
-    void (*told)(void *context, size_t round, size_t judged, const organ_layers_set *best);
+    void (*on_round)(void *context, size_t round, size_t judged, const organ_layers_set *best);
 } organ_layers_search;
 
 typedef struct organ_layers_found {

@@ -41,40 +41,40 @@ uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens)
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
-typedef struct sets_wanted {
+typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;
-} sets_wanted;
+} sets_requested;
 
 static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
 static size_t longest(const organ_windows *windows)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t w = 0; w < windows->count; w++) {
         const size_t length = windows->begin[w + 1] - windows->begin[w];
-        most = length > most ? length : most;
+        max = length > max ? length : max;
     }
-    return most;
+    return max;
 }
 
 static bool sets_fits(void *context, uint64_t memory)
 {
-    const sets_wanted *const w = context;
+    const sets_requested *const w = context;
     return organ_forward_left(w->forward, memory, longest(w->windows)) >
            organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
-    sets_wanted w = {forward, windows};
+    sets_requested w = {forward, windows};
     return organ_memory_enough(0, sets_fits, &w);
 }
 
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error)
 {
-    sets_wanted w = {forward, windows};
+    sets_requested w = {forward, windows};
     if (sets_fits(&w, engine->memory))
         return ORGAN_OK;
     return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, sets_fits, &w),
@@ -83,14 +83,14 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 }
 
 /* At most half of the rest is used for running sets together, the other half for states of the donor. */
-static void sets_share_memory(organ_layers_sets *s, size_t most)
+static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
     const uint64_t left = organ_forward_left(s->forward, s->engine->memory, longest(s->windows)) -
                           organ_layers_sets_memory(s->forward, s->tokens);
     const uint64_t more =
         left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
-    s->together = 1 + (size_t)(more < most - 1 ? more : most - 1);
+    s->together = 1 + (size_t)(more < max - 1 ? more : max - 1);
     const uint64_t room = 1 + (left - left / 2) / one;
     s->stride = room >= s->layers ? 1 : (s->layers + (size_t)room - 1) / (size_t)room;
 }
@@ -99,7 +99,7 @@ static void sets_share_memory(organ_layers_sets *s, size_t most)
 
 static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
-    return organ_stop_asked(s->engine->stop)
+    return organ_stop_is_requested(s->engine->stop)
                ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged")
                : ORGAN_OK;
 }
@@ -148,7 +148,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 }
 
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
-                                    size_t most, organ_layers_sets **sets, organ_error *error)
+                                    size_t max, organ_layers_sets **sets, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
     *sets = NULL;
@@ -164,7 +164,7 @@ organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *
                              .width = (size_t)c->state,
                              .compared = (size_t)c->hidden,
                              .layers = c->layers};
-    sets_share_memory(s, most);
+    sets_share_memory(s, max);
     s->kept = malloc(((s->layers + s->stride - 1) / s->stride) * sets_floats_of(s) * sizeof *s->kept);
     s->influence = calloc(s->layers, sizeof *s->influence);
     s->leader = calloc(s->together, sizeof *s->leader);
@@ -273,16 +273,17 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {
-    organ_deal deal;
-    organ_deal_evenly(s->engine->ranks, count, &deal, error);
+    organ_assignment assignment;
+    organ_deal_evenly(s->engine->ranks, count, &assignment, error);
     memset(divergence, 0, count * sizeof *divergence);
     for (size_t k = 0, next; k < count && !error->status; k = next) {
-        for (next = k + 1; next < count && next - k < s->together && deal.owner[next] == deal.owner[k];)
+        for (next = k + 1; next < count && next - k < s->together && assignment.owner[next] == assignment.owner[k];)
             next++;
-        if (organ_deal_mine(&deal, k))
+        if (organ_assignment_is_mine(&assignment, k))
             judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
     }
-    organ_deal_complete(&deal, "sets of blocks are judged", divergence, sizeof *divergence, sizeof *divergence, error);
-    organ_deal_release(&deal);
+    organ_assignment_complete(&assignment, "sets of blocks are judged", divergence, sizeof *divergence,
+                              sizeof *divergence, error);
+    organ_assignment_release(&assignment);
     return error->status;
 }

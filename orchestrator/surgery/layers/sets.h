@@ -12,12 +12,12 @@ typedef struct organ_layers_sets organ_layers_sets;
 /* Least bytes of memory: with one set at a time. */
 uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens);
 
-/* Runs the windows through the donor. Spare memory is used to judge up to `most` sets at a time and to keep hidden
+/* Runs the windows through the donor. Spare memory is used to judge up to `max` sets at a time and to keep hidden
  * states of the donor between its layers. All arguments must outlive the object. *sets is NULL on error. ORGAN_USAGE if
  * the engine's memory is too small (the message names the least that is enough), ORGAN_IO without memory, the errors of
  * organ_forward_embed and of organ_layer_load, ORGAN_INTERRUPTED. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
-                                    size_t most, organ_layers_sets **sets, organ_error *error);
+                                    size_t max, organ_layers_sets **sets, organ_error *error);
 void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */
 
 /* The least --memory that is enough. */

@@ -101,8 +101,8 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
     json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));
     if (json_object_set_new(entry, "data_offsets", place) ||
         (w->of_turn && json_array_append_new(w->of_turn, json_pack("[s, I, O]", name, (json_int_t)width, entry))) ||
-        (w->told && json_array_append_new(
-                        w->told, json_pack("[I, I, s, O]", (json_int_t)w->turn, (json_int_t)width, name, entry))))
+        (w->tensors_json && json_array_append_new(w->tensors_json, json_pack("[I, I, s, O]", (json_int_t)w->turn,
+                                                                             (json_int_t)width, name, entry))))
         return organ_fail_memory(error, w->output.path);
     return adapter_header_name(w, name, error) ? error->status : adapter_header_append(w, name, entry, error);
 }

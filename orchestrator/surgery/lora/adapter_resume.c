@@ -62,7 +62,7 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
 static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_adapter_writer *const w = context;
-    const ssize_t got = organ_read_most(w->file.fd, data, bytes, (off_t)(8 + w->room + offset));
+    const ssize_t got = organ_pread_full(w->file.fd, data, bytes, (off_t)(8 + w->room + offset));
     if (got < 0)
         return organ_fail_errno(error, errno, "%s: cannot be read", w->path);
     return (size_t)got == bytes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "%s: ends early", w->path);

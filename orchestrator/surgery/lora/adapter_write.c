@@ -65,12 +65,12 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
     return list;
 }
 
-organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter, organ_error *error)
+organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error)
 {
     organ_model whole = *adapter->model;
     whole.path = whole.directory = adapter->path;
     whole.whole_directory = true;
-    return organ_output_spares(path, &whole, error);
+    return organ_output_check_not_input(path, &whole, error);
 }
 
 /* ---- the file ---- */
@@ -81,10 +81,10 @@ static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error
     char name[64];
     organ_adapter_file_name(w, name);
     w->of_turn = w->output.journal ? json_array() : NULL;
-    w->told = ranks ? json_array() : NULL;
+    w->tensors_json = ranks ? json_array() : NULL;
     w->path = organ_publish_path(&w->output.publish, name);
     w->piece = malloc(CHUNK * sizeof(float));
-    if (!w->path || !w->piece || (ranks && !w->told) || (w->output.journal && !w->of_turn))
+    if (!w->path || !w->piece || (ranks && !w->tensors_json) || (w->output.journal && !w->of_turn))
         return organ_fail_memory(error, w->output.path);
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
@@ -188,10 +188,10 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
 organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
                                        const char *name, organ_error *error)
 {
-    const size_t most = CHUNK * sizeof(float);
+    const size_t max = CHUNK * sizeof(float);
     enter_tensor(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
-    for (uint64_t at = 0; at < tensor->bytes && !error->status; at += most) {
-        const size_t n = tensor->bytes - at < most ? (size_t)(tensor->bytes - at) : most;
+    for (uint64_t at = 0; at < tensor->bytes && !error->status; at += max) {
+        const size_t n = tensor->bytes - at < max ? (size_t)(tensor->bytes - at) : max;
         if (organ_model_read(model, tensor->file, w->piece, n, tensor->offset + at, error) == ORGAN_OK)
             write_data(w, w->piece, n, error);
     }
@@ -201,10 +201,10 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
 /* ---- several ranks ---- */
 
 /* A tensor of one of the ranks. */
-typedef struct told {
+typedef struct tensors_json {
     const json_t *row;
     size_t rank, index;
-} told;
+} tensors_json;
 
 static json_int_t adapter_write_number_at(const json_t *row, size_t k)
 {
@@ -213,14 +213,14 @@ static json_int_t adapter_write_number_at(const json_t *row, size_t k)
 
 static int by_turn(const void *a, const void *b)
 {
-    const told *const x = a, *const y = b;
+    const tensors_json *const x = a, *const y = b;
     const json_int_t p = adapter_write_number_at(x->row, 0), q = adapter_write_number_at(y->row, 0);
     return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
 }
 
 /* Adds a tensor to the merged adapter. `own` NULL: only its entry; else also its bytes, from the file of this rank. */
-static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own,
-                                              organ_error *error)
+static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const tensors_json *t,
+                                              const organ_direct_file *own, organ_error *error)
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
     const uint64_t from = (uint64_t)adapter_write_number_at(place, 0),
@@ -236,8 +236,8 @@ static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const tol
 }
 
 /* Fills `tensors` with the tensors of all ranks in the order of their turns. */
-static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks, told **tensors,
-                                  size_t *count, organ_error *error)
+static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks,
+                                  tensors_json **tensors, size_t *count, organ_error *error)
 {
     size_t all = 0;
     for (size_t r = 0; r < ranks; r++)
@@ -247,20 +247,20 @@ static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *
         return organ_fail_memory(error, w->output.path);
     for (size_t r = 0; r < ranks; r++)
         for (size_t k = 0; k < json_array_size(lists[r]); k++)
-            (*tensors)[(*count)++] = (told){json_array_get(lists[r], k), r, k};
+            (*tensors)[(*count)++] = (tensors_json){json_array_get(lists[r], k), r, k};
     if (all)
         qsort(*tensors, all, sizeof **tensors, by_turn);
     return ORGAN_OK;
 }
 
 /* Opens the merged file in place of this rank's own file, and copies this rank's bytes to their final positions. */
-static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, size_t count, organ_error *error)
+static organ_status take_tensors(organ_adapter_writer *w, const tensors_json *tensors, size_t count, organ_error *error)
 {
     organ_direct_file own = w->file;
     char *const own_path = w->path;
-    json_decref(w->told);
+    json_decref(w->tensors_json);
     json_decref(w->of_turn);
-    w->told = w->of_turn = NULL;
+    w->tensors_json = w->of_turn = NULL;
     organ_adapter_header_clear(w);
     w->bytes = 0;
     w->narrowest = 8;
@@ -297,10 +297,10 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
 static organ_status unite(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);
-    char *const text = organ_json_dump(w->told, JSON_COMPACT);
+    char *const text = organ_json_dump(w->tensors_json, JSON_COMPACT);
     json_t **const lists = calloc(ranks, sizeof *lists);
     organ_gathered all = {0};
-    told *tensors = NULL;
+    tensors_json *tensors = NULL;
     size_t count;
     if (!text || !lists)
         organ_fail_memory(error, w->output.path);
@@ -331,7 +331,7 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
 {
     organ_adapter *made = NULL;
-    if ((w->told && unite(w, error)) || !organ_ranks_first(w->output.ranks))
+    if ((w->tensors_json && unite(w, error)) || !organ_ranks_first(w->output.ranks))
         return error->status;
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
@@ -345,7 +345,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
 
 /* ---- other files ---- */
 
-organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
+organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
 {
     organ_file_list list = {0};
     const size_t count = adapter->model->file_count;
@@ -394,7 +394,7 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     organ_output_end(&w->output, error);
     organ_run_journal_close(&w->journal);
     json_decref(w->of_turn);
-    json_decref(w->told);
+    json_decref(w->tensors_json);
     organ_adapter_header_release(w);
     free(w->path);
     free(w->piece);

@@ -68,8 +68,8 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ
 
 /* Copies the other files of an adapter, such as tokenizer and README, but not its config, its weights and the folder
  * organ/. */
-organ_status organ_adapter_writer_beside(organ_adapter_writer *writer, const organ_adapter *adapter,
-                                         organ_error *error);
+organ_status organ_adapter_writer_copy_files(organ_adapter_writer *writer, const organ_adapter *adapter,
+                                             organ_error *error);
 
 /* Merges the tensors of all ranks, writes the header and adapter_config.json, and opens the result as an adapter, so
  * that no unreadable adapter is published. */
@@ -92,6 +92,6 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *writer, const cha
 organ_status organ_adapter_writer_end(organ_adapter_writer *writer, organ_error *error);
 
 /* Returns ORGAN_USAGE if the output would be this adapter, be inside it or contain it. */
-organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter, organ_error *error);
+organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error);
 
 #endif

@@ -25,10 +25,10 @@ struct organ_adapter_writer {
     unsigned char *piece;     /* elements on their way */
     size_t turn;              /* of the tensors that are appended next */
     uint64_t since;           /* `bytes` when that turn began */
-    json_t *of_turn; /* with a journal: the tensors appended in this turn, [name, bytes of an element, entry of the
-                      * header] */
-    json_t *told;    /* with several ranks: the tensors of this rank, [turn, bytes of an element, name, entry of the
-                      * header] */
+    json_t *of_turn;      /* with a journal: the tensors appended in this turn, [name, bytes of an element, entry of the
+                           * header] */
+    json_t *tensors_json; /* with several ranks: the tensors of this rank, [turn, bytes of an element, name, entry of
+                           * the header] */
 };
 
 /* Begins or resumes the journal on all ranks, and removes other files of the resumed run. All turns are below `turns`.

@@ -145,17 +145,18 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
     const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
     const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
     const bool straight = w && w->rank == 2 && w->shape[0] == rows && w->shape[1] == cols;
-    const bool crossed = w && w->rank == 2 && w->shape[0] == cols && w->shape[1] == rows && c->adapter->fan_in_fan_out;
+    const bool transposed =
+        w && w->rank == 2 && w->shape[0] == cols && w->shape[1] == rows && c->adapter->fan_in_fan_out;
     if (!w)
         note_finding(c, "base", pair->module, "the base has no '%s'", name);
-    else if (!straight && !crossed)
+    else if (!straight && !transposed)
         note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s",
                      (unsigned long long)pair->out_features, (unsigned long long)pair->in_features, w->name,
                      organ_shape_text(w->rank, w->shape, shape));
     free(name);
 }
 
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t most,
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error)
 {
     check c = {adapter, findings, error};
@@ -177,9 +178,9 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
     }
     if (servable == 0)
         note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module is left that could be served");
-    if (rank > most || (uint64_t)adapter->r > most)
+    if (rank > max || (uint64_t)adapter->r > max)
         note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
                      (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),
-                     (unsigned long long)most);
+                     (unsigned long long)max);
     return error->status;
 }

@@ -19,9 +19,9 @@ unsigned organ_served_rank(uint64_t rank);
 const char *organ_lora_unservable(const char *name, bool factor);
 
 /* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above
- * `most`. With `base`, the weights of the model, also modules that the model lacks or has in another shape. Values are
+ * `max`. With `base`, the weights of the model, also modules that the model lacks or has in another shape. Values are
  * not checked. */
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t most,
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error);
 
 /* Returns whether an entry of target_modules selects the module: it equals the name or its last words. */

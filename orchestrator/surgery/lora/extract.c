@@ -40,7 +40,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
     const organ_lora_extract_options *const o = job->options;
     if (o->rank == 0)
         return organ_fail(error, ORGAN_USAGE, "rank 0 is no rank");
-    return organ_dtype_asked(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
+    return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
@@ -58,8 +58,8 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
     const organ_lora_extract_options *const o = job->options;
     if (open_one(o->base, &job->base, &job->base_weights, error) ||
         open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
-        organ_output_spares(o->write.output, job->base, error) ||
-        organ_output_spares(o->write.output, job->tuned, error))
+        organ_output_check_not_input(o->write.output, job->base, error) ||
+        organ_output_check_not_input(o->write.output, job->tuned, error))
         return error->status;
     if (organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->write.output);
@@ -134,7 +134,7 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
         job->modules[k].turn = job->turns++;
     }
     organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
-    organ_deal_work(&job->module_deal, factorise_one, job, error);
+    organ_assignment_run(&job->module_assignment, factorise_one, job, error);
     organ_progress_end(job->progress);
     return error->status;
 }
@@ -157,12 +157,12 @@ static organ_status share_modules(organ_lora_job *job, organ_error *error)
     organ_found *const spectra = calloc(job->module_count + 1, sizeof *spectra);
     if (!spectra)
         organ_fail_memory(error, job->tuned->path);
-    organ_deal_complete(&job->module_deal, "the modules are known", &job->modules->rank,
-                        sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
+    organ_assignment_complete(&job->module_assignment, "the modules are known", &job->modules->rank,
+                              sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
         spectra[k] = (organ_found){job->modules[k].spectrum,
                                    job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
-    organ_deal_exchange(&job->module_deal, "the spectra are known", spectra, error);
+    organ_assignment_exchange(&job->module_assignment, "the spectra are known", spectra, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
         job->modules[k].spectrum = spectra[k].is;
     free(spectra);
@@ -221,11 +221,12 @@ static uint64_t bytes_of_other(const void *others, size_t k)
     return other->tuned ? other->tuned->codes->bytes : 0;
 }
 
-static organ_status deal_parts(organ_lora_job *job, organ_error *error)
+static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 {
     organ_ranks *const ranks = job->engine->ranks;
-    if (organ_deal_make(ranks, job->module_count, values_of_module, job->modules, &job->module_deal, error) == ORGAN_OK)
-        organ_deal_make(ranks, job->other_count, bytes_of_other, job->others, &job->other_deal, error);
+    if (organ_assignment_create(ranks, job->module_count, values_of_module, job->modules, &job->module_assignment,
+                                error) == ORGAN_OK)
+        organ_assignment_create(ranks, job->other_count, bytes_of_other, job->others, &job->other_assignment, error);
     return error->status;
 }
 
@@ -238,8 +239,8 @@ static void close_extraction(organ_lora_job *job)
     }
     for (size_t k = 0; k < job->other_count; k++)
         free(job->others[k].note);
-    organ_deal_release(&job->module_deal);
-    organ_deal_release(&job->other_deal);
+    organ_assignment_release(&job->module_assignment);
+    organ_assignment_release(&job->other_assignment);
     for (size_t k = 0; k < job->note_count; k++)
         free(job->notes[k]);
     organ_rows_free(job->modules);
@@ -263,7 +264,7 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
 static organ_status extract(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
-        (!job->options->write.dry_run && deal_parts(job, error)) || check_memory(job, error))
+        (!job->options->write.dry_run && assign_parts(job, error)) || check_memory(job, error))
         return error->status;
     if (!job->options->write.dry_run)
         return make_adapter(job, report, error);

@@ -46,11 +46,11 @@ typedef struct organ_lora_job {
     size_t module_count, other_count, packed; /* packed: number of modules whose base is packed */
     organ_lora_module *modules;               /* in the order of the tuned model */
     organ_lora_other *others;
-    organ_deal module_deal, other_deal; /* assignment to ranks */
-    size_t turns;                       /* number of turns assigned so far */
-    size_t note_count, compared_notes;  /* compared_notes: notes after the comparison of all other weights */
-    char *notes[8];                     /* notes of the readers, each once */
-    char **saying;                      /* where to store a note about the weight that is read now */
+    organ_assignment module_assignment, other_assignment; /* assignment to ranks */
+    size_t turns;                                         /* number of turns assigned so far */
+    size_t note_count, compared_notes; /* compared_notes: notes after the comparison of all other weights */
+    char *notes[8];                    /* notes of the readers, each once */
+    char **saying;                     /* where to store a note about the weight that is read now */
     organ_adapter_writer *writer;
 } organ_lora_job;
 

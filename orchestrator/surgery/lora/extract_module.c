@@ -128,13 +128,13 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
 }
 
 /* Peak memory: first the singular vectors with the buffers of the decomposition, then the vectors with the factors. */
-static uint64_t bytes_beside(const organ_lora_job *job, uint64_t rows, uint64_t cols)
+static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);
-    const uint64_t rank = organ_lesser(options.rank, (size_t)organ_lesser((size_t)rows, (size_t)cols));
+    const uint64_t rank = organ_min(options.rank, (size_t)organ_min((size_t)rows, (size_t)cols));
     const uint64_t vectors = sizeof(float) * rank * (rows + cols + 1);
     const uint64_t found = organ_low_rank_bytes(rows, cols, &options, job->engine);
-    return organ_larger(found, 2 * vectors + organ_residual_bytes(job->engine));
+    return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
 static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows, organ_error *error)
@@ -175,13 +175,13 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
 {
     c->cols = (size_t)m->base->shape[1];
     c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
-    const size_t rest = organ_larger(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
-                                     organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
+    const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
+                                  organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     return (organ_rows){.rows = m->base->shape[0],
                         .cols = m->base->shape[1],
                         .name = name,
                         .scratch_bytes = c->base_bytes + rest,
-                        .beside_bytes = bytes_beside(job, m->base->shape[0], m->base->shape[1]),
+                        .extra_bytes = extra_bytes_of(job, m->base->shape[0], m->base->shape[1]),
                         .context = c,
                         .read = read_change};
 }
@@ -195,8 +195,8 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
         extract_module_change c = {0};
         if (extract_module_open_readers(job, m, &c, false, error) == ORGAN_OK) {
             const organ_rows rows = extract_module_rows_of(job, m, &c, m->name);
-            largest = organ_strips_least(&rows) > least ? m : largest;
-            least = organ_larger(least, organ_strips_least(&rows));
+            largest = organ_strips_min(&rows) > least ? m : largest;
+            least = organ_max(least, organ_strips_min(&rows));
         }
         organ_weight_reader_close(c.tuned);
         organ_weight_reader_close(c.base);

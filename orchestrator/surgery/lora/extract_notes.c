@@ -49,21 +49,22 @@ static void forget_notes(organ_lora_job *job, size_t count)
 }
 
 /* Exchanges the notes of all parts, the first at `first`, among ranks. */
-static organ_status extract_notes_exchange(const organ_deal *deal, char **first, size_t stride, organ_error *error)
+static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
+                                           organ_error *error)
 {
-    organ_found *const notes = calloc(deal->count + 1, sizeof *notes);
-    if (!deal->ranks) {
+    organ_found *const notes = calloc(assignment->count + 1, sizeof *notes);
+    if (!assignment->ranks) {
         free(notes);
         return error->status;
     }
     if (!notes)
         organ_fail_memory(error, "the notes of the ranks");
-    for (size_t k = 0; k < deal->count && notes; k++) {
+    for (size_t k = 0; k < assignment->count && notes; k++) {
         char *const note = *(char **)(void *)((char *)first + k * stride);
         notes[k] = (organ_found){note, note ? strlen(note) + 1 : 0};
     }
-    organ_deal_exchange(deal, "what readers say is known", notes, error);
-    for (size_t k = 0; k < deal->count && notes; k++)
+    organ_assignment_exchange(assignment, "what readers say is known", notes, error);
+    for (size_t k = 0; k < assignment->count && notes; k++)
         *(char **)(void *)((char *)first + k * stride) = notes[k].is;
     free(notes);
     return error->status;
@@ -71,7 +72,7 @@ static organ_status extract_notes_exchange(const organ_deal *deal, char **first,
 
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
-    extract_notes_exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
+    extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
     forget_notes(job, 0);
     for (size_t k = 0; k < job->other_count; k++) {
         add_lines(job, job->others[k].note);
@@ -87,8 +88,8 @@ organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
     char **const lines = calloc(job->turns + 1, sizeof *lines);
     if (!lines)
         organ_fail_memory(error, job->tuned->path);
-    extract_notes_exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
-    extract_notes_exchange(&job->module_deal, &job->modules->note, sizeof *job->modules, error);
+    extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
+    extract_notes_exchange(&job->module_assignment, &job->modules->note, sizeof *job->modules, error);
     forget_notes(job, job->compared_notes);
     for (size_t k = 0; k < job->other_count && lines; k++)
         if (job->others[k].note)

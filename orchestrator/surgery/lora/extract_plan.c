@@ -44,8 +44,8 @@ static bool is_linear(const organ_weight *weight)
     return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
-static bool extract_plan_is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module,
-                                  organ_globs *globs)
+static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
+                                     organ_globs *globs)
 {
     if (!is_linear(weight) || weight->elements == 0)
         return false;
@@ -92,14 +92,14 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     if (!memory)
         return organ_fail_memory(error, job->tuned->path);
     if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
-        extract_plan_is_meant(job, tuned, module, globs)) {
+        extract_plan_is_selected(job, tuned, module, globs)) {
         const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1],
-                       most = job->options->rank;
+                       max = job->options->rank;
         job->modules[job->module_count++] =
             (organ_lora_module){.base = base,
                                 .tuned = tuned,
                                 .name = module,
-                                .rank = job->options->write.dry_run ? (size_t)(least < most ? least : most) : 0};
+                                .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
         return extract_plan_check_shape(job, base, tuned, error);
     }

@@ -96,7 +96,7 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     uint64_t values = 0;
     for (size_t k = 0; k < job->other_count && others; k++) {
         values += values_of(&job->others[k]);
-        if (values_of(&job->others[k]) && organ_deal_mine(&job->other_deal, k))
+        if (values_of(&job->others[k]) && organ_assignment_is_mine(&job->other_assignment, k))
             others[count++] = &job->others[k];
     }
     if (!others)
@@ -104,8 +104,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
     if (others)
         compare_others(job, others, count, error);
-    if (organ_deal_complete(&job->other_deal, "the rest is compared", &job->others->change, 2 * sizeof(double),
-                            sizeof *job->others, error) == ORGAN_OK)
+    if (organ_assignment_complete(&job->other_assignment, "the rest is compared", &job->others->change,
+                                  2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);
     free(others);
@@ -187,7 +187,7 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
             continue;
         other->turn = job->turns++;
         other->kept = true;
-        if (organ_deal_mine(&job->other_deal, k))
+        if (organ_assignment_is_mine(&job->other_assignment, k))
             keep_other(job, other, error);
     }
     return error->status;

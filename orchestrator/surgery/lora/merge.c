@@ -21,7 +21,7 @@ static organ_status merge_check_options(organ_merge_job *job, organ_error *error
     const organ_lora_merge_options *const o = job->options;
     if (!isfinite(o->scale))
         return organ_fail(error, ORGAN_USAGE, "scale %g is no number to compute with", o->scale);
-    return organ_dtype_asked(o->dtype, &job->dtype, error);
+    return organ_dtype_requested(o->dtype, &job->dtype, error);
 }
 
 static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
@@ -53,8 +53,9 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
                           "model to GGUF, not "
                           "the other way round",
                           o->base);
-    if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->write.output, job->adapter, error) ||
-        organ_output_spares(o->write.output, job->base, error) ||
+    if (check_adapter(job->adapter, o->scale, error) ||
+        organ_output_check_not_adapter(o->write.output, job->adapter, error) ||
+        organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
     return organ_weights_find(job->base, &job->weights, error);
@@ -101,7 +102,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     const organ_lora_merge_options *const o = job->options;
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_write made = {.model = job->base,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
@@ -122,7 +123,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
 }
 
 /* Reports all keys that match nothing. */
-static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
+static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
@@ -139,7 +140,7 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
 {
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
         return error->status;
-    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : write_merged(job, report, error);
+    return json_array_size(job->unplaced) ? note_unplaced(job, report, error) : write_merged(job, report, error);
 }
 
 static void close_merge(organ_merge_job *job)

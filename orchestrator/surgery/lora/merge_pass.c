@@ -53,13 +53,13 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
 {
     double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
     for (size_t k = 0; k < n; k++) {
-        const double t = (double)after[k] - (double)before[k], wanted = (double)d[k];
+        const double t = (double)after[k] - (double)before[k], target = (double)d[k];
         if (!isfinite(t))
             continue; /* not a number in the base, or an overflow, which is reported elsewhere */
-        delta[k % 4] += wanted * wanted;
+        delta[k % 4] += target * target;
         applied[k % 4] += t * t;
-        dot[k % 4] += t * wanted;
-        miss[k % 4] += (t - wanted) * (t - wanted);
+        dot[k % 4] += t * target;
+        miss[k % 4] += (t - target) * (t - target);
     }
     sums->delta += delta[0] + delta[1] + (delta[2] + delta[3]);
     sums->applied += applied[0] + applied[1] + (applied[2] + applied[3]);
@@ -266,7 +266,7 @@ static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_err
         load_part(job, part, error);
     for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
         const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
-        if (organ_stop_asked(job->engine->stop))
+        if (organ_stop_is_requested(job->engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
                                   error) == ORGAN_OK) {

@@ -59,7 +59,7 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* Orientation of the base's weights: as the factors, or transposed. */
 typedef struct votes {
-    size_t straight, crossed;
+    size_t straight, transposed;
 } votes;
 
 static bool is_straight(const organ_weight *w, const organ_adapter_pair *p)
@@ -67,7 +67,7 @@ static bool is_straight(const organ_weight *w, const organ_adapter_pair *p)
     return w->rank == 2 && w->shape[0] == p->out_features && w->shape[1] == p->in_features;
 }
 
-static bool is_crossed(const organ_weight *w, const organ_adapter_pair *p)
+static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
 {
     return w->rank == 2 && w->shape[0] == p->in_features && w->shape[1] == p->out_features;
 }
@@ -92,7 +92,7 @@ static votes count_votes(const organ_merge_job *job)
         const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
         free(name);
         v.straight += w && is_straight(w, p);
-        v.crossed += w && is_crossed(w, p);
+        v.transposed += w && is_transposed(w, p);
     }
     return v;
 }
@@ -110,14 +110,14 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base has %s there, which are no numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
-    const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
-    if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) ||
+    const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_transposed(w, p);
+    if (!(p->embedding ? is_transposed(w, p) : is_straight(w, p) || (flag && is_transposed(w, p))) ||
         p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
-                             !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
+                             !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (flag && square && !p->embedding && (v.straight > 0) == (v.transposed > 0))
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
@@ -125,7 +125,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name,
                              part->pair->b->name);
     part->pair = p;
-    part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
+    part->transposed = p->embedding || (square ? flag && v.transposed > 0 : is_transposed(w, p));
     part->scale = p->scale * job->options->scale;
     return ORGAN_OK;
 }

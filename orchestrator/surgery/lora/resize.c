@@ -22,14 +22,15 @@ static organ_status open_resized(resize_job *j, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "the rank is 0, it must be 1 or more");
     if (!(o->energy >= 0 && o->energy <= 1))
         return organ_fail(error, ORGAN_USAGE, "energy %g is not in [0, 1]", o->energy);
-    if (organ_adapter_open(o->adapter, &j->adapter, error) || organ_adapter_spares(o->output, j->adapter, error) ||
+    if (organ_adapter_open(o->adapter, &j->adapter, error) ||
+        organ_output_check_not_adapter(o->output, j->adapter, error) ||
         organ_output_check(o->output, j->adapter->path, o->force, error))
         return error->status;
     if (j->adapter->pair_count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no pair of factors", j->adapter->path);
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "resizing";
-    j->rewrite.most = o->rank;
+    j->rewrite.max = o->rank;
     j->rewrite.energy = o->energy;
     j->rewrite.rows = calloc(j->adapter->pair_count, sizeof *j->rewrite.rows);
     if (!j->rewrite.rows)

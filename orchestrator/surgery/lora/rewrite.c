@@ -39,7 +39,7 @@ static void work_on(void *context, size_t worker)
     batch *const b = context;
     (void)worker;
     for (size_t k; (k = atomic_fetch_add(&b->next, 1)) < b->count;)
-        if (!organ_stop_asked(b->rewrite->engine->stop))
+        if (!organ_stop_is_requested(b->rewrite->engine->stop))
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
@@ -54,7 +54,7 @@ static organ_status run_batch(batch *b, organ_error *error)
     atomic_store(&b->next, 0);
     memset(b->errors, 0, b->count * sizeof *b->errors);
     organ_workers_run(b->rewrite->engine->workers, work_on, b);
-    if (organ_stop_asked(b->rewrite->engine->stop))
+    if (organ_stop_is_requested(b->rewrite->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (b->errors[k].status)
@@ -64,7 +64,8 @@ static organ_status run_batch(batch *b, organ_error *error)
 
 static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
 {
-    return organ_deal_mine(&rw->deal, k) && (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
+    return organ_assignment_is_mine(&rw->assignment, k) &&
+           (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 
 /* Calls `work` for all rows of this rank whose elements have `width` bytes (0: any), then `then` for each of them in
@@ -73,14 +74,14 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
                              organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
 {
-    const size_t most = 4 * organ_workers_count(rw->engine->workers);
+    const size_t max = 4 * organ_workers_count(rw->engine->workers);
     batch b = {
-        .rewrite = rw, .work = work, .rows = malloc(most * sizeof *b.rows), .errors = malloc(most * sizeof *b.errors)};
+        .rewrite = rw, .work = work, .rows = malloc(max * sizeof *b.rows), .errors = malloc(max * sizeof *b.errors)};
     if (!b.rows || !b.errors)
         organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
-        for (b.count = 0; k < rw->count && b.count < most; k++) {
+        for (b.count = 0; k < rw->count && b.count < max; k++) {
             if (!is_next(rw, k, width))
                 continue;
             if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > rw->engine->memory)
@@ -102,7 +103,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
 
 static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
 {
-    return rw->energy > 0 || row->pair->rank > rw->most;
+    return rw->energy > 0 || row->pair->rank > rw->max;
 }
 
 /* Returns the sum of squares of the singular values from `first` on, added from the smallest up. */
@@ -117,7 +118,7 @@ static double tail_energy(const organ_svd *svd, size_t first)
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
-    size_t rank = svd->rank < rw->most ? svd->rank : (size_t)rw->most;
+    size_t rank = svd->rank < rw->max ? svd->rank : (size_t)rw->max;
     while (rw->energy > 0 && rank > 1 && tail_energy(svd, rank - 1) <= (1 - rw->energy) * all)
         rank--;
     return rank ? rank : 1;
@@ -130,7 +131,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
         const double energy = organ_lora_energy(&f, rw->engine->kernels);
         row->norm = sqrt(energy);
-        row->rank = row->pair->rank < rw->most ? row->pair->rank : rw->most;
+        row->rank = row->pair->rank < rw->max ? row->pair->rank : rw->max;
         if (energy < 0)
             organ_fail_memory(error, row->pair->module);
         else if (rw->energy > 0 &&
@@ -142,7 +143,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
-static organ_status tell_read(void *context, organ_lora_row *row, organ_error *error)
+static organ_status report_read(void *context, organ_lora_row *row, organ_error *error)
 {
     const organ_lora_rewrite *const rw = context;
     organ_progress_advance(rw->progress, row->pair->a->bytes + row->pair->b->bytes, NULL, NULL);
@@ -152,8 +153,8 @@ static organ_status tell_read(void *context, organ_lora_row *row, organ_error *e
 /* Exchanges the results of all rows among ranks. */
 static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
-    return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank),
-                               sizeof *rw->rows, error);
+    return organ_assignment_complete(&rw->assignment, where, &rw->rows->rank,
+                                     sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
 }
 
 static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
@@ -163,7 +164,7 @@ static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
         organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && spectra; k++)
         spectra[k] = (organ_found){rw->rows[k].sigma, rw->rows[k].sigma ? rw->rows[k].sigma_count * sizeof(float) : 0};
-    organ_deal_exchange(&rw->deal, "the spectra are known", spectra, error);
+    organ_assignment_exchange(&rw->assignment, "the spectra are known", spectra, error);
     for (size_t k = 0; k < rw->count && spectra; k++)
         rw->rows[k].sigma = spectra[k].is;
     free(spectra);
@@ -184,8 +185,9 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
-    if (organ_deal_make(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->deal, error) == ORGAN_OK)
-        for_rows(rw, 0, survey_row, tell_read, rw, error);
+    if (organ_assignment_create(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->assignment, error) ==
+        ORGAN_OK)
+        for_rows(rw, 0, survey_row, report_read, rw, error);
     rewrite_share_rows(rw, "the ranks of all modules are known", error);
     for (size_t k = 0; k < rw->count; k++)
         rw->rank = rw->rows[k].rank > rw->rank ? rw->rows[k].rank : rw->rank;
@@ -348,7 +350,7 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
 {
     const organ_report_files *const files = &output->files;
     if (append_tensors(rw, w, output, error) || organ_adapter_writer_finish(w, output->config, error) ||
-        organ_adapter_writer_beside(w, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error) ||
+        organ_adapter_writer_copy_files(w, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error) ||
         organ_adapter_writer_sync(w, error))
         return error->status;
     rw->made = *organ_adapter_writer_output(w);
@@ -404,7 +406,7 @@ void organ_lora_rewrite_release(organ_lora_rewrite *rw)
         free(rw->rows[k].sigma);
         organ_lora_factors_free(&rw->rows[k].factors);
     }
-    organ_deal_release(&rw->deal);
+    organ_assignment_release(&rw->assignment);
     organ_rows_free(rw->rows);
     rw->rows = NULL;
     rw->count = 0;

@@ -31,12 +31,12 @@ typedef struct organ_lora_rewrite {
     const char *stage; /* "sanitizing" */
     organ_lora_row *rows;
     size_t count;
-    organ_deal deal;   /* assignment of rows to ranks; set by the survey */
-    uint64_t most;     /* largest rank: larger ones are cut to their best approximation */
-    double energy;     /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
-    uint64_t rank;     /* result: the common rank of all modules */
-    organ_output made; /* output of organ_lora_write, with its times */
-    uint64_t bytes;    /* bytes of the tensors in that output */
+    organ_assignment assignment; /* assignment of rows to ranks; set by the survey */
+    uint64_t max;                /* largest rank: larger ones are cut to their best approximation */
+    double energy;               /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
+    uint64_t rank;               /* result: the common rank of all modules */
+    organ_output made;           /* output of organ_lora_write, with its times */
+    uint64_t bytes;              /* bytes of the tensors in that output */
 } organ_lora_rewrite;
 
 organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);

@@ -30,11 +30,11 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: with --check nothing is written", o->output);
     if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
         return error->status;
-    if (!o->check && (organ_adapter_spares(o->output, j->adapter, error) ||
+    if (!o->check && (organ_output_check_not_adapter(o->output, j->adapter, error) ||
                       organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
     if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
-        (!o->check && organ_output_spares(o->output, j->base, error)) ||
+        (!o->check && organ_output_check_not_input(o->output, j->base, error)) ||
         organ_weights_find(j->base, &j->weights, error))
         return error->status;
     return ORGAN_OK;
@@ -257,7 +257,7 @@ static organ_status sanitize(sanitize_job *j, json_t **report, organ_error *erro
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "sanitizing";
     /* A check reports the ranks without cutting them; writing cuts them only if requested. */
-    j->rewrite.most = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
+    j->rewrite.max = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
     if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || sort_out(j, error))
         return error->status;
     if (o->check)

@@ -82,7 +82,7 @@ char *organ_companions_path(const organ_companions *c, size_t file)
 }
 
 /* Flushes the file to disk, then renames it. */
-static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
+static organ_status publish_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
     const int file = organ_open(temporary, O_RDONLY, 0), directory = organ_open(folder, O_RDONLY | O_DIRECTORY, 0);
     if (file < 0 || organ_sync_file(file))
@@ -117,7 +117,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         if (error->status)
             unlink(temporary);
         else
-            settle_file(temporary, path, folder, error);
+            publish_file(temporary, path, folder, error);
     }
     free(path);
     free(temporary);
@@ -126,8 +126,8 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
 }
 
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
-                                   bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop,
-                                   organ_error *error)
+                                   bool (*is_selected)(void *context, size_t codes), void *context,
+                                   const organ_stop *stop, organ_error *error)
 {
     organ_shard_piece *const pieces = calloc(shard->tensor_count + 1, sizeof *pieces);
     size_t count = 0;
@@ -135,7 +135,7 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
         return organ_fail_memory(error, c->stem);
     for (size_t t = 0; t < shard->tensor_count; t++) {
         const size_t codes = organ_companions_codes_in(c, shard->tensors[t].name);
-        if (codes != ORGAN_AT_HOME && wanted(context, codes))
+        if (codes != ORGAN_AT_HOME && is_selected(context, codes))
             pieces[count++] = organ_piece_same(&shard->tensors[t]);
     }
     if (count)

@@ -31,11 +31,11 @@ size_t organ_companions_codes_in(const organ_companions *companions, const char 
 /* Returns the path of the file with saved companions of shard `file`. The caller frees it; NULL if out of memory. */
 char *organ_companions_path(const organ_companions *companions, size_t file);
 
-/* Saves the companions in shard `file`, open as `shard`, whose codes are in shards for which `wanted` returns true.
- * The file is on the disk when the function returns. */
+/* Saves the companions in shard `file`, open as `shard`, whose codes are in shards for which `is_selected` returns
+ * true. The file is on the disk when the function returns. */
 organ_status organ_companions_keep(const organ_companions *companions, size_t file, const organ_model *shard,
-                                   bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop,
-                                   organ_error *error);
+                                   bool (*is_selected)(void *context, size_t codes), void *context,
+                                   const organ_stop *stop, organ_error *error);
 
 /* Calls `each` with the first companion in every other shard that has companions of codes in shard `file`, until
  * `each` returns an error. */

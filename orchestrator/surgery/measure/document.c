@@ -17,8 +17,8 @@
 typedef struct fold {
     uint64_t tensors, elements;          /* all of them */
     uint64_t with_theta, theta_elements; /* those with a theta */
-    double sum, weighted, signal, least, most;
-    uint32_t least_levels, most_levels; /* of those whose values can be read */
+    double sum, weighted, signal, least, max;
+    uint32_t min_levels, max_levels; /* of those whose values can be read */
 } fold;
 
 static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
@@ -26,13 +26,13 @@ static void document_fold_in(fold *f, const organ_weight *weight, const organ_z 
     f->tensors++;
     f->elements += weight->elements;
     if (z->levels > 0) {
-        f->least_levels = f->least_levels == 0 || z->levels < f->least_levels ? z->levels : f->least_levels;
-        f->most_levels = z->levels > f->most_levels ? z->levels : f->most_levels;
+        f->min_levels = f->min_levels == 0 || z->levels < f->min_levels ? z->levels : f->min_levels;
+        f->max_levels = z->levels > f->max_levels ? z->levels : f->max_levels;
     }
     if (z->reason)
         return;
     f->least = f->with_theta == 0 || z->theta < f->least ? z->theta : f->least;
-    f->most = f->with_theta == 0 || z->theta > f->most ? z->theta : f->most;
+    f->max = f->with_theta == 0 || z->theta > f->max ? z->theta : f->max;
     f->with_theta++;
     f->theta_elements += weight->elements;
     f->sum += z->theta;
@@ -56,10 +56,10 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
     return ORGAN_OBJECT(SET(key, name), SET_COUNT("tensors", f->tensors), SET_COUNT("with_theta", f->with_theta),
                         SET_COUNT("elements", f->elements), SET_MILLIONTH("theta_mean", any, f->sum / n),
                         SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->theta_elements : 1)),
-                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->most),
-                        SET_MILLIONTH("signal_mean", any, f->signal / n),
-                        SET("levels_min", levels_json(f->least_levels)), SET("levels_max", levels_json(f->most_levels)),
-                        SET_FLAG("more_levels", f->most_levels > ORGAN_Z_LEVELS));
+                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->max),
+                        SET_MILLIONTH("signal_mean", any, f->signal / n), SET("levels_min", levels_json(f->min_levels)),
+                        SET("levels_max", levels_json(f->max_levels)),
+                        SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
 static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
@@ -106,7 +106,7 @@ static json_t *document_layers_json(const organ_measured *m)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
     /* a file may name any layer: the number of rows is limited, equally for a packed model and its copy */
-    const size_t count = (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS)
+    const size_t count = (size_t)(last + 1) <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS)
                              ? (size_t)(last + 1)
                              : 0;
     fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
@@ -209,7 +209,7 @@ json_t *organ_measure_model_json(const organ_measured *m)
         SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
         SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, document_group_json, m)),
         SET("roles", organ_anatomy_rows_json(document_role_json, m)), SET("layers", document_layers_json(m)),
-        SET("wells", organ_measure_wells(m)),
+        SET("wells", organ_measure_theta_dips(m)),
         SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }

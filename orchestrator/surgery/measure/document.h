@@ -29,7 +29,7 @@ json_t *organ_measure_document(json_t *models);
 
 /* Returns the tensors whose theta is lower than that of their neighbours: {"name", "role", "layer", "theta", "before",
  * "after", "std"} each. NULL if out of memory. */
-json_t *organ_measure_wells(const organ_measured *measured);
+json_t *organ_measure_theta_dips(const organ_measured *measured);
 
 /* Returns results of the older measure: {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"};
  * z_theta_mean is the mean of z/1 over the same tensors. NULL if out of memory. */

@@ -102,7 +102,7 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
         organ_fail_memory(error, member->name);
     else
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
-    if (organ_ranks_settle(f->ranks, "the model is taken apart", error) == ORGAN_USAGE && output) {
+    if (organ_ranks_sync_status(f->ranks, "the model is taken apart", error) == ORGAN_USAGE && output) {
         organ_ranks_overcome(f->ranks);
         *error = (organ_error){0};
         options.write.resume = false;
@@ -209,7 +209,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     } else {
         organ_error fault = {0};
         json_t *dissection = work_on(f, member, &z, &fault);
-        organ_ranks_settle(f->ranks, "a model of the fleet is done", &fault);
+        organ_ranks_sync_status(f->ranks, "a model of the fleet is done", &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(dissection);
             json_decref(z);
@@ -309,7 +309,7 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     if (!whole || json_object_set(whole, "measure", z))
         organ_fail_memory(error, markdown);
     else
-        organ_html_report_beside(markdown, whole, error);
+        organ_html_report_next_to(markdown, whole, error);
     json_decref(whole);
     return error->status;
 }
@@ -395,7 +395,7 @@ static organ_status make_directories(const fleet *f, organ_error *error)
 
 /* Reports what an unfinished run has kept, including a partly dissected model. If no model is finished, removes the
  * output. */
-static void tell_kept(const fleet *f, size_t done, organ_error *error)
+static void print_kept(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
     if (done > 0) {
@@ -417,7 +417,7 @@ static void tell_kept(const fleet *f, size_t done, organ_error *error)
 
 static organ_status do_members(fleet *f, size_t *done, organ_error *error)
 {
-    if (organ_fleet_known(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
+    if (organ_fleet_read_results(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
         return error->status;
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         if (do_member(f, &f->list.members[k], error) == ORGAN_OK &&
@@ -426,9 +426,9 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
     return error->status;
 }
 
-static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *error)
+static organ_status print_fleet(const fleet *f, json_t *report, organ_error *error)
 {
-    if (report && organ_fleet_tell_prunings(report))
+    if (report && organ_fleet_report_prunings(report))
         organ_fail_memory(error, f->options->output);
     if (organ_ranks_agree(f->ranks, "the fleet is told of", error) ||
         (organ_ranks_first(f->ranks) && fleet_write_reports(f, report, error)))
@@ -447,10 +447,10 @@ static organ_status dissect_all(fleet *f, json_t **report, organ_error *error)
     prepare_fleet(f, error);
     if (make_directories(f, error) == ORGAN_OK && do_members(f, &done, error) == ORGAN_OK) {
         *report = dissection_report(f, organ_seconds_now() - started);
-        tell_fleet(f, *report, error);
+        print_fleet(f, *report, error);
     }
     if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
-        tell_kept(f, done, error);
+        print_kept(f, done, error);
     return error->status;
 }
 

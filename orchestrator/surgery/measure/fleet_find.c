@@ -49,7 +49,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
         const int fault = file ? stat(file, &info) : -1;
         if (!file)
             organ_fail_memory(w->error, path);
-        else if (fault && organ_cannot_tell(errno))
+        else if (fault && organ_is_system_failure(errno))
             organ_fail_errno(w->error, errno, "%s: cannot be looked at", file);
         else if (fault == 0 && S_ISREG(info.st_mode)) {
             const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
@@ -105,7 +105,7 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
     char real[PATH_MAX], *below = join_path(relative, entry), *full = join_path(path, entry);
     if (!below || !full)
         organ_fail_memory(w->error, path);
-    else if ((fault = lstat(full, &link)) != 0 && organ_cannot_tell(errno))
+    else if ((fault = lstat(full, &link)) != 0 && organ_is_system_failure(errno))
         organ_fail_errno(w->error, errno, "%s: cannot be looked at", full);
     else if (fault == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
@@ -133,7 +133,7 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     /* A folder that is wrongly taken for a model would hide the models in it. */
     bool apart = false;
     if (!w->error->status)
-        organ_directory_look(path, &apart, w->error);
+        organ_directory_check(path, &apart, w->error);
     const bool whole = apart || (f.count > 0 && fleet_find_is_whole(&f));
     if (whole && !w->error->status)
         add_member(w, strdup(path), strdup(*relative ? relative : "."), fleet_find_identity_of(w, path, &f, "", 0));

@@ -53,7 +53,7 @@ static int add_model(json_t *groups, const json_t *model)
                                               SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
-int organ_fleet_tell_prunings(json_t *report)
+int organ_fleet_report_prunings(json_t *report)
 {
     json_t *const groups = json_array(), *const experiments = json_array(),
                   *const run = json_incref(json_object_get(report, "run"));

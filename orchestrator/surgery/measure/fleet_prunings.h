@@ -13,6 +13,6 @@ json_t *organ_fleet_pruning(const organ_model *model);
 
 /* Adds "prunings", an array of {"experiment", "words", "models": [{"name", "target", "full"}]}, and "errata" to the
  * report of a fleet, from the member "pruning" of its "models". Returns -1 if out of memory. */
-int organ_fleet_tell_prunings(json_t *report);
+int organ_fleet_report_prunings(json_t *report);
 
 #endif

@@ -102,8 +102,8 @@ static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error 
     return error->status;
 }
 
-organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks,
-                               json_t **known, organ_error *error)
+organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
+                                      organ_ranks *ranks, json_t **known, organ_error *error)
 {
     json_t *const before = organ_ranks_first(ranks) ? read_state(output) : NULL;
     *known = json_object();

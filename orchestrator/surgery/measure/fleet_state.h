@@ -14,8 +14,8 @@ bool organ_fleet_is_other(const json_t *entry);
 /* Reads name -> {"identity", "dissection", "measure"} of members that the last run completed and that have not
  * changed; with `no_extract` they need not be dissected. Rank 0 reads the file. If the file is invalid, *known is
  * empty and everything is processed again. The caller releases *known. Errors as of organ_ranks_agree. */
-organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks,
-                               json_t **known, organ_error *error);
+organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
+                                      organ_ranks *ranks, json_t **known, organ_error *error);
 
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
                                      organ_error *error);

@@ -57,7 +57,7 @@ static organ_status measure_choose_tensors(const measure_measuring *m, measure_p
 static bool is_stopped(void *context)
 {
     const measure_measuring *m = context;
-    return organ_stop_asked(m->engine->stop);
+    return organ_stop_is_requested(m->engine->stop);
 }
 
 static void note_access(void *context, const char *text)
@@ -81,7 +81,7 @@ static void close_patient(measure_patient *p)
 }
 
 /* Opens and checks a model before hours are spent on measuring others. */
-static organ_status measure_look_at(const measure_measuring *m, const char *path, organ_error *error)
+static organ_status measure_examine(const measure_measuring *m, const char *path, organ_error *error)
 {
     measure_patient p;
     open_patient(m, path, &p, error);
@@ -210,7 +210,7 @@ static organ_status measure_measure_all(measure_measuring *m, json_t **report, o
 {
     const organ_measure_options *const o = m->options;
     for (size_t k = 0; k < o->model_count && o->model_count > 1 && !o->delete_after && !error->status; k++)
-        measure_look_at(m, o->models[k], error);
+        measure_examine(m, o->models[k], error);
     for (size_t k = 0; k < o->model_count && !error->status; k++)
         (o->delete_after ? measure_and_delete : measure_one)(m, o->models[k], error);
     if (error->status || !(*report = organ_measure_document(organ_measure_ranked(m->entries))))

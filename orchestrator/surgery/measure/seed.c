@@ -9,7 +9,7 @@
 /* Sums over several tensors; both measures over tensors that have both. */
 typedef struct seed_fold {
     uint64_t tensors, elements;
-    double theta, weighted, signal, beside, least, most;
+    double theta, weighted, signal, extra, least, max;
 } seed_fold;
 
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
@@ -17,13 +17,13 @@ static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
-    f->most = f->tensors == 0 || z->seed.theta > f->most ? z->seed.theta : f->most;
+    f->max = f->tensors == 0 || z->seed.theta > f->max ? z->seed.theta : f->max;
     f->tensors++;
     f->elements += weight->elements;
     f->theta += z->seed.theta;
     f->weighted += z->seed.theta * (double)weight->elements;
     f->signal += z->seed.signal;
-    f->beside += z->theta;
+    f->extra += z->theta;
 }
 
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
@@ -34,9 +34,9 @@ static json_t *seed_fold_json(const seed_fold *f)
     const double n = any ? (double)f->tensors : 1;
     return ORGAN_OBJECT(SET_COUNT("tensors", f->tensors), SET_MILLIONTH("theta_mean", any, f->theta / n),
                         SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->elements : 1)),
-                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->most),
+                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->max),
                         SET_MILLIONTH("signal_mean", any, f->signal / n),
-                        SET_MILLIONTH("z_theta_mean", any, f->beside / n));
+                        SET_MILLIONTH("z_theta_mean", any, f->extra / n));
 }
 
 /* Returns the sums over a group or a row of the anatomy; negative arguments select all. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BINS = 256, LEAST = 16 };
+enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
 
@@ -29,10 +29,10 @@ static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned 
 }
 
 /* Returns whether the sample includes one of the next n values, and sets *at to its index. */
-static bool next_wanted(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
+static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
-    const uint64_t most = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
-    if (sample->taken[k] >= most)
+    const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
+    if (sample->taken[k] >= max)
         return false;
     *at = (size_t)(seed_measure_place_of(sample, k, sample->taken[k]) - sample->seen[k]);
     return *at < n;
@@ -40,7 +40,7 @@ static bool next_wanted(const organ_seed_sample *sample, unsigned k, size_t n, s
 
 void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
-    for (size_t at; next_wanted(sample, k, n, &at);)
+    for (size_t at; next_requested(sample, k, n, &at);)
         sample->values[k][sample->taken[k]++] = values[at];
     sample->seen[k] += n;
 }
@@ -48,7 +48,7 @@ void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values,
 void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                            void (*widen)(const uint16_t *, float *, size_t))
 {
-    for (size_t at; next_wanted(sample, 0, n, &at);)
+    for (size_t at; next_requested(sample, 0, n, &at);)
         widen(words + at, &sample->values[0][sample->taken[0]++], 1);
     sample->seen[0] += n;
 }
@@ -132,7 +132,7 @@ static void judge_seed(organ_seed_z *z, const moments *m, double h, double cv)
 static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
 {
     organ_z levels = {0};
-    for (unsigned k = 0; k < sample->scales && sample->taken[k] >= LEAST; k++) {
+    for (unsigned k = 0; k < sample->scales && sample->taken[k] >= MIN; k++) {
         float *const x = sample->values[k];
         if (k > 0)
             qsort(x, sample->taken[k], sizeof *x, seed_measure_by_value);
@@ -150,7 +150,7 @@ organ_seed_z organ_seed_judge(organ_seed_sample *sample)
     float *const x = sample->values[0];
     const size_t n = sample->taken[0];
     organ_seed_z z = {0};
-    if (n < LEAST)
+    if (n < MIN)
         return z;
     qsort(x, n, sizeof *x, seed_measure_by_value);
     const moments m = seed_measure_moments_of(x, n);

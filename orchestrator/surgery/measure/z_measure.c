@@ -23,7 +23,7 @@ typedef struct z_measure_crew {
     organ_z *out;
     const organ_z_subjects *subjects;
     const organ_weight **order;
-    organ_deal deal; /* assignment of tensors to ranks; before it is made: this process measures all */
+    organ_assignment assignment; /* assignment of tensors to ranks; before it is made: this process measures all */
     size_t count, next;
     uint64_t bytes;     /* bytes to measure in this process */
     uint64_t all_bytes; /* bytes to measure in all ranks */
@@ -45,7 +45,7 @@ static const organ_weight *next_weight(z_measure_crew *c)
     return weight;
 }
 
-static void tell_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
+static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
     snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
@@ -69,33 +69,33 @@ static void measure_weights(void *context, size_t worker)
         organ_z *z = &c->out[weight->codes - c->model->tensors];
         if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &room, z, &error) != ORGAN_OK)
             *z = (organ_z){0};
-        tell_weight(c, weight, z, &error);
+        report_weight(c, weight, z, &error);
     }
 }
 
-static bool z_measure_is_wanted(const z_measure_crew *c, size_t t)
+static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
 {
     return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
-           (!c->deal.owner || organ_deal_mine(&c->deal, t));
+           (!c->assignment.owner || organ_assignment_is_mine(&c->assignment, t));
 }
 
 static uint64_t z_measure_bytes_of(const void *context, size_t t)
 {
     const z_measure_crew *const c = context;
-    return z_measure_is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+    return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
 }
 
-static organ_status deal_tensors(z_measure_crew *c, organ_error *error)
+static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
     for (size_t t = 0; t < count; t++)
-        if (z_measure_is_wanted(c, t)) {
+        if (z_measure_is_selected(c, t)) {
             c->all_bytes += z_measure_bytes_of(c, t);
             c->all_count++;
         }
-    organ_deal deal;
-    organ_deal_make(c->engine->ranks, count, z_measure_bytes_of, c, &deal, error);
-    c->deal = deal;
+    organ_assignment assignment;
+    organ_assignment_create(c->engine->ranks, count, z_measure_bytes_of, c, &assignment, error);
+    c->assignment = assignment;
     return error->status;
 }
 
@@ -109,24 +109,24 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
     for (int early = 1; early >= 0; early--)
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (z_measure_is_wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
+            if (z_measure_is_selected(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
                 c->order[c->count++] = c->subjects->of[t];
     return ORGAN_OK;
 }
 
 /* Computes the smallest room, and the largest useful one. */
-static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *most, organ_error *error)
+static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
-    *least = *most = 0;
+    *least = *max = 0;
     for (size_t k = 0; k < c->count; k++) {
         uint64_t from, to;
         if (organ_z_source_size(c->model, c->order[k], c->engine->kernels, &from, &to, error))
             return error->status;
         *least = from > *least ? from : *least;
-        *most = to > *most ? to : *most;
+        *max = to > *max ? to : *max;
     }
     *least += organ_z_room_fixed();
-    *most = (*most + organ_z_room_fixed()) > *least ? *most + organ_z_room_fixed() : *least;
+    *max = (*max + organ_z_room_fixed()) > *least ? *max + organ_z_room_fixed() : *least;
     return ORGAN_OK;
 }
 
@@ -148,13 +148,13 @@ static organ_status make_rooms(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
     const uint64_t part = z_measure_room_of(c, c->engine->memory);
-    uint64_t most;
-    if (size_rooms(c, &c->least, &most, error))
+    uint64_t max;
+    if (size_rooms(c, &c->least, &max, error))
         return error->status;
     if (part < c->least)
         return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, holds_rooms, c),
                                    "the tensors of %s and %zu threads", c->model->path, workers);
-    c->room_bytes = (size_t)(most < part ? most : part);
+    c->room_bytes = (size_t)(max < part ? max : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
         (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_memory(error, c->model->path);
@@ -173,7 +173,7 @@ static void release_crew(z_measure_crew *c)
     free(c->memory);
     free(c->samples);
     free(c->order);
-    organ_deal_release(&c->deal);
+    organ_assignment_release(&c->assignment);
     pthread_mutex_destroy(&c->lock);
 }
 
@@ -201,14 +201,15 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                         .out = out,
                         .subjects = options->subjects};
     organ_z_subjects mine = {0};
-    c.deal.ranks = engine->ranks; /* ranks meet even if there is nothing to assign */
+    c.assignment.ranks = engine->ranks; /* ranks meet even if there is nothing to assign */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
-        if (deal_tensors(&c, error) == ORGAN_OK)
+        if (assign_tensors(&c, error) == ORGAN_OK)
             run_crew(&c, error);
     }
-    if (organ_deal_complete(&c.deal, "the tensors are measured", out, sizeof *out, sizeof *out, error) == ORGAN_OK)
+    if (organ_assignment_complete(&c.assignment, "the tensors are measured", out, sizeof *out, sizeof *out, error) ==
+        ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->of[t], &out[t]); /* pointers of another process are invalid here */
     release_crew(&c);
@@ -216,16 +217,16 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     return error->status;
 }
 
-organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
-                                 uint64_t *least, organ_error *error)
+organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
+                               uint64_t *least, organ_error *error)
 {
     z_measure_crew c = {.model = model, .options = options, .engine = engine};
     organ_z_subjects mine = {0};
-    uint64_t most;
+    uint64_t max;
     *least = 0;
     if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = &mine;
-        if (make_order(&c, error) == ORGAN_OK && c.count && size_rooms(&c, &c.least, &most, error) == ORGAN_OK)
+        if (make_order(&c, error) == ORGAN_OK && c.count && size_rooms(&c, &c.least, &max, error) == ORGAN_OK)
             *least = organ_memory_enough(0, holds_rooms, &c);
     }
     free(c.order);

@@ -36,8 +36,8 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
 /* Computes the smallest memory that organ_measure_tensors accepts. */
-organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
-                                 uint64_t *least, organ_error *error);
+organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
+                               uint64_t *least, organ_error *error);
 
 /* Measures all tensors. */
 organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,

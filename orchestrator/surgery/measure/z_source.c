@@ -16,28 +16,28 @@ static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint6
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
 /* Returns the number of rows that a strip may span. */
-static uint64_t least_rows(const organ_matrices *m)
+static uint64_t min_rows(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
     return strip < all ? strip : all;
 }
 
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                                 uint64_t *least, uint64_t *most, organ_error *error)
+                                 uint64_t *least, uint64_t *max, organ_error *error)
 {
     const organ_dtype decoded = organ_z_decoded(weight);
     const organ_matrices m = organ_weight_matrices(weight);
     size_t scratch = 0, all_scratch = 0;
     *least = ORGAN_Z_STRIP * 8;
-    *most = weight->codes->bytes;
+    *max = weight->codes->bytes;
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
-    if (organ_weight_reader_size(model, weight, kernels, (size_t)least_rows(&m), &scratch, error) ||
+    if (organ_weight_reader_size(model, weight, kernels, (size_t)min_rows(&m), &scratch, error) ||
         organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
         return error->status;
-    *least = z_source_rounded(scratch) + z_source_rounded(least_rows(&m) * m.cols * z_source_size_of(decoded));
-    *most = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
-            organ_weight_bytes(weight) + 256;
+    *least = z_source_rounded(scratch) + z_source_rounded(min_rows(&m) * m.cols * z_source_size_of(decoded));
+    *max = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
+           organ_weight_bytes(weight) + 256;
     return ORGAN_OK;
 }
 
@@ -51,13 +51,13 @@ static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 /* Returns the largest number of rows that fit, at least `rows`. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
-    uint64_t most = s->rows;
-    while (rows < most) {
-        const uint64_t middle = rows + (most - rows + 1) / 2;
+    uint64_t max = s->rows;
+    while (rows < max) {
+        const uint64_t middle = rows + (max - rows + 1) / 2;
         if (need_of(s, middle) <= bytes)
             rows = middle;
         else
-            most = middle - 1;
+            max = middle - 1;
     }
     return rows;
 }
@@ -65,7 +65,7 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool far = s->model->files[s->weight->codes->file].remote != NULL;
-    const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = least_rows(m);
+    const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = min_rows(m);
     s->rows = m->count * m->rows;
     s->cols = m->cols;
     s->matrix_rows = m->rows;
@@ -101,13 +101,13 @@ void organ_z_source_close(organ_z_source *source) { organ_weight_reader_close(so
 
 static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
 {
-    return organ_stop_asked(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    return organ_stop_is_requested(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* Decodes rows [first, first + count) into the window. */
 static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
 {
-    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_larger(PIECE / (size_t)s->cols, 1);
+    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
     unsigned char *to = s->window;
     for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
         const uint64_t matrix = first / s->matrix_rows, left = s->matrix_rows - first % s->matrix_rows;
@@ -133,9 +133,8 @@ static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
         s->to = s->from = from;
     const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to,
-                   most = left < room ? left : room;
-    const size_t bytes =
-        s->model->files[s->weight->codes->file].remote ? (size_t)most : organ_lesser(READ, (size_t)most);
+                   max = left < room ? left : room;
+    const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)max : organ_min(READ, (size_t)max);
     if (z_source_stopped(s, error) || organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes,
                                                        s->weight->codes->offset + s->to, error))
         return error->status;

@@ -27,7 +27,7 @@ typedef struct organ_z_source {
 
 /* Computes the smallest window in bytes, and the largest useful one. Errors as of organ_weight_reader_open. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                                 uint64_t *least, uint64_t *most, organ_error *error);
+                                 uint64_t *least, uint64_t *max, organ_error *error);
 
 /* `memory` is 64-byte aligned and has at least *least bytes of organ_z_source_size. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,

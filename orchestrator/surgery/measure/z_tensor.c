@@ -15,7 +15,7 @@
 
 #define STRIP  ORGAN_Z_STRIP
 #define SCALES 5  /* 1, 2, 4, 8, 16 */
-#define LEAST  16 /* fewest values for a result */
+#define MIN    16 /* fewest values for a result */
 
 #define VALUES_BYTES (2 * STRIP * sizeof(float))
 #define CODES_BYTES  (65536 * sizeof(uint64_t))
@@ -58,8 +58,8 @@ static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
     if (s->flat)
         return (z_tensor_strip){start, 1, left < STRIP ? (size_t)left : STRIP};
     if (s->cols <= STRIP) {
-        const uint64_t rows = left / s->cols, most = STRIP / s->cols;
-        return (z_tensor_strip){start, (size_t)(rows < most ? rows : most), (size_t)s->cols};
+        const uint64_t rows = left / s->cols, max = STRIP / s->cols;
+        return (z_tensor_strip){start, (size_t)(rows < max ? rows : max), (size_t)s->cols};
     }
     const uint64_t row = s->cols - start % s->cols;
     return (z_tensor_strip){start, 1, row < STRIP ? (size_t)row : STRIP};
@@ -180,7 +180,7 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
-    while (k < s->scales && s->spreads[k].n >= LEAST && isfinite(s->spreads[k].m2) && std_of(&s->spreads[k]) > 0)
+    while (k < s->scales && s->spreads[k].n >= MIN && isfinite(s->spreads[k].m2) && std_of(&s->spreads[k]) > 0)
         k++;
     s->scales = k;
 }
@@ -189,7 +189,7 @@ static const char *why_no_theta(const organ_z *z)
 {
     if (z->moments.nan + z->moments.inf > 0)
         return "it has values that are not finite";
-    if (z->moments.n < LEAST)
+    if (z->moments.n < MIN)
         return "it has fewer than 16 elements";
     if (!(z->moments.m2 > 0))
         return "all its values are the same";

@@ -66,7 +66,7 @@ static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
     const organ_layout *const layout = &a->layout;
-    const organ_file_list *const beside = organ_write_beside(made);
+    const organ_file_list *const extra = organ_write_extra_files(made);
     const uint64_t bytes = organ_layout_bytes(layout);
     const bool dry = a->options->write.dry_run;
     json_t *const changed = dry ? json_null() : organ_json_rows(layout->piece_count, changed_json, layout);
@@ -79,7 +79,7 @@ static json_t *assemble_document(void *context, const organ_writing *made)
         SET("model", organ_model_json(a->model)), SET_TEXT("format", layout->format),
         SET("files", organ_json_rows(layout->file_count, file_json, layout)),
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", layout->piece_count), SET_COUNT("bytes", bytes))),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", beside->count), SET_COUNT("bytes", beside->bytes))),
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
         SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)),
         SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, layout)),
         SET("by_layer", organ_layout_by_layer_json(layout, NULL)), SET("run", run));
@@ -91,11 +91,12 @@ static organ_status assemble(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
-        organ_output_spares(o->write.output, a->model, error) || organ_layout_copy(a->model, &a->layout, error) ||
-        check_assembled(a, error) || (organ_output_is_file(o->write.output) && make_one(a, error)))
+        organ_output_check_not_input(o->write.output, a->model, error) ||
+        organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error) ||
+        (organ_output_is_file(o->write.output) && make_one(a, error)))
         return error->status;
     const organ_write made = {.model = a->model,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               .layout = &a->layout,
                               .ranks = o->ranks,
                               .stop = a->stop,

@@ -35,28 +35,29 @@ static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
     const organ_layout *const layout = &e->layout;
-    const organ_file_list *const beside = organ_write_beside(made);
+    const organ_file_list *const extra = organ_write_extra_files(made);
     const organ_amount all = organ_layout_amount(layout, ORGAN_ALL_GROUPS, NULL);
     json_t *const run = organ_output_run(organ_write_output(made), all.bytes);
     ORGAN_ADD(run, SET_BYTES("model", e->options->model));
-    return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
-        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, layout)),
-        SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(layout, NULL)),
-        SET("sources", organ_json_rows(layout->file_count, extract_source_json, layout)),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", beside->count), SET_COUNT("bytes", beside->bytes))),
-        SET("run", run));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
+                        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, layout)),
+                        SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))),
+                        SET("by_layer", organ_layout_by_layer_json(layout, NULL)),
+                        SET("sources", organ_json_rows(layout->file_count, extract_source_json, layout)),
+                        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
+                        SET("run", run));
 }
 
 static organ_status extract(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;
     if (organ_model_open_with(o->model, o->access, &e->model, error) ||
-        organ_output_spares(o->write.output, e->model, error) || organ_layout_copy(e->model, &e->layout, error))
+        organ_output_check_not_input(o->write.output, e->model, error) ||
+        organ_layout_copy(e->model, &e->layout, error))
         return error->status;
     const organ_write made = {.model = e->model,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               .resumed_by = o->resumed_by,
                               .layout = &e->layout,
                               .apart = true,

@@ -21,22 +21,23 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                           format, ending);
     if (!job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path, ending);
-    if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
+    if (organ_output_check_not_input(path, job->source, error) ||
+        organ_output_check_not_input(path, job->target, error))
         return error->status;
     return o->write.dry_run ? organ_output_check(path, organ_output_like(job->target), o->write.force, error)
                             : ORGAN_OK;
 }
 
 /* The header of the output: the target's, unless something in it changes. */
-static organ_status settle_header(organ_graft_job *job, organ_error *error)
+static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
     organ_gguf_writer *writer = NULL;
-    job->anew = job->anew || (job->single && layout->file_count > 1);
+    job->written_again = job->written_again || (job->single && layout->file_count > 1);
     if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
-        (job->anew || job->single))
+        (job->written_again || job->single))
         organ_layout_name(layout, job->single ? organ_path_name(job->options->write.output) : layout->files[0].name,
-                          job->anew, writer, error);
+                          job->written_again, writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
@@ -92,8 +93,9 @@ static json_t *graft_document_of(const organ_graft_job *job, const organ_output 
     if (document && json_array_size(job->mismatches) == 0)
         ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
                   SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
-                  SET("by_layer", organ_layout_by_layer_json(layout, job->source)), SET_FLAG("header_anew", job->anew),
-                  SET("metadata", json_incref(job->metadata)), SET("notes", json_incref(job->notes)),
+                  SET("by_layer", organ_layout_by_layer_json(layout, job->source)),
+                  SET_FLAG("header_anew", job->written_again), SET("metadata", json_incref(job->metadata)),
+                  SET("notes", json_incref(job->notes)),
                   SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
     ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
@@ -127,10 +129,10 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
         organ_graft_match(job, error))
         return error->status;
-    return settle_header(job, error);
+    return choose_header(job, error);
 }
 
-static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
+static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
     if (!(*report = graft_document_of(job, &(organ_output){.path = job->options->write.output})))
@@ -146,11 +148,11 @@ static organ_status graft(organ_graft_job *job, json_t **report, organ_error *er
     if (plan_graft(job, error))
         return error->status;
     if (json_array_size(job->mismatches))
-        return tell_mismatches(job, report, error);
+        return report_mismatches(job, report, error);
     job->layout.changed = true;
     job->layout.kernels = job->kernels;
     const organ_write made = {.model = job->target,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               .layout = &job->layout,
                               .source = job->source,
                               .apart = job->target->manifest && !job->single,

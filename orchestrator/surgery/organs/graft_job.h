@@ -27,10 +27,10 @@ typedef struct organ_graft_job {
     size_t pair_count;
     int32_t source_layers, target_layers; /* one more than the highest */
     int32_t layers_after;
-    bool *taken;      /* a flag per piece: its bytes are the source's */
-    size_t converted; /* tensors that get another type */
-    bool across;      /* one model has GGUF's names, the other has not */
-    bool anew;        /* the header is rewritten: types, layers or metadata change, or files are merged */
+    bool *taken;        /* a flag per piece: its bytes are the source's */
+    size_t converted;   /* tensors that get another type */
+    bool across;        /* one model has GGUF's names, the other has not */
+    bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 

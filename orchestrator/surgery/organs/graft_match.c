@@ -201,21 +201,21 @@ static bool graft_match_same_shape(const organ_tensor *a, const organ_tensor *b)
 
 /* The type in which the source's tensor will stand in the output. Between files of the same kind nothing is lost where
  * the header is free. A vector that the target keeps in F32 stays so: engines demand it. */
-static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
+static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
-    const organ_dtype wanted = piece->as.dtype;
+    const organ_dtype requested = piece->as.dtype;
     const bool fits = organ_dtype_describe(from->dtype)->ggml >= 0 && from->rank <= 4;
-    if (from->dtype == wanted)
+    if (from->dtype == requested)
         return;
     if (organ_graft_header_is_free(job) && fits && from->rank >= 2) {
         piece->as.dtype = from->dtype;
         piece->as.bytes = from->bytes;
-        job->anew = true;
-    } else if (organ_can_widen(from->dtype) && organ_can_narrow(wanted)) {
+        job->written_again = true;
+    } else if (organ_can_widen(from->dtype) && organ_can_narrow(requested)) {
         job->converted++;
     } else {
         organ_graft_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
-                        piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(wanted)->name);
+                        piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
     }
 }
 
@@ -231,7 +231,7 @@ static void graft_match_take_tensor(organ_graft_job *job, const organ_tensor *fr
                         target);
         return;
     }
-    settle_type(job, from, piece);
+    choose_type(job, from, piece);
     piece->model = job->source;
     piece->from = from;
     piece->known = NULL;
@@ -265,7 +265,7 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
         job->converted++;
     }
     job->taken[job->layout.piece_count++] = true;
-    job->anew = true;
+    job->written_again = true;
 }
 
 static void match_one(organ_graft_job *job, const organ_tensor *from)

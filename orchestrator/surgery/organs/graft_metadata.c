@@ -102,7 +102,7 @@ static organ_status follow_all(organ_graft_job *job, organ_gguf_writer *writer, 
         kv.size = ORGAN_GGUF_ARRAY_HEAD + (size_t)kv.count * organ_gguf_type_bytes(kv.element);
         organ_gguf_writer_kv(writer, &kv, error);
         organ_graft_say(job->metadata, "%s follows the layers.", kv.key);
-        job->anew = true;
+        job->written_again = true;
         free(data);
     }
     return error->status;
@@ -142,7 +142,7 @@ organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writ
         return error->status;
     if (!layers_move(job) || follow_all(job, *writer, error) == ORGAN_OK)
         count_blocks(job, *writer, error);
-    if (error->status || !job->anew) {
+    if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);
         *writer = NULL;
     }

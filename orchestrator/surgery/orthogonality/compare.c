@@ -20,7 +20,7 @@
 static organ_status compare_open_adapter(organ_compared_job *job, organ_error *error)
 {
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
-        (job->output && organ_adapter_spares(job->output, job->adapter, error)))
+        (job->output && organ_output_check_not_adapter(job->output, job->adapter, error)))
         return error->status;
     const char *const changed = organ_adapter_changed_base(job->adapter);
     if (job->adapter->dora)
@@ -40,7 +40,7 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
 {
     if (organ_model_open_with(job->path[k], access, &job->model[k], error) ||
         organ_weights_find(job->model[k], &job->weights[k], error) ||
-        (job->output && organ_output_spares(job->output, job->model[k], error)))
+        (job->output && organ_output_check_not_input(job->output, job->model[k], error)))
         return error->status;
     for (size_t n = 0; n < job->weights[k]->note_count; n++)
         organ_progress_note(job->progress, "%s", job->weights[k]->notes[n]);
@@ -119,7 +119,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
     if (!module)
         organ_fail_memory(error, job->path[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
-        !(job->wanted ? organ_globs_match(globs, module) : organ_role_describe(clean->anatomy.role)->projection)) {
+        !(job->requested ? organ_globs_match(globs, module) : organ_role_describe(clean->anatomy.role)->projection)) {
         free(module);
         return;
     }
@@ -151,14 +151,14 @@ static int compare_by_layer(const void *a, const void *b)
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
-    const size_t most = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
+    const size_t max = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
     organ_misfits misfits = {.said_by = job->adapter ? "the adapter" : path};
     organ_globs globs;
-    if (organ_globs_read(job->wanted, &globs, error))
+    if (organ_globs_read(job->requested, &globs, error))
         return error->status;
-    if (!(job->modules = calloc(most + 1, sizeof *job->modules)))
+    if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
-    for (size_t k = 0; k < most && !error->status; k++)
+    for (size_t k = 0; k < max && !error->status; k++)
         (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &misfits, error);
     if (!error->status)
         organ_modules_all_used(&globs, path, error);
@@ -167,7 +167,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
                                        : "no projection to compare: --modules names other matrices");
-    if (organ_misfits_end(&misfits, job->adapter ? path : "what --pair names", error))
+    if (organ_misfits_report(&misfits, job->adapter ? path : "what --pair names", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, compare_by_layer);
     return ORGAN_OK;
@@ -190,16 +190,16 @@ organ_status organ_compared_measure(organ_compared_job *job,
 {
     const double started = organ_seconds_now();
     const size_t measured = offsetof(organ_compared_module, drawn_mean);
-    organ_deal deal;
+    organ_assignment assignment;
     for (size_t k = 0; k < job->count; k++)
         job->bytes += compare_bytes_of(job, k);
     organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
-    if (organ_deal_make(job->engine->ranks, job->count, compare_bytes_of, job, &deal, error) == ORGAN_OK)
-        organ_deal_work(&deal, measure, job, error);
-    organ_deal_complete(&deal, "the modules are measured", &job->modules->drawn_mean, sizeof *job->modules - measured,
-                        sizeof *job->modules, error);
+    if (organ_assignment_create(job->engine->ranks, job->count, compare_bytes_of, job, &assignment, error) == ORGAN_OK)
+        organ_assignment_run(&assignment, measure, job, error);
+    organ_assignment_complete(&assignment, "the modules are measured", &job->modules->drawn_mean,
+                              sizeof *job->modules - measured, sizeof *job->modules, error);
     organ_progress_end(job->progress);
-    organ_deal_release(&deal);
+    organ_assignment_release(&assignment);
     job->seconds = organ_seconds_now() - started;
     for (size_t n = 0; n < job->sources && !error->status; n++)
         organ_model_unchanged(job->model[n], error);
@@ -218,15 +218,15 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
 }
 
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
-                                   const organ_compared_module **widest, uint64_t *most, organ_error *error)
+                                   const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {
     *widest = NULL;
-    *most = job->engine->memory;
+    *max = job->engine->memory;
     for (size_t k = 0; k < job->count && !error->status; k++) {
         uint64_t bytes = 0;
-        if (need(job, &job->modules[k], &bytes, error) == ORGAN_OK && bytes > *most) {
+        if (need(job, &job->modules[k], &bytes, error) == ORGAN_OK && bytes > *max) {
             *widest = &job->modules[k];
-            *most = bytes;
+            *max = bytes;
         }
     }
     return error->status;

@@ -32,8 +32,8 @@ typedef struct organ_pair_sums {
     double between, between_signs; /* <N_A, N_B>; sum of the squares of its terms */
     double rest;                   /* |N_A - N_B|^2 */
     double change;                 /* |D|^2 */
-    double along[2];               /* <N_A, D>, <N_B, D> */
-    double rest_along;             /* <N_A - N_B, D> */
+    double calib[2];               /* <N_A, D>, <N_B, D> */
+    double rest_calib;             /* <N_A - N_B, D> */
 } organ_pair_sums;
 
 /* One matrix that all models have. */
@@ -71,10 +71,10 @@ typedef struct organ_compared_job {
     /* The inputs, in the order in which they are opened: the adapter, if there is one, then the models. */
     const char *adapter_path;
     const char *path[ORGAN_ROW_SOURCES];
-    size_t sources;     /* models; the first is a clean one */
-    const char *output; /* directory of the reports; NULL: none */
-    const char *wanted; /* patterns on names of modules; NULL: all */
-    unsigned draws;     /* of random matrices per module */
+    size_t sources;        /* models; the first is a clean one */
+    const char *output;    /* directory of the reports; NULL: none */
+    const char *requested; /* patterns on names of modules; NULL: all */
+    unsigned draws;        /* of random matrices per module */
     unsigned seed;
     bool force;
     organ_pair_change change; /* noise_pairs.h */
@@ -115,7 +115,7 @@ typedef organ_status organ_compared_need(const organ_compared_job *job, const or
 /* *widest becomes the module that needs most, and *most how much, if that is more than the engine's memory; else
  * NULL. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
-                                   const organ_compared_module **widest, uint64_t *most, organ_error *error);
+                                   const organ_compared_module **widest, uint64_t *max, organ_error *error);
 
 /* Sets the mean and deviation of the module's random draws. */
 void organ_compared_draw(const organ_compared_job *job, organ_compared_module *module);

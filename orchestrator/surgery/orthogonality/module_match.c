@@ -25,7 +25,7 @@ static void note_misfit(organ_misfits *c, const char *format, ...)
     }
 }
 
-organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, organ_error *error)
+organ_status organ_misfits_report(const organ_misfits *misfits, const char *path, organ_error *error)
 {
     if (error->status || misfits->count == 0)
         return error->status;

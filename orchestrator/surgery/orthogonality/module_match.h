@@ -30,7 +30,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
                                         const organ_model *model, organ_misfits *misfits, organ_error *error);
 
 /* Returns ORGAN_BAD_INPUT with all misfits if there are any; `path` is the model that does not fit. */
-organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, organ_error *error);
+organ_status organ_misfits_report(const organ_misfits *misfits, const char *path, organ_error *error);
 
 /* Returns ORGAN_USAGE with the pattern if a pattern matched no module of `path`, because it is probably mistyped. */
 organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error);

@@ -59,8 +59,8 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
         return error->status;
     /* Ignore directions that are due to rounding. */
     const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
-    const size_t most = s->job->options->top_k ? organ_lesser(s->job->options->top_k, s->svd.rank) : s->svd.rank;
-    for (m->k = 0; m->k < most && s->svd.sigma[m->k] > floor;)
+    const size_t max = s->job->options->top_k ? organ_min(s->job->options->top_k, s->svd.rank) : s->svd.rank;
+    for (m->k = 0; m->k < max && s->svd.sigma[m->k] > floor;)
         m->k++;
     return ORGAN_OK;
 }
@@ -81,12 +81,12 @@ static organ_status noise_find_room(const organ_row_sources *sources, room *r, o
     if (organ_row_sources_step(sources, STRIP_VALUES, &r->strip_rows, error) ||
         organ_row_sources_step(sources, UNIT_VALUES, &r->unit_rows, error))
         return error->status;
-    r->unit_rows = organ_lesser(r->unit_rows, r->strip_rows);
+    r->unit_rows = organ_min(r->unit_rows, r->strip_rows);
     organ_row_sources_scratch(sources, r->unit_rows, &reader, error);
     const size_t reading = 2 * organ_to_line(r->unit_rows * cols * sizeof(float)) + organ_to_line(reader);
     const size_t block =
-        ORGAN_PRODUCT_SCRATCH + organ_to_line(r->strip_rows * organ_lesser(BLOCK_COLS, cols) * sizeof(float));
-    r->worker = organ_to_line(organ_larger(reading, block));
+        ORGAN_PRODUCT_SCRATCH + organ_to_line(r->strip_rows * organ_min(BLOCK_COLS, cols) * sizeof(float));
+    r->worker = organ_to_line(organ_max(reading, block));
     r->strips = (sources->count - 1) * organ_to_line(r->strip_rows * cols * sizeof(float));
     return error->status;
 }
@@ -104,10 +104,10 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
-    uint64_t most;
-    if (organ_compared_widest(job, noise_need, &widest, &most, error) || !widest)
+    uint64_t max;
+    if (organ_compared_widest(job, noise_need, &widest, &max, error) || !widest)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, most, "strips of '%s' and the buffers of one thread",
+    return organ_memory_refuse(error, job->engine->memory, max, "strips of '%s' and the buffers of one thread",
                                widest->weight[0]->name);
 }
 
@@ -122,7 +122,7 @@ static organ_status noise_make_room(noise_stage *s, organ_error *error)
     s->unit_rows = r.unit_rows;
     s->blocks = organ_pieces_of(m->cols, BLOCK_COLS);
     s->scratch_bytes = r.worker;
-    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory - r.strips) / r.worker);
+    s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory - r.strips) / r.worker);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
     bool whole = s->scratch && s->sums;
@@ -236,7 +236,7 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
 {
     noise_stage *const s = context;
     const organ_compared_module *const m = s->module;
-    const size_t col = block * BLOCK_COLS, width = organ_lesser(BLOCK_COLS, m->cols - col);
+    const size_t col = block * BLOCK_COLS, width = organ_min(BLOCK_COLS, m->cols - col);
     unsigned char *const scratch = s->scratch + worker * s->scratch_bytes;
     float *const change = (float *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH);
     block_sums *const to = &s->sums[block];

@@ -100,7 +100,7 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
                               .path = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], tuned ? o->change : NULL},
                               .sources = tuned ? ORGAN_TUNED + 1 : ORGAN_TUNED,
                               .output = o->output,
-                              .wanted = o->modules,
+                              .requested = o->modules,
                               .draws = o->draws,
                               .seed = o->seed,
                               .force = o->force,

@@ -22,14 +22,14 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     for (size_t k = 0; k < 2; k++) {
         to->weight[k] += s->weight[k];
         to->noise[k] += s->noise[k];
-        to->along[k] += s->along[k];
+        to->calib[k] += s->calib[k];
     }
     to->apart += s->apart;
     to->between += s->between;
     to->between_signs += s->between_signs;
     to->rest += s->rest;
     to->change += s->change;
-    to->rest_along += s->rest_along;
+    to->rest_calib += s->rest_calib;
 }
 
 static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
@@ -39,9 +39,9 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compar
     add_sums(&f->sums, s);
     organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs},
                          elements);
-    organ_noise_fold_add(&f->along[0], &(organ_noise_comparison){s->noise[0], s->change, s->along[0], 0}, elements);
-    organ_noise_fold_add(&f->along[1], &(organ_noise_comparison){s->noise[1], s->change, s->along[1], 0}, elements);
-    organ_noise_fold_add(&f->along[2], &(organ_noise_comparison){s->rest, s->change, s->rest_along, 0}, elements);
+    organ_noise_fold_add(&f->calib[0], &(organ_noise_comparison){s->noise[0], s->change, s->calib[0], 0}, elements);
+    organ_noise_fold_add(&f->calib[1], &(organ_noise_comparison){s->noise[1], s->change, s->calib[1], 0}, elements);
+    organ_noise_fold_add(&f->calib[2], &(organ_noise_comparison){s->rest, s->change, s->rest_calib, 0}, elements);
 }
 
 /* role: -1 for any. */
@@ -94,8 +94,8 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fo
               SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
     put_sums(name, &f->sums);
     ORGAN_ADD(name, SET("with_change",
-                        ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
-                                     SET("remains", along_json(&f->along[2])))));
+                        ORGAN_OBJECT(SET("noise_a", along_json(&f->calib[0])), SET("noise_b", along_json(&f->calib[1])),
+                                     SET("remains", along_json(&f->calib[2])))));
     return name;
 }
 
@@ -170,9 +170,9 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
     ORGAN_ADD(row, SET("with_change",
-                       ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
-                                    SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
-                                    SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements)))));
+                       ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->calib[0], elements)),
+                                    SET("noise_b", cosine_json(s->noise[1], s->change, s->calib[1], elements)),
+                                    SET("remains", cosine_json(s->rest, s->change, s->rest_calib, elements)))));
     return row;
 }
 

@@ -26,7 +26,7 @@ organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_m
 typedef struct organ_pairs_fold {
     organ_pair_sums sums;
     organ_noise_fold noises;   /* N_A with N_B */
-    organ_noise_fold along[3]; /* N_A, N_B and N_A - N_B with the change */
+    organ_noise_fold calib[3]; /* N_A, N_B and N_A - N_B with the change */
 } organ_pairs_fold;
 
 /* Returns the report; NULL if out of memory. */

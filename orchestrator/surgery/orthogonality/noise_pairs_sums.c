@@ -17,7 +17,21 @@
 enum { LANES = 16, UNITS = 64 };
 #define UNIT_VALUES ((size_t)1 << 16)
 
-enum { WEIGHT_A, WEIGHT_B, APART, NOISE_A, NOISE_B, BETWEEN, SIGNS, REST, CHANGE, ALONG_A, ALONG_B, ALONG_REST, TERMS };
+enum {
+    WEIGHT_A,
+    WEIGHT_B,
+    APART,
+    NOISE_A,
+    NOISE_B,
+    BETWEEN,
+    SIGNS,
+    REST,
+    CHANGE,
+    ALONG_A,
+    ALONG_B,
+    CALIBRATION_REST,
+    TERMS
+};
 
 typedef struct unit_sums {
     double lane[TERMS][LANES];
@@ -45,7 +59,7 @@ static organ_status pairs_find_room(const organ_row_sources *sources, bool adapt
         organ_row_sources_scratch(sources, *unit_rows, &reader, error))
         return error->status;
     *bytes = (sources->count + adapter) * organ_to_line(*unit_rows * (size_t)sources->cols * sizeof(float)) +
-             organ_to_line(organ_larger(reader, adapter ? ORGAN_PRODUCT_SCRATCH : 0));
+             organ_to_line(organ_max(reader, adapter ? ORGAN_PRODUCT_SCRATCH : 0));
     return ORGAN_OK;
 }
 
@@ -62,10 +76,10 @@ static organ_status pairs_need(const organ_compared_job *job, const organ_compar
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
-    uint64_t most;
-    if (organ_compared_widest(job, pairs_need, &widest, &most, error) || !widest)
+    uint64_t max;
+    if (organ_compared_widest(job, pairs_need, &widest, &max, error) || !widest)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, most, "rows of '%s' of all models in one thread",
+    return organ_memory_refuse(error, job->engine->memory, max, "rows of '%s' of all models in one thread",
                                widest->name);
 }
 
@@ -75,7 +89,7 @@ static organ_status pairs_make_room(pairs_stage *s, organ_error *error)
     if (pairs_find_room(&s->sources, s->b != NULL, &s->unit_rows, &s->scratch_bytes, error))
         return error->status;
     s->unit_bytes = organ_to_line(s->unit_rows * s->module->cols * sizeof(float));
-    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory / s->scratch_bytes));
+    s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory / s->scratch_bytes));
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = malloc(UNITS * sizeof *s->sums);
     return s->scratch && s->sums ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", s->module->name);
@@ -108,7 +122,7 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
         lane[CHANGE][j] += d * d;
         lane[ALONG_A][j] += a * d;
         lane[ALONG_B][j] += b * d;
-        lane[ALONG_REST][j] += rest * d;
+        lane[CALIBRATION_REST][j] += rest * d;
     }
 }
 
@@ -205,7 +219,7 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
     organ_pair_sums *const to = &s->module->sums;
     double *const terms[TERMS] = {&to->weight[0], &to->weight[1], &to->apart,         &to->noise[0],
                                   &to->noise[1],  &to->between,   &to->between_signs, &to->rest,
-                                  &to->change,    &to->along[0],  &to->along[1],      &to->rest_along};
+                                  &to->change,    &to->calib[0],  &to->calib[1],      &to->rest_calib};
     for (size_t unit = 0; unit < set->units; unit++)
         for (size_t t = 0; t < TERMS; t++)
             *terms[t] += organ_compared_fold_lanes(s->sums[unit].lane[t]);

@@ -68,7 +68,7 @@ static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change 
     }
     organ_say(to, "Beside the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
               names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
-    const double taken = s->change + s->rest + 2 * s->rest_along;
+    const double taken = s->change + s->rest + 2 * s->rest_calib;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
                   "What the noisy model of B changed in that of A is D + N_A - N_B: %.3g %% as much energy as "
@@ -88,7 +88,7 @@ static void say_directions(json_t *to, const organ_pairs_fold *f)
     char text[256] = "";
     size_t used = 0;
     for (size_t k = 0; k < 3; k++) {
-        const organ_noise_fold *const a = &f->along[k];
+        const organ_noise_fold *const a = &f->calib[k];
         const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
         if (norms > 0)
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k],

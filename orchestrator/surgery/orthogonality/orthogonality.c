@@ -62,7 +62,7 @@ organ_status organ_orthogonality(const organ_orthogonality_options *o, const org
                               .path = {o->clean, o->noisy, o->noisy2},
                               .sources = o->noisy2 ? 3 : 2,
                               .output = o->output,
-                              .wanted = o->modules,
+                              .requested = o->modules,
                               .draws = o->draws,
                               .seed = o->seed,
                               .force = o->force};

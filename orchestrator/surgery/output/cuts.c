@@ -28,8 +28,8 @@ static knife knife_for(const organ_tensor *tensor, uint64_t rows)
     /* Either rows of each matrix are dealt out, or all matrices; in about equal stretches. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
     const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
-    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least,
-                   stretches = organ_pieces_of(whole, most);
+    const uint64_t max = organ_max(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least,
+                   stretches = organ_pieces_of(whole, max);
     k.step = organ_pieces_of(organ_pieces_of(whole, stretches), least) * least;
     return k;
 }
@@ -93,7 +93,7 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
         made = cut_tensor(cuts, &room, t, rows);
     if (!made)
         return organ_fail_memory(error, "the stretches of large tensors");
-    cuts->list = organ_rows_settle(cuts->list, cuts->count * sizeof *cuts->list);
+    cuts->list = organ_rows_to_file(cuts->list, cuts->count * sizeof *cuts->list);
     cuts->first[count] = cuts->count;
     for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
         if (!organ_cuts_is_whole(cuts, k))
@@ -115,7 +115,7 @@ static size_t stretches_of(const organ_cuts *cuts, size_t t) { return cuts->firs
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return stretches_of(cuts, cuts->list[cut].of) == 1; }
 
-void organ_cuts_see(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
+void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
 {
     const organ_cut *const c = &cuts->list[cut];
     const uint64_t from = c->at + at;
@@ -174,11 +174,11 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
     cuts_reading r = {cuts, written};
-    organ_deal deal;
-    if (organ_deal_make(ranks, cuts->tensor_count, bytes_read, &r, &deal, error) == ORGAN_OK)
-        organ_deal_work(&deal, digest_written, &r, error);
-    organ_deal_complete(&deal, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3,
-                        error);
-    organ_deal_release(&deal);
+    organ_assignment assignment;
+    if (organ_assignment_create(ranks, cuts->tensor_count, bytes_read, &r, &assignment, error) == ORGAN_OK)
+        organ_assignment_run(&assignment, digest_written, &r, error);
+    organ_assignment_complete(&assignment, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3,
+                              sizeof *cuts->xxh3, error);
+    organ_assignment_release(&assignment);
     return error->status;
 }

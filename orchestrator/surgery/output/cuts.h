@@ -49,7 +49,7 @@ bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* the stretch is 
 
 /* Adds new bytes [at, at + bytes) of a stretch to the digest of its tensor. Only consecutive calls from the tensor's
  * beginning give a digest. */
-void organ_cuts_see(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
+void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
 
 /* Computes the digests of tensors that several processes or an earlier run have written, from the bytes in `written`.
  * All ranks call it; each reads its share. Errors of reading. */

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOST_DIGESTED ((off_t)64 << 20)
+#define MAX_DIGESTED ((off_t)64 << 20)
 
 /* NULL with an error. */
 static json_t *file_entry(const char *path, organ_error *error)
@@ -30,7 +30,7 @@ static json_t *file_entry(const char *path, organ_error *error)
             close(fd);
         return NULL;
     }
-    if (info.st_size <= MOST_DIGESTED && !organ_is_weights_at(AT_FDCWD, path, error) && !error->status)
+    if (info.st_size <= MAX_DIGESTED && !organ_is_weights_at(AT_FDCWD, path, error) && !error->status)
         organ_file_digest(fd, path, digest, error);
     close(fd);
     json_t *const entry =

@@ -58,7 +58,7 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
         return organ_fail_errno(error, ENOMEM, "%s: %zu bytes between its tensors", file->name, bytes);
     }
     file->fillers = fillers;
-    fillers[file->filler_count++] = (organ_filler){offset, bytes, organ_rows_settle(data, bytes)};
+    fillers[file->filler_count++] = (organ_filler){offset, bytes, organ_rows_to_file(data, bytes)};
     return ORGAN_OK;
 }
 
@@ -80,7 +80,7 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
-static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros,
+static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool needed_as_zeros,
                                 organ_layout_file *file, organ_error *error)
 {
     unsigned char *data = malloc(bytes + 1);
@@ -90,7 +90,7 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
         free(data);
         return error->status;
     }
-    bool zeros = !wanted_as_zeros;
+    bool zeros = !needed_as_zeros;
     for (size_t k = 0; k < bytes && zeros; k++)
         zeros = data[k] == 0;
     if (zeros) {
@@ -211,7 +211,7 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
+organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
     if (!(*root = organ_format("%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "")))
@@ -221,8 +221,8 @@ organ_status organ_beside_list(const organ_model *model, char **root, organ_file
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
-organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder,
-                               organ_error *error)
+organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
+                                    const char *folder, organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         char *name = NULL;

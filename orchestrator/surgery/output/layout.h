@@ -56,11 +56,11 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
 /* Makes a writer with the key-values of a model, except split.*, because the split files are merged. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Gives the only file this name or, with `anew`, makes all pieces one file of it, in their order: of safetensors with
- * the entry
+/* Gives the only file this name or, with `written_again`, makes all pieces one file of it, in their order: of
+ * safetensors with the entry
  * "__metadata__" of the first file, of GGUF with the key-values that `writer` has (NULL where it is not GGUF).
  * ORGAN_BAD_INPUT where the format cannot hold one of them. */
-organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer,
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
 /* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without). NULL without memory. */
@@ -98,11 +98,11 @@ json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
 /* Lists the files of a model without tensors, as names relative to *root. *root is to be freed. */
-organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
+organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
 
 /* Copies these files into `directory`/`folder` ("" for none). */
-organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder,
-                               organ_error *error);
+organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
+                                    const char *folder, organ_error *error);
 
 void organ_layout_release(organ_layout *layout);
 

@@ -113,14 +113,14 @@ static bool is_donor_again(const organ_layout *layout)
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error)
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);
-    json_t *const beside = organ_file_record(directory, ORGAN_FILES_FOLDER, error);
+    json_t *const extra = organ_file_record(directory, ORGAN_FILES_FOLDER, error);
     json_t *manifest =
         error->status ? NULL
                       : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
                                      SET_TEXT("format", layout->format),
                                      SET_FLAG("donor_again", is_donor_again(layout)), SET("model", json_incref(about)),
                                      SET("folders", folders_json(layout)), SET("sources", sources_json(layout)),
-                                     SET("tensors", json_null()), SET(ORGAN_FILES_FOLDER, beside));
+                                     SET("tensors", json_null()), SET(ORGAN_FILES_FOLDER, extra));
     if (manifest && path)
         organ_document_write_long(path, manifest,
                                   &(organ_long_member){"tensors", layout->piece_count, piece_name, piece_json, layout},

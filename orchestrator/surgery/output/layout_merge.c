@@ -163,10 +163,10 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
-organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer,
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error)
 {
-    if (anew)
+    if (written_again)
         return strcmp(layout->format, "GGUF") == 0 ? merge_gguf(layout, name, writer, error)
                                                    : merge_safetensors(layout, name, error);
     layout->files[0].name = organ_arena_copy(&layout->arena, name, strlen(name));

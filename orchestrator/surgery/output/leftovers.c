@@ -31,7 +31,7 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
     return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
-static organ_status write_anew(const char *to, const organ_json_edit *config, organ_error *error)
+static organ_status write_again(const char *to, const organ_json_edit *config, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
@@ -55,7 +55,7 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
     if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) &&
         organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
-        write_anew(to, &config, error);
+        write_again(to, &config, error);
     *stripped += found;
     organ_json_edit_release(&config);
     free(bytes);
@@ -70,7 +70,7 @@ void organ_leftovers_note(const organ_progress *progress, size_t stripped)
                             "refuse a model that has it");
 }
 
-void organ_leftovers_tell(json_t *document, size_t stripped)
+void organ_leftovers_report(json_t *document, size_t stripped)
 {
     if (stripped)
         ORGAN_ADD(document, SET("left_out_settings", json_pack("[s]", LEFTOVER)));

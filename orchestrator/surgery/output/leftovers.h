@@ -23,6 +23,6 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
 void organ_leftovers_note(const organ_progress *progress, size_t stripped);
 
 /* Adds the member "left_out_settings" to a document if settings were removed. */
-void organ_leftovers_tell(json_t *document, size_t stripped);
+void organ_leftovers_report(json_t *document, size_t stripped);
 
 #endif

@@ -60,7 +60,7 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
     return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
 }
 
-organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error)
+organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
     if (!realpath(model->directory, home) || !output_place_of(path, place))
@@ -188,8 +188,7 @@ static organ_status output_share(organ_output *output, organ_error *error)
         organ_publish_invite(&output->publish, token, error);
     }
     organ_ranks_gather(output->ranks, "the output is begun", token, first ? strlen(token) : 0, &all, error);
-    if (!first && !error->status &&
-        organ_publish_attend(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
+    if (!first && !error->status && organ_publish_join(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
         output->started = organ_seconds_now();
         output->publish.resumed = organ_ends_with(all.of[0], "r");
     }
@@ -259,7 +258,7 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
     if (output->journal)
         output->journal->resumed_by = output->resumed_by;
     if (first && error->status && output->journal)
-        organ_run_settle(&output->publish, output->journal, output->done, output->all, error);
+        organ_run_finish(&output->publish, output->journal, output->done, output->all, error);
     else if (first && error->status)
         organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);

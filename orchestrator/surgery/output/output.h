@@ -49,7 +49,7 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 const char *organ_output_name(const organ_output *output);
 
 /* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. */
-organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
+organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error);
 
 /* Repeats organ_output_check after a long first phase, for a name that was free when the run began. Returns ORGAN_IO
  * where organ_output_check returns ORGAN_USAGE: the command was correct, and another process has taken the name
@@ -97,7 +97,7 @@ organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(c
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
 /* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as
- * organ_run_settle. Always the last call after a begin. An output that is whole when its name cannot be had stays where
+ * organ_run_finish. Always the last call after a begin. An output that is whole when its name cannot be had stays where
  * it has grown; the message says how to take it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 

@@ -39,8 +39,8 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
 }
 
 /* "X.purify.json" and so on, for "X.gguf". */
-static organ_status name_beside(const organ_output *output, const organ_report_files *files,
-                                char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
+static organ_status name_next_to(const organ_output *output, const organ_report_files *files,
+                                 char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
 {
     const char *const name = organ_output_name(output), *const dot = strrchr(files->markdown, '.');
     const struct {
@@ -62,7 +62,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     char *names[ORGAN_OUTPUT_REPORTS] = {0}, *path = NULL;
     if (!output->single)
         return ORGAN_OK;
-    name_beside(output, files, names, error);
+    name_next_to(output, files, names, error);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && names[k] && !error->status; k++) {
         if (asprintf(&path, "%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]) < 0)
             return organ_fail_memory(error, output->path);
@@ -78,7 +78,7 @@ static organ_status write_files(const char *json, const char *markdown, const js
     char *text = NULL;
     if (organ_document_write(json, report, error) == ORGAN_OK &&
         organ_report_markdown(report, &text, error) == ORGAN_OK && organ_text_write(markdown, text, error) == ORGAN_OK)
-        organ_html_report_beside(markdown, report, error);
+        organ_html_report_next_to(markdown, report, error);
     free(text);
     return error->status;
 }
@@ -103,7 +103,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
                                         organ_error *error)
 {
     if (output->single) {
-        if (name_beside(output, files, output->reports, error))
+        if (name_next_to(output, files, output->reports, error))
             free_names(output->reports);
         else
             write_into(output->publish.partial,
@@ -136,7 +136,7 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory that may be there ---- */
 
-static bool output_reports_is_wanted(const organ_report_folder *folder)
+static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);
 }
@@ -161,18 +161,18 @@ static organ_status each_report(const organ_report_folder *folder,
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error)
 {
-    for (size_t k = 0; output_reports_is_wanted(folder) && k < count && !error->status; k++)
+    for (size_t k = 0; output_reports_is_requested(folder) && k < count && !error->status; k++)
         if (inputs[k])
             organ_output_check_apart(folder->path, inputs[k], error);
-    return error->status || !output_reports_is_wanted(folder) ? error->status
-                                                              : each_report(folder, organ_check_report_place, error);
+    return error->status || !output_reports_is_requested(folder) ? error->status
+                                                                 : each_report(folder, organ_check_report_place, error);
 }
 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
-    folder->made = output_reports_is_wanted(folder) && mkdir(folder->path, 0777) == 0;
-    if (!output_reports_is_wanted(folder) || folder->made)
+    folder->made = output_reports_is_requested(folder) && mkdir(folder->path, 0777) == 0;
+    if (!output_reports_is_requested(folder) || folder->made)
         return ORGAN_OK;
     if (errno != EEXIST)
         return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
@@ -186,7 +186,7 @@ organ_status organ_report_folder_write(const organ_report_folder *folder, const 
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "the report is made", error);
-    if (output_reports_is_wanted(folder) && !error->status &&
+    if (output_reports_is_requested(folder) && !error->status &&
         write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);
     return error->status;

@@ -73,12 +73,12 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 }
 
 /* As the writers of others do: in order, a new shard where the next tensor does not fit. */
-static void deal_pieces(organ_resharding *r, uint64_t most, bool single_only)
+static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;
     r->file_count = 1;
     for (size_t k = 0; k < r->count; k++) {
-        if (!single_only && bytes && r->pieces[k].bytes > (most > bytes ? most - bytes : 0)) {
+        if (!single_only && bytes && r->pieces[k].bytes > (max > bytes ? max - bytes : 0)) {
             r->file_count++;
             bytes = 0;
         }
@@ -151,7 +151,7 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
         fputc(' ', out);
     organ_text_end(&buffer, &text, error);
     const size_t length = buffer.size;
-    text = organ_rows_settle(text, length);
+    text = organ_rows_to_file(text, length);
     set_header(&r->files[f], text, length, length + at);
     if (error->status)
         return error->status;
@@ -229,7 +229,7 @@ static organ_status keep_or_free(organ_resharding *r, organ_resharding **plan, o
     return error->status;
 }
 
-organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most,
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
     organ_resharding *const r = create_plan(model, pieces, count);
@@ -237,7 +237,7 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
     if (!r)
         return organ_fail_memory(error, model->path);
     if (measure_pieces(r, error) == ORGAN_OK) {
-        deal_pieces(r, most, single_only);
+        assign_pieces(r, max, single_only);
         qsort_r(r->order, count, sizeof *r->order, resharding_by_place, pieces);
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
@@ -429,7 +429,7 @@ typedef struct resharding_copying {
     size_t *pieces;
 } resharding_copying;
 
-static organ_status tell_copied(void *context, const organ_transfer *transfer, organ_error *error)
+static organ_status note_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
     const resharding_copying *const c = context;
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
@@ -445,7 +445,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
         resharding_no_memory(r, error);
     for (size_t k = 0; k < r->count && !error->status; k++) {
         const organ_shard_piece *const p = &r->pieces[k];
-        if (!p->same || (watch && !watch->wanted(watch->context, k)))
+        if (!p->same || (watch && !watch->is_selected(watch->context, k)))
             continue;
         c.pieces[count] = k;
         transfers[count++] = (organ_transfer){.model = p->model ? p->model : r->model,
@@ -454,7 +454,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
                                               .offset = p->offset,
                                               .as = p->dtype,
                                               .kernels = r->kernels,
-                                              .done = watch ? tell_copied : NULL,
+                                              .done = watch ? note_copied : NULL,
                                               .context = &c};
     }
     if (!error->status)

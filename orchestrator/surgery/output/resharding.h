@@ -57,12 +57,12 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
 
 /* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one
- * longer than `most` bytes of data. One file is named `single` ("model.safetensors" if NULL), several
+ * longer than `max` bytes of data. One file is named `single` ("model.safetensors" if NULL), several
  * model-00001-of-000NN.safetensors with an index. Within a file data begin on a page, tensors of whole pages come
  * first, then wider types before narrower ones, so that every tensor is aligned. `pieces` is kept, not copied, and gets
  * its places; it, its names and the model must outlive the plan. `single_only`: one file, whatever its size.
  * ORGAN_BAD_INPUT for two tensors of one name or a size that cannot be. *plan is NULL on error. */
-organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most,
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
 /* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. */
@@ -101,7 +101,7 @@ uint64_t organ_resharding_digest(const organ_resharding *plan);
  * the copy. */
 typedef struct organ_resharding_watch {
     void *context;
-    bool (*wanted)(void *context, size_t piece);
+    bool (*is_selected)(void *context, size_t piece);
     organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
 } organ_resharding_watch;
 

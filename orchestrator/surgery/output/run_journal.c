@@ -75,12 +75,12 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
     DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
     for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));) {
         size_t rank;
-        char name[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER], wanted[64];
+        char name[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER], expected[64];
         snprintf(name, sizeof name, ORGAN_JOURNAL_FOLDER "/%s", entry->d_name);
-        if (sscanf(name, ORGAN_JOURNAL_OF_RANK, &rank) != 1 || rank == 0 || rank >= ORGAN_MOST_RANKS)
+        if (sscanf(name, ORGAN_JOURNAL_OF_RANK, &rank) != 1 || rank == 0 || rank >= ORGAN_MAX_RANKS)
             continue;
-        snprintf(wanted, sizeof wanted, ORGAN_JOURNAL_OF_RANK, rank);
-        if (strcmp(name, wanted) == 0)
+        snprintf(expected, sizeof expected, ORGAN_JOURNAL_OF_RANK, rank);
+        if (strcmp(name, expected) == 0)
             move_lines(publish, journal, rank, error);
     }
     if (directory)
@@ -202,7 +202,7 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     return error->status;
 }
 
-void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
+void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error)
 {
     if (publish->stage != ORGAN_OUTPUT_GROWING)

@@ -49,7 +49,7 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
 
 /* After an error: keeps the unfinished output if a later run can continue it, and adds that to the message; else
  * removes it. `done` of `all` tensors are in it. `journal` is that of the run. */
-void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
+void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 
 #endif

@@ -38,7 +38,7 @@ static size_t workers_on_node(const machine_plan_plan *p, unsigned node)
 static size_t bands_on_node(const machine_plan_plan *p, unsigned node)
 {
     size_t count = 0;
-    for (size_t k = 0; k < organ_band_most_slots(p->threads); k++)
+    for (size_t k = 0; k < organ_band_max_slots(p->threads); k++)
         count += p->places[k % p->threads].node == node;
     return count;
 }

@@ -15,7 +15,7 @@
 enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_SECONDS 0.05
 #define TEST_CALLS   20 /* fewer where they take longer than */
-#define TEST_MOST    0.3
+#define TEST_MAX     0.3
 
 #define BYTE_COPIES 6.0  /* copies of a byte within memory that take as long as to read, digest and write one */
 #define REACHED     0.75 /* of the best rate of products, by all work of a run */
@@ -23,9 +23,9 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
-    const uint64_t most = good > enough ? good : enough;
+    const uint64_t max = good > enough ? good : enough;
     plan->memory_enough = enough > plan->memory_enough ? enough : plan->memory_enough;
-    plan->memory_good = most > plan->memory_good ? most : plan->memory_good;
+    plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
@@ -99,11 +99,11 @@ static void copy(void *context)
 }
 
 /* The least seconds of a call: other programs lengthen some of them. */
-static double least_seconds(void (*call)(void *), void *context)
+static double min_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();
     double least = INFINITY, now = begun;
-    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MOST);
+    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MAX);
          calls++) {
         const double before = now;
         call(context);
@@ -117,18 +117,17 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     test t;
     unsigned char *const bytes = calloc(2, TEST_BYTES);
-    json_t *told = NULL;
+    json_t *object = NULL;
     if (open_test(&t, engine) && bytes) {
         const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / least_seconds(plan_multiply, &t),
-                     copied = TEST_BYTES / least_seconds(copy, bytes);
+        const double products = work / min_seconds(plan_multiply, &t), copied = TEST_BYTES / min_seconds(copy, bytes);
         const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
-        told = ORGAN_OBJECT(
+        object = ORGAN_OBJECT(
             SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
             SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
     } else
         organ_memory_refused();
     free(bytes);
     close_test(&t);
-    return told;
+    return object;
 }

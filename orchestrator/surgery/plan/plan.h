@@ -25,7 +25,7 @@ typedef struct organ_plan_solve {
     double weights; /* for each of rows x cols */
 } organ_plan_solve;
 
-#define ORGAN_PLAN_LEAST ((uint64_t)8 << 20) /* bytes: --memory takes no less */
+#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: --memory takes no less */
 
 /* Raises the memory of the plan to what another part of the operation takes. `good` 0: the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);

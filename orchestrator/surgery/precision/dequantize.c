@@ -112,7 +112,7 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 }
 
 /* Prints notes before the run, for facts that a user should not have to search for in the report. */
-static void dequantize_tell_before(const organ_dequantize_job *job)
+static void dequantize_note_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
     size_t dropped = 0;
@@ -135,7 +135,7 @@ static void dequantize_tell_before(const organ_dequantize_job *job)
                             dropped, dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
-static void tell_after(const organ_dequantize_job *job)
+static void note_after(const organ_dequantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_dequantize_part *const part = &job->parts[k];
@@ -176,10 +176,10 @@ static organ_status dequantize(organ_dequantize_job *job, json_t **report, organ
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_dequantize_options *const o = job->options;
-    if (organ_dtype_asked(o->dtype, &job->as, error) || open_packed(job, error))
+    if (organ_dtype_requested(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
     const organ_write made = {.model = job->model,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
@@ -198,10 +198,10 @@ static organ_status dequantize(organ_dequantize_job *job, json_t **report, organ
                               .schema = "organ.dequantize/1",
                               .parameters = organ_dequantize_parameters,
                               .document = organ_dequantize_document};
-    dequantize_tell_before(job);
+    dequantize_note_before(job);
     organ_write_run(&made, report, error);
     if (*report)
-        tell_after(job);
+        note_after(job);
     return error->status;
 }
 

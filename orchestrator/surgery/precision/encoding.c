@@ -52,7 +52,7 @@ bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding-
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];
-    for (size_t size = grid->size / 2; size >= ORGAN_LEAST_GROUP; size /= 2)
+    for (size_t size = grid->size / 2; size >= ORGAN_MIN_GROUP; size /= 2)
         if (cols % size == 0) {
             snprintf(name, sizeof name, "int%u-group%zu", grid->bits, size);
             return organ_encoding_named(name);
@@ -60,12 +60,12 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
-const organ_encoding *organ_encoding_fitting(const organ_encoding *asked, uint64_t cols)
+const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
-    const organ_scale_of of = asked->grid.scale_of;
+    const organ_scale_of of = requested->grid.scale_of;
     if (of == ORGAN_SCALE_GROUP)
-        return cols % asked->grid.size == 0 ? asked : encoding_smaller_group(&asked->grid, cols);
-    if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(asked->codes)->elements == 0)
-        return asked;
-    return asked->narrower ? organ_encoding_fitting(organ_encoding_named(asked->narrower), cols) : NULL;
+        return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(&requested->grid, cols);
+    if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
+        return requested;
+    return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
 }

@@ -11,7 +11,7 @@
 #include "formats/tensor/tensor.h"
 #include "orchestrator/surgery/precision/grid.h"
 
-#define ORGAN_LEAST_GROUP 32 /* columns */
+#define ORGAN_MIN_GROUP 32 /* columns */
 
 /* The encodings of GGUF models, for messages. */
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
@@ -33,10 +33,10 @@ const organ_encoding *organ_encoding_named(const char *name);
 bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 bool organ_encoding_is_packed(const organ_encoding *encoding);
-/* Returns `asked` if `cols` is a multiple of its group or block. Else returns the encoding with the same bits and the
- * widest smaller group that divides `cols`, or of GGUF the narrower encoding; NULL if there is none. Encodings without
- * groups fit all widths. */
-const organ_encoding *organ_encoding_fitting(const organ_encoding *asked, uint64_t cols);
+/* Returns `requested` if `cols` is a multiple of its group or block. Else returns the encoding with the same bits and
+ * the widest smaller group that divides `cols`, or of GGUF the narrower encoding; NULL if there is none. Encodings
+ * without groups fit all widths. */
+const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols);
 
 /* ---- rows ---- */
 

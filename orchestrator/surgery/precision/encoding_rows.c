@@ -54,7 +54,7 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     const unsigned bits = encoding->grid.bits;
     uint8_t some[TOGETHER];
     for (size_t from = 0; from < cols; from += TOGETHER) {
-        const size_t n = organ_lesser(TOGETHER, cols - from);
+        const size_t n = organ_min(TOGETHER, cols - from);
         if (bits == 4) {
             kernels->decode[ORGAN_CODE_U4][ORGAN_REAL_F32](codes + from / 2, scales + from / group, middles, group,
                                                            values + from, n);
@@ -103,7 +103,7 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
         return;
     }
     for (size_t from = 0; from < cols; from += TOGETHER) {
-        const size_t n = organ_lesser(TOGETHER, cols - from);
+        const size_t n = organ_min(TOGETHER, cols - from);
         kernels->encode[ORGAN_CODE_I8](values + from, scales + from / group, group, some, n);
         encoding_rows_pack(some, bits, n, (unsigned char *)codes + organ_encoding_row_bytes(encoding, from));
     }

@@ -6,7 +6,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -63,7 +63,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     if (!in->h || !in->factor || !in->order)
         return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
     for (size_t start = 0; start < n; start += m->block) {
-        const size_t width = organ_lesser(m->block, n - start);
+        const size_t width = organ_min(m->block, n - start);
         bool definite = false;
         if (!order_block(in, start, width) ||
             !organ_inverse_factor(engine, in->factor + start * m->block, width, &definite))
@@ -119,11 +119,11 @@ static void residual_strip(void *context, size_t index, size_t worker)
     const residual *const x = context;
     const organ_gptq_job *const job = x->job;
     const organ_gptq_inputs *const in = job->inputs;
-    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row);
+    const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row);
     float *const lost = (float *)(void *)(job->room + worker * job->room_bytes);
     for (size_t from = 0; from < job->cols; from += PANEL) {
-        const size_t start = from / in->block * in->block, width = organ_lesser(in->block, job->cols - start);
-        const size_t n = organ_lesser(PANEL, start + width - from);
+        const size_t start = from / in->block * in->block, width = organ_min(in->block, job->cols - start);
+        const size_t n = organ_min(PANEL, start + width - from);
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < n; j++) {
                 const size_t at = (row + i) * job->cols + from + j;
@@ -167,8 +167,8 @@ static void greatest_scales(organ_gptq_job *job)
     const size_t band = rows_in_band(job->matrix);
     for (size_t first = 0; first < job->rows; first += band)
         for (size_t g = 0; g < job->groups; g++) {
-            const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from),
-                         end = organ_lesser(first + band, job->rows);
+            const size_t from = g * job->group, n = organ_min(job->group, job->cols - from),
+                         end = organ_min(first + band, job->rows);
             float greatest = 0;
             for (size_t i = first; i < end; i++) {
                 const float here = kernels->amax(job->matrix->weights + i * job->cols + from, n);
@@ -191,14 +191,14 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
     for (size_t j = 0; j < in->features; j++) {
-        const size_t start = j / in->block * in->block, width = organ_lesser(in->block, in->features - start);
+        const size_t start = j / in->block * in->block, width = organ_min(in->block, in->features - start);
         weights[j] = in->h[start * in->block + (j - start) * (width + 1)];
         sum += (double)weights[j];
     }
     for (size_t j = 0; j < in->features; j++) {
         double weight = (double)weights[j] / (sum / (double)in->features);
-        weight = weight < ORGAN_LEAST_WEIGHT ? ORGAN_LEAST_WEIGHT : weight;
-        weights[j] = (float)(weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT : weight);
+        weight = weight < ORGAN_MIN_WEIGHT ? ORGAN_MIN_WEIGHT : weight;
+        weights[j] = (float)(weight > ORGAN_MAX_WEIGHT ? ORGAN_MAX_WEIGHT : weight);
     }
 }
 
@@ -215,7 +215,7 @@ static void fit_strip(void *context, size_t index, size_t worker)
     const organ_grid *const grid = &job->matrix->grid;
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     unsigned char *const blocks = job->room + worker * job->room_bytes;
-    for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, job->rows); i++) {
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
         job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols,
                                                       blocks, job->cols / kind->elements);
         organ_grid_split(grid, blocks, job->cols, job->scales + i, job->padded);
@@ -250,7 +250,7 @@ static void last_scales(const organ_gptq_job *job)
 /* ---- a matrix ---- */
 
 /* Ranks cut a matrix at multiples of this many rows: at strips, and at bands of rows that share their scales. */
-static size_t cut_at(const organ_gptq *m) { return organ_larger(rows_in_band(m), STRIP); }
+static size_t cut_at(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
 /* Collects the losses of all ranks' rows and adds them in the order of rows. */
 static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
@@ -330,7 +330,7 @@ static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
         return error->status;
     return organ_ranks_complete_rows(all->ranks, "rows have their scales", all->scales,
                                      job->numbers * sizeof *all->scales, (all->rows + band - 1) / band,
-                                     organ_larger(step / band, 1), error);
+                                     organ_max(step / band, 1), error);
 }
 
 /* A view of the rows that this rank quantises. */
@@ -349,8 +349,8 @@ static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 static size_t gptq_room_of(const organ_gptq_job *job)
 {
     const size_t residual_room = STRIP * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
-    const size_t most = organ_larger(organ_larger(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(job));
-    return organ_larger(most, row_bytes(&job->matrix->grid, job->cols));
+    const size_t max = organ_max(organ_max(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(job));
+    return organ_max(max, row_bytes(&job->matrix->grid, job->cols));
 }
 
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
@@ -373,7 +373,7 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.numbers = organ_grid_numbers(&m->grid, m->cols);
     job.padded = (part.rows + STRIP - 1) / STRIP * STRIP;
     job.room_bytes = organ_to_line(gptq_room_of(&job));
-    const size_t least = organ_larger(part.rows, 1), columns = organ_larger(job.padded, STRIP);
+    const size_t least = organ_max(part.rows, 1), columns = organ_max(job.padded, STRIP);
     job.field = organ_floats(least, m->cols);
     job.scales = organ_floats(job.numbers, columns);
     job.room = aligned_alloc(64, workers * job.room_bytes);

@@ -5,7 +5,7 @@
 #ifndef ORGAN_GPTQ_H
 #define ORGAN_GPTQ_H
 
-#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/precision/grid.h"
 
 #define ORGAN_GPTQ_DAMPING 0.01 /* times the mean of the diagonal of X^T X / tokens */

@@ -36,10 +36,10 @@ void organ_gptq_scales(organ_gptq_job *job);
 
 /* Minimises the loss of a row over the scales that blocks of GGUF can store. `m` is the matrix of the row's normal
  * equations, terms x groups wide, of which only the part below the diagonal is read; `diagonal` has its diagonal.
- * `right` is the right-hand side for changes of the current scales and is overwritten; `wanted` is the solution without
+ * `right` is the right-hand side for changes of the current scales and is overwritten; `target` is the solution without
  * rounding. */
-void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
-                       const float *wanted);
+void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
+                       const float *target);
 
 /* Computes field = (W - values) H and, unless `losses` is NULL, the loss of each row. */
 void organ_gptq_residual(organ_gptq_job *job, double *losses);

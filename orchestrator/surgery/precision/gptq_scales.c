@@ -34,7 +34,7 @@ static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job-
 static size_t rows_at_once(const organ_gptq_job *job)
 {
     const size_t unknowns = unknowns_of(job), rows = BUDGET / (unknowns * unknowns * sizeof(float));
-    return organ_lesser(organ_larger(rows, 4), ORGAN_GPTQ_STRIP);
+    return organ_min(organ_max(rows, 4), ORGAN_GPTQ_STRIP);
 }
 
 static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
@@ -106,10 +106,10 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_b
                                   size_t rows)
 {
     const organ_gptq_inputs *const in = job->inputs;
-    const size_t start = chunk / in->block * in->block, width = organ_lesser(in->block, job->cols - start);
+    const size_t start = chunk / in->block * in->block, width = organ_min(in->block, job->cols - start);
     const float *const h = in->h + start * in->block + (chunk - start) * width;
     for (size_t panel = chunk; panel < start + width; panel += PANEL) {
-        const size_t end = organ_lesser(panel + PANEL, start + width);
+        const size_t end = organ_min(panel + PANEL, start + width);
         const organ_product product = {.m = rows + job->terms - 1,
                                        .n = end - panel,
                                        .k = columns,
@@ -119,8 +119,8 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_b
                                        .c_stride = PANEL};
         in->engine->kernels->product(&product, b->scratch);
         for (size_t from = panel, to; from < end; from = to) {
-            to = organ_lesser(end, (from / job->group + 1) * job->group);
-            to = from < chunk + columns ? organ_lesser(to, chunk + columns) : to;
+            to = organ_min(end, (from / job->group + 1) * job->group);
+            to = from < chunk + columns ? organ_min(to, chunk + columns) : to;
             add_meeting(job, b, chunk, panel, from, to, rows);
         }
     }
@@ -136,19 +136,19 @@ static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, s
 
 /* Stores the changed numbers of a row. A scale must remain positive (in GGUF blocks: not zero); else it keeps its
  * value. */
-static void store_row(const organ_gptq_job *job, size_t row, const float *wanted)
+static void store_row(const organ_gptq_job *job, size_t row, const float *target)
 {
     const organ_grid *const grid = &job->matrix->grid;
     const bool signs = organ_grid_blocks(grid) != NULL;
     for (size_t u = 0; u < unknowns_of(job); u++) {
         float *const number = gptq_scales_number_at(job, u, row);
-        const float stored = organ_grid_stored(grid, job->inputs->engine->kernels, *number + wanted[u]);
+        const float stored = organ_grid_stored(grid, job->inputs->engine->kernels, *number + target[u]);
         const bool usable = u >= job->groups || stored > 0 || (signs && stored < 0);
         *number = usable && isfinite(stored) ? stored : *number;
     }
 }
 
-/* Solves the system of a row. The factorisation overwrites the diagonal and above; for organ_gptq_settle the matrix is
+/* Solves the system of a row. The factorisation overwrites the diagonal and above; for organ_gptq_refine the matrix is
  * copied below the diagonal, and its diagonal to `diagonal`. */
 static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
@@ -171,7 +171,7 @@ static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t ro
             return;
     kernels->solve_f32(a, n, x);
     if (job->supers)
-        organ_gptq_settle(job, row, a, diagonal, right, x);
+        organ_gptq_refine(job, row, a, diagonal, right, x);
     else
         store_row(job, row, x);
 }
@@ -180,7 +180,7 @@ static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t ro
 static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {
-        const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from);
+        const size_t from = g * job->group, n = organ_min(job->group, job->cols - from);
         const float *const field = job->field + row * job->cols + from;
         float *const codes = b->codes + at * job->cols + from, *const right = b->right + at * unknowns_of(job) + g;
         organ_grid_codes(&job->matrix->grid, *gptq_scales_number_at(job, g, row),
@@ -207,7 +207,7 @@ static void end_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
-    const size_t some = rows_at_once(job), first = index * some, rows = organ_lesser(some, job->rows - first),
+    const size_t some = rows_at_once(job), first = index * some, rows = organ_min(some, job->rows - first),
                  n = unknowns_of(job);
     gptq_scales_bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
     b.ones = b.codes + rows * job->cols;
@@ -216,8 +216,8 @@ static void solve_rows(void *context, size_t index, size_t worker)
         b.ones[j] = 1;
     for (size_t i = 0; i < rows; i++)
         begin_row(job, &b, first + i, i);
-    for (size_t chunk = 0; chunk < job->cols; chunk += organ_lesser(job->group, CHUNK))
-        gptq_scales_add_chunk(job, &b, chunk, organ_lesser(organ_lesser(job->group, CHUNK), job->cols - chunk), rows);
+    for (size_t chunk = 0; chunk < job->cols; chunk += organ_min(job->group, CHUNK))
+        gptq_scales_add_chunk(job, &b, chunk, organ_min(organ_min(job->group, CHUNK), job->cols - chunk), rows);
     for (size_t i = 0; i < rows; i++) {
         solve_row(job, &b, first + i, i);
         end_row(job, &b, first + i, i);

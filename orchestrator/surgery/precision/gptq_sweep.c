@@ -124,7 +124,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 {
     const gptq_sweep_sweep *const s = context;
     const organ_gptq_job *const job = s->job;
-    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row),
+    const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row),
                  rest = s->start + s->width - s->first - s->n;
     const gptq_sweep_bench b = bench_of(job, worker);
     gptq_sweep_load(s, &b, row, rows);
@@ -156,11 +156,11 @@ organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *er
     gptq_sweep_sweep s = {.job = job, .descent = descent};
     for (s.start = 0; s.start < job->cols; s.start += in->block) {
         const float *const square = (descent ? in->h : in->factor) + s.start * in->block;
-        s.width = organ_lesser(in->block, job->cols - s.start);
+        s.width = organ_min(in->block, job->cols - s.start);
         for (s.first = s.start; s.first < s.start + s.width; s.first += COLUMNS) {
-            if (organ_stop_asked(in->engine->stop))
+            if (organ_stop_is_requested(in->engine->stop))
                 return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->matrix->name);
-            s.n = organ_lesser(COLUMNS, s.start + s.width - s.first);
+            s.n = organ_min(COLUMNS, s.start + s.width - s.first);
             s.u = square + (s.first - s.start) * (s.width + 1);
             organ_share(in->engine, NULL, job->padded / STRIP, sweep_strip, &s);
         }

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#define E4M3_MOST  448.0f
-#define E4M3_LEAST 0.015625f /* the least normal number */
-#define F16_MOST   65504.0f
+#define E4M3_MAX   448.0f
+#define E4M3_MIN   0.015625f /* the least normal number */
+#define F16_MAX    65504.0f
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
@@ -16,7 +16,7 @@ static inline float clamp(float x, float low, float high)
     return x > high ? high : x;
 }
 
-float organ_grid_most(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MOST; }
+float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
@@ -68,7 +68,7 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
         return scale;
     if (grid->scale_of == ORGAN_SCALE_GGUF) {
-        scale = clamp(scale, -F16_MOST, F16_MOST);
+        scale = clamp(scale, -F16_MAX, F16_MAX);
         kernels->f32_to_f16(&scale, &stored, 1);
         kernels->f16_to_f32(&stored, &back, 1);
         return back;
@@ -80,7 +80,7 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
 
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
-    const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_most(grid));
+    const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
     if (scale > 0)
         return scale;
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
@@ -93,11 +93,11 @@ static inline float e4m3(float x)
 {
     uint32_t bits;
     float power;
-    x = clamp(x, -E4M3_MOST, E4M3_MOST);
+    x = clamp(x, -E4M3_MAX, E4M3_MAX);
     memcpy(&bits, &x, sizeof bits);
     bits &= 0x7f800000;
     memcpy(&power, &bits, sizeof power);
-    power = (power < E4M3_LEAST ? E4M3_LEAST : power) * EIGHTHS;
+    power = (power < E4M3_MIN ? E4M3_MIN : power) * EIGHTHS;
     return x + power - power;
 }
 

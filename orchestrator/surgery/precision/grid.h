@@ -8,8 +8,8 @@
 #include "kernels/kernels.h"
 
 /* Bounds of column weights in the search for the scales of blocks; the weights of a row have the mean 1. */
-#define ORGAN_LEAST_WEIGHT 0x1p-20
-#define ORGAN_MOST_WEIGHT  0x1p24
+#define ORGAN_MIN_WEIGHT 0x1p-20
+#define ORGAN_MAX_WEIGHT 0x1p24
 
 /* The values that share one scale. ORGAN_SCALE_GGUF: as in the blocks of a GGUF type, with scales that these can
  * store. */
@@ -29,7 +29,7 @@ typedef struct organ_grid {
 
 /* The quotient of the greatest magnitude of a group and its scale: (2^bits - 1) / 2 as in compressed-tensors, or 448
  * for E4M3. */
-float organ_grid_most(const organ_grid *grid);
+float organ_grid_max(const organ_grid *grid);
 /* The scale, rounded to its stored type, of values with this greatest magnitude. Blocks have FP32 scales, 1 if all
  * values are zero; all others have BF16 scales, 2^-7 if all values are zero. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);

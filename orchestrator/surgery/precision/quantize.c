@@ -16,7 +16,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     if (organ_quantize_by_text(o)) {
         if (!o->calibration.text)
             return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
-        return organ_along_check(o->calibration.samples, o->calibration.context, error);
+        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: nearest or gptq", o->method);
@@ -154,12 +154,12 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-static void quantize_tell_before(const organ_quantize_job *job)
+static void quantize_note_before(const organ_quantize_job *job)
 {
     if (job->writer)
-        organ_quantize_gguf_tell(job);
+        organ_quantize_gguf_note(job);
     else
-        organ_quantize_tell_loaders(job);
+        organ_quantize_note_loaders(job);
     if (job->left_count)
         organ_progress_note(job->progress,
                             "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
@@ -173,7 +173,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (job->along && organ_quantize_along(job, error) != ORGAN_OK)
+    if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
 }
@@ -208,14 +208,14 @@ static void close_quantize(organ_quantize_job *job)
 }
 
 /* Adds the work of the job to the plan. The measurement of mixed widths added its own work when it was opened. */
-static organ_status quantize_foresee(organ_quantize_job *job, organ_error *error)
+static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
-    if (organ_quantize_foresee_pass(job, error) != ORGAN_OK || !job->along)
+    if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !job->calib)
         return error->status;
-    organ_along_foresee(job->along, &solve, &job->plan);
-    if (job->pruning && job->pruning->foresee)
-        job->pruning->foresee(job->pruning->context, &job->plan);
+    organ_calibration_run_estimate(job->calib, &solve, &job->plan);
+    if (job->pruning && job->pruning->estimate)
+        job->pruning->estimate(job->pruning->context, &job->plan);
     return ORGAN_OK;
 }
 
@@ -236,10 +236,10 @@ static organ_status quantize(organ_quantize_job *job, json_t **report, organ_err
 {
     const organ_quantize_options *const o = job->options;
     if (quantize_check_options(job, error) || quantize_open(job, error) ||
-        (o->write.dry_run && quantize_foresee(job, error)))
+        (o->write.dry_run && quantize_estimate(job, error)))
         return error->status;
     const organ_write made = {.model = job->model,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -260,7 +260,7 @@ static organ_status quantize(organ_quantize_job *job, json_t **report, organ_err
                               .identity = organ_quantize_identity,
                               .check = check_imatrix,
                               .document = organ_quantize_document};
-    quantize_tell_before(job);
+    quantize_note_before(job);
     return organ_write_run(&made, report, error);
 }
 

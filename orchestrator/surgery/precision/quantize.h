@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/allocate/allocate_options.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
-#include "orchestrator/surgery/along_text/calibration_text.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
 
 ORGAN_API_BEGIN
 
@@ -63,7 +63,8 @@ typedef struct organ_quantize_options {
  *   - ORGAN_BAD_INPUT if model or imatrix is malformed or changed during the run, if no group divides the width of the
  *     routed experts, if the imatrix has no entry for a target, or if a target contains NaN or infinite values;
  *   - ORGAN_IO or ORGAN_INTERRUPTED;
- *   - with gptq also the errors of organ_along_open and organ_along_run; a resumed run needs the same --memory;
+ *   - with gptq also the errors of organ_calibration_run_open and organ_calibration_run_layers; a resumed run needs the
+ * same --memory;
  *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
  *     After a later error the finished output stays, and *report is set and contains the reason for the missing
  *     score. */

@@ -12,7 +12,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     static const char *const then =
         " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
     const organ_grid *const grid = &job->encoding->grid;
-    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
+    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     if (job->widths)
         return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
@@ -20,7 +20,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
                             "2^-7 where all are zero.%s",
                             solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
     return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s",
-                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_most(grid),
+                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_max(grid),
                         block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
 }
 
@@ -29,7 +29,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
     const unsigned bits = job->encoding->grid.bits;
     const int half = bits ? 1 << (bits - 1) : 0;
     const char *const rule =
-        job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
+        job->calib ? " Value is the weight with what it makes up for: of columns that are stored already, "
                      "in order of falling mean square of the input."
                    : "";
     if (job->widths)
@@ -50,16 +50,16 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
-    const bool solved = job->along && !job->options->no_resolve;
+    const bool solved = job->calib && !job->options->no_resolve;
     const char *weights = "";
     if (job->imatrix)
         weights = "; the weight of a column is the mean square of its input, by the imatrix";
-    else if (job->along)
+    else if (job->calib)
         weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
     return json_sprintf(
         "%sf the scales that are tried for a block, those with which the sum of %s(value - what its code means)^2 is "
         "least%s.%s",
-        job->along ? "At first, o" : "O", job->imatrix || job->along ? "weight x " : "", weights,
+        job->calib ? "At first, o" : "O", job->imatrix || job->calib ? "weight x " : "", weights,
         solved ? " Then, but for embeddings and head, what makes the error of the outputs least with the codes as they "
                  "are, "
                  "within what blocks can store."
@@ -75,7 +75,7 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
             "relative_error",
             "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
             "FP64; of several tensors, over all their values together."),
-        SET_IF(job->along, "output_error",
+        SET_IF(job->calib, "output_error",
                json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments "
                            "of the inputs: how far "
                            "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
@@ -93,7 +93,7 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_blocks_scale(job)),
         SET("code", json_sprintf("The nearest to the value with the scales as they are stored.%s",
-                                 job->along ? " But for embeddings and head, value is the weight with what it makes up "
+                                 job->calib ? " But for embeddings and head, value is the weight with what it makes up "
                                               "for: of columns that are "
                                               "stored already, in order of falling mean square of the input."
                                             : "")),
@@ -112,7 +112,7 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
                json_string("Matrices of experts that no token of the imatrix's text reached: gate and up are weighed "
                            "by the inputs of the "
                            "layer's other experts, columns of down weigh alike.")),
-        SET_IF(job->along, "output_error",
+        SET_IF(job->calib, "output_error",
                json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - what the blocks mean, H the damped second "
                            "moments of the inputs: "
                            "how far outputs are off on the calibration text, over the tensors that go by it. "

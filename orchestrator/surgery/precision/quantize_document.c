@@ -66,25 +66,26 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
 
 /* Members that only a calibrated or a pruned output has; s is a part, or the sums of several. */
 #define SET_OUTPUT_ERRORS(job, s)                                                                                      \
-    SET_IF((job)->along, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
-        SET_IF((job)->along, "output_error", output_json(job, (s)->output_loss, (s)->energy))
+    SET_IF((job)->calib, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
+        SET_IF((job)->calib, "output_error", output_json(job, (s)->output_loss, (s)->energy))
 #define SET_PRUNED(job, s, elements)                                                                                   \
     SET_IF((job)->pruning && !(job)->options->write.dry_run, "sparsity",                                               \
            json_real(100 * (double)(s)->masked / (double)(elements))),                                                 \
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "masked", json_integer((json_int_t)(s)->masked)),     \
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
 
-static json_t *quantize_document_sums_json(json_t *told, const organ_quantize_job *job, const quantize_document_sums *s)
+static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_job *job,
+                                           const quantize_document_sums *s)
 {
     const double bits = 8.0 * (double)s->after / (double)s->elements;
     return organ_json_joined(
-        told, ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-                           SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
-                           SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
-                           SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
-                           SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
-                           SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)),
-                           SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
+        object, ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                             SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                             SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
+                             SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
+                             SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
+                             SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)),
+                             SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
 static json_t *quantize_document_role_json(const void *context, size_t role)
@@ -94,10 +95,10 @@ static json_t *quantize_document_role_json(const void *context, size_t role)
     for (size_t k = 0; k < job->part_count; k++)
         if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
             quantize_document_add_part(&s, job, &job->parts[k]);
-    json_t *const told = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role)));
+    json_t *const object = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role)));
     if (s.tensors)
-        return quantize_document_sums_json(told, job, &s);
-    json_decref(told);
+        return quantize_document_sums_json(object, job, &s);
+    json_decref(object);
     return NULL;
 }
 
@@ -108,10 +109,10 @@ static json_t *quantize_document_type_json(const void *context, size_t dtype)
     for (size_t k = 0; k < job->part_count; k++)
         if (job->parts[k].encoding->codes == (organ_dtype)dtype)
             quantize_document_add_part(&s, job, &job->parts[k]);
-    json_t *const told = ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype));
+    json_t *const object = ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype));
     if (s.tensors)
-        return quantize_document_sums_json(told, job, &s);
-    json_decref(told);
+        return quantize_document_sums_json(object, job, &s);
+    json_decref(object);
     return NULL;
 }
 
@@ -163,10 +164,10 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->encoding->name), SET_IF(job->along, "method", json_string(o->method)),
-                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
-                        SET_IF(job->along, "samples", json_integer((json_int_t)o->calibration.samples)),
-                        SET_IF(job->along, "context", json_integer((json_int_t)o->calibration.context)),
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->encoding->name), SET_IF(job->calib, "method", json_string(o->method)),
+                        SET_IF(job->calib, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
+                        SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
                         SET_BYTES_OF("targets", o->targets),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)),
@@ -187,13 +188,13 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
         block_diagonal += job->parts[k].block_diagonal;
     const char *inputs = "inputs behind quantised layers";
     if (job->pruning)
-        inputs = job->pruning->streams == ORGAN_ALONG_BOTH
+        inputs = job->pruning->streams == ORGAN_INPUTS_BOTH
                      ? "inputs behind pruned and quantised layers and in the donor"
                      : "inputs behind pruned and quantised layers";
-    json_t *const told = organ_along_json(job->along, inputs);
-    json_t *const fallback = organ_along_fallback_json(quantize_document_fallback_row, job, job->part_count);
-    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
-    return told;
+    json_t *const object = organ_calibration_run_json(job->calib, inputs);
+    json_t *const fallback = organ_calibration_fallback_json(quantize_document_fallback_row, job, job->part_count);
+    ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
+    return object;
 }
 
 /* --memory, and whether the hidden states are in it, decide whether second moments are whole. */
@@ -201,9 +202,9 @@ json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)),
-                        SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
-                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
-                        SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
+                        SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "")),
+                        SET_IF(job->calib, "memory", json_integer((json_int_t)job->engine->memory)),
+                        SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
 json_t *organ_quantize_document(void *context, const organ_writing *made)
@@ -226,7 +227,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
         SET("definitions", organ_quantize_definitions_json(job)),
-        SET_IF(job->along, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
         SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }

@@ -127,14 +127,14 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
     const organ_tensor *odd = NULL;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_LEAST_GROUP ? t : NULL;
+        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_MIN_GROUP ? t : NULL;
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
         "%d, the "
         "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
-        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
+        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
@@ -186,7 +186,7 @@ bool organ_quantize_several(const organ_quantize_job *job) { return !job->writer
 
 /* ---- what a run says of loaders ---- */
 
-static void tell_regrouped(const organ_quantize_job *job)
+static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
     for (size_t k = 0; k < job->part_count && !first; k++)
@@ -198,7 +198,7 @@ static void tell_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
-static void tell_clipped(const organ_quantize_job *job)
+static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
     const uint64_t size = job->encoding->grid.size;
@@ -214,7 +214,7 @@ static void tell_clipped(const organ_quantize_job *job)
 }
 
 /* Prints notes on outputs that transformers 5.23 with compressed-tensors 0.20 failed to open in tests. */
-static void tell_experts(const organ_quantize_job *job)
+static void note_experts(const organ_quantize_job *job)
 {
     const organ_grid *const grid = &job->encoding->grid;
     const size_t plain = organ_quantize_plain_experts(job);
@@ -230,11 +230,11 @@ static void tell_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
-void organ_quantize_tell_loaders(const organ_quantize_job *job)
+void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->regrouped)
-        tell_regrouped(job);
+        note_regrouped(job);
     if (job->partial)
-        tell_clipped(job);
-    tell_experts(job);
+        note_clipped(job);
+    note_experts(job);
 }

@@ -42,7 +42,7 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return begins(tensor->name, "token_embd.") && !has_head(model);
 }
 
-const organ_encoding *organ_quantize_gguf_meant(const organ_quantize_job *job, const organ_tensor *tensor)
+const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
         return job->encoding;
@@ -60,7 +60,7 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     if (!organ_target_is_float(tensor))
         snprintf(why, sizeof why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
                  organ_dtype_name(tensor->dtype));
-    else if (!organ_encoding_fitting(organ_quantize_gguf_meant(job, tensor), cols))
+    else if (!organ_encoding_fitting(organ_quantize_gguf_encoding_of(job, tensor), cols))
         snprintf(why, sizeof why, "its rows of %llu values are no whole blocks of 32.", (unsigned long long)cols);
     if (!*why)
         return NULL;
@@ -77,24 +77,24 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
         return organ_fail_memory(error, job->options->model);
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
-        const organ_encoding *const meant = organ_quantize_gguf_meant(job, tensor);
+        const organ_encoding *const meant = organ_quantize_gguf_encoding_of(job, tensor);
         if (meant)
             job->encodings[t] = organ_encoding_fitting(meant, organ_tensor_matrices(tensor).cols);
     }
     return ORGAN_OK;
 }
 
-void organ_quantize_gguf_tell(const organ_quantize_job *job)
+void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
-    size_t as_asked = 0;
+    size_t as_requested = 0;
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_quantize_part *const part = &job->parts[k];
-        as_asked += part->encoding == job->encoding;
+        as_requested += part->encoding == job->encoding;
         first = part->encoding != part->meant && !first ? part : first;
     }
     organ_progress_warn(job->progress, job->model);
-    if (as_asked == 0 && job->part_count > 0)
+    if (as_requested == 0 && job->part_count > 0)
         organ_progress_note(
             job->progress,
             "no tensor becomes %s, which needs rows of whole blocks of 256: this is a file of other types",
@@ -118,7 +118,7 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
-    part->experts = organ_experts_beside(job->model, tensor, known);
+    part->experts = organ_experts_of_role(job->model, tensor, known);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
         if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry,
                                    error) == ORGAN_OK)
@@ -159,8 +159,8 @@ static void make_weights(float *weights, float *roots, size_t cols)
     for (size_t j = 0; j < cols; j++)
         sum += (double)roots[j] * roots[j];
     for (size_t j = 0; j < cols; j++) {
-        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + ORGAN_LEAST_WEIGHT;
-        weights[j] = (float)(weight < ORGAN_MOST_WEIGHT ? weight : ORGAN_MOST_WEIGHT);
+        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + ORGAN_MIN_WEIGHT;
+        weights[j] = (float)(weight < ORGAN_MAX_WEIGHT ? weight : ORGAN_MAX_WEIGHT);
         roots[j] = sqrtf(weights[j]);
     }
 }
@@ -190,7 +190,7 @@ json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job)
 
 /* ---- metadata ---- */
 
-static organ_status tell_imatrix(const organ_quantize_job *job, organ_error *error)
+static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
 {
     organ_gguf_writer *const w = job->writer;
     const organ_imatrix *const m = job->imatrix;
@@ -219,5 +219,5 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
         return error->status;
-    return job->imatrix ? tell_imatrix(job, error) : ORGAN_OK;
+    return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
 }

@@ -16,7 +16,7 @@
 #include "formats/base/arena.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/weights/weights.h"
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
@@ -37,7 +37,7 @@ typedef struct organ_quantize_part {
     float greatest;                    /* greatest magnitude in the tensor, if it has a single scale */
     const char *entry;                 /* entry of the imatrix; NULL: none */
     uint64_t unreached;                /* experts that no token of the imatrix's text reached */
-    uint64_t experts;                  /* as organ_experts_beside */
+    uint64_t experts;                  /* as organ_experts_of_role */
     organ_encoding_loss loss[ORGAN_LOSSES];
     bool by_text;                          /* true: calibrated on a text; false: each code is the nearest to its
                                             * weight */
@@ -87,11 +87,11 @@ typedef struct organ_quantize_job {
     organ_quantize_left *left;
     size_t left_count;
     organ_arena arena; /* names of new tensors, reasons */
-    organ_along_options walk;
-    organ_along_work work;
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
     organ_targets aimed;          /* the calibrated tensors */
     organ_quantize_part **texted; /* the parts of these tensors, in the same order */
-    organ_along_text *along;      /* NULL: no part is calibrated */
+    organ_calibration_run *calib; /* NULL: no part is calibrated */
     organ_gptq_inputs inputs;     /* prepared moments of the calibration that was used last */
     organ_plan plan;              /* dry run: all work other than reading and writing */
     organ_writing *run;           /* valid while the passes run */
@@ -107,7 +107,7 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
 /* Writes the codes and scales of all parts that are not calibrated, each code the nearest to its weight. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
 /* Adds the memory and the work of organ_quantize_pass to job->plan. */
-organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error);
 
 /* Returns ORGAN_BAD_INPUT with the message that the values of the tensor are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
@@ -125,7 +125,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 /* The work of the text on a matrix, for a plan. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* Writes the codes and scales of all calibrated parts, layer by layer. */
-organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
 void organ_quantize_close_text(organ_quantize_job *job);
 
 /* ---- encodings of safetensors models ---- */
@@ -145,7 +145,7 @@ bool organ_quantize_several(const organ_quantize_job *job);
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 /* Prints notes on the terminal: tensors with smaller groups than the encoding's, and features that loaders do not
  * support. The caller has listed the parts before. */
-void organ_quantize_tell_loaders(const organ_quantize_job *job);
+void organ_quantize_note_loaders(const organ_quantize_job *job);
 /* Adds quantization_config. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
 
@@ -153,7 +153,7 @@ organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_err
 
 /* Returns the encoding that --scheme gives the tensor, or NULL if the tensor is not a target. Embeddings and head are
  * targets too; the head has its own encoding. */
-const organ_encoding *organ_quantize_gguf_meant(const organ_quantize_job *job, const organ_tensor *tensor);
+const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
 /* As organ_quantize_obstacle; the text is in the job's arena. Also returns NULL, and sets *error, if memory cannot be
  * allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
@@ -170,7 +170,7 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
 /* "imatrix" of the document; NULL without memory. */
 json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job);
 /* Prints notes on the terminal: tensors that get another encoding. */
-void organ_quantize_gguf_tell(const organ_quantize_job *job);
+void organ_quantize_gguf_note(const organ_quantize_job *job);
 
 /* ---- mixed widths ---- */
 

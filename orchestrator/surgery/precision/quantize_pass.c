@@ -97,7 +97,7 @@ static organ_status put_pending(quantize_pass_bench *b, organ_error *error)
 }
 
 /* Writes a scale in its stored type and returns the stored value, which the codes are computed with. */
-static float settle_scale(const quantize_pass_bench *b, float greatest, unsigned char *stored)
+static float round_scale(const quantize_pass_bench *b, float greatest, unsigned char *stored)
 {
     const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
     organ_encoding_store_scales(b->part->encoding, b->kernels, &scale, 1, stored);
@@ -110,7 +110,7 @@ static organ_status make_scales(quantize_pass_bench *b, const float *values, siz
     const size_t size = organ_encoding_scale_bytes(b->part->encoding);
     unsigned char stored[4];
     if (b->part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR) {
-        b->scales[0] = settle_scale(b, b->part->greatest, stored);
+        b->scales[0] = round_scale(b, b->part->greatest, stored);
         return ORGAN_OK;
     }
     if (b->pending_bytes + b->groups * size > b->pending_room && put_pending(b, error))
@@ -122,7 +122,7 @@ static organ_status make_scales(quantize_pass_bench *b, const float *values, siz
             const float here = b->kernels->amax(values + r * b->cols + from, width);
             greatest = here > greatest ? here : greatest;
         }
-        b->scales[g] = settle_scale(b, greatest, b->pending + b->pending_bytes);
+        b->scales[g] = round_scale(b, greatest, b->pending + b->pending_bytes);
         b->pending_bytes += size;
     }
     return ORGAN_OK;
@@ -155,8 +155,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     float *const values = strip->values;
     organ_encoding_loss *const sums = result;
     for (size_t r = 0; r < strip->rows; r += b.step) {
-        const size_t left = strip->rows - r, rows = organ_lesser(b.step, left);
-        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_lesser(left, band), error))
+        const size_t left = strip->rows - r, rows = organ_min(b.step, left);
+        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(left, band), error))
             return error->status;
         make_rows(&b, values + r * b.cols, rows, sums);
         memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
@@ -202,7 +202,8 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
-static organ_status retire_look(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status retire_statistics(void *context, const organ_weight_strip *strip, const void *result,
+                                      organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
@@ -239,7 +240,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
         if (organ_quantize_put_shape(job, part, error) != ORGAN_OK ||
             job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
             continue;
-        settle_scale(&b, part->greatest, stored);
+        round_scale(&b, part->greatest, stored);
         organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
     }
     return error->status;
@@ -251,7 +252,7 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
     size_t scratch = 0;
     quantize_pass_bench b;
     for (size_t k = 0; k < count; k++) {
-        scratch = organ_larger(scratch, lay_out(job, job->todo[k], NULL, &b));
+        scratch = organ_max(scratch, lay_out(job, job->todo[k], NULL, &b));
         organ_rows_passed();
     }
     return (organ_weight_pass){.model = job->model,
@@ -270,18 +271,18 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
                                organ_error *error)
 {
     const organ_weight_pass codes = codes_pass(job, items, count);
-    organ_weight_pass look = codes;
-    look.work = measure_strip;
-    look.retire = retire_look;
+    organ_weight_pass statistics = codes;
+    statistics.work = measure_strip;
+    statistics.retire = retire_statistics;
     if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR)
-        organ_weight_pass_run(&look, job->engine, error);
+        organ_weight_pass_run(&statistics, job->engine, error);
     if (!error->status && put_small(job, count, error) == ORGAN_OK)
         organ_weight_pass_run(&codes, job->engine, error);
     return error->status;
 }
 
-static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count,
-                                          organ_error *error)
+static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                           organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
     const double each = organ_encoding_is_gguf(job->encoding) ? BLOCKS : NEAREST;
@@ -321,7 +322,7 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
     return with_items(job, run_passes, error);
 }
 
-organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
 {
-    return with_items(job, quantize_pass_foresee, error);
+    return with_items(job, quantize_pass_estimate, error);
 }

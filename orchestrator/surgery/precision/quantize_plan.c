@@ -13,7 +13,7 @@ static const uint64_t two[] = {2};
 
 bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
-static const char *name_beside(organ_quantize_job *job, const char *weight, const char *end)
+static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
 {
     char *text = NULL;
     const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
@@ -55,10 +55,10 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR;
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
-    const char *const codes = packed ? name_beside(job, name, "weight_packed") : name;
+    const char *const codes = packed ? name_next_to(job, name, "weight_packed") : name;
     const char *const scale =
-        name_beside(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
-    const char *const shape = name_beside(job, name, "weight_shape");
+        name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const shape = name_next_to(job, name, "weight_shape");
     if (!codes || !scale || !shape)
         return organ_fail_memory(error, job->options->model);
     job->partial += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
@@ -92,7 +92,7 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
-    job->units[part->unit].along = part->by_text;
+    job->units[part->unit].calib = part->by_text;
     return ORGAN_OK;
 }
 
@@ -104,14 +104,14 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 
 /* Returns the encoding that --scheme gives the tensor, NULL if it is not a target. *why becomes the reason why a target
  * stays unchanged, or NULL. */
-static const organ_encoding *quantize_plan_meant(organ_quantize_job *job, const organ_tensor *tensor, const char **why,
-                                                 organ_error *error)
+static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
+                                                       const char **why, organ_error *error)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
     const organ_encoding *meant = chosen ? job->encoding : NULL;
     *why = NULL;
     if (gguf)
-        meant = organ_quantize_gguf_meant(job, tensor);
+        meant = organ_quantize_gguf_encoding_of(job, tensor);
     if (meant)
         *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, tensor);
     return meant;
@@ -121,7 +121,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 {
     const organ_tensor *const tensor = weight->codes;
     const char *why;
-    const organ_encoding *const meant = quantize_plan_meant(job, tensor, &why, error);
+    const organ_encoding *const meant = quantize_plan_encoding_of(job, tensor, &why, error);
     const organ_encoding *const encoding = meant && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
         job->left[job->left_count++] = (organ_quantize_left){tensor, why};

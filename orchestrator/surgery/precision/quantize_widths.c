@@ -71,7 +71,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-static organ_status ready_inputs(organ_quantize_widths *w, const organ_along_matrix *m, organ_error *error)
+static organ_status ready_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
         return ORGAN_OK;
@@ -90,7 +90,7 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-static organ_status quantize_widths_make(void *context, const organ_along_matrix *m, size_t level, float *weights,
+static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
     organ_quantize_widths *const w = context;
@@ -122,7 +122,7 @@ static void derive(void *context, size_t tensor)
 }
 
 /* Levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
-static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights,
+static organ_status make_given(void *context, const organ_calibration_matrix *m, double given, float *weights,
                                organ_error *error)
 {
     return given < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)given, weights, error) : error->status;
@@ -199,7 +199,7 @@ static void join(organ_quantize_widths *w, size_t target)
         w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
     organ_quantize_joined *const j = &w->joined[w->choice_of[target] = w->in[w->of[target]] = c];
-    j->group = organ_lesser(j->group, group);
+    j->group = organ_min(j->group, group);
     j->stored += 8.0 * (double)t->bytes;
     w->choices.tensors[c].elements += t->elements;
 }
@@ -231,10 +231,10 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
-    const char *const asked = job->options->allocate.budget;
+    const char *const requested = job->options->allocate.budget;
     double plain = SHAPE_BYTES * (double)w->held.count - (double)w->held.bytes, least = 0;
     organ_budget budget;
-    if (organ_budget_parse(asked, &budget, error) != ORGAN_OK)
+    if (organ_budget_parse(requested, &budget, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->model->tensor_count; k++)
         plain += (double)job->model->tensors[k].bytes;
@@ -246,9 +246,9 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
         return ORGAN_OK;
     if (bits)
         return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales take %g bits a weight",
-                          asked, least / (double)w->held.elements);
-    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes", asked,
-                      plain + least / 8);
+                          requested, least / (double)w->held.elements);
+    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes",
+                      requested, plain + least / 8);
 }
 
 /* Writes the curves measured so far to --allocation FILE, so that a restarted run measures only the remaining ones. */
@@ -269,7 +269,7 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
         return error->status;
     w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
                                SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
-                               SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest),
+                               SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
                                SET_COUNT("samples", o->calibration.samples),
                                SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
                                SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
@@ -278,15 +278,15 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
-static organ_along_options walk_of(const organ_quantize_options *o)
+static organ_calibration_run_options walk_of(const organ_quantize_options *o)
 {
-    return (organ_along_options){.calibration = o->calibration,
-                                 .all_experts = o->all_experts,
-                                 .method = "--allocate",
-                                 .verb = "quantise",
-                                 .doing = "measuring divergences with",
-                                 .reserve = organ_allocate_reserve(&o->allocate),
-                                 .moments_only = true};
+    return (organ_calibration_run_options){.calibration = o->calibration,
+                                           .all_experts = o->all_experts,
+                                           .method = "--allocate",
+                                           .verb = "quantise",
+                                           .doing = "measuring divergences with",
+                                           .reserve = organ_allocate_reserve(&o->allocate),
+                                           .moments_only = true};
 }
 
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
@@ -389,7 +389,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     organ_quantize_try_text(w->job, &w->held, &other);
     if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) &&
         !open_exchanges(w, &exchanges, &third))
-        organ_exchanges_foresee(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+        organ_exchanges_estimate(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
         quantize_widths_open_walk(w, error);
@@ -397,7 +397,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 }
 
 /* At this point the plan contains only the work of measuring. */
-static void tell_dry_run(const organ_quantize_widths *w)
+static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
     if (!job->options->write.dry_run)
@@ -418,8 +418,8 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     bool known = false;
     if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
-    organ_curves_foresee(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
-    tell_dry_run(w);
+    organ_curves_estimate(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+    print_dry_run(w);
     organ_ranks *const ranks = w->job->engine->ranks;
     if (file)
         organ_cache_check_place(file, "--allocation", ranks, error);
@@ -473,7 +473,7 @@ static const organ_allocation_tensor *find_apart(const organ_quantize_widths *w)
     return NULL;
 }
 
-static void tell_apart(const organ_quantize_widths *w)
+static void distinguish(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const apart = find_apart(w);
     if (apart)
@@ -487,7 +487,7 @@ static void tell_apart(const organ_quantize_widths *w)
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (o->write.dry_run || organ_output_spares(o->write.output, job->model, error) != ORGAN_OK)
+    if (o->write.dry_run || organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
         return error->status;
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
@@ -504,7 +504,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     stop_measuring(w);
     if (quantize_widths_divide(w, error) != ORGAN_OK)
         return error->status;
-    tell_apart(w);
+    distinguish(w);
     return ORGAN_OK;
 }
 

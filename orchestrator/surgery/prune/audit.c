@@ -192,8 +192,8 @@ static organ_status compare_models(audit *a, organ_error *error)
     organ_progress_begin(a->progress, "auditing", bytes, a->pair_count);
     if (cut)
         count_share(a, error);
-    organ_deal_complete(&a->compared.deal, "the tensors are audited", a->counts, sizeof *a->counts, sizeof *a->counts,
-                        error);
+    organ_assignment_complete(&a->compared.assignment, "the tensors are audited", a->counts, sizeof *a->counts,
+                              sizeof *a->counts, error);
     for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++)
         add_counted(&a->pairs[a->compared.cuts.list[k].of]->found, &a->counts[k]);
     organ_progress_end(a->progress);
@@ -310,10 +310,10 @@ static json_t *audit_run_json(const audit *a)
 
 /* Returns the targets; with `present` only those that the copy has. The count is at most that of the targets. NULL if
  * out of memory. */
-static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
+static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
-    const bool compensated = a->options->compensated && as_told;
+    const bool compensated = a->options->compensated && as_reported;
     *count = 0;
     for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
         const audit_finding *f = &a->findings[t];

@@ -22,7 +22,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     pairs->items = organ_rows_take(stretches + 1, sizeof *pairs->items);
     if (!pairs->others || !pairs->items)
         return organ_fail_memory(error, "pairs of tensors");
-    if (organ_deal_make(ranks, stretches, compared_bytes_of, &pairs->cuts, &pairs->deal, error))
+    if (organ_assignment_create(ranks, stretches, compared_bytes_of, &pairs->cuts, &pairs->assignment, error))
         return error->status;
     for (size_t k = 0; k < stretches; k++) {
         const organ_cut *const cut = &pairs->cuts.list[k];
@@ -30,8 +30,9 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
         pairs->others[k] = cut->tensor;
         pairs->others[k].file = other->file;
         pairs->others[k].offset = other->offset + cut->at;
-        pairs->items[k] = (organ_pass_item){
-            .tensor = &cut->tensor, .other = &pairs->others[k], .elsewhere = !organ_deal_mine(&pairs->deal, k)};
+        pairs->items[k] = (organ_pass_item){.tensor = &cut->tensor,
+                                            .other = &pairs->others[k],
+                                            .elsewhere = !organ_assignment_is_mine(&pairs->assignment, k)};
         organ_rows_passed();
     }
     return ORGAN_OK;
@@ -42,6 +43,6 @@ void organ_compared_free(organ_compared *pairs)
     organ_cuts_free(&pairs->cuts);
     organ_rows_free(pairs->others);
     organ_rows_free(pairs->items);
-    organ_deal_release(&pairs->deal);
+    organ_assignment_release(&pairs->assignment);
     *pairs = (organ_compared){0};
 }

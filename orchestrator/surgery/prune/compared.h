@@ -9,10 +9,10 @@
 #include "orchestrator/surgery/output/output.h"
 
 typedef struct organ_compared {
-    organ_cuts cuts;        /* stretches of the tensors of the first model */
-    organ_tensor *others;   /* the same stretches of the second model */
-    organ_pass_item *items; /* one per stretch; `elsewhere` if another rank processes it */
-    organ_deal deal;        /* assignment of stretches to ranks */
+    organ_cuts cuts;             /* stretches of the tensors of the first model */
+    organ_tensor *others;        /* the same stretches of the second model */
+    organ_pass_item *items;      /* one per stretch; `elsewhere` if another rank processes it */
+    organ_assignment assignment; /* assignment of stretches to ranks */
 } organ_compared;
 
 /* Pairs tensors[k] with others[k], which must have the same shape and type and outlive the pairs. Call

@@ -17,7 +17,7 @@ static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
 
-static const char *const not_told[] = {
+static const char *const not_reported[] = {
     ("Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its perplexity "
      "before use."),
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
@@ -170,7 +170,7 @@ static int add_errata(json_t *document)
 }
 
 /* Replaces the note about quality if the document has an evaluation. */
-static int settle_quality(json_t *document)
+static int report_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "
                                  "have lost more or less than it.";
@@ -179,10 +179,10 @@ static int settle_quality(json_t *document)
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
-int organ_prune_settle(void *job, json_t *document)
+int organ_prune_finish_report(void *job, json_t *document)
 {
     (void)job;
-    return settle_quality(document) || add_errata(document) ? -1 : 0;
+    return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
 json_t *organ_prune_document(void *context, const organ_writing *made)
@@ -191,13 +191,13 @@ json_t *organ_prune_document(void *context, const organ_writing *made)
     json_t *const donor =
         organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest =
-        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->state->others, false)),
-                     SET("other_weights", files_json(&job->state->others, true)),
-                     SET("integrity", job->state->checks ? json_incref(job->state->checks) : json_array()),
-                     SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
-                     SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
-                     SET("run", document_run_json(job, organ_write_output(made))));
+    json_t *const rest = ORGAN_OBJECT(
+        SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->state->others, false)),
+        SET("other_weights", files_json(&job->state->others, true)),
+        SET("integrity", job->state->checks ? json_incref(job->state->checks) : json_array()),
+        SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
+        SET("not_in_this_report", organ_json_texts(sizeof not_reported / sizeof *not_reported, not_reported)),
+        SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part),
+organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
     const organ_prune_options *options = job->options;
@@ -26,7 +26,7 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(co
     if (!items || !flow->parts)
         return organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     for (size_t k = 0; k < job->cuts.count; k++)
-        if (wanted(&job->units[k])) {
+        if (is_selected(&job->units[k])) {
             flow->parts[pass->item_count] = &job->units[k];
             items[pass->item_count++].tensor = job->units[k].tensor;
         }
@@ -102,11 +102,11 @@ static void step_gains(flow_search *s)
     organ_prune_job *const job = s->job;
     for (size_t t = 0; t < job->targets.count; t++) {
         organ_gain_search *const state = &s->states[t];
-        const double wanted = job->shares ? job->shares[t] : job->options->sparsity;
+        const double is_selected = job->shares ? job->shares[t] : job->options->sparsity;
         if (state->gain == 0)
             continue;
         const double killed = 100.0 * (double)s->killed[t] / (double)job->parts[t].tensor->elements;
-        if (organ_gain_step(state, killed, wanted)) {
+        if (organ_gain_step(state, killed, is_selected)) {
             job->parts[t].gain = state->best;
             state->gain = 0;
             s->open--;

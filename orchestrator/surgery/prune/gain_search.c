@@ -3,19 +3,19 @@
 
 #include <math.h>
 
-#define TOLERANCE   0.1     /* percentage points */
-#define LEAST_GAIN  0x1p-30 /* kills everything */
-#define MOST_GAIN   0x1p30  /* kills almost nothing; the squared flow stays finite */
-#define MOST_ROUNDS 64
+#define TOLERANCE  0.1     /* percentage points */
+#define MIN_GAIN   0x1p-30 /* kills everything */
+#define MAX_GAIN   0x1p30  /* kills almost nothing; the squared flow stays finite */
+#define MAX_ROUNDS 64
 
-static void remember(organ_gain_search *s, double rate, double wanted)
+static void remember(organ_gain_search *s, double rate, double is_selected)
 {
-    const double off = fabs(rate - wanted);
+    const double off = fabs(rate - is_selected);
     if (s->rounds++ == 0 || off < s->best_error) {
         s->best = s->gain;
         s->best_error = off;
     }
-    if (rate > wanted) {
+    if (rate > is_selected) {
         s->low = s->gain;
         s->low_rate = rate;
     } else {
@@ -24,10 +24,10 @@ static void remember(organ_gain_search *s, double rate, double wanted)
     }
 }
 
-bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
+bool organ_gain_step(organ_gain_search *s, double rate, double is_selected)
 {
-    remember(s, rate, wanted);
-    if (s->best_error <= TOLERANCE || s->rounds == MOST_ROUNDS)
+    remember(s, rate, is_selected);
+    if (s->best_error <= TOLERANCE || s->rounds == MAX_ROUNDS)
         return true;
     const double tried = s->gain;
     if (s->high == 0.0)
@@ -36,12 +36,12 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
         s->gain = s->high / 4.0;
     else {
         /* Linear interpolation between both ends, kept away from them because the curve is not linear. */
-        double share = (s->low_rate - wanted) / (s->low_rate - s->high_rate);
+        double share = (s->low_rate - is_selected) / (s->low_rate - s->high_rate);
         if (share < 0.1)
             share = 0.1;
         else if (share > 0.9)
             share = 0.9;
         s->gain = (double)(float)(s->low + (s->high - s->low) * share);
     }
-    return s->gain < LEAST_GAIN || s->gain > MOST_GAIN || s->gain == tried || s->gain == s->low || s->gain == s->high;
+    return s->gain < MIN_GAIN || s->gain > MAX_GAIN || s->gain == tried || s->gain == s->low || s->gain == s->high;
 }

@@ -15,6 +15,6 @@ typedef struct organ_gain_search {
 
 /* Takes the percentage that `search->gain` killed. Returns true if search->best is the answer, false if search->gain is
  * the next to try. Uses only IEEE operations, so every machine tries the same gains. */
-bool organ_gain_step(organ_gain_search *search, double killed_percent, double wanted_percent);
+bool organ_gain_step(organ_gain_search *search, double killed_percent, double requested_percent);
 
 #endif

@@ -93,14 +93,14 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status look_again(organ_prune_job *job, const organ_model *copy, organ_error *error)
+static organ_status compare_again(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
     organ_tally *const rows = organ_prune_tally(job);
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,
                             &job->state->tile_map, error) == ORGAN_OK)
-        organ_magnitudes_tell(job->state->sizes, copy, job->engine->ranks, &job->state->magnitudes, error);
+        organ_magnitudes_json(job->state->sizes, copy, job->engine->ranks, &job->state->magnitudes, error);
     organ_rows_free(rows);
     return error->status;
 }
@@ -115,7 +115,7 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
     check_against(job, copy, job->state->checks, error);
     integrity_check_targets(job, job->state->checks);
     if (!error->status && fail_unsound(job, error) == ORGAN_OK)
-        look_again(job, copy, error);
+        compare_again(job, copy, error);
     organ_model_close(copy);
     return error->status;
 }

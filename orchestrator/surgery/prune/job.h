@@ -21,7 +21,7 @@ struct organ_prune_state {
     time_t started_at;
     organ_file_list others;    /* files of the donor that are copied */
     organ_shard_clock *clocks; /* one for each file of the donor */
-    bool *seen_before;         /* for each target: an earlier run has written a part of it */
+    bool *found_before;        /* for each target: an earlier run has written a part of it */
     uint64_t pruned_bytes;     /* in this run */
     organ_magnitudes *sizes;   /* histogram of killed weights, counted as parts are written */
     /* parts of the document, set after the output was checked; NULL before */
@@ -37,9 +37,9 @@ typedef struct organ_prune_flow {
     organ_prune_part **parts;
 } organ_prune_flow;
 
-/* Prepares a pass over the tiles of the units that `wanted` selects; the caller sets context and retire. Free `flow`
- * and `pass->items` with organ_prune_pass_free. The result of a tile is organ_prune_counts. */
-organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part),
+/* Prepares a pass over the tiles of the units that `is_selected` selects; the caller sets context and retire. Free
+ * `flow` and `pass->items` with organ_prune_pass_free. The result of a tile is organ_prune_counts. */
+organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error);
 void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass);
 
@@ -64,7 +64,7 @@ organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* `document` and `settle` of organ_write: the content of prune.json without and with an evaluation. */
 json_t *organ_prune_document(void *job, const organ_writing *made);
-int organ_prune_settle(void *job, json_t *document);
+int organ_prune_finish_report(void *job, json_t *document);
 
 /* Returns a line of prune.jsonl and of the journal. NULL if out of memory. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part);

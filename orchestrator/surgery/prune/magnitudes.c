@@ -25,7 +25,7 @@ struct organ_magnitudes {
     size_t count;
     const organ_kernels *kernels;
     uint64_t of, step; /* weights of all tensors; every step-th row is counted */
-    uint64_t *seen;    /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_see */
+    uint64_t *seen;    /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_add */
     void *bytes;
     float *before, *after;
     magnitudes_sums found;
@@ -74,7 +74,7 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
     const organ_tensor *const tensor = c->tensors[t], *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     for (size_t n; from < to && (data || other); from += n) {
-        n = organ_lesser(PIECE, (size_t)(to - from));
+        n = organ_min(PIECE, (size_t)(to - from));
         if (data)
             organ_widen(c->kernels, tensor->dtype, data + (from - first) * each, c->after, n);
         else if (widen_stored(c, copy, other, from, n, c->after, error))
@@ -130,7 +130,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
-organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
+organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {
     const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
@@ -147,7 +147,7 @@ static json_t *describe(const organ_magnitudes *c)
         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
-/* Tensors that were not passed to organ_magnitudes_see; they are read from the copy. */
+/* Tensors that were not passed to organ_magnitudes_add; they are read from the copy. */
 typedef struct unseen {
     organ_magnitudes *counts;
     const organ_model *copy;
@@ -169,13 +169,13 @@ static organ_status count_unseen(void *context, size_t t, organ_error *error)
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     unseen left = {c, copy};
-    organ_deal deal;
-    if (organ_deal_make(ranks, c->count, bytes_unseen, &left, &deal, error) == ORGAN_OK)
-        organ_deal_work(&deal, count_unseen, &left, error);
-    organ_deal_release(&deal);
+    organ_assignment assignment;
+    if (organ_assignment_create(ranks, c->count, bytes_unseen, &left, &assignment, error) == ORGAN_OK)
+        organ_assignment_run(&assignment, count_unseen, &left, error);
+    organ_assignment_release(&assignment);
 }
 
-organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
+organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
                                    organ_error *error)
 {
     *report = NULL;

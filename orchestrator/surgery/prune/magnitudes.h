@@ -24,15 +24,15 @@ void organ_magnitudes_close(organ_magnitudes *magnitudes);
 /* Counts bytes [at, at + bytes) of tensor t, whole weights, from `data`, their bytes in the copy; these are then not
  * read again. The caller must pass either all bytes of a tensor once, or none. Errors are those of organ_model_read
  * for the donor. */
-organ_status organ_magnitudes_see(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
+organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error);
 
-/* Counts the tensors that no rank has passed to organ_magnitudes_see, by reading them from the files; each rank reads
+/* Counts the tensors that no rank has passed to organ_magnitudes_add, by reading them from the files; each rank reads
  * its share. *report is {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero", "count":
  * [...], "killed": [...]}; bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin
  * include everything below and above. The caller releases *report, which is NULL if there is no weight. Returns
  * ORGAN_IO, ORGAN_BAD_INPUT as organ_model_read. */
-organ_status organ_magnitudes_tell(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
+organ_status organ_magnitudes_json(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
                                    json_t **report, organ_error *error);
 
 #endif

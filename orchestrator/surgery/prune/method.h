@@ -53,7 +53,7 @@ struct organ_prune_job {
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool along;           /* ranks are assigned units during the calibration run: organ_unit.along */
+    bool calib;           /* ranks are assigned units during the calibration run: organ_unit.along */
     bool divides;         /* one budget is divided over the targets */
     const double *shares; /* with `divides`, once it is divided: percent of zeros of each target; else NULL */
     organ_plan plan;      /* of a dry run: the work in addition to reading the donor and writing the output */
@@ -92,7 +92,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
 /* Checks the options and that this CPU can run the flow. ORGAN_USAGE. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
 /* Adds its memory and work to job->plan. */
-organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error);
+organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error);
 /* For `fill`: finds gains if a sparsity is asked for, and prunes. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 /* For `parameters`. */

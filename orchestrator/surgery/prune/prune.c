@@ -70,8 +70,8 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     job->parts = organ_rows_take(targets->count, sizeof *job->parts);
     job->units = organ_rows_take(job->cuts.count, sizeof *job->units);
     job->state->clocks = calloc(job->donor->file_count, sizeof *job->state->clocks);
-    job->state->seen_before = organ_rows_take(targets->count, sizeof *job->state->seen_before);
-    if (!job->parts || !job->units || !job->state->clocks || !job->state->seen_before)
+    job->state->found_before = organ_rows_take(targets->count, sizeof *job->state->found_before);
+    if (!job->parts || !job->units || !job->state->clocks || !job->state->found_before)
         return organ_fail_memory(error, job->donor->path);
     for (size_t k = 0; k < targets->count; k++)
         job->parts[k] = (organ_prune_part){.tensor = targets->tensors[k], .target = k, .gain = gain};
@@ -118,7 +118,7 @@ static void free_state(organ_prune_state *state)
     json_decref(state->magnitudes);
     organ_magnitudes_close(state->sizes);
     organ_list_free(&state->others);
-    organ_rows_free(state->seen_before);
+    organ_rows_free(state->found_before);
     free(state->clocks);
     free(state);
 }
@@ -134,7 +134,7 @@ void organ_prune_job_close(organ_prune_job *job)
 }
 
 /* Reports that the shard is complete. */
-static void tell_shard(const organ_prune_job *job, size_t file)
+static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
     uint64_t here = 0, all = 0, gone_through = 0;
@@ -154,10 +154,10 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
 {
     const size_t which = (size_t)(unit - job->units);
     if (organ_write_put(job->run, which, data, bytes, at, NULL, error) ||
-        (!job->state->seen_before[unit->target] &&
-         organ_magnitudes_see(job->state->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
+        (!job->state->found_before[unit->target] &&
+         organ_magnitudes_add(job->state->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
         return error->status;
-    organ_cuts_see(&job->cuts, which, data, bytes, at);
+    organ_cuts_digest(&job->cuts, which, data, bytes, at);
     job->state->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
     return ORGAN_OK;
@@ -175,7 +175,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[which].unit, remark);
     if (--job->state->clocks[unit->tensor->file].left == 0)
-        tell_shard(job, unit->tensor->file);
+        report_shard(job, unit->tensor->file);
     return ORGAN_OK;
 }
 
@@ -202,7 +202,7 @@ static void start_clocks(organ_prune_job *job)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
-static void settle_clocks(organ_prune_job *job)
+static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
@@ -223,7 +223,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
         organ_pass_run(&pass, job->engine, error);
     }
     organ_prune_pass_free(&w.flow, &pass);
-    settle_clocks(job);
+    finish_clocks(job);
     return error->status;
 }
 
@@ -291,7 +291,7 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     if (job->kind->recall)
         job->kind->recall(job, unit, line);
     unit->done = true;
-    job->state->seen_before[unit->target] = true;
+    job->state->found_before[unit->target] = true;
     job->state->clocks[unit->tensor->file].left--;
     return true;
 }
@@ -358,10 +358,10 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 {
     const organ_prune_options *const o = job->options;
     const organ_write made = {.model = job->donor,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               .replaced = job->targets.chosen,
-                              .along = job->along,
+                              .calib = job->calib,
                               .cuts = &job->cuts,
                               .definition = job->definition,
                               .stage = "pruning",
@@ -377,13 +377,13 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                               .identity = job->kind->identity,
                               .check = check_copy,
                               .document = organ_prune_document,
-                              .settle = organ_prune_settle};
+                              .settle = organ_prune_finish_report};
     return organ_write_run(&made, report, error);
 }
 
 static bool is_any(const organ_prune_part *part) { return part->tensor; }
 
-organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error)
+organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
     const size_t workers = organ_workers_count(job->engine->workers);
@@ -413,7 +413,7 @@ static const organ_prune_kind version_1 = {
 static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
     if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||
-        (job->options->write.dry_run && organ_prune_foresee(job, error)))
+        (job->options->write.dry_run && organ_prune_estimate(job, error)))
         return error->status;
     return organ_prune_run(job, report, error);
 }

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LEAST_SIDE = 16, LEAST_TILES = 256, MOST_TILES = 4096 };
+enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 };
 
 /* The pass reads single rows, cut at the edges of tiles, so that bands are small for any size of tile. */
 typedef struct mapping {
@@ -29,24 +29,24 @@ static void set_side(mapping *m, uint64_t side)
 
 static void choose_side(mapping *m, uint64_t block)
 {
-    for (set_side(m, block); m->rows * m->cols < LEAST_TILES && m->side % 2 == 0 && m->side / 2 >= LEAST_SIDE;)
+    for (set_side(m, block); m->rows * m->cols < MIN_TILES && m->side % 2 == 0 && m->side / 2 >= MIN_SIDE;)
         set_side(m, m->side / 2);
     /* A tile never spans two matrices, so many matrices may exceed the limit. */
-    while (m->rows * m->cols > MOST_TILES && (m->side < m->matrix_rows || m->side < m->matrix_cols))
+    while (m->rows * m->cols > MAX_TILES && (m->side < m->matrix_rows || m->side < m->matrix_cols))
         set_side(m, m->side * 2);
 }
 
 static const organ_tally *farthest(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
-    double most = -1, sum = 0;
+    double max = -1, sum = 0;
     for (size_t k = 0; k < count; k++)
         sum += organ_percent(rows[k].killed, rows[k].tensor->elements);
     *mean = count ? sum / (double)count : 0.0;
     for (size_t k = 0; k < count; k++) {
         const double off = fabs(organ_percent(rows[k].killed, rows[k].tensor->elements) - *mean);
-        if (rows[k].tensor->rank >= 2 && rows[k].tensor->elements && off > most) {
-            most = off;
+        if (rows[k].tensor->rank >= 2 && rows[k].tensor->elements && off > max) {
+            max = off;
             found = &rows[k];
         }
     }
@@ -143,5 +143,5 @@ uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
     /* Two bands of a row in both models, a counter per tile, and the smallest band size of a pass. */
     const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
-    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, LEAST_SIDE) + (160 << 10);
+    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, MIN_SIDE) + (160 << 10);
 }

@@ -90,6 +90,6 @@ organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
                                  .remark = remark_part};
     if (!job->haar && make_transforms(job, error))
         return error->status;
-    return organ_measure_least(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &job->rows.least,
-                               error);
+    return organ_measure_min(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &job->rows.least,
+                             error);
 }

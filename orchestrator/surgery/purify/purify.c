@@ -33,7 +33,8 @@ static bool has_rows(const organ_tensor *tensor)
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
-static bool purify_is_meant(const organ_purify_job *job, const organ_selection *selection, const organ_tensor *tensor)
+static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
+                               const organ_tensor *tensor)
 {
     if (!has_rows(tensor) || !organ_selected(selection, tensor))
         return false;
@@ -78,7 +79,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
         return organ_fail_memory(error, donor->path);
     organ_selection_parse(job->options->types, job->options->layers, &selection, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
-        job->chosen[t] = purify_is_meant(job, &selection, &donor->tensors[t]);
+        job->chosen[t] = purify_is_selected(job, &selection, &donor->tensors[t]);
     if (!error->status)
         organ_plain_only(donor, job->chosen, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
@@ -147,7 +148,7 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
 {
     const organ_purify_options *const o = job->options;
     const organ_write made = {.model = job->donor,
-                              .asked = &o->write,
+                              .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               .replaced = job->chosen,
                               .definition = job->haar ? "purify-haar/1" : "purify-fft/1",

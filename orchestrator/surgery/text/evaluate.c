@@ -289,7 +289,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     if (organ_trial_open(&s->trial, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     json_t *const histories = histories_of(o, &s->trial, error);
-    if (!error->status && organ_experiments_settle(o, s->trial.models[0].model, histories, error) == ORGAN_OK &&
+    if (!error->status && organ_experiments_resolve(o, s->trial.models[0].model, histories, error) == ORGAN_OK &&
         organ_trial_run(&s->trial, error) == ORGAN_OK)
         *report = evaluation(&s->trial, histories, error);
     json_decref(histories);

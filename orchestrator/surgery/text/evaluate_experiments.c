@@ -114,8 +114,8 @@ static organ_status check_donor(const settling *s, size_t m, const char *fingerp
                       s->options->pruned[m]);
 }
 
-organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor,
-                                      json_t *histories, organ_error *error)
+organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
+                                       json_t *histories, organ_error *error)
 {
     const settling s = {options, histories};
     char fingerprint[17];

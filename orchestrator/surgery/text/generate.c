@@ -21,7 +21,7 @@ typedef struct generation {
     organ_model *model;
     organ_tokenizer *tokenizer;
     organ_forward *forward;
-    organ_forward_past *past;
+    organ_decode_cache *cache;
     uint32_t *ids; /* of the prompt, then of the generated text */
     size_t prompt, count;
     bool ended; /* by EOS */
@@ -58,12 +58,12 @@ static organ_status read_prompt(generation *g, organ_error *error)
 
 static organ_status generate_make_room(generation *g, organ_error *error)
 {
-    const size_t most = g->prompt + g->options->count;
+    const size_t max = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
-    if (context && most > context)
-        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", most,
+    if (context && max > context)
+        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", max,
                             (unsigned long long)context, g->options->model);
-    return organ_forward_past_open(g->forward, g->prompt, most, &g->past, error);
+    return organ_decode_cache_open(g->forward, g->prompt, max, &g->cache, error);
 }
 
 /* ---- token after token ---- */
@@ -86,9 +86,9 @@ static void choose_token(void *context, size_t k, float *logits)
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
-    if (organ_stop_asked(g->engine.stop))
+    if (organ_stop_is_requested(g->engine.stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped after %zu tokens", g->count - g->prompt);
-    if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose_token, error) != ORGAN_OK)
+    if (organ_forward_continue(g->forward, g->cache, g->ids, g->count, &c, choose_token, error) != ORGAN_OK)
         return error->status;
     if (!c.finite)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers",
@@ -97,7 +97,7 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status tell_text(const generation *g, organ_speech *speech, organ_error *error)
+static organ_status print_text(const generation *g, organ_speech *speech, organ_error *error)
 {
     const char *text;
     size_t bytes;
@@ -120,11 +120,11 @@ static organ_status speak(generation *g, organ_speech *speech, organ_error *erro
             break;
         const char *const piece = organ_tokenizer_piece(g->tokenizer, token, &bytes);
         organ_speech_add(speech, piece, bytes);
-        if (tell_text(g, speech, error) != ORGAN_OK)
+        if (print_text(g, speech, error) != ORGAN_OK)
             return error->status;
     }
     organ_speech_end(speech);
-    return tell_text(g, speech, error);
+    return print_text(g, speech, error);
 }
 
 static organ_status continue_prompt(generation *g, organ_error *error)
@@ -179,7 +179,7 @@ static organ_status generate(generation *g, json_t **report, organ_error *error)
 
 static void close_generation(generation *g)
 {
-    organ_forward_past_close(g->past);
+    organ_decode_cache_close(g->cache);
     organ_forward_close(g->forward);
     organ_tokenizer_close(g->tokenizer);
     organ_model_close(g->model);

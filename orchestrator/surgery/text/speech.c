@@ -65,9 +65,9 @@ organ_status organ_speech_next(organ_speech *speech, const char **text, size_t *
 {
     if (fflush(speech->text.out) != 0)
         return organ_fail_errno(error, errno, "text");
-    *text = speech->text.data + speech->heard;
-    *bytes = speech->text.size - speech->heard;
-    speech->heard = speech->text.size;
+    *text = speech->text.data + speech->printed;
+    *bytes = speech->text.size - speech->printed;
+    speech->printed = speech->text.size;
     return ORGAN_OK;
 }
 

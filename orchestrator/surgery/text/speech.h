@@ -10,7 +10,7 @@ typedef struct organ_speech {
     organ_text text;
     char held[8]; /* an incomplete character */
     size_t count;
-    size_t heard; /* bytes of the text that organ_speech_next has returned */
+    size_t printed; /* bytes of the text that organ_speech_next has returned */
 } organ_speech;
 
 organ_status organ_speech_open(organ_speech *speech, organ_error *error);

@@ -16,7 +16,7 @@
 
 static organ_status check_stop(const organ_stop *stop, organ_error *error)
 {
-    return organ_stop_asked(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* A signal does not end read(), so that whoever waits for more looks whether one came. */

@@ -44,7 +44,7 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
 {
     m->trial = trial;
     if (organ_model_open_with(m->path, trial->options->access, &m->model, error) ||
-        (trial->options->output && organ_output_spares(trial->options->output, m->model, error)))
+        (trial->options->output && organ_output_check_not_input(trial->options->output, m->model, error)))
         return error->status;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
@@ -54,7 +54,7 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
     }
     if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK ||
         (m > trial->models && trial->made_as != ORGAN_MADE_ALIKE &&
-         organ_forward_foresee(m->forward, trial->made_as, error)))
+         organ_forward_estimate(m->forward, trial->made_as, error)))
         return error->status;
     organ_forward_stream(m->forward);
     return open_tokenizer(trial, m, error);
@@ -240,7 +240,7 @@ static organ_status trial_allocate(organ_trial *trial, organ_error *error)
     return error->status;
 }
 
-static void see_text(organ_trial *trial)
+static void check_text_of(organ_trial *trial)
 {
     trial->utf8 = is_utf8(trial->text.bytes, trial->text.size);
     snprintf(trial->digest, sizeof trial->digest, "%016llx",
@@ -261,7 +261,7 @@ static organ_status trial_open_all(organ_trial *trial, const char *const *paths,
     *error = (organ_error){0};
     trial->text_bytes = trial->text.size;
     if (loaded)
-        see_text(trial);
+        check_text_of(trial);
     if (!(trial->models = calloc(count, sizeof *trial->models)))
         return organ_fail_errno(error, ENOMEM, "%zu models", count);
     trial->count = count;
@@ -331,7 +331,7 @@ static organ_status trial_carry(void *context, const organ_windows *windows, org
         return error->status;
     for (unsigned l = 0; l < layers && !error->status; l++) {
         organ_layer *layer = NULL;
-        if (organ_stop_asked(trial->engine.stop))
+        if (organ_stop_is_requested(trial->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
         else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             organ_layer_run(m->forward, layer, windows, m->hidden, NULL, error);

@@ -89,14 +89,14 @@ static const struct {
             {"tool_use_template", checks_template}};
 
 /* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
-enum { KEYS_MOST = 1000 };
+enum { KEYS_MAX = 1000 };
 
 typedef struct config_reading {
     organ_findings *findings;
     size_t keys;
 } config_reading;
 
-static void config_look_at(organ_findings *findings, const organ_json_key *key, key_check *check)
+static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;
     bool no_memory;
@@ -112,12 +112,12 @@ static void config_look_at(organ_findings *findings, const organ_json_key *key, 
     json_decref(value);
 }
 
-static void see_key(void *context, const organ_json_key *key)
+static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MOST)
-            config_look_at(r->findings, key, keys[k].check);
+        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MAX)
+            config_check_key(r->findings, key, keys[k].check);
 }
 
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
@@ -129,10 +129,10 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
         organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
     json_decref(tree);
     config_reading r = {.findings = findings};
-    organ_json_keys(text, see_key, &r);
-    if (r.keys > KEYS_MOST)
+    organ_json_keys(text, check_key_of, &r);
+    if (r.keys > KEYS_MAX)
         organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
-                           "%zu keys that loaders act on; the first %d were looked at", r.keys, KEYS_MOST);
+                           "%zu keys that loaders act on; the first %d were looked at", r.keys, KEYS_MAX);
 }
 
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)

@@ -99,8 +99,8 @@ static bool begins(const sample *s, size_t offset, const void *magic, size_t len
 /* A name ends so, in whatever case. */
 static bool name_ends(const char *name, const char *end)
 {
-    const size_t length = strlen(name), wanted = strlen(end);
-    return length > wanted && strcasecmp(name + length - wanted, end) == 0;
+    const size_t length = strlen(name), expected = strlen(end);
+    return length > expected && strcasecmp(name + length - expected, end) == 0;
 }
 
 /* safetensors: a length, followed by a JSON object, within the size of the file. */

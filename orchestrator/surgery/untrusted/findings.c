@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_LISTED = 200 };
+enum { MAX_LISTED = 200 };
 
 static const struct {
     const char *name, *severity, *title, *why;
@@ -71,7 +71,7 @@ static const char *without_file(const char *message, const char *file)
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
 {
     char sentence[1000];
-    if (findings->counts[kind]++ >= MOST_LISTED)
+    if (findings->counts[kind]++ >= MAX_LISTED)
         return;
     va_list args;
     va_start(args, format);
@@ -90,7 +90,7 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
         return;
     if (error->status == ORGAN_IO && error->errnum == ENOMEM)
         organ_memory_refused();
-    else if (error->status == ORGAN_IO && organ_cannot_tell(error->errnum))
+    else if (error->status == ORGAN_IO && organ_is_system_failure(error->errnum))
         findings->failure = findings->failure.status ? findings->failure : *error;
     else
         organ_findings_add(findings, error->status == ORGAN_IO ? ORGAN_FINDING_UNREAD : kind, "", "%s",

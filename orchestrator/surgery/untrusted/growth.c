@@ -12,22 +12,22 @@
 
 /* Limits: at least four times the sizes in the largest known tokenizers. */
 enum {
-    WORDS_MOST = 1 << 21,
-    MERGES_MOST = 1 << 23,
-    ADDED_MOST = 1 << 16,
+    WORDS_MAX = 1 << 21,
+    MERGES_MAX = 1 << 23,
+    ADDED_MAX = 1 << 16,
     WORD_BYTES = (1 << 16) - 1,
     REPLACEMENT_BYTES = 1024,
-    EXPANSION_MOST = 64,
-    STEPS_MOST = 256,
+    EXPANSION_MAX = 64,
+    STEPS_MAX = 256,
     ID_SLACK = 4096,
     BYTE_TOKEN = 6 /* tokenizer.ggml.token_type */
 };
 
-static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t most)
+static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t max)
 {
-    if (count > most)
+    if (count > max)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "%" PRIu64 " %s, more than %" PRIu64, count, what,
-                           most);
+                           max);
 }
 
 /* ---- tokenizer.json ---- */
@@ -96,8 +96,8 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
     else
         organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
     json_decref(tree);
-    add_if_more(findings, name, "steps", s.count, STEPS_MOST);
-    if (s.growth > EXPANSION_MOST)
+    add_if_more(findings, name, "steps", s.count, STEPS_MAX);
+    if (s.growth > EXPANSION_MAX)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, name,
                            "the replacements together make a text up to %.3g times as long", s.growth);
 }
@@ -108,7 +108,7 @@ static void check_words(organ_findings *findings, const organ_json_source *text,
 {
     const organ_json_extent extent = organ_json_extent_of(text, span);
     const bool numbered = text->bytes[span.begin] == '{';
-    add_if_more(findings, where, "words", extent.members, WORDS_MOST);
+    add_if_more(findings, where, "words", extent.members, WORDS_MAX);
     add_if_more(findings, where, "bytes in one word", extent.longest, WORD_BYTES);
     if (numbered && extent.greatest > 2 * (extent.members + known) + ID_SLACK)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "the id %" PRIu64 ", but %zu words",
@@ -121,8 +121,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_t *list = NULL, *one;
     size_t k;
     const size_t count = organ_json_extent_of(text, span).members;
-    add_if_more(findings, "added_tokens", "added tokens", count, ADDED_MOST);
-    if (count > ADDED_MOST || organ_json_parse(text, span, "added_tokens", &list, &error) != ORGAN_OK)
+    add_if_more(findings, "added_tokens", "added tokens", count, ADDED_MAX);
+    if (count > ADDED_MAX || organ_json_parse(text, span, "added_tokens", &list, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
     json_array_foreach(list, k, one)
     {
@@ -168,7 +168,7 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
     if (model[0].end)
         check_words(findings, text, "model.vocab", model[0], 0);
     if (model[1].end)
-        add_if_more(findings, "model.merges", "merges", organ_json_extent_of(text, model[1]).members, MERGES_MOST);
+        add_if_more(findings, "model.merges", "merges", organ_json_extent_of(text, model[1]).members, MERGES_MAX);
     if (spans[ADDED].end)
         check_added(findings, text, spans[ADDED], words);
 }
@@ -182,7 +182,7 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
-static void see_decoder(void *context, const organ_json_key *key)
+static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
         add_if_more(context, key->path, "added tokens",
@@ -190,7 +190,7 @@ static void see_decoder(void *context, const organ_json_key *key)
                         key->text,
                         (organ_json_span){key->value, organ_json_value_end(key->text, key->value, key->text->length)})
                         .members,
-                    ADDED_MOST);
+                    ADDED_MAX);
 }
 
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
@@ -198,10 +198,10 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
     if (strcasecmp(name, "tokenizer.json") == 0)
         check_tokenizer(findings, text);
     else if (strcasecmp(name, "tokenizer_config.json") == 0)
-        organ_json_keys(text, see_decoder, findings);
+        organ_json_keys(text, check_decoder, findings);
     else if (text->length > 0) /* ids of added tokens follow those of a vocabulary in another file */
         check_words(findings, text, "", (organ_json_span){0, text->length},
-                    strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MOST);
+                    strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MAX);
 }
 
 /* ---- tokenizer.ggml.* ---- */
@@ -264,11 +264,11 @@ void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
     if (tokens && (tokens->type != ORGAN_GGUF_ARRAY || tokens->element != ORGAN_GGUF_STRING)) {
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, tokens->key, "it is no list of strings");
     } else if (tokens) {
-        add_if_more(findings, tokens->key, "words", tokens->count, WORDS_MOST);
+        add_if_more(findings, tokens->key, "words", tokens->count, WORDS_MAX);
         check_gguf_tokens(findings, gguf, tokens);
         check_gguf_list(findings, gguf, "tokenizer.ggml.scores", true, tokens->count);
         check_gguf_list(findings, gguf, "tokenizer.ggml.token_type", false, tokens->count);
     }
     if (merges)
-        add_if_more(findings, merges->key, "merges", merges->count, MERGES_MOST);
+        add_if_more(findings, merges->key, "merges", merges->count, MERGES_MAX);
 }

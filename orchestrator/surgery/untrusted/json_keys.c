@@ -25,10 +25,10 @@ static size_t past_blanks(const organ_json_source *text, size_t at)
     return at;
 }
 
-size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t most)
+size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
-    const size_t end = text->length - at > most ? at + most : text->length;
+    const size_t end = text->length - at > max ? at + max : text->length;
     for (; at < end; at++) {
         const char c = text->bytes[at];
         const bool closes = c == '}' || c == ']';
@@ -46,7 +46,7 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t mos
 
 typedef struct json_keys_walk {
     const organ_json_source *text;
-    organ_json_key_seen *seen;
+    organ_json_key_found *seen;
     void *context;
     size_t depth;
     struct {
@@ -91,7 +91,7 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
 }
 
 /* The string is the name of a member if a colon follows. */
-static void see_member(const json_keys_walk *w, organ_json_span span)
+static void check_member_of(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = past_blanks(w->text, span.end);
     char name[NAME_ROOM];
@@ -102,7 +102,7 @@ static void see_member(const json_keys_walk *w, organ_json_span span)
     w->seen(w->context, &key);
 }
 
-void organ_json_keys(const organ_json_source *text, organ_json_key_seen *seen, void *context)
+void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context)
 {
     json_keys_walk w = {.text = text, .seen = seen, .context = context};
     for (size_t at = 0; at < text->length;) {
@@ -123,7 +123,7 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_seen *seen, v
         const organ_json_span string = {at, string_end(text, at)};
         if (w.depth > 0 && w.depth <= ORGAN_JSON_KEYS_DEPTH)
             w.levels[w.depth - 1].name = string;
-        see_member(&w, string);
+        check_member_of(&w, string);
         at = string.end;
     }
 }

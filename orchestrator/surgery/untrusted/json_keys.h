@@ -17,15 +17,15 @@ typedef struct organ_json_key {
     size_t value;     /* offset of its first byte */
 } organ_json_key;
 
-typedef void organ_json_key_seen(void *context, const organ_json_key *key);
+typedef void organ_json_key_found(void *context, const organ_json_key *key);
 
 /* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. In
  * malformed JSON it follows strings and brackets only; below a depth of ORGAN_JSON_KEYS_DEPTH paths are incomplete. */
-void organ_json_keys(const organ_json_source *text, organ_json_key_seen *seen, void *context);
+void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context);
 
-/* The offset after the value that begins at `at`. For a value longer than `most` bytes, some offset after that many
+/* The offset after the value that begins at `at`. For a value longer than `max` bytes, some offset after that many
  * bytes. */
-size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t most);
+size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max);
 
 /* The size of a list or an object, without nested values, from the text alone. */
 typedef struct organ_json_extent {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DEEPEST = 64, LINKS_MOST = 40 };
+enum { DEEPEST = 64, LINKS_MAX = 40 };
 
 #define BLOBS     "blobs"
 #define SNAPSHOTS "snapshots"
@@ -133,11 +133,11 @@ static bool splice_link(climb *c, organ_link_end *end)
     const ssize_t length = readlinkat(c->folders[c->depth], c->word, text, sizeof text);
     const size_t base = strcmp(c->base->path, "/") == 0 ? 0 : strlen(c->base->path);
     *end = ORGAN_LINK_NOWHERE;
-    if (length >= 0 && (size_t)length < sizeof text && ++c->links > LINKS_MOST)
+    if (length >= 0 && (size_t)length < sizeof text && ++c->links > LINKS_MAX)
         errno = ELOOP;
     else if (length == 0 || length == (ssize_t)sizeof text)
         errno = length ? ENAMETOOLONG : ENOENT;
-    if (length <= 0 || (size_t)length == sizeof text || c->links > LINKS_MOST)
+    if (length <= 0 || (size_t)length == sizeof text || c->links > LINKS_MAX)
         return false;
     text[length] = '\0';
     const bool absolute = text[0] == '/';

@@ -104,7 +104,7 @@ static char like(int32_t code)
 /* Reduces a name to its appearance in ASCII: compatibility forms and case folded, lookalikes replaced, marks removed
  * if `bare`. Returns NULL if another letter remains, or without memory. *foreign is the first lookalike letter, 0:
  * none. The caller frees the result. */
-static char *seen_as(const char *name, bool bare, int32_t *foreign)
+static char *found_as(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
     const utf8proc_option_t options = UTF8PROC_NULLTERM | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD |
@@ -161,11 +161,11 @@ static bool looks_known(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
     bool found = false;
-    char *const seen = seen_as(name, true, foreign);
+    char *const seen = found_as(name, true, foreign);
     if (seen)
         fold_ascii(seen);
     for (size_t k = 0; seen && !found && k < sizeof known / sizeof *known; k++) {
-        char *const other = seen_as(known[k], true, &none);
+        char *const other = found_as(known[k], true, &none);
         if (other)
             fold_ascii(other);
         found = other && strcmp(seen, other) == 0 && strcasecmp(name, known[k]) != 0;
@@ -189,7 +189,7 @@ static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
     bool latin = false;
-    char *const seen = is_ascii(name) ? NULL : seen_as(name, false, &foreign);
+    char *const seen = is_ascii(name) ? NULL : found_as(name, false, &foreign);
     for (const char *c = name; *c; c++)
         latin |= isalpha((unsigned char)*c) != 0;
     if (seen && foreign && latin)

@@ -5,12 +5,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { LONGEST = 65536, DEPTH = 256, COUNT_MOST = 1000, MANY = 10 };
+enum { LONGEST = 65536, DEPTH = 256, COUNT_MAX = 1000, MANY = 10 };
 
 /* The number of repetitions of the preceding item. */
 typedef struct quantifier {
     size_t length; /* in the pattern; 0: there is none */
-    unsigned long most;
+    unsigned long max;
     bool endless, possessive;
 } quantifier;
 
@@ -20,11 +20,11 @@ static bool read_count(const char *p, size_t left, quantifier *q)
     char *end;
     if (left < 3 || *p != '{' || !((p[1] >= '0' && p[1] <= '9') || p[1] == ','))
         return false;
-    q->most = strtoul(p + 1, &end, 10);
+    q->max = strtoul(p + 1, &end, 10);
     if (*end == ',') {
         const char *const second = end + 1;
         q->endless = *second == '}';
-        q->most = q->endless ? q->most : strtoul(second, &end, 10);
+        q->max = q->endless ? q->max : strtoul(second, &end, 10);
         end = q->endless ? (char *)(uintptr_t)second : end;
     }
     if (*end != '}' || (size_t)(end - p) >= left)
@@ -39,7 +39,7 @@ static quantifier quantifier_at(const char *p, size_t left)
     if (left > 0 && (*p == '*' || *p == '+'))
         q = (quantifier){.length = 1, .endless = true};
     else if (left > 0 && *p == '?')
-        q = (quantifier){.length = 1, .most = 1};
+        q = (quantifier){.length = 1, .max = 1};
     else
         read_count(p, left, &q);
     if (q.length && q.length < left && (p[q.length] == '+' || p[q.length] == '?')) {
@@ -89,9 +89,9 @@ const char *organ_pattern_risk(const char *pattern, size_t length)
             at += c == '\\' ? 2 : 1;
         const quantifier q = at < length ? quantifier_at(pattern + at, length - at) : (quantifier){0};
         at += q.length;
-        if (q.most >= COUNT_MOST)
+        if (q.max >= COUNT_MAX)
             return "counts to a thousand or more";
-        if (inner && !q.possessive && (q.endless || q.most >= MANY))
+        if (inner && !q.possessive && (q.endless || q.max >= MANY))
             return "repeats what repeats without end";
         endless[depth] |= (inner || q.endless) && !q.possessive;
     }

@@ -9,7 +9,7 @@
 /* The longest string of a template that is looked at as one, and all strings of a tag together. */
 enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
 /* Jinja's sandbox allows ranges up to the first; nothing repeats a text the second so often. */
-enum { RANGE_MOST = 100000, REPEAT_MOST = 1000000 };
+enum { RANGE_MAX = 100000, REPEAT_MAX = 1000000 };
 
 typedef enum trick {
     TRICK_DUNDER,
@@ -295,8 +295,8 @@ static void take_number(template_scan *s)
     const double value = strtod(word, NULL);
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
-    if ((s->in_range && value > RANGE_MOST) ||
-        (value > REPEAT_MOST && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
+    if ((s->in_range && value > RANGE_MAX) ||
+        (value > REPEAT_MAX && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
         template_found(s, TRICK_ENDLESS, word);
     push(s, '9', word);
 }

@@ -31,7 +31,7 @@
  * read. */
 #define TEXT_BYTES ((size_t)256 << 20)
 
-enum { DEPTH_MOST = 32, ENTRIES_MOST = 100000 };
+enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
 typedef struct tree {
     organ_findings *findings;
@@ -48,7 +48,7 @@ static void add_refusal(const tree *t, organ_finding_kind kind, const char *what
 {
     const int number = errno;
     organ_error error = {0};
-    if (organ_cannot_tell(number)) {
+    if (organ_is_system_failure(number)) {
         organ_fail_errno(&error, number, "%s: %s", t->findings->file, what);
         organ_findings_add_error(t->findings, kind, &error);
     } else
@@ -195,7 +195,7 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     *count = 0;
     if (folder)
         errno = 0; /* stays so at the end of the directory */
-    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MOST; errno = 0) {
+    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MAX; errno = 0) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         char *const name = organ_grow(&names, *count, &room, sizeof *names) ? strdup(entry->d_name) : NULL;
@@ -290,9 +290,9 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
                            S_ISFIFO(info.st_mode) ? "a pipe" : other);
     } else if (strcmp(name, ".git") == 0) {
         t->walked->passed++;
-    } else if (depth >= DEPTH_MOST) {
+    } else if (depth >= DEPTH_MAX) {
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d",
-                           DEPTH_MOST);
+                           DEPTH_MAX);
     } else {
         const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)
@@ -309,7 +309,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     const int kept = dup(fd);
     char **const names = walk_list_names(t, fd, &count);
     t->walked->directories++;
-    for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MOST; k++) {
+    for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MAX; k++) {
         char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         if (path)
             walk_entry(t, kept, names[k], path, depth);
@@ -318,9 +318,9 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
         free(path);
     }
     t->findings->file = *folder ? folder : ".";
-    if (t->entries > ENTRIES_MOST || count == ENTRIES_MOST || kept < 0)
+    if (t->entries > ENTRIES_MAX || count == ENTRIES_MAX || kept < 0)
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
-                           kept < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MOST);
+                           kept < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MAX);
     if (!t->apart && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
         check_models(t, folder, names, count);
     if (kept >= 0)

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* the largest alignment that organ writes; files have 32 */
-enum { ALIGNMENT_MOST = 1 << 24 };
+enum { ALIGNMENT_MAX = 1 << 24 };
 
 static void weights_take_fault(void *context, const char *message)
 {
@@ -69,7 +69,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
         organ_gguf_read_header(&file, 0, &header, &list, &error);
     organ_findings_add_error(findings, ORGAN_FINDING_HEADER, &error);
     check_tensor_names(findings, &list);
-    if (header.view.alignment > ALIGNMENT_MOST)
+    if (header.view.alignment > ALIGNMENT_MAX)
         organ_findings_add(findings, ORGAN_FINDING_HEADER, "general.alignment",
                            "%llu: readers pad sizes to multiples of it, which wraps",
                            (unsigned long long)header.view.alignment);

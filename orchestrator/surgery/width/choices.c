@@ -27,7 +27,7 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
 {
     const organ_width_choices *const c = context;
     const int fd = organ_open(c->path, O_RDONLY, 0);
-    const ssize_t got = fd < 0 ? -1 : organ_read_most(fd, data, bytes, (off_t)offset);
+    const ssize_t got = fd < 0 ? -1 : organ_pread_full(fd, data, bytes, (off_t)offset);
     if (got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", c->path);
     else if ((size_t)got < bytes)
@@ -121,15 +121,15 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
-    const char *const wanted = json_string_value(json_object_get(line, "xxh3"));
+    const char *const expected = json_string_value(json_object_get(line, "xxh3"));
     organ_narrow_report report = {0};
     char digits[17];
     uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
     if (part && !kept)
         organ_fail_memory(error, job->choices.path);
-    else if (part && wanted && read_kept(part, json_object_get(line, "kept"), kept) &&
+    else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
              ORGAN_CACHE_READ(line, choices_report, &report) && digest(job, part, digits, error) == ORGAN_OK &&
-             strcmp(digits, wanted) == 0) {
+             strcmp(digits, expected) == 0) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
         job->choices.output.done += !part->done;

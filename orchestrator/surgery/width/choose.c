@@ -26,7 +26,7 @@ typedef struct choose_strip {
 static organ_status open_strip(const organ_width_part *part, choose_strip *s, organ_error *error)
 {
     s->cols = (size_t)organ_width_columns(part);
-    s->rows = organ_lesser(organ_larger(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)organ_width_rows(part));
+    s->rows = organ_min(organ_max(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)organ_width_rows(part));
     s->values = organ_floats(s->rows, s->cols);
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
@@ -47,7 +47,7 @@ static organ_status keep_values(organ_width_job *job, organ_width_part *part, fl
     choose_strip s = {0};
     open_strip(part, &s, error);
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
-        const size_t some = organ_lesser(s.rows, rows - first);
+        const size_t some = organ_min(s.rows, rows - first);
         for (size_t r = 0; r < some; r++)
             move_row(part, weights + (first + r) * cols, s.values + r * s.cols, true);
         organ_width_choices_put(job, part, s.values, first, some, error);
@@ -58,15 +58,15 @@ static organ_status keep_values(organ_width_job *job, organ_width_part *part, fl
 
 /* ---- for the walk ---- */
 
-static uint64_t choose_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_width_kind kind = organ_width_kind_of(tensor);
     const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS ? organ_calibration_memory(m.cols, m.rows, false, true) : 0;
-    (void)along;
+    (void)calib;
     return moments + organ_narrow_memory(m.rows, m.cols, job->shares[kind].columns) +
-           organ_larger(STRIP_BYTES, (size_t)m.cols * sizeof(float));
+           organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
 static bool choose_is_done(void *context, size_t target)
@@ -78,7 +78,8 @@ static bool choose_is_done(void *context, size_t target)
     return true;
 }
 
-static organ_status choose_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status choose_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                   organ_error *error)
 {
     const organ_width_job *const job = context;
     const organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
@@ -86,7 +87,7 @@ static organ_status choose_restore(void *context, const organ_along_matrix *matr
     memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
     open_strip(part, &s, error);
     for (size_t first = 0; first < matrix->rows && !error->status; first += s.rows) {
-        const size_t some = organ_lesser(s.rows, (size_t)matrix->rows - first);
+        const size_t some = organ_min(s.rows, (size_t)matrix->rows - first);
         organ_width_choices_get(job, part, s.values, first, some, error);
         for (size_t r = 0; r < some && !error->status; r++)
             move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, false);
@@ -110,7 +111,7 @@ static void tell(const organ_width_job *job, const organ_width_part *part, const
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_along_matrix *matrix,
+static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_calibration_matrix *matrix,
                            float *weights, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -126,7 +127,8 @@ static organ_status narrow(organ_width_job *job, organ_width_part *part, const o
 }
 
 /* All ranks compute the same values; the first one stores them. */
-static organ_status choose_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status choose_change(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                  organ_error *error)
 {
     organ_width_job *const job = context;
     organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
@@ -144,32 +146,32 @@ static organ_status choose_change(void *context, const organ_along_matrix *matri
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
-    job->walk = (organ_along_options){.calibration = o->calibration,
-                                      .method = "width",
-                                      .verb = "narrow",
-                                      .doing = "narrowing",
-                                      .streams = ORGAN_ALONG_CHANGED,
-                                      .moments_only = true};
-    job->work = (organ_along_work){.context = job,
-                                   .memory = choose_matrix_memory,
-                                   .done = choose_is_done,
-                                   .restore = choose_restore,
-                                   .change = choose_change,
-                                   .alike = true,
-                                   .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
-    if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along,
-                         error) != ORGAN_OK)
+    job->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                                .method = "width",
+                                                .verb = "narrow",
+                                                .doing = "narrowing",
+                                                .streams = ORGAN_INPUTS_CHANGED,
+                                                .moments_only = true};
+    job->work = (organ_calibration_work){.context = job,
+                                         .memory = choose_matrix_memory,
+                                         .done = choose_is_done,
+                                         .restore = choose_restore,
+                                         .change = choose_change,
+                                         .alike = true,
+                                         .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
+    if (organ_calibration_run_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress,
+                                   &job->calib, error) != ORGAN_OK)
         return error->status;
-    snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
-    job->calibration = organ_along_json(job->along, "the model as narrowed so far");
+    snprintf(job->digest, sizeof job->digest, "%s", organ_calibration_run_facts_of(job->calib)->digest);
+    job->calibration = organ_calibration_run_json(job->calib, "the model as narrowed so far");
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
 /* Writes the choices to a file next to the output and reads them back. */
-void organ_width_foresee(organ_width_job *job)
+void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
-    organ_along_foresee(job->along, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0}, &job->plan);
+    organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0}, &job->plan);
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
@@ -184,10 +186,10 @@ organ_status organ_width_choose(organ_width_job *job, organ_error *error)
         }
     if (count) {
         organ_progress_begin(job->progress, "choosing", bytes, count);
-        organ_along_run(job->along, error);
+        organ_calibration_run_layers(job->calib, error);
         organ_progress_end(job->progress);
     }
-    organ_along_close(job->along);
-    job->along = NULL;
+    organ_calibration_run_close(job->calib);
+    job->calib = NULL;
     return error->status;
 }

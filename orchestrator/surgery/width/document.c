@@ -102,23 +102,23 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
  * --memory permits. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
-    uint64_t most = 0;
+    uint64_t max = 0;
     for (size_t l = 0; l < job->layer_count; l++) {
         uint64_t bytes = 0;
         for (size_t k = 0; k < job->part_count; k++)
             if (job->parts[k].kind == ORGAN_WIDTH_EXPERTS && job->parts[k].tensor->anatomy.layer == (int32_t)l)
                 bytes +=
                     organ_calibration_memory(job->parts[k].share->whole, organ_width_rows(&job->parts[k]), false, true);
-        most = bytes > most ? bytes : most;
+        max = bytes > max ? bytes : max;
     }
-    return most;
+    return max;
 }
 
 /* Returns the memory that a run needs. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
-    return job->options->write.dry_run && job->along ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
+    return job->options->write.dry_run && job->calib ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
                                                                     SET_COUNT("choices_on_disk", job->choices.bytes))
                                                      : json_null();
 }

@@ -6,7 +6,7 @@
 #ifndef ORGAN_WIDTH_JOB_H
 #define ORGAN_WIDTH_JOB_H
 
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/width/narrow_matrix.h"
@@ -64,11 +64,11 @@ typedef struct organ_width_job {
     organ_cut_layer *layers;
     organ_cut_keep *experts; /* one for each expert of each layer with experts */
     size_t layer_count;
-    organ_along_options walk;
-    organ_along_work work;
-    organ_along_text *along; /* NULL after the choice is complete */
-    json_t *calibration;     /* a member of the document */
-    char digest[17];         /* digest of the text */
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
+    organ_calibration_run *calib; /* NULL after the choice is complete */
+    json_t *calibration;          /* a member of the document */
+    char digest[17];              /* digest of the text */
     organ_width_choices choices;
 } organ_width_job;
 
@@ -112,7 +112,7 @@ static inline uint64_t organ_width_rows(const organ_width_part *part)
 }
 
 /* Adds the memory and the work of the walk to job->plan. */
-void organ_width_foresee(organ_width_job *job);
+void organ_width_estimate(organ_width_job *job);
 
 json_t *organ_width_parameters(void *job);
 json_t *organ_width_identity(void *job);

@@ -12,7 +12,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,7 +56,7 @@ typedef struct narrow_matrix_block {
 static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;
-    return (narrow_matrix_block){start, organ_lesser(b, x->cols - start), start * b};
+    return (narrow_matrix_block){start, organ_min(b, x->cols - start), start * b};
 }
 
 static organ_status out_of_memory(const narrowing *x, organ_error *error)
@@ -75,9 +75,9 @@ static void square_factor(const narrowing *x, const narrow_matrix_block *b)
     for (size_t i = 1; i < b->width; i++)
         memset(u + i * b->width, 0, i * sizeof *u);
     for (size_t first = 0; first < b->width; first += BAND)
-        x->products[count++] = (organ_product){.m = organ_lesser(BAND, b->width - first),
+        x->products[count++] = (organ_product){.m = organ_min(BAND, b->width - first),
                                                .n = b->width,
-                                               .k = organ_lesser(first + BAND, b->width),
+                                               .k = organ_min(first + BAND, b->width),
                                                .a = organ_by_columns(u + first, b->width),
                                                .b = organ_by_columns(u, b->width),
                                                .c = p + first * b->width,
@@ -139,7 +139,7 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 /* ---- removal of a column ---- */
 
 /* Applies the collected updates to P and G. */
-static void narrow_matrix_settle(narrowing *x)
+static void narrow_matrix_finish(narrowing *x)
 {
     static const struct {
         int left, right;
@@ -203,7 +203,7 @@ static void remove_column(narrowing *x, size_t column)
         x->own_g[b.start + j] -= 2 * q * h;
     }
     if (++x->pending == PENDING)
-        narrow_matrix_settle(x);
+        narrow_matrix_finish(x);
 }
 
 /* ---- the choice ---- */
@@ -258,7 +258,7 @@ static void narrow_matrix_weigh(narrowing *x)
             x->losses[j] = x->own_p[j] > 0 && x->own_g[j] > 0 ? x->own_g[j] / x->own_p[j] : 0.0;
         return;
     }
-    narrow_matrix_settle(x);
+    narrow_matrix_finish(x);
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
@@ -288,7 +288,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
     if (o->by_magnitude)
         weigh_by_magnitude(x);
     for (size_t left = x->groups; left > o->keep; left--) {
-        if (organ_stop_asked(x->engine->stop))
+        if (organ_stop_is_requested(x->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
         if (!o->by_magnitude)
             narrow_matrix_weigh(x);
@@ -297,7 +297,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
         for (size_t c = 0; c < o->group; c++)
             remove_column(x, group * o->group + c);
     }
-    narrow_matrix_settle(x);
+    narrow_matrix_finish(x);
     for (size_t k = 0, n = 0; k < x->groups; k++)
         if (!x->gone[k])
             kept[n++] = (uint32_t)k;
@@ -359,7 +359,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
 
 static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
-    const size_t together = organ_lesser(STRIP, x->rows);
+    const size_t together = organ_min(STRIP, x->rows);
     free(x->g);
     x->g = damped(x);
     float *const room = organ_floats(3 * together, x->cols);
@@ -367,7 +367,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
     if (!x->g || !room)
         out_of_memory(x, error);
     for (size_t first = 0; first < x->rows && !error->status; first += together) {
-        const narrow_matrix_strip s = {.rows = organ_lesser(together, x->rows - first),
+        const narrow_matrix_strip s = {.rows = organ_min(together, x->rows - first),
                                        .weights = x->weights + first * x->cols,
                                        .donor = room,
                                        .difference = room + together * x->cols,

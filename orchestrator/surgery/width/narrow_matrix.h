@@ -4,7 +4,7 @@
 #ifndef ORGAN_NARROW_MATRIX_H
 #define ORGAN_NARROW_MATRIX_H
 
-#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 
 #define ORGAN_NARROW_DAMPING 0.01 /* this times the mean of H's diagonal is added to the diagonal */
 

@@ -23,7 +23,7 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     organ_row_buffer buffer = {0};
     organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, true, error);
     for (size_t r = 0; r < of.count && !error->status; r += buffer.room) {
-        const size_t n = organ_lesser(buffer.room, of.count - r);
+        const size_t n = organ_min(buffer.room, of.count - r);
         organ_row_buffer_read(&buffer, of.first + r, n, error);
         for (size_t k = 0; k < n && !error->status; k++) {
             const float *const row = buffer.values + k * buffer.cols;

@@ -127,7 +127,7 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static void tell_part(organ_width_job *job, const organ_width_part *part)
+static void report_part(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
     organ_cut_layer *const layer = &job->layers[a->layer];
@@ -152,7 +152,7 @@ static organ_status list_layers(organ_width_job *job, organ_error *error)
     if (job->shares[ORGAN_WIDTH_EXPERTS].keep && parts_list_experts(job, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->part_count; k++)
-        tell_part(job, &job->parts[k]);
+        report_part(job, &job->parts[k]);
     return ORGAN_OK;
 }
 

@@ -16,10 +16,10 @@
 /* ---- numbers of the options ---- */
 
 /* The value of an option: a share or number of `whole` things; `what` names them in messages. */
-typedef struct wish {
+typedef struct setting {
     const char *option, *text, *what;
     size_t whole, multiple;
-} wish;
+} setting;
 
 /* Reads a decimal number and returns the text after it; NULL if there is none. */
 static const char *plan_number(const char *text, double *value)
@@ -32,7 +32,7 @@ static const char *plan_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
-static organ_status read_percent(const wish *w, double percent, size_t *keep, organ_error *error)
+static organ_status read_percent(const setting *w, double percent, size_t *keep, organ_error *error)
 {
     if (!(percent > 0 && percent < 100))
         return organ_fail(error, ORGAN_USAGE, "--%s %s is not above 0 and below 100 percent", w->option, w->text);
@@ -49,7 +49,7 @@ static organ_status read_percent(const wish *w, double percent, size_t *keep, or
     return ORGAN_OK;
 }
 
-static organ_status read_wish(const wish *w, size_t *keep, organ_error *error)
+static organ_status read_tensor_query(const setting *w, size_t *keep, organ_error *error)
 {
     double value = 0;
     const char *const unit = plan_number(w->text, &value);
@@ -83,7 +83,7 @@ static organ_status take_width(organ_width_job *job, const organ_tensor *t, orga
     return ORGAN_OK;
 }
 
-static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, organ_error *error)
+static organ_status channels_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     organ_width_share *const share = &job->shares[kind];
@@ -93,7 +93,7 @@ static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, o
     share->multiple = o->multiple_of;
     if (!share->multiple)
         share->multiple = job->model->gguf && share->whole % MANY == 0 ? MANY : FEW;
-    return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
+    return read_tensor_query(&(setting){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
 /* A shared expert as wide as several routed ones is narrowed with them, because its width is a multiple of theirs in
@@ -133,8 +133,8 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
                           job->options->ffn, model->path, dense, experts);
-    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error) ||
-        wish_channels(job, ORGAN_WIDTH_EXPERTS, error))
+    if (error->status || channels_option(job, ORGAN_WIDTH_CHANNELS, error) ||
+        channels_option(job, ORGAN_WIDTH_EXPERTS, error))
         return error->status;
     return experts && job->shares[ORGAN_WIDTH_SHARED].whole ? follow_experts(job, error) : ORGAN_OK;
 }
@@ -164,11 +164,11 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     *share = (organ_width_share){.whole = config.kv_heads,
                                  .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
     organ_forward_config_release(&config);
-    const wish w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
+    const setting w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
     if (share->whole < 2)
         return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V: --heads has nothing to take away",
                           job->model->path);
-    return read_wish(&w, &share->keep, error);
+    return read_tensor_query(&w, &share->keep, error);
 }
 
 organ_status organ_width_plan(organ_width_job *job, organ_error *error)

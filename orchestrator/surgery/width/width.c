@@ -19,7 +19,7 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
         return organ_fail(error, ORGAN_USAGE, "width needs --calibration FILE, a text");
     if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)
         return organ_fail(error, ORGAN_USAGE, "score '%s' is neither 'loss' nor 'wanda'", o->score);
-    return organ_along_check(o->calibration.samples, o->calibration.context, error);
+    return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
 }
 
 /* Writes a refitted part in the type and place of the output. */
@@ -47,10 +47,10 @@ static organ_status put_parts(void *context, organ_cut_run *run, organ_error *er
 
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
-    organ_write_options asked = job->options->write;
-    asked.dry_run = dry;
+    organ_write_options requested = job->options->write;
+    requested.dry_run = dry;
     organ_cut_out made = {.write = {.model = job->model,
-                                    .asked = &asked,
+                                    .requested = &requested,
                                     ORGAN_WRITE_BY(job),
                                     .choice = true,
                                     .plan = dry ? &job->plan : NULL,
@@ -85,7 +85,7 @@ static organ_status narrow(organ_width_job *job, json_t **report, organ_error *e
         organ_width_plan(job, error) || organ_width_text(job, error))
         return error->status;
     if (o->write.dry_run) {
-        organ_width_foresee(job);
+        organ_width_estimate(job);
         return width_cut(job, true, report, error);
     }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
@@ -100,7 +100,7 @@ static organ_status narrow(organ_width_job *job, json_t **report, organ_error *e
 
 static void close_width(organ_width_job *job)
 {
-    organ_along_close(job->along);
+    organ_calibration_run_close(job->calib);
     json_decref(job->calibration);
     for (size_t k = 0; k < job->part_count; k++)
         free(job->parts[k].kept);

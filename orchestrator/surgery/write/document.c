@@ -45,15 +45,15 @@ json_t *organ_writing_head(const organ_writing *w)
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
-    json_t *const told = m->document(m->context, w);
-    organ_leftovers_tell(told, w->stripped);
+    json_t *const object = m->document(m->context, w);
+    organ_leftovers_report(object, w->stripped);
     if (!m->schema)
-        return told;
+        return object;
     const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
     json_t *const made = organ_json_joined(
-        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->asked->dry_run),
+        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->requested->dry_run),
                      SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
-        told);
+        object);
     ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
                            organ_output_run_on(&w->output, bytes, m->model->path, m->engine)));
     return made;
@@ -63,14 +63,14 @@ static json_t *document_of(const organ_writing *w)
 static int document_add_plan(const organ_writing *w, json_t *report)
 {
     const organ_write *const m = w->write;
-    if (!m->asked->dry_run || !m->plan)
+    if (!m->requested->dry_run || !m->plan)
         return 0;
     organ_plan all = *m->plan;
     uint64_t bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
-    organ_plan_memory(&all, ORGAN_PLAN_LEAST, 0);
+    organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
     all.bytes += (double)bytes + (double)all.output_bytes;
     json_t *const run = json_incref(json_object_get(report, "run")); /* "run" stays the last member */
     json_object_del(report, "run");
@@ -79,7 +79,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     return json_object_set_new(report, "run", run) || failed ? -1 : 0;
 }
 
-organ_status organ_writing_tell(organ_writing *w, const char *path, json_t **report, organ_error *error)
+organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;
     const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
@@ -87,7 +87,7 @@ organ_status organ_writing_tell(organ_writing *w, const char *path, json_t **rep
         organ_evaluation_run(&w->evaluation, path);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
         (m->settle && m->settle(m->context, *report)) || document_add_plan(w, *report))
-        return organ_fail_memory(error, m->asked->output);
+        return organ_fail_memory(error, m->requested->output);
     if (path && m->name && organ_ranks_first(w->output.ranks) &&
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);

@@ -95,7 +95,7 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count; u++)
         bytes -= w->units[u].done ? w->units[u].bytes : 0;
     organ_progress_begin(w->write->progress, w->write->stage, bytes, w->unit_count - w->done);
-    if (organ_units_deal(w, error) == ORGAN_OK && write_fill(w, error) == ORGAN_OK)
+    if (organ_units_assign(w, error) == ORGAN_OK && write_fill(w, error) == ORGAN_OK)
         organ_units_copy(w, error);
     organ_units_join(w, error);
     organ_progress_end(w->write->progress);
@@ -129,7 +129,7 @@ static char *write_opens_by(const organ_writing *w)
 }
 
 /* Digests of tensors that no rank has written alone, and then the sums of all. */
-static organ_status write_settle_cuts(const organ_writing *w, const char *path, organ_error *error)
+static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
     if (w->cuts->count > w->cuts->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
@@ -150,7 +150,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
         return error->status;
     if (m->layout)
         return organ_writing_end_layout(w, to, error);
-    if ((w->cuts && write_settle_cuts(w, path, error)) || (m->check && m->check(m->context, to, path, error)))
+    if ((w->cuts && write_finish_cuts(w, path, error)) || (m->check && m->check(m->context, to, path, error)))
         return error->status;
     if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
         organ_leftovers_strip_copy(m->model, to, &again, error);
@@ -170,7 +170,7 @@ static organ_status write_whole(organ_writing *w, json_t **report, organ_error *
         organ_fail_memory(error, w->output.path);
     else if (write_finish(w, path, error) == ORGAN_OK && organ_output_sync(&w->output, error) == ORGAN_OK) {
         organ_rows_rest();
-        organ_writing_tell(w, path, report, error);
+        organ_writing_report(w, path, report, error);
     }
     free(path);
     return error->status;
@@ -181,7 +181,7 @@ static organ_status write_whole(organ_writing *w, json_t **report, organ_error *
 /* By all ranks, if there are several. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
-    const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->beside.bytes;
+    const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->extra.bytes;
     bool begun;
     organ_output_begin_together(&w->output, bytes, &begun, error);
     if (!begun)
@@ -196,7 +196,7 @@ static organ_status write_foretell(organ_writing *w, json_t **report, organ_erro
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
         return error->status;
-    return organ_writing_tell(w, NULL, report, error);
+    return organ_writing_report(w, NULL, report, error);
 }
 
 static void write_release(organ_writing *w)
@@ -211,7 +211,7 @@ static void write_release(organ_writing *w)
     free(w->tensors);
     organ_rows_free(w->own_pieces);
     organ_rows_free(w->own_units);
-    organ_list_free(&w->beside);
+    organ_list_free(&w->extra);
     organ_json_edit_release(&w->config);
     free(w->root);
     free(w->config_path);
@@ -221,22 +221,22 @@ static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
     return (organ_writing){.write = m,
-                           .output = {.path = m->asked->output,
-                                      .single = organ_output_is_file(m->asked->output) && !m->apart,
+                           .output = {.path = m->requested->output,
+                                      .single = organ_output_is_file(m->requested->output) && !m->apart,
                                       .like = organ_output_like(m->model),
-                                      .force = m->asked->force,
+                                      .force = m->requested->force,
                                       .choice = m->choice,
-                                      .resume = m->asked->resume,
+                                      .resume = m->requested->resume,
                                       .resumed_by = m->resumed_by,
                                       .ranks = m->layout ? m->ranks : engine->ranks},
                            .stop = m->layout ? m->stop : engine->stop,
-                           .evaluation = {.options = m->asked->evaluate,
+                           .evaluation = {.options = m->requested->evaluate,
                                           .engine = engine,
                                           .progress = m->progress,
                                           .before = m->model->path,
                                           .before_is = m->model_is,
                                           .made_as = m->made_as,
-                                          .output = m->asked->output}};
+                                          .output = m->requested->output}};
 }
 
 organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
@@ -248,7 +248,7 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
     if (organ_writing_prepare(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
         w.output.all = w.unit_count;
-        write->asked->dry_run ? write_foretell(&w, report, error) : write_output(&w, report, error);
+        write->requested->dry_run ? write_foretell(&w, report, error) : write_output(&w, report, error);
         w.output.journal = NULL;
         organ_run_journal_close(&w.journal);
     }
@@ -258,5 +258,5 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
     } else
         organ_evaluation_end(&w.evaluation, error);
     write_release(&w);
-    return organ_memory_work_end(&json, report, write->asked->output, error);
+    return organ_memory_work_end(&json, report, write->requested->output, error);
 }

@@ -21,21 +21,21 @@
 /* A copy can be one file only where the model is one of its kind. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
-    const char *const dot = strrchr(m->asked->output, '.');
+    const char *const dot = strrchr(m->requested->output, '.');
     const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
     const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
     const char *const kind = m->gguf ? ".gguf" : ".safetensors";
     if (m->gguf && !single)
         return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf",
-                          m->asked->output);
+                          m->requested->output);
     if (!single)
         return ORGAN_OK;
     if (m->replaced && (!its || strcmp(dot, its) != 0))
         return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy",
-                          m->asked->output, m->model->path, dot);
+                          m->requested->output, m->model->path, dot);
     if (!m->replaced && strcmp(dot, kind) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->asked->output,
-                          m->model->path, kind, m->gguf ? "" : " or a directory");
+        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s",
+                          m->requested->output, m->model->path, kind, m->gguf ? "" : " or a directory");
     return ORGAN_OK;
 }
 
@@ -43,9 +43,10 @@ static organ_status prepare_check_place(const organ_writing *w, organ_error *err
 {
     const organ_write *const m = w->write;
     const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
-    if (prepare_check_ending(m, w->output.single, error) || organ_output_spares(m->asked->output, m->model, error))
+    if (prepare_check_ending(m, w->output.single, error) ||
+        organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
-    return organ_output_check(m->asked->output, w->output.like, m->asked->force, error)
+    return organ_output_check(m->requested->output, w->output.like, m->requested->force, error)
                ? error->status
                : organ_output_reports_check(&w->output, &files, error);
 }
@@ -60,13 +61,13 @@ static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
     size_t count = 0;
     w->cuts = &w->own_cuts;
     if (!(w->tensors = calloc(model->tensor_count + 1, sizeof *w->tensors)))
-        return organ_fail_memory(error, m->asked->output);
+        return organ_fail_memory(error, m->requested->output);
     for (size_t t = 0; t < model->tensor_count; t++)
         if (m->replaced[t])
             w->tensors[count++] = &model->tensors[t];
     if (organ_cuts_make(w->tensors, count, ORGAN_ROWS_CUT, w->cuts, error) == ORGAN_OK &&
         !(m->rows->results = organ_rows_take(w->cuts->count + 1, sizeof *m->rows->results)))
-        organ_fail_memory(error, m->asked->output);
+        organ_fail_memory(error, m->requested->output);
     return error->status;
 }
 
@@ -79,12 +80,12 @@ static organ_status prepare_replaced(organ_writing *w, organ_error *error)
     w->pieces = w->own_pieces = organ_rows_take(count + 1, sizeof *w->pieces);
     w->units = w->own_units = organ_rows_take(count + 1, sizeof *w->units);
     if (!w->pieces || !w->units)
-        return organ_fail_memory(error, w->write->asked->output);
+        return organ_fail_memory(error, w->write->requested->output);
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &w->cuts->list[k].tensor;
         w->pieces[k] =
             (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
-        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .along = w->write->along};
+        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->calib};
         w->source_bytes += t->bytes;
         organ_rows_passed();
     }
@@ -103,8 +104,8 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
         w->source_bytes += m->model->tensors[t].bytes;
     if (m->gguf)
         return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->plan, error);
-    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->asked->max_shard_size, name, w->output.single,
-                                 &w->plan, error);
+    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->requested->max_shard_size, name,
+                                 w->output.single, &w->plan, error);
 }
 
 /* ---- config.json ---- */
@@ -114,7 +115,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     char *bytes = NULL;
     size_t length = 0;
     if (!(w->config_path = organ_format("%s/" CONFIG, w->root)))
-        return organ_fail_memory(error, w->write->asked->output);
+        return organ_fail_memory(error, w->write->requested->output);
     if (access(w->config_path, F_OK)) {
         free(w->config_path);
         w->config_path = NULL;
@@ -129,24 +130,24 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
 }
 
 /* The files of a copy are not listed: organ_model_copy_begin copies all. */
-static organ_status prepare_beside(organ_writing *w, organ_error *error)
+static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
     if (w->output.single)
         return ORGAN_OK;
     if (w->write->replaced)
         return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
-    return organ_beside_list(model, &w->root, &w->beside, error) ? error->status : prepare_config(w, error);
+    return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if (m->asked->evaluate && w->output.single && !m->gguf && m->repacked)
+    if (m->requested->evaluate && w->output.single && !m->gguf && m->repacked)
         return organ_fail(error, ORGAN_USAGE,
                           "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: "
                           "name a directory",
-                          m->asked->output, m->model->path);
+                          m->requested->output, m->model->path);
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
@@ -156,7 +157,7 @@ static organ_status prepare_files(organ_writing *w, organ_error *error)
         return organ_writing_plan_layout(w, error);
     if (prepare_check_place(w, error) || (w->write->replaced ? prepare_replaced(w, error) : prepare_pieces(w, error)))
         return error->status;
-    return prepare_beside(w, error);
+    return prepare_extra(w, error);
 }
 
 organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
@@ -171,7 +172,7 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
 
 /* Returns whether a file is copied: it has no tensors, is not written by this run, and does not describe the old shards
  * (as their index does). */
-static bool prepare_goes_along(const organ_writing *w, const char *name)
+static bool prepare_is_copied(const organ_writing *w, const char *name)
 {
     const organ_model *const model = w->write->model;
     if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 ||
@@ -187,16 +188,16 @@ static bool prepare_goes_along(const organ_writing *w, const char *name)
 }
 
 /* Reports about the model are copied into organ/donor, because organ/ gets those about the output. */
-static organ_status prepare_copy_beside(const organ_writing *w, const char *to, organ_error *error)
+static organ_status prepare_copy_extra(const organ_writing *w, const char *to, organ_error *error)
 {
-    for (size_t k = 0; k < w->beside.count && !error->status; k++) {
-        const char *const name = w->beside.names[k];
+    for (size_t k = 0; k < w->extra.count && !error->status; k++) {
+        const char *const name = w->extra.names[k];
         const bool record = strncmp(name, "organ/", 6) == 0;
         char *new_name = NULL;
-        if (!prepare_goes_along(w, name))
+        if (!prepare_is_copied(w, name))
             continue;
         if (asprintf(&new_name, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
-            return organ_fail_memory(error, w->write->asked->output);
+            return organ_fail_memory(error, w->write->requested->output);
         organ_copy_file(w->root, name, to, new_name, error);
         free(new_name);
     }
@@ -207,7 +208,7 @@ static organ_status prepare_write_config(const organ_writing *w, const char *to,
 {
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
-        return organ_fail_memory(error, w->write->asked->output);
+        return organ_fail_memory(error, w->write->requested->output);
     organ_text_write(path, w->config.bytes, error);
     free(path);
     return error->status;
@@ -219,5 +220,5 @@ organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_e
         return organ_writing_begin_layout(w, to, error);
     if (w->config_path && prepare_write_config(w, to, error))
         return error->status;
-    return prepare_copy_beside(w, to, error);
+    return prepare_copy_extra(w, to, error);
 }

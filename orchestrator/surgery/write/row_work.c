@@ -111,7 +111,7 @@ static organ_status retire_rows(void *context, const organ_band *band, organ_err
     if ((rows->judge && rows->judge(w->write->context, w->cuts->list[cut].of, sums, error)) ||
         organ_write_put(w, cut, band->data, band->bytes, at, NULL, error))
         return error->status;
-    organ_cuts_see(w->cuts, cut, band->data, band->bytes, at);
+    organ_cuts_digest(w->cuts, cut, band->data, band->bytes, at);
     organ_progress_advance(w->write->progress, band->bytes, NULL, NULL);
     return band->last ? finish_stretch(w, cut, error) : ORGAN_OK;
 }

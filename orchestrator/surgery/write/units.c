@@ -48,7 +48,7 @@ void *organ_write_inner(const organ_writing *w) { return w->write->inner ? w->wr
 
 const organ_resharding *organ_write_files(const organ_writing *w) { return w->plan; }
 
-const organ_file_list *organ_write_beside(const organ_writing *w) { return &w->beside; }
+const organ_file_list *organ_write_extra_files(const organ_writing *w) { return &w->extra; }
 
 /* ---- bytes written by callbacks ---- */
 
@@ -123,7 +123,8 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
                              : NULL;
     json_decref(pieces);
     json_decref(results);
-    if (line && w->log.told && (json_dumpf(line, w->log.told, JSON_COMPACT) || fputc('\n', w->log.told) == EOF))
+    if (line && w->log.own_lines &&
+        (json_dumpf(line, w->log.own_lines, JSON_COMPACT) || fputc('\n', w->log.own_lines) == EOF))
         organ_fail_memory(error, w->journal.path);
     if (organ_run_journal_add(&w->journal, line, error))
         return error->status;
@@ -134,7 +135,7 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
 
 /* ---- copied pieces ---- */
 
-static bool units_is_wanted(void *context, size_t piece)
+static bool units_is_selected(void *context, size_t piece)
 {
     const organ_writing *const w = context;
     return !w->units[w->log.unit_of[piece]].done;
@@ -152,7 +153,7 @@ static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, or
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
-    const organ_resharding_watch watch = {.context = w, .wanted = units_is_wanted, .copied = finish_copied};
+    const organ_resharding_watch watch = {.context = w, .is_selected = units_is_selected, .copied = finish_copied};
     if (w->copy)
         return organ_model_copy_finish(w->copy, error);
     return organ_resharding_copy(w->plan, &watch, w->write->progress, w->stop, error);

@@ -14,7 +14,7 @@ typedef struct organ_unit {
     size_t item;         /* number of the source tensor, as the verb counts */
     uint64_t bytes;      /* of the source, for the progress */
     bool done;           /* the bytes of all its pieces are in the output, or another rank makes them */
-    bool along;          /* the walk on a calibration text assigns it to a rank, not the driver */
+    bool calib;          /* the walk on a calibration text assigns it to a rank, not the driver */
 } organ_unit;
 
 typedef struct organ_writing organ_writing; /* an output that is being written */
@@ -55,6 +55,6 @@ const organ_resharding *organ_write_files(const organ_writing *writing);
 void *organ_write_inner(const organ_writing *writing);
 
 /* For `document` of a layout: number and bytes of the files that are copied in addition to the tensors. */
-const organ_file_list *organ_write_beside(const organ_writing *writing);
+const organ_file_list *organ_write_extra_files(const organ_writing *writing);
 
 #endif

@@ -34,7 +34,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
         json_int_t from, bytes;
         const char *written;
         char found[17];
-        if (organ_stop_asked(w->stop))
+        if (organ_stop_is_requested(w->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
                  (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
@@ -120,7 +120,7 @@ static organ_status make_inventory(const organ_writing *w, inventory *there, org
         return error->status;
     for (size_t u = 0; u < w->unit_count; u++)
         there->bytes[u] = there->line_of[u] ? organ_units_bytes(w, u) : 0;
-    return organ_ranks_deal(w->output.ranks, there->bytes, w->unit_count, there->owner, error);
+    return organ_ranks_assign(w->output.ranks, there->bytes, w->unit_count, there->owner, error);
 }
 
 static void free_inventory(inventory *there)
@@ -132,7 +132,7 @@ static void free_inventory(inventory *there)
 }
 
 /* Each rank looks at its share. */
-static void look_through(const organ_writing *w, inventory *there, organ_error *error)
+static void list_folders(const organ_writing *w, inventory *there, organ_error *error)
 {
     uint64_t bytes = 0;
     size_t lines = 0;
@@ -156,7 +156,7 @@ static organ_status take_all_over(organ_writing *w, organ_error *error)
     inventory there = {0};
     organ_gathered found = {0};
     if (make_inventory(w, &there, error) == ORGAN_OK)
-        look_through(w, &there, error);
+        list_folders(w, &there, error);
     organ_ranks_gather(w->output.ranks, "what is there was checked", there.holds, there.holds ? w->unit_count : 0,
                        &found, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
@@ -180,8 +180,8 @@ organ_status organ_units_begin(organ_writing *w, organ_error *error)
     log->of_piece = calloc(w->piece_count + 1, sizeof *log->of_piece);
     log->unit_of = calloc(w->piece_count + 1, sizeof *log->unit_of);
     log->elsewhere = calloc(w->unit_count + 1, sizeof *log->elsewhere);
-    log->told = w->output.ranks ? open_memstream(&log->text, &log->length) : NULL;
-    if (!log->of_piece || !log->unit_of || !log->elsewhere || (w->output.ranks && !log->told))
+    log->own_lines = w->output.ranks ? open_memstream(&log->text, &log->length) : NULL;
+    if (!log->of_piece || !log->unit_of || !log->elsewhere || (w->output.ranks && !log->own_lines))
         return organ_fail_memory(error, w->journal.path);
     for (size_t u = 0; u < w->unit_count; u++)
         for (size_t k = 0; k < w->units[u].count; k++)
@@ -199,8 +199,8 @@ void organ_units_end(organ_writing *w)
     free(log->of_piece);
     free(log->unit_of);
     free(log->elsewhere);
-    if (log->told)
-        fclose(log->told);
+    if (log->own_lines)
+        fclose(log->own_lines);
     free(log->text);
     pthread_mutex_destroy(&log->lock);
     *log = (organ_unit_log){0};

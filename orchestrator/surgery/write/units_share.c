@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-organ_status organ_units_deal(organ_writing *w, organ_error *error)
+organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
     const size_t room = w->unit_count + 1;
     uint64_t *const bytes = calloc(room, sizeof *bytes);
@@ -14,11 +14,11 @@ organ_status organ_units_deal(organ_writing *w, organ_error *error)
     if (!bytes || !owner)
         organ_fail_memory(error, w->journal.path);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        bytes[u] = w->units[u].done || w->units[u].along ? 0 : w->units[u].bytes + organ_units_bytes(w, u);
+        bytes[u] = w->units[u].done || w->units[u].calib ? 0 : w->units[u].bytes + organ_units_bytes(w, u);
     if (!error->status)
-        organ_ranks_deal(w->output.ranks, bytes, w->unit_count, owner, error);
+        organ_ranks_assign(w->output.ranks, bytes, w->unit_count, owner, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (!w->units[u].done && !w->units[u].along && owner[u] != organ_ranks_rank(w->output.ranks))
+        if (!w->units[u].done && !w->units[u].calib && owner[u] != organ_ranks_rank(w->output.ranks))
             w->units[u].done = w->log.elsewhere[u] = true;
     free(owner);
     free(bytes);
@@ -49,7 +49,7 @@ static organ_status take_shares(organ_writing *w, const organ_gathered *all, org
 {
     organ_name_table names = {0};
     for (size_t u = 0; u < w->unit_count; u++) {
-        if (!w->log.elsewhere[u] && (!w->units[u].along || w->units[u].done))
+        if (!w->log.elsewhere[u] && (!w->units[u].calib || w->units[u].done))
             continue;
         w->units[u].done = w->log.elsewhere[u] = false;
         if (!error->status && !organ_name_table_put(&names, w->pieces[w->units[u].first].name, u))
@@ -68,7 +68,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
     organ_error untaken = {0};
     if (!w->output.ranks)
         return error->status;
-    if (fflush(w->log.told))
+    if (fflush(w->log.own_lines))
         organ_fail_memory(error, w->journal.path);
     organ_ranks_gather(w->output.ranks, "the units are made", w->log.text, w->log.length, &all, error);
     /* After an error too: the message says how much is done. */

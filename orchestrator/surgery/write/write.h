@@ -26,14 +26,14 @@ typedef struct organ_write {
     const organ_model *model; /* never NULL */
     /* Path and --resume, --force, --dry-run, --evaluate; size of shards of `pieces`. The output is one file if its path
      * ends in .safetensors or .gguf, else a directory. Never NULL. */
-    const organ_write_options *asked;
+    const organ_write_options *requested;
     const char *resumed_by; /* as in organ_output */
     bool choice;            /* as in organ_output */
 
     /* ---- replaced ---- */
     const bool *replaced; /* a flag for each tensor of the model; NULL: the output is of another kind */
     organ_cuts *cuts; /* the stretches of these tensors; unit k is stretch k. NULL with `rows`, which makes its own */
-    bool along;       /* the walk on a calibration text assigns units to ranks: organ_unit.along */
+    bool calib;       /* the walk on a calibration text assigns units to ranks: organ_unit.along */
     organ_row_work *rows; /* the work on each row, in the place of `fill` and `recall` */
 
     /* ---- pieces ---- */

@@ -18,7 +18,7 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
 {
     const organ_layout *const layout = w->write->layout;
     if (!(w->units = w->own_units = organ_rows_take(layout->piece_count + 1, sizeof *w->units)))
-        return organ_fail_memory(error, w->write->asked->output);
+        return organ_fail_memory(error, w->write->requested->output);
     for (size_t k = 0; k < layout->piece_count; k++) {
         w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = layout->pieces[k].from->bytes};
         w->source_bytes += w->units[k].bytes;
@@ -32,7 +32,7 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if ((!w->output.single && organ_beside_list(m->model, &w->root, &w->beside, error)) ||
+    if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
         organ_layout_plan(m->layout, m->model, m->apart, error) || write_layout_units(w, error))
         return error->status;
     /* A model that was only taken apart and is put together again keeps all settings: it is the donor again. */
@@ -45,7 +45,7 @@ organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, 
     const organ_write *const m = w->write;
     size_t again = 0;
     if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
-        organ_beside_copy(w->root, &w->beside, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
+        organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
         return error->status;
     return w->stripped ? organ_leftovers_strip_copy(m->model, to, &again, error) : ORGAN_OK;
 }

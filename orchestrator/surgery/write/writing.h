@@ -28,7 +28,7 @@ typedef struct organ_unit_log {
     organ_unit_extents *of_piece;
     size_t *unit_of; /* of each piece */
     bool *elsewhere; /* units that another rank makes: they count as done meanwhile */
-    FILE *told;      /* among ranks: the lines of the units that this one has made, */
+    FILE *own_lines; /* among ranks: the lines of the units that this one has made, */
     char *text;      /* as a text, */
     size_t length;   /* of this length */
 } organ_unit_log;
@@ -52,9 +52,9 @@ struct organ_writing {
     const organ_tensor **tensors;
     organ_shard_piece *own_pieces;
     organ_unit *own_units;
-    organ_file_list beside; /* files to copy, */
-    char *root;             /* from this directory */
-    char *config_path;      /* of the model's config.json; NULL: none is written */
+    organ_file_list extra; /* files to copy, */
+    char *root;            /* from this directory */
+    char *config_path;     /* of the model's config.json; NULL: none is written */
     organ_json_edit config;
     size_t stripped; /* settings that are left out of config.json (leftovers.h) */
     organ_evaluation evaluation;
@@ -80,7 +80,7 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
 json_t *organ_writing_head(const organ_writing *w);
 
 /* Evaluates the output at `path` (NULL in a dry run), makes the report, and writes it into the output. */
-organ_status organ_writing_tell(organ_writing *w, const char *path, json_t **report, organ_error *error);
+organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
 
 /* ---- units.c ---- */
 
@@ -104,7 +104,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line);
 
 /* Gives each rank its share of the units that are not done; those of the others count as done until organ_units_join.
  */
-organ_status organ_units_deal(organ_writing *w, organ_error *error);
+organ_status organ_units_assign(organ_writing *w, organ_error *error);
 
 /* Waits until all ranks have made their units, and takes over the results of the other ranks; also after an error. */
 organ_status organ_units_join(organ_writing *w, organ_error *error);

@@ -80,18 +80,18 @@ START_TEST(everything)
         uint64_t rank, in, out;
         double scale;
         int layer;
-    } wanted[] = {{"model.embed_tokens", 2, 7, 3, 1.5, -1},
-                  {"model.layers.2.mlp.up_proj", 4, 3, 1, 1.0, 2},
-                  {"model.layers.2.self_attn.k_proj", 2, 1, 1, 2.0, 2},
-                  {"model.layers.10.self_attn.q_proj", 2, 3, 5, 16.0, 10}};
-    for (size_t k = 0; k < COUNT(wanted); k++) {
+    } requested[] = {{"model.embed_tokens", 2, 7, 3, 1.5, -1},
+                     {"model.layers.2.mlp.up_proj", 4, 3, 1, 1.0, 2},
+                     {"model.layers.2.self_attn.k_proj", 2, 1, 1, 2.0, 2},
+                     {"model.layers.10.self_attn.q_proj", 2, 3, 5, 16.0, 10}};
+    for (size_t k = 0; k < COUNT(requested); k++) {
         const organ_adapter_pair *const p = &a->pairs[k];
-        ck_assert_str_eq(p->module, wanted[k].module);
-        ck_assert_uint_eq(p->rank, wanted[k].rank);
-        ck_assert_uint_eq(p->in_features, wanted[k].in);
-        ck_assert_uint_eq(p->out_features, wanted[k].out);
-        ck_assert(p->scale == wanted[k].scale);
-        ck_assert_int_eq(p->anatomy.layer, wanted[k].layer);
+        ck_assert_str_eq(p->module, requested[k].module);
+        ck_assert_uint_eq(p->rank, requested[k].rank);
+        ck_assert_uint_eq(p->in_features, requested[k].in);
+        ck_assert_uint_eq(p->out_features, requested[k].out);
+        ck_assert(p->scale == requested[k].scale);
+        ck_assert_int_eq(p->anatomy.layer, requested[k].layer);
         ck_assert_int_eq(p->embedding, k == 0);
         ck_assert_ptr_eq(organ_adapter_find(a, p->module), p);
     }

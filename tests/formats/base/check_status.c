@@ -166,7 +166,7 @@ START_TEST(rows_rest)
         REQUIRE(rows[k] == 0);
         rows[k] = grown[k] = k * k;
     }
-    grown = organ_rows_settle(grown, LARGE * sizeof *grown);
+    grown = organ_rows_to_file(grown, LARGE * sizeof *grown);
     organ_rows_rest();
     few[SMALL - 1] = 7;
     for (size_t k = 0; k < LARGE; k++)
@@ -176,7 +176,7 @@ START_TEST(rows_rest)
     ck_assert_uint_eq(rows[1] + few[SMALL - 1], 10);
     ck_assert_int_eq(organ_unnamed_files_fault(&folder), 0);
     ck_assert_ptr_null(organ_rows_take(SIZE_MAX, 2));
-    ck_assert_ptr_null(organ_rows_settle(NULL, 0));
+    ck_assert_ptr_null(organ_rows_to_file(NULL, 0));
     organ_rows_free(NULL);
     organ_rows_free(few);
     organ_rows_free(grown);

@@ -398,7 +398,7 @@ END_TEST
 
 START_TEST(files_that_cannot_be_written)
 {
-    static const uint64_t most = INT64_MAX / 2;
+    static const uint64_t max = INT64_MAX / 2;
     static const unsigned char odd[] = {13, 0, 0, 0};
     const organ_gguf_kv alignment_13 = {"general.alignment", ORGAN_GGUF_U32, ORGAN_GGUF_U32, 1, odd, 4};
     organ_error error = {0};
@@ -406,7 +406,7 @@ START_TEST(files_that_cannot_be_written)
     organ_gguf_writer *writer;
     organ_gguf_writer_create(&writer, &error);
     for (int k = 0; k < 3; k++)
-        ck_assert_int_eq(organ_gguf_writer_tensor(writer, "a", ORGAN_I8, 1, &most, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_gguf_writer_tensor(writer, "a", ORGAN_I8, 1, &max, &error), ORGAN_OK);
     ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "are more than a file can have"), "%s", error.message);
     error = (organ_error){0};

@@ -98,9 +98,9 @@ START_TEST(any_range_is_right)
     begins(&r, NULL);
     for (int k = 0; k < 60; k++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        const uint64_t offset = (state >> 20) % SIZE, most = SIZE - offset;
+        const uint64_t offset = (state >> 20) % SIZE, max = SIZE - offset;
         const size_t bytes = (size_t)(1 + (state >> 9) % (k % 3 ? 5000 : 3000000));
-        must_read(&r, offset, bytes < most ? bytes : (size_t)most);
+        must_read(&r, offset, bytes < max ? bytes : (size_t)max);
     }
     must_read(&r, 0, 1);
     must_read(&r, SIZE - 1, 1);

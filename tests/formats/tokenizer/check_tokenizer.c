@@ -109,8 +109,8 @@ static void check_golden(char *line, const char *text, size_t bytes, organ_token
 {
     char name[32], digest[17];
     int special, at = 0;
-    size_t wanted, count;
-    ck_assert_int_eq(sscanf(line, "%31s %d %zu %16s%n", name, &special, &wanted, digest, &at), 4);
+    size_t requested, count;
+    ck_assert_int_eq(sscanf(line, "%31s %d %zu %16s%n", name, &special, &requested, digest, &at), 4);
     organ_tokenizer *tokenizer = open(name);
     uint32_t *ids = tokenizer_ids(tokenizer, text, bytes, special, &count);
     char *next = line + at;
@@ -120,8 +120,8 @@ static void check_golden(char *line, const char *text, size_t bytes, organ_token
     }
     char made[17];
     snprintf(made, sizeof made, "%016" PRIx64, digest_of(ids, count));
-    ck_assert_msg(count == wanted && strcmp(made, digest) == 0,
-                  "%s, special %d: %zu ids of digest %s instead of %zu of %s", name, special, count, made, wanted,
+    ck_assert_msg(count == requested && strcmp(made, digest) == 0,
+                  "%s, special %d: %zu ids of digest %s instead of %zu of %s", name, special, count, made, requested,
                   digest);
     free(ids);
     organ_tokenizer_close(tokenizer);
@@ -170,15 +170,15 @@ START_TEST(ids_beyond_the_room_are_counted)
 }
 END_TEST
 
-static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t bytes, const char *wanted,
+static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t bytes, const char *requested,
                       size_t wanted_bytes)
 {
     size_t count, length, at = 0;
     uint32_t *ids = tokenizer_ids(tokenizer, text, bytes, true, &count);
     for (size_t k = 0; k < count; k++) {
         const char *piece = organ_tokenizer_piece(tokenizer, ids[k], &length);
-        ck_assert_msg(at + length <= wanted_bytes && memcmp(piece, wanted + at, length) == 0, "piece %zu at byte %zu",
-                      k, at);
+        ck_assert_msg(at + length <= wanted_bytes && memcmp(piece, requested + at, length) == 0,
+                      "piece %zu at byte %zu", k, at);
         at += length;
     }
     ck_assert_uint_eq(at, wanted_bytes);

@@ -13,7 +13,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* Copies a fixture next to the tensors of a model without tokenizer.json. */
-static const char *beside(const char *fixture, const char *name)
+static const char *extra(const char *fixture, const char *name)
 {
     size_t bytes;
     char *content = tokenizer_load(fixture, &bytes);
@@ -29,17 +29,17 @@ static organ_tokenizer *kind_of(const char *name)
     if (strcmp(name, "gemma4-gguf") == 0)
         return tokenizer_gemma_gguf();
     if (strcmp(name, "tekken") == 0)
-        return tokenizer_good(beside("fixtures/tokenizers/tekken.json", "tekken.json"));
+        return tokenizer_good(extra("fixtures/tokenizers/tekken.json", "tekken.json"));
     if (strcmp(name, "hunyuan") == 0) {
-        beside("fixtures/tokenizers/kimi/tiktoken.model", "hy.tiktoken");
+        extra("fixtures/tokenizers/kimi/tiktoken.model", "hy.tiktoken");
         scratch_text("tokenizer_config.json",
                      "{\"tokenizer_class\":\"HYTokenizer\",\"bos_token\":\"<|startoftext|>\"}");
         return tokenizer_good(scratch_path(""));
     }
     if (strcmp(name, "kimi") != 0)
         return tokenizer_kind(name);
-    beside("fixtures/tokenizers/kimi/tokenizer_config.json", "tokenizer_config.json");
-    return tokenizer_good(beside("fixtures/tokenizers/kimi/tiktoken.model", "tiktoken.model"));
+    extra("fixtures/tokenizers/kimi/tokenizer_config.json", "tokenizer_config.json");
+    return tokenizer_good(extra("fixtures/tokenizers/kimi/tiktoken.model", "tiktoken.model"));
 }
 
 START_TEST(ids_are_those_of_the_kinds)
@@ -239,7 +239,7 @@ START_TEST(small_tekken)
         bytes_file("{\"config\":{\"pattern\":\"[a-z]+\",\"default_vocab_size\":280,\"default_num_special_tokens\":22,"
                    "\"version\":\"v7\"},\"vocab\":[",
                    ",", TOKEN, ",{\"rank\":256,\"token_bytes\":\"YWI=\"},{\"rank\":257,\"token_bytes\":\"YmM=\"}]}");
-    static const uint32_t wanted[] = {22 + 256, 22 + 'c', 3, 22 + 'd', 20};
+    static const uint32_t requested[] = {22 + 256, 22 + 'c', 3, 22 + 'd', 20};
     size_t count;
     tokenizer_model("", 0);
     ck_assert_int_eq(unlink(scratch_path("tokenizer.json")), 0);
@@ -247,8 +247,8 @@ START_TEST(small_tekken)
     scratch_text("tiktoken.model", "x");
     organ_tokenizer *tokenizer = tokenizer_good(scratch_path(""));
     uint32_t *ids = tokenizer_ids(tokenizer, "abc 1[INST]d<SPECIAL_20>", 24, true, &count);
-    ck_assert_uint_eq(count, COUNT(wanted));
-    ck_assert_mem_eq(ids, wanted, sizeof wanted);
+    ck_assert_uint_eq(count, COUNT(requested));
+    ck_assert_mem_eq(ids, requested, sizeof requested);
     free(ids);
     organ_tokenizer_close(tokenizer);
     free(text);

@@ -36,17 +36,17 @@ static json_t *open_document(void)
     return report;
 }
 
-static void expect_words(const json_t *report, const char *words, organ_words_for form, const char *wanted)
+static void expect_words(const json_t *report, const char *words, organ_words_for form, const char *requested)
 {
     char *const text = organ_words_text(&(organ_scope){report, report}, words, form);
-    ck_assert_str_eq(text, wanted);
+    ck_assert_str_eq(text, requested);
     free(text);
 }
 
 /* ---- words ---- */
 
 static const struct {
-    const char *words, *wanted;
+    const char *words, *requested;
 } said[] = {{"plain", "plain"},
             {"", ""},
             {"{name}", "a_b*"},
@@ -82,7 +82,7 @@ static const struct {
 START_TEST(words_say_what_the_document_has)
 {
     json_t *const report = open_document();
-    expect_words(report, said[_i].words, ORGAN_WORDS_PAGE, said[_i].wanted);
+    expect_words(report, said[_i].words, ORGAN_WORDS_PAGE, said[_i].requested);
     json_decref(report);
 }
 END_TEST
@@ -158,8 +158,8 @@ static const organ_block blocks[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "noted"),
     SAY(ON_TENSORS, NULL, "Every tensor."),
     TABLE(ON_ALL, NULL, "rows", FIELDS(fields), .total = "all", .total_row = "sum", .caption = "{list:size} rows",
-          .most = 1, .what = "rows"),
-    EACH(ON_ALL, "rows", BLOCKS_OF(each), .most = 1),
+          .max = 1, .what = "rows"),
+    EACH(ON_ALL, "rows", BLOCKS_OF(each), .max = 1),
     WARN(ON_ALL, NULL, "Mind {name}."),
     COMMAND(ON_ALL, NULL, "organ {output:shell}"),
     ITEMS(ON_ALL, NULL, .name = "item", .value = "value", ITEM_LIST(items)),
@@ -169,8 +169,8 @@ static const organ_block blocks[] = {
     PART_IF(ON_ALL, "no", "part", BLOCKS_OF(doubled)),
     EACH_IF(ON_TEXT, "yes", "rows", BLOCKS_OF(odd), .where = "note"),
     EACH_IF(ON_TEXT, "no", "rows", BLOCKS_OF(odd)),
-    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .where = "n=3", .most = 1, .rest = "Never."),
-    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .most = 1, .lead = "  + ",
+    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .where = "n=3", .max = 1, .rest = "Never."),
+    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .max = 1, .lead = "  + ",
             .rest = "And {more} of {all} are not among {most}."),
     TABLE_WHERE(ON_TEXT, NULL, "rows", "n>3", FIELDS(few), .sums = "rows", .sums_name = "role",
                 .total = "{yes?all|none}", .total_row = "sum"),
@@ -178,7 +178,7 @@ static const organ_block blocks[] = {
     TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "{rows:size} of {/rows:size}, {rows.0.role}.")),
              .where = "note"),
     TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "Never.")), .where = "n>4"),
-    EACH(ON_ALL, "again", BLOCKS(SAY(ON_ALL, NULL, "{why} {at}.")), .where = "why", .new = "why", .most = 2),
+    EACH(ON_ALL, "again", BLOCKS(SAY(ON_ALL, NULL, "{why} {at}.")), .where = "why", .new = "why", .max = 2),
     LINES_ON(ON_PAGE, NULL, "{name}\n\nbelow\n"),
     TERMS(ON_FILES, NULL, "definitions", "letter", "meaning"),
     ITEMS(ON_TERMINAL, NULL, .name = "what", .of = "rows", .value = "of {role}", .align = ORGAN_RIGHT,
@@ -331,17 +331,17 @@ static const organ_block asking[] = {
     PART(ON_ALL, "part", BLOCKS(SAY(ON_ALL, "count", ""), SAY(ON_ALL, "name", "{/name?x}"))),
     PART(ON_ALL, "nowhere", BLOCKS(SAY(ON_ALL, "inside", ""))),
 };
-static const organ_view asked = {
+static const organ_view requested = {
     .schema = "organ.test/1", .kind = "Test", .title = "{empty?x}{absent?y}", BLOCKS_OF(asking)};
 
 START_TEST(conditions_that_name_nothing_are_found)
 {
     static const char *const bad[] = {"typed", "wrong", "nothing", "inside"};
-    json_t *const report = open_document(), *const paths = condition_paths(&asked);
+    json_t *const report = open_document(), *const paths = condition_paths(&requested);
     const char *path;
     json_t *met;
     size_t missing = 0;
-    condition_paths_meet(paths, &asked, report);
+    condition_paths_meet(paths, &requested, report);
     for (size_t k = 0; k < COUNT(bad); k++)
         ck_assert_msg(json_is_false(json_object_get(paths, bad[k])), "%s", bad[k]);
     ck_assert(json_is_false(json_object_get(paths, "absent")));
@@ -367,30 +367,30 @@ static const char charted[] = "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"par
 static const char *const columns[] = {"part", "nowhere", "low", NULL};
 static const char *const kinds[] = {"k", "q", "other", NULL};
 static const organ_panels_of panels = {
-    .look = {.title = "Panels", .description = "d", .y_label = "v", .band_name = "usual: up to here"},
+    .style = {.title = "Panels", .description = "d", .y_label = "v", .band_name = "usual: up to here"},
     .role = "role",
     .series = {{"part of {rows:size}", "rows", "part", 0, false}, {"never", "gone", "low", 0, true}},
     .edges = {NULL, "low"},
     .caption = "One panel a role"};
 static const organ_block charts[] = {
     BARS(NULL, "rows",
-         .look =
+         .style =
              {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
          .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100,
          .caption = "{rows:size} rows"),
-    MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part",
-        .factor = 100, .step = 20, .caption = "A map"),
-    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role",
+    MAP(NULL, "rows", .style = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role",
+        .value = "part", .factor = 100, .step = 20, .caption = "A map"),
+    MAP(NULL, "none", .style = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role",
         .value = "part", .caption = "-"),
     BARS(NULL, "sizes",
-         .look = {.title = "Sizes",
-                  .subtitle = "{none?some}",
-                  .description = "d",
-                  .value_label = "size",
-                  .series = {"size", "of {sizes:size} sizes"},
-                  .digits = 3},
+         .style = {.title = "Sizes",
+                   .subtitle = "{none?some}",
+                   .description = "d",
+                   .value_label = "size",
+                   .series = {"size", "of {sizes:size} sizes"},
+                   .digits = 3},
          .name = "role", .values = {"bytes"}, .bytes = true, .low = "none", .high = "none", .caption = "In units"),
-    MAP(NULL, "sizes", .look = {.title = "Room", .description = "d", .value_label = "room"}, .role = "role",
+    MAP(NULL, "sizes", .style = {.title = "Room", .description = "d", .value_label = "room"}, .role = "role",
         .value = "bytes", .zero = true, .bytes = true, .caption = "From 0"),
     {.kind = ORGAN_BLOCK_BARS,
      .on = ON_PAGE,
@@ -398,7 +398,7 @@ static const organ_block charts[] = {
      .where = "part>0",
      .bars =
          &(const organ_bars_of){
-             .look = {.title = "Ends", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3},
+             .style = {.title = "Ends", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3},
              .name = "role",
              .values = {"part"},
              .low = "low",
@@ -407,37 +407,37 @@ static const organ_block charts[] = {
              .depth = "layer",
              .caption = "With remarks"}},
     BARS(NULL, "costs",
-         .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3},
+         .style = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3},
          .named = "{name} one", .values = {"x"}, .error = "e", .ascending = true, .caption = "In order"),
     GRID(NULL, "rows",
-         .look = {.title = "Grid",
-                  .description = "d",
-                  .row_label = "role",
-                  .column_label = "what",
-                  .value_label = "v",
-                  .high = 90},
+         .style = {.title = "Grid",
+                   .description = "d",
+                   .row_label = "role",
+                   .column_label = "what",
+                   .value_label = "v",
+                   .high = 90},
          .name = "role", .members = columns, .factor = 100, .step = 15, .floor = 30, .caption = "A grid"),
     GRID(NULL, "rows",
-         .look = {.title = "List",
-                  .description = "d",
-                  .row_label = "role",
-                  .column_label = "place",
-                  .value_label = "v",
-                  .high = 8},
+         .style = {.title = "List",
+                   .description = "d",
+                   .row_label = "role",
+                   .column_label = "place",
+                   .value_label = "v",
+                   .high = 8},
          .name = "role", .values = "list", .caption = "A grid of lists"),
-    CURVES(NULL, "rows", .look = {.title = "Lines", .description = "d", .y_label = "v"}, .name = "role",
+    CURVES(NULL, "rows", .style = {.title = "Lines", .description = "d", .y_label = "v"}, .name = "role",
            .value = "part", .only = "part>0", .caption = "Of roles"),
-    CURVES(NULL, "rows", .look = {.title = "Members", .description = "d", .y_label = "v"}, .values = {"part", "low"},
+    CURVES(NULL, "rows", .style = {.title = "Members", .description = "d", .y_label = "v"}, .values = {"part", "low"},
            .caption = "Of members"),
-    CURVES(NULL, "rows", .look = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role",
+    CURVES(NULL, "rows", .style = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role",
            .value = "part", .only = "gone", .caption = "-"),
     POINTS(NULL, "rows", NULL,
-           .look = {.title = "Points",
-                    .subtitle = "{rows:size} rows",
-                    .description = "d",
-                    .x_label = "x",
-                    .y_label = "y",
-                    .kinds = kinds},
+           .style = {.title = "Points",
+                     .subtitle = "{rows:size} rows",
+                     .description = "d",
+                     .x_label = "x",
+                     .y_label = "y",
+                     .kinds = kinds},
            .name = "role", .x = "low", .y = "part", .kind = "role", .x_factor = 10, .named = 1, .caption = "Far out"),
 };
 static const organ_block panel_blocks[] = {PANELS(NULL, &panels)};

@@ -108,7 +108,7 @@ START_TEST(bands_and_axes_end_where_they_should)
     ck_assert(strstr(svg, "class=\"oc-band\" d=\"M96.57 428V228H302.29") &&
               strstr(svg, "H919.43V428H713.71V428H508V428H302.29V428z"));
     free(svg);
-    chart.least_span = 100;
+    chart.min_span = 100;
     svg = draw(&chart);
     ck_assert(strstr(svg, ">-40</text>") && strstr(svg, ">40</text>"));
     free(svg);
@@ -238,7 +238,7 @@ START_TEST(ticks_are_round)
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         char all[512] = "";
-        organ_tick ticks[ORGAN_MOST_TICKS];
+        organ_tick ticks[ORGAN_MAX_TICKS];
         const organ_scale scale = organ_scale_of(rows[k].low, rows[k].high, 5, rows[k].log, rows[k].whole);
         const size_t count = organ_scale_ticks(&scale, ticks);
         for (size_t t = 0; t < count; t++)

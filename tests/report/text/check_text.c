@@ -26,11 +26,11 @@ static void open_sheet(sheet *s)
 }
 
 /* Compares what was written and closes the sheet. */
-static void expect(sheet *s, const char *wanted)
+static void expect(sheet *s, const char *requested)
 {
     char *written = NULL;
     ck_assert_int_eq(organ_text_finish(&s->text, &written, &s->error), ORGAN_OK);
-    ck_assert_str_eq(written, wanted);
+    ck_assert_str_eq(written, requested);
     free(written);
 }
 
@@ -78,7 +78,7 @@ START_TEST(names_lose_their_middle)
         const char *name;
         size_t width;
         bool utf8;
-        const char *wanted;
+        const char *requested;
     } rows[] = {
         {"short", 5, true, "short"},
         {"model.layers.12.mlp.down_proj.weight", 36, true, "model.layers.12.mlp.down_proj.weight"},
@@ -91,7 +91,7 @@ START_TEST(names_lose_their_middle)
     for (size_t k = 0; k < COUNT(rows); k++) {
         char *const cut = organ_text_shorten(rows[k].name, rows[k].width, rows[k].utf8);
         ck_assert_uint_le(organ_text_width(cut), rows[k].width);
-        ck_assert_str_eq(cut, rows[k].wanted);
+        ck_assert_str_eq(cut, rows[k].requested);
         free(cut);
     }
 }
@@ -325,7 +325,7 @@ START_TEST(markdown_shows_what_is_meant)
     static const struct {
         const char *text;
         bool code;
-        const char *wanted;
+        const char *requested;
     } rows[] = {{"block_size=256", false, "block_size=256"},
                 {"_emphasis_ *here*", false, "\\_emphasis\\_ \\*here\\*"},
                 {"a & b < c", false, "a &amp; b &lt; c"},
@@ -336,7 +336,7 @@ START_TEST(markdown_shows_what_is_meant)
         sheet s;
         open_sheet(&s);
         organ_markdown_text(s.text.out, rows[k].text, rows[k].code);
-        expect(&s, rows[k].wanted);
+        expect(&s, rows[k].requested);
     }
 }
 END_TEST

@@ -116,7 +116,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     const organ_dequantize_options back = {
         .model = fp8, .write.output = at("plain"), .dtype = "bf16", .write.max_shard_size = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"},
-                                beside = {.model = int4, .other = MODEL};
+                                extra = {.model = int4, .other = MODEL};
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
     json_decref(documents[QUANTIZE]);
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_fp8, e, NULL, report, &error));
@@ -125,7 +125,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     MADE(QUANTIZE_MIXED, ORGAN_OK, organ_quantize_model(&mixed, e, NULL, report, &error));
     MADE(DEQUANTIZE, ORGAN_OK, organ_dequantize_model(&back, e, NULL, report, &error));
     MADE(AUTOPSY, ORGAN_CHECK_FAILED, organ_autopsy(&sick, e, NULL, report, &error));
-    MADE(AUTOPSY_OTHER, ORGAN_OK, organ_autopsy(&beside, e, NULL, report, &error));
+    MADE(AUTOPSY_OTHER, ORGAN_OK, organ_autopsy(&extra, e, NULL, report, &error));
 }
 
 static void make_adapters(const organ_engine *e, const char *fp8, const char *int4)

@@ -21,9 +21,9 @@ static json_t *model_of(const char *letters)
     return json_pack("{s:o}", "per_tensor", tensors);
 }
 
-enum { MOST = 100 };
-static organ_kin kin[MOST];
-static size_t order[MOST];
+enum { MAX = 100 };
+static organ_kin kin[MAX];
+static size_t order[MAX];
 
 static void find_kin(const char *const *letters, size_t count)
 {
@@ -33,7 +33,7 @@ static void find_kin(const char *const *letters, size_t count)
         json_array_append_new(models, model_of(letters[k]));
     ck_assert_int_eq(organ_measure_kin(models, kin, order, &error), ORGAN_OK);
     json_decref(models);
-    bool seen[MOST] = {false};
+    bool seen[MAX] = {false};
     for (size_t k = 0; k < count; k++) {
         ck_assert(order[k] < count && !seen[order[k]]);
         seen[order[k]] = true;
@@ -87,15 +87,15 @@ END_TEST
 
 START_TEST(the_first_models_are_compared)
 {
-    const char *letters[MOST];
-    for (size_t k = 0; k < MOST; k++)
+    const char *letters[MAX];
+    for (size_t k = 0; k < MAX; k++)
         letters[k] = k % 2 ? "abcd" : "efgh";
-    letters[MOST - 1] = "abgh";
-    find_kin(letters, MOST);
-    ck_assert_uint_eq(kin[MOST - 1].like, ORGAN_KIN_NONE);
+    letters[MAX - 1] = "abgh";
+    find_kin(letters, MAX);
+    ck_assert_uint_eq(kin[MAX - 1].like, ORGAN_KIN_NONE);
     ck_assert_uint_eq(kin[0].like, 2);
     letters[5] = "abgh";
-    find_kin(letters, MOST);
+    find_kin(letters, MAX);
     ck_assert(kin[5].body != ORGAN_KIN_NONE && kin[5].donor != ORGAN_KIN_NONE);
 }
 END_TEST
@@ -113,7 +113,7 @@ START_TEST(means_by_layer_and_role)
     organ_layer_map_add(map, 3, "no role at all", 1, 1);
     organ_layer_map_mark(map, 7, "up_proj");
     ck_assert(map->count > 0 && !map->failed);
-    ck_assert(organ_layer_map_settle(map));
+    ck_assert(organ_layer_map_finish(map));
     ck_assert(map->layers == 3 && map->roles == 5 && map->outside);
     ck_assert(map->layer[0] == 3 && map->layer[1] == 7 && map->layer[2] == 8);
     static const char *const roles[] = {"embed", "norm", "q_proj", "up_proj", "no role at all"};
@@ -137,7 +137,7 @@ START_TEST(too_many_roles_and_none)
 {
     char names[ORGAN_LAYER_MAP_ROLES + 8][8];
     organ_layer_map *map = organ_layer_map_create();
-    ck_assert(map->count == 0 && !map->failed && !organ_layer_map_settle(map));
+    ck_assert(map->count == 0 && !map->failed && !organ_layer_map_finish(map));
     ck_assert_ptr_null(
         organ_layer_map_svg(map, &(organ_heat_map){.title = "a", .description = "b", .value_label = "c"}));
     organ_layer_map_destroy(map);
@@ -146,7 +146,7 @@ START_TEST(too_many_roles_and_none)
         snprintf(names[k], sizeof names[k], "r%zu", k);
         organ_layer_map_add(map, 0, names[k], (double)k, 1);
     }
-    ck_assert(organ_layer_map_settle(map));
+    ck_assert(organ_layer_map_finish(map));
     ck_assert_uint_eq(map->roles, ORGAN_LAYER_MAP_ROLES);
     ck_assert_double_eq_tol(map->value[0], 0, 1e-12);
     ck_assert_double_eq_tol(map->value[ORGAN_LAYER_MAP_ROLES - 1], ORGAN_LAYER_MAP_ROLES + 3,

@@ -29,11 +29,11 @@ static void open_sheet(sheet *s)
 }
 
 /* Compares what was written and closes the sheet. */
-static void expect(sheet *s, const char *wanted)
+static void expect(sheet *s, const char *requested)
 {
     char *written = NULL;
     ck_assert_int_eq(organ_text_finish(&s->text, &written, &s->error), ORGAN_OK);
-    ck_assert_str_eq(written, wanted);
+    ck_assert_str_eq(written, requested);
     free(written);
 }
 
@@ -256,15 +256,15 @@ static char *markdown_of(const json_t *report)
     return text;
 }
 
-static void holds_all(const char *text, const char *const *wanted, size_t count)
+static void holds_all(const char *text, const char *const *requested, size_t count)
 {
     for (size_t k = 0; k < count; k++)
-        ck_assert_msg(strstr(text, wanted[k]) != NULL, "'%s' is missing in:\n%.3000s", wanted[k], text);
+        ck_assert_msg(strstr(text, requested[k]) != NULL, "'%s' is missing in:\n%.3000s", requested[k], text);
 }
 
 START_TEST(the_surgery_report_tells_all)
 {
-    static const char *const wanted[] = {
+    static const char *const requested[] = {
         "# Surgery report: Qwen2.5-7B, physarum-v1\n",
         "> - Static magnitude flow, not activation-aware.\n",
         "Qwen2.5-7B (Qwen2ForCausalLM, qwen2)",
@@ -288,7 +288,7 @@ START_TEST(the_surgery_report_tells_all)
     };
     json_t *const report = parse(prune_json);
     char *const text = markdown_of(report);
-    holds_all(text, wanted, COUNT(wanted));
+    holds_all(text, requested, COUNT(requested));
     free(text);
     json_decref(report);
 }
@@ -317,8 +317,8 @@ END_TEST
 
 START_TEST(sparsity_and_targets_are_told)
 {
-    static const char *const wanted[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*",
-                                         "--targets '*.mlp.*'", "|  none |", "extra.safetensors"};
+    static const char *const requested[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*",
+                                            "--targets '*.mlp.*'", "|  none |", "extra.safetensors"};
     json_t *const report = parse(prune_json);
     json_t *const parameters = json_object_get(report, "parameters");
     json_object_set_new(parameters, "sparsity", json_real(30));
@@ -328,7 +328,7 @@ START_TEST(sparsity_and_targets_are_told)
     json_object_set_new(report, "layers", parse("[{'layer':null,'tensors':1,'elements':5,'killed':1,'percent':20.0}]"));
     json_object_set_new(json_array_get(json_object_get(report, "layers"), 0), "layer", json_integer(-1));
     char *const text = markdown_of(report);
-    holds_all(text, wanted, COUNT(wanted));
+    holds_all(text, requested, COUNT(requested));
     ck_assert_ptr_nonnull(strstr(text, "what is outside the layers (20.00 % of its 5 target weights)"));
     free(text);
     json_decref(report);
@@ -403,7 +403,7 @@ END_TEST
 
 START_TEST(the_end_of_a_pruning)
 {
-    static const char *const wanted[] = {
+    static const char *const requested[] = {
         "Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
         "  target: every weight of the pruned tensors  1,450,103,613  6,525,288,448  22.22 %\n",
         "  Zero before: 11, not counted as killed.\n",
@@ -416,7 +416,7 @@ START_TEST(the_end_of_a_pruning)
     char *text = NULL;
     json_object_set_new(json_array_get(json_object_get(report, "integrity"), 0), "ok", json_false());
     ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
-    holds_all(text, wanted, COUNT(wanted));
+    holds_all(text, requested, COUNT(requested));
     free(text);
     json_object_set_new(report, "dry_run", json_true());
     ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);

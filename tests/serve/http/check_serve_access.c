@@ -73,9 +73,10 @@ START_TEST(the_file_of_tokens)
         ck_assert_msg(told == rows[k].told, "row %zu", k);
         if (tokens) {
             ck_assert_uint_eq(organ_tokens_count(tokens), rows[k].count);
-            ck_assert_msg(organ_tokens_know(tokens, rows[k].token, &who) && strcmp(who.name, rows[k].name) == 0,
+            ck_assert_msg(organ_tokens_check(tokens, rows[k].token, &who) && strcmp(who.name, rows[k].name) == 0,
                           "row %zu", k);
-            ck_assert(!organ_tokens_know(tokens, "", &who) && !organ_tokens_know_session(tokens, rows[k].token, &who));
+            ck_assert(!organ_tokens_check(tokens, "", &who) &&
+                      !organ_tokens_check_session(tokens, rows[k].token, &who));
         }
         organ_tokens_close(tokens);
         ck_assert_int_eq(unlink(scratch_path("token")), 0);

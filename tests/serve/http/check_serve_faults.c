@@ -135,7 +135,7 @@ START_TEST(the_jail_holds)
             struct stat about;
             organ_error why[4] = {0};
             const unsigned got[] = {organ_jail_file(jail, path, &fd, NULL, &why[0]),
-                                    organ_jail_look(jail, path, &about, &why[1])};
+                                    organ_jail_stat(jail, path, &about, &why[1])};
             if (!got[0])
                 close(fd);
             ck_assert_msg(got[0] == rows[k].read, "read '%s': %u %s", path, got[0], why[0].message);

@@ -133,16 +133,16 @@ static void flood(int fds[FLOOD])
 static int ask_on(int fd, const char *request)
 {
     char answer[4096] = "";
-    size_t got = 0, wanted = sizeof answer - 1;
+    size_t got = 0, requested = sizeof answer - 1;
     int status = 0;
     ck_assert_int_eq(send(fd, request, strlen(request), MSG_NOSIGNAL), (ssize_t)strlen(request));
-    while (got < wanted) {
+    while (got < requested) {
         const ssize_t more = serve_receive(fd, answer + got, sizeof answer - 1 - got, 0);
         ck_assert_msg(more > 0, "after '%s': %s", answer, strerror(errno));
         answer[got += (size_t)more] = '\0';
         const char *const end = strstr(answer, "\r\n\r\n"), *const length = strcasestr(answer, "\r\nContent-Length: ");
         if (end)
-            wanted = (size_t)(end + 4 - answer) + (length ? strtoul(length + 18, NULL, 10) : 0);
+            requested = (size_t)(end + 4 - answer) + (length ? strtoul(length + 18, NULL, 10) : 0);
     }
     sscanf(answer, "HTTP/1.1 %3d", &status);
     return status;

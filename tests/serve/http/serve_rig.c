@@ -103,7 +103,7 @@ void serve_begin(organ_serve_options options)
     options.jobs = 1;
     options.connections = options.connections ? options.connections : 100;
     options.per_address = options.per_address || options.connections < 100 ? options.per_address : 100;
-    options.shelf = options.shelf ? options.shelf : 256u << 20;
+    options.cache = options.cache ? options.cache : 256u << 20;
     options.model_memory = options.model_memory ? options.model_memory : 1u << 30;
     options.model_seconds = options.model_seconds ? options.model_seconds : 60;
     options.models_here = is_emulated();

@@ -55,7 +55,7 @@ static int refused(long number, long first, long second, long third)
 /* Calls that no job needs, as members of a report: what each was refused with. */
 static void try_calls(void)
 {
-    struct rlimit most = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit max = {RLIM_INFINITY, RLIM_INFINITY};
     printf("\"socket\":%d,\"pair\":%d,\"mount\":%d,\"bpf\":%d,\"io_uring\":%d,\"keyctl\":%d,\"unshare\":%d,"
            "\"userfaultfd\":%d,",
            refused(SYS_socket, AF_UNIX, SOCK_STREAM, 0), refused(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0),
@@ -63,7 +63,7 @@ static void try_calls(void)
            refused(SYS_keyctl, 0, 0, 0), refused(SYS_unshare, CLONE_NEWUSER, 0, 0), refused(SYS_userfaultfd, 0, 0, 0));
     printf("\"init_module\":%d,\"execveat\":%d,\"limit\":%d,\"tiocsti\":%d,\"unknown\":%d,",
            refused(SYS_finit_module, -1, 0, 0), refused(SYS_execveat, -1, (long)"", 0),
-           setrlimit(RLIMIT_DATA, &most) < 0 ? errno : 0, ioctl(0, TIOCSTI, "x") < 0 ? errno : 0,
+           setrlimit(RLIMIT_DATA, &max) < 0 ? errno : 0, ioctl(0, TIOCSTI, "x") < 0 ? errno : 0,
            refused(4000, 0, 0, 0));
 #ifndef __SANITIZE_ADDRESS__ /* the leak checker looks at a process from a second one */
     printf("\"fork\":%d,", refused(SYS_clone, SIGCHLD, 0, 0));

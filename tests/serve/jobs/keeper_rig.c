@@ -46,7 +46,7 @@ void keeper_setup(void)
                              .verb_count = organ_all_verbs.count,
                              .limit = 1,
                              .kept = 50,
-                             .most_queued = 4,
+                             .max_queued = 4,
                              .program = "/proc/self/exe",
                              .patience = 20};
     keeper_open_jobs();

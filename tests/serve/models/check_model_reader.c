@@ -85,7 +85,7 @@ static unsigned lie(organ_catalog **catalog)
     return 0;
 }
 
-static unsigned read_as_named(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+static unsigned read_as_named(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                               organ_error *error)
 {
     static const struct {
@@ -100,7 +100,7 @@ static unsigned read_as_named(const char *absolute, const char *path, size_t mos
         return eat_memory(error);
     if (strcmp(path, "lie") == 0)
         return lie(catalog);
-    return organ_catalog_read(absolute, path, most, catalog, error);
+    return organ_catalog_read(absolute, path, max, catalog, error);
 }
 
 /* ---- the server's end ---- */
@@ -181,12 +181,12 @@ START_TEST(the_same_as_without_it)
 {
     organ_catalog *here, *there;
     organ_error error = {0};
-    const organ_tensor_wish wish = {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000};
+    const organ_tensor_query wish = {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000};
     char *page_here = NULL, *page_there = NULL;
     ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &here, &error), 0);
     ck_assert_uint_eq(read_named("m", &there, &error), 0);
     ck_assert_uint_eq(here->bytes, there->bytes);
-    ck_assert_str_eq(here->portrait, there->portrait);
+    ck_assert_str_eq(here->details, there->details);
     ck_assert_str_eq(here->summary, there->summary);
     ck_assert_int_eq(organ_tensor_page(here, &wish, &page_here, &error), ORGAN_OK);
     ck_assert_int_eq(organ_tensor_page(there, &wish, &page_there, &error), ORGAN_OK);
@@ -317,16 +317,16 @@ END_TEST
 /* Whoever uses an adopted block stays within it: its last byte lies before a page that cannot be read. */
 static void use_block(const organ_catalog *catalog)
 {
-    const organ_tensor_wish wishes[] = {{.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
-                                        {.layer = -1, .match = "*q*", .role = "norm", .limit = 1000},
-                                        {.layer = 1, .key = ORGAN_BY_LAYER, .down = true, .limit = 1000}};
+    const organ_tensor_query wishes[] = {{.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
+                                         {.layer = -1, .match = "*q*", .role = "norm", .limit = 1000},
+                                         {.layer = 1, .key = ORGAN_BY_LAYER, .down = true, .limit = 1000}};
     for (size_t k = 0; k < COUNT(wishes); k++) {
         organ_error error = {0};
         char *page = NULL;
         organ_tensor_page(catalog, &wishes[k], &page, &error);
         free(page);
     }
-    REQUIRE(strlen(catalog->portrait) == catalog->portrait_length);
+    REQUIRE(strlen(catalog->details) == catalog->details_length);
 }
 
 START_TEST(no_block_leads_outside)
@@ -413,7 +413,7 @@ START_TEST(a_catalog_is_no_tensor)
     *catalog = (organ_catalog){.count = 1,
                                .file_count = 400,
                                .files = (const char *const *)(uintptr_t)800,
-                               .portrait = (const char *)(uintptr_t)200,
+                               .details = (const char *)(uintptr_t)200,
                                .summary = (const char *)(uintptr_t)ORGAN_ROLE_Q};
     ck_assert(!organ_catalog_adopt(words, WORDS * sizeof *words, 0));
     for (size_t k = WORDS; k < WORDS + BEHIND; k++)
@@ -454,8 +454,8 @@ START_TEST(names_take_their_own_bytes)
     ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
     organ_tensor *const tensors = (organ_tensor *)good->tensors;
     for (size_t k = 0; k < good->count; k++)
-        tensors[k].name = good->portrait;
-    ck_assert(good->portrait_length * good->count > good->bytes);
+        tensors[k].name = good->details;
+    ck_assert(good->details_length * good->count > good->bytes);
     ck_assert(!organ_catalog_adopt(good, good->bytes, (uintptr_t)good));
     organ_catalog_free(good);
 }
@@ -468,8 +468,8 @@ START_TEST(bytes_of_tensors_add_up)
     organ_error error = {0};
     ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
     const size_t bytes = good->bytes;
-    const uint64_t base = (uintptr_t)good, most = INT64_MAX,
-                   pairs[][2] = {{most, 1}, {UINT64_MAX, 1}, {most + 1, 0}, {most - 1, 1}};
+    const uint64_t base = (uintptr_t)good, max = INT64_MAX,
+                   pairs[][2] = {{max, 1}, {UINT64_MAX, 1}, {max + 1, 0}, {max - 1, 1}};
     organ_catalog *const block = malloc(bytes);
     ck_assert_ptr_nonnull(block);
     organ_tensor *const tensors = (organ_tensor *)(block + 1), *const all = (organ_tensor *)good->tensors;
@@ -534,7 +534,7 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    if (organ_worker_wanted(argc, argv))
+    if (organ_worker_is_requested(argc, argv))
         return organ_worker_run(argv, read_as_named);
     signal(SIGPIPE, SIG_IGN);
     const suite_case cases[] = {

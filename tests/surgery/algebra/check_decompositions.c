@@ -48,10 +48,10 @@ static float *vectors_of(int kind, size_t count, size_t n)
 
 static double largest_of(const float *v, size_t n)
 {
-    double most = 0;
+    double max = 0;
     for (size_t k = 0; k < n; k++)
-        most = fmax(most, fabs((double)v[k]));
-    return most;
+        max = fmax(max, fabs((double)v[k]));
+    return max;
 }
 
 /* ---- eigenvectors ---- */

@@ -353,7 +353,7 @@ START_TEST(a_single_number_in_zeros)
 END_TEST
 
 /* A change of a few columns only. */
-START_TEST(most_columns_of_nothing)
+START_TEST(max_columns_of_nothing)
 {
     enum { M = 280, N = 260 };
     float *w = noise_matrix(4, M, N);
@@ -429,7 +429,7 @@ START_TEST(what_cannot_be_read_or_held_is_refused)
 {
     float *w = noise_matrix(1, 300, 200);
     const source s = {300, 200, w, 0}, broken = {300, 200, w, 140};
-    const organ_stop stop = {.asked = 1};
+    const organ_stop stop = {.requested = 1};
     refused(&broken, (way){.rank = 8}, ORGAN_IO, "row 140 cannot be read");
     refused(&s, (way){.rank = 8, .memory = 50000}, ORGAN_USAGE,
             "--memory 50000 is too little for matrix 'm'; --memory ");
@@ -447,7 +447,7 @@ Suite *low_rank_whole_suite(void)
         {"same", {bits_do_not_depend_on_threads_memory_or_isa}},
         {"odd",
          {nothing_has_no_vectors, matrices_of_one_number_row_or_column, a_single_number_in_zeros,
-          most_columns_of_nothing, a_scale_changes_nothing_else}},
+          max_columns_of_nothing, a_scale_changes_nothing_else}},
         {"refused", {what_is_not_finite_is_refused, what_cannot_be_read_or_held_is_refused}}};
     return suite_of("whole", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void tear_down(void)
 
 typedef struct tokens {
     organ_ridge_shape shape;
-    float *inputs, *wanted;
+    float *inputs, *target;
     uint32_t *blocks;
 } tokens;
 
@@ -80,7 +80,7 @@ static tokens tokens_of(size_t golden)
     const float noise = golden_ridges[golden].noise;
     tokens t = {.shape = {"ridge", {fit, held}, blocks, width, used, outputs, 0, NULL},
                 .inputs = filled(100 + 2 * golden, count * wide),
-                .wanted = filled(101 + 2 * golden, count * outputs),
+                .target = filled(101 + 2 * golden, count * outputs),
                 .blocks = malloc(count * used * sizeof *t.blocks)};
     for (size_t k = 0; k < count; k++) {
         uint32_t *const own = t.blocks + k * used;
@@ -88,7 +88,7 @@ static tokens tokens_of(size_t golden)
             own[u] = (uint32_t)((k * (k + 3) / 2 + u) % blocks);
         qsort(own, used, sizeof *own, by_number);
         for (size_t o = 0; o < outputs; o++) {
-            float *const to = &t.wanted[k * outputs + o];
+            float *const to = &t.target[k * outputs + o];
             *to *= noise;
             for (size_t u = 0; u < used && noise < 1; u++)
                 if (o * 11 % (blocks * width) / width == own[u])
@@ -101,7 +101,7 @@ static tokens tokens_of(size_t golden)
 static void tokens_free(tokens *t)
 {
     free(t->inputs);
-    free(t->wanted);
+    free(t->target);
     free(t->blocks);
 }
 
@@ -116,10 +116,10 @@ static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const or
         const organ_ridge_part part = (turn == 1) != reversed ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT;
         const size_t first = part == ORGAN_RIDGE_HELD ? shape->tokens[0] : 0;
         for (size_t from = 0; from < shape->tokens[part]; from += each) {
-            const size_t at = first + from, some = organ_lesser(each, shape->tokens[part] - from);
+            const size_t at = first + from, some = organ_min(each, shape->tokens[part] - from);
             ck_assert_int_eq(
                 organ_ridge_add(ridge, part, some, shape->blocks == 1 ? NULL : t->blocks + at * shape->used,
-                                t->inputs + at * shape->used * shape->width, t->wanted + at * shape->outputs, &error),
+                                t->inputs + at * shape->used * shape->width, t->target + at * shape->outputs, &error),
                 ORGAN_OK);
         }
     }
@@ -234,16 +234,16 @@ START_TEST(blocks_converge_to_all_at_once)
                                                                                   engine, &t, &blocks, 37, false);
         ck_assert_int_eq(organ_ridge_solve(joint, 0.1, &found, &error), ORGAN_OK);
         ck_assert(found);
-        float *const wanted = solution_of(joint, &t.shape);
+        float *const target = solution_of(joint, &t.shape);
         for (size_t turn = 0; turn < 20; turn++) {
             ck_assert_int_eq(organ_ridge_solve(ridge, 0.1, &found, &error), ORGAN_OK);
             ck_assert(found);
             if (turn == 0)
-                REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.2, "%zu: %g apart at first", k,
-                            apart(ridge, &blocks, wanted));
+                REQUIRE_MSG(apart(ridge, &blocks, target) < 0.2, "%zu: %g apart at first", k,
+                            apart(ridge, &blocks, target));
         }
-        REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.02, "%zu: %g apart at last", k, apart(ridge, &blocks, wanted));
-        free(wanted);
+        REQUIRE_MSG(apart(ridge, &blocks, target) < 0.02, "%zu: %g apart at last", k, apart(ridge, &blocks, target));
+        free(target);
         organ_ridge_close(joint);
         organ_ridge_close(ridge);
         tokens_free(&t);
@@ -454,7 +454,7 @@ START_TEST(a_scratch_file_that_fails)
         if (call == 0)
             fault_at(FAULT_PWRITE, 1, ENOSPC, true, NULL);
         for (int part = 0; part < 2 && !error.status; part++)
-            organ_ridge_add(ridge, part, shape.tokens[part], t.blocks, t.inputs, t.wanted, &error);
+            organ_ridge_add(ridge, part, shape.tokens[part], t.blocks, t.inputs, t.target, &error);
         if (call == 1)
             fault_at(FAULT_PWRITE, 1, ENOSPC, true, NULL);
         if (call > 1)

@@ -77,10 +77,10 @@ START_TEST(curves_are_those_of_numpy)
     size_t k;
     json_array_foreach(json_object_get(golden, "probes"), k, probe)
     {
-        const double wanted = member(probe, "cost"),
+        const double requested = member(probe, "cost"),
                      own = organ_allocation_cost(&a, &a.tensors[(size_t)member(probe, "tensor")],
                                                  member(probe, "sparsity"));
-        ck_assert_msg(fabs(own - wanted) <= 1e-12 * wanted, "probe %zu: %g, not %g", k, own, wanted);
+        ck_assert_msg(fabs(own - requested) <= 1e-12 * requested, "probe %zu: %g, not %g", k, own, requested);
     }
     ck_assert_uint_gt(k, 20);
     json_decref(golden);
@@ -100,10 +100,10 @@ START_TEST(budgets_are_divided_as_numpy_does)
         ck_assert(organ_allocation_divide(&a, budget, way));
         for (size_t t = 0; t < a.count; t++) {
             const organ_allocation_tensor *const own = &a.tensors[t];
-            const double wanted = json_number_value(json_array_get(json_object_get(one, "given"), t));
-            ck_assert_msg(fabs(own->given - wanted) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t, own->given,
-                          wanted);
-            ck_assert(own->given >= ORGAN_ALLOCATION_LEAST - 1e-12 && own->given <= ORGAN_ALLOCATION_MOST + 1e-12);
+            const double requested = json_number_value(json_array_get(json_object_get(one, "given"), t));
+            ck_assert_msg(fabs(own->given - requested) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t,
+                          own->given, requested);
+            ck_assert(own->given >= ORGAN_ALLOCATION_MIN - 1e-12 && own->given <= ORGAN_ALLOCATION_MAX + 1e-12);
             met += own->given * (double)own->elements;
             all += (double)own->elements;
             cost += organ_allocation_cost(&a, own, own->given);

@@ -64,7 +64,7 @@ static void measure(session *s, size_t together, double *divergence)
     for (int32_t l = 0; l < LAYERS; l++) {
         organ_layer *layer = NULL;
         ck_assert_int_eq(organ_layer_load(s->forward, l, &layer, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_variants_reach(v, l, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_variants_advance(v, l, &error), ORGAN_OK);
         for (size_t c = 0; c < CHANGED; c++) {
             float *donor = NULL;
             change(layer, l, c, &donor);
@@ -128,9 +128,9 @@ START_TEST(divergences_are_those_of_whole_passes)
     float *const donor = whole_pass(&s, -1, 0);
     for (size_t k = 0; k < ALL; k++) {
         float *const other = whole_pass(&s, (int32_t)(k / CHANGED), k % CHANGED);
-        const double wanted = mean_divergence(donor, other, TOKENS, words);
-        ck_assert_msg(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, variant %zu: %g, not %g",
-                      kinds[_i], k, found[k], wanted);
+        const double requested = mean_divergence(donor, other, TOKENS, words);
+        ck_assert_msg(requested > 0 && fabs(found[k] - requested) < 1e-9 + 1e-6 * requested,
+                      "%s, variant %zu: %g, not %g", kinds[_i], k, found[k], requested);
         free(other);
     }
     free(donor);
@@ -163,10 +163,10 @@ START_TEST(a_variant_like_the_donor_costs_nothing)
     double found = 7;
     open_model(&s, 0, 2);
     ck_assert_int_eq(organ_variants_open(s.forward, &s.engine, &windows, 2, &v, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_variants_reach(v, 1, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_variants_advance(v, 1, &error), ORGAN_OK);
     ck_assert_int_eq(organ_layer_load(s.forward, 1, &layer, &error), ORGAN_OK);
     ck_assert_int_eq(organ_variants_add(v, layer, &found, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_variants_settle(v, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_variants_finish(v, &error), ORGAN_OK);
     ck_assert_double_eq(found, 0);
     organ_layer_free(layer);
     organ_variants_close(v);
@@ -189,7 +189,7 @@ START_TEST(logits_that_are_not_finite_are_refused)
     donor[3] = NAN;
     undo(layer, 0, 0, donor);
     ck_assert_int_eq(organ_variants_add(v, layer, &found, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_variants_settle(v, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_variants_finish(v, &error), ORGAN_BAD_INPUT);
     ck_assert_ptr_nonnull(strstr(error.message, "not finite"));
     organ_layer_free(layer);
     organ_variants_close(v);

@@ -45,9 +45,10 @@ static pruned must_prune(const organ_calibration *calibration, organ_prune_matri
 /* FP32 and FP64 part where a weight is as good as another: few masks differ, and the sum of squares hardly. */
 static void check_golden(const pruned *p, const char *method, double share_of_masks, double share_of_objective)
 {
-    const json_t *const wanted = json_object_get(golden, method);
-    const double exact = json_number_value(json_object_get(wanted, "objective")), value = objective(&given, p->weights);
-    ck_assert_double_ge(golden_agreement(wanted, p->keep), share_of_masks);
+    const json_t *const requested = json_object_get(golden, method);
+    const double exact = json_number_value(json_object_get(requested, "objective")),
+                 value = objective(&given, p->weights);
+    ck_assert_double_ge(golden_agreement(requested, p->keep), share_of_masks);
     ck_assert_msg(fabs(value - exact) <= share_of_objective * exact, "%.9g is not within %g of %.9g", value,
                   share_of_objective, exact);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One budget for a model: what curves and exchanges say of it is what the model becomes. By magnitude, which prunes a
  * matrix alone as it does in the whole. */
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/surgery/calibrated/method_rig.h"
@@ -44,23 +44,23 @@ static passed pass_of(const char *model, const organ_windows *windows)
     return p;
 }
 
-static uint64_t no_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t no_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     (void)context;
-    (void)along;
+    (void)calib;
     (void)tensor;
     return 0;
 }
 
-static organ_along_options along_options(unsigned samples)
+static organ_calibration_run_options along_options(unsigned samples)
 {
-    return (organ_along_options){.calibration.text = scratch_path("text"),
-                                 .calibration.samples = samples,
-                                 .calibration.context = CONTEXT,
-                                 .method = "test",
-                                 .verb = "test",
-                                 .doing = "testing",
-                                 .streams = ORGAN_ALONG_DONOR};
+    return (organ_calibration_run_options){.calibration.text = scratch_path("text"),
+                                           .calibration.samples = samples,
+                                           .calibration.context = CONTEXT,
+                                           .method = "test",
+                                           .verb = "test",
+                                           .doing = "testing",
+                                           .streams = ORGAN_INPUTS_DONOR};
 }
 
 /* KL(donor || output) on tokens that are in none of so many windows of calibration. */
@@ -69,21 +69,22 @@ static double divergence_of(const char *output, unsigned samples)
     session s;
     organ_error error = {0};
     organ_targets targets;
-    organ_along_text *along = NULL;
-    organ_along_rest rest;
+    organ_calibration_run *calib = NULL;
+    organ_calibration_rest rest;
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
-    organ_along_options options = along_options(samples);
-    const organ_along_work work = {.memory = no_memory};
+    organ_calibration_run_options options = along_options(samples);
+    const organ_calibration_work work = {.memory = no_memory};
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK,
+    ck_assert_msg(organ_calibration_run_open(&options, s.model, &targets, &work, &s.engine, NULL, &calib, &error) ==
+                      ORGAN_OK,
                   "%s", error.message);
-    ck_assert_msg(organ_along_rest_cut(along, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_calibration_rest_cut(calib, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
     passed donor = pass_of("donor", &rest.windows), other = pass_of(output, &rest.windows);
     const double found = mean_divergence(donor.logits, other.logits, donor.rows, donor.words);
     free(donor.logits);
     free(other.logits);
-    organ_along_rest_release(&rest);
-    organ_along_close(along);
+    organ_calibration_rest_release(&rest);
+    organ_calibration_run_close(calib);
     organ_targets_free(&targets);
     session_close(&s);
     return found;
@@ -127,9 +128,10 @@ static void prune_by_v3(const char *output, const char *targets, unsigned sample
     ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
 }
 
-static void near(double found, double wanted, const char *what)
+static void near(double found, double requested, const char *what)
 {
-    ck_assert_msg(wanted > 0 && fabs(found - wanted) < 1e-9 + 1e-6 * wanted, "%s: %.9g, not %.9g", what, found, wanted);
+    ck_assert_msg(requested > 0 && fabs(found - requested) < 1e-9 + 1e-6 * requested, "%s: %.9g, not %.9g", what, found,
+                  requested);
 }
 
 static double number_at(const json_t *json, const char *key) { return json_number_value(json_object_get(json, key)); }
@@ -219,7 +221,7 @@ typedef struct company {
     size_t left, alone, together;
 } company;
 
-static organ_status meet(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+static organ_status meet(void *context, const organ_calibration_matrix *m, float *weights, organ_error *error)
 {
     company *const c = context;
     (void)weights;
@@ -242,20 +244,21 @@ START_TEST(company_follows_one_another)
     session s;
     organ_error error = {0};
     organ_targets targets;
-    organ_along_text *along = NULL;
+    organ_calibration_run *calib = NULL;
     company met = {0};
     method_make_donor(kinds[0]);
-    organ_along_options options = along_options(SAMPLES);
-    const organ_along_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
+    organ_calibration_run_options options = along_options(SAMPLES);
+    const organ_calibration_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK,
+    ck_assert_msg(organ_calibration_run_open(&options, s.model, &targets, &work, &s.engine, NULL, &calib, &error) ==
+                      ORGAN_OK,
                   "%s", error.message);
-    ck_assert_msg(organ_along_run(along, &error) == ORGAN_OK, "%s", error.message);
-    const size_t layers = organ_forward_describe(organ_along_describe(along)->forward)->layers;
+    ck_assert_msg(organ_calibration_run_layers(calib, &error) == ORGAN_OK, "%s", error.message);
+    const size_t layers = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward)->layers;
     ck_assert_uint_eq(met.together, 5 * layers);
     ck_assert_uint_eq(met.alone, 2 * layers);
-    organ_along_close(along);
+    organ_calibration_run_close(calib);
     organ_targets_free(&targets);
     session_close(&s);
 }

@@ -37,8 +37,8 @@ static double furthest(const json_t *numbers, const float *values, size_t n)
     double worst = 0;
     ck_assert_uint_eq(json_array_size(numbers), n);
     for (size_t k = 0; k < n; k++) {
-        const double wanted = json_number_value(json_array_get(numbers, k));
-        worst = fmax(worst, fabs((double)values[k] - wanted) / fmax(fabs(wanted), 1e-6));
+        const double requested = json_number_value(json_array_get(numbers, k));
+        worst = fmax(worst, fabs((double)values[k] - requested) / fmax(fabs(requested), 1e-6));
     }
     return worst;
 }
@@ -50,9 +50,10 @@ static double golden_number(const json_t *object, const char *name)
     return json_number_value(value);
 }
 
-static void check_relative(double value, double wanted, double share)
+static void check_relative(double value, double requested, double share)
 {
-    ck_assert_msg(fabs(value - wanted) <= share * fabs(wanted), "%.9g is not within %g of %.9g", value, share, wanted);
+    ck_assert_msg(fabs(value - requested) <= share * fabs(requested), "%.9g is not within %g of %.9g", value, share,
+                  requested);
 }
 
 START_TEST(saliency_is_the_golden_one)
@@ -71,7 +72,7 @@ END_TEST
 
 static double run_with_effort(const organ_calibration *c, double effort, unsigned products, double *share)
 {
-    const json_t *const wanted = json_object_get(golden, "physarum");
+    const json_t *const requested = json_object_get(golden, "physarum");
     pruned p = prune_layer(&engine, &given, c,
                            (organ_prune_matrix_options){.sparsity = 50, .effort = effort, .measure = true});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
@@ -81,7 +82,7 @@ static double run_with_effort(const organ_calibration *c, double effort, unsigne
     ck_assert(p.report.output_error > 0.001 && p.report.output_error < 0.01 && !p.report.block_diagonal);
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         REQUIRE(p.keep[k] || p.weights[k] == 0);
-    *share = golden_agreement(wanted, p.keep);
+    *share = golden_agreement(requested, p.keep);
     const double value = objective(&given, p.weights);
     free_pruned(&p);
     return value;
@@ -112,10 +113,10 @@ START_TEST(weights_take_the_place_of_moments)
                       *without = calibrate(&engine, &given, true, LAYER_TOKENS);
     const organ_input_moments *const a = organ_calibration_moments(with), *const b = organ_calibration_moments(without);
     ck_assert(a->bent && !a->c && a->rows == LAYER_ROWS && !b->bent && b->c && b->rows == 0);
-    double most = 0;
+    double max = 0;
     for (size_t i = 0; i < LAYER_ROWS; i++)
         for (size_t j = 0; j < LAYER_COLS; j++)
-            most = fmax(most, fabs(a->bent[i * LAYER_COLS + j]));
+            max = fmax(max, fabs(a->bent[i * LAYER_COLS + j]));
     for (size_t i = 0; i < LAYER_ROWS; i += 5)
         for (size_t j = 0; j < LAYER_COLS; j++) {
             double sum = 0;
@@ -123,8 +124,8 @@ START_TEST(weights_take_the_place_of_moments)
                 const double h = k <= j ? b->h[k * LAYER_COLS + j] : b->h[j * LAYER_COLS + k];
                 sum += (double)given.weights[i * LAYER_COLS + k] * (b->c[k * LAYER_COLS + j] - h);
             }
-            REQUIRE_MSG(fabs(a->bent[i * LAYER_COLS + j] - sum) < 2e-4 * most, "%g is not below %g",
-                        (double)(fabs(a->bent[i * LAYER_COLS + j] - sum)), (double)(2e-4 * most));
+            REQUIRE_MSG(fabs(a->bent[i * LAYER_COLS + j] - sum) < 2e-4 * max, "%g is not below %g",
+                        (double)(fabs(a->bent[i * LAYER_COLS + j] - sum)), (double)(2e-4 * max));
         }
     pruned p = prune_layer(&engine, &given, with, (organ_prune_matrix_options){.sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
@@ -164,13 +165,13 @@ END_TEST
 
 START_TEST(sparsegpt_is_the_golden_one)
 {
-    const json_t *const wanted = json_object_get(golden, "sparsegpt");
+    const json_t *const requested = json_object_get(golden, "sparsegpt");
     organ_calibration *c = calibrate(&engine, &given, false, LAYER_TOKENS);
     pruned p =
         prune_layer(&engine, &given, c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
-    ck_assert_double_ge(golden_agreement(wanted, p.keep), 99.9);
-    check_relative(objective(&given, p.weights), golden_number(wanted, "objective"), 1e-3);
+    ck_assert_double_ge(golden_agreement(requested, p.keep), 99.9);
+    check_relative(objective(&given, p.weights), golden_number(requested, "objective"), 1e-3);
     ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
     free_pruned(&p);
     organ_calibration_destroy(c);

@@ -50,7 +50,7 @@ static void must_prune(const char *output, way w)
 }
 
 /* The memory that is enough, by what is said where it is not: "--memory 640K is enough". */
-static uint64_t least_memory(way w)
+static uint64_t min_memory(way w)
 {
     static const char before[] = "; --memory ";
     char size[24];
@@ -74,14 +74,14 @@ static void same_files_in(const char *a, const char *b, const char *const *names
 static void check_bands(way w, const char *const *names)
 {
     w.threads = 1;
-    w.memory = least_memory(w);
+    w.memory = min_memory(w);
     must_prune("least", w);
     organ_error error;
     way less = w;
     less.memory -= 1024;
     method_must_have_failed(prune("out", less, &error), ORGAN_USAGE, &error, " is too little for tensor '");
     w.threads = 3;
-    w.memory = least_memory(w);
+    w.memory = min_memory(w);
     must_prune("threads", w);
     same_files_in("least", "threads", names);
     w.memory = w.memory * 5 / 4;
@@ -170,19 +170,19 @@ START_TEST(equals_go_in_order)
             values[k] = k % 3 ? 0.25f : -0.25f;
     make_matrix(values, ROWS, COLS);
     way w = {.donor = scratch_path("donor"), .method = "magnitude", .sparsity = 50};
-    w.memory = least_memory(w);
+    w.memory = min_memory(w);
     must_prune("out", w);
     char *const bytes = slurp(scratch_path("out/model.safetensors"), &size);
     const char *const out = bytes + size - sizeof values;
     size_t left = (size_t)llround(0.5 * ALL) - ALL / 10;
     for (size_t k = 0; k < ALL; k++) {
-        float is, wanted = values[k];
+        float is, requested = values[k];
         memcpy(&is, out + k * sizeof is, sizeof is);
         if (k % 10 == 9 || left > 0) {
-            wanted = 0.0f;
+            requested = 0.0f;
             left -= k % 10 != 9;
         }
-        REQUIRE_MSG(memcmp(&is, &wanted, sizeof is) == 0, "weight %zu is %g", k, (double)is);
+        REQUIRE_MSG(memcmp(&is, &requested, sizeof is) == 0, "weight %zu is %g", k, (double)is);
     }
     free(bytes);
 }
@@ -203,7 +203,7 @@ START_TEST(not_finite)
         snprintf(told, sizeof told, "model.layers.0.mlp.up_proj.weight: weight [%zu, 32] is %s; it must be finite",
                  rows[k], (const char *[]){"-inf", "nan", "inf"}[k]);
         way w = {.donor = scratch_path("donor"), .method = "magnitude", .sparsity = 50};
-        const uint64_t least = least_memory(w);
+        const uint64_t least = min_memory(w);
         for (unsigned threads = 1; threads < 4; threads += 2) {
             organ_error error;
             w.threads = threads;
@@ -221,7 +221,7 @@ START_TEST(reads_and_writes_that_fail)
         values[i] = (float)i;
     make_matrix(values, ROWS, COLS);
     way w = {.donor = scratch_path("donor"), .method = "magnitude", .sparsity = 50};
-    const uint64_t least = least_memory(w);
+    const uint64_t least = min_memory(w);
     w.memory = least;
     fault_clear();
     must_prune("out", w);

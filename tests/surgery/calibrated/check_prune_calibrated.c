@@ -428,9 +428,9 @@ static void make_full_range(void)
     ck_assert_msg(organ_model_open(scratch_path("donor"), &model, &error) == ORGAN_OK, "%s", error.message);
     const organ_tensor *t = organ_model_find(model, "model.layers.0.mlp.up_proj.weight");
     const int fd = open(scratch_path("donor/model.safetensors"), O_RDWR);
-    const uint16_t most = 0x7bff; /* 65504 */
+    const uint16_t max = 0x7bff; /* 65504 */
     for (uint64_t k = 0; k < t->elements; k++)
-        ck_assert_int_eq(pwrite(fd, &most, sizeof most, (off_t)(t->offset + k * sizeof most)), sizeof most);
+        ck_assert_int_eq(pwrite(fd, &max, sizeof max, (off_t)(t->offset + k * sizeof max)), sizeof max);
     close(fd);
     organ_model_close(model);
 }

@@ -114,24 +114,24 @@ END_TEST
 /* What a score loses against: no killed weight of a row outranks a kept one. */
 static void check_ranks(const pruned *p, bool by_row, const float *factors)
 {
-    double least_kept = INFINITY, most_killed = 0;
+    double least_kept = INFINITY, max_killed = 0;
     for (size_t i = 0; i < LAYER_ROWS; i++) {
         if (by_row) {
             least_kept = INFINITY;
-            most_killed = 0;
+            max_killed = 0;
         }
         for (size_t j = 0; j < LAYER_COLS; j++) {
             const float score = fabsf(given.weights[i * LAYER_COLS + j]) * (factors ? factors[j] : 1.0f);
             if (p->keep[i * LAYER_COLS + j])
                 least_kept = fmin(least_kept, (double)score);
             else
-                most_killed = fmax(most_killed, (double)score);
+                max_killed = fmax(max_killed, (double)score);
             REQUIRE(p->weights[i * LAYER_COLS + j] ==
                     (p->keep[i * LAYER_COLS + j] ? given.weights[i * LAYER_COLS + j] : 0));
         }
-        ck_assert(!by_row || most_killed <= least_kept);
+        ck_assert(!by_row || max_killed <= least_kept);
     }
-    ck_assert(most_killed <= least_kept || by_row);
+    ck_assert(max_killed <= least_kept || by_row);
 }
 
 START_TEST(ranked_methods_kill_the_least)

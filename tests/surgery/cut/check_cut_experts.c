@@ -64,11 +64,11 @@ START_TEST(packed_experts_of_their_own)
 {
     const struct packed *const p = &packed[_i];
     char config[1024], donor[8192] = "model.layers.0.mlp.gate.weight BF16 4,256\n";
-    char wanted[8192] = "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n";
+    char requested[8192] = "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n";
     snprintf(config, sizeof config, MOE("%s"), p->config);
     for (int e = 0; e < 4; e++)
         for (const char *s = p->tensors; *s; s = strchr(s, '\n') + 1) {
-            char *const to = donor + strlen(donor), *const out = wanted + strlen(wanted);
+            char *const to = donor + strlen(donor), *const out = requested + strlen(requested);
             sprintf(to, E "%d.up_proj.%.*s\n", e, (int)strcspn(s, "\n"), s);
             if (e % 2)
                 sprintf(out, E "%d.up_proj.%.*s = " E "%d.up_proj.%.*s\n", e / 2, (int)strcspn(s, " "), s, e,
@@ -76,14 +76,14 @@ START_TEST(packed_experts_of_their_own)
         }
     rig_donor(config, donor);
     must_cut("out", (cut_way){0});
-    made_of("out", wanted);
+    made_of("out", requested);
     ck_assert_str_eq(config_says("out", "num_experts"), "2");
 }
 END_TEST
 
 /* All experts of a layer in one tensor, and their companions in others. */
 static const struct stack {
-    const char *config, *donor, *wanted;
+    const char *config, *donor, *requested;
 } stacks[] = {
     {"{\"model_type\": \"x\", \"text_config\": {\"num_experts\": 4, \"num_experts_per_tok\": 2}}",
      "model.language_model.layers.0.mlp.gate.weight BF16 4,8\nmodel.language_model.layers.0.mlp.experts.gate_up_proj "
@@ -157,7 +157,7 @@ START_TEST(experts_in_stacks)
     const struct stack *const s = &stacks[_i];
     rig_donor(s->config, s->donor);
     must_cut("out", (cut_way){0});
-    made_of("out", s->wanted);
+    made_of("out", s->requested);
     const char *key = strstr(s->config, "num_local") ? "num_local_experts" : "num_experts";
     if (strstr(s->config, "text_config"))
         key = "text_config.num_experts";

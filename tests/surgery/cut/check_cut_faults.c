@@ -131,10 +131,10 @@ START_TEST(dry_run_writes_nothing)
 END_TEST
 
 /* What is asked that no model can be made of. */
-static const struct asked {
+static const struct requested {
     const char *config, *more, *cut, *word;
     organ_status status;
-} asked[] = {
+} requested[] = {
     {config, "", "e0:1,3", "layer 0 would have 2 experts and layer 1 4", ORGAN_USAGE},
     {config, "", "e0:1,3 e1:1", "layer 0 would have 2 experts and layer 1 1", ORGAN_USAGE},
     {config, "", "e0:3,1 e1:0,1", "number 1 of the kept routed experts is not above", ORGAN_USAGE},
@@ -165,10 +165,10 @@ static const struct asked {
 START_TEST(what_cannot_be_told)
 {
     char tensors[4096];
-    for (size_t k = 0; k < sizeof asked / sizeof *asked; k++) {
-        snprintf(tensors, sizeof tensors, "%s%s", donor, asked[k].more);
-        rig_donor(asked[k].config, tensors);
-        cut_refused((cut_way){.cut = asked[k].cut}, asked[k].status, asked[k].word);
+    for (size_t k = 0; k < sizeof requested / sizeof *requested; k++) {
+        snprintf(tensors, sizeof tensors, "%s%s", donor, requested[k].more);
+        rig_donor(requested[k].config, tensors);
+        cut_refused((cut_way){.cut = requested[k].cut}, requested[k].status, requested[k].word);
     }
     organ_error error;
     ck_assert_int_eq(cut_model("out.safetensors", ways[0], &error), ORGAN_USAGE);

@@ -61,23 +61,24 @@ static void add_donor(char *to, const char *prefix, const char *tensors)
 START_TEST(channels_in_each_packing)
 {
     const struct packed *const p = &packed[_i];
-    char config[1024], donor[4096] = "", wanted[4096] = "";
+    char config[1024], donor[4096] = "", requested[4096] = "";
     snprintf(config, sizeof config, "{\"num_hidden_layers\": 1, \"intermediate_size\": 256%s}", p->config);
     add_donor(donor, M "gate_proj", p->tensors);
     add_donor(donor, M "up_proj", p->tensors);
     strcat(donor, M "up_proj.bias BF16 256\n" M "down_proj.bias BF16 256\n");
     add_donor(donor, M "down_proj", p->tensors);
-    add_wanted(wanted, M "gate_proj", p->tensors, p->rows);
-    add_wanted(wanted, M "up_proj", p->tensors, p->rows);
-    strcat(wanted, M "up_proj.bias = " M "up_proj.bias 0:0-127,192-255\n" M "down_proj.bias = " M "down_proj.bias\n");
-    add_wanted(wanted, M "down_proj", p->tensors, p->cols);
+    add_wanted(requested, M "gate_proj", p->tensors, p->rows);
+    add_wanted(requested, M "up_proj", p->tensors, p->rows);
+    strcat(requested,
+           M "up_proj.bias = " M "up_proj.bias 0:0-127,192-255\n" M "down_proj.bias = " M "down_proj.bias\n");
+    add_wanted(requested, M "down_proj", p->tensors, p->cols);
     rig_donor(config, donor);
     if (!p->cols) {
         cut_refused((cut_way){.cut = "c0:0-127,192-255"}, ORGAN_BAD_INPUT, "its columns are in groups by");
         return;
     }
     must_cut("out", (cut_way){.cut = "c0:0-127,192-255"});
-    made_of("out", wanted);
+    made_of("out", requested);
     ck_assert_str_eq(config_says("out", "intermediate_size"), "192");
     if (strstr(p->tensors, "F32 4,4") || strstr(p->tensors, "I32"))
         cut_refused((cut_way){.cut = "c0:0-100"}, ORGAN_BAD_INPUT, "kept whole or not at all");

@@ -312,13 +312,13 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
         j->resolved[t] = strstr(j->model->tensors[t].name, way->resolved) != NULL;
     read_cut(way->cut ? way->cut : "e0:1,3", layers, lists);
     j->layers = layers;
-    const organ_write_options asked = {.output = path,
-                                       .resume = way->resume,
-                                       .force = way->force,
-                                       .dry_run = way->dry_run,
-                                       .max_shard_size = ORGAN_SHARD_BYTES};
+    const organ_write_options requested = {.output = path,
+                                           .resume = way->resume,
+                                           .force = way->force,
+                                           .dry_run = way->dry_run,
+                                           .max_shard_size = ORGAN_SHARD_BYTES};
     organ_cut_out cut = {.write = {.model = j->model,
-                                   .asked = &asked,
+                                   .requested = &requested,
                                    .engine = engine,
                                    .context = j,
                                    .definition = "experts/1",
@@ -417,14 +417,14 @@ static unsigned char *load_tensor(const organ_model *model, const organ_tensor *
 }
 
 /* Places that stay along each axis, element by element. */
-typedef struct wanted {
+typedef struct requested {
     uint32_t lists[4][4096]; /* of the axis `each` one behind the other for each number of the first */
     size_t counts[4];
     unsigned each;      /* 0: none */
     uint64_t places[4]; /* of the donor */
-} wanted;
+} requested;
 
-static void read_axes(const char *text, const organ_tensor *donor, wanted *w)
+static void read_axes(const char *text, const organ_tensor *donor, requested *w)
 {
     w->each = 0;
     for (unsigned axis = 0; axis < donor->rank; axis++) {
@@ -449,7 +449,7 @@ static void read_axes(const char *text, const organ_tensor *donor, wanted *w)
 static void compare(const organ_tensor *made, const unsigned char *found, const organ_tensor *donor,
                     const unsigned char *from, const char *axes)
 {
-    static wanted w;
+    static requested w;
     const size_t width = organ_dtype_describe(donor->dtype)->bytes;
     size_t all = 1;
     REQUIRE_MSG(made->dtype == donor->dtype && made->rank == donor->rank, "%s: type or axes", made->name);

@@ -25,7 +25,7 @@ enum { LAYERS = 4, EXPERTS = 16, USED = 4, STEPS = EXPERTS - USED };
 
 /* ---- a measurement ---- */
 
-typedef struct asked {
+typedef struct requested {
     const char *model;
     unsigned samples, context, threads;
     uint64_t memory;
@@ -33,13 +33,13 @@ typedef struct asked {
     bool without_loss;
     organ_ranks *ranks;
     organ_stop *stop;
-} asked;
+} requested;
 
-static const asked usual = {
+static const requested usual = {
     .model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
 
 /* *whole: what the file had. */
-static organ_status measure(const asked *a, organ_expert_scores *scores, bool *whole, organ_error *error)
+static organ_status measure(const requested *a, organ_expert_scores *scores, bool *whole, organ_error *error)
 {
     session s;
     const char *why;
@@ -64,7 +64,7 @@ static organ_status measure(const asked *a, organ_expert_scores *scores, bool *w
     return error->status;
 }
 
-static organ_expert_scores measured(const asked *a)
+static organ_expert_scores measured(const requested *a)
 {
     organ_expert_scores scores;
     organ_error error = {0};
@@ -150,7 +150,7 @@ static const char *plain_model(void)
 
 START_TEST(gates_that_are_not_divided_are_known_too)
 {
-    asked a = usual;
+    requested a = usual;
     a.model = plain_model();
     a.samples = PLAIN_SAMPLES;
     a.context = PLAIN_CONTEXT;
@@ -172,9 +172,9 @@ static const char *logistic_model(void)
     return scratch_path("logistic");
 }
 
-static asked of_logistic(void)
+static requested of_logistic(void)
 {
-    asked a = usual;
+    requested a = usual;
     a.model = logistic_model();
     a.samples = LOGISTIC_SAMPLES;
     a.context = LOGISTIC_CONTEXT;
@@ -183,7 +183,7 @@ static asked of_logistic(void)
 
 START_TEST(logistic_routers_with_groups_are_known_too)
 {
-    asked a = of_logistic();
+    requested a = of_logistic();
     a.file = scratch_path("logistic.json");
     organ_expert_scores s = measured(&a), again;
     compare(&s,
@@ -225,20 +225,20 @@ static void same(const organ_expert_scores *a, const organ_expert_scores *b, con
 }
 
 /* Two chunks of windows, or one. */
-static asked longer(void)
+static requested longer(void)
 {
-    asked a = usual;
+    requested a = usual;
     a.samples = (unsigned)sampled(11, 4);
     return a;
 }
 
 /* The least memory that is enough. */
-static uint64_t least(const asked *a)
+static uint64_t least(const requested *a)
 {
     organ_expert_scores s;
     organ_error error = {0};
     bool whole;
-    asked poor = *a;
+    requested poor = *a;
     poor.memory = (uint64_t)1 << 20;
     ck_assert_int_eq(measure(&poor, &s, &whole, &error), ORGAN_USAGE);
     organ_expert_scores_release(&s);
@@ -249,7 +249,7 @@ static uint64_t least(const asked *a)
     return number << (*unit == 'M' ? 20 : 10);
 }
 
-static void compare_cpus(asked a)
+static void compare_cpus(requested a)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
     const char *why;
@@ -268,7 +268,7 @@ static void compare_cpus(asked a)
 
 START_TEST(no_cpu_shows)
 {
-    asked a = usual;
+    requested a = usual;
     a.samples = 2;
     compare_cpus(a);
     if (sampled(1, 0))
@@ -278,7 +278,7 @@ END_TEST
 
 START_TEST(neither_threads_nor_memory_show)
 {
-    asked a = longer();
+    requested a = longer();
     organ_expert_scores first = measured(&a);
     a.threads = 3;
     a.memory = least(&a);
@@ -319,7 +319,7 @@ START_TEST(packed_weights_are_measured)
     ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     session_close(&s);
-    asked a = usual;
+    requested a = usual;
     a.samples = 3;
     a.model = packed;
     organ_expert_scores codes = measured(&a), other;
@@ -338,7 +338,7 @@ START_TEST(what_is_no_number_is_refused)
     organ_error error = {0};
     organ_expert_scores s;
     bool whole;
-    asked a = usual;
+    requested a = usual;
     copy_model("broken");
     a.model = scratch_path("broken");
     ck_assert_int_eq(organ_model_open(a.model, &model, &error), ORGAN_OK);
@@ -358,11 +358,11 @@ START_TEST(what_is_no_number_is_refused)
 }
 END_TEST
 
-static organ_expert_scores of_rank[MOST_PLAYERS];
+static organ_expert_scores of_rank[MAX_PLAYERS];
 
 static void play_rank(organ_ranks *ranks, organ_error *error)
 {
-    asked a = longer();
+    requested a = longer();
     bool whole;
     a.ranks = ranks;
     a.threads = 1;
@@ -371,7 +371,7 @@ static void play_rank(organ_ranks *ranks, organ_error *error)
 
 START_TEST(ranks_measure_what_one_process_does)
 {
-    const asked a = longer();
+    const requested a = longer();
     organ_expert_scores alone = measured(&a);
     for (size_t count = 2; count <= 3; count++) {
         play(count, play_rank);
@@ -398,7 +398,7 @@ static json_t *document_of(const char *path)
 /* Of a run that was ended in its third layer the first two are read; the file that comes out has the same bytes. */
 START_TEST(an_unfinished_measurement_goes_on)
 {
-    asked a = usual;
+    requested a = usual;
     a.samples = 4;
     a.context = 64;
     a.file = scratch_path("scores.json");
@@ -472,7 +472,7 @@ START_TEST(what_is_wrong_in_a_file_is_named)
         {"layers.loss", "[0,1,2,3,4,5,6,7,8,9,10,-3]", ORGAN_BAD_INPUT,
          "layers[1].loss is not 12 numbers of 0 to 1e+300"},
         {"layers.power", "null", ORGAN_BAD_INPUT, "layers[1].power is no number of 0 or more"}};
-    asked a = usual;
+    requested a = usual;
     a.samples = 4;
     a.context = 64;
     a.file = scratch_path("good.json");

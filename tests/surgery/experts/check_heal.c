@@ -219,10 +219,10 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     json_decref(report);
     report = NULL;
     if (organ_expert_heal_open(&options, &h.heal, error) == ORGAN_OK) {
-        const organ_write_options asked = {
+        const organ_write_options requested = {
             .output = output, .resume = resume, .max_shard_size = UINT64_MAX, .dry_run = way->dry_run};
         organ_cut_out cut = {.write = {.model = model,
-                                       .asked = &asked,
+                                       .requested = &requested,
                                        .engine = engine,
                                        .context = &h,
                                        .definition = "experts/1",

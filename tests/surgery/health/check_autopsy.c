@@ -52,20 +52,20 @@ static void constant(float *v, samples *random)
 static void fp8_codes(float *v, samples *random)
 {
     (void)random;
-    float most = 0;
+    float max = 0;
     for (size_t k = 0; k < MATRIX; k++)
-        most = fmaxf(most, fabsf(v[k]));
+        max = fmaxf(max, fabsf(v[k]));
     for (size_t k = 0; k < MATRIX; k++) {
         int exponent;
-        const float fraction = frexpf(v[k] * (448.0f / most), &exponent);
+        const float fraction = frexpf(v[k] * (448.0f / max), &exponent);
         v[k] = ldexpf(rintf(fraction * 16) / 16, exponent);
     }
 }
 
-static void integer_codes(float *v, float step, float least, float most)
+static void integer_codes(float *v, float step, float least, float max)
 {
     for (size_t k = 0; k < MATRIX; k++)
-        v[k] = fminf(fmaxf(rintf(v[k] / step), least), most);
+        v[k] = fminf(fmaxf(rintf(v[k] / step), least), max);
 }
 
 static void int4_codes(float *v, samples *random) { (void)random, integer_codes(v, 0.01f, -8, 7); }
@@ -305,7 +305,7 @@ START_TEST(numbers_are_those_of_the_definition)
 {
     enum { ROWS = 37, COLS = 129, N = ROWS * COLS };
     float *const v = rig_normal(9, N, 0.05f);
-    double sum = 0, m2 = 0, m4 = 0, least = 0, most = 0;
+    double sum = 0, m2 = 0, m4 = 0, least = 0, max = 0;
     organ_error error;
     for (size_t k = 0; k < ROWS; k++)
         v[k * COLS + 64] = k % 2 ? 0.0f : -0.0f;
@@ -317,7 +317,7 @@ START_TEST(numbers_are_those_of_the_definition)
         m2 += d * d;
         m4 += d * d * d * d;
         least = fmin(least, (double)v[k]);
-        most = fmax(most, (double)v[k]);
+        max = fmax(max, (double)v[k]);
     }
     const rig_tensor tensors[] = {{UP, ORGAN_F32, 2, {ROWS, COLS}, v}};
     rig_write(scratch_path("m.safetensors"), tensors, 1);
@@ -326,7 +326,7 @@ START_TEST(numbers_are_those_of_the_definition)
     ck_assert_double_eq_tol(number(UP, "std"), sqrt(m2 / N), 1e-12);
     ck_assert_double_eq_tol(number(UP, "kurtosis"), N * m4 / (m2 * m2) - 3, 1e-9);
     ck_assert_double_eq(number(UP, "min"), least);
-    ck_assert_double_eq(number(UP, "max"), most);
+    ck_assert_double_eq(number(UP, "max"), max);
     ck_assert_int_eq((int)number(UP, "zero"), ROWS + COLS - 1);
     ck_assert_int_eq((int)number(UP, "dead_rows"), 1);
     ck_assert_int_eq((int)number(UP, "dead_columns"), 1);

@@ -80,7 +80,7 @@ START_TEST(right_copies_are_healthy)
 {
     static const struct {
         const char *scheme, *stored;
-        double least, most;
+        double least, max;
     } rows[] = {{"fp8-block128", "FP8 E4M3, block 128", 0.02, 0.04},
                 {"fp8-channel", "FP8 E4M3, per channel", 0.02, 0.04},
                 {"fp8-tensor", "FP8 E4M3, per tensor", 0.02, 0.04},
@@ -91,7 +91,7 @@ START_TEST(right_copies_are_healthy)
         ck_assert_msg(look(true, &error) == ORGAN_OK, "%s: %s", rows[k].scheme, error.message);
         ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(numbers_of(GATE), "stored")), rows[k].stored));
         const double relative = against("relative_error");
-        ck_assert_msg(relative > rows[k].least && relative < rows[k].most, "%s: %g", rows[k].scheme, relative);
+        ck_assert_msg(relative > rows[k].least && relative < rows[k].max, "%s: %g", rows[k].scheme, relative);
         ck_assert(against("cosine") > 0.96);
     }
 }
@@ -107,11 +107,11 @@ static void ones(void *bytes, size_t size)
 /* The largest value of the tensor for all blocks, and not divided by the largest code. */
 static void of_the_tensor(void *bytes, size_t size)
 {
-    float *const s = bytes, most = 0;
+    float *const s = bytes, max = 0;
     for (size_t k = 0; k < size / sizeof *s; k++)
-        most = fmaxf(most, s[k]);
+        max = fmaxf(max, s[k]);
     for (size_t k = 0; k < size / sizeof *s; k++)
-        s[k] = most * 448;
+        s[k] = max * 448;
 }
 
 static void of_the_block_above(void *bytes, size_t size)
@@ -217,7 +217,7 @@ START_TEST(distances_are_those_of_the_definition)
 {
     enum { ROWS = 41, COLS = 67, N = ROWS * COLS };
     float *const a = rig_normal(1, N, 0.03f), *const b = rig_normal(2, N, 0.002f);
-    double off = 0, own = 0, other = 0, product = 0, most = 0;
+    double off = 0, own = 0, other = 0, product = 0, max = 0;
     organ_error error;
     for (size_t k = 0; k < N; k++)
         b[k] += a[k];
@@ -230,7 +230,7 @@ START_TEST(distances_are_those_of_the_definition)
         own += x * x;
         other += y * y;
         product += x * y;
-        most = fmax(most, fabs(x - y));
+        max = fmax(max, fabs(x - y));
     }
     const rig_tensor one[] = {{GATE, ORGAN_F32, 2, {ROWS, COLS}, a}}, two[] = {{GATE, ORGAN_F32, 2, {ROWS, COLS}, b}};
     rig_write(scratch_path("a.safetensors"), one, 1);
@@ -239,7 +239,7 @@ START_TEST(distances_are_those_of_the_definition)
     ck_assert_double_eq_tol(against("relative_error"), sqrt(off / other), 1e-9);
     ck_assert_double_eq_tol(against("cosine"), product / sqrt(own * other), 1e-9);
     ck_assert_double_eq_tol(against("norm_ratio"), sqrt(own / other), 1e-9);
-    ck_assert_double_eq(against("max_abs_difference"), most);
+    ck_assert_double_eq(against("max_abs_difference"), max);
     ck_assert_int_eq((int)against("not_finite"), 1);
     ck_assert_str_eq(found(GATE), "");
     free(a);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 110, WINDOWS = 2, MOST = 8 };
+enum { TOKENS = 110, WINDOWS = 2, MAX = 8 };
 
 static const char *const kinds[] = {"fixtures/forward/gemma3", "fixtures/forward/qwen3moe",
                                     "fixtures/forward/llama.gguf"};
@@ -28,7 +28,7 @@ static size_t open_model(session *s, int kind, unsigned threads, uint64_t memory
         tokens[k] = (uint32_t)(k * k * 7 + k / 3) % 96;
     ck_assert_msg(session_open(s, kinds[kind], threads, memory, &error) == ORGAN_OK, "%s", error.message);
     const size_t layers = organ_forward_describe(s->forward)->layers;
-    ck_assert(layers >= 3 && layers <= MOST);
+    ck_assert(layers >= 3 && layers <= MAX);
     return layers;
 }
 
@@ -103,9 +103,9 @@ START_TEST(sets_are_judged_as_whole_passes)
     session s;
     organ_error error = {0};
     organ_layers_sets *sets = NULL;
-    static bool dropped[(1 << MOST) * MOST];
-    static double found[1 << MOST];
-    double influence[MOST], ignored[MOST];
+    static bool dropped[(1 << MAX) * MAX];
+    static double found[1 << MAX];
+    double influence[MAX], ignored[MAX];
     const size_t layers = open_model(&s, _i, 2, ROOMY), count = all_sets(layers, dropped);
     const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
     ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, 5, &sets, &error) == ORGAN_OK, "%s",
@@ -118,9 +118,9 @@ START_TEST(sets_are_judged_as_whole_passes)
     ck_assert_double_eq(found[0], 0);
     for (size_t k = 1; k < count; k++) {
         float *const other = whole_pass(&s, dropped + k * layers, ignored);
-        const double wanted = mean_divergence(donor, other, TOKENS, words);
-        REQUIRE_MSG(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, set %zu: %g, not %g", kinds[_i],
-                    k, found[k], wanted);
+        const double requested = mean_divergence(donor, other, TOKENS, words);
+        REQUIRE_MSG(requested > 0 && fabs(found[k] - requested) < 1e-9 + 1e-6 * requested, "%s, set %zu: %g, not %g",
+                    kinds[_i], k, found[k], requested);
         free(other);
     }
     free(donor);
@@ -129,14 +129,14 @@ START_TEST(sets_are_judged_as_whole_passes)
 }
 END_TEST
 
-static void judge_with(int kind, unsigned threads, uint64_t memory, size_t most, double *found)
+static void judge_with(int kind, unsigned threads, uint64_t memory, size_t max, double *found)
 {
     session s;
     organ_error error = {0};
     organ_layers_sets *sets = NULL;
-    static bool dropped[(1 << MOST) * MOST];
+    static bool dropped[(1 << MAX) * MAX];
     const size_t layers = open_model(&s, kind, threads, memory), count = all_sets(layers, dropped);
-    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, most, &sets, &error) == ORGAN_OK, "%s",
+    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, max, &sets, &error) == ORGAN_OK, "%s",
                   error.message);
     ck_assert_int_eq(organ_layers_sets_judge(sets, dropped, count, found, &error), ORGAN_OK);
     organ_layers_sets_close(sets);
@@ -146,7 +146,7 @@ static void judge_with(int kind, unsigned threads, uint64_t memory, size_t most,
 /* In the least memory one set is judged at a time, and nothing is kept between layers. */
 START_TEST(same_bits_whatever_the_memory_and_the_threads)
 {
-    static double one[1 << MOST], many[1 << MOST], little[1 << MOST];
+    static double one[1 << MAX], many[1 << MAX], little[1 << MAX];
     session s;
     organ_error error = {0};
     open_model(&s, _i, 1, ROOMY);

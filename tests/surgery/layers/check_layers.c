@@ -18,30 +18,30 @@ enum { BLOCKS = 12 };
 static const struct {
     const char *text, *flags; /* NULL: as many as `count` */
     size_t count;
-} asked[] = {{"8", NULL, 8},
-             {"1", NULL, 1},
-             {"11", NULL, 11},
-             {"5-8", "000001111000", 4},
-             {"8-8", "000000001000", 1},
-             {"8,", "000000001000", 1},
-             {"0,", "100000000000", 1},
-             {"3,7,9-11", "000100010111", 5},
-             {"9-11,3,7", "000100010111", 5},
-             {"007-008", "000000011000", 2},
-             {"0-10", "111111111110", 11}};
-enum { ASKED = sizeof asked / sizeof *asked };
+} requested[] = {{"8", NULL, 8},
+                 {"1", NULL, 1},
+                 {"11", NULL, 11},
+                 {"5-8", "000001111000", 4},
+                 {"8-8", "000000001000", 1},
+                 {"8,", "000000001000", 1},
+                 {"0,", "100000000000", 1},
+                 {"3,7,9-11", "000100010111", 5},
+                 {"9-11,3,7", "000100010111", 5},
+                 {"007-008", "000000011000", 2},
+                 {"0-10", "111111111110", 11}};
+enum { ASKED = sizeof requested / sizeof *requested };
 
 START_TEST(blocks_are_named_or_counted)
 {
     organ_error error = {0};
     organ_layers_drop drop;
-    ck_assert_msg(organ_layers_drop_parse(asked[_i].text, BLOCKS, "M", &drop, &error) == ORGAN_OK, "%s: %s",
-                  asked[_i].text, error.message);
-    ck_assert_uint_eq(drop.count, asked[_i].count);
-    ck_assert_int_eq(drop.named, asked[_i].flags != NULL);
+    ck_assert_msg(organ_layers_drop_parse(requested[_i].text, BLOCKS, "M", &drop, &error) == ORGAN_OK, "%s: %s",
+                  requested[_i].text, error.message);
+    ck_assert_uint_eq(drop.count, requested[_i].count);
+    ck_assert_int_eq(drop.named, requested[_i].flags != NULL);
     for (size_t l = 0; l < BLOCKS; l++)
-        REQUIRE_MSG(drop.dropped[l] == (asked[_i].flags && asked[_i].flags[l] == '1'), "%s: block %zu", asked[_i].text,
-                    l);
+        REQUIRE_MSG(drop.dropped[l] == (requested[_i].flags && requested[_i].flags[l] == '1'), "%s: block %zu",
+                    requested[_i].text, l);
     free(drop.dropped);
 }
 END_TEST
@@ -81,12 +81,12 @@ END_TEST
 
 /* ---- the search ---- */
 
-enum { MOST = 10 };
+enum { MAX = 10 };
 
 /* Blocks that cost something each, and more or less where two go together. */
 typedef struct costs {
-    size_t layers, asked;
-    double alone[MOST], both[MOST][MOST];
+    size_t layers, requested;
+    double alone[MAX], both[MAX][MAX];
 } costs;
 
 static double cost_of(const costs *c, const bool *dropped)
@@ -105,7 +105,7 @@ static organ_status judge(void *context, const bool *dropped, size_t count, doub
     REQUIRE(count > 0 && count <= ORGAN_LAYERS_ALL);
     for (size_t k = 0; k < count; k++)
         divergence[k] = cost_of(c, dropped + k * c->layers);
-    c->asked += count;
+    c->requested += count;
     return error->status;
 }
 
@@ -127,10 +127,10 @@ static costs make_costs(size_t layers, uint64_t seed)
     return c;
 }
 
-static organ_layers_search search_of(costs *c, size_t wanted, size_t rounds, size_t all)
+static organ_layers_search search_of(costs *c, size_t dropped_count, size_t rounds, size_t all)
 {
     return (organ_layers_search){.layers = c->layers,
-                                 .wanted = wanted,
+                                 .requested = dropped_count,
                                  .influence = c->alone,
                                  .rounds = rounds,
                                  .all = all,
@@ -139,31 +139,31 @@ static organ_layers_search search_of(costs *c, size_t wanted, size_t rounds, siz
 }
 
 /* The least over all sets, by counting in binary. */
-static double least_of(const costs *c, size_t wanted)
+static double least_of(const costs *c, size_t dropped_count)
 {
     double least = INFINITY;
     for (unsigned set = 0; set < 1u << c->layers; set++) {
-        bool dropped[MOST];
+        bool dropped[MAX];
         size_t count = 0;
         for (size_t l = 0; l < c->layers; l++)
             count += dropped[l] = set >> l & 1;
-        least = count == wanted ? fmin(least, cost_of(c, dropped)) : least;
+        least = count == dropped_count ? fmin(least, cost_of(c, dropped)) : least;
     }
     return least;
 }
 
 START_TEST(few_sets_are_all_judged)
 {
-    for (size_t wanted = 1; wanted < 4; wanted++) {
+    for (size_t dropped_count = 1; dropped_count < 4; dropped_count++) {
         costs c = make_costs(4, (uint64_t)_i);
         organ_error error = {0};
         organ_layers_found found;
-        const organ_layers_search s = search_of(&c, wanted, 3, ORGAN_LAYERS_ALL);
+        const organ_layers_search s = search_of(&c, dropped_count, 3, ORGAN_LAYERS_ALL);
         ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
-        ck_assert_double_eq(found.sets[found.best].divergence, least_of(&c, wanted));
+        ck_assert_double_eq(found.sets[found.best].divergence, least_of(&c, dropped_count));
         ck_assert(found.whole && found.settled);
-        ck_assert_uint_eq(found.count, wanted == 2 ? 6 : 4);
-        ck_assert_uint_eq(c.asked, found.count);
+        ck_assert_uint_eq(found.count, dropped_count == 2 ? 6 : 4);
+        ck_assert_uint_eq(c.requested, found.count);
         organ_layers_found_release(&found);
     }
 }
@@ -172,17 +172,17 @@ END_TEST
 /* Ends where no exchange of two blocks is better, which is checked by trying them all; every set is judged once. */
 START_TEST(no_exchange_makes_it_better)
 {
-    costs c = make_costs(MOST, (uint64_t)_i);
+    costs c = make_costs(MAX, (uint64_t)_i);
     organ_error error = {0};
     organ_layers_found found;
     const organ_layers_search s = search_of(&c, 4, 1000, 0);
     ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
     ck_assert(found.settled && !found.whole);
-    ck_assert_uint_eq(c.asked, found.count);
+    ck_assert_uint_eq(c.requested, found.count);
     const organ_layers_set *const best = &found.sets[found.best];
-    for (size_t out = 0; out < MOST; out++)
-        for (size_t back = 0; back < MOST; back++) {
-            bool made[MOST];
+    for (size_t out = 0; out < MAX; out++)
+        for (size_t back = 0; back < MAX; back++) {
+            bool made[MAX];
             memcpy(made, best->dropped, sizeof made);
             if (!made[back] || made[out])
                 continue;
@@ -192,7 +192,7 @@ START_TEST(no_exchange_makes_it_better)
         }
     for (size_t k = 0; k < found.count; k++)
         for (size_t other = 0; other < k; other++)
-            REQUIRE(memcmp(found.sets[k].dropped, found.sets[other].dropped, MOST) != 0);
+            REQUIRE(memcmp(found.sets[k].dropped, found.sets[other].dropped, MAX) != 0);
     ck_assert_uint_eq(found.path[0], 0);
     ck_assert_uint_eq(found.path[found.steps - 1], found.best);
     for (size_t k = 1; k < found.steps; k++)
@@ -221,7 +221,7 @@ END_TEST
 
 START_TEST(rounds_bound_it)
 {
-    costs c = make_costs(MOST, 3);
+    costs c = make_costs(MAX, 3);
     organ_error error = {0};
     organ_layers_found found;
     organ_layers_search s = search_of(&c, 5, 0, ORGAN_LAYERS_ALL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Healing where the form of the file matters: rows in another order and blocks; and the number that the final norm is
  * taken times, against its formula over whole passes. */
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/layers/layers.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/kit/forward_rig.h"
@@ -126,24 +126,24 @@ static float *judged_logits(const char *model)
 {
     session s;
     organ_error error = {0};
-    organ_along_text *along = NULL;
+    organ_calibration_run *calib = NULL;
     static uint32_t tokens[JUDGED];
     static size_t begin[SAMPLES / 4 + 1], rows[JUDGED];
-    organ_along_options walk = {.calibration.text = scratch_path("text"),
-                                .calibration.samples = SAMPLES,
-                                .calibration.context = CONTEXT,
-                                .method = "--heal",
-                                .verb = "heal",
-                                .doing = "healing"};
+    organ_calibration_run_options walk = {.calibration.text = scratch_path("text"),
+                                          .calibration.samples = SAMPLES,
+                                          .calibration.context = CONTEXT,
+                                          .method = "--heal",
+                                          .verb = "heal",
+                                          .doing = "healing"};
     ck_assert_int_eq(session_open(&s, scratch_path("donor/model.gguf"), 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s",
-                  error.message);
-    const organ_windows all = organ_along_describe(along)->windows;
+    ck_assert_msg(organ_calibration_run_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &calib, &error) == ORGAN_OK,
+                  "%s", error.message);
+    const organ_windows all = organ_calibration_run_facts_of(calib)->windows;
     for (size_t w = 0; w < SAMPLES / 4; w++) {
         memcpy(tokens + w * CONTEXT, all.tokens + all.begin[4 * w + 3], CONTEXT * sizeof *tokens);
         begin[w + 1] = (w + 1) * CONTEXT;
     }
-    organ_along_close(along);
+    organ_calibration_run_close(calib);
     session_close(&s);
     for (size_t k = 0; k < JUDGED; k++)
         rows[k] = k;
@@ -187,17 +187,17 @@ static float *seen_by_head(const char *model, const float *norm)
 {
     session s;
     organ_error error = {0};
-    organ_along_text *along = NULL;
-    organ_along_options walk = {.calibration.text = scratch_path("text"),
-                                .calibration.samples = SAMPLES,
-                                .calibration.context = CONTEXT,
-                                .method = "--heal",
-                                .verb = "heal",
-                                .doing = "healing"};
+    organ_calibration_run *calib = NULL;
+    organ_calibration_run_options walk = {.calibration.text = scratch_path("text"),
+                                          .calibration.samples = SAMPLES,
+                                          .calibration.context = CONTEXT,
+                                          .method = "--heal",
+                                          .verb = "heal",
+                                          .doing = "healing"};
     ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s",
-                  error.message);
-    const organ_along_facts *const facts = organ_along_describe(along);
+    ck_assert_msg(organ_calibration_run_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &calib, &error) == ORGAN_OK,
+                  "%s", error.message);
+    const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(calib);
     const size_t tokens = SAMPLES * CONTEXT;
     float *const states = malloc(tokens * HIDDEN * sizeof *states);
     ck_assert_int_eq(organ_forward_embed(facts->forward, &facts->windows, states, &error), ORGAN_OK);
@@ -218,7 +218,7 @@ static float *seen_by_head(const char *model, const float *norm)
                 (float)(state[k] * norm[k] / sqrt(squares / HIDDEN + organ_forward_describe(facts->forward)->rms_eps));
     }
     free(states);
-    organ_along_close(along);
+    organ_calibration_run_close(calib);
     session_close(&s);
     return seen;
 }
@@ -257,8 +257,9 @@ START_TEST(the_final_norm_is_taken_times_one_number)
         xy += (double)x[k] * y[k];
         yy += (double)y[k] * y[k];
     }
-    const double wanted = 1 + step * (xy / yy - 1);
-    ck_assert_msg(fabs(times - wanted) < 1e-5, "%.9g, not %.9g: %g of the way to %.9g", times, wanted, step, xy / yy);
+    const double requested = 1 + step * (xy / yy - 1);
+    ck_assert_msg(fabs(times - requested) < 1e-5, "%.9g, not %.9g: %g of the way to %.9g", times, requested, step,
+                  xy / yy);
     free(x);
     free(y);
     json_decref(report);

@@ -140,16 +140,16 @@ END_TEST
 
 /* ---- a merge goes on ---- */
 
-static const lora_way merges[] = {{.most = 20000}, {.base = "packed", .scale = 0.5, .most = 40000}};
+static const lora_way merges[] = {{.max = 20000}, {.base = "packed", .scale = 0.5, .max = 40000}};
 
-static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *asked,
+static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *requested,
                                organ_error *error)
 {
     lora_way here = *(const lora_way *)way;
     here.output = output;
     here.resume = resume;
     here.threads = threads;
-    here.stop = asked;
+    here.stop = requested;
     return lora_run(here, error);
 }
 

@@ -111,17 +111,17 @@ START_TEST(ranks_by_energy)
         must_lora_extract(
             "out", (lora_way){.options = {.rank_by = spellings[s][0], .share = spellings[s][1], .write.force = true}});
         organ_adapter *adapter = lora_open("out");
-        size_t most = 0;
+        size_t max = 0;
         for (size_t k = 0; k < MODULES; k++) {
             const organ_adapter_pair *pair = organ_adapter_find(adapter, all_modules[k]);
             const json_t *spectrum = json_object_get(lora_row("modules", "module", all_modules[k]), "spectrum");
             ck_assert(pair->scale == 1 && json_array_size(spectrum) == pair->rank);
             ck_assert_double_ge(real(lora_row("modules", "module", all_modules[k]), "explained"), 0.998);
-            most = pair->rank > most ? pair->rank : most;
+            max = pair->rank > max ? pair->rank : max;
         }
         ck_assert_uint_eq(organ_adapter_find(adapter, L0 "self_attn.q_proj")->rank, 3);
         ck_assert_uint_ge(organ_adapter_find(adapter, L1 "self_attn.q_proj")->rank, 4);
-        ck_assert(adapter->r == (int64_t)most && adapter->alpha == (double)most); /* vLLM knows alpha / r alone */
+        ck_assert(adapter->r == (int64_t)max && adapter->alpha == (double)max); /* vLLM knows alpha / r alone */
         json_t *config = config_of("out");
         ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(config, "alpha_pattern"),
                                                             "model\\.layers\\.0\\.self_attn\\.q_proj")),

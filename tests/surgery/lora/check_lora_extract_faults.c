@@ -125,7 +125,7 @@ END_TEST
 
 START_TEST(reading_fails_or_is_stopped)
 {
-    organ_stop stop = {.asked = 1};
+    organ_stop stop = {.requested = 1};
     must_lora_extract("whole", (lora_way){0});
     for (long n = 1; n < 40; n += 4)
         fails_at((lora_way){0}, FAULT_PREAD, n, EIO);

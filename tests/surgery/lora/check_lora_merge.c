@@ -52,18 +52,18 @@ START_TEST(the_same_as_peft)
                      cols = model->tensors[t].rank > 1 ? model->tensors[t].shape[1] : 0;
         size_t n, wanted_n;
         float *const is = lora_values(scratch_path("out"), name, &n), *const was = lora_values(base, name, NULL);
-        float *const wanted = lora_values(fixture("tiny-lora-merged.safetensors"), name, &wanted_n);
-        if (!wanted)
+        float *const requested = lora_values(fixture("tiny-lora-merged.safetensors"), name, &wanted_n);
+        if (!requested)
             ck_assert_msg(memcmp(is, was, n * sizeof *is) == 0, "%s has changed", name);
         for (size_t k = 0; k < wanted_n; k++) {
             const size_t row = cols ? (const size_t[]){0, rows / 2, rows - 1}[k / cols] : 0;
             const double value = (double)is[cols ? row * cols + k % cols : k];
-            REQUIRE_MSG(fabs(value - (double)wanted[k]) <= 1e-6 * (1e-2 + fabs((double)wanted[k])),
-                        "%s, value %zu: %.9g, not %.9g", name, k, value, (double)wanted[k]);
+            REQUIRE_MSG(fabs(value - (double)requested[k]) <= 1e-6 * (1e-2 + fabs((double)requested[k])),
+                        "%s, value %zu: %.9g, not %.9g", name, k, value, (double)requested[k]);
         }
         free(is);
         free(was);
-        free(wanted);
+        free(requested);
     }
     organ_model_close(golden);
     organ_model_close(model);
@@ -72,13 +72,14 @@ END_TEST
 
 /* ---- against sums in FP64 ---- */
 
-static double reference(const double *d, const float *w, size_t k, bool crossed, size_t rows, size_t cols, double scale)
+static double reference(const double *d, const float *w, size_t k, bool transposed, size_t rows, size_t cols,
+                        double scale)
 {
-    return (double)w[k] + scale * (crossed ? d[k % cols * rows + k / cols] : d[k]);
+    return (double)w[k] + scale * (transposed ? d[k % cols * rows + k / cols] : d[k]);
 }
 
 /* Compares a weight of "out" in F32 with what it should be. */
-static void expect_merged(const char *base, const char *adapter, const char *module, bool crossed, double scale)
+static void expect_merged(const char *base, const char *adapter, const char *module, bool transposed, double scale)
 {
     char name[128];
     size_t out, in, n;
@@ -86,12 +87,12 @@ static void expect_merged(const char *base, const char *adapter, const char *mod
     double *const d = lora_product(adapter, module, &out, &in);
     float *const was = lora_values(scratch_path("%s", base), name, &n), *const is = lora_values(scratch_path("out"),
                                                                                                 name, NULL);
-    const size_t rows = crossed ? in : out, cols = crossed ? out : in;
+    const size_t rows = transposed ? in : out, cols = transposed ? out : in;
     ck_assert_uint_eq(n, rows * cols);
     for (size_t k = 0; k < n; k++) {
-        const double wanted = reference(d, was, k, crossed, rows, cols, scale);
-        REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "%s, value %zu: %.9g, not %.9g", name,
-                    k, (double)is[k], wanted);
+        const double requested = reference(d, was, k, transposed, rows, cols, scale);
+        REQUIRE_MSG(fabs((double)is[k] - requested) <= 2e-6 * (0.01 + fabs(requested)), "%s, value %zu: %.9g, not %.9g",
+                    name, k, (double)is[k], requested);
     }
     free(d);
     free(was);
@@ -263,10 +264,10 @@ START_TEST(dora)
         for (size_t k = i * in; k < (i + 1) * in; k++)
             norm += ((double)was[k] + d[k]) * ((double)was[k] + d[k]);
         for (size_t k = i * in; k < (i + 1) * in; k++) {
-            const double wanted = (double)norms[i] / sqrt(norm) * ((double)was[k] + d[k]);
-            change += (wanted - (double)was[k]) * (wanted - (double)was[k]);
-            REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k,
-                        (double)is[k], wanted);
+            const double requested = (double)norms[i] / sqrt(norm) * ((double)was[k] + d[k]);
+            change += (requested - (double)was[k]) * (requested - (double)was[k]);
+            REQUIRE_MSG(fabs((double)is[k] - requested) <= 2e-6 * (0.01 + fabs(requested)), "value %zu: %.9g, not %.9g",
+                        k, (double)is[k], requested);
         }
     }
     ck_assert(fabs(number("totals.delta_norm") / sqrt(change) - 1) < 1e-5);

@@ -337,7 +337,7 @@ static void write_quantised(const organ_model *donor, organ_dtype dtype, const c
     organ_gguf_writer_destroy(writer);
 }
 
-static void compare_quantised(organ_dtype dtype, double most)
+static void compare_quantised(organ_dtype dtype, double max)
 {
     organ_model *donor = must_open("fixtures/tiny-qwen2");
     write_quantised(donor, dtype, scratch_path("copy.gguf"));
@@ -346,7 +346,7 @@ static void compare_quantised(organ_dtype dtype, double most)
     ck_assert_uint_ge(copy->tensor_count, 28);
     for (size_t t = 0; t < copy->tensor_count; t++) {
         const double was = z_of(donor, before, copy->tensors[t].name)->theta;
-        ck_assert_msg(fabs(after[t].theta - was) < most, "%s: %.3f became %.3f", copy->tensors[t].name, was,
+        ck_assert_msg(fabs(after[t].theta - was) < max, "%s: %.3f became %.3f", copy->tensors[t].name, was,
                       after[t].theta);
     }
     free(before), free(after);
@@ -436,14 +436,14 @@ END_TEST
 
 START_TEST(levels_are_exact_up_to_the_limit)
 {
-    const size_t most = ORGAN_Z_LEVELS + 1;
-    float *values = malloc(2 * most * sizeof *values);
+    const size_t max = ORGAN_Z_LEVELS + 1;
+    float *values = malloc(2 * max * sizeof *values);
     model_text text = {0};
-    for (size_t k = 0; k < 2 * most; k++)
-        values[k] = (k < most ? 1 : -1) * (float)(k % most);
+    for (size_t k = 0; k < 2 * max; k++)
+        values[k] = (k < max ? 1 : -1) * (float)(k % max);
     text_floats(&text, "limit", ORGAN_F32, 1, ORGAN_Z_LEVELS, values);
-    text_floats(&text, "beyond", ORGAN_F32, 1, most, values);
-    text_floats(&text, "both.signs", ORGAN_F32, 2, 1000, values + most - 1000); /* 0 to 999 below 0 once more */
+    text_floats(&text, "beyond", ORGAN_F32, 1, max, values);
+    text_floats(&text, "both.signs", ORGAN_F32, 2, 1000, values + max - 1000); /* 0 to 999 below 0 once more */
     text_floats(&text, "zeros", ORGAN_BF16, 1, 17, (float[17]){0, -0.0f, 1});
     text_floats(&text, "zeros.f32", ORGAN_F32, 1, 17, (float[17]){0, -0.0f, 1});
     text_write(&text, scratch_path("levels.safetensors"));

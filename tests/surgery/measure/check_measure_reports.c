@@ -48,24 +48,24 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
     }
     const organ_model model = {.tensors = tensors, .tensor_count = layers};
     const organ_z_subjects subjects = {.of = of};
-    json_t *wells = organ_measure_wells(&(organ_measured){&model, &subjects, z, NULL});
+    json_t *dips = organ_measure_theta_dips(&(organ_measured){&model, &subjects, z, NULL});
     free(tensors), free(z), free(names), free(weights), free(of);
-    ck_assert_ptr_nonnull(wells);
-    return wells;
+    ck_assert_ptr_nonnull(dips);
+    return dips;
 }
 
 START_TEST(wells_are_lower_than_both_neighbours)
 {
-    json_t *wells = wells_of("mlp.down_proj", (double[]){40, 10, 40, 39, 41, 40}, 6);
-    ck_assert_uint_eq(json_array_size(wells), 1); /* layer 3 is lower too, by less than the deviation of the role */
-    ck_assert_uint_eq(organ_json_count(json_array_get(wells, 0), "layer"), 1);
-    ck_assert_double_eq_tol(organ_json_real(json_array_get(wells, 0), "before"), 40, 1e-9);
-    ck_assert_double_eq_tol(organ_json_real(json_array_get(wells, 0), "std"), 11.195237, 1e-6);
-    json_decref(wells);
-    wells =
+    json_t *dips = wells_of("mlp.down_proj", (double[]){40, 10, 40, 39, 41, 40}, 6);
+    ck_assert_uint_eq(json_array_size(dips), 1); /* layer 3 is lower too, by less than the deviation of the role */
+    ck_assert_uint_eq(organ_json_count(json_array_get(dips, 0), "layer"), 1);
+    ck_assert_double_eq_tol(organ_json_real(json_array_get(dips, 0), "before"), 40, 1e-9);
+    ck_assert_double_eq_tol(organ_json_real(json_array_get(dips, 0), "std"), 11.195237, 1e-6);
+    json_decref(dips);
+    dips =
         wells_of("mlp.down_proj", (double[]){10, 40, -1, 10, -1, 40, 10}, 7); /* ends, and neighbours without theta */
-    ck_assert_uint_eq(json_array_size(wells), 0);
-    json_decref(wells);
+    ck_assert_uint_eq(json_array_size(dips), 0);
+    json_decref(dips);
 }
 END_TEST
 

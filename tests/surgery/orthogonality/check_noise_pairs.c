@@ -358,9 +358,9 @@ START_TEST(wrong_calls)
     REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("noisy.safetensors"), .force = true}),
             "noisy.safetensors");
     REFUSED(ORGAN_IO, WAY(.options = {.change = scratch_path("nowhere")}), "nowhere");
-    organ_stop asked = {0};
-    organ_stop_ask(&asked);
-    REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &asked), "interrupted");
+    organ_stop requested = {0};
+    organ_stop_ask(&requested);
+    REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &requested), "interrupted");
     pairs_must((pairs_way){
         .options = {.change = scratch_path("clean.safetensors")}}); /* what was made of A is what stands in B */
     ck_assert_str_eq(organ_json_text(rig_result, "change.of"), "tuned model");

@@ -172,7 +172,7 @@ static void ask(void) { organ_stop_ask(stop); }
 
 START_TEST(inputs_that_change)
 {
-    organ_stop asked = {0};
+    organ_stop requested = {0};
     usual();
     fault_clear();
     rig_must((rig_way){0});
@@ -180,9 +180,9 @@ START_TEST(inputs_that_change)
     fault_at(FAULT_PREAD, reads - 3, 0, false, touch_clean);
     REFUSED(ORGAN_BAD_INPUT, WAY(0), "clean.safetensors");
     fault_clear();
-    stop = &asked;
+    stop = &requested;
     fault_at(FAULT_PREAD, reads - 8, 0, false, ask);
-    REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &asked), "interrupted");
+    REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &requested), "interrupted");
     fault_clear();
     fault_at(FAULT_PREAD, reads - 3, 0, false, cut_noisy);
     REFUSED(ORGAN_BAD_INPUT, WAY(0), "noisy.safetensors");

@@ -94,19 +94,19 @@ START_TEST(a_digest_is_of_all_bytes_or_not_known)
     static const uint64_t shape[] = {1, 32769, 1024};
     const organ_tensor whole = tensor_of(shape, 3);
     char *const bytes = calloc(1, whole.bytes);
-    char wanted[17];
+    char requested[17];
     organ_cuts cuts;
     cut_one(&whole, 256, &cuts);
     const size_t first = cuts.list[0].tensor.bytes, second = cuts.list[1].tensor.bytes;
     bytes[5] = 1, bytes[first] = 2;
-    snprintf(wanted, sizeof wanted, "%016llx", (unsigned long long)XXH3_64bits(bytes, whole.bytes));
-    organ_cuts_see(&cuts, 1, bytes + first, second, 0); /* the beginning was written elsewhere */
+    snprintf(requested, sizeof requested, "%016llx", (unsigned long long)XXH3_64bits(bytes, whole.bytes));
+    organ_cuts_digest(&cuts, 1, bytes + first, second, 0); /* the beginning was written elsewhere */
     ck_assert_str_eq(cuts.xxh3[0], "");
-    organ_cuts_see(&cuts, 0, bytes, 4096, 0);
-    organ_cuts_see(&cuts, 0, bytes + 4096, first - 4096, 4096);
+    organ_cuts_digest(&cuts, 0, bytes, 4096, 0);
+    organ_cuts_digest(&cuts, 0, bytes + 4096, first - 4096, 4096);
     ck_assert_str_eq(cuts.xxh3[0], "");
-    organ_cuts_see(&cuts, 1, bytes + first, second, 0);
-    ck_assert_str_eq(cuts.xxh3[0], wanted);
+    organ_cuts_digest(&cuts, 1, bytes + first, second, 0);
+    ck_assert_str_eq(cuts.xxh3[0], requested);
     organ_cuts_free(&cuts);
     free(bytes);
 }

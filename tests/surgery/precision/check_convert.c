@@ -92,8 +92,8 @@ static plain quantize_plainly(const char *scheme, const float *values, size_t ro
     p.scales = calloc(p.scale_rows * p.scale_cols, sizeof *p.scales);
     p.codes = calloc(rows * cols, sizeof *p.codes);
     for (size_t k = 0; k < rows * cols; k++) {
-        float *const most = &p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols];
-        *most = fmaxf(*most, fabsf(values[k]));
+        float *const max = &p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols];
+        *max = fmaxf(*max, fabsf(values[k]));
     }
     for (size_t k = 0; k < p.scale_rows * p.scale_cols; k++)
         p.scales[k] = plain_scale(&p, p.scales[k]);
@@ -117,7 +117,7 @@ static void release(plain *p)
 }
 
 /* "model.x.weight" -> "model.x." and the end. */
-static const char *beside(const char *weight, const char *end)
+static const char *extra(const char *weight, const char *end)
 {
     static char name[256];
     snprintf(name, sizeof name, "%.*s%s", (int)(strlen(weight) - 6), weight, end);
@@ -127,7 +127,7 @@ static const char *beside(const char *weight, const char *end)
 static void same_scales(const organ_model *model, const char *name, const plain *p)
 {
     size_t bytes;
-    unsigned char *const stored = bytes_of(model, beside(name, p->wide ? "weight_scale_inv" : "weight_scale"),
+    unsigned char *const stored = bytes_of(model, extra(name, p->wide ? "weight_scale_inv" : "weight_scale"),
                                            p->wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
     ck_assert_uint_eq(bytes, p->scale_rows * p->scale_cols * (p->wide ? 4 : 2));
     for (size_t k = 0; k < p->scale_rows * p->scale_cols; k++) {
@@ -142,7 +142,7 @@ static void same_codes(const organ_model *model, const char *name, const plain *
 {
     size_t bytes;
     unsigned char *const stored =
-        bytes_of(model, p->int4 ? beside(name, "weight_packed") : name, p->int4 ? ORGAN_I32 : ORGAN_F8_E4M3, &bytes);
+        bytes_of(model, p->int4 ? extra(name, "weight_packed") : name, p->int4 ? ORGAN_I32 : ORGAN_F8_E4M3, &bytes);
     ck_assert_uint_eq(bytes, p->rows * p->cols / (p->int4 ? 2 : 1));
     for (size_t k = 0; k < p->rows * p->cols; k++) {
         const int code = p->int4 ? (stored[k / 2] >> 4 * (k % 2) & 15) - 8 : stored[k];
@@ -151,7 +151,7 @@ static void same_codes(const organ_model *model, const char *name, const plain *
     }
     free(stored);
     if (p->int4) {
-        int64_t *const shape = (int64_t *)(void *)bytes_of(model, beside(name, "weight_shape"), ORGAN_I64, &bytes);
+        int64_t *const shape = (int64_t *)(void *)bytes_of(model, extra(name, "weight_shape"), ORGAN_I64, &bytes);
         ck_assert(bytes == 16 && shape[0] == (int64_t)p->rows && shape[1] == (int64_t)p->cols);
         free(shape);
     }
@@ -216,8 +216,7 @@ START_TEST(numbers_come_back)
                 if (d ? bits != to_bf16(value) : from_bits(bits) != value)
                     ck_abort_msg("%s as %s: %zu", schemes[s], dtypes[d], k);
             }
-            ck_assert_ptr_null(
-                organ_model_find(model, beside(GATE_PROJ, p.wide ? "weight_scale_inv" : "weight_scale")));
+            ck_assert_ptr_null(organ_model_find(model, extra(GATE_PROJ, p.wide ? "weight_scale_inv" : "weight_scale")));
             ck_assert_uint_eq(model->tensor_count, donor->tensor_count);
             ck_assert_str_eq(model->config.torch_dtype, d ? "bfloat16" : "float32");
             ck_assert_str_eq(model->config.quant_method, "");
@@ -236,12 +235,12 @@ START_TEST(same_bytes_whatever_the_way)
     const convert_way ways[] = {
         {.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.isa = "scalar", .threads = 1, .memory = 1 << 30}};
     for (size_t s = 0; s < SCHEMES; s++) {
-        must_convert("packed", (convert_way){.scheme = schemes[s], .force = true, .most = 50000});
+        must_convert("packed", (convert_way){.scheme = schemes[s], .force = true, .max = 50000});
         must_convert("plain",
-                     (convert_way){.model = scratch_path("packed"), .force = true, .most = 50000, .dtype = "f16"});
+                     (convert_way){.model = scratch_path("packed"), .force = true, .max = 50000, .dtype = "f16"});
         for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
             convert_way way = ways[k];
-            way.most = 50000;
+            way.max = 50000;
             way.force = true;
             way.scheme = schemes[s];
             must_convert("again", way);
@@ -306,8 +305,8 @@ START_TEST(codes_are_those_of_the_owners)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
         organ_model *const model = open_sound("out");
-        expect(model, beside(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
-        expect(model, k == 3 ? beside(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes,
+        expect(model, extra(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
+        expect(model, k == 3 ? extra(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes,
                rows[k].code_bytes);
         organ_model_close(model);
     }
@@ -323,7 +322,7 @@ START_TEST(zeros_have_a_scale)
         must_convert("packed", (convert_way){.scheme = schemes[s], .force = true});
         organ_model *model = open_sound("packed");
         const bool wide = s == 0;
-        unsigned char *const scales = bytes_of(model, beside(Q_PROJ, wide ? "weight_scale_inv" : "weight_scale"),
+        unsigned char *const scales = bytes_of(model, extra(Q_PROJ, wide ? "weight_scale_inv" : "weight_scale"),
                                                wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
         ck_assert(wide ? scales[3] == 0x3F && scales[2] == 0x80 : scales[1] == 0x3C && scales[0] == 0);
         ck_assert_double_eq(told_error(Q_PROJ), 0);
@@ -376,7 +375,7 @@ START_TEST(overflow_is_counted)
     const uint16_t large = to_bf16(1024.0f);
     const unsigned char nan = 0x7F;
     must_convert("packed", (convert_way){.scheme = "fp8-tensor"});
-    poke("packed", beside(Q_PROJ, "weight_scale"), 0, &large, 2);
+    poke("packed", extra(Q_PROJ, "weight_scale"), 0, &large, 2);
     poke("packed", Q_PROJ, 77, &nan, 1);
     organ_model *const model = open_sound("packed");
     size_t bytes;

@@ -16,7 +16,7 @@ static convert_way way_of(int verb)
     static const char *const schemes[] = {"fp8-block128", NULL, "fp8-tensor", "int4-group32"};
     static char packed[4096]; /* the path is used for longer than scratch_path keeps it */
     snprintf(packed, sizeof packed, "%s", scratch_path("packed"));
-    return (convert_way){.scheme = schemes[verb], .model = verb == 1 ? packed : NULL, .most = 60000};
+    return (convert_way){.scheme = schemes[verb], .model = verb == 1 ? packed : NULL, .max = 60000};
 }
 
 static organ_status convert_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
@@ -81,7 +81,7 @@ START_TEST(resume_refuses_another_run)
     const resumed_verb verb = verb_of(_i, &way), changed = {.run = convert_once, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
     other = way;
-    other.most = 70000;
+    other.max = 70000;
     is_refused(&changed, "out", "its parameters was ");
     other = way_of(_i == 1 ? 0 : 1);
     is_refused(&changed, "out", "its definition was ");

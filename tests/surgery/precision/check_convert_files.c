@@ -39,13 +39,13 @@ static void same_tensors(const organ_model *a, const organ_model *b)
 
 /* Every tensor begins at a multiple of its type's width, data on a page; no shard of several tensors is longer than
  * asked for. */
-static void check_shards(const organ_model *model, uint64_t most)
+static void check_shards(const organ_model *model, uint64_t max)
 {
     for (size_t f = 0; f < model->file_count; f++) {
         const organ_model_file *const file = &model->files[f];
         char name[64];
         ck_assert_uint_eq(file->data_offset % 4096, 0);
-        ck_assert_msg(file->count == 1 || file->size - file->data_offset <= most, "%s", file->name);
+        ck_assert_msg(file->count == 1 || file->size - file->data_offset <= max, "%s", file->name);
         snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, model->file_count);
         ck_assert_str_eq(file->name, model->file_count > 1 ? name : "model.safetensors");
     }
@@ -59,7 +59,7 @@ START_TEST(shards_are_cut_as_asked)
     organ_model *const donor = open_sound("donor");
     size_t files = 1000;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        must_convert("out", (convert_way){.most = sizes[k], .force = true});
+        must_convert("out", (convert_way){.max = sizes[k], .force = true});
         organ_model *const model = open_sound("out");
         check_shards(model, sizes[k]);
         same_tensors(donor, model);
@@ -85,7 +85,7 @@ END_TEST
 START_TEST(single_file)
 {
     organ_model *const donor = open_sound("donor");
-    must_convert("one.safetensors", (convert_way){.most = 1000});
+    must_convert("one.safetensors", (convert_way){.max = 1000});
     ck_assert(exists(scratch_path("one.dequantize.json")) && exists(scratch_path("one.DEQUANTIZE_REPORT.md")) &&
               exists(scratch_path("one.DEQUANTIZE_REPORT.html")));
     organ_model *const model = open_sound("one.safetensors");
@@ -225,7 +225,7 @@ START_TEST(other_files_come_along)
 {
     static const char *const kept[] = {"extra/merges.txt", "tokenizer.json"};
     static const char *const gone[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json"};
-    must_convert("packed", (convert_way){.scheme = "fp8-channel", .most = 60000});
+    must_convert("packed", (convert_way){.scheme = "fp8-channel", .max = 60000});
     spill(scratch_path("packed/tokenizer.json"), "{}", 2);
     spill(scratch_path("packed/hf_quant_config.json"), "{}", 2);
     spill(scratch_path("packed/quant_config.json"), "{}", 2);
@@ -274,7 +274,7 @@ static void add_strays(void)
 
 START_TEST(strays_are_never_silent)
 {
-    must_convert("packed", (convert_way){.scheme = "fp8-block128", .most = 60000});
+    must_convert("packed", (convert_way){.scheme = "fp8-block128", .max = 60000});
     add_strays();
     must_convert("out", (convert_way){.model = scratch_path("packed")});
     organ_model *const model = open_sound("out");
@@ -319,8 +319,8 @@ START_TEST(schemes_may_be_mixed)
     json_t *const map = json_object();
     uint64_t total = 0;
     size_t size;
-    must_convert("fp8", (convert_way){.scheme = "fp8-channel", .most = 1});
-    must_convert("int4", (convert_way){.scheme = "int4-group32", .most = 1});
+    must_convert("fp8", (convert_way){.scheme = "fp8-channel", .max = 1});
+    must_convert("int4", (convert_way){.scheme = "int4-group32", .max = 1});
     ck_assert_int_eq(mkdir(scratch_path("mixed"), 0777), 0);
     take_shards("fp8", ".mlp.", true, map, &total);
     take_shards("int4", ".mlp.", false, map, &total);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SCALES = LAYER_ROWS * 10 };
+enum { MAX_SCALES = LAYER_ROWS * 10 };
 
 static layer given;
 
@@ -21,7 +21,7 @@ static void tear_down(void) { free_layer(&given); }
 
 typedef struct quantised {
     organ_gptq m;
-    float *values, scales[MOST_SCALES];
+    float *values, scales[MAX_SCALES];
     size_t block;
 } quantised;
 

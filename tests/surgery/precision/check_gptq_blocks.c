@@ -17,8 +17,8 @@ enum {
     ROWS = 60,
     COLS = 512,
     TOKENS = LAYER_TOKENS * LAYER_COLS / COLS,
-    MOST_BYTES = LAYER_WEIGHTS * 34 / 32,
-    MOST_NUMBERS = ROWS * 40
+    MAX_BYTES = LAYER_WEIGHTS * 34 / 32,
+    MAX_NUMBERS = ROWS * 40
 };
 
 /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K */
@@ -34,7 +34,7 @@ static void tear_down(void) { free_layer(&given); }
 
 typedef struct quantised {
     organ_gptq m;
-    float values[LAYER_WEIGHTS], scales[MOST_NUMBERS];
+    float values[LAYER_WEIGHTS], scales[MAX_NUMBERS];
 } quantised;
 
 static organ_calibration *see(const organ_engine *engine)
@@ -68,14 +68,14 @@ static quantised *quantise(const organ_engine *engine, organ_grid grid, const fl
                         .weighing = weighing,
                         .values = q->values,
                         .scales = q->scales};
-    ck_assert(organ_grid_numbers(&grid, COLS) * ROWS <= MOST_NUMBERS);
+    ck_assert(organ_grid_numbers(&grid, COLS) * ROWS <= MAX_NUMBERS);
     ck_assert_msg(organ_gptq_run(&inputs, &q->m, &error) == ORGAN_OK, "%s", error.message);
     organ_gptq_inputs_close(&inputs);
     organ_calibration_destroy(calibration);
     return q;
 }
 
-static unsigned char blocks[MOST_BYTES], again[MOST_BYTES];
+static unsigned char blocks[MAX_BYTES], again[MAX_BYTES];
 static float meant[LAYER_WEIGHTS];
 
 static size_t count_of(const organ_ggml_kind *kind) { return LAYER_WEIGHTS / kind->elements; }
@@ -92,7 +92,7 @@ static void join(const organ_grid *grid, const float *values, const float *numbe
 /* What blocks mean and the numbers taken out of them make the same blocks again. */
 START_TEST(parts_there_and_back)
 {
-    static float numbers[MOST_NUMBERS];
+    static float numbers[MAX_NUMBERS];
     for (size_t k = 40; k < 340; k++)
         given.weights[k] = 0; /* whole groups without anything */
     for (size_t k = 0; k < GRIDS; k++) {
@@ -180,7 +180,7 @@ END_TEST
 START_TEST(first_numbers_are_those_of_the_search)
 {
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);
-    static float numbers[MOST_NUMBERS], weighing[COLS];
+    static float numbers[MAX_NUMBERS], weighing[COLS];
     for (size_t j = 0; j < COLS; j++)
         weighing[j] = (float)(j % 5 + 1);
     for (size_t k = 1; k < GRIDS; k += 4) {

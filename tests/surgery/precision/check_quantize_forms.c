@@ -53,12 +53,12 @@ static void make_mixture(uint64_t hidden, uint64_t width)
     spill(scratch_path("donor/config.json"), config, (size_t)length);
 }
 
-/* The widest group of at most `asked` that divides the width; 0: none. */
-static uint64_t fitting(uint64_t asked, uint64_t width)
+/* The widest group of at most `requested` that divides the width; 0: none. */
+static uint64_t fitting(uint64_t requested, uint64_t width)
 {
-    while (asked >= 32 && width % asked)
-        asked /= 2;
-    return asked >= 32 ? asked : 0;
+    while (requested >= 32 && width % requested)
+        requested /= 2;
+    return requested >= 32 ? requested : 0;
 }
 
 /* The columns of a scale of that module; 0 where it is plain. */
@@ -107,9 +107,9 @@ static uint64_t group_of_pattern(const json_t *config)
 
 static uint64_t common(uint64_t a, uint64_t b) { return b ? common(b, a % b) : a; }
 
-static void check_groups(const char *scheme, uint64_t asked, uint64_t hidden, uint64_t width)
+static void check_groups(const char *scheme, uint64_t requested, uint64_t hidden, uint64_t width)
 {
-    const uint64_t experts = fitting(asked, common(hidden, width)), attention = fitting(asked, hidden);
+    const uint64_t experts = fitting(requested, common(hidden, width)), attention = fitting(requested, hidden);
     char words[64];
     organ_error error;
     make_mixture(hidden, width);
@@ -126,11 +126,11 @@ static void check_groups(const char *scheme, uint64_t asked, uint64_t hidden, ui
     json_t *const config = config_of("out");
     all_experts_have(model, experts, hidden, width);
     ck_assert_uint_eq(group_of(model, Q_PROJ, hidden), attention);
-    ck_assert_uint_eq(group_of_pattern(config), experts == asked && attention == asked ? 0 : experts);
-    ck_assert_int_eq(strstr(remarks, "a smaller group than") != NULL, experts != asked || attention != asked);
+    ck_assert_uint_eq(group_of_pattern(config), experts == requested && attention == requested ? 0 : experts);
+    ck_assert_int_eq(strstr(remarks, "a smaller group than") != NULL, experts != requested || attention != requested);
     const json_t *const regrouped = json_object_get(json_object_get(convert_report, "totals"), "regrouped");
     ck_assert_int_eq(json_integer_value(regrouped),
-                     (experts != asked) * LAYERS * EXPERTS * 3 + (attention != asked) * LAYERS);
+                     (experts != requested) * LAYERS * EXPERTS * 3 + (attention != requested) * LAYERS);
     json_decref(config);
     organ_model_close(model);
 }

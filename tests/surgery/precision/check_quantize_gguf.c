@@ -125,11 +125,11 @@ static convert_way way_of(const char *scheme, const char *imatrix)
 {
     static char paths[16][4096]; /* used for longer than scratch_path keeps them */
     static unsigned turn;
-    char *const model = paths[turn % 16], *const beside = paths[(turn + 1) % 16];
+    char *const model = paths[turn % 16], *const extra = paths[(turn + 1) % 16];
     turn += 2;
     snprintf(model, sizeof *paths, "%s", scratch_path("donor.gguf"));
-    snprintf(beside, sizeof *paths, "%s", imatrix ? scratch_path("%s", imatrix) : "");
-    return (convert_way){.scheme = scheme, .model = model, .imatrix = imatrix ? beside : NULL};
+    snprintf(extra, sizeof *paths, "%s", imatrix ? scratch_path("%s", imatrix) : "");
+    return (convert_way){.scheme = scheme, .model = model, .imatrix = imatrix ? extra : NULL};
 }
 
 /* ---- types ---- */

@@ -28,7 +28,7 @@ void convert_teardown(void)
 static organ_status convert_on(const organ_engine *engine, const char *output, const convert_way *w, organ_error *error)
 {
     const char *const model = w->model ? w->model : scratch_path("donor"), *const to = scratch_path("%s", output);
-    const uint64_t most = w->most ? w->most : (uint64_t)1 << 40;
+    const uint64_t max = w->max ? w->max : (uint64_t)1 << 40;
     if (w->scheme) {
         const organ_quantize_options o = {.model = model,
                                           .write.output = to,
@@ -39,7 +39,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .calibration.text = w->calibration,
                                           .calibration.samples = w->samples,
                                           .calibration.context = w->context,
-                                          .write.max_shard_size = most,
+                                          .write.max_shard_size = max,
                                           .write.resume = w->resume,
                                           .write.force = w->force,
                                           .write.dry_run = w->dry_run};
@@ -48,7 +48,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
     const organ_dequantize_options o = {.model = model,
                                         .write.output = to,
                                         .dtype = w->dtype ? w->dtype : "bf16",
-                                        .write.max_shard_size = most,
+                                        .write.max_shard_size = max,
                                         .write.resume = w->resume,
                                         .write.force = w->force,
                                         .write.dry_run = w->dry_run};

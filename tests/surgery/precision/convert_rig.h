@@ -21,7 +21,7 @@ typedef struct convert_way {
     const char *targets, *imatrix;
     const char *calibration; /* a path: gptq by so many windows of it; NULL: nearest */
     unsigned samples, context;
-    uint64_t most;
+    uint64_t max;
     bool resume, force, dry_run;
     const organ_progress *progress;
     organ_stop *stop;

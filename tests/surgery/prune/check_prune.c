@@ -110,14 +110,14 @@ END_TEST
 START_TEST(sparsity_is_met)
 {
     organ_error error;
-    static const double wanted[] = {5, 22.5, 50, 90};
+    static const double requested[] = {5, 22.5, 50, 90};
     for (size_t k = 0; k < 4; k += sampled(1, 3)) {
-        must_prune("out", (way){.options = {.sparsity = wanted[k], .write.force = true}});
+        must_prune("out", (way){.options = {.sparsity = requested[k], .write.force = true}});
         ck_assert_double_le(
-            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - wanted[k]),
+            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - requested[k]),
             0.1000005);
         ck_assert_double_le(
-            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "max")) - wanted[k]),
+            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "max")) - requested[k]),
             0.1000005);
         ck_assert_int_eq(audit("out", &error), ORGAN_OK);
     }
@@ -147,18 +147,19 @@ static double rate_of(int kind, double gain)
 
 START_TEST(gain_search_ends)
 {
-    static const double wanted[] = {0.5, 22, 50, 99};
+    static const double requested[] = {0.5, 22, 50, 99};
     for (int kind = 0; kind < 5; kind++)
         for (size_t k = 0; k < 4; k++) {
             organ_gain_search s = {.gain = 6.0};
             unsigned steps = 0;
-            while (!organ_gain_step(&s, rate_of(kind, s.gain), wanted[k]))
+            while (!organ_gain_step(&s, rate_of(kind, s.gain), requested[k]))
                 ck_assert_uint_lt(++steps, 64);
             ck_assert(s.best > 0);
             if (kind == 0)
-                ck_assert_double_le(fabs(rate_of(kind, s.best) - wanted[k]), 0.1);
+                ck_assert_double_le(fabs(rate_of(kind, s.best) - requested[k]), 0.1);
             if (kind == 2) /* the nearer side of the step */
-                ck_assert_double_eq(rate_of(kind, s.best), fabs(60 - wanted[k]) < fabs(30 - wanted[k]) ? 60.0 : 30.0);
+                ck_assert_double_eq(rate_of(kind, s.best),
+                                    fabs(60 - requested[k]) < fabs(30 - requested[k]) ? 60.0 : 30.0);
         }
 }
 END_TEST

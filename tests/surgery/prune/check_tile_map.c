@@ -191,9 +191,9 @@ static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough,
     organ_magnitudes_open(models[DONOR], &t, 1, enough, kernels, &m, &error);
     for (uint64_t from = 0, n; shown && from < t->elements; from += n) {
         n = t->elements - from < piece ? t->elements - from : piece;
-        organ_magnitudes_see(m, 0, shown + other->offset + from * each, from * each, (size_t)n * each, &error);
+        organ_magnitudes_add(m, 0, shown + other->offset + from * each, from * each, (size_t)n * each, &error);
     }
-    organ_magnitudes_tell(m, models[COPY], NULL, &report, &error);
+    organ_magnitudes_json(m, models[COPY], NULL, &report, &error);
     organ_magnitudes_close(m);
     ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
     return report;

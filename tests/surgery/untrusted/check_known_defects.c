@@ -30,7 +30,7 @@
 /* ---- bounds ---- */
 
 /* No file here has more than 1 MiB: nothing needs more than a few of it, nor more than a moment of the processor. */
-enum { MOST_BYTES = 8 << 20, MOST_SECONDS = 5 };
+enum { MAX_BYTES = 8 << 20, MAX_SECONDS = 5 };
 
 typedef struct bounds {
     clock_t begun;
@@ -45,8 +45,8 @@ static bounds bounds_begin(void)
 
 static void bounds_end(bounds b)
 {
-    ck_assert_msg(largest_allocation <= MOST_BYTES, "an allocation of %zu bytes", largest_allocation);
-    ck_assert_msg((clock() - b.begun) / CLOCKS_PER_SEC <= MOST_SECONDS, "it took too long");
+    ck_assert_msg(largest_allocation <= MAX_BYTES, "an allocation of %zu bytes", largest_allocation);
+    ck_assert_msg((clock() - b.begun) / CLOCKS_PER_SEC <= MAX_SECONDS, "it took too long");
     ck_assert_int_eq(open_files(), b.files);
 }
 

@@ -123,9 +123,9 @@ static void check_zeros(const part *p, const uint32_t *kept, size_t count, size_
         REQUIRE(is_kept(kept, count, k % p->cols / group) || (p->weights[k] == 0 && !signbit(p->weights[k])));
 }
 
-#define NEAR(value, wanted, part)                                                                                      \
-    ck_assert_msg(fabs((value) - (wanted)) <= (part)*fabs(wanted), "%s is %.9g, not %.9g", #value, (double)(value),    \
-                  (double)(wanted))
+#define NEAR(value, requested, part)                                                                                   \
+    ck_assert_msg(fabs((value) - (requested)) <= (part)*fabs(requested), "%s is %.9g, not %.9g", #value,               \
+                  (double)(value), (double)(requested))
 
 /* ---- what numpy says ---- */
 
@@ -234,15 +234,15 @@ END_TEST
 
 /* ---- the same bits ---- */
 
-static void check_same(const organ_engine *with, organ_narrow_options options, const part *wanted,
+static void check_same(const organ_engine *with, organ_narrow_options options, const part *requested,
                        const uint32_t *wanted_kept)
 {
     uint32_t kept[LAYER_COLS];
     organ_narrow_report report;
-    part p = take_part(with, wanted->rows, wanted->cols);
+    part p = take_part(with, requested->rows, requested->cols);
     must_narrow(with, &p, options, kept, &report);
     ck_assert_mem_eq(kept, wanted_kept, options.keep * sizeof *kept);
-    ck_assert_mem_eq(p.weights, wanted->weights, p.rows * p.cols * sizeof *p.weights);
+    ck_assert_mem_eq(p.weights, requested->weights, p.rows * p.cols * sizeof *p.weights);
     leave_part(&p);
 }
 

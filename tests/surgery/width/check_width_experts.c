@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Channels of experts that go: which ones, by what each costs when all that stay are solved from nothing, in FP64, on
  * what an expert's tokens bring it times their weights; experts that see no token; the same bytes whatever the way. */
-#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/run_rig.h"
@@ -108,14 +108,14 @@ static void check_by_norms(const opened *donor, const opened *out, const expert_
 {
     float was[HIDDEN * WIDTH], is[HIDDEN * KEPT];
     bool kept[WIDTH];
-    double least_kept = INFINITY, most_gone = 0;
+    double least_kept = INFINITY, max_gone = 0;
     find_kept(donor, out, d, expert, kept);
     read_matrix(donor, d->down, expert, HIDDEN, WIDTH, was);
     read_matrix(out, d->down, expert, HIDDEN, KEPT, is);
     for (size_t c = 0, at = 0; c < WIDTH; c++) {
         const double norms = norms_of(donor, d, expert, c);
         if (!kept[c]) {
-            most_gone = fmax(most_gone, norms);
+            max_gone = fmax(max_gone, norms);
             continue;
         }
         least_kept = fmin(least_kept, norms);
@@ -123,7 +123,7 @@ static void check_by_norms(const opened *donor, const opened *out, const expert_
             REQUIRE(is[r * KEPT + at] == was[r * WIDTH + c]);
         at++;
     }
-    ck_assert(least_kept >= most_gone);
+    ck_assert(least_kept >= max_gone);
 }
 
 START_TEST(an_expert_without_a_token_goes_by_norms)

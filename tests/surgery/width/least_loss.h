@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * What a choice of channels costs: the loss that is left when all columns that stay are solved from nothing, in FP64.
  */
-#ifndef LEAST_LOSS_H
-#define LEAST_LOSS_H
+#ifndef MIN_LOSS_H
+#define MIN_LOSS_H
 
 #include <stdbool.h>
 #include <stddef.h>

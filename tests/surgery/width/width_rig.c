@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/width/width_rig.h"
 
-#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibration/calibration_run.h"
 #include "tests/kit/require.h"
 #include "tests/kit/run_rig.h"
 
@@ -143,19 +143,20 @@ static organ_status hear(void *context, int32_t layer, size_t first, size_t toke
 
 void hear_text(const opened *before, const opened *o, unsigned samples, unsigned context, hearing *heard)
 {
-    organ_along_text *along = NULL;
+    organ_calibration_run *calib = NULL;
     organ_error error = {0};
     char text[4096];
     snprintf(text, sizeof text, "%s", scratch_path("text"));
-    organ_along_options options = {.calibration.text = text,
-                                   .calibration.samples = samples,
-                                   .calibration.context = context,
-                                   .method = "a",
-                                   .verb = "b",
-                                   .doing = "c"};
-    ck_assert_msg(organ_along_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &along, &error) == ORGAN_OK,
+    organ_calibration_run_options options = {.calibration.text = text,
+                                             .calibration.samples = samples,
+                                             .calibration.context = context,
+                                             .method = "a",
+                                             .verb = "b",
+                                             .doing = "c"};
+    ck_assert_msg(organ_calibration_run_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &calib, &error) ==
+                      ORGAN_OK,
                   "%s", error.message);
-    const organ_windows *const windows = &organ_along_describe(along)->windows;
+    const organ_windows *const windows = &organ_calibration_run_facts_of(calib)->windows;
     const size_t tokens = (size_t)samples * context;
     float *const hidden = malloc(tokens * HIDDEN * sizeof *hidden);
     *heard = (hearing){tokens, malloc(tokens * HIDDEN * sizeof(float)), malloc(tokens * EXPERTS * sizeof(float))};
@@ -165,7 +166,7 @@ void hear_text(const opened *before, const opened *o, unsigned samples, unsigned
         ck_assert_int_eq(organ_layer_run(before->s.forward, before->layer, windows, hidden, NULL, &error), ORGAN_OK);
     ck_assert_int_eq(organ_layer_run(o->s.forward, o->layer, windows, hidden, NULL, &error), ORGAN_OK);
     free(hidden);
-    organ_along_close(along);
+    organ_calibration_run_close(calib);
 }
 
 void hearing_free(hearing *heard)

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
+ * memory, together with one layer that is read again each time; if all fit, so does the output head. */
+#include "orchestrator/forward/mixers.h"
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/extent.h"
+
+#include <stdlib.h>
+
+struct organ_decode_cache {
+    size_t max, count;            /* tokens: capacity, processed so far */
+    size_t rotated, rotated_here; /* kinds of rotation of those tokens, for full attention and for sliding windows */
+    float *values;                /* for each layer keys of `max` tokens, then their values, then the state */
+    organ_layer **layers;         /* for each layer of the model; NULL if it is not kept in memory */
+    unsigned layer_count, held;
+    float *room;       /* memory for layers that are read again, one at a time; streamed ones have their own */
+    organ_layer *head; /* NULL: not kept in memory */
+    bool holds_head;
+};
+
+/* Returns the floats of keys and values of one token in a layer; 0 for a layer that uses those of an earlier one. */
+static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
+{
+    const organ_layer_kind *const kind = &f->config.kinds[layer];
+    return kind->shares_with == layer && organ_forward_attends(kind)
+               ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(&f->config, kind)
+               : 0;
+}
+
+/* Returns the floats before those of layer `layer` in a cache of `max` tokens: each layer has its keys and values and
+ * then its state. The number of layers gives the floats of the whole cache; UINT64_MAX / 4 or more is too much. */
+static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer)
+{
+    uint64_t floats = 0;
+    for (unsigned l = 0; l < layer && floats < UINT64_MAX / 4; l++) {
+        const uint64_t token = decode_cache_floats_of(f, l),
+                       state = organ_forward_mixer_state(&f->config, &f->config.kinds[l]);
+        floats = token && max > (UINT64_MAX / 4 - floats) / token ? UINT64_MAX / 4 : floats + max * token + state;
+    }
+    return floats;
+}
+
+/* Returns the keys and values that a layer uses, of the tokens processed so far, and its state after them. */
+static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
+{
+    const organ_layer_kind *const kind = &f->config.kinds[layer];
+    float *const keys = cache->values + floats_before(f, cache->max, kind->shares_with);
+    return (forward_keys){.keys = keys,
+                          .values = keys + cache->max * organ_forward_keys_width(&f->config, kind),
+                          .state = keys + cache->max * decode_cache_floats_of(f, kind->shares_with),
+                          .tokens = cache->count};
+}
+
+/* A text that begins with `together` tokens, and the bytes of a cache for all its tokens. */
+typedef struct growing {
+    const organ_forward *forward;
+    size_t together;
+    uint64_t kept;
+} growing;
+
+static bool holds_text(void *context, uint64_t memory)
+{
+    const growing *const g = context;
+    return organ_forward_fits(g->forward, memory, g->together, g->kept);
+}
+
+/* Returns true if the rotation changes while a text grows from `first` to `max` tokens, so that all tokens must be
+ * processed again. */
+static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t max)
+{
+    return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, max) ||
+           organ_forward_rotation_kind(&f->rotation_local, first) !=
+               organ_forward_rotation_kind(&f->rotation_local, max);
+}
+
+/* Chooses the number of layers, from the first on, that fit in addition to everything else, and then whether the head
+ * fits. */
+static void choose_held(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
+{
+    for (; cache->held < f->config.layers; cache->held++) {
+        taken += f->plans[cache->held].bytes;
+        if (!organ_forward_fits(f, f->engine->memory, together, taken))
+            return;
+    }
+    cache->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
+}
+
+/* Layers that do not stay in memory are streamed, if they have experts: a token reaches few of them. */
+static bool decode_cache_streams(const organ_forward *f, unsigned layer)
+{
+    return f->may_stream && f->config.kinds[layer].mixture;
+}
+
+/* Returns the bytes of the largest layer from number `held` on that is read as a whole. */
+static size_t read_again_bytes(const organ_forward *f, unsigned held)
+{
+    size_t max = 0;
+    for (unsigned l = held; l < f->config.layers; l++)
+        max = decode_cache_streams(f, l) ? max : organ_max(max, f->plans[l].bytes);
+    return max;
+}
+
+organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
+                                     organ_error *error)
+{
+    const uint64_t floats = floats_before(f, max, f->config.layers);
+    const size_t together = decode_cache_is_reset(f, first, max) ? max : first;
+    *cache = NULL;
+    /* Later tokens come one by one. */
+    const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
+    growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
+    if (!holds_text(&g, f->engine->memory))
+        return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
+                                   "a layer of %s and the keys and values of %zu tokens", f->model->path, max);
+    organ_decode_cache *const made = calloc(1, sizeof *made);
+    if (!made)
+        return organ_fail_memory(error, f->model->path);
+    made->max = max;
+    made->layer_count = f->config.layers;
+    choose_held(f, made, together, g.kept);
+    if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
+        organ_fail_memory(error, f->model->path);
+    if (read_again_bytes(f, made->held))
+        made->room = organ_forward_floats(read_again_bytes(f, made->held) / sizeof(float), error);
+    if (error->status || !(made->values = organ_forward_floats((size_t)floats, error))) {
+        organ_decode_cache_close(made);
+        return error->status;
+    }
+    *cache = made;
+    return ORGAN_OK;
+}
+
+void organ_decode_cache_close(organ_decode_cache *cache)
+{
+    if (!cache)
+        return;
+    for (unsigned k = 0; cache->layers && k < cache->layer_count; k++)
+        organ_layer_free(cache->layers[k]);
+    organ_layer_free(cache->head);
+    free(cache->layers);
+    organ_forward_free(cache->values);
+    organ_forward_free(cache->room);
+    free(cache);
+}
+
+static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows,
+                                            float *hidden, organ_error *error)
+{
+    for (unsigned k = 0; k < f->config.layers; k++) {
+        const forward_keys before = decode_cache_keys_of(f, cache, k);
+        organ_layer *layer = cache->layers[k];
+        if (!layer && k >= cache->held && decode_cache_streams(f, k))
+            organ_forward_load_streamed(f, (int32_t)k, &layer, error);
+        else if (!layer)
+            organ_forward_load_to(f, (int32_t)k, k < cache->held ? NULL : cache->room, &layer, error);
+        if (error->status)
+            return error->status;
+        organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
+        if (k < cache->held)
+            cache->layers[k] = layer;
+        else
+            organ_layer_free(layer);
+        if (error->status)
+            return error->status;
+    }
+    return cache->holds_head && !cache->head ? organ_forward_load_head(f, &cache->head, error) : ORGAN_OK;
+}
+
+organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
+                                    void *context, void (*each)(void *context, size_t k, float *logits),
+                                    organ_error *error)
+{
+    const size_t kind = organ_forward_rotation_kind(&f->rotation, count),
+                 here = organ_forward_rotation_kind(&f->rotation_local, count);
+    if (kind != cache->rotated || here != cache->rotated_here)
+        cache->count = 0;
+    if (count <= cache->count || count > cache->max)
+        return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, cache->count,
+                          cache->max);
+    cache->rotated = kind;
+    cache->rotated_here = here;
+    const size_t begin[2] = {0, count - cache->count}, last = begin[1] - 1;
+    const organ_windows windows = {.tokens = tokens + cache->count, .count = 1, .begin = begin};
+    float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);
+    if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK &&
+        decode_cache_run_layers(f, cache, &windows, hidden, error) == ORGAN_OK)
+        organ_forward_logits_by(f, cache->head, hidden, &last, 1, context, each, error);
+    organ_forward_free(hidden);
+    cache->count = error->status ? 0 : count;
+    return error->status;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ * The feed-forward half of a layer, FORWARD_GROUP tokens at a time. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <math.h>
+
+/* Streamed layers process more tokens together; for other layers of the model that is more than they need. */
+size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
+{
+    const organ_forward_config *c = &f->config;
+    const bool streams = f->may_stream;
+    const size_t together = organ_min(tokens, streams ? organ_forward_stream_tokens(f, memory) : FORWARD_GROUP);
+    const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_min(together, FORWARD_GROUP)) : 0;
+    const size_t mixed = organ_max(in_memory, streams ? organ_forward_stream_room(c, together) : 0);
+    return (c->dual_ffn ? 4 : 2) * together * (size_t)c->hidden + organ_max(mixed, 2 * together * f->dense_width);
+}
+
+/* Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))). The router's input is the hidden state over its
+ * root mean square, times weights and 1 / sqrt(hidden size). */
+static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
+                             float *out, float *room, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t inner = (size_t)g->layer->kind->intermediate, floats = tokens * (size_t)c->hidden;
+    float *const requested = room, *const routed = requested + floats;
+    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error) ||
+        organ_forward_norm_all(g, PART_NORM_POST_FFN_DENSE, out, out, tokens, error) ||
+        organ_forward_norm_all(g, PART_NORM_EXPERTS, hidden, normed, tokens, error) ||
+        organ_forward_norm_all(g, PART_ROUTER_SCALE, hidden, requested, tokens, error) ||
+        organ_forward_combine(g, requested, NULL, tokens, (float)(1 / sqrt((double)c->hidden)), error) ||
+        organ_forward_experts(g, first, tokens, normed, requested, routed, routed + floats, error) ||
+        organ_forward_norm_all(g, PART_NORM_POST_FFN_EXPERTS, routed, routed, tokens, error))
+        return error->status;
+    return organ_forward_combine(g, out, routed, tokens, 1, error);
+}
+
+static organ_status ffn_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
+                            organ_error *error)
+{
+    const size_t inner = (size_t)g->layer->kind->intermediate;
+    return g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, normed, out, room, error)
+                                   : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error);
+}
+
+organ_status organ_forward_ffn(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const size_t together =
+        g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
+        const size_t tokens = organ_min(together, g->tokens - first);
+        float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
+        float *room = out + tokens * c->hidden;
+        const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
+        if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error))
+            return error->status;
+        if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, room, error)
+                                                   : ffn_one(g, first, tokens, normed, out, room, error))
+            return error->status;
+        if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/ranks/ranks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct sized {
+    uint64_t bytes;
+    size_t index;
+} sized;
+
+static int by_size(const void *a, const void *b)
+{
+    const sized *const x = a, *const y = b;
+    return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes)
+                                : (x->index > y->index) - (x->index < y->index);
+}
+
+/* A binary heap of ranks: the least loaded is on top, the lowest rank among equals. */
+typedef struct load {
+    uint64_t bytes;
+    uint32_t rank;
+} load;
+
+static bool is_less(const load *a, const load *b)
+{
+    return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
+}
+
+static void sink_top(load *heap, size_t count)
+{
+    for (size_t at = 0, next; (next = 2 * at + 1) < count; at = next) {
+        if (next + 1 < count && is_less(&heap[next + 1], &heap[next]))
+            next++;
+        if (!is_less(&heap[next], &heap[at]))
+            break;
+        const load kept = heap[at];
+        heap[at] = heap[next];
+        heap[next] = kept;
+    }
+}
+
+organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
+                                organ_error *error)
+{
+    const size_t all = organ_ranks_count(ranks);
+    sized *const parts = malloc((count + 1) * sizeof *parts);
+    load *const heap = malloc(all * sizeof *heap);
+    if (!parts || !heap)
+        organ_fail_memory(error, "the shares of the ranks");
+    for (size_t r = 0; r < all && !error->status; r++)
+        heap[r] = (load){.rank = (uint32_t)r};
+    for (size_t k = 0; k < count && !error->status; k++)
+        parts[k] = (sized){bytes[k], k};
+    if (!error->status && count)
+        qsort(parts, count, sizeof *parts, by_size);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        owner[parts[k].index] = heap[0].rank;
+        heap[0].bytes += parts[k].bytes + 1; /* + 1 spreads parts without bytes too */
+        sink_top(heap, all);
+    }
+    free(heap);
+    free(parts);
+    return error->status;
+}
+
+/* ---- parts ---- */
+
+organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
+                                     uint64_t (*bytes)(const void *context, size_t part), const void *context,
+                                     organ_assignment *assignment, organ_error *error)
+{
+    uint64_t *const of = calloc(count + 1, sizeof *of);
+    *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
+    if (!of || !assignment->owner)
+        organ_fail_memory(error, "the shares of the ranks");
+    for (size_t k = 0; k < count && ranks && !error->status; k++)
+        of[k] = bytes(context, k);
+    if (ranks && !error->status)
+        organ_ranks_assign(ranks, of, count, assignment->owner, error);
+    free(of);
+    return error->status;
+}
+
+organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
+{
+    *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
+    if (!assignment->owner)
+        return organ_fail_memory(error, "the shares of the ranks");
+    for (size_t k = 0; k < count; k++)
+        assignment->owner[k] = (uint32_t)(k * organ_ranks_count(ranks) / count);
+    return ORGAN_OK;
+}
+
+bool organ_assignment_is_mine(const organ_assignment *assignment, size_t part)
+{
+    return assignment->owner[part] == organ_ranks_rank(assignment->ranks);
+}
+
+void organ_assignment_release(organ_assignment *assignment)
+{
+    free(assignment->owner);
+    assignment->owner = NULL;
+}
+
+organ_status organ_assignment_run(const organ_assignment *assignment,
+                                  organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
+                                  organ_error *error)
+{
+    for (size_t k = 0; k < assignment->count && !error->status; k++)
+        if (organ_assignment_is_mine(assignment, k))
+            work(context, k, error);
+    return error->status;
+}
+
+/* ---- exchange of results ---- */
+
+/* An array in which each rank has computed some elements. */
+typedef struct pieces {
+    char *first;
+    size_t size, stride;
+} pieces;
+
+/* Copies the elements of a rank, in order, from the array to `packed`, or back with `put`. Returns their bytes; with
+ * packed = NULL it only counts. */
+static size_t pack_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
+{
+    size_t at = 0;
+    for (size_t k = 0; k < assignment->count; k++) {
+        if (assignment->owner[k] != rank)
+            continue;
+        char *const element = p->first + k * p->stride;
+        if (packed)
+            memcpy(put ? element : packed + at, put ? packed + at : element, p->size);
+        at += p->size;
+    }
+    return at;
+}
+
+organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
+                                       size_t stride, organ_error *error)
+{
+    const pieces p = {first, size, stride};
+    const size_t rank = organ_ranks_rank(assignment->ranks);
+    organ_gathered all = {0};
+    if (!assignment->ranks)
+        return error->status;
+    const size_t bytes = first && assignment->owner ? pack_elements(NULL, &p, assignment, rank, false) : 0;
+    char *const mine = malloc(bytes + 1);
+    if (!mine)
+        organ_fail_memory(error, where);
+    else if (bytes)
+        pack_elements(mine, &p, assignment, rank, false);
+    organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        if (r != rank && pack_elements(NULL, &p, assignment, r, true) == all.bytes[r])
+            pack_elements(all.of[r], &p, assignment, r, true);
+    organ_gathered_free(&all);
+    free(mine);
+    return error->status;
+}
+
+organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
+                                  const uint32_t *owner, organ_error *error)
+{
+    return organ_assignment_complete(&(organ_assignment){ranks, count, (uint32_t *)owner}, where, array, size, size,
+                                     error);
+}
+
+/* Concatenates the results of all parts of this rank. */
+static char *join_found(const organ_assignment *assignment, const organ_found *of, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t k = 0; k < assignment->count; k++)
+        *bytes += organ_assignment_is_mine(assignment, k) ? of[k].bytes : 0;
+    char *const joined = malloc(*bytes + 1);
+    uint64_t at = 0;
+    for (size_t k = 0; k < assignment->count && joined; k++)
+        if (organ_assignment_is_mine(assignment, k) && of[k].bytes) {
+            memcpy(joined + at, of[k].is, of[k].bytes);
+            at += of[k].bytes;
+        }
+    return joined;
+}
+
+/* Copies the results of the other ranks; their lengths have been exchanged before. */
+static organ_status take_found(const organ_assignment *assignment, const char *where, const organ_gathered *all,
+                               organ_found *of, organ_error *error)
+{
+    uint64_t *const at = calloc(all->count + 1, sizeof *at);
+    if (!at)
+        return organ_fail_memory(error, where);
+    for (size_t k = 0; k < assignment->count && !error->status; k++) {
+        const size_t r = assignment->owner[k];
+        if (organ_assignment_is_mine(assignment, k) || !of[k].bytes)
+            continue;
+        if (!(of[k].is = malloc(of[k].bytes)))
+            organ_fail_memory(error, where);
+        else
+            memcpy(of[k].is, all->of[r] + at[r], of[k].bytes);
+        at[r] += of[k].bytes;
+    }
+    free(at);
+    return error->status;
+}
+
+organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, organ_found *of,
+                                       organ_error *error)
+{
+    organ_gathered all = {0};
+    uint64_t bytes = 0;
+    if (!assignment->ranks ||
+        organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
+        return error->status;
+    char *const mine = join_found(assignment, of, &bytes);
+    if (!mine)
+        organ_fail_memory(error, where);
+    if (organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
+        take_found(assignment, where, &all, of, error);
+    organ_gathered_free(&all);
+    free(mine);
+    return error->status;
+}
+
+organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
+{
+    organ_gathered all = {0};
+    if (!ranks)
+        return error->status;
+    organ_ranks_gather(ranks, where, counts, counts ? count * sizeof *counts : 0, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        for (size_t k = 0; k < count && r != organ_ranks_rank(ranks); k++) {
+            uint64_t more;
+            memcpy(&more, all.of[r] + k * sizeof more, sizeof more);
+            counts[k] += more;
+        }
+    organ_gathered_free(&all);
+    return error->status;
+}
+
+organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
+{
+    const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;
+    const size_t first = steps * rank / count * step, end = steps * (rank + 1) / count * step;
+    return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
+}
+
+organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
+                                       size_t step, organ_error *error)
+{
+    if (organ_ranks_agree(ranks, where, error) != ORGAN_OK)
+        return error->status;
+    for (size_t r = 0; r < organ_ranks_count(ranks) && !error->status; r++) {
+        const organ_row_range of = organ_ranks_rows(ranks, r, rows, step);
+        organ_ranks_broadcast(ranks, r, (char *)values + of.first * bytes, (of.end - of.first) * bytes, error);
+    }
+    return error->status;
+}

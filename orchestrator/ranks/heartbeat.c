@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/thread.h"
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define SHORTEST_NAP  20000u /* nanoseconds; doubled at each turn, */
+#define NAP_DOUBLINGS 6u     /* up to this many times */
+
+/* Notes from NOTE_BYTES on are sent to rank 0, which displays them. */
+typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
+
+typedef struct note {
+    uint32_t kind;
+    uint32_t stage; /* stage of the sender when it sent the note */
+    uint64_t bytes; /* of NOTE_FAULT: the number of faults that the sender had overcome */
+    char text[800]; /* the tensor, or the text to display */
+    char remark[160];
+} note;
+_Static_assert(sizeof(note) <= ORGAN_WIRE_NOTE, "a note fits the wire");
+
+/* Notes of a stage that rank 0 has not begun yet; at most as many as the stage has tensors. */
+struct organ_early_note {
+    struct organ_early_note *next;
+    note note;
+};
+
+void organ_ranks_pause(unsigned turn)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (long)SHORTEST_NAP << (turn < NAP_DOUBLINGS ? turn : NAP_DOUBLINGS)}, NULL);
+}
+
+static void send_note(organ_ranks *ranks, size_t to, const note *n)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) &&
+        ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
+        __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+    if (n->kind >= NOTE_BYTES)
+        __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
+}
+
+static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
+{
+    if (__atomic_exchange_n(sent, true, __ATOMIC_RELAXED))
+        return;
+    for (size_t r = 0; r < ranks->count; r++)
+        if (r != ranks->rank)
+            send_note(ranks, r, n);
+}
+
+void organ_heartbeat_stop_all(organ_ranks *ranks) { send_to_others(ranks, &ranks->sent, &(note){.kind = NOTE_STOP}); }
+
+void organ_heartbeat_halt_all(organ_ranks *ranks)
+{
+    send_to_others(ranks, &ranks->halted,
+                   &(note){.kind = NOTE_FAULT, .bytes = __atomic_load_n(&ranks->overcome, __ATOMIC_RELAXED)});
+}
+
+/* ---- progress on rank 0 ---- */
+
+/* The caller holds the lock, in a stage. */
+static void advance_by(organ_ranks *ranks, const note *n)
+{
+    organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
+                           n->remark[0] ? n->remark : NULL);
+}
+
+/* The caller holds the lock. Without memory the note is dropped, and the progress lacks a line. */
+static void keep_early(organ_ranks *ranks, const note *n)
+{
+    struct organ_early_note *const kept = malloc(sizeof *kept);
+    if (!kept)
+        return;
+    *kept = (struct organ_early_note){.note = *n};
+    *(ranks->early ? ranks->early_end : &ranks->early) = kept;
+    ranks->early_end = &kept->next;
+}
+
+/* The caller holds the lock. Displays kept notes of this stage and drops those of earlier stages. */
+static void show_early(organ_ranks *ranks)
+{
+    struct organ_early_note **at = &ranks->early, *early;
+    while ((early = *at) != NULL) {
+        if (early->note.stage > ranks->stages) {
+            at = &early->next;
+            continue;
+        }
+        if (early->note.stage == ranks->stages && ranks->stage)
+            advance_by(ranks, &early->note);
+        *at = early->next;
+        free(early);
+    }
+    ranks->early_end = at;
+}
+
+static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = true;
+    ranks->stages++;
+    organ_progress_begin(ranks->shown, what, bytes, tensors);
+    show_early(ranks);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    organ_progress_advance(ranks->shown, bytes, tensor, remark);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
+{
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stages = stages;
+    show_early(ranks);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+void organ_heartbeat_forget(organ_ranks *ranks)
+{
+    ranks->stage = false;
+    organ_heartbeat_align(ranks, UINT32_MAX);
+}
+
+static void end_shown(void *context)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = false;
+    organ_progress_end(ranks->shown);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void note_shown(void *context, const char *text)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    organ_progress_note(ranks->shown, "%s", text);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* Displays a note from another rank. */
+static void show_note(organ_ranks *ranks, const note *n, int from)
+{
+    pthread_mutex_lock(&ranks->lock);
+    if (n->kind == NOTE_TEXT)
+        organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1,
+                            n->text);
+    else if (n->stage > ranks->stages)
+        keep_early(ranks, n);
+    else if (ranks->stage)
+        advance_by(ranks, n);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* ---- progress on other ranks ---- */
+
+static void send_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_ranks *const ranks = context;
+    (void)what, (void)bytes, (void)tensors;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = true;
+    ranks->stages++;
+    ranks->unsent = 0;
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* Returns a note with the bytes that were not sent yet, plus `more`. */
+static note take_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
+{
+    pthread_mutex_lock(&ranks->lock);
+    const note taken = {.kind = kind, .stage = ranks->stages, .bytes = ranks->unsent + more};
+    ranks->unsent = 0;
+    pthread_mutex_unlock(&ranks->lock);
+    return taken;
+}
+
+static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_ranks *const ranks = context;
+    if (!tensor) {
+        pthread_mutex_lock(&ranks->lock);
+        ranks->unsent += bytes;
+        pthread_mutex_unlock(&ranks->lock);
+        return;
+    }
+    note n = take_unsent(ranks, NOTE_TENSOR, bytes);
+    snprintf(n.text, sizeof n.text, "%s", tensor);
+    snprintf(n.remark, sizeof n.remark, "%s", remark ? remark : "");
+    send_note(ranks, 0, &n);
+}
+
+static void send_end(void *context)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = false;
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* Sends the text only within a stage: between stages all ranks print the same notes. */
+static void send_note_text(void *context, const char *text)
+{
+    organ_ranks *const ranks = context;
+    note n = {.kind = NOTE_TEXT};
+    pthread_mutex_lock(&ranks->lock);
+    const bool says = ranks->stage;
+    pthread_mutex_unlock(&ranks->lock);
+    if (!says)
+        return;
+    snprintf(n.text, sizeof n.text, "%s", text);
+    send_note(ranks, 0, &n);
+}
+
+const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
+{
+    if (!ranks)
+        return shown;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->shown = shown;
+    ranks->progress = ranks->rank == 0
+                          ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown, false}
+                          : (organ_progress){ranks, send_begin, send_advance, send_end, send_note_text, true};
+    pthread_mutex_unlock(&ranks->lock);
+    return &ranks->progress;
+}
+
+/* ---- the thread ---- */
+
+/* Ignores a fault that this rank has overcome already. */
+static void receive_fault(organ_ranks *ranks, uint64_t overcome)
+{
+    pthread_mutex_lock(&ranks->lock);
+    if (overcome == ranks->overcome)
+        organ_stop_halt(ranks->stop, true);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+void organ_heartbeat_receive(organ_ranks *ranks)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    note n;
+    size_t bytes = 0;
+    int from = 0;
+    while (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED)) {
+        if (ranks->wire.receive(&n, sizeof n, &bytes, &from, why))
+            __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+        if (bytes != sizeof n)
+            return;
+        if (n.kind == NOTE_STOP)
+            organ_stop_ask(ranks->stop);
+        else if (n.kind == NOTE_FAULT)
+            receive_fault(ranks, n.bytes);
+        else
+            show_note(ranks, &n, from);
+        if (n.kind >= NOTE_BYTES)
+            __atomic_add_fetch(&ranks->received[from], 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* A note can arrive after a later collective call of its sender. Receives notes until `spoken` of that rank have
+ * arrived. */
+void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
+{
+    organ_heartbeat_receive(ranks);
+    for (unsigned turn = 0; __atomic_load_n(&ranks->received[rank], __ATOMIC_ACQUIRE) < spoken; turn++) {
+        if (__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED))
+            return;
+        organ_ranks_pause(turn);
+        organ_heartbeat_receive(ranks);
+    }
+}
+
+static void beat_once(organ_ranks *ranks)
+{
+    organ_heartbeat_receive(ranks);
+    if (organ_stop_is_pending(ranks->stop))
+        organ_heartbeat_stop_all(ranks);
+    const note n = take_unsent(ranks, NOTE_BYTES, 0);
+    if (n.bytes)
+        send_note(ranks, 0, &n);
+}
+
+static void *run_heartbeat(void *context)
+{
+    organ_ranks *const ranks = context;
+    bool ending = false;
+    while (!ending) {
+        beat_once(ranks);
+        pthread_mutex_lock(&ranks->lock);
+        if (!ranks->ending)
+            organ_condition_wait(&ranks->woken, &ranks->lock);
+        ending = ranks->ending;
+        pthread_mutex_unlock(&ranks->lock);
+    }
+    organ_heartbeat_receive(ranks); /* receive all notes that were sent, before MPI is finalised */
+    return NULL;
+}
+
+organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
+{
+    const int failed = organ_thread_create(&ranks->heartbeat, NULL, run_heartbeat, ranks);
+    ranks->beats = failed == 0;
+    return failed ? organ_fail_errno(error, failed, "cannot start the thread that tells ranks of each other")
+                  : ORGAN_OK;
+}
+
+void organ_heartbeat_end(organ_ranks *ranks)
+{
+    if (!ranks->beats)
+        return;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->ending = true;
+    pthread_cond_signal(&ranks->woken);
+    pthread_mutex_unlock(&ranks->lock);
+    pthread_join(ranks->heartbeat, NULL);
+    ranks->beats = false;
+}

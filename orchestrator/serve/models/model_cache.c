@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/models/model_cache.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/serve/models/scan.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { PLACES = 64, MAX_REQUESTED = 256, MAX_EXTRA = 100000, MANY_TENSORS = 4096 };
+
+static const double list_seconds = 2;
+
+/* A model, or why it could not be read. */
+typedef struct cached_model {
+    char *path; /* NULL: empty */
+    uint64_t identity, used;
+    organ_catalog *catalog; /* NULL: */
+    unsigned status;
+    char message[400];
+} cached_model;
+
+struct organ_model_cache {
+    const organ_jail *jail;
+    organ_reader *reader_process;
+    size_t max;
+    void (*tell)(void *context);
+    void *context;
+    pthread_mutex_t lock, report_lock; /* the first guards all that follows, the second `tell` while it is called */
+    pthread_cond_t called;
+    pthread_t walker, reader;
+    bool walking_thread, reading_thread, resting;
+    uint64_t clock;
+    cached_model places[PLACES];
+    unsigned long long read;
+    char *requested[MAX_REQUESTED]; /* paths, the first is read next */
+    size_t requested_count, bytes,
+        loose;           /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
+    const char *reading; /* NULL: none */
+    organ_found_models found;
+    bool walked, walk_selected, walking;
+    double walked_at, walk_seconds;
+    organ_error walk_fault;
+};
+
+static void notify_listener(organ_model_cache *cache)
+{
+    pthread_mutex_lock(&cache->report_lock);
+    if (cache->tell)
+        cache->tell(cache->context);
+    pthread_mutex_unlock(&cache->report_lock);
+}
+
+/* ---- places ---- */
+
+/* The catalog is freed when its last user releases it. */
+static void clear_place(organ_model_cache *cache, cached_model *p)
+{
+    if (p->catalog) {
+        cache->bytes -= p->catalog->bytes;
+        if (--p->catalog->users == 0)
+            organ_catalog_free(p->catalog);
+        else
+            cache->loose += p->catalog->bytes;
+    }
+    free(p->path);
+    *p = (cached_model){0};
+}
+
+static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
+{
+    for (size_t k = 0; k < PLACES; k++)
+        if (cache->places[k].path && strcmp(cache->places[k].path, path) == 0)
+            return &cache->places[k];
+    return NULL;
+}
+
+/* Returns an empty place with room for `bytes` bytes; evicts the oldest models for it. */
+static cached_model *make_place(organ_model_cache *cache, size_t bytes)
+{
+    for (;;) {
+        cached_model *empty = NULL, *oldest = NULL;
+        for (size_t k = 0; k < PLACES; k++) {
+            cached_model *const p = &cache->places[k];
+            if (!p->path)
+                empty = p;
+            else if (!oldest || p->used < oldest->used)
+                oldest = p;
+        }
+        if (empty && (!oldest || bytes <= cache->max - cache->bytes))
+            return empty;
+        clear_place(cache, oldest);
+    }
+}
+
+/* Stores the result of reading, also a failure; takes ownership of the catalog. A model that was read only for the list
+ * does not evict others. */
+static void put_away(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
+{
+    const size_t bytes = made->catalog ? made->catalog->bytes : 0;
+    char *const own = strdup(path);
+    cached_model *const old = find_in_cache(cache, path);
+    cache->read++;
+    if (old)
+        clear_place(cache, old);
+    if (!own || (!requested && bytes > cache->max - cache->bytes)) {
+        organ_catalog_free(made->catalog);
+        free(own);
+        return;
+    }
+    cached_model *const at = make_place(cache, bytes);
+    *at = *made;
+    at->path = own;
+    at->used = ++cache->clock;
+    cache->bytes += bytes;
+    if (at->catalog)
+        at->catalog->users = 1;
+}
+
+/* ---- one model ---- */
+
+/* Changes when a file of the model does: digest of names, sizes and times in its directory. */
+static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
+{
+    struct stat about;
+    organ_jail_entry *entries;
+    size_t count;
+    bool cut;
+    unsigned status = organ_jail_stat(jail, path, &about, error);
+    if (status)
+        return status;
+    const int64_t own[] = {about.st_size, about.st_mtim.tv_sec, about.st_mtim.tv_nsec, (int64_t)about.st_ino};
+    uint64_t digest = XXH3_64bits(own, sizeof own);
+    const char *const slash = strrchr(path, '/');
+    char *const directory = S_ISDIR(about.st_mode) ? strdup(path) : strndup(path, slash ? (size_t)(slash - path) : 0);
+    if (!directory) {
+        organ_fail_errno(error, ENOMEM, "'%s'", path);
+        return 500;
+    }
+    status = organ_jail_list(jail, directory, MAX_EXTRA, &entries, &count, &cut, error);
+    for (size_t k = 0; k < count; k++) {
+        const int64_t facts[] = {(int64_t)entries[k].bytes, entries[k].modified, entries[k].directory};
+        digest = XXH3_64bits_withSeed(entries[k].name, strlen(entries[k].name),
+                                      XXH3_64bits_withSeed(facts, sizeof facts, digest));
+    }
+    organ_jail_list_free(entries, count);
+    free(directory);
+    *identity = digest;
+    return status;
+}
+
+/* Has it read by the thread that does; false if too many wait. */
+static bool want_model(organ_model_cache *cache, const char *path)
+{
+    if (cache->reading && strcmp(cache->reading, path) == 0)
+        return true;
+    for (size_t k = 0; k < cache->requested_count; k++)
+        if (strcmp(cache->requested[k], path) == 0)
+            return true;
+    char *const own = cache->requested_count < MAX_REQUESTED && !cache->resting ? strdup(path) : NULL;
+    if (own) {
+        cache->requested[cache->requested_count++] = own;
+        pthread_cond_broadcast(&cache->called);
+    }
+    return own != NULL;
+}
+
+unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
+                               organ_error *error)
+{
+    uint64_t identity;
+    *model = NULL;
+    unsigned status = digest_of_files(cache->jail, path, &identity, error);
+    if (status)
+        return status;
+    pthread_mutex_lock(&cache->lock);
+    cached_model *const p = find_in_cache(cache, path);
+    if (p && p->identity == identity) {
+        p->used = ++cache->clock;
+        status = p->status;
+        if (p->catalog) {
+            p->catalog->users++;
+            *model = p->catalog;
+        } else
+            organ_fail(error, ORGAN_BAD_INPUT, "%s", p->message);
+    } else {
+        if (p)
+            clear_place(cache, p); /* frees the memory that reading the model again may need */
+        status = want_model(cache, path) ? 202 : 503;
+        if (status == 503)
+            organ_fail(error, ORGAN_IO, "too many other models wait to be read");
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return status;
+}
+
+void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *model)
+{
+    organ_catalog *const catalog = (organ_catalog *)model;
+    if (!catalog)
+        return;
+    pthread_mutex_lock(&cache->lock);
+    const bool last = --catalog->users == 0;
+    if (last) {
+        cache->loose -= catalog->bytes;
+        pthread_cond_broadcast(&cache->called);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    if (last)
+        organ_catalog_free(catalog);
+}
+
+/* ---- the thread that reads ---- */
+
+static cached_model read_one(const organ_model_cache *cache, const char *path)
+{
+    cached_model made = {0};
+    organ_error error = {0};
+    char *absolute = NULL;
+    made.status = digest_of_files(cache->jail, path, &made.identity, &error);
+    if (!made.status)
+        made.status = organ_jail_input(cache->jail, path, &absolute, &error);
+    if (!made.status)
+        made.status = organ_reader_read(cache->reader_process, absolute, path, cache->max, &made.catalog, &error);
+    organ_jail_unroot(cache->jail, error.message);
+    free(absolute);
+    snprintf(made.message, sizeof made.message, "%.399s", error.message);
+    return made;
+}
+
+static char *summary_of(const cached_model *made)
+{
+    if (made->catalog)
+        return strdup(made->catalog->summary);
+    json_t *const fault = json_pack("{s:s}", "fault", made->message);
+    char *const text = fault ? json_dumps(fault, JSON_COMPACT) : NULL;
+    json_decref(fault);
+    return text;
+}
+
+static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
+
+static organ_found_model *found_model(const organ_found_models *found, const char *path)
+{
+    return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
+}
+
+/* Models that a client asked for come before those that a list shows. NULL: none. */
+static char *next_to_read(organ_model_cache *cache, bool *requested)
+{
+    *requested = cache->requested_count > 0;
+    if (*requested) {
+        char *const path = cache->requested[0];
+        memmove(cache->requested, cache->requested + 1, --cache->requested_count * sizeof *cache->requested);
+        return path;
+    }
+    for (size_t k = 0; k < cache->found.count; k++)
+        if (cache->found.models[k].requested && !cache->found.models[k].summary)
+            return strdup(cache->found.models[k].path);
+    return NULL;
+}
+
+/* The summary of a model that is on the shelf already; NULL if it is not, or has changed. */
+static char *summary_from_cache(organ_model_cache *cache, const char *path)
+{
+    uint64_t identity;
+    organ_error ignored = {0};
+    if (digest_of_files(cache->jail, path, &identity, &ignored))
+        return NULL;
+    pthread_mutex_lock(&cache->lock);
+    const cached_model *const p = find_in_cache(cache, path);
+    char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
+    pthread_mutex_unlock(&cache->lock);
+    return summary;
+}
+
+static void give_summary(organ_model_cache *cache, const char *path, char *summary)
+{
+    organ_found_model *const listed = found_model(&cache->found, path);
+    if (!listed) {
+        free(summary);
+        return;
+    }
+    free(listed->summary);
+    listed->summary = summary;
+    listed->requested = false;
+}
+
+/* With the lock held, which is given up meanwhile. */
+static void read_next(organ_model_cache *cache, char *path, bool requested)
+{
+    cached_model made = {0};
+    cache->reading = path;
+    pthread_mutex_unlock(&cache->lock);
+    char *summary = requested ? NULL : summary_from_cache(cache, path);
+    const bool known = summary != NULL;
+    if (!known) {
+        made = read_one(cache, path);
+        summary = summary_of(&made);
+    }
+    const bool large = !known && (!made.catalog || made.catalog->count >= MANY_TENSORS);
+    pthread_mutex_lock(&cache->lock);
+    cache->reading = NULL;
+    if (!known)
+        put_away(cache, path, &made, requested);
+    give_summary(cache, path, summary);
+    pthread_mutex_unlock(&cache->lock);
+    if (large)
+        malloc_trim(0); /* reading used several times the memory that is kept */
+    notify_listener(cache);
+    pthread_mutex_lock(&cache->lock);
+}
+
+/* Does steps as long as there are any, and waits to be called where there is none. */
+static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *cache))
+{
+    organ_http_step_back();
+    pthread_mutex_lock(&cache->lock);
+    while (!cache->resting)
+        if (!step(cache))
+            pthread_cond_wait(&cache->called, &cache->lock);
+    pthread_mutex_unlock(&cache->lock);
+    return NULL;
+}
+
+static bool read_requested(organ_model_cache *cache)
+{
+    bool requested;
+    /* Evicted catalogs that are still in use count against the limit: wait until they are released. */
+    char *const path = cache->loose ? NULL : next_to_read(cache, &requested);
+    if (!path)
+        return false;
+    read_next(cache, path, requested);
+    free(path);
+    return true;
+}
+
+static void *read_models(void *context) { return do_steps(context, read_requested); }
+
+/* ---- the thread that walks ---- */
+
+static bool same_facts(const organ_found_model *a, const organ_found_model *b)
+{
+    return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
+}
+
+/* Copies summaries of unchanged models from the previous scan. */
+static void keep_summaries(organ_found_models *now, organ_found_models *before)
+{
+    for (size_t k = 0; k < now->count; k++) {
+        organ_found_model *const old = found_model(before, now->models[k].path);
+        if (!old || !same_facts(old, &now->models[k]))
+            continue;
+        now->models[k].summary = old->summary;
+        now->models[k].requested = old->requested;
+        old->summary = NULL;
+    }
+}
+
+static bool walk_once(organ_model_cache *cache)
+{
+    organ_error fault = {0};
+    organ_found_models found = {0};
+    if (!cache->walk_selected)
+        return false;
+    cache->walk_selected = false;
+    cache->walking = true;
+    pthread_mutex_unlock(&cache->lock);
+    const double began = organ_seconds_now();
+    organ_model_scan(cache->jail, &found, &fault);
+    pthread_mutex_lock(&cache->lock);
+    cache->walking = false;
+    cache->walked = true;
+    cache->walked_at = organ_seconds_now();
+    cache->walk_seconds = cache->walked_at - began;
+    cache->walk_fault = fault;
+    keep_summaries(&found, &cache->found);
+    organ_found_free(&cache->found);
+    cache->found = found;
+    pthread_mutex_unlock(&cache->lock);
+    notify_listener(cache);
+    pthread_mutex_lock(&cache->lock);
+    return true;
+}
+
+static void *walk_root(void *context) { return do_steps(context, walk_once); }
+
+/* ---- the list ---- */
+
+static json_t *listed_model(organ_found_model *model, bool *looking)
+{
+    model->requested = !model->summary;
+    *looking = *looking || model->requested;
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("path", model->path),
+                                          SET_TEXT("kind", organ_found_kind_name(model->kind)),
+                                          SET_COUNT("bytes", model->bytes), SET_COUNT("files", model->files),
+                                          SET_COUNT("modified", model->modified)),
+                             model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1));
+}
+
+static bool list_is_fresh(const organ_model_cache *cache)
+{
+    return cache->walked && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
+}
+
+organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
+                                    organ_model_cache_page *page, organ_error *error)
+{
+    *page = (organ_model_cache_page){.models = json_array()};
+    bool whole = page->models != NULL;
+    pthread_mutex_lock(&cache->lock);
+    page->looking = !list_is_fresh(cache);
+    cache->walk_selected = cache->walk_selected || (page->looking && !cache->walking);
+    for (size_t k = 0; k < cache->found.count; k++) {
+        if (search && !strcasestr(cache->found.models[k].path, search))
+            continue;
+        if (page->total >= offset && page->total - offset < limit)
+            whole = json_array_append_new(page->models, listed_model(&cache->found.models[k], &page->looking)) == 0 &&
+                    whole;
+        page->total++;
+    }
+    page->cut = cache->found.cut;
+    if (page->looking)
+        pthread_cond_broadcast(&cache->called);
+    if (!page->looking && cache->walk_fault.status)
+        *error = cache->walk_fault;
+    pthread_mutex_unlock(&cache->lock);
+    if (!whole)
+        organ_fail_errno(error, ENOMEM, "the list of models");
+    if (error->status) {
+        json_decref(page->models);
+        page->models = NULL;
+    }
+    return error->status;
+}
+
+void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
+{
+    pthread_mutex_lock(&cache->lock);
+    organ_http_quota(out, "organ_shelf_bytes", "Memory of the models that are kept.", cache->bytes, cache->max);
+    organ_http_quota(out, "organ_models_waiting", "Models that wait to be read.", cache->requested_count,
+                     MAX_REQUESTED);
+    organ_http_metric(out, "organ_models_read_total", "counter", "Models that were read.", cache->read);
+    pthread_mutex_unlock(&cache->lock);
+    organ_reader_metrics(cache->reader_process, out);
+}
+
+/* ---- the beginning and the end ---- */
+
+organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
+                                      void (*report_finding_of)(void *context), void *context, organ_model_cache **made,
+                                      organ_error *error)
+{
+    organ_model_cache *const cache = *made = calloc(1, sizeof *cache);
+    if (!cache)
+        return organ_fail_errno(error, ENOMEM, "the list of models");
+    cache->jail = jail;
+    cache->max = max;
+    cache->tell = report_finding_of;
+    cache->context = context;
+    pthread_mutex_init(&cache->lock, NULL);
+    pthread_mutex_init(&cache->report_lock, NULL);
+    pthread_cond_init(&cache->called, NULL);
+    int failed = organ_reader_create(reading, &cache->reader_process, error)
+                     ? ECANCELED
+                     : pthread_create(&cache->walker, NULL, walk_root, cache);
+    cache->walking_thread = failed == 0;
+    if (!failed) {
+        failed = pthread_create(&cache->reader, NULL, read_models, cache);
+        cache->reading_thread = failed == 0;
+    }
+    if (!failed)
+        return ORGAN_OK;
+    organ_model_cache_destroy(cache);
+    *made = NULL;
+    return organ_fail_errno(error, failed, "the threads that look for models");
+}
+
+void organ_model_cache_stop(organ_model_cache *cache)
+{
+    pthread_mutex_lock(&cache->report_lock);
+    cache->tell = NULL;
+    pthread_mutex_unlock(&cache->report_lock);
+    pthread_mutex_lock(&cache->lock);
+    cache->resting = true;
+    pthread_cond_broadcast(&cache->called);
+    pthread_mutex_unlock(&cache->lock);
+    if (cache->reader_process)
+        organ_reader_stop(cache->reader_process);
+}
+
+void organ_model_cache_destroy(organ_model_cache *cache)
+{
+    if (!cache)
+        return;
+    organ_model_cache_stop(cache);
+    if (cache->walking_thread)
+        pthread_join(cache->walker, NULL);
+    if (cache->reading_thread)
+        pthread_join(cache->reader, NULL);
+    organ_reader_destroy(cache->reader_process);
+    for (size_t k = 0; k < PLACES; k++)
+        clear_place(cache, &cache->places[k]);
+    for (size_t k = 0; k < cache->requested_count; k++)
+        free(cache->requested[k]);
+    organ_found_free(&cache->found);
+    pthread_mutex_destroy(&cache->lock);
+    pthread_mutex_destroy(&cache->report_lock);
+    pthread_cond_destroy(&cache->called);
+    free(cache);
+}

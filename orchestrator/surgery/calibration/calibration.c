@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT
+ * Tokens are gathered into chunks of equal size, independent of the calls, so that the sums do not depend on the calls.
+ * Products of 256 tokens are computed in FP32 and added to FP64 sums. */
+#include "orchestrator/surgery/calibration/calibration.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/surgery/calibration/saliency.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PANEL         ORGAN_CALIBRATION_BLOCK
+#define CHUNK         ((size_t)512) /* tokens */
+#define SUMS          ((size_t)5)   /* of saliency, for each feature */
+#define MAX_FEATURES  ((size_t)1 << 20)
+#define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
+
+typedef struct panel {
+    size_t row, col; /* first features */
+    bool cross;      /* of C, else of H */
+} panel;
+
+struct organ_calibration {
+    organ_calibration_options options;
+    const organ_engine *engine;
+    organ_input_moments moments;
+    double *h, *c, *bent;
+    float *factors; /* act_norm, stability, contribution */
+    organ_saliency_sums sums;
+    double *sum_room;
+    const float *levels;
+    float *own_levels;
+    float *chunk[2]; /* CHUNK x features, or as many rows as there are tokens: behind pruned layers, in the donor */
+    size_t held;     /* tokens in the chunk */
+    unsigned char *scratch, *own_scratch; /* of products */
+    float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL
+                     without weights */
+    panel *panels;
+    size_t panel_count;
+    int singular; /* a tile that has no inverse */
+    bool finished;
+};
+
+/* ---- sums ---- */
+
+/* Of tiles, panels or rows those that a rank sums. */
+static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
+{
+    return organ_ranks_rows(c->engine->ranks, rank, count, 1);
+}
+
+static organ_row_range own_share(const organ_calibration *c, size_t count)
+{
+    return share_of(c, count, organ_ranks_rank(c->engine->ranks));
+}
+
+static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
+
+static void add_saliency(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t first = (own_share(c, tile_count(c)).first + index) * PANEL;
+    const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
+    (void)worker;
+    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->held, c->chunk[0], c->options.features, first,
+                       organ_min(PANEL, c->options.features - first));
+}
+
+/* The sums of a panel: rows x cols of them, `stride` from row to row. */
+typedef struct panel_sums {
+    double *at;
+    size_t rows, cols, stride;
+} panel_sums;
+
+static panel_sums sums_of(const organ_calibration *c, const panel *p)
+{
+    const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
+    const size_t width = organ_min(block, features - start);
+    double *const sums = (p->cross ? c->c : c->h) + start * block;
+    return (panel_sums){sums + (p->row - start) * width + p->col - start, organ_min(PANEL, features - p->row),
+                        organ_min(PANEL, features - p->col), width};
+}
+
+static void add_panel(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const panel *const p = &c->panels[own_share(c, c->panel_count).first + index];
+    const panel_sums sums = sums_of(c, p);
+    const size_t features = c->options.features;
+    const organ_product product = {.m = sums.rows,
+                                   .n = sums.cols,
+                                   .k = c->held,
+                                   .a = organ_by_columns(c->chunk[p->cross ? 1 : 0] + p->row, features),
+                                   .b = organ_by_columns(c->chunk[0] + p->col, features),
+                                   .c = sums.at,
+                                   .c_stride = sums.stride,
+                                   .wide = true,
+                                   .into = ORGAN_PRODUCT_ADD};
+    c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+/* Adds W (X_d - X_p)^T X_p of a chunk, from the shift of its outputs (X_d - X_p) W^T. */
+static void bend(organ_calibration *c)
+{
+    const size_t n = c->options.features;
+    const organ_row_range own = own_share(c, c->options.rows);
+    const size_t rows = own.end - own.first;
+    const organ_product shift = {.m = c->held,
+                                 .n = rows,
+                                 .k = n,
+                                 .a = organ_by_rows(c->chunk[1], n),
+                                 .b = organ_factor_from(c->options.weights, own.first),
+                                 .c = c->shift,
+                                 .c_stride = rows};
+    const organ_product bent = {.m = rows,
+                                .n = n,
+                                .k = c->held,
+                                .a = organ_by_columns(c->shift, rows),
+                                .b = organ_by_columns(c->chunk[0], n),
+                                .c = c->bent + own.first * n,
+                                .c_stride = n,
+                                .wide = true,
+                                .into = ORGAN_PRODUCT_ADD};
+    if (rows == 0)
+        return;
+    for (size_t k = 0; k < c->held * n; k++)
+        c->chunk[1][k] -= c->chunk[0][k];
+    organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
+    organ_products_run(c->engine, NULL, &bent, 1, c->scratch);
+}
+
+static void calibration_add_chunk(organ_calibration *c)
+{
+    if (c->held == 0)
+        return;
+    const organ_row_range tiles = own_share(c, tile_count(c)), panels = own_share(c, c->panel_count);
+    if (!c->options.moments_only)
+        organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
+    organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
+    if (c->bent)
+        bend(c);
+    c->moments.tokens += c->held;
+    c->held = 0;
+}
+
+/* ---- making ---- */
+
+static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
+}
+
+static void list_panels(organ_calibration *c)
+{
+    const size_t features = c->options.features, block = c->moments.block;
+    for (size_t row = 0; row < features; row += PANEL) {
+        const size_t start = row / block * block, end = organ_min(start + block, features);
+        for (size_t col = start; col < end; col += PANEL) {
+            if (col >= row)
+                c->panels[c->panel_count++] = (panel){row, col, false};
+            if (c->options.two_streams && !c->options.weights.values)
+                c->panels[c->panel_count++] = (panel){row, col, true};
+        }
+    }
+}
+
+/* Rows of the chunk. Ranks also exchange sums through it and need a whole one. */
+static size_t chunk_rows(const organ_calibration *c)
+{
+    const size_t tokens = c->options.tokens;
+    return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
+}
+
+static bool take_chunks(organ_calibration *c)
+{
+    const size_t n = c->options.features, rows = chunk_rows(c);
+    c->chunk[0] = organ_floats(rows, n);
+    c->chunk[1] = c->options.two_streams ? organ_floats(rows, n) : NULL;
+    c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_products_scratch(c->engine));
+    c->scratch = c->options.scratch ? c->options.scratch : c->own_scratch;
+    return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
+}
+
+static bool calibration_take_memory(organ_calibration *c)
+{
+    const size_t n = c->options.features, block = c->moments.block,
+                 entries = n / block * block * block + n % block * (n % block);
+    const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
+    c->h = calloc(entries, sizeof *c->h);
+    c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
+    if (c->options.weights.values) {
+        c->bent = calloc(c->options.rows * n, sizeof *c->bent);
+        c->shift = organ_floats(chunk_rows(c), c->options.rows);
+    }
+    c->factors = calloc(3 * n, sizeof *c->factors);
+    const bool salient = !c->options.moments_only;
+    c->sum_room = salient ? calloc(SUMS * n, sizeof *c->sum_room) : NULL;
+    c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
+    c->levels = c->options.levels ? c->options.levels : c->own_levels;
+    c->panels = calloc(2 * panels * across, sizeof *c->panels);
+    if (c->sum_room) {
+        double *const s = c->sum_room;
+        c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
+    }
+    return take_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors &&
+           ((c->sum_room && c->levels) || !salient) && c->panels;
+}
+
+bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
+
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole)
+{
+    if (whole && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
+        return 16 * features * features + 8 * rows * features;
+    return features * (whole || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
+}
+
+/* Weights that are not used are forgotten. */
+static void choose_sums(organ_calibration *c)
+{
+    const organ_calibration_options *const o = &c->options;
+    const bool fits = organ_calibration_memory(o->features, o->weights.values ? o->rows : 0, o->two_streams, true) <=
+                      c->engine->memory;
+    c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
+    if (!fits || !o->two_streams || !o->weights.values || !organ_calibration_takes_weights(o->rows, o->features))
+        c->options.weights.values = NULL;
+}
+
+organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
+                                      organ_calibration **calibration, organ_error *error)
+{
+    *calibration = NULL;
+    if (options->features == 0 || options->features > MAX_FEATURES)
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name,
+                          MAX_FEATURES, options->features);
+    organ_calibration *c = calloc(1, sizeof *c);
+    if (!c)
+        return calibration_no_memory(options, error);
+    c->options = *options;
+    c->engine = engine;
+    c->moments.features = options->features;
+    choose_sums(c);
+    if (!calibration_take_memory(c)) {
+        organ_calibration_destroy(c);
+        return calibration_no_memory(options, error);
+    }
+    list_panels(c);
+    *calibration = c;
+    return ORGAN_OK;
+}
+
+static void free_work(organ_calibration *c)
+{
+    free(c->sum_room);
+    free(c->own_levels);
+    free(c->chunk[0]);
+    free(c->chunk[1]);
+    free(c->own_scratch);
+    free(c->shift);
+    free(c->panels);
+    c->sum_room = NULL;
+    c->levels = NULL;
+    c->scratch = c->own_scratch = NULL;
+    c->own_levels = c->shift = c->chunk[0] = c->chunk[1] = NULL;
+    c->panels = NULL;
+}
+
+void organ_calibration_destroy(organ_calibration *c)
+{
+    if (!c)
+        return;
+    free_work(c);
+    free(c->h);
+    free(c->c);
+    free(c->bent);
+    free(c->factors);
+    free(c);
+}
+
+/* ---- tokens ---- */
+
+static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where,
+                                 organ_error *error)
+{
+    const size_t n = c->options.features;
+    for (size_t k = 0; k < tokens * n; k++)
+        if (!(fabsf(inputs[k]) <= LARGEST_INPUT))
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
+                c->options.name, (unsigned long long)(c->moments.tokens + c->held + k / n), k % n, where,
+                (double)inputs[k], (double)LARGEST_INPUT);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
+                                   size_t tokens, organ_error *error)
+{
+    const size_t n = c->options.features;
+    if (c->finished || (donor_inputs != NULL) != c->options.two_streams)
+        return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
+                          c->finished ? "the calibration is finished and takes no more tokens"
+                                      : "the streams given are not those announced");
+    if (c->options.tokens && c->moments.tokens + c->held + tokens > c->options.tokens)
+        return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the %zu announced", c->options.name,
+                          c->options.tokens);
+    for (size_t done = 0; done < tokens;) {
+        const size_t some = organ_min(CHUNK - c->held, tokens - done);
+        if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||
+            (donor_inputs && check_inputs(c, donor_inputs + done * n, some, " in the donor", error)))
+            return error->status;
+        memcpy(c->chunk[0] + c->held * n, pruned_inputs + done * n, some * n * sizeof(float));
+        if (donor_inputs)
+            memcpy(c->chunk[1] + c->held * n, donor_inputs + done * n, some * n * sizeof(float));
+        c->held += some;
+        done += some;
+        if (c->held == CHUNK)
+            calibration_add_chunk(c);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- ranks ---- */
+
+/* Operation on sums: count them, copy them to the buffer for other ranks, or copy them back. */
+typedef enum movement { COUNTED, TAKEN, PUT } movement;
+
+/* Moves `rows` rows of `cols` sums and returns their number. */
+static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
+{
+    for (size_t i = 0; i < rows && way != COUNTED; i++)
+        memcpy(way == PUT ? sums + i * stride : packed + i * cols, way == PUT ? packed + i * cols : sums + i * stride,
+               cols * sizeof *sums);
+    return rows * cols;
+}
+
+/* Moves the first panels of the range, as many as fit in the buffer, and removes them from the range. */
+static size_t move_panels(const organ_calibration *c, organ_row_range *left, double *packed, movement way)
+{
+    const size_t room = CHUNK * c->options.features * sizeof(float) / sizeof(double);
+    size_t count = 0;
+    for (; left->first < left->end; left->first++) {
+        const panel_sums p = sums_of(c, &c->panels[left->first]);
+        if (count + p.rows * p.cols > room)
+            break;
+        count += move_sums(p.at, p.rows, p.cols, p.stride, packed + count, way);
+    }
+    return count;
+}
+
+static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
+{
+    const bool own = rank == organ_ranks_rank(c->engine->ranks);
+    for (organ_row_range left = share_of(c, c->panel_count, rank); left.first < left.end && !error->status;) {
+        organ_row_range same = left;
+        const size_t count = move_panels(c, &left, packed, own ? TAKEN : COUNTED);
+        if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
+            move_panels(c, &same, packed, PUT);
+    }
+}
+
+static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
+{
+    const size_t features = c->options.features;
+    const organ_row_range tiles = share_of(c, tile_count(c), rank);
+    const size_t first = tiles.first * PANEL,
+                 count = organ_min(tiles.end * PANEL, features) - organ_min(first, features);
+    const bool own = rank == organ_ranks_rank(c->engine->ranks);
+    if (own)
+        move_sums(c->sum_room + first, SUMS, count, features, packed, TAKEN);
+    if (organ_ranks_broadcast(c->engine->ranks, rank, packed, SUMS * count * sizeof *packed, error) == ORGAN_OK && !own)
+        move_sums(c->sum_room + first, SUMS, count, features, packed, PUT);
+}
+
+/* The chunk has room for a row of panels, and so for the sums of saliency. */
+organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
+{
+    const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
+    if (ranks < 2 || error->status)
+        return error->status;
+    calibration_add_chunk(c);
+    double *const packed = (double *)(void *)c->chunk[0];
+    for (size_t rank = 0; rank < ranks; rank++) {
+        const organ_row_range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
+        complete_panels(c, rank, packed, error);
+        if (c->sum_room)
+            complete_saliency(c, rank, packed, error);
+        if (c->bent)
+            organ_ranks_broadcast(c->engine->ranks, rank, c->bent + rows.first * features,
+                                  (rows.end - rows.first) * features * sizeof *c->bent, error);
+    }
+    return error->status;
+}
+
+/* ---- the end ---- */
+
+static void finish_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
+{
+    const size_t n = c->options.features;
+    for (size_t j = 0; j < width; j++) {
+        c->factors[first + j] = (float)sqrt(h[j * (stride + 1)] / (double)c->moments.tokens);
+        c->factors[n + first + j] = c->factors[2 * n + first + j] = 1;
+    }
+}
+
+static void finish_tile(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, first = index * PANEL, width = organ_min(PANEL, n - first);
+    const size_t block = c->moments.block, start = first / block * block, stride = organ_min(block, n - start);
+    const double *const h = c->h + start * block + (first - start) * (stride + 1);
+    (void)worker;
+    if (c->options.moments_only) {
+        finish_moments(c, h, stride, first, width);
+        return;
+    }
+    for (size_t j = first; j < first + width; j++)
+        organ_saliency_finish(&c->sums, j, c->moments.tokens, &c->factors[j], &c->factors[n + j]);
+    if (!organ_saliency_contribution(c->engine->kernels, h, stride, width, c->moments.tokens,
+                                     ORGAN_CALIBRATION_DAMPING * c->moments.mean_diagonal, c->factors + 2 * n + first))
+        __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
+}
+
+static double mean_diagonal(const organ_calibration *c)
+{
+    const size_t n = c->options.features, block = c->moments.block;
+    double sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        const size_t start = j / block * block, width = organ_min(block, n - start);
+        sum += c->h[start * block + (j - start) * (width + 1)];
+    }
+    return sum / (double)n / (double)c->moments.tokens;
+}
+
+organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
+{
+    const size_t n = c->options.features;
+    if (c->finished)
+        return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
+    calibration_add_chunk(c);
+    if (c->moments.tokens == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by",
+                          c->options.name);
+    c->moments.mean_diagonal = mean_diagonal(c);
+    if (!(c->moments.mean_diagonal > 0))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
+                          c->options.name, n, (unsigned long long)c->moments.tokens);
+    organ_share(c->engine, NULL, tile_count(c), finish_tile, c);
+    if (c->singular)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
+                          c->options.name, c->moments.mean_diagonal);
+    c->moments.h = c->h;
+    c->moments.c = c->c;
+    c->moments.bent = c->bent;
+    c->moments.rows = c->bent ? c->options.rows : 0;
+    c->moments.act_norm = c->factors;
+    c->moments.stability = c->factors + n;
+    c->moments.contribution = c->factors + 2 * n;
+    c->finished = true;
+    free_work(c);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
+                                          organ_calibration **calibration, organ_error *error)
+{
+    const size_t n = options->features;
+    *calibration = NULL;
+    if (n == 0 || n > MAX_FEATURES)
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name,
+                          MAX_FEATURES, n);
+    organ_calibration *const c = calloc(1, sizeof *c);
+    if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
+        free(c);
+        return calibration_no_memory(options, error);
+    }
+    bool known = false;
+    c->options = *options;
+    for (size_t j = 0; j < n && !error->status; j++) {
+        if (!(norms[j] >= 0) || !isfinite(norms[j]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the norm of input %zu is %g; it must be finite and not negative",
+                       options->name, j, (double)norms[j]);
+        known |= norms[j] > 0;
+        c->factors[j] = norms[j];
+        c->factors[n + j] = c->factors[2 * n + j] = 1;
+        c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
+    }
+    if (!error->status && !known)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to go by",
+                   options->name, n);
+    c->moments.features = c->moments.block = n;
+    c->moments.tokens = tokens;
+    c->moments.act_norm = c->factors;
+    c->moments.stability = c->factors + n;
+    c->moments.contribution = c->factors + 2 * n;
+    c->finished = true;
+    if (error->status)
+        organ_calibration_destroy(c);
+    else
+        *calibration = c;
+    return error->status;
+}
+
+const organ_input_moments *organ_calibration_moments(const organ_calibration *c)
+{
+    return c->finished ? &c->moments : NULL;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Input statistics of a linear layer over the calibration tokens: the second moments that pruning and quantisation use.
+ * Results are bit-identical on every machine, for any number of threads and ranks, and for any division of the tokens
+ * into calls. */
+#ifndef ORGAN_CALIBRATION_H
+#define ORGAN_CALIBRATION_H
+
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/surgery/calibration/saliency.h"
+
+/* Columns of a tile, and of a block if H is block-diagonal. */
+#define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
+#define ORGAN_CALIBRATION_DAMPING 0.01 /* times the mean of the diagonal, for the contribution */
+
+typedef struct organ_calibration_options {
+    size_t features;  /* inputs of the layer, 1 .. 2^20 */
+    const char *name; /* for messages; must outlive the calibration */
+    uint64_t seed;    /* seed of the input noise, together with `layer` */
+    uint32_t layer;
+    bool moments_only;   /* do not compute stability and contribution: they are 1, and seed, layer and levels are
+                          * ignored */
+    bool two_streams;    /* the donor's inputs are added too and C is summed; else C is H */
+    const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
+                          * NULL: allocated here */
+    unsigned char *scratch; /* organ_products_scratch(engine) bytes, aligned to 64, shared by calibrations that are not
+                             * used at the same time; must outlive organ_calibration_finish. NULL: allocated here */
+    size_t tokens;          /* upper bound of the number of tokens that will be added; 0: none is known */
+    /* With two streams, the weights W of the only matrix with these inputs, rows x features, or no values. If H is
+     * whole and it is less work, W (C - H) is summed instead of C. The weights must outlive the last
+     * organ_calibration_add and not change. */
+    organ_factor weights;
+    size_t rows;
+} organ_calibration_options;
+
+/* Returns true if weights of this number of rows would be used. */
+bool organ_calibration_takes_weights(size_t rows, size_t features);
+
+/* Bytes of the sums, and of the FP32 copies while a matrix is pruned: with H whole or in blocks, and with weights of
+ * `rows` rows (0: without). */
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole);
+
+/* The results of organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They are stored as
+ * consecutive blocks of the diagonal, each row-major: one block of features x features, or blocks of
+ * ORGAN_CALIBRATION_BLOCK if the whole does not fit in memory. Block k begins at k * block * block and is min(block,
+ * features - k * block) wide. */
+typedef struct organ_input_moments {
+    size_t features, block;
+    uint64_t tokens;
+    const double *h;        /* X_p^T X_p: the upper triangle of each block; finite. NULL if the calibration has only
+                             * norms */
+    const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `bent` is set */
+    const double *bent;     /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
+    size_t rows;            /* rows of `bent`; else 0 */
+    double mean_diagonal;   /* of H / tokens */
+    const float *act_norm;  /* per feature: sqrt(mean x^2) */
+    const float *stability; /* 1 / (1 + CV^2) of |x + noise|, in (0, 1]; 1 for an input that is always zero */
+    const float *contribution; /* 1 / sqrt(H_jj [H^-1]_jj) within its tile, in (0, 1] */
+} organ_input_moments;
+
+typedef struct organ_calibration organ_calibration;
+
+/* Creates a calibration. H is whole if organ_calibration_memory fits in the engine's memory. `engine` must outlive the
+ * calibration. Returns ORGAN_USAGE if the number of features is out of range, ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
+                                      organ_calibration **calibration, organ_error *error);
+void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allowed */
+
+/* Adds the inputs of the next tokens, tokens x features, row-major: those in the pruned model and those in the donor
+ * (NULL with one stream). Returns ORGAN_BAD_INPUT, naming token and feature, if a value is not finite or beyond 1e15;
+ * then no more tokens may be added. Returns ORGAN_USAGE after organ_calibration_finish, if donor_inputs contradict
+ * `two_streams`, or if there are more tokens than `tokens`. */
+organ_status organ_calibration_add(organ_calibration *calibration, const float *pruned_inputs,
+                                   const float *donor_inputs, size_t tokens, organ_error *error);
+
+/* Adds up the moments of all ranks; each rank adds all tokens but sums only its share of the moments. All ranks call it
+ * after the last token, once they have agreed that none has failed. Returns ORGAN_IO if a rank cannot be reached. Does
+ * nothing without ranks. */
+organ_status organ_calibration_complete(organ_calibration *calibration, organ_error *error);
+
+/* Computes the results; called once, after the last token. Returns ORGAN_BAD_INPUT if there was no token or all inputs
+ * were zero. */
+organ_status organ_calibration_finish(organ_calibration *calibration, organ_error *error);
+
+/* Creates a finished calibration that has only act_norm: no H and no C, stability and contribution 1. `norms` are
+ * features numbers, finite, none negative, not all 0 (else ORGAN_BAD_INPUT, naming the feature); `tokens` is the number
+ * of tokens that the caller states for them. Seed, layer and streams of the options are ignored. */
+organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
+                                          organ_calibration **calibration, organ_error *error);
+
+/* Returns NULL before organ_calibration_finish. The calibration owns the result. */
+const organ_input_moments *organ_calibration_moments(const organ_calibration *calibration);
+
+#endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT
+ * The windows of a calibration text, and the memory that their hidden states take. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/machine/enough_memory.h"
+#include "formats/base/path.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/interface/interface.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
+
+/* The option that says how many windows. */
+static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
+
+/* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most
+ * 900 steps. */
+static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
+{
+    organ_calibration_run_options *const o = calib->options;
+    const size_t count = calib->facts.tokens, windows = count / o->calibration.context, least = o->least ? o->least : 1;
+    const unsigned requested = o->calibration.samples;
+    if (count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by",
+                          o->calibration.text);
+    if (windows < least)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
+                          o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
+                          o->calibration.context, least, least == 1 ? "is" : "are");
+    const unsigned there = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
+    while (o->reserve && o->calibration.samples > least && !organ_calibration_rest_has(calib, o->reserve)) {
+        const size_t fewer = o->calibration.samples - 1 - o->calibration.samples / 64;
+        o->calibration.samples = (unsigned)(fewer > least ? fewer : least);
+    }
+    if (o->reserve && !organ_calibration_rest_has(calib, o->reserve))
+        o->calibration.samples = there; /* organ_calibration_rest_cut reports the error */
+    if (o->calibration.samples < requested)
+        organ_progress_note(calib->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)",
+                            o->calibration.text, count, o->calibration.samples, o->calibration.samples == 1 ? "" : "s",
+                            o->calibration.context, o->calibration.samples == 1 ? "is" : "are", requested,
+                            counted_by(o));
+    return ORGAN_OK;
+}
+
+static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids, organ_error *error)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
+    const char *const path = calib->options->calibration.text;
+    if (fit_samples(calib, error) != ORGAN_OK)
+        return error->status;
+    const size_t samples = calib->options->calibration.samples, context = calib->options->calibration.context;
+    calib->tokens = malloc(samples * context * sizeof *calib->tokens);
+    calib->begin = calloc(samples + 1, sizeof *calib->begin);
+    if (!calib->tokens || !calib->begin)
+        return organ_fail_memory(error, path);
+    for (size_t w = 0; w < samples; w++) {
+        memcpy(calib->tokens + w * context, ids + organ_calibration_window_at(calib, w), context * sizeof *ids);
+        if (facts->adds_bos && facts->bos >= 0)
+            calib->tokens[w * context] = (uint32_t)facts->bos;
+        calib->begin[w + 1] = (w + 1) * context;
+    }
+    calib->facts.windows = (organ_windows){calib->tokens, samples, calib->begin};
+    return ORGAN_OK;
+}
+
+/* The longest rows of all targets together are what a chunk keeps of its inputs. */
+static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
+{
+    uint64_t max = 0;
+    const organ_targets *const targets = calib->targets;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t sum = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++)
+            sum += targets->tensors[k]->anatomy.expert < 0 ? organ_calibration_matrices(calib, targets->tensors[k]).cols
+                                                           : 0;
+        max = sum > max ? sum : max;
+    }
+    return calib->options->streams == ORGAN_INPUTS_BOTH ? max * chunk_tokens * sizeof(float) : 0;
+}
+
+/* Bytes that work on the largest matrix needs, without its moments. */
+static uint64_t work_bytes(const organ_calibration_run *calib)
+{
+    const organ_calibration_work *const work = calib->work;
+    uint64_t max = 0;
+    for (size_t k = 0; k < calib->targets->count; k++) {
+        const organ_tensor *const tensor = calib->targets->tensors[k];
+        const organ_matrices m = organ_calibration_matrices(calib, tensor);
+        const uint64_t bytes = m.rows * m.cols * sizeof(float) + work->memory(work->context, calib, tensor);
+        max = bytes > max ? bytes : max;
+    }
+    return max;
+}
+
+static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
+{
+    const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
+                 samples = o->calibration.samples;
+    const size_t token = (size_t)organ_forward_describe(forward)->state * sizeof(float);
+    return (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
+}
+
+static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }
+
+/* Returns true if layers run on copies of the states. */
+static bool copied(const organ_calibration_run_options *o, const organ_forward *forward)
+{
+    return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
+}
+
+/* Bytes for chunks 0, step, 2 step and so on. The tokens of the text are counted only if the states are in a scratch
+ * file, because they are small compared with states in memory. */
+static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
+                              size_t step)
+{
+    organ_calibration_chunks chunks = chunks_of(o, forward);
+    const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
+    chunks.step = step;
+    return organ_calibration_states_memory(&chunks, copied(o, forward), scratch) +
+           (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
+}
+
+uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward)
+{
+    return states_memory(options, forward, options->calibration.scratch != NULL, 1);
+}
+
+/* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer
+ * where that is most. */
+static uint64_t max_captured(const organ_calibration_run *calib)
+{
+    const organ_targets *const targets = calib->targets;
+    const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
+    uint64_t max = 0;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t plain = 0, experts = 0, widest = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
+            const organ_matrices m = organ_calibration_matrices(calib, targets->tensors[k]);
+            if (m.count > 1 || targets->tensors[k]->anatomy.expert >= 0)
+                experts = config->experts_used * (config->hidden + config->expert_intermediate);
+            else
+                plain += m.cols;
+            widest = m.cols > widest ? m.cols : widest;
+        }
+        const uint64_t sum = plain * (two_streams(calib->options) ? 2 : 1) + experts + widest;
+        max = sum > max ? sum : max;
+    }
+    return max;
+}
+
+/* Additional bytes that each of several ranks needs: recorded inputs of its own chunk and a buffer for those of others,
+ * minus the states of other ranks' chunks, at least half of all states. */
+static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
+{
+    const organ_calibration_run_options *const o = calib->options;
+    const uint64_t captured = max_captured(calib) * calib->chunks.together * o->calibration.context * sizeof(float);
+    const uint64_t less =
+        states_memory(o, calib->facts.forward, scratch, 1) - states_memory(o, calib->facts.forward, scratch, 2);
+    return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
+}
+
+/* The bytes that must remain after the forward pass. */
+typedef struct calib_extra_memory {
+    const organ_calibration_run *calib;
+    uint64_t requested;
+} calib_extra_memory;
+
+static bool leaves_more(void *context, uint64_t memory)
+{
+    const calib_extra_memory *const b = context;
+    return organ_forward_left(b->calib->facts.forward, memory, b->calib->options->calibration.context) > b->requested;
+}
+
+/* Bytes needed in addition to the states. */
+static uint64_t kept_extra(const organ_calibration_run *calib, bool scratch)
+{
+    const organ_calibration_work *const work = calib->work;
+    const uint64_t captures = kept_bytes(calib, calib->chunks.together * calib->options->calibration.context),
+                   working = work_bytes(calib);
+    return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
+}
+
+static calib_extra_memory requested_of(const organ_calibration_run *calib, bool scratch)
+{
+    const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
+    return (calib_extra_memory){calib, states + kept_extra(calib, scratch) + exchange_bytes(calib, scratch)};
+}
+
+uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
+{
+    calib_extra_memory b = requested_of(calib, calib->options->calibration.scratch != NULL);
+    const uint64_t work = organ_memory_enough(0, leaves_more, &b);
+    return work > calib->text_memory ? work : calib->text_memory;
+}
+
+/* Second moments of a layer's targets as whole matrices, each target with moments of its own; of the layer with most.
+ */
+static uint64_t whole_moments(const organ_calibration_run *calib)
+{
+    const organ_targets *const targets = calib->targets;
+    uint64_t max = 0;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t sum = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
+            const organ_matrices m = organ_calibration_matrices(calib, targets->tensors[k]);
+            const bool expert = m.count > 1 || targets->tensors[k]->anatomy.expert >= 0;
+            if (!expert || !calib->work->mixtures)
+                sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
+        }
+        max = sum > max ? sum : max;
+    }
+    return max;
+}
+
+/* A sixteenth of the memory is set aside for threads (organ_forward_spare_memory). */
+uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
+{
+    const uint64_t moments = whole_moments(calib);
+    return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
+}
+
+static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
+{
+    const organ_calibration_run_options *const o = calib->options;
+    const uint64_t memory = calib->engine->memory;
+    calib_extra_memory here = requested_of(calib, o->calibration.scratch != NULL), scratch = requested_of(calib, true);
+    organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
+                        "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes",
+                        o->calibration.samples, counted_by(o), o->calibration.context, o->doing);
+    if (!o->calibration.scratch && scratch.requested < here.requested)
+        organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
+    return error->status;
+}
+
+static organ_status open_states(organ_calibration_run *calib, organ_error *error)
+{
+    const organ_calibration_run_options *const o = calib->options;
+    const uint64_t bytes = organ_calibration_states_bytes(&calib->chunks) * (two_streams(o) ? 2 : 1);
+    organ_calibration_states_open(&calib->chunks, copied(o, calib->facts.forward), o->calibration.scratch,
+                                  &calib->states, error);
+    if (two_streams(o) && !error->status)
+        organ_calibration_states_open(&calib->chunks, false, o->calibration.scratch, &calib->donor_states, error);
+    return error->status || !o->calibration.scratch
+               ? error->status
+               : organ_transfer_room(o->calibration.scratch, o->calibration.scratch,
+                                     "the hidden states (--scratch) need", bytes, error);
+}
+
+static void set_chunks(organ_calibration_run *calib)
+{
+    calib->chunks = chunks_of(calib->options, calib->facts.forward);
+    calib->chunks.first = organ_ranks_rank(calib->engine->ranks);
+    calib->chunks.step = organ_ranks_count(calib->engine->ranks);
+}
+
+static bool holds_work(const organ_calibration_run *calib)
+{
+    calib_extra_memory b = requested_of(calib, calib->options->calibration.scratch != NULL);
+    return leaves_more(&b, calib->engine->memory);
+}
+
+static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
+{
+    const organ_calibration_run_options *const o = calib->options;
+    const organ_forward *const forward = calib->facts.forward;
+    set_chunks(calib);
+    const uint64_t states = organ_calibration_run_memory(o, forward),
+                   kept = kept_extra(calib, o->calibration.scratch != NULL);
+    if (!holds_work(calib))
+        return refuse_memory(calib, error);
+    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the
+     * result. */
+    calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) - states - kept;
+    return open_states(calib, error);
+}
+
+static void note_context(const organ_calibration_run *calib)
+{
+    const uint64_t made_for = organ_forward_describe(calib->facts.forward)->context;
+    if (made_for && calib->options->calibration.context > made_for)
+        organ_progress_note(calib->progress, "windows of %u tokens are longer than the %llu that %s was made for",
+                            calib->options->calibration.context, (unsigned long long)made_for, calib->model->path);
+}
+
+organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error)
+{
+    if (!organ_within(samples, ORGAN_SAMPLES))
+        return organ_fail(error, ORGAN_USAGE, "%u samples are not in %d .. %d", samples, ORGAN_SAMPLES);
+    if (!organ_within(context, ORGAN_CONTEXTS))
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in %d .. %d", context, ORGAN_CONTEXTS);
+    return ORGAN_OK;
+}
+
+/* If the text does not fit in memory, the amount in the message includes the memory for the work. */
+static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
+{
+    organ_calibration_run_facts *const facts = &calib->facts;
+    organ_error other = {0}, fault = {0};
+    const bool loaded =
+        organ_text_load(text, calib->options->calibration.text, calib->engine->memory, error) == ORGAN_OK;
+    if ((!loaded && !organ_memory_named(error)) ||
+        organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
+        organ_forward_open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
+        return error->status;
+    if (loaded)
+        organ_text_encode(text, facts->tokenizer, true, error);
+    if (!organ_memory_named(error) || !calib->work)
+        return error->status;
+    set_chunks(calib);
+    if (!holds_work(calib))
+        refuse_memory(calib, &other);
+    return organ_memory_refuse_both(error, &other);
+}
+
+/* Only work that asks for it gets matrices that the file has as in_features x out_features. */
+static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
+{
+    const bool transposed = !calib->work || calib->work->transposed;
+    for (size_t k = 0; !transposed && calib->targets && k < calib->targets->count; k++)
+        if (organ_forward_is_transposed(calib->facts.forward, calib->targets->tensors[k]))
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s': is stored as in_features x out_features, which %s does not support",
+                              calib->targets->tensors[k]->name, calib->options->method);
+    return ORGAN_OK;
+}
+
+static organ_status read_text(organ_calibration_run *calib, organ_error *error)
+{
+    organ_calibration_run_facts *const facts = &calib->facts;
+    organ_text_input text = {0};
+    if (calib_load(calib, &text, error) == ORGAN_OK) {
+        facts->bytes = text.size;
+        facts->tokens = text.tokens;
+        calib->text_memory = organ_text_memory(&text);
+        snprintf(facts->digest, sizeof facts->digest, "%016llx",
+                 (unsigned long long)XXH3_64bits(text.bytes, text.size));
+        calib_cut(calib, text.ids, error);
+    }
+    organ_text_release(&text);
+    if (!error->status && organ_along_check_targets(calib, error) == ORGAN_OK &&
+        refuse_transposed(calib, error) == ORGAN_OK)
+        note_context(calib);
+    if (!error->status && calib->work)
+        calib_share_memory(calib, error);
+    return error->status;
+}
+
+organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
+                                        const organ_targets *targets, const organ_calibration_work *work,
+                                        const organ_engine *engine, const organ_progress *progress,
+                                        organ_calibration_run **calib, organ_error *error)
+{
+    *calib = NULL;
+    if (!(*calib = malloc(sizeof **calib)))
+        return organ_fail_memory(error, options->calibration.text);
+    **calib = (organ_calibration_run){
+        .options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
+    return read_text(*calib, error);
+}
+
+void organ_calibration_run_close(organ_calibration_run *calib)
+{
+    if (!calib)
+        return;
+    organ_calibration_free_states(calib);
+    free(calib->tokens);
+    free(calib->begin);
+    free(calib->levels);
+    organ_forward_close(calib->facts.forward);
+    organ_tokenizer_close(calib->facts.tokenizer);
+    free(calib);
+}
+
+const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib)
+{
+    return &calib->facts;
+}
+
+const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib)
+{
+    return &calib->chunks;
+}
+
+uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
+
+json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
+    const organ_calibration_run_options *const o = calib->options;
+    return ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration.text)),
+                                 SET_COUNT("bytes", calib->facts.bytes), SET_TEXT("xxh3", calib->facts.digest),
+                                 SET_COUNT("tokens", calib->facts.tokens))),
+        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                                      SET_TEXT("digest", facts->digest))),
+        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
+        SET_COUNT("tokens", o->calibration.samples * (json_int_t)o->calibration.context),
+        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
+        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                           : "no BOS: the model's tokenizer puts none before a text"),
+        SET_TEXT("streams", streams), SET_IF(o->all_experts, "all_experts", json_true()));
+}

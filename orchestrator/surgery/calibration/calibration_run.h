@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/along_text: changes a model layer by layer while a calibration text runs through it. In each layer the
+ * inputs of target matrices are gathered (calibration.h), a function of the caller changes the matrices, and the hidden
+ * states of the text pass through the changed layer. Pruning, quantisation, allocation and healing use this walk.
+ *
+ * Results are bit-identical on every machine and for any number of threads. --memory decides only whether second
+ * moments are one block (organ_input_moments.block), independent of the number of threads. Hidden states in a scratch
+ * file do not count as memory. */
+#ifndef ORGAN_CALIBRATION_RUN_H
+#define ORGAN_CALIBRATION_RUN_H
+
+#include "formats/tokenizer/tokenizer.h"
+#include "orchestrator/forward/forward.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+#include "orchestrator/surgery/calibration/states.h"
+#include "orchestrator/surgery/plan/plan.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
+
+#include <jansson.h>
+
+/* The inputs that a matrix is calibrated on. */
+typedef enum organ_calibration_inputs_of {
+    ORGAN_INPUTS_CHANGED, /* inputs computed by the already changed layers */
+    ORGAN_INPUTS_BOTH,    /* those, and the donor's inputs at the same positions (experts: only the former) */
+    ORGAN_INPUTS_DONOR    /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
+                           * `reruns` */
+} organ_calibration_inputs_of;
+
+typedef struct organ_calibration_run_options {
+    organ_calibration_text calibration; /* organ_calibration_run_open lowers `samples` if the text is too short */
+    const char *method;                 /* name of the method for messages: "physarum-v2" */
+    const char *verb;                   /* for messages: "prune" */
+    const char *doing;                  /* for messages: "pruning" */
+    const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
+    unsigned least;                     /* windows that the caller needs; 0: one is enough */
+    size_t reserve;                     /* tokens that the windows must leave for organ_calibration_rest_cut; 0: none */
+    organ_calibration_inputs_of streams;
+    bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
+    bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
+                  * a chunk of the states */
+    bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
+                       */
+    uint64_t seed;    /* seed of the noise that stability is measured with */
+} organ_calibration_run_options;
+
+/* An expert that gets fewer routed tokens than this is calibrated on all tokens of its layer, as if the router had sent
+ * them to it: fewer tokens do not determine how the expert's inputs correlate. The walk runs the layer a second time
+ * for such experts, without more memory.
+ */
+#define ORGAN_CALIBRATION_MIN_TOKENS 8
+
+typedef struct organ_calibration_run organ_calibration_run;
+
+/* A layer while its matrices are changed. */
+typedef struct organ_calibration_layer {
+    const organ_calibration_run *calib;
+    int32_t number;
+    organ_layer *loaded; /* organ_layer_read and organ_layer_write address matrices by name */
+} organ_calibration_layer;
+
+/* A target matrix. Pointers are valid during the call. */
+typedef struct organ_calibration_matrix {
+    const organ_calibration_layer *layer;
+    size_t target;   /* index of its tensor in the targets */
+    uint64_t matrix; /* index in a stack; else 0 */
+    uint64_t rows, cols;
+    const char *name; /* name in the forward pass: the tensor's name, or "NAME[E]" for a stack */
+    /* Finished input statistics. Matrices with the same inputs (q, k, v; gate, up) have the same calibration, which is
+     * valid until `leave`; the caller may cache results by its address until then. NULL in calls of `restore`, and for
+     * an expert without tokens (organ_calibration_work.mixtures). */
+    const organ_calibration *calibration;
+    size_t after;   /* number of matrices with this calibration that are changed later */
+    uint64_t spare; /* bytes of --memory available for caches until then, independent of the number of threads */
+    /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
+    struct organ_ranks *ranks;
+    bool own;      /* this rank writes it to the output */
+    bool fallback; /* an expert with fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens: its inputs are those of all
+                      tokens */
+} organ_calibration_matrix;
+
+/* Callbacks of the caller. All are called on the thread of the walk, layer by layer. The inputs of all matrices of a
+ * layer are gathered before the first of them is changed. */
+typedef struct organ_calibration_work {
+    void *context;
+    /* Returns an upper bound of the bytes for work on a matrix of this tensor, without its calibration and its FP32
+     * weights; the walk reserves them. Called in organ_calibration_run_open, once the forward pass is open. */
+    uint64_t (*memory)(void *context, const organ_calibration_run *calib, const organ_tensor *tensor);
+    /* Returns true if an earlier run has finished this target. Its matrices are then passed to `restore`; if all
+     * targets of a layer are finished, no inputs are gathered for it. NULL: no target is finished. */
+    bool (*done)(void *context, size_t target);
+    /* Replaces `weights`, the donor's on entry, by the result of the earlier run. NULL without `done`. */
+    organ_status (*restore)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
+    /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass
+     * (organ_calibration_reordered_rows). The layer then contains the weights rounded to the donor's type. With
+     * ORGAN_INPUTS_DONOR `weights` is discarded, and a caller that writes to matrix->layer->loaded must restore the
+     * donor's values. */
+    organ_status (*change)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
+    /* Change matrices with the same inputs consecutively, so that results cached for their calibration serve all of
+     * them. Else the order is that of targets and matrices. */
+    bool grouped;
+    /* Ranks share the matrices of a layer: `change` is called for those of this rank, and then every rank gets all
+     * changed matrices. Targets with the same return value are assigned to one rank; NULL: each target is assigned
+     * separately. With ORGAN_INPUTS_DONOR ranks do not exchange matrices. */
+    size_t (*together)(void *context, size_t target);
+    bool alike; /* every rank changes all matrices */
+    /* For changes of experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: their inputs are multiplied by
+     * the router weights of the tokens. Their moments are always whole; if the moments of a layer exceed the memory,
+     * the layer runs several times, each time for some of them. `memory` includes those of one. An expert without
+     * routed tokens is passed to `change` with calibration NULL. */
+    bool mixtures;
+    bool rows; /* `change` can share the rows of a matrix among ranks: done for matrices that need more work than an
+                * even share of the layer */
+    bool transposed; /* `change` and `restore` access the file through organ_calibration_strips, so the file may have
+                      * matrices as in_features x out_features; false: such targets are rejected */
+    /* Called before the first and after the last matrix of a layer with targets. May be NULL. */
+    organ_status (*enter)(void *context, const organ_calibration_layer *layer, organ_error *error);
+    organ_status (*leave)(void *context, const organ_calibration_layer *layer, organ_error *error);
+    /* For work on whole layers, with ORGAN_INPUTS_DONOR or with `compare`: calls `enter` and `leave` for every layer,
+     * with or without targets, and `leave` only after all ranks have finished the layer. `chunk_done` is called after a
+     * chunk of this rank's windows (organ_calibration_chunks_of) has passed through the layer. */
+    bool every;
+    organ_status (*chunk_done)(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error);
+    /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: gets a chunk of this rank's windows.
+     * `donor` has its states in the donor, which the callback must pass through the donor's layer; `changed` is a
+     * scratch copy of its states in the changed model. All ranks call it at the same time, also after an error, which
+     * every rank then returns; a rank without a further chunk gets windows->count 0. */
+    organ_status (*compare)(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
+                            size_t chunk, float *donor, float *changed, organ_error *error);
+    /* Returns the least bytes that the caller keeps during the walk in addition, with --scratch or without. May be
+     * NULL. */
+    uint64_t (*extra)(void *context, const organ_calibration_run *calib, bool scratch);
+} organ_calibration_work;
+
+/* Returns ORGAN_USAGE unless samples are within ORGAN_SAMPLES and a context within ORGAN_CONTEXTS. */
+organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error);
+
+/* Reads the text, cuts its windows, opens tokenizer and forward pass and allocates the hidden states. Without `work`
+ * (`targets` may be NULL then) no hidden states are allocated and organ_calibration_run_layers is not allowed: for
+ * callers that run the windows through the model themselves. All arguments must outlive *along. The caller closes
+ * *along also after an error; it may be NULL then. If the text has too few tokens for options->samples windows and
+ * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
+ *
+ * Returns
+ *   - ORGAN_USAGE if a target has no inputs, if not even options->least windows fit, or if --memory is too small for
+ * hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
+ *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
+organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
+                                        const organ_targets *targets, const organ_calibration_work *work,
+                                        const organ_engine *engine, const organ_progress *progress,
+                                        organ_calibration_run **calib, organ_error *error);
+void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allowed */
+
+/* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
+ * for each tensor of the model, which the caller frees in any case. Errors of organ_forward_open; ORGAN_IO. */
+organ_status organ_along_untapped(const organ_model *model, const organ_engine *engine, const organ_targets *targets,
+                                  bool **untapped, organ_error *error);
+
+/* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
+ * the walk ends and returns it. ORGAN_INTERRUPTED. */
+organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error);
+
+/* ---- tokens outside the calibration windows ---- */
+
+/* Windows of equal length between the windows of the walk. The length is that of the walk's windows, or the shortest
+ * gap between two of them if that is less. */
+typedef struct organ_calibration_rest {
+    uint32_t *tokens;
+    size_t *begin;
+    organ_windows windows;
+    size_t length;
+} organ_calibration_rest;
+
+/* Cuts at least `requested` tokens, and less than a window more, evenly spread over the gaps. Returns ORGAN_USAGE,
+ * naming `option`, if the gaps have fewer tokens or are shorter than ORGAN_CALIBRATION_MIN_REST. The caller releases
+ * *rest in any case. */
+#define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
+organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
+                                        organ_calibration_rest *rest, organ_error *error);
+void organ_calibration_rest_release(organ_calibration_rest *rest);
+
+/* ---- facts ---- */
+
+/* Bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
+uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward);
+
+/* Facts of an open walk. */
+typedef struct organ_calibration_run_facts {
+    char digest[17]; /* XXH3 of the text */
+    size_t bytes, tokens;
+    organ_forward *forward;
+    organ_tokenizer *tokenizer;
+    organ_windows windows;
+} organ_calibration_run_facts;
+const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib);
+
+/* Returns how windows are assigned to chunks and chunks to ranks. */
+const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib);
+/* Bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number of
+ * threads. */
+uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
+/* The least sufficient --memory for this walk. */
+uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
+/* An upper bound of the --memory with which all second moments are whole matrices; more memory does not change the
+ * result. */
+uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
+/* Adds the memory of this walk, its forward passes, its sums of second moments and the work on each matrix to a plan.
+ * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
+void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
+                                    organ_plan *plan);
+/* Operations per token in a layer, for windows of `context` tokens. */
+double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
+                                        size_t context);
+
+/* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
+json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams);
+
+/* ---- rows in file order ---- */
+
+/* Like organ_tensor_matrices, with rows and cols as in a loaded layer: out_features x in_features, also if the file has
+ * them the other way round (organ_forward_is_transposed). */
+organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor);
+
+/* organ_calibration_note_expert adds the number of the expert whose weights are matrix `matrix` of the tensor to
+ * *experts, a sorted array; it creates the array for the first expert. organ_calibration_note_fallback does the same if
+ * matrix->fallback is set. */
+void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix);
+void organ_calibration_note_fallback(json_t **experts, const organ_calibration_matrix *matrix);
+
+/* A function of the caller: sets *tensor to the tensor of row k of a table and returns the row's array of experts or
+ * NULL. */
+typedef const json_t *organ_calibration_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
+/* Returns "fallback" of a document, the experts that were calibrated on all tokens of their layer: {"experts": how
+ * many, "layers":
+ * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
+json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
+
+/* Rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in GGUF files
+ * of the llama kind). 0: the same order. */
+uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
+/* Reorders `count` rows, a whole number of heads, from the order of the forward pass to that of the file, or back. Does
+ * nothing if the orders are equal. */
+organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
+                                            float *weights, uint64_t count, bool to_file, organ_error *error);
+
+/* Rows of a matrix that are stored together: at most 4 MiB, or the least group of rows that must stay together. */
+typedef struct organ_calibration_strip {
+    const organ_tensor *tensor;
+    uint64_t matrix, first, rows;
+    size_t count, bytes;  /* number of weights, and their bytes in the file */
+    uint64_t at;          /* offset in the tensor */
+    float *weights;       /* weights from row `first` on, in the order of the forward pass */
+    void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
+} organ_calibration_strip;
+
+/* Bytes of the buffers of a strip of that tensor. */
+uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor);
+/* Calls `each` for the strips of a matrix, in order. `weights` are rows of a loaded layer. If the file has the matrix
+ * transposed, strips belong to a transposed copy, which is transposed back into `weights`. */
+organ_status organ_calibration_strips(
+    const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
+    organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error);
+/* Rounds the weights of a strip to the type of the tensor: writes strip->stored in the order of the file, and updates
+ * the weights. Returns ORGAN_BAD_INPUT if a weight is beyond the range of the type. */
+organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *strip,
+                                     organ_error *error);
+/* Reads the weights of a strip from strip->stored. */
+organ_status organ_calibration_widen(const organ_calibration_run *calib, const organ_calibration_strip *strip,
+                                     organ_error *error);
+
+/* Allocates a page-aligned buffer for file output, so that the division of a write depends only on its offset. The
+ * caller frees it; NULL if memory cannot be allocated. */
+void *organ_calibration_aligned_alloc(size_t bytes);
+
+#endif

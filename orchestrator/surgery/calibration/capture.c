@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ * Exchange of inputs between ranks. While a rank runs its chunk it records the calls of its taps; then every rank
+ * gathers the inputs of all ranks, in the order of the chunks, as a single process would. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/calibration/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_calibration_captures capture_captures;
+typedef organ_calibration_call call;
+
+/* ---- what a rank keeps of its chunk ---- */
+
+static bool more_room(organ_calibration_record *r)
+{
+    const size_t room = 2 * r->room + 16;
+    call *const calls = realloc(r->calls, room * sizeof *calls);
+    r->calls = calls ? calls : r->calls;
+    float **const inputs = calls ? realloc(r->inputs, room * sizeof *inputs) : NULL;
+    r->inputs = inputs ? inputs : r->inputs;
+    r->room = inputs ? room : r->room;
+    return inputs != NULL;
+}
+
+/* Returns true if these inputs are those of the call before. The forward pass may reuse a buffer for other inputs, so
+ * the place of the matrices is compared too. */
+static bool same_inputs(const capture_captures *g, const call *c, const float *inputs)
+{
+    const organ_calibration_record *const r = &g->record;
+    const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
+    return before && inputs == r->last_input && c->donor == before->donor && c->first == before->first &&
+           c->tokens == before->tokens && c->features == before->features &&
+           organ_calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
+}
+
+static organ_status keep_call(capture_captures *g, const char *tensor, call made, const float *inputs,
+                              organ_error *error)
+{
+    organ_calibration_record *const r = &g->record;
+    made.unit = organ_calibration_unit_named(g, tensor);
+    if (made.unit == SIZE_MAX || (made.donor && g->units[made.unit].expert))
+        return ORGAN_OK;
+    if (r->count == r->room && !more_room(r))
+        return organ_fail_memory(error, tensor);
+    made.same = same_inputs(g, &made, inputs);
+    /* Rows of another width are an error that is reported when the call is replayed. */
+    made.bytes =
+        made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
+    float *const kept = malloc(made.bytes + 1);
+    if (!kept)
+        return organ_fail_memory(error, tensor);
+    memcpy(kept, inputs, made.bytes);
+    r->inputs[r->count] = kept;
+    r->calls[r->count++] = made;
+    r->last_input = inputs;
+    return ORGAN_OK;
+}
+
+static organ_status keep_changed(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                 const float *inputs, organ_error *error)
+{
+    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
+}
+
+static organ_status keep_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                               const float *inputs, organ_error *error)
+{
+    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true},
+                     inputs, error);
+}
+
+static void forget_calls(organ_calibration_record *r)
+{
+    for (size_t k = 0; k < r->count; k++)
+        free(r->inputs[k]);
+    r->count = 0;
+}
+
+/* ---- exchange ---- */
+
+organ_tap organ_calibration_tap(capture_captures *g, bool donor)
+{
+    if (organ_ranks_count(g->calib->engine->ranks) > 1)
+        return (organ_tap){g, donor ? keep_donor : keep_changed};
+    return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
+}
+
+/* All calls are replayed from one buffer, so equal addresses do not mean equal inputs. */
+static void capture_call(capture_captures *g, const call *c, const float *inputs, organ_error *error)
+{
+    if (!c->same)
+        organ_calibration_capture_next(g);
+    (c->donor ? organ_calibration_capture_donor : organ_calibration_capture)(g, g->units[c->unit].name, c->first,
+                                                                             c->tokens, c->features, inputs, error);
+}
+
+/* All ranks take part in all broadcasts, also after an error, because the others wait for the bytes. */
+static void capture_rank(capture_captures *g, size_t rank, const call *calls, size_t count, organ_error *error)
+{
+    organ_ranks *const ranks = g->calib->engine->ranks;
+    float *inputs = g->record.others;
+    organ_calibration_capture_next(g);
+    for (size_t k = 0; k < count; k++) {
+        if (rank == organ_ranks_rank(ranks) && !calls[k].same)
+            inputs = g->record.inputs[k];
+        organ_ranks_broadcast(ranks, rank, inputs, calls[k].bytes, error);
+        if (!error->status)
+            capture_call(g, &calls[k], inputs, error);
+    }
+}
+
+organ_status organ_calibration_capture_exchange(capture_captures *g, organ_error *error)
+{
+    organ_ranks *const ranks = g->calib->engine->ranks;
+    organ_calibration_record *const r = &g->record;
+    organ_gathered all = {0};
+    if (organ_ranks_count(ranks) > 1 && organ_ranks_gather(ranks, "chunks of the text are through", r->calls,
+                                                           r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
+        for (size_t rank = 0; rank < all.count; rank++)
+            capture_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call),
+                         error);
+    organ_gathered_free(&all);
+    forget_calls(r);
+    return error->status;
+}
+
+organ_status organ_calibration_record_open(capture_captures *g, organ_error *error)
+{
+    size_t widest = 0;
+    if (organ_ranks_count(g->calib->engine->ranks) < 2)
+        return ORGAN_OK;
+    for (size_t k = 0; k < g->unit_count; k++)
+        widest = g->units[k].cols > widest ? (size_t)g->units[k].cols : widest;
+    g->record.others = malloc(
+        g->calib->chunks.together * g->calib->options->calibration.context * widest * sizeof *g->record.others + 1);
+    return g->record.others ? ORGAN_OK : organ_fail_memory(error, g->calib->model->path);
+}
+
+void organ_calibration_record_close(organ_calibration_record *r)
+{
+    forget_calls(r);
+    free(r->calls);
+    free(r->inputs);
+    free(r->others);
+    *r = (organ_calibration_record){0};
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT
+ * Gathers the inputs of a layer's matrices in the changed model and, if both are needed, in the donor. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/calibration/job.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_calibration_captures captures_captures;
+typedef organ_calibration_unit captures_unit;
+typedef organ_calibration_group captures_group;
+
+static bool two_streams(const captures_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
+
+/* ---- which inputs belong to which matrix ---- */
+
+size_t organ_calibration_unit_named(const captures_captures *g, const char *name)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (g->units[k].pass == g->pass && (!g->again || g->units[k].fallback) && strcmp(g->units[k].name, name) == 0)
+            return k;
+    return SIZE_MAX;
+}
+
+/* "model.layers.0.mlp" of "model.layers.0.mlp.up_proj.weight": how long it is. */
+static size_t parent_length(const char *name)
+{
+    const char *end = strrchr(name, '.');
+    while (end && end > name && *--end != '.')
+        ;
+    return end ? (size_t)(end - name) : 0;
+}
+
+static bool same_parent(const char *a, const char *b)
+{
+    const size_t length = parent_length(a);
+    return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
+}
+
+/* Compares groups of the anatomy too, because GGUF names do not distinguish the attention from the feed-forward. */
+bool organ_calibration_same_place(const captures_captures *g, const captures_unit *a, const captures_unit *b)
+{
+    const organ_tensor *const *const tensors = g->calib->targets->tensors;
+    return a->matrix == b->matrix && same_parent(a->name, b->name) &&
+           tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
+}
+
+static organ_status open_group(captures_captures *g, size_t index, size_t features, organ_error *error)
+{
+    const organ_calibration_run *const calib = g->calib;
+    captures_unit *const u = &g->units[index];
+    captures_group *const made = &g->groups[g->group_count];
+    const bool two = two_streams(g) && !u->expert;
+    *made = (captures_group){.leader = index, .features = features, .engine = *calib->engine};
+    made->engine.memory = u->whole ? UINT64_MAX : 0;
+    organ_calibration_options options = {.features = features,
+                                         .name = u->name,
+                                         .seed = calib->options->seed,
+                                         .layer = (uint32_t)g->layer,
+                                         .moments_only = calib->options->moments_only,
+                                         .two_streams = two,
+                                         .levels = calib->levels,
+                                         .scratch = g->scratch,
+                                         .tokens = calib->options->calibration.samples *
+                                                   (size_t)calib->options->calibration.context};
+    if (features != u->cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
+                          (unsigned long long)u->cols, features);
+    u->group = g->group_count++;
+    if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
+        uint64_t rows = 0, cols = 0;
+        made->alone = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
+        options.rows = (size_t)rows;
+    }
+    if (two && !(made->kept = malloc(calib->chunks.together * calib->options->calibration.context * features *
+                                     sizeof *made->kept)))
+        return organ_fail_memory(error, u->name);
+    return organ_calibration_create(&options, &made->engine, &made->calibration, error);
+}
+
+/* The group that listens to this unit, or NULL where another unit of it does. */
+static captures_group *listener(captures_captures *g, size_t index, size_t features, const float *inputs,
+                                organ_error *error)
+{
+    captures_unit *const u = &g->units[index];
+    if (u->group == SIZE_MAX) {
+        const captures_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
+        if (before && inputs == g->last_input && organ_calibration_same_place(g, u, before) &&
+            features == before->cols && features == u->cols && !g->groups[before->group].alone)
+            u->group = before->group;
+        else if (open_group(g, index, features, error) != ORGAN_OK)
+            return NULL;
+    }
+    g->last = index;
+    g->last_input = inputs;
+    captures_group *const own = &g->groups[u->group];
+    return own->leader == index ? own : NULL;
+}
+
+void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
+
+organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                       const float *inputs, organ_error *error)
+{
+    captures_captures *const g = context;
+    const size_t index = organ_calibration_unit_named(g, tensor);
+    captures_group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
+    if (!own)
+        return error->status;
+    own->tokens += tokens;
+    if (!own->kept)
+        return organ_calibration_add(own->calibration, inputs, NULL, tokens, error);
+    memcpy(own->kept + first * features, inputs, tokens * features * sizeof *inputs);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
+                                             size_t features, const float *inputs, organ_error *error)
+{
+    const captures_captures *const g = context;
+    const size_t index = organ_calibration_unit_named(g, tensor);
+    if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
+        return ORGAN_OK;
+    const captures_group *const own = &g->groups[g->units[index].group];
+    if (own->leader != index || !own->kept)
+        return ORGAN_OK;
+    return organ_calibration_add(own->calibration, own->kept + first * features, inputs, tokens, error);
+}
+
+/* ---- the units of a layer ---- */
+
+static bool captures_belongs(const captures_captures *g, const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer == g->layer;
+}
+
+static size_t count_units(const captures_captures *g)
+{
+    const organ_targets *const targets = g->calib->targets;
+    size_t count = 0;
+    for (size_t k = 0; k < targets->count; k++)
+        if (captures_belongs(g, targets->tensors[k]))
+            count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
+    return count;
+}
+
+/* Bytes of the second moments of one unit, whole or in blocks. */
+static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool whole)
+{
+    const bool two = two_streams(g) && !u->expert;
+    return organ_calibration_memory(u->cols, u->rows, two, whole);
+}
+
+static int by_cols(const void *a, const void *b)
+{
+    const captures_unit *const x = *(const captures_unit *const *)a, *const y = *(const captures_unit *const *)b;
+    return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
+}
+
+/* Returns true if the moments of a unit are always whole, gathered in several passes if necessary. */
+static bool is_mixed(const captures_captures *g, const captures_unit *u)
+{
+    return g->calib->work->mixtures && u->expert;
+}
+
+/* Assigns experts' down projections to passes. Those whose moments do not fit together with the moments of all other
+ * units are gathered in earlier passes; a single one always fits (`memory` includes it). Down projections are the last
+ * matrices of a layer, so changing some of them changes no inputs that are gathered later. */
+static void assign_passes(captures_captures *g, uint64_t taken)
+{
+    const uint64_t room = g->calib->moments_memory;
+    uint64_t left = taken < room ? room - taken : 0;
+    size_t pass = 0, last;
+    bool first = true;
+    for (size_t k = g->unit_count; k-- > 0;) {
+        captures_unit *const u = &g->units[k];
+        if (!is_mixed(g, u) || u->done)
+            continue;
+        const uint64_t bytes = captures_moments_of(g, u, true);
+        if (bytes > left && !first) {
+            pass++;
+            left = room;
+        }
+        first = false;
+        left = bytes < left ? left - bytes : 0;
+        u->pass = pass;
+    }
+    last = pass;
+    for (size_t k = 0; k < g->unit_count; k++)
+        g->units[k].pass = last - g->units[k].pass;
+    g->passes = last + 1;
+}
+
+/* Gives as many units as fit in memory whole moments, the narrowest first, and counts shared inputs once per unit. */
+static organ_status share_moments(captures_captures *g, organ_error *error)
+{
+    captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
+    uint64_t taken = 0;
+    if (!sorted)
+        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        sorted[k] = &g->units[k];
+        taken += is_mixed(g, &g->units[k]) ? 0 : captures_moments_of(g, &g->units[k], false);
+    }
+    qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        const uint64_t more = captures_moments_of(g, sorted[k], true) - captures_moments_of(g, sorted[k], false);
+        sorted[k]->whole = is_mixed(g, sorted[k]) || taken + more <= g->calib->moments_memory;
+        taken += sorted[k]->whole && !is_mixed(g, sorted[k]) ? more : 0;
+    }
+    assign_passes(g, taken);
+    free(sorted);
+    return ORGAN_OK;
+}
+
+static void add_units(captures_captures *g, size_t target)
+{
+    const organ_tensor *const tensor = g->calib->targets->tensors[target];
+    const organ_matrices m = organ_calibration_matrices(g->calib, tensor);
+    const organ_calibration_work *const work = g->calib->work;
+    for (uint64_t e = 0; e < m.count; e++) {
+        captures_unit *const u = &g->units[g->unit_count++];
+        *u = (captures_unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
+        u->done = work->done && work->done(work->context, target);
+        u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
+        snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
+    }
+}
+
+organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
+                                              captures_captures *g, organ_error *error)
+{
+    *g = (captures_captures){.calib = calib, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
+    const size_t count = count_units(g);
+    g->units = calloc(count + 1, sizeof *g->units);
+    g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
+    g->scratch = aligned_alloc(64, organ_products_scratch(calib->engine));
+    if (!g->units || !g->groups || !g->scratch)
+        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
+    for (size_t k = 0; k < calib->targets->count; k++)
+        if (captures_belongs(g, calib->targets->tensors[k]))
+            add_units(g, k);
+    return share_moments(g, error);
+}
+
+static void forget_groups(captures_captures *g)
+{
+    for (size_t k = 0; k < g->group_count; k++) {
+        organ_calibration_destroy(g->groups[k].calibration);
+        free(g->groups[k].kept);
+    }
+    g->group_count = 0;
+    g->again = false;
+}
+
+void organ_calibration_gathering_next(captures_captures *g)
+{
+    forget_groups(g);
+    g->pass++;
+    organ_calibration_capture_next(g);
+}
+
+void organ_calibration_gathering_close(captures_captures *g)
+{
+    forget_groups(g);
+    free(g->groups);
+    free(g->units);
+    free(g->scratch);
+}
+
+/* ---- experts that too few tokens were routed to ---- */
+
+static size_t expert_of(const captures_captures *g, const captures_unit *u)
+{
+    const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
+    return own >= 0 ? (size_t)own : (size_t)u->matrix;
+}
+
+organ_status organ_calibration_all_experts(const captures_captures *g, bool **all_tokens, organ_error *error)
+{
+    const unsigned experts = organ_layer_experts(g->loaded);
+    *all_tokens = experts ? malloc(experts * sizeof **all_tokens) : NULL;
+    if (*all_tokens)
+        memset(*all_tokens, true, experts * sizeof **all_tokens);
+    return experts && !*all_tokens ? organ_fail_memory(error, g->calib->model->path) : ORGAN_OK;
+}
+
+static bool is_unreached(const captures_captures *g, const captures_unit *u)
+{
+    return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
+           (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
+}
+
+organ_status organ_calibration_find_few_tokens(captures_captures *g, bool **all_tokens, organ_error *error)
+{
+    const unsigned experts = organ_layer_experts(g->loaded);
+    *all_tokens = NULL;
+    for (size_t k = 0; k < g->unit_count && !error->status; k++) {
+        captures_unit *const u = &g->units[k];
+        if (!is_unreached(g, u) || expert_of(g, u) >= experts)
+            continue;
+        if (!*all_tokens && !(*all_tokens = calloc(experts, sizeof **all_tokens)))
+            return organ_fail_memory(error, g->calib->model->path);
+        (*all_tokens)[expert_of(g, u)] = true;
+        u->fallback = true;
+    }
+    for (size_t k = 0; k < g->unit_count; k++) {
+        captures_unit *const u = &g->units[k];
+        if (u->fallback && u->group != SIZE_MAX) {
+            organ_calibration_destroy(g->groups[u->group].calibration);
+            g->groups[u->group].calibration = NULL;
+            u->group = SIZE_MAX;
+        }
+    }
+    g->again = *all_tokens != NULL;
+    return error->status;
+}
+
+/* A matrix that no inputs have come to. */
+static organ_status check_captured(const captures_captures *g, organ_error *error)
+{
+    const organ_calibration_run_options *const o = g->calib->options;
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (g->units[k].pass == g->pass && g->units[k].group == SIZE_MAX && !is_mixed(g, &g->units[k]) &&
+            !(g->units[k].expert && g->units[k].done))
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
+                              o->method, o->verb);
+    return error->status;
+}
+
+static organ_status complete_sums(const captures_captures *g, organ_error *error)
+{
+    if (organ_ranks_agree(g->calib->engine->ranks, "the inputs of a layer are known", error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < g->group_count; k++)
+        if (g->groups[k].calibration)
+            organ_calibration_complete(g->groups[k].calibration, error);
+    return error->status;
+}
+
+organ_status organ_calibration_gathering_finish(captures_captures *g, organ_error *error)
+{
+    check_captured(g, error);
+    if (complete_sums(g, error) != ORGAN_OK)
+        return error->status;
+    g->spare = g->calib->moments_memory;
+    for (size_t k = 0; k < g->group_count && !error->status; k++) {
+        if (!g->groups[k].calibration)
+            continue;
+        const captures_unit *const leader = &g->units[g->groups[k].leader];
+        const uint64_t taken = captures_moments_of(g, leader, leader->whole);
+        g->spare = taken < g->spare ? g->spare - taken : 0;
+        free(g->groups[k].kept);
+        g->groups[k].kept = NULL;
+        organ_calibration_finish(g->groups[k].calibration, error);
+    }
+    return error->status;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ * The work of a walk that has not begun. */
+#include "orchestrator/surgery/calibration/job.h"
+
+#define MOMENTS_CHANGED 1.0   /* operations for each square of a feature and token: H alone, one triangle of it, */
+#define MOMENTS_BOTH    2.3   /* or H and the products of both streams */
+#define ATTENTION       8.0   /* operations for each value of a head and score: products of few columns are slower, */
+#define SCORE           60.0  /* for each score, */
+#define VALUE           150.0 /* and for each value that a norm or an activation makes */
+#define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
+
+static double estimate_tokens_of(const organ_calibration_run *calib)
+{
+    return (double)calib->options->calibration.samples * calib->options->calibration.context;
+}
+
+static bool is_expert(const organ_tensor *tensor)
+{
+    return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
+}
+
+/* The part of the tokens that a matrix of the tensor gets. */
+static double share_of(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_forward_config *const c = organ_forward_describe(calib->facts.forward);
+    return is_expert(tensor) && c->experts && !calib->options->all_experts ? (double)c->experts_used / c->experts : 1;
+}
+
+double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
+                                        size_t context)
+{
+    const organ_forward_config *const c = organ_forward_describe(forward);
+    double weights = 0, wide = (double)c->intermediate;
+    bool mixture = false;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        if (tensor->anatomy.layer != layer)
+            continue;
+        mixture = mixture || is_expert(tensor);
+        weights += tensor->rank == 2 && !is_expert(tensor) ? (double)tensor->elements : 0;
+    }
+    if (mixture) {
+        wide = (double)c->experts_used * (double)c->expert_intermediate;
+        weights += 3 * wide * (double)c->hidden;
+    }
+    const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide;
+    return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
+}
+
+static int32_t estimate_last_layer(const organ_calibration_run *calib)
+{
+    int32_t last = -1;
+    for (size_t k = 0; k < calib->targets->count; k++)
+        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
+    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
+}
+
+/* The second and third matrix with the same inputs has no moments of its own. */
+static bool follows(const organ_tensor *tensor)
+{
+    const organ_role role = tensor->anatomy.role;
+    return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
+}
+
+static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
+                              const organ_plan_solve *solve, organ_plan *plan)
+{
+    const double sums = calib->options->streams == ORGAN_INPUTS_BOTH ? MOMENTS_BOTH : MOMENTS_CHANGED;
+    uint64_t moments = 0;
+    for (size_t k = first; k < end; k++) {
+        const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
+        moments += follows(calib->targets->tensors[k])
+                       ? 0
+                       : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
+    }
+    const bool whole = calib->work->mixtures || moments <= calib->moments_memory;
+    for (size_t k = first; k < end; k++) {
+        const organ_tensor *const tensor = calib->targets->tensors[k];
+        const organ_matrices m = organ_calibration_matrices(calib, tensor);
+        const double block = whole || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
+                     captured = estimate_tokens_of(calib) * share_of(calib, tensor);
+        if (!follows(tensor))
+            plan->products += sums * (double)m.count * (double)m.cols * block * captured;
+        organ_plan_matrices(plan, solve, (double)m.count, (double)m.rows, (double)m.cols, block);
+    }
+}
+
+void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
+{
+    static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};
+    const double passes = passes_of[calib->options->streams];
+    const organ_targets *const targets = calib->targets;
+    for (int32_t l = 0; l <= estimate_last_layer(calib); l++)
+        plan->products += passes * estimate_tokens_of(calib) *
+                          organ_calibration_token_products(calib->facts.forward, calib->model, l,
+                                                           calib->options->calibration.context);
+    for (size_t k = 0, end = 0; k < targets->count; k = end) {
+        while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
+            end++;
+        add_layer_targets(calib, k, end, solve, plan);
+    }
+    organ_plan_memory(plan, organ_calibration_run_min_memory(calib), organ_calibration_run_max_memory(calib));
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * The second moments of a calibration as a matrix of FP32. */
+#ifndef ORGAN_EXPAND_MOMENTS_H
+#define ORGAN_EXPAND_MOMENTS_H
+
+#include "orchestrator/surgery/calibration/calibration.h"
+
+/* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H.
+ * NULL without memory. */
+float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h,
+                            double damping);
+
+#endif

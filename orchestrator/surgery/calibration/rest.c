@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * The parts of the text between the windows of the walk. */
+#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
+{
+    const size_t samples = calib->options->calibration.samples;
+    return samples > 1 ? (size_t)((uint64_t)window * (calib->facts.tokens - calib->options->calibration.context) /
+                                  (samples - 1))
+                       : 0;
+}
+
+/* Returns the first token of the gap that follows window `w`; *length is the length of the gap. */
+static size_t stretch(const organ_calibration_run *calib, size_t w, size_t *length)
+{
+    const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
+    const size_t end =
+        w + 1 < calib->options->calibration.samples ? organ_calibration_window_at(calib, w + 1) : calib->facts.tokens;
+    *length = end - begin;
+    return begin;
+}
+
+/* Number of gaps. The last of several windows ends with the text. */
+static size_t stretches(const organ_calibration_run *calib)
+{
+    return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
+}
+
+/* The places of windows of that length, `all` of them where `begins` is NULL. */
+static size_t places(const organ_calibration_run *calib, size_t length, size_t *begins)
+{
+    size_t count = 0;
+    for (size_t w = 0; w < stretches(calib); w++) {
+        size_t room = 0;
+        const size_t begin = stretch(calib, w, &room);
+        for (size_t k = 0; k < room / length; k++, count++)
+            if (begins)
+                begins[count] = begin + k * length;
+    }
+    return count;
+}
+
+static size_t length_of(const organ_calibration_run *calib)
+{
+    size_t length = calib->options->calibration.context;
+    for (size_t w = 0; w < stretches(calib); w++) {
+        size_t room = 0;
+        (void)stretch(calib, w, &room);
+        length = room < length ? room : length;
+    }
+    return length;
+}
+
+/* The states have not been written to yet. */
+static organ_status encode(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
+{
+    const char *const path = calib->options->calibration.text;
+    if (organ_text_load(text, path, calib->engine->memory, error) == ORGAN_OK &&
+        organ_text_encode(text, calib->facts.tokenizer, true, error) == ORGAN_OK &&
+        (text->size != calib->facts.bytes || text->tokens != calib->facts.tokens))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while it was read", path);
+    return error->status;
+}
+
+/* `count` of `all` places, evenly spread. */
+static organ_status fill(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
+                         organ_calibration_rest *rest, organ_error *error)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
+    organ_text_input text = {0};
+    rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
+    rest->begin = calloc(count + 1, sizeof *rest->begin);
+    if (!rest->tokens || !rest->begin)
+        return organ_fail_memory(error, calib->options->calibration.text);
+    if (encode(calib, &text, error) == ORGAN_OK)
+        for (size_t w = 0; w < count; w++) {
+            uint32_t *const own = rest->tokens + w * rest->length;
+            memcpy(own, text.ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
+            if (facts->adds_bos && facts->bos >= 0)
+                own[0] = (uint32_t)facts->bos;
+            rest->begin[w + 1] = (w + 1) * rest->length;
+        }
+    organ_text_release(&text);
+    rest->windows = (organ_windows){rest->tokens, count, rest->begin};
+    return error->status;
+}
+
+bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens)
+{
+    const size_t length = length_of(calib);
+    return length >= ORGAN_CALIBRATION_MIN_REST && places(calib, length, NULL) >= (tokens + length - 1) / length;
+}
+
+organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
+                                        organ_calibration_rest *rest, organ_error *error)
+{
+    *rest = (organ_calibration_rest){.length = length_of(calib)};
+    const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
+    const size_t all = enough ? places(calib, rest->length, NULL) : 0,
+                 count = enough ? (requested + rest->length - 1) / rest->length : 1;
+    if (count > all)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that "
+                          "calibrate nothing, not "
+                          "%zu (%s)",
+                          calib->options->calibration.text, all * rest->length,
+                          enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);
+    size_t *const begins = malloc(all * sizeof *begins);
+    if (!begins)
+        return organ_fail_memory(error, calib->options->calibration.text);
+    (void)places(calib, rest->length, begins);
+    fill(calib, begins, all, count, rest, error);
+    free(begins);
+    return error->status;
+}
+
+void organ_calibration_rest_release(organ_calibration_rest *rest)
+{
+    free(rest->tokens);
+    free(rest->begin);
+    *rest = (organ_calibration_rest){0};
+}

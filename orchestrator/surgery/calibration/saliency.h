@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * Importance of an input, apart from its weight: strength, stability under noise, and the share that the other inputs
+ * cannot explain. */
+#ifndef ORGAN_SALIENCY_H
+#define ORGAN_SALIENCY_H
+
+#include "kernels/kernels.h"
+
+#define ORGAN_INPUT_NOISE    0.1           /* sigma: the noise as a share of act_norm */
+#define ORGAN_SALIENCY_BLOCK ((size_t)256) /* greatest number of features per call */
+
+/* The noise of a layer's inputs. */
+typedef struct organ_input_noise {
+    const float *levels; /* organ_normal_levels() */
+    uint64_t seed;
+    uint32_t layer;
+} organ_input_noise;
+
+/* Sums over tokens, per feature, in FP64. With x the input, n its noise of deviation 1 and e = sigma act_norm n: sums
+ * of (x + e)^2 follow from xx, xn and nn whatever act_norm is. |x + e| is s x + s e with s the sign of the sum; s is
+ * taken with the act_norm of the tokens so far, so that the sum with the act_norm of all tokens is right to second
+ * order in how much that has changed since. */
+typedef struct organ_saliency_sums {
+    double *xx, *xn, *nn, *sx, *sn;
+} organ_saliency_sums;
+
+/* The 65,536 values that stand for equal shares of the normal distribution of mean 0 and deviation 1, ascending; to be
+ * freed, NULL without memory. */
+float *organ_normal_levels(void);
+
+/* Noise of features first .. first + n for that token, as positions in the levels: Philox4x32-10 with key = seed and
+ * counter = (feature / 8, layer, token, token >> 32), 16 bits each, low half of a word first. `first` is a multiple
+ * of 8. */
+void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n);
+
+/* Adds tokens [token, token + tokens) for features [first, first + n), n <= ORGAN_SALIENCY_BLOCK and first a multiple
+ * of it. `inputs` begins at the first of these tokens and has `stride` features. */
+void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
+                        const float *inputs, size_t stride, size_t first, size_t n);
+
+/* Computes act_norm and stability of one feature from its sums over `tokens` tokens. */
+void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
+                           float *stability);
+
+/* The contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H, `stride`
+ * numbers a row; tokens and damping (a number on the diagonal of H / tokens) as in organ_input_moments (calibration.h).
+ * false where the matrix is not positive definite, or without memory. */
+bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
+                                 uint64_t tokens, double damping, float *contribution);
+
+#endif

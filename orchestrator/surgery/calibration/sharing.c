@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered
+ * before, so that each can be changed without the others. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_calibration_captures sharing_captures;
+typedef organ_calibration_unit sharing_unit;
+
+/* ---- the plan ---- */
+
+typedef struct sharing_plan {
+    size_t *part;    /* of each unit: the first of those that one rank changes together */
+    uint64_t *cost;  /* of each part, at its first unit */
+    uint32_t *owner; /* of each part */
+    uint64_t *load;  /* of each rank */
+} sharing_plan;
+
+/* In thousands of products: the sum over all units of a model fits. */
+static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
+
+#define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
+
+/* Cost of multiplying the rows by second moments, and of computing a factor of the moments once for all units of a
+ * rank. */
+static uint64_t cost_of_rows(const sharing_unit *u)
+{
+    return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols);
+}
+static uint64_t cost_of_inputs(const sharing_unit *u)
+{
+    return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
+}
+
+/* A tensor of the output, or what the caller else makes as one thing. */
+static size_t thing_of(const sharing_captures *g, const sharing_unit *u)
+{
+    const organ_calibration_work *const work = g->calib->work;
+    return work->together ? work->together(work->context, u->target) : u->target;
+}
+
+static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
+{
+    return thing_of(g, a) == thing_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
+}
+
+static void find_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p)
+{
+    for (size_t k = 0; k < g->unit_count; k++) {
+        p->part[k] = k;
+        for (size_t l = 0; l < k; l++) {
+            const size_t from = p->part[k], to = p->part[l];
+            if (from == to || !are_tied(g, &g->units[k], &g->units[l], by_inputs))
+                continue;
+            for (size_t m = 0; m <= k; m++)
+                if (p->part[m] == from || p->part[m] == to)
+                    p->part[m] = organ_min(from, to);
+        }
+    }
+}
+
+/* Returns true if no earlier unit of its part has the same inputs. */
+static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
+{
+    size_t before = 0;
+    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group ||
+                          g->units[before].common || g->units[before].done))
+        before++;
+    return before == k;
+}
+
+/* *most becomes what the rank with most has. */
+static organ_status assign_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
+                                 organ_error *error)
+{
+    organ_ranks *const ranks = g->calib->engine->ranks;
+    memset(p->cost, 0, g->unit_count * sizeof *p->cost);
+    memset(p->load, 0, organ_ranks_count(ranks) * sizeof *p->load);
+    find_parts(g, by_inputs, p);
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!g->units[k].done && !g->units[k].common)
+            p->cost[p->part[k]] +=
+                cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
+    if (organ_ranks_assign(ranks, p->cost, g->unit_count, p->owner, error) != ORGAN_OK)
+        return error->status;
+    *max = 0;
+    for (size_t k = 0; k < g->unit_count; k++) {
+        uint64_t *const load = &p->load[p->owner[k]];
+        *load += p->cost[k];
+        *max = *load > *max ? *load : *max;
+    }
+    return ORGAN_OK;
+}
+
+static bool is_alone(const sharing_captures *g, size_t k)
+{
+    for (size_t l = 0; l < g->unit_count; l++)
+        if (l != k && thing_of(g, &g->units[l]) == thing_of(g, &g->units[k]))
+            return false;
+    return true;
+}
+
+/* The unit with most to do of those that are left, which are `left` together; SIZE_MAX: none. */
+static size_t find_largest(const sharing_captures *g, uint64_t *left)
+{
+    size_t largest = SIZE_MAX;
+    *left = 0;
+    for (size_t k = 0; k < g->unit_count; k++) {
+        if (g->units[k].done || g->units[k].common)
+            continue;
+        *left += cost_of_rows(&g->units[k]);
+        largest = largest == SIZE_MAX || cost_of_rows(&g->units[k]) > cost_of_rows(&g->units[largest]) ? k : largest;
+    }
+    return largest;
+}
+
+/* Assigns units to all ranks together while the largest needs more work than an even share of the remaining work. */
+static void choose_common(const sharing_captures *g)
+{
+    uint64_t left = 0;
+    for (size_t k; g->calib->work->rows && (k = find_largest(g, &left)) != SIZE_MAX;) {
+        if (cost_of_rows(&g->units[k]) <= left / organ_ranks_count(g->calib->engine->ranks) || !is_alone(g, k))
+            return;
+        g->units[k].common = true;
+    }
+}
+
+static void take_plan(const sharing_captures *g, const sharing_plan *p)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        g->units[k].owner = p->owner[p->part[k]];
+}
+
+/* Units with the same inputs stay together unless that leaves a rank with more to do. */
+static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
+{
+    uint64_t apart = 0, tied = 0;
+    choose_common(g);
+    if (assign_parts(g, false, p, &apart, error) != ORGAN_OK)
+        return error->status;
+    take_plan(g, p);
+    if (assign_parts(g, true, p, &tied, error) == ORGAN_OK && tied <= apart)
+        take_plan(g, p);
+    return error->status;
+}
+
+organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
+{
+    organ_ranks *const ranks = g->calib->engine->ranks;
+    if (!ranks || error->status)
+        return error->status;
+    if (g->calib->work->alike) {
+        for (size_t k = 0; k < g->unit_count; k++)
+            g->units[k].owner = (uint32_t)organ_ranks_rank(ranks);
+        return ORGAN_OK;
+    }
+    const size_t room = g->unit_count + 1;
+    sharing_plan p = {calloc(room, sizeof *p.part), calloc(room, sizeof *p.cost), calloc(room, sizeof *p.owner),
+                      calloc(organ_ranks_count(ranks), sizeof *p.load)};
+    if (!p.part || !p.cost || !p.owner || !p.load)
+        organ_fail_memory(error, g->calib->model->path);
+    else
+        choose_plan(g, &p, error);
+    void *const parts[] = {p.part, p.cost, p.owner, p.load};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return error->status;
+}
+
+/* ---- exchange of the layer ---- */
+
+organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
+                                                 organ_error *error)
+{
+    organ_ranks *const ranks = g->calib->engine->ranks;
+    char where[64];
+    if (!ranks || !g->unit_count)
+        return error->status;
+    snprintf(where, sizeof where, "layer %d is changed", (int)layer->number);
+    if (organ_ranks_agree(ranks, where, error) || g->calib->options->streams == ORGAN_INPUTS_DONOR ||
+        g->calib->work->alike)
+        return error->status;
+    for (size_t k = 0; k < g->unit_count && !error->status; k++) {
+        const sharing_unit *const u = &g->units[k];
+        uint64_t bytes = 0;
+        if (u->done || u->common)
+            continue;
+        void *const values = organ_layer_values(layer->loaded, u->name, &bytes);
+        if (values)
+            organ_ranks_broadcast(ranks, u->owner, values, (size_t)bytes, error);
+    }
+    return error->status;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * Hidden states in memory or in a scratch file. The file is written and read through the page cache; the system writes
+ * in the background and is advised which chunk is read next. */
+#include "orchestrator/surgery/calibration/states.h"
+
+#include "orchestrator/stream/scratch_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct organ_calibration_states {
+    organ_calibration_chunks chunks;
+    char *all;              /* the stored chunks, consecutive; NULL: they are in the file */
+    float *one;             /* a copy of one of them, or the one that is in memory */
+    organ_direct_file file; /* path NULL: none */
+    bool reserved;          /* the file has its length */
+    size_t given;           /* of the chunks that are held so many, from the first on, were given back before */
+    uint64_t *digests;      /* XXH3 of each in the file */
+};
+
+size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks)
+{
+    return (chunks->windows + chunks->together - 1) / chunks->together;
+}
+
+size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk)
+{
+    const size_t left = chunks->windows - chunk * chunks->together;
+    return left < chunks->together ? left : chunks->together;
+}
+
+static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
+{
+    return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
+}
+
+/* Number of chunks before this one that are stored. */
+static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
+{
+    return (chunk - chunks->first) / chunks->step;
+}
+
+/* Position of its states among the stored ones. */
+static size_t place(const organ_calibration_chunks *chunks, size_t chunk)
+{
+    return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;
+}
+
+static size_t held(const organ_calibration_chunks *chunks)
+{
+    const size_t count = organ_calibration_chunks_count(chunks);
+    return count > chunks->first ? position_of(chunks, count - 1) + 1 : 0;
+}
+
+uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
+{
+    uint64_t bytes = 0;
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks); c += chunks->step)
+        bytes += chunk_bytes(chunks, c);
+    return bytes;
+}
+
+uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch)
+{
+    const uint64_t one = chunks->together * chunks->window_bytes;
+    if (scratch)
+        return one + held(chunks) * sizeof(uint64_t);
+    return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
+}
+
+organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
+                                           organ_calibration_states **states, organ_error *error)
+{
+    organ_calibration_states *const s = *states = calloc(1, sizeof *s);
+    if (s) {
+        s->chunks = *chunks;
+        s->file = (organ_direct_file){.fd = -1, .direct = -1};
+        s->all = scratch ? NULL : malloc((size_t)organ_calibration_states_bytes(chunks) + 1);
+        s->one = scratch || copied ? malloc(chunks->together * chunks->window_bytes) : NULL;
+        s->digests = scratch ? malloc((held(chunks) + 1) * sizeof *s->digests) : NULL;
+    }
+    if (!s || (scratch ? !s->digests : !s->all) || ((scratch || copied) && !s->one))
+        organ_fail_errno(error, ENOMEM, "hidden states of %zu windows", chunks->windows);
+    else if (!scratch || organ_scratch_open(scratch, &s->file, error) == ORGAN_OK)
+        return ORGAN_OK;
+    organ_calibration_states_close(s);
+    *states = NULL;
+    return error->status;
+}
+
+void organ_calibration_states_close(organ_calibration_states *s)
+{
+    if (!s)
+        return;
+    organ_direct_close(&s->file);
+    free(s->all);
+    free(s->one);
+    free(s->digests);
+    free(s);
+}
+
+/* Reports an error of the file with the number of bytes that it should contain. */
+static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)
+{
+    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of hidden states (--scratch) cannot be kept there",
+                            s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
+}
+
+static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
+{
+    const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),
+                 next = chunk + s->chunks.step;
+    organ_error fault = {0};
+    if (!s->reserved &&
+        organ_direct_reserve(&s->file, organ_calibration_states_bytes(&s->chunks), &fault) != ORGAN_OK) {
+        file_failed(s, &fault, error);
+        return NULL;
+    }
+    s->reserved = true;
+    if (position >= s->given)
+        return s->one;
+    if (organ_scratch_read(&s->file, s->one, bytes, place(&s->chunks, chunk), error) != ORGAN_OK)
+        return NULL;
+    if (next < organ_calibration_chunks_count(&s->chunks))
+        organ_scratch_announce(&s->file, chunk_bytes(&s->chunks, next), place(&s->chunks, next));
+    if (XXH3_64bits(s->one, bytes) == s->digests[position])
+        return s->one;
+    organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (--scratch) are not those that were written",
+                     s->file.path, bytes);
+    return NULL;
+}
+
+static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
+{
+    const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);
+    organ_error fault = {0};
+    if (organ_direct_write(&s->file, s->one, bytes, place(&s->chunks, chunk), &fault) != ORGAN_OK)
+        return file_failed(s, &fault, error);
+    s->digests[position] = XXH3_64bits(s->one, bytes);
+    s->given = position >= s->given ? position + 1 : s->given;
+    return error->status;
+}
+
+float *organ_calibration_states_take(organ_calibration_states *s, size_t chunk, organ_error *error)
+{
+    return s->all ? (float *)(void *)(s->all + place(&s->chunks, chunk)) : read_chunk(s, chunk, error);
+}
+
+organ_status organ_calibration_states_put_back(organ_calibration_states *s, size_t chunk, organ_error *error)
+{
+    return s->all ? error->status : write_chunk(s, chunk, error);
+}
+
+float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, organ_error *error)
+{
+    if (!s->all)
+        return read_chunk(s, chunk, error);
+    return memcpy(s->one, s->all + place(&s->chunks, chunk), chunk_bytes(&s->chunks, chunk));
+}

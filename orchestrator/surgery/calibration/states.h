@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * The hidden states of the windows of a walk, by chunks of windows, in memory or in a scratch file. A chunk is taken,
+ * changed and given back before the next one is taken: of a scratch file one chunk is in memory at a time. */
+#ifndef ORGAN_CALIBRATION_STATES_H
+#define ORGAN_CALIBRATION_STATES_H
+
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How windows, all of one length, are divided into chunks, and which of these are held: chunks first, first + step, ...
+ */
+typedef struct organ_calibration_chunks {
+    size_t windows, together; /* of all chunks; of each but the last, which may have fewer. At least 1 */
+    size_t first, step;       /* step is at least 1; 0 and 1: all */
+    size_t window_bytes;      /* states of a window */
+} organ_calibration_chunks;
+
+size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks); /* of all, held or not */
+size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk);
+
+typedef struct organ_calibration_states organ_calibration_states;
+
+/* Bytes of memory for one stream; `copied`: the caller will use organ_calibration_states_copy; `scratch`: the states
+ * are in a file. */
+uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch);
+/* Bytes of the chunks that are held. */
+uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
+
+/* Room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory, whose place
+ * on the disk is taken when the first chunk is. ORGAN_IO; *states is NULL on error. */
+organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
+                                           organ_calibration_states **states, organ_error *error);
+void organ_calibration_states_close(organ_calibration_states *states); /* NULL is allowed */
+
+/* The states of a chunk that is held, to be changed in place, until they are given back; before a chunk was given back
+ * for the first time its values are undefined. ORGAN_IO also where the file has other bytes than were written: a
+ * network may lose some. NULL on error. */
+float *organ_calibration_states_take(organ_calibration_states *states, size_t chunk, organ_error *error);
+organ_status organ_calibration_states_put_back(organ_calibration_states *states, size_t chunk, organ_error *error);
+
+/* A copy of them that may be changed and is not given back; until the next call. NULL on error. */
+float *organ_calibration_states_copy(organ_calibration_states *states, size_t chunk, organ_error *error);
+
+#endif

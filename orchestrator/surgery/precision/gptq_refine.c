@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ * Scales of blocks whose group scales are codes of few bits. Rounds the solution of a row's normal equations to scales
+ * that such blocks can store, by coordinate descent on the same equations: one code, d or dmin at a time. */
+#include "orchestrator/surgery/precision/gptq_job.h"
+
+#include <math.h>
+
+#define ROUNDS 3 /* each refits d and dmin, then all codes */
+#define WHOLE  12582912.0f
+
+/* The equations of a row. The unknowns are the scales of its groups, then their minima. */
+typedef struct row_of {
+    organ_gptq_job *job;
+    size_t row, unknowns, several; /* groups of a block */
+    const float *m, *diagonal;
+    float *left; /* the right-hand side minus M times the changes made so far */
+} row_of;
+
+static float *gptq_refine_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
+
+/* The d or dmin of the block that an unknown belongs to. */
+static float *super_at(const row_of *r, size_t unknown)
+{
+    const size_t term = unknown / r->job->groups, block = unknown % r->job->groups / r->several;
+    return gptq_refine_number_at(r, r->unknowns + term * r->job->supers + block);
+}
+
+static float entry(const row_of *r, size_t u, size_t v)
+{
+    return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
+}
+
+static void gptq_refine_add(const row_of *r, size_t u, float value)
+{
+    const float by = value - *gptq_refine_number_at(r, u);
+    *gptq_refine_number_at(r, u) = value;
+    for (size_t v = 0; v < r->unknowns && by != 0; v++)
+        r->left[v] -= by * entry(r, u, v);
+}
+
+/* A minimum is dmin times minus its code. */
+static float unit_of(const row_of *r, size_t u) { return u < r->job->groups ? *super_at(r, u) : -*super_at(r, u); }
+
+/* Returns the code nearest to a number. Types without minima store signed bytes, types with minima 6 unsigned bits. */
+static float code_for(const row_of *r, size_t u, float number)
+{
+    const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
+    float code = unit != 0 ? number / unit : 0;
+    code = code < low ? low : code;
+    code = code > high ? high : code;
+    return code + WHOLE - WHOLE;
+}
+
+static void choose_code(const row_of *r, size_t u)
+{
+    if (r->diagonal[u] > 0)
+        gptq_refine_add(r, u,
+                        code_for(r, u, *gptq_refine_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
+}
+
+/* Refits d (or dmin) of the block that begins at unknown `first` for fixed codes. Rejects a change of sign. */
+static void choose_super(const row_of *r, size_t first)
+{
+    float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], over = 0, under = 0;
+    for (size_t g = 0; g < r->several; g++) {
+        codes[g] = code_for(r, first + g, *gptq_refine_number_at(r, first + g));
+        over += codes[g] * r->left[first + g];
+    }
+    for (size_t g = 0; g < r->several; g++)
+        for (size_t h = 0; h < r->several; h++)
+            under += codes[g] * codes[h] * entry(r, first + g, first + h);
+    const float sign = first < r->job->groups ? 1.0f : -1.0f;
+    const float target = organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels,
+                                           under > 0 ? *d + sign * over / under : *d);
+    if (!isfinite(target) || !(target * *d > 0))
+        return;
+    *d = target;
+    for (size_t g = 0; g < r->several; g++)
+        gptq_refine_add(r, first + g, codes[g] * unit_of(r, first + g));
+}
+
+void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
+                       const float *target)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
+    const row_of r = {job, row, job->groups * job->terms, kind->elements / kind->group, m, diagonal, right};
+    for (size_t u = 0; u < r.unknowns; u++) {
+        const float number = *gptq_refine_number_at(&r, u) + target[u];
+        if (isfinite(number))
+            gptq_refine_add(&r, u, code_for(&r, u, number) * unit_of(&r, u));
+    }
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (size_t u = 0; u < r.unknowns; u += r.several)
+            choose_super(&r, u);
+        for (size_t u = 0; u < r.unknowns; u++)
+            choose_code(&r, u);
+    }
+}

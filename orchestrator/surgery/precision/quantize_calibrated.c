@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT
+ * Calibrated codes: each matrix gets the codes that its inputs ask for, and later layers get the inputs that these
+ * codes make. */
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP_BYTES ((size_t)1 << 20) /* of codes that are written together, or a row */
+
+/* A matrix that is encoded: rows in the order of the file. */
+typedef struct quantize_calibrated_storing {
+    organ_quantize_job *job;
+    organ_quantize_part *part;
+    size_t rows, cols, row_bytes;
+    size_t numbers;         /* that say what the codes of a row mean: organ_grid_numbers */
+    size_t band, bands;     /* rows that share these numbers, and how many such bands there are */
+    uint64_t place;         /* of the codes in their piece */
+    float *values, *scales; /* of the matrix: what its codes mean, and those numbers */
+    float *back;            /* of a row */
+    float *weights, *roots; /* of the columns by the imatrix; NULL: without */
+    float *donor;           /* the matrix before it was pruned, and which weights are kept; NULL if it is not pruned */
+    uint8_t *keep;
+    unsigned char *codes; /* of a strip */
+    size_t strip_rows;
+    void *stored, *put;
+} quantize_calibrated_storing;
+
+/* All blocks of a GGUF matrix are written together. */
+static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
+{
+    const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
+    if (organ_encoding_is_gguf(encoding))
+        return rows;
+    return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
+}
+
+static void storing_close(quantize_calibrated_storing *s)
+{
+    void *const all[] = {s->values, s->scales, s->back,  s->weights, s->roots,
+                         s->donor,  s->keep,   s->codes, s->stored,  s->put};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        free(all[k]);
+}
+
+/* Bytes of the tensor of scales; 0 if blocks contain them. */
+static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
+{
+    return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
+}
+
+static bool storing_allocate(quantize_calibrated_storing *s)
+{
+    const bool weighs = s->part->entry, prunes = s->job->pruning;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    s->scales = organ_floats(s->bands, s->numbers);
+    s->back = organ_floats(s->cols, 1);
+    s->codes = organ_calibration_aligned_alloc(s->strip_rows * s->row_bytes);
+    s->stored = scales ? organ_calibration_aligned_alloc(scales) : NULL;
+    s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
+    s->weights = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
+    s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
+    return s->scales && s->back && s->codes && (!scales || s->stored) && s->put &&
+           (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
+}
+
+static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
+                                 quantize_calibrated_storing *s, organ_error *error)
+{
+    organ_quantize_part *const p = job->texted[matrix->target];
+    const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
+    *s = (quantize_calibrated_storing){.job = job,
+                                       .part = p,
+                                       .rows = rows,
+                                       .cols = cols,
+                                       .row_bytes = organ_encoding_row_bytes(p->encoding, cols),
+                                       .numbers = organ_grid_numbers(&p->encoding->grid, cols),
+                                       .band = organ_encoding_band(p->encoding, rows),
+                                       .strip_rows = strip_rows(p->encoding, rows, cols)};
+    s->bands = (rows + s->band - 1) / s->band;
+    s->place = matrix->matrix * rows * s->row_bytes;
+    if (!storing_allocate(s))
+        return organ_fail_memory(error, p->weight->name);
+    return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
+}
+
+/* Bytes of the buffers: scales in FP32 and, unless blocks contain them, in the stored type; rows of floats for decoded
+ * codes and, in GGUF, for the imatrix weights and their roots. */
+static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
+{
+    const bool gguf = organ_encoding_is_gguf(encoding);
+    const size_t width = (size_t)cols, bytes = organ_encoding_row_bytes(encoding, width);
+    const uint64_t scales = rows * organ_grid_numbers(&encoding->grid, width);
+    return (gguf ? 4 : 8) * scales + (gguf ? 3 : 1) * cols * sizeof(float) +
+           strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
+}
+
+static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
+{
+    return s->scales + row / s->band * s->numbers;
+}
+
+/* Writes codes, scales and shape and adds the losses of `weights`. Overwrites `weights` if there is an imatrix. */
+static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    for (size_t first = 0; first < s->rows; first += s->strip_rows) {
+        const size_t rows = organ_min(s->strip_rows, s->rows - first);
+        for (size_t r = first; r < first + rows; r++) {
+            unsigned char *const codes = s->codes + (r - first) * s->row_bytes;
+            organ_encoding_encode(encoding, kernels, s->values + r * s->cols, scales_of(s, r), s->cols, codes);
+            organ_encoding_decode(encoding, kernels, codes, scales_of(s, r), s->cols, s->back);
+            organ_encoding_lose(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
+        }
+        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+                            s->put, error))
+            return error->status;
+    }
+    if (!scales)
+        return ORGAN_OK;
+    organ_encoding_store_scales(encoding, kernels, s->scales, s->bands * s->numbers, s->stored);
+    if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
+        return error->status;
+    return organ_quantize_put_shape(job, s->part, error);
+}
+
+static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    if (scales) {
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error))
+            return error->status;
+        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
+    }
+    for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
+        const size_t rows = organ_min(s->strip_rows, s->rows - first);
+        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+                         error);
+        for (size_t r = first; r < first + rows && !error->status; r++)
+            organ_encoding_decode(encoding, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
+                                  weights + r * s->cols);
+    }
+    return error->status;
+}
+
+/* ---- for the walk ---- */
+
+static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
+                                                  const organ_tensor *tensor)
+{
+    const organ_quantize_job *const job = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
+    const uint64_t codes = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
+                   stored = storing_memory(encoding, m.rows, m.cols);
+    const uint64_t weights = m.rows * m.cols;
+    (void)calib;
+    if (!job->pruning)
+        return codes + stored;
+    const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
+    return organ_max(codes + weights, pruning) + weights * sizeof(float) + stored;
+}
+
+static bool quantize_calibrated_is_done(void *context, size_t target)
+{
+    const organ_quantize_job *const job = context;
+    return job->units[job->texted[target]->unit].done;
+}
+
+/* Rows of the file may have another order than those of the forward pass. */
+static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                                organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    quantize_calibrated_storing s;
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK)
+        organ_calibration_reorder_rows(job->calib, s.part->weight->codes, weights, s.rows, false, error);
+    storing_close(&s);
+    return error->status;
+}
+
+/* The copies of second moments that pruning takes and those that codes take are not in memory at the same time. */
+static organ_status prune(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, float *weights,
+                          organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const size_t n = s->rows * s->cols;
+    if (!job->pruning)
+        return ORGAN_OK;
+    if (!isfinite(job->engine->kernels->amax(weights, n)))
+        return organ_quantize_refuse_values(s->part->weight->name, error);
+    organ_gptq_inputs_close(&job->inputs);
+    memcpy(s->donor, weights, n * sizeof *weights);
+    s->part->masked = 0;
+    if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < n; k++)
+        s->part->masked += !s->keep[k];
+    return ORGAN_OK;
+}
+
+static organ_status quantize_calibrated_forget_inputs(void *context, const organ_calibration_layer *layer,
+                                                      organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    (void)layer;
+    organ_gptq_inputs_close(&job->inputs);
+    return error->status;
+}
+
+/* The last matrix of a stack finishes the unit. Matrices are not changed in the order of the stack: those with the same
+ * inputs come together. */
+static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
+                                               const organ_calibration_matrix *matrix, const organ_gptq *m,
+                                               organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_quantize_part *const part = s->part;
+    const uint64_t count = organ_weight_matrices(part->weight).count;
+    for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
+        part->zeros += s->values[k] == 0;
+    part->tokens = part->made && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
+    part->block_diagonal |= job->inputs.block < job->inputs.features;
+    organ_calibration_note_fallback(&part->fallback, matrix);
+    part->energy += m->energy;
+    part->gptq_loss += m->gptq_loss;
+    part->output_loss += m->loss;
+    const bool last = ++part->made == count;
+    if (last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+        return error->status;
+    organ_progress_advance(job->progress, part->weight->codes->bytes / count, last ? part->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                                 float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_gptq m = {.name = s->part->weight->name,
+                    .grid = s->part->encoding->grid,
+                    .no_resolve = job->options->no_resolve,
+                    .rows = s->rows,
+                    .cols = s->cols,
+                    .ranks = matrix->ranks,
+                    .weights = weights,
+                    .keep = s->keep,
+                    .weighing = s->weights,
+                    .values = s->values,
+                    .scales = s->scales};
+    if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
+        return organ_quantize_refuse_values(s->part->weight->name, error);
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
+        (matrix->own && (quantize_calibrated_store(s, s->donor ? s->donor : weights, error) ||
+                         quantize_calibrated_finish(s, matrix, &m, error))))
+        return error->status;
+    memcpy(weights, s->values, s->rows * s->cols * sizeof *weights);
+    return ORGAN_OK;
+}
+
+static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                               organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
+    quantize_calibrated_storing s;
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
+        !(s.values = organ_floats(s.rows, s.cols)))
+        organ_fail_memory(error, tensor->name);
+    if (!error->status &&
+        organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
+        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
+        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, false, error);
+    storing_close(&s);
+    return error->status;
+}
+
+/* ---- opening and running ---- */
+
+static uint64_t piece_bytes(const organ_shard_piece *piece)
+{
+    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
+    for (unsigned k = 0; k < piece->rank; k++)
+        bytes *= piece->shape[k];
+    return bytes;
+}
+
+/* Called after the walk was opened. If both lack memory, the message names the larger amount. */
+static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_held held = {.model = job->model, .targets = &job->aimed};
+    organ_error other = {0};
+    if (error->status && !organ_memory_named(error))
+        return error->status;
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        held.other_bytes += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const p = &job->parts[k];
+        held.codes += piece_bytes(&job->pieces[p->codes]);
+        held.scales += piece_bytes(&job->pieces[p->scale]);
+        held.other_bytes +=
+            (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+    }
+    job->pruning->open(job->pruning->context, &held, &other);
+    return organ_memory_refuse_both(error, &other);
+}
+
+static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
+                                                  organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    const organ_quantize_pruning *const pruning = job->pruning;
+    job->walk =
+        (organ_calibration_run_options){.calibration = o->calibration,
+                                        .all_experts = o->all_experts,
+                                        .method = pruning ? pruning->method : o->method,
+                                        .verb = pruning ? "prune" : "quantise",
+                                        .doing = pruning ? "pruning" : "quantising",
+                                        .streams = pruning ? pruning->streams : ORGAN_INPUTS_CHANGED,
+                                        .moments_only = !pruning || pruning->moments_only,
+                                        .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
+                                        .seed = pruning ? pruning->seed : 0};
+    job->work = (organ_calibration_work){.context = job,
+                                         .memory = quantize_calibrated_matrix_memory,
+                                         .done = quantize_calibrated_is_done,
+                                         .restore = quantize_calibrated_restore,
+                                         .change = quantize_calibrated_change,
+                                         .grouped = true,
+                                         .rows = !pruning || pruning->rows,
+                                         .leave = quantize_calibrated_forget_inputs};
+    return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
+                                      &job->calib, error);
+}
+
+organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+{
+    quantize_calibrated_open_walk(job, targets, error);
+    organ_calibration_run_close(job->calib);
+    job->calib = NULL;
+    return error->status;
+}
+
+organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
+{
+    const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
+    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights};
+}
+
+static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    job->aimed.tensors = calloc(job->part_count + 1, sizeof *job->aimed.tensors);
+    job->texted = calloc(job->part_count + 1, sizeof *job->texted);
+    if (!job->aimed.tensors || !job->texted)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].by_text) {
+            job->texted[job->aimed.count] = &job->parts[k];
+            job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
+        }
+    return job->aimed.count
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "--method gptq: none of the targets is in a layer; embeddings and head go by no text");
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
+    if (list_calibrated(job, error) != ORGAN_OK)
+        return error->status;
+    quantize_calibrated_open_walk(job, &job->aimed, error);
+    return job->pruning && job->pruning->open ? open_pruning(job, error) : error->status;
+}
+
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_pruning *const pruning = job->pruning;
+    if (pruning && pruning->begin && pruning->begin(pruning->context, job->run, error) != ORGAN_OK)
+        return error->status;
+    return organ_calibration_run_layers(job->calib, error);
+}
+
+void organ_quantize_close_text(organ_quantize_job *job)
+{
+    if (job->pruning && job->pruning->close)
+        job->pruning->close(job->pruning->context);
+    organ_gptq_inputs_close(&job->inputs);
+    organ_calibration_run_close(job->calib);
+    free(job->aimed.tensors);
+    free(job->texted);
+}
