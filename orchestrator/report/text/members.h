@@ -67,4 +67,48 @@ json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
 json_t *organ_json_texts(size_t count, const char *const *texts);
 json_t *organ_json_reals(size_t count, const float *values);
 
+/* ---- structs as objects ---- */
+
+/* A table of organ_struct_field names members of a struct that are written to an object and read from it. */
+typedef enum organ_field_type {
+    ORGAN_FIELD_FLAG,   /* bool */
+    ORGAN_FIELD_TEXT,   /* char [size]: any bytes, up to a 0 */
+    ORGAN_FIELD_INT,    /* int */
+    ORGAN_FIELD_U32,    /* uint32_t */
+    ORGAN_FIELD_U64,    /* uint64_t */
+    ORGAN_FIELD_SINGLE, /* float: a JSON number, or "nan", "inf", "-inf" */
+    ORGAN_FIELD_REAL,   /* double, likewise */
+    ORGAN_FIELD_EXACT   /* double: a string in hexadecimal, which keeps all bits */
+} organ_field_type;
+
+typedef struct organ_struct_field {
+    const char *name;
+    organ_field_type type;
+    size_t at, size; /* offset in the struct, and bytes there */
+} organ_struct_field;
+
+/* An element of such a table: object and struct have the same name for the member. `type`: U32, EXACT ... */
+#define ORGAN_STRUCT_FIELD(row, member, type)                                                                          \
+    {                                                                                                                  \
+#member, ORGAN_FIELD_##type, offsetof(row, member), sizeof(((row *)0)->member)                                 \
+    }
+/* organ_struct_add and organ_struct_read with a table that is an array. */
+#define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
+#define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)
+
+/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL without memory. */
+json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row);
+/* Sets the members of `row` from `object`: those that it lacks, or has with another type or below the range, to 0 or
+ * "". Returns whether it has all, each of its type; a text that is too long is cut. */
+bool organ_struct_read(const json_t *object, const organ_struct_field *fields, size_t count, void *row);
+
+/* The same for one value, which is at `at`. */
+json_t *organ_field_json(const organ_struct_field *field, const void *at);
+bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
+
+/* Stores a double without losing a bit, infinity and NaN included. NULL without memory. Reading returns false if `text`
+ * is not such a string. */
+json_t *organ_exact_json(double value);
+bool organ_exact_value(const json_t *text, double *value);
+
 #endif

@@ -181,20 +181,22 @@ void organ_job_free(organ_job *job)
     free(job);
 }
 
+#define JOB(member, type)     ORGAN_STRUCT_FIELD(organ_job, member, type)
+#define PROCESS(member, type) ORGAN_STRUCT_FIELD(organ_process, member, type)
+static const organ_struct_field store_job[] = {
+    JOB(created, TEXT),    JOB(started, TEXT), JOB(finished, TEXT), JOB(attempts, U32), JOB(resume, FLAG),
+    JOB(cancelling, FLAG), JOB(code, INT),     JOB(message, TEXT),  JOB(began, REAL),   JOB(seconds, REAL),
+    JOB(result, FLAG),     JOB(page, FLAG),    JOB(size, U64),      JOB(cut, U64)};
+static const organ_struct_field store_process[] = {PROCESS(pid, INT), PROCESS(born, U64), PROCESS(boot, TEXT)};
+
 static json_t *record_of(const organ_job *job)
 {
-    const organ_process *const p = &job->process;
-    json_t *const process =
-        p->pid <= 0 ? NULL
-                    : ORGAN_OBJECT(SET_COUNT("pid", p->pid), SET_COUNT("born", p->born), SET_TEXT("boot", p->boot));
-    json_t *const record = ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
-        SET_TEXT("state", organ_job_state_names[job->state]), SET_TEXT("created", job->created),
-        SET_TEXT("started", job->started), SET_TEXT("finished", job->finished), SET_COUNT("attempts", job->attempts),
-        SET_FLAG("resume", job->resume), SET_FLAG("cancelling", job->cancelling), SET_COUNT("code", job->code),
-        SET_BYTES("message", job->message), SET_REAL("began", job->began), SET_REAL("seconds", job->seconds),
-        SET_FLAG("result", job->result), SET_FLAG("page", job->page), SET_COUNT("size", job->size),
-        SET_COUNT("cut", job->cut), SET_IF(p->pid > 0, "process", process));
+    json_t *record = ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
+                                  SET_TEXT("state", organ_job_state_names[job->state]));
+    record = ORGAN_STRUCT_ADD(record, store_job, job);
+    if (job->process.pid > 0)
+        record = organ_json_joined(
+            record, ORGAN_OBJECT(SET("process", ORGAN_STRUCT_ADD(json_object(), store_process, &job->process))));
     return organ_json_joined(record, json_incref(job->fixed));
 }
 
@@ -291,23 +293,9 @@ static bool read_record(const json_t *record, organ_job *job)
         if (json_object_set(job->fixed, kept[k], json_object_get(record, kept[k])) != 0)
             return false;
     json_object_set(job->fixed, "made", json_object_get(record, "made"));
-    snprintf(job->created, sizeof job->created, "%s", organ_json_text(record, "created"));
-    snprintf(job->started, sizeof job->started, "%s", organ_json_text(record, "started"));
-    snprintf(job->finished, sizeof job->finished, "%s", organ_json_text(record, "finished"));
-    snprintf(job->message, sizeof job->message, "%s", organ_json_text(record, "message"));
-    snprintf(job->process.boot, sizeof job->process.boot, "%s", organ_json_text(record, "process.boot"));
-    job->process.pid = (pid_t)organ_json_count(record, "process.pid");
-    job->process.born = organ_json_count(record, "process.born");
-    job->attempts = (unsigned)organ_json_count(record, "attempts");
-    job->resume = json_is_true(json_object_get(record, "resume"));
-    job->cancelling = json_is_true(json_object_get(record, "cancelling"));
-    job->began = organ_json_real(record, "began");
-    job->seconds = organ_json_real(record, "seconds");
-    job->result = json_is_true(json_object_get(record, "result"));
-    job->page = json_is_true(json_object_get(record, "page"));
-    job->size = organ_json_count(record, "size");
-    job->cut = organ_json_count(record, "cut");
-    job->code = (int)json_integer_value(json_object_get(record, "code"));
+    /* Members that the record lacks become 0; is_record checks those without which there is no job. */
+    (void)ORGAN_STRUCT_READ(record, store_job, job);
+    (void)ORGAN_STRUCT_READ(json_object_get(record, "process"), store_process, &job->process);
     job->state = organ_job_state_named(organ_json_text(record, "state"));
     return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }

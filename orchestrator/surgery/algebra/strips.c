@@ -105,7 +105,6 @@ void organ_strips_close(organ_strips *s)
 
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
 const organ_engine *organ_strips_engine(const organ_strips *strips) { return strips->engine; }
-bool organ_strips_held(const organ_strips *strips) { return strips->held; }
 
 double organ_strips_energy(const organ_strips *s)
 {

@@ -41,7 +41,6 @@ void organ_strips_close(organ_strips *strips); /* NULL is allowed */
 
 const organ_rows *organ_strips_matrix(const organ_strips *strips);
 const organ_engine *organ_strips_engine(const organ_strips *strips);
-bool organ_strips_held(const organ_strips *strips);
 
 /* Functions that process all strips, on all workers. */
 typedef struct organ_strip_work {

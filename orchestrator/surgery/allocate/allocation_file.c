@@ -12,7 +12,7 @@
 /* As many costs as the allocation has levels. */
 static organ_cache_numbers costs_of(const organ_allocation *a, const double *costs)
 {
-    return (organ_cache_numbers){"cost", ORGAN_CACHE_REAL, a->level_count, (double *)costs, MAX_COST};
+    return (organ_cache_numbers){"cost", ORGAN_FIELD_REAL, a->level_count, (double *)costs, MAX_COST};
 }
 
 static json_t *costs_json(const organ_allocation *a, const double *costs)

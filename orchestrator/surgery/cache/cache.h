@@ -4,13 +4,14 @@
  * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
  * the values. A run uses a file only if all members of the identity have the values of this run. This room reads and
  * writes documents, which are one JSON object; output/run_journal.h writes journals, which get a line as soon as a
- * value is measured. Callers describe the values of a row by a table of organ_cache_field, which serves both
+ * value is measured. Callers describe the values of a row by a table (ORGAN_STRUCT_FIELD), which serves both
  * directions. */
 #ifndef ORGAN_CACHE_H
 #define ORGAN_CACHE_H
 
 #include "formats/base/status.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -71,45 +72,10 @@ organ_status organ_cache_check_place(const char *path, const char *option, const
 
 /* ---- values ---- */
 
-typedef enum organ_cache_type {
-    ORGAN_CACHE_FLAG,   /* bool */
-    ORGAN_CACHE_U32,    /* uint32_t */
-    ORGAN_CACHE_U64,    /* uint64_t */
-    ORGAN_CACHE_SINGLE, /* float: a JSON number, or "nan", "inf", "-inf" */
-    ORGAN_CACHE_REAL,   /* double, likewise */
-    ORGAN_CACHE_EXACT   /* double: a string in hexadecimal, which keeps all bits */
-} organ_cache_type;
-
-typedef struct organ_cache_field {
-    const char *name;
-    organ_cache_type type;
-    size_t at; /* offset in the struct of a row */
-} organ_cache_field;
-
-/* An element of such a table: the file and the struct have the same name for the member. `type`: U32, EXACT ... */
-#define ORGAN_CACHE_FIELD(row, member, type)                                                                           \
-    {                                                                                                                  \
-#member, ORGAN_CACHE_##type, offsetof(row, member)                                                             \
-    }
-/* organ_cache_fields_add and _read with a table that is an array. */
-#define ORGAN_CACHE_ADD(object, table, row) organ_cache_fields_add(object, table, sizeof(table) / sizeof *(table), row)
-#define ORGAN_CACHE_READ(object, table, row)                                                                           \
-    organ_cache_fields_read(object, table, sizeof(table) / sizeof *(table), row)
-
-/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL without memory. */
-json_t *organ_cache_fields_add(json_t *object, const organ_cache_field *fields, size_t count, const void *row);
-/* Sets the members of `row` from `object`, those that it lacks to 0. Returns whether it has all, each of its type. */
-bool organ_cache_fields_read(const json_t *object, const organ_cache_field *fields, size_t count, void *row);
-
-/* Stores a double without losing a bit, infinity and NaN included. NULL without memory. Reading returns false if `text`
- * is not such a string. */
-json_t *organ_exact_json(double value);
-bool organ_exact_value(const json_t *text, double *value);
-
 /* A JSON array of `count` numbers in [0, most], stored contiguously in memory. */
 typedef struct organ_cache_numbers {
     const char *name;
-    organ_cache_type type; /* U32, U64 or REAL */
+    organ_field_type type; /* U32, U64 or REAL */
     size_t count;
     void *values;
     double max;

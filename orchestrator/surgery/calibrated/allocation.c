@@ -277,9 +277,9 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 
 /* ---- the run ---- */
 
-#define EXCHANGES(member, type) ORGAN_CACHE_FIELD(organ_exchanges_report, member, type)
-static const organ_cache_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
-                                                         EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
+#define EXCHANGES(member, type) ORGAN_STRUCT_FIELD(organ_exchanges_report, member, type)
+static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
+                                                          EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
 
 /* Reads the division that an earlier run found by exchanges. */
 static bool recall_division(organ_prune_allocation *a)
@@ -294,7 +294,7 @@ static bool recall_division(organ_prune_allocation *a)
             continue;
         for (size_t k = 0; k < a->curves.count; k++)
             a->curves.tensors[k].given = json_real_value(json_array_get(given, k));
-        found = ORGAN_CACHE_READ(line, allocation_exchanges, &a->exchanged);
+        found = ORGAN_STRUCT_READ(line, allocation_exchanges, &a->exchanged);
     }
     return found;
 }
@@ -306,7 +306,7 @@ static json_t *given_json(const void *context, size_t k)
 
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
-    return ORGAN_CACHE_ADD(json_object(), allocation_exchanges, &a->exchanged);
+    return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
 }
 
 /* The exchanges of pairs of tensors: their outcome is written down, since it took long. */

@@ -250,8 +250,6 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
-uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_calibration_run_min_memory(h->calib); }
-
 /* Per layer: products of the inputs of a token's experts, and the solution for several ridges. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
@@ -279,18 +277,18 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 
 /* ---- the journal ---- */
 
-#define CHOICE(member) ORGAN_CACHE_FIELD(organ_ridge_choice, member, EXACT)
-static const organ_cache_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
+#define CHOICE(member) ORGAN_STRUCT_FIELD(organ_ridge_choice, member, EXACT)
+static const organ_struct_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
 
 json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
 {
-    return ORGAN_CACHE_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
+    return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
 bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
-    layer->known = ORGAN_CACHE_READ(results, heal_results, &layer->choice);
+    layer->known = ORGAN_STRUCT_READ(results, heal_results, &layer->choice);
     return layer->known;
 }
 

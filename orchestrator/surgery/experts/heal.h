@@ -39,8 +39,6 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                     organ_error *error);
 void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 
-/* Returns the smallest --memory in bytes that suffices. */
-uint64_t organ_expert_heal_enough(const organ_expert_heal *heal);
 /* Adds the memory and the work of the refit to `plan`. */
 void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan);
 

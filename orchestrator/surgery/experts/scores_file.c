@@ -17,11 +17,11 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
 {
     const organ_expert_layer *const layer = &s->of[l];
     const size_t experts = s->experts, steps = experts - s->least;
-    columns[FREQUENCY] = (organ_cache_numbers){"frequency", ORGAN_CACHE_U64, experts, layer->frequency, 0x1p53};
-    columns[SUM] = (organ_cache_numbers){"sum", ORGAN_CACHE_REAL, experts, layer->sum, MAX_SCORE};
-    columns[REAP] = (organ_cache_numbers){"reap", ORGAN_CACHE_REAL, experts, layer->reap, MAX_SCORE};
-    columns[REMOVED] = (organ_cache_numbers){"removed", ORGAN_CACHE_U32, steps, layer->removed, s->experts - 1};
-    columns[LOSS] = (organ_cache_numbers){"loss", ORGAN_CACHE_REAL, steps, layer->loss, MAX_SCORE};
+    columns[FREQUENCY] = (organ_cache_numbers){"frequency", ORGAN_FIELD_U64, experts, layer->frequency, 0x1p53};
+    columns[SUM] = (organ_cache_numbers){"sum", ORGAN_FIELD_REAL, experts, layer->sum, MAX_SCORE};
+    columns[REAP] = (organ_cache_numbers){"reap", ORGAN_FIELD_REAL, experts, layer->reap, MAX_SCORE};
+    columns[REMOVED] = (organ_cache_numbers){"removed", ORGAN_FIELD_U32, steps, layer->removed, s->experts - 1};
+    columns[LOSS] = (organ_cache_numbers){"loss", ORGAN_FIELD_REAL, steps, layer->loss, MAX_SCORE};
 }
 
 /* ---- writing ---- */

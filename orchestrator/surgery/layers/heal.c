@@ -261,13 +261,13 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 
 /* ---- the journal ---- */
 
-#define SOLVED(member) ORGAN_CACHE_FIELD(organ_layers_solved, member, EXACT)
-static const organ_cache_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
-                                                 SOLVED(after)};
+#define SOLVED(member) ORGAN_STRUCT_FIELD(organ_layers_solved, member, EXACT)
+static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
+                                                  SOLVED(after)};
 
 json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
 {
-    return ORGAN_CACHE_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
+    return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
 bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
@@ -276,7 +276,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
     organ_layers_solved *const s = &h->known[number];
     s->layer = tensor->anatomy.layer;
     s->kind = s->layer < 0 ? ORGAN_HEAL_FINAL : (organ_layers_kind)(number % ORGAN_HEAL_KINDS);
-    return ORGAN_CACHE_READ(results, heal_results, s);
+    return ORGAN_STRUCT_READ(results, heal_results, s);
 }
 
 /* ---- streams ---- */

@@ -19,17 +19,17 @@ organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *res
     return error->status;
 }
 
-#define MODULE(member, type) ORGAN_CACHE_FIELD(organ_lora_module, member, type)
-static const organ_cache_field extract_recall_fields[] = {MODULE(change, EXACT), MODULE(norm, EXACT),
-                                                          MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
-                                                          MODULE(passes, U32),   MODULE(seconds, EXACT)};
+#define MODULE(member, type) ORGAN_STRUCT_FIELD(organ_lora_module, member, type)
+static const organ_struct_field extract_recall_fields[] = {MODULE(change, EXACT), MODULE(norm, EXACT),
+                                                           MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
+                                                           MODULE(passes, U32),   MODULE(seconds, EXACT)};
 
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {
     json_t *const spectrum = json_array();
     for (size_t k = 0; k < m->rank; k++)
         json_array_append_new(spectrum, organ_exact_json((double)m->spectrum[k]));
-    json_t *const numbers = ORGAN_CACHE_ADD(ORGAN_OBJECT(SET_COUNT("rank", m->rank)), extract_recall_fields, m);
+    json_t *const numbers = ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_COUNT("rank", m->rank)), extract_recall_fields, m);
     return organ_json_joined(organ_json_joined(numbers, ORGAN_OBJECT(SET("spectrum", spectrum))),
                              organ_lora_note_results(m->note));
 }
@@ -37,7 +37,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
 static bool take_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");
-    bool known = ORGAN_CACHE_READ(results, extract_recall_fields, m) && json_array_size(spectrum) == m->rank;
+    bool known = ORGAN_STRUCT_READ(results, extract_recall_fields, m) && json_array_size(spectrum) == m->rank;
     for (size_t k = 0; k < m->rank && known; k++) {
         double value = 0;
         known = organ_exact_value(json_array_get(spectrum, k), &value);

@@ -153,15 +153,15 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 
 /* ---- journal entry of a weight ---- */
 
-#define SUM(member) ORGAN_CACHE_FIELD(organ_merge_sums, member, EXACT)
-static const organ_cache_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
+#define SUM(member) ORGAN_STRUCT_FIELD(organ_merge_sums, member, EXACT)
+static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
     const size_t at = job->part_of[weight];
     organ_merge_sums sums = {0};
-    const bool whole = ORGAN_CACHE_READ(results, merge_pass_sums, &sums);
+    const bool whole = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
     if (whole && at != ORGAN_NO_PART)
         job->parts[at].sums = sums;
     return whole;
@@ -172,7 +172,7 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
     const organ_merge_sums *const sums = at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums;
-    return organ_write_finish(r->units, weight, ORGAN_CACHE_ADD(json_object(), merge_pass_sums, sums), error);
+    return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
 /* ---- weights of the base ---- */

@@ -25,9 +25,9 @@ struct organ_measure_stream {
 
 /* ---- one tensor ---- */
 
-#define Z(member, type) ORGAN_CACHE_FIELD(organ_z, member, type)
+#define Z(member, type) ORGAN_STRUCT_FIELD(organ_z, member, type)
 
-static const organ_cache_field stream_fields[] = {
+static const organ_struct_field stream_fields[] = {
     /* clang-format off */
     Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, U64),
     Z(moments.zero, U64), Z(moments.nan, U64), Z(moments.inf, U64), Z(moments.mean, REAL),
@@ -38,7 +38,7 @@ static const organ_cache_field stream_fields[] = {
     /* clang-format on */
 };
 
-static const organ_cache_field stream_seed_fields[] = {
+static const organ_struct_field stream_seed_fields[] = {
     /* clang-format off */
     Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL), Z(seed.scales, U32),
     Z(seed.dI_dlog2s, REAL)
@@ -48,16 +48,16 @@ static const organ_cache_field stream_seed_fields[] = {
 json_t *organ_z_json(const organ_z *z)
 {
     json_t *const reason = ORGAN_OBJECT(SET_IF(z->reason, "reason", json_string(z->reason)));
-    json_t *const object = ORGAN_CACHE_ADD(reason, stream_fields, z);
-    return z->seed.there ? ORGAN_CACHE_ADD(object, stream_seed_fields, z) : object;
+    json_t *const object = ORGAN_STRUCT_ADD(reason, stream_fields, z);
+    return z->seed.there ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
 }
 
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};
     z.seed.there = json_object_get(json, "seed.theta") != NULL;
-    (void)ORGAN_CACHE_READ(json, stream_fields, &z);
-    (void)ORGAN_CACHE_READ(json, stream_seed_fields, &z);
+    (void)ORGAN_STRUCT_READ(json, stream_fields, &z);
+    (void)ORGAN_STRUCT_READ(json, stream_seed_fields, &z);
     return z;
 }
 

@@ -67,13 +67,13 @@ static organ_status digest(const organ_width_job *job, const organ_width_part *p
 /* ---- lines ---- */
 
 /* "blocks" is the name of block_diagonal in a line. */
-#define REPORT(member, type) ORGAN_CACHE_FIELD(organ_narrow_report, member, type)
-static const organ_cache_field choices_report[] = {
+#define REPORT(member, type) ORGAN_STRUCT_FIELD(organ_narrow_report, member, type)
+static const organ_struct_field choices_report[] = {
     REPORT(energy, EXACT),
     REPORT(loss, EXACT),
     REPORT(foretold, EXACT),
     REPORT(tokens, U64),
-    {"blocks", ORGAN_CACHE_FLAG, offsetof(organ_narrow_report, block_diagonal)}};
+    {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
@@ -83,11 +83,11 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
     job->choices.output.done++;
     return organ_run_journal_add(
         &job->choices.journal,
-        ORGAN_CACHE_ADD(ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
-                                     SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
-                                     SET_TEXT("xxh3", digits),
-                                     SET("kept", organ_ids_json(part->kept, part->share->keep))),
-                        choices_report, &part->report),
+        ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
+                                      SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
+                                      SET_TEXT("xxh3", digits),
+                                      SET("kept", organ_ids_json(part->kept, part->share->keep))),
+                         choices_report, &part->report),
         error);
 }
 
@@ -128,7 +128,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     if (part && !kept)
         organ_fail_memory(error, job->choices.path);
     else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
-             ORGAN_CACHE_READ(line, choices_report, &report) && digest(job, part, digits, error) == ORGAN_OK &&
+             ORGAN_STRUCT_READ(line, choices_report, &report) && digest(job, part, digits, error) == ORGAN_OK &&
              strcmp(digits, expected) == 0) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
