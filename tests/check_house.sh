@@ -334,6 +334,14 @@ each own_files awk '
     }
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
+# ---- ranks ----
+# The rooms that write models and iterate over matrices divide work among ranks. Another file of surgery that does says why in its first comment.
+# shellcheck disable=SC2016 # $0 is awk's
+grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
+    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|trial|write)/|lora/adapter_)' | sort -u |
+    xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
+        /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
+
 # ---- conditional expressions ----
 # One `?:` in another is an if, a switch or a table.
 # shellcheck disable=SC2016 # $0 is awk's

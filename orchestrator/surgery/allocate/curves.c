@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: the curves of a layer are measured by several ranks and are known to all after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"

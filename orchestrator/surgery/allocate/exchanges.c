@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: each rank carries the streams of some pairs through the model. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
 #include "orchestrator/ranks/ranks.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: each rank solves a part of the rows of one matrix, because the layers must be solved in order. */
 #include "orchestrator/surgery/calibrated/masked_squares.h"
 
 #include "orchestrator/machine/extent.h"

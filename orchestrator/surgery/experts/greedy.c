@@ -2,7 +2,9 @@
  * Greedy removal of experts: repeatedly removes the expert whose removal increases the squared error of the
  * layer's output least, with its tokens rerouted to the remaining experts. The inner products of expert outputs
  * (products.c) give the exact error of each token for any choice of experts. A token is recomputed only if the
- * removed expert worked on it or was its next candidate. */
+ * removed expert worked on it or was its next candidate.
+ *
+ * Ranks: chunks of the text are at different ranks, so each removal is decided by the sums of all. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Runs the calibration text for the refit and computes the memory that the refit needs. */
+ * Runs the calibration text for the refit and computes the memory that the refit needs.
+ *
+ * Ranks: with several ranks the buffers of rows exist twice, and all ranks check their memory before the text is
+ * read. */
 #include "orchestrator/surgery/experts/heal.h"
 
 #include "orchestrator/machine/extent.h"

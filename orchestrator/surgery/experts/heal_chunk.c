@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Runs each chunk through the layer three times: with all experts on the donor's states, with all experts on the
- * states of the refitted layers before it, and with the kept experts on the latter. */
+ * states of the refitted layers before it, and with the kept experts on the latter.
+ *
+ * Ranks: each rank runs other chunks of the text, and all ranks add the rows of all chunks in the order of the text,
+ * which keeps the bits of one process. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/heal_job.h"
 

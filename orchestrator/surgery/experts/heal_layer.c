@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Writes the down projections of the kept experts of a layer: solves for them or reads them back, stores them in
- * the output and in the loaded layer. */
+ * the output and in the loaded layer.
+ *
+ * Ranks: matrices of a layer are divided among the ranks for writing. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/heal_job.h"

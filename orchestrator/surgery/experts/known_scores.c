@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Finds the scores in a file, or measures them into a temporary file next to the output until the output is
- * complete. */
+ * complete.
+ *
+ * Ranks: the first rank removes the temporary file; all read it, so they meet before. */
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Runs the calibration text: stores the router inputs of a chunk, and scores a layer after all chunks have passed
- * through it. */
+ * through it.
+ *
+ * Ranks: each rank runs other chunks of the text; they meet before and after a layer is scored. */
 #include "orchestrator/surgery/experts/measure.h"
 
 #include "orchestrator/machine/extent.h"

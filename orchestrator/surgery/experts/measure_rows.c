@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Sums over tokens: within a chunk in token order, then over chunks in their order, independent of which rank has
- * which chunk. */
+ * which chunk.
+ *
+ * Ranks: all ranks receive the sums of each chunk. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The search for the blocks to drop, on a part of the calibration text. Sets that were judged in an earlier round, or
- * are in the file of --scores, are not judged again. */
+ * are in the file of --scores, are not judged again.
+ *
+ * Ranks: they meet after files of scores are read or written, because each rank decides by these scores which sets
+ * are judged next. */
 #include "orchestrator/surgery/layers/job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"

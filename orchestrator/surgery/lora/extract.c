@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: their number is in the journal, because the parts of an adapter that ranks have written can be continued by
+ * as many ranks only. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"

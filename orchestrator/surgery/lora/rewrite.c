@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Modules are independent of each other: all workers process a batch of as many modules as fit in memory, which
- * is then written in order. */
+ * is then written in order.
+ *
+ * Ranks: only the first rank copies the unchanged tensors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: a fault in one model does not end the run, so all ranks meet after each model and continue without it. */
 #include "orchestrator/surgery/measure/fleet.h"
 
 #include "formats/base/memory_watch.h"

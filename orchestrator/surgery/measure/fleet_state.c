@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: the first rank reads the state and sends the valid entries to the others. */
 #include "orchestrator/surgery/measure/fleet_state.h"
 
 #include "formats/base/json_dump.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: measuring a URL and --delete-after write or remove files while they read, so they are refused with several
+ * ranks. */
 #include "orchestrator/surgery/measure/measure.h"
 
 #include "formats/base/paged_rows.h"

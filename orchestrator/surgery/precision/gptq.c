@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: each rank quantises a part of the rows of one matrix, because the layers must be processed in order. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget. */
+ * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget.
+ *
+ * Ranks: they meet before they measure, so that an unwritable --allocation FILE ends all of them before hours of
+ * work. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"

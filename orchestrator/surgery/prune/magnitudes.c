@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: the counts are sums of the weights that each rank has read. */
 #include "orchestrator/surgery/prune/magnitudes.h"
 
 #include "orchestrator/machine/extent.h"

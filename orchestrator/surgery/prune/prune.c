@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: the first rank writes the file of lines, which has a line for each tensor of the whole model. */
 #include "orchestrator/surgery/prune/job.h"
 
 #include "formats/base/memory_watch.h"

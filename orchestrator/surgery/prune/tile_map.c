@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Ranks: the map has the sums of the tiles that each rank has counted. */
 #include "orchestrator/surgery/prune/tile_map.h"
 
 #include "orchestrator/surgery/prune/compared.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Stores the choices on the disk until the output is complete, in a hidden directory next to it: the refitted values
- * and a journal. The directory is never renamed. */
+ * and a journal. The directory is never renamed.
+ *
+ * Ranks: the first rank writes the directory, and all continue by its journal. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "formats/base/file_calls.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Runs the calibration text through the model. Each projection loses columns before later layers are calibrated, so
- * later layers compensate for earlier ones. */
+ * later layers compensate for earlier ones.
+ *
+ * Ranks: all ranks compute the same values, because later layers need them; the first rank stores them. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "orchestrator/machine/extent.h"
