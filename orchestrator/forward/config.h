@@ -37,6 +37,7 @@ typedef struct organ_rope_config {
     uint64_t original_context;    /* original_max_position_embeddings; dynamic: max_position_embeddings */
     unsigned dimensions;          /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
     unsigned angles;              /* proportional: pairs that turn */
+    bool reversed;                /* q and k turn the other way, by minus the angle */
     bool exact_range; /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
     /* longrope: dimensions / 2 each, from config.json; NULL for a GGUF file, which has them as tensors */
     const float *short_factors, *long_factors;
@@ -195,10 +196,12 @@ typedef struct organ_forward_config {
     bool gate_heads;    /* the gate has one number for each head; false: one for each number of the output */
     double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;
-    bool nested;       /* the configuration is the text part of a multimodal model's */
-    bool value_norm;   /* each head of v is divided by its root mean square */
-    bool layer_scaled; /* each layer ends with a product by a number of its own */
-    bool dual_ffn;     /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */
+    bool nested;         /* the configuration is the text part of a multimodal model's */
+    bool embedding_norm; /* embeddings are divided by their root mean square */
+    bool sub_norms;      /* norms before the output projections of attention and dense feed-forward (BitNet) */
+    bool value_norm;     /* each head of v is divided by its root mean square */
+    bool layer_scaled;   /* each layer ends with a product by a number of its own */
+    bool dual_ffn;       /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */
     unsigned per_layer_width;             /* of the per-layer embeddings (Gemma 3n and 4); 0: none */
     uint64_t per_layer_vocabulary;        /* their rows */
     unsigned streams;                     /* AltUp (Gemma 3n): hidden states of a token; 0: one */

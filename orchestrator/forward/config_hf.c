@@ -31,7 +31,8 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     if (!word || (gemma && strcmp(word, "gelu") == 0 && strcmp(key, "hidden_act") == 0))
         return;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (strcmp(word, words[k].word) == 0 && (f->ungated || words[k].activation < ORGAN_RELU)) {
+        if (strcmp(word, words[k].word) == 0 &&
+            (f->ungated || words[k].activation < ORGAN_RELU || words[k].activation == f->activation)) {
             c->activation = words[k].activation;
             return;
         }
@@ -101,6 +102,19 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
                    m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
+/* MiniCPM3Config of transformers: null for the last two means no factor. */
+static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char *const depth = "scale_depth", *const base = "dim_model_base";
+    const double layers = sqrt((double)c->layers), hidden = (double)c->hidden;
+    c->embedding_scale = organ_config_real(s, s->root, "scale_emb", 12);
+    c->residual_scale = organ_config_real(s, s->root, depth, json_object_get(s->root, depth) ? layers : 1.4) / layers;
+    c->logit_scale = organ_config_real(s, s->root, base, json_object_get(s->root, base) ? hidden : 256) / hidden;
+    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !(c->logit_scale > 0))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: scale_emb is %g, scale_depth %g, not finite, or %s %g, not above 0",
+                   s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
+}
+
 /* Returns a soft cap: null means that there is none. */
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
 {
@@ -126,6 +140,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
         c->attention_scale = 1 / sqrt(scalar);
     }
+    if (f->minicpm)
+        read_minicpm(s, c);
     if (f->multipliers)
         read_multipliers(s, f->multipliers, c);
     if (f->softcaps) {

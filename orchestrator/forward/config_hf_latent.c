@@ -88,13 +88,14 @@ void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
     if (!s->family->latent)
         return;
     read_latent_sizes(s, c);
-    const unsigned value = organ_config_needed(s, "v_head_dim");
+    const bool derived = s->family->minicpm && !organ_config_member(s->root, "v_head_dim") && c->heads > 0;
+    const unsigned value = derived ? (unsigned)(c->hidden / c->heads) : organ_config_needed(s, "v_head_dim");
     const uint64_t head = (uint64_t)l->plain + l->rotated;
     if (c->kv_heads != c->heads)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_key_value_heads is %u, not num_attention_heads %u", s->label,
                    c->kv_heads, c->heads);
     c->head_dim = head > UINT32_MAX ? UINT32_MAX : (unsigned)head;
-    c->rope_neighbours = organ_config_flag(s, "rope_interleave", true);
+    c->rope_neighbours = organ_config_flag(s, "rope_interleave", !s->family->latent_halves);
     for (unsigned k = 0; k < c->layers; k++) {
         c->kinds[k].latent = true;
         c->kinds[k].head_dim = c->head_dim;

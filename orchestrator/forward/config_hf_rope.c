@@ -211,6 +211,7 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     }
     const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
     c->rope = read_rope(s, object, organ_config_real(s, s->root, base, s->family->theta), head_dim_of(c, false), c);
+    c->rope.reversed = s->family->rope_reversed;
     read_query_scale(s, object, c);
     c->rope_local = c->rope;
     if (c->latent.rank && c->rope.kind != ORGAN_ROPE_DEFAULT) {

@@ -30,6 +30,8 @@ static organ_status embed_all(organ_forward *f, organ_weight_reader *reader, con
         memset(states, 0, tokens * (size_t)c->state * sizeof *states);
     if (scratch)
         organ_forward_rows_read(f, &rows, windows->tokens, tokens, states, scratch, floats, error);
+    for (size_t t = 0; c->embedding_norm && !error->status && t < tokens; t++)
+        organ_forward_norm(states + t * c->state, NULL, 0, c->rms_eps, (size_t)c->hidden, states + t * c->state);
     organ_forward_free(scratch);
     return error->status || !c->streams ? error->status : organ_forward_streams_split(f, states, tokens, error);
 }

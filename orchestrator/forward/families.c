@@ -122,6 +122,7 @@ static const forward_name persimmon_names[] = {
     {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};
+static const forward_name nanochat_names[] = {{PART_UP, "mlp.fc1.weight"}, {PART_DOWN, "mlp.fc2.weight"}, {0}};
 static const forward_name stablelm_names[] = {
     {PART_NORM_Q, "self_attn.q_layernorm.norms.#.weight"}, {PART_NORM_K, "self_attn.k_layernorm.norms.#.weight"}, {0}};
 
@@ -260,6 +261,9 @@ static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
 static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
+/* The fixed configuration of BitNet's own quantisation replaces its linear layers. */
+static const forward_fixed bitnet_fixed[] = {{"quantization_config", "null"}, {0}};
+static const forward_fixed nanochat_fixed[] = {{"attn_logit_softcapping", "null"}, {0}};
 static const forward_fixed hunyuan_fixed[] = {
     {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
 static const forward_fixed afmoe_fixed[] = {
@@ -480,6 +484,15 @@ static const forward_family families[] = {
      .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
     {.architecture = "ArceeForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .ungated = true,
      .activation = ORGAN_RELU_SQUARED},
+    {.architecture = "NanoChatForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norm_unweighted = true, .eps = 1e-6,
+     .embedding_norm = true, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_last = true, .qk_norm_bare = true,
+     .rope_reversed = true, .softcaps = true, .final_softcap = 15, .ungated = true, .activation = ORGAN_RELU_SQUARED,
+     .names = nanochat_names, .fixed = nanochat_fixed},
+    {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
+     .activation = ORGAN_RELU_SQUARED, .fixed = bitnet_fixed},
+    {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS,
+     .eps = 1e-5, .tied = true, .minicpm = true},
+    {.architecture = "YoutuForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, .tied = true},
     {.architecture = "NemotronForCausalLM", .theta = 1e4, .rotated_part = 0.5, ATTENTION_BIAS, MLP_BIAS,
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
      .ungated = true, .activation = ORGAN_RELU_SQUARED},
@@ -515,6 +528,8 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->qk_norm_bare = f->qk_norm_bare;
     c->gate = f->gate;
     c->gate_heads = f->gate_heads;
+    c->embedding_norm = f->embedding_norm;
+    c->sub_norms = f->sub_norms;
     c->rope_neighbours = f->neighbours;
 }
 

@@ -190,12 +190,17 @@ typedef struct forward_family {
     forward_heads heads;
     const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
     forward_number value_scale; /* of v; null means 1 */
+    bool rope_reversed;         /* q and k turn the other way */
     bool rope_mscale;           /* longrope has factors of cos and sin of its own: short_mscale and long_mscale */
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
     bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
     double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
+    bool minicpm;               /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
+    bool embedding_norm;        /* a norm without weights of the embeddings */
+    bool sub_norms;             /* norms before the output projections of attention and feed-forward */
+    bool latent_halves;         /* latent attention pairs halves if config.json has no rope_interleave */
     bool latent;                /* all layers have multi-head latent attention */
     forward_indexer indexer;    /* of sparse attention */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */

@@ -88,6 +88,18 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
+organ_status organ_forward_norm_inner(const forward_group *g, forward_part part, float *x, size_t tokens, size_t width,
+                                      organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    token_job j = {.norm = {.kind = c->norm, .weights = organ_forward_values(g->layer, part), .eps = c->rms_eps},
+                   .from = x,
+                   .to = x,
+                   .tokens = tokens,
+                   .width = width};
+    return j.norm.weights ? share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error) : ORGAN_OK;
+}
+
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
@@ -257,7 +269,8 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     if (gated ? organ_forward_gate_all(g, gates, ups, tokens, inner, error)
               : activate_all(g, gates, tokens, inner, error))
         return error->status;
-    if (organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
+    if ((gate == PART_GATE && organ_forward_norm_inner(g, PART_NORM_INNER, gates, tokens, inner, error)) ||
+        organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
         group_add_product(g, down, hidden, tokens, gates, out, error))
         return error->status;
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);

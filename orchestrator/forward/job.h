@@ -549,6 +549,9 @@ organ_status organ_forward_apply(forward_group *group, forward_part part, size_t
 /* normed = norm(hidden) for tokens of the group. */
 organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y,
                                     size_t tokens, organ_error *error);
+/* Computes the norm of rows of `width` numbers in place, if the layer has that part. */
+organ_status organ_forward_norm_inner(const forward_group *group, forward_part part, float *x, size_t tokens,
+                                      size_t width, organ_error *error);
 /* hidden += out, or norm(out) with sandwich norms. */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);

@@ -77,6 +77,8 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_XIELU_N] = {"mlp.act_fn.alpha_n", NULL},
     [PART_XIELU_BETA] = {"mlp.act_fn.beta", NULL},
     [PART_XIELU_EPS] = {"mlp.act_fn.eps", NULL},
+    [PART_NORM_GIVEN] = {"self_attn.attn_sub_norm.weight", NULL},
+    [PART_NORM_INNER] = {"mlp.ffn_sub_norm.weight", NULL},
     [PART_INDEX_Q] = {"self_attn.indexer.wq_b.weight", NULL},
     [PART_INDEX_K] = {"self_attn.indexer.wk.weight", NULL},
     [PART_NORM_INDEX] = {"self_attn.indexer.k_norm.weight", NULL},
@@ -147,6 +149,8 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
         {streams, {PART_STREAMS_ROUTER, c->streams, c->hidden}},
         {streams, {PART_STREAMS_PREDICT, (uint64_t)c->streams * c->streams, c->streams}},
         {streams, {PART_STREAMS_CORRECT, c->streams, c->streams}},
+        {c->sub_norms, {PART_NORM_GIVEN, 0, (uint64_t)kind->heads * kind->value_dim}},
+        {c->sub_norms && !kind->mixture, {PART_NORM_INNER, 0, kind->intermediate}},
         {streams && c->streams_scaled, {PART_STREAMS_SCALE, 0, c->hidden}},
     };
     size_t count = 0;

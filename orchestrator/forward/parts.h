@@ -68,6 +68,8 @@ typedef enum forward_part {
     PART_XIELU_N,
     PART_XIELU_BETA,
     PART_XIELU_EPS,
+    PART_NORM_GIVEN, /* before the output projection of the attention, and of a dense feed-forward */
+    PART_NORM_INNER,
     PART_INDEX_Q, /* the indexer of sparse attention: queries, keys, the norm of keys, weights of heads */
     PART_INDEX_K,
     PART_NORM_INDEX,
@@ -141,7 +143,7 @@ typedef struct forward_mixer_part {
 /* Returns the number of parts of a recurrent mixer; 0 for the other mixers. */
 size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer mixer,
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
-#define FORWARD_GEMMA_PARTS 17
+#define FORWARD_GEMMA_PARTS 19
 /* Returns the number of parts that the layer has in addition to those of all architectures. */
 size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS]);

@@ -154,7 +154,7 @@ static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
         for (size_t p = 0; p < part->positions; p++) {
             const float angle = (float)p * frequency;
             r->cosines[(part->first + p) * r->half + k] = cosf(angle) * scale;
-            r->sines[(part->first + p) * r->half + k] = sinf(angle) * scale;
+            r->sines[(part->first + p) * r->half + k] = sinf(r->rope->reversed ? -angle : angle) * scale;
         }
     }
 }

@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/cut/settings.h"
 
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
@@ -282,8 +283,36 @@ static void edit_steps(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
+/* MiniCPM multiplies what a layer adds by scale_depth / sqrt(num_hidden_layers). */
+static void edit_depth(const organ_cut_config *c, size_t kept)
+{
+    const json_t *const depth = json_object_get(c->object, "scale_depth");
+    if (json_is_number(depth))
+        organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
+}
+
+/* Patterns that depend on the numbers of layers, for models whose config.json does not list the layers. */
+static void refuse_numbered(const organ_cut_config *c)
+{
+    uint64_t period;
+    if (json_is_string(json_object_get(c->object, "index_topk_pattern")))
+        organ_cut_refuse(c, "index_topk_pattern", "layers share the choice of an indexer by their numbers");
+    if (whole(c, "index_topk_freq", &period) && period > 1)
+        organ_cut_refuse(c, "index_topk_freq", "layers share the choice of an indexer by their numbers");
+    if (json_object_get(c->object, "prefix_dense_sliding_window_pattern") &&
+        !json_is_array(json_object_get(c->object, "layer_types")))
+        organ_cut_refuse(c, "prefix_dense_sliding_window_pattern", "layer_types does not list the layers");
+}
+
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
+    size_t kept = 0;
+    for (size_t l = 0; l < c->layers; l++)
+        kept += stays(c, l);
+    if (kept < c->layers) {
+        edit_depth(c, kept);
+        refuse_numbered(c);
+    }
     edit_lists(c);
     edit_bounds(c);
     edit_shared_kv(c);
