@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Each architecture of fixtures/architectures gives the likelihoods that transformers gives, with and without a KV
  * cache. */
+#include "orchestrator/forward/job.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
@@ -175,6 +176,58 @@ START_TEST(a_text_that_grows_has_the_same_logits)
     free(whole);
     free(last.values);
     organ_decode_cache_close(cache);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
+/* ---- the indexer of sparse attention ---- */
+
+enum { KEYS = 40 };
+
+/* Expects that the query at position `query` has the keys below `below` and key `other`. */
+static void expect_choice(const forward_index *index, size_t query, size_t below, size_t other)
+{
+    for (size_t k = 0; k < KEYS; k++) {
+        const bool is_chosen = index->chosen[query * index->words + k / 32] >> k % 32 & 1;
+        ck_assert_msg(is_chosen == (k <= query && (k < below || k == other)), "query %zu, key %zu: %d", query, k,
+                      is_chosen);
+    }
+}
+
+/* index_topk of this fixture is 20. */
+START_TEST(earlier_keys_precede_later_ones_with_the_same_score)
+{
+    const char *const path = scratch_path("deepseek_v32-indexer");
+    arch_reference r = arch_make("deepseek_v32-indexer", path);
+    session s;
+    organ_error error = {0};
+    ck_assert_int_eq(session_open(&s, path, 2, ROOMY, &error), ORGAN_OK);
+    const organ_latent_config *const c = &organ_forward_describe(s.forward)->latent;
+    float *const q = calloc((size_t)KEYS * c->index_heads * c->index_dim, sizeof *q),
+                 *const weights = calloc((size_t)KEYS * c->index_heads, sizeof *weights),
+                 *const keys = calloc((size_t)KEYS * c->index_dim, sizeof *keys),
+                 *const scores = calloc((size_t)KEYS * KEYS, sizeof *scores);
+    uint32_t chosen[KEYS * 2];
+    ck_assert(q && weights && keys && scores);
+    const forward_index index = {.q = q, .weights = weights, .scores = scores, .chosen = chosen, .words = 2};
+    forward_group group = {.forward = s.forward, .scratch = organ_forward_scratch(s.forward, &error)};
+    ck_assert_int_eq(organ_forward_index_choose(&group, &index, keys, 0, 0, KEYS, &error), ORGAN_OK);
+    for (size_t query = 0; query < KEYS; query++)
+        expect_choice(&index, query, c->keys, 0);
+    for (size_t k = 0; k < (size_t)KEYS * c->index_heads; k++)
+        q[k * c->index_dim] = weights[k] = 1;
+    keys[30 * c->index_dim] = 1;
+    ck_assert_int_eq(organ_forward_index_choose(&group, &index, keys, 0, 0, KEYS, &error), ORGAN_OK);
+    expect_choice(&index, 29, c->keys, 0);
+    expect_choice(&index, 35, c->keys - 1, 30);
+    keys[30 * c->index_dim] = NAN;
+    ck_assert_int_eq(organ_forward_index_choose(&group, &index, keys, 0, 0, KEYS, &error), ORGAN_OK);
+    expect_choice(&index, 35, c->keys, 0);
+    free(q);
+    free(weights);
+    free(keys);
+    free(scores);
     session_close(&s);
     arch_reference_free(&r);
 }
@@ -384,6 +437,7 @@ Suite *architectures_suite(void)
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_files / sizeof *gguf_files);
+    tcase_add_test(cases, earlier_keys_precede_later_ones_with_the_same_score);
     tcase_add_loop_test(cases, windows_of_a_batch_are_independent, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_loop_test(cases, impossible_keys_are_refused, 0, sizeof refused_keys / sizeof *refused_keys);
