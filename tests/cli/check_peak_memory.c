@@ -28,6 +28,9 @@ enum {
     BIG_ROWS = 8192,
     BIG_COLS = 4096,
     BIG_LAYERS = 11,
+    RUN_LAYERS = 8,
+    RUN_WIDTH = 2048,
+    RUN_VOCABULARY = 65536,
     WORDS = 24
 };
 
@@ -179,6 +182,59 @@ static void make_big(const char *directory, bool tuned)
                  "\"torch_dtype\":\"bfloat16\"}\n");
 }
 
+/* An index that names one file; --delete-after needs one. */
+static void write_index(const char *directory, const char *const *names, size_t count)
+{
+    FILE *const out = fopen(scratch_path("%s/model.safetensors.index.json", directory), "w");
+    ck_assert_ptr_nonnull(out);
+    fputs("{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\","
+          "\"model.embed_tokens.weight\":\"model.safetensors\",\"lm_head.weight\":\"model.safetensors\"",
+          out);
+    for (int l = 0; l < RUN_LAYERS; l++)
+        for (size_t p = 0; p < count; p++)
+            fprintf(out, ",\"model.layers.%d.%s\":\"model.safetensors\"", l, names[p]);
+    fputs("}}\n", out);
+    ck_assert_int_eq(fclose(out), 0);
+}
+
+/* 1.5 GB that the forward pass runs: calibrated verbs. */
+static void make_run(const char *directory)
+{
+    static const char *const names[] = {
+        "input_layernorm.weight",  "self_attn.q_proj.weight", "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight", "self_attn.o_proj.weight", "post_attention_layernorm.weight",
+        "mlp.gate_proj.weight",    "mlp.up_proj.weight",      "mlp.down_proj.weight"};
+    static const uint64_t shapes[][2] = {{0, RUN_WIDTH},
+                                         {RUN_WIDTH, RUN_WIDTH},
+                                         {RUN_WIDTH / 4, RUN_WIDTH},
+                                         {RUN_WIDTH / 4, RUN_WIDTH},
+                                         {RUN_WIDTH, RUN_WIDTH},
+                                         {0, RUN_WIDTH},
+                                         {4 * RUN_WIDTH, RUN_WIDTH},
+                                         {4 * RUN_WIDTH, RUN_WIDTH},
+                                         {RUN_WIDTH, 4 * RUN_WIDTH}};
+    const size_t count = sizeof names / sizeof *names;
+    maker m = begin_header();
+    char name[96];
+    add(&m, "BF16", RUN_VOCABULARY, RUN_WIDTH, "model.embed_tokens.weight");
+    for (int l = 0; l < RUN_LAYERS; l++)
+        for (size_t p = 0; p < count; p++) {
+            snprintf(name, sizeof name, "model.layers.%d.%s", l, names[p]);
+            add(&m, "BF16", shapes[p][0], shapes[p][1], name);
+        }
+    add(&m, "BF16", 0, RUN_WIDTH, "model.norm.weight");
+    add(&m, "BF16", RUN_VOCABULARY, RUN_WIDTH, "lm_head.weight");
+    ck_assert_int_eq(mkdir(scratch_path("%s", directory), 0777), 0);
+    write_model(&m, scratch_path("%s/model.safetensors", directory), false);
+    write_config(directory,
+                 "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":2048,\"num_"
+                 "hidden_layers\":8,\"num_attention_heads\":16,\"num_key_value_heads\":4,\"intermediate_size\":8192,"
+                 "\"vocab_size\":65536,\"rms_norm_eps\":1e-6,\"rope_theta\":1e4,\"hidden_act\":\"silu\",\"max_"
+                 "position_embeddings\":4096,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n");
+    write_index(directory, names, count);
+    copy_tokenizer(directory);
+}
+
 /* ---- runs ---- */
 
 /* ENGINE: takes --threads and --memory; QUIET: takes neither; PLAIN: not even --quiet. */
@@ -192,7 +248,9 @@ typedef struct row {
     const char *gone; /* outputs that no later row reads, separated by blanks */
 } row;
 
-#define TEXT "--text %tiny-moe/calibration.txt --context 64 --max-tokens 128"
+#define CALIBRATION "--calibration %tiny-moe/calibration.txt --samples 2 --context 32"
+#define LONGER      "--calibration %tiny-moe/calibration.txt --samples 4 --context 64"
+#define TEXT        "--text %tiny-moe/calibration.txt --context 64 --max-tokens 128"
 
 static const row rows[] = {
     {.words = "measure @empty.safetensors -o @measured", .always = true},
@@ -208,6 +266,10 @@ static const row rows[] = {
     {.words = "autopsy @experts"},
     {.words = "prune @experts -o @zeros --method magnitude -s 50", .always = true},
     {.words = "audit @experts @zeros", .always = true},
+    {.words = "report @zeros/organ/prune.json -o @page.html", .takes = QUIET, .always = true},
+    {.words = "prune @experts -o @wanda --method wanda -s 50 " CALIBRATION, .gone = "wanda"},
+    {.words = "prune @experts -o @sparse --method sparsegpt -s 50 " CALIBRATION, .gone = "sparse"},
+    {.words = "quantize @experts -o @solved --scheme int8-channel --method gptq " CALIBRATION, .gone = "solved"},
     {.words = "quantize @experts -o @codes --scheme fp8-channel"},
     {.words = "dequantize @codes -o @wide", .gone = "wide"},
     {.words = "purify @experts -o @soft --method haar", .gone = "soft"},
@@ -215,8 +277,7 @@ static const row rows[] = {
     {.words = "assemble @apart -o @whole", .takes = QUIET, .gone = "apart whole"},
     {.words = "graft --source @zeros --target @experts -o @mixed --type skeleton", .takes = QUIET, .gone = "mixed"},
     {.words = "chimera --base @experts --donor @zeros --take skeleton -o @mixed", .takes = QUIET, .gone = "mixed"},
-    {.words = "experts @experts -o @few --keep 4 --calibration %tiny-moe/calibration.txt --samples 2 --context 32",
-     .gone = "few"},
+    {.words = "experts @experts -o @few --keep 4 " CALIBRATION, .gone = "few"},
     {.words = "layers @experts -o @low --drop 3-3", .gone = "low"},
     {.words = "perplexity @experts " TEXT},
     {.words = "evaluate @experts @zeros " TEXT},
@@ -246,6 +307,16 @@ static const row rows[] = {
     {.words = "assemble @apart -o @whole", .takes = QUIET, .gone = "whole apart"},
     {.words = "graft --source @big --target @big -o @mixed --type skeleton,organ", .takes = QUIET, .gone = "mixed"},
     {.words = "layers @big -o @low --drop 3-3", .gone = "low"},
+    {.words = "fleet @big -o @fleet", .gone = "fleet big"},
+    /* 1.5 GB, along a text */
+    {.words = "prune @run -o @wanda --method wanda -s 50 " LONGER, .gone = "wanda"},
+    {.words = "prune @run -o @sparse --method sparsegpt -s 50 " LONGER, .gone = "sparse"},
+    {.words = "prune @run -o @third --method physarum-v3 -s 50 " LONGER, .gone = "third"},
+    {.words = "quantize @run -o @solved --scheme int4-group128 --method gptq " LONGER, .gone = "solved"},
+    {.words = "width @run -o @narrow --ffn 50% " LONGER, .gone = "narrow"},
+    {.words = "layers @run -o @low --drop 3-3 --heal " LONGER, .gone = "low"},
+    {.words = "perplexity @run " TEXT},
+    {.words = "measure @run -o @theta-run --delete-after", .gone = "run theta-run"},
 };
 
 static uint64_t size_of(const char *path, bool header)
@@ -380,6 +451,8 @@ START_TEST(peaks_stay_below_the_limit)
     make_experts("experts");
     for (int tuned = 0; whole && tuned < 2; tuned++)
         make_big(tuned ? "tuned" : "big", tuned);
+    if (whole)
+        make_run("run");
     size_t beyond = 0;
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         if (!whole && !rows[k].always)
