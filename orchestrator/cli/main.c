@@ -14,11 +14,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { LARGE_BUFFER = 256 << 10 };
 
 static organ_stop stop;
 
@@ -225,6 +228,10 @@ int main(int argc, char **argv)
 {
     organ_error error = {0};
     int code;
+    /* Buffers of this size are returned to the system when they are freed. By default the C library keeps up to 32 MB
+     * of them for each thread, and glibc 2.36 does not use a freed aligned buffer for the next one of its size: with a
+     * layer of a thousand matrices the heap grows by hundreds of megabytes. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (!organ_confine_started())
         return ORGAN_IO;
     if (organ_models_worked(argc, argv, &code))

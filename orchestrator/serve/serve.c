@@ -6,7 +6,6 @@
 #include "orchestrator/serve/models/models.h"
 #include "orchestrator/serve/page/page.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -20,7 +19,7 @@ static void on_renewal(int number)
     renewal_requested = 1;
 }
 
-enum { SECONDS_TO_FINISH = 10, LARGE_BUFFER = 256 << 10 };
+enum { SECONDS_TO_FINISH = 10 };
 
 const organ_area *const organ_areas[] = {&organ_area_server, &organ_area_models, &organ_area_files,
                                          &organ_area_jobs,   &organ_area_page,   NULL};
@@ -33,9 +32,6 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
      * signal would end the process. */
     const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &renewal, NULL);
-    /* Buffers of this size are returned to the system when they are freed. By default the C library keeps up to 32 MB
-     * of them for each thread. */
-    mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;
     fputs("organ: serving ", stderr);

@@ -2,6 +2,7 @@
  * The windows of a calibration text, and the memory that their hidden states take. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
@@ -97,6 +98,7 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
         const organ_matrices m = organ_calibration_matrices(calib, tensor);
         const uint64_t bytes = m.rows * m.cols * sizeof(float) + work->memory(work->context, calib, tensor);
         max = bytes > max ? bytes : max;
+        organ_rows_passed();
     }
     return max;
 }
@@ -348,6 +350,7 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
         calib_cut(calib, text.ids, error);
     }
     organ_text_release(&text);
+    organ_rows_rest();
     if (!error->status && organ_along_check_targets(calib, error) == ORGAN_OK &&
         refuse_transposed(calib, error) == ORGAN_OK)
         note_context(calib);

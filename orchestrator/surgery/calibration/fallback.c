@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The experts that were calibrated on all tokens of their layer, for documents. */
+#include "formats/base/json_spool.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/job.h"
@@ -36,6 +37,12 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
+static const json_t *visited(const json_t *experts)
+{
+    organ_json_spool_visit(experts);
+    return experts;
+}
+
 /* Sorted and each once: gate, up and down of an expert fall back together. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
@@ -43,10 +50,10 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     size_t all = 0, used = 0;
     const organ_tensor *tensor;
     for (size_t k = 0; k < count; k++)
-        all += json_array_size(row(context, k, &tensor));
+        all += json_array_size(visited(row(context, k, &tensor)));
     fallback_place *const list = *places = all ? malloc(all * sizeof *list) : NULL;
     for (size_t k = 0; list && k < count; k++) {
-        const json_t *const experts = row(context, k, &tensor);
+        const json_t *const experts = visited(row(context, k, &tensor));
         for (size_t e = 0; e < json_array_size(experts); e++)
             list[used++] =
                 (fallback_place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};

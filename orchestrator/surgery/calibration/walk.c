@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Layer by layer: gathers inputs, changes the matrices, and computes the hidden states after the changed layer. */
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/job.h"
@@ -321,6 +322,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
     const organ_calibration_work *const work = calib->work;
     const bool has_targets = has_work(calib, layer->number);
     organ_calibration_captures g = {0};
+    organ_rows_rest(); /* has_work compared the layer of every target */
     if (has_targets && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
         return error->status;
     organ_layer_weigh(layer->loaded, work->mixtures);

@@ -239,6 +239,7 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
     if (measure_pieces(r, error) == ORGAN_OK) {
         assign_pieces(r, max, single_only);
         qsort_r(r->order, count, sizeof *r->order, resharding_by_place, pieces);
+        organ_rows_rest();
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
             resharding_no_memory(r, error);

@@ -148,6 +148,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
+    organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
         return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The report of quantize. The condition of a member names the outputs that have it: job->writer is set for GGUF only,
  * `pruning` and `widths` for safetensors only. */
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -26,6 +27,7 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
                                        const organ_quantize_part *part)
 {
+    organ_rows_passed();
     s->tensors++;
     s->elements += part->weight->elements;
     s->before += part->weight->codes->bytes;
@@ -135,6 +137,7 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
+    organ_rows_passed();
     const bool gguf = job->writer, calibrated = part->by_text && !(gguf && job->options->write.dry_run);
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
                         SET_DTYPE("dtype", tensor->dtype),
@@ -178,6 +181,7 @@ static const json_t *quantize_document_fallback_row(const void *context, size_t 
 {
     const organ_quantize_job *const job = context;
     *tensor = job->parts[k].weight->codes;
+    organ_rows_passed();
     return job->parts[k].fallback;
 }
 
