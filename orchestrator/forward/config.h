@@ -220,6 +220,7 @@ typedef struct organ_forward_config {
     unsigned shared_intermediate;
     bool shared_average; /* the mixture's output is half the sum of its output and those of the routed experts */
     bool shared_gated;   /* its output is multiplied by a logistic gate of the token */
+    bool shared_own;     /* its width has a member of its own, not that of routed experts or a multiple of it */
     organ_router_rule router;
     unsigned router_groups,
         router_groups_used; /* number of groups, and of groups from which experts are chosen; below 2: no groups */

@@ -36,6 +36,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
 {
     const char *const width = "expert_shared_feed_forward_length";
     c->shared_gated = m->shared_gated;
+    c->shared_own = m->shared_width != NULL;
     if (m->shared_count)
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
     if (!m->shared_width)

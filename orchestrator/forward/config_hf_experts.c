@@ -136,6 +136,7 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
 static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->shared_gated = m->shared_gated;
+    c->shared_own = m->shared_width && strcmp(m->shared_width, m->width) != 0;
     if (m->shared_count)
         organ_forward_config_shared(c, organ_config_size(s, m->shared_count, 0));
     if (m->shared_width && m->shared_optional)

@@ -14,20 +14,45 @@ make() {
 }
 
 # ---- default targets of calibrated verbs: matrices without inputs are left out, counted and named ----
-make gemma3n_text deepseek_v32
+make gemma3n_text
 ends 0 prune gemma3n_text -o pruned --method wanda --sparsity 50 "${short[@]:0:6}"
 says "7 matrices have no inputs in the forward pass, so wanda leaves them unchanged: model.altup_projections.0.weight is the first"
 judge "other matrices are left out" test "$(jq -c '[.matrices.left[] | [.name, .tensors]]' pruned/organ/prune.json)" = \
     '[["model.altup_projections.N",3],["model.altup_unembed_projections.N",3],["model.per_layer_model_projection",1]]'
 refused 2 "tensor 'model.per_layer_model_projection.weight' is in none of the 10 layers of the forward pass: 'wanda' cannot prune it" \
     prune gemma3n_text -o no --method wanda --sparsity 50 "${short[@]}" --targets '*.per_layer_model_projection.weight'
-ends 0 prune deepseek_v32 -o divided --sparsity 50 --allocate global --method physarum-v1 "${short[@]}"
-judge "the indexer is pruned" test "$(jq -c '[.matrices.left[].name | select(test("indexer.w[kq]"))] | sort' divided/organ/prune.json)" = \
-    '["model.layers.N.self_attn.indexer.wk","model.layers.N.self_attn.indexer.wq_b"]'
-refused 2 "tensor 'model.layers.0.self_attn.indexer.wk.weight' is no linear layer of the forward pass: 'gptq' cannot quantise it" \
-    quantize deepseek_v32 -o no --scheme int8-channel --method gptq "${short[@]}" --targets '*.indexer.wk.weight'
-ends 0 quantize deepseek_v32 -o codes --scheme int8-channel --method gptq "${short[@]}"
-judge "the report does not list what stays" test "$(jq -c '[.left_alone[].tensor | split(".")[4:6] | join(".")] | unique' codes/organ/quantize.json)" = \
-    '["indexer.wk","indexer.wq_b"]'
+ends 0 prune gemma3n_text -o divided --sparsity 50 --allocate global --method physarum-v1 "${short[@]}"
+judge "a matrix without inputs is pruned" test "$(jq .matrices.target_tensors divided/organ/prune.json)" = 106
+refused 2 "tensor 'model.altup_projections.1.weight' is in none of the 10 layers of the forward pass: 'gptq' cannot quantise it" \
+    quantize gemma3n_text -o no --scheme int8-channel --method gptq "${short[@]}" --targets '*.altup_projections.1.weight'
+ends 0 quantize gemma3n_text -o codes --scheme int8-channel --method gptq "${short[@]}"
+judge "the report does not list what stays" test "$(jq -c '[.left_alone[] | select(.why | test("no inputs")) | .tensor] | length' codes/organ/quantize.json)" = 7
+chmod -R u+w pruned divided codes && rm -r pruned divided codes
+
+# ---- stacks of experts that the file has as in_features x out_features: gate and up alternate in gpt-oss, and are halves in Llama 4 ----
+# An audit finds the kept channels in gate and up, and then expects the donor's bytes at them in down.
+make gpt_oss llama4_text
+for type in gpt_oss llama4_text; do
+    ends 0 width $type -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
+    ends 0 audit $type narrow --compensated --quiet
+    ends 0 perplexity narrow --text "$text" --max-tokens 40 --context 32 --quiet
+    ends 0 width $type -o same --ffn 50% --multiple-of 8 --no-resolve --calibration "$text" --samples 1 --context 4 --quiet
+    prints "saw no token of the text"
+    ends 0 audit $type same --quiet
+    # 64 outputs are no groups of three, 96 inputs are
+    ends 0 prune $type -o groups --method wanda --pattern 2:3 "${short[@]}" --targets '*.experts.down_proj'
+    judge "$type: not a third is pruned" test "$(jq .totals.target.percent groups/organ/prune.json)" = 33.333333
+    refused 2 "is stored as in_features x out_features: --pattern works along the inputs of a row and cannot take it" \
+        prune $type -o no --method magnitude --pattern 2:4 --quiet
+    chmod -R u+w narrow same groups && rm -r narrow same groups
+done
+
+# ---- shared experts whose width has a member of its own stay; those of the routed width follow it ----
+make laguna hunyuan_v1_moe
+ends 0 width laguna -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
+judge "the shared expert is narrowed" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[16,32]'
+ends 0 width hunyuan_v1_moe -o together --ffn 50% --multiple-of 8 "${short[@]}"
+ends 0 audit hunyuan_v1_moe together --compensated --quiet
+ends 0 perplexity together --text "$text" --max-tokens 40 --context 32 --quiet
 
 finish

@@ -235,8 +235,8 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
     organ_error other = {0};
-    if ((job->pattern.of || job->options->imatrix) &&
-        organ_targets_need_rows(job->base.donor, &job->base.targets, job->pattern.of ? "--pattern" : "--imatrix",
+    if (!job->needs_text && (job->pattern.of || job->options->imatrix) &&
+        organ_targets_need_rows(job->base.donor, &job->base.targets, true, job->pattern.of ? "--pattern" : "--imatrix",
                                 error))
         return error->status;
     if (job->needs_text)
@@ -277,10 +277,12 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
         return error->status;
     for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
         const organ_tensor *const t = job->base.targets.tensors[k];
-        if (organ_tensor_matrices(t).cols % job->pattern.of)
+        const organ_matrices m = organ_tensor_matrices(t);
+        const uint64_t inputs = organ_tensor_is_crossed(donor, t) ? m.rows : m.cols;
+        if (inputs % job->pattern.of)
             return organ_fail(error, ORGAN_USAGE,
                               "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
-                              t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
+                              t->name, (unsigned long long)inputs, job->options->pattern);
     }
     return open_means(job, error);
 }

@@ -6,19 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The numbers of an imatrix are for the columns of a matrix, which are not the inputs of these stacks. */
-static organ_status refuse_transposed_stack(const organ_calibrated_job *job, const organ_tensor *tensor,
-                                            organ_error *error)
-{
-    const char *const architecture = job->base.donor->config.architecture;
-    const bool transposed = strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0;
-    return transposed && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED
-               ? organ_fail(error, ORGAN_USAGE,
-                            "tensor '%s': is stored as in_features x out_features, which --imatrix does not support",
-                            tensor->name)
-               : ORGAN_OK;
-}
-
 static organ_status check_target(organ_calibrated_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];
@@ -28,7 +15,6 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
-    refuse_transposed_stack(job, tensor, error);
     result->experts = organ_experts_of_role(job->base.donor, tensor, known);
     for (uint64_t k = 0; k < m.count && !error->status; k++)
         if (organ_importance_norms(job->imatrix, job->base.donor, tensor, k, result->experts, norms, &count,

@@ -77,15 +77,17 @@ static size_t edit_channels(const organ_cut_config *c)
 static bool has_dense(const organ_cut_run *run)
 {
     for (size_t l = 0; l < run->layer_count; l++)
-        if (run->facts[l].becomes >= 0 && organ_cut_channels(run->weights, l, ORGAN_EXPERTS_NONE))
+        if (run->facts[l].becomes >= 0 && organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_NONE))
             return true;
     return false;
 }
 
-/* Returns 1 if the width of shared experts is stated as a multiple of the routed width, so that it has no key of its
- * own. */
+/* Returns 1 if the width of shared experts is stated as a multiple of the routed width, or is the routed width, so that
+ * it has no key of its own. */
 static size_t count_shared(const organ_cut_config *c)
 {
+    static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
+                                      "moe_shared_expert_intermediate_size"};
     static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
     for (size_t k = 0; k < COUNT_OF(keys); k++)
         if (json_object_get(c->object, "moe_intermediate_size") && config_number_of(c, keys[k])) {
@@ -93,7 +95,12 @@ static size_t count_shared(const organ_cut_config *c)
                 organ_cut_refuse(c, keys[k], ORGAN_CUT_SHARED_FOLLOW);
             return 1;
         }
-    return 0;
+    for (size_t k = 0; k < COUNT_OF(own); k++)
+        if (json_object_get(c->object, own[k]))
+            return 0;
+    const organ_cut_run *const run = c->run;
+    return json_object_get(c->object, "intermediate_size") && organ_cut_shared_follow(run) &&
+           run->shared_channels_before == run->expert_channels_before;
 }
 
 /* Models without moe_intermediate_size use intermediate_size for experts. */
@@ -104,7 +111,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     const bool has_own = json_object_get(c->object, own[0]) != NULL;
     const size_t found =
         change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
-    if (found && !has_own && has_dense(run) &&
+    if (found && !has_own && has_dense(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
         organ_cut_refuse(c, common[0],
                          "it is the width of layers without experts too, and these would have another one");

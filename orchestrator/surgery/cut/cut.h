@@ -82,7 +82,8 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 
-/* The same for values that all ranks have: the first rank writes them. */
+/* The same for values that all ranks have: the first rank writes them. `weights` are out_features x in_features also if
+ * organ_tensor_is_crossed holds. */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error);
 

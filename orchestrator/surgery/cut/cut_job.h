@@ -78,7 +78,8 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared
  * expert (ORGAN_EXPERTS_SHARED), or each routed expert (ORGAN_EXPERTS_ROUTED). 0: there is none, or widths differ. */
-uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts);
+uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer,
+                            organ_experts experts);
 
 /* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
  * expert. */

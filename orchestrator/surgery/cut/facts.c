@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Determines the properties of each layer of the donor, and its kept parts. */
 #include "orchestrator/surgery/cut/cut_job.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -122,7 +123,13 @@ static organ_status resolve_blocks(organ_cut_run *run, organ_error *error)
 
 /* ---- channels and heads ---- */
 
-uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts)
+/* Returns the inputs of the weight's matrices. */
+static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
+{
+    return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
+}
+
+uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;
     for (size_t k = 0; k < weights->count; k++) {
@@ -130,9 +137,9 @@ uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_ex
         if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != ORGAN_ROLE_DOWN || w->anatomy.experts != experts ||
             (w->rank != 2 && !(w->rank == 3 && experts == ORGAN_EXPERTS_ROUTED)))
             continue;
-        if (width && w->shape[w->rank - 1] != width)
+        if (width && inputs_of(model, w) != width)
             return 0;
-        width = w->shape[w->rank - 1];
+        width = inputs_of(model, w);
     }
     return width;
 }
@@ -178,7 +185,7 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
     static const organ_cut_keep all = {NULL, 0};
     const organ_cut_keep *const each = run->cut->layers[layer].expert_channels, *first = NULL;
     const organ_cut_facts *const f = &run->facts[layer];
-    const uint64_t have = organ_cut_channels(run->weights, layer, ORGAN_EXPERTS_ROUTED);
+    const uint64_t have = organ_cut_channels(run->model, run->weights, layer, ORGAN_EXPERTS_ROUTED);
     if (f->experts && have == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: layer %zu: down projections do not tell one number of channels of its experts",
@@ -212,13 +219,15 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
         const organ_cut_layer *const layer = &run->cut->layers[l];
         if (run->facts[l].becomes < 0)
             continue;
-        if (channels && even_out(run, l, &layer->channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_NONE),
-                                 "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
+        if (channels &&
+            even_out(run, l, &layer->channels, organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_NONE),
+                     "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
             return error->status;
         if (of_experts && resolve_experts_width(run, l, error))
             return error->status;
         if (of_shared &&
-            even_out(run, l, &layer->shared_channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_SHARED),
+            even_out(run, l, &layer->shared_channels,
+                     organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_SHARED),
                      "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
             return error->status;
         if (kv_heads)

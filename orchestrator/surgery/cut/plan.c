@@ -83,8 +83,19 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     return ORGAN_OK;
 }
 
+/* Returns true if gate and up of the layer's experts alternate. */
+static bool has_pairs(const organ_cut_run *run, size_t layer)
+{
+    for (size_t t = 0; t < run->model->tensor_count; t++)
+        if (run->model->tensors[t].anatomy.layer == (int32_t)layer &&
+            organ_tensor_has_pairs(run->model, &run->model->tensors[t]))
+            return true;
+    return false;
+}
+
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
+    const bool pairs = has_pairs(run, layer);
     const organ_cut_keep *const each = run->cut->layers[layer].expert_channels;
     const uint32_t experts = run->facts[layer].experts;
     const size_t kept = (size_t)run->expert_channels_after;
@@ -95,7 +106,9 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
     for (uint32_t e = 0; e < experts; e++) {
         const bool stays = !run->facts[layer].expert_of || run->facts[layer].expert_of[e] >= 0;
         lists->each_gate_up[e] = (organ_cut_keep){NULL, 0};
-        for (uint64_t half = 0; half < 2 && stays; half++)
+        if (stays && pairs)
+            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 2, 0);
+        for (uint64_t half = 0; half < 2 && stays && !pairs; half++)
             plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1,
                           half * run->expert_channels_before);
     }
@@ -204,17 +217,15 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Checks that the rows of an expert's gate and up are its channels; a fused matrix must have all rows of gate before
- * those of up. */
+/* Checks that the outputs of an expert's gate and up are its channels. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const uint64_t halves = role == ORGAN_ROLE_GATE_UP ? 2 : 1;
-    if (role == ORGAN_ROLE_GATE_UP && strncmp(run->model->config.architecture, "GptOss", 6) == 0)
-        return plan_refuse(t, "rows of gate and up take turns in it: its channels cannot be cut", error);
+    const unsigned outputs = organ_tensor_is_crossed(run->model, t) ? 1 : 2;
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
-        w->shape[w->rank - 2] != halves * run->expert_channels_before)
+        w->shape[w->rank - outputs] != halves * run->expert_channels_before)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s",
                           t->name, run->expert_channels_before, halves == 2 ? " and up" : " or up");
     return ORGAN_OK;
@@ -241,7 +252,7 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
         *(rows ? &shares->rows : &shares->cols) = own[t->anatomy.expert];
         return ORGAN_OK;
     }
-    *(rows ? &shares->each_rows : &shares->each_cols) = own;
+    *(rows != organ_tensor_is_crossed(run->model, t) ? &shares->each_rows : &shares->each_cols) = own;
     shares->count = run->facts[t->anatomy.layer].experts;
     return ORGAN_OK;
 }

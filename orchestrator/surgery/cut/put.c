@@ -121,7 +121,9 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error)
 {
-    return organ_cut_put(run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
+    const bool transposed = weights && organ_tensor_is_crossed(run->model, tensor);
+    return (transposed ? organ_cut_put_transposed : organ_cut_put)(
+        run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,28 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
             if (digest)
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols, rows.cols * sizeof(float), *digest);
         }
+    }
+    organ_row_buffer_close(&rows);
+    return error->status;
+}
+
+/* The same for the columns of a stack of matrices, which belong to `count` channels of each matrix: with `pairs` column
+ * c to channel c / 2, else c % count. */
+static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
+                                 uint64_t *digests, organ_error *error)
+{
+    const uint64_t in_matrix = organ_weight_matrices(w).rows;
+    organ_row_buffer rows = {0};
+    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
+    for (uint64_t r = 0; r < rows.rows && !error->status; r += rows.room) {
+        const size_t n = rows.rows - r < rows.room ? (size_t)(rows.rows - r) : rows.room;
+        organ_row_buffer_read(&rows, r, n, error);
+        for (size_t k = 0; k < n && !error->status; k++)
+            for (size_t c = 0; c < rows.cols; c++) {
+                const uint64_t channel = pairs ? c / 2 : c % count;
+                uint64_t *const digest = &digests[(r + k) / in_matrix * count + channel];
+                *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols + c, sizeof(float), *digest);
+            }
     }
     organ_row_buffer_close(&rows);
     return error->status;
@@ -256,8 +279,7 @@ static uint64_t count_channels(const organ_model *model, const organ_weights *we
 
 static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
-    (void)model;
-    return organ_cut_channels(weights, layer, ORGAN_EXPERTS_SHARED);
+    return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
 static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
@@ -351,11 +373,13 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
         const organ_role role = roles[k / s->weights->count];
         const organ_weight *const w = &s->weights->weights[k % s->weights->count];
         const organ_matrices m = organ_weight_matrices(w);
-        const bool fused = role == ORGAN_ROLE_GATE_UP;
+        const bool fused = role == ORGAN_ROLE_GATE_UP, transposed = organ_tensor_is_crossed(s->model, w->codes);
         if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role ||
-            w->anatomy.experts != ORGAN_EXPERTS_ROUTED || m.rows != (fused ? 2 : 1) * count)
+            w->anatomy.experts != ORGAN_EXPERTS_ROUTED || (transposed ? m.cols : m.rows) != (fused ? 2 : 1) * count)
             continue;
-        if (w->anatomy.expert < 0 && m.count == experts)
+        if (transposed && m.count == experts)
+            fold_columns(s, w, count, organ_tensor_has_pairs(s->model, w->codes), digests, error);
+        else if (w->anatomy.expert < 0 && m.count == experts)
             fold_rows(s, w, (rows_of){0, 1, 0, experts * count, fused ? count : 0}, digests, error);
         else if (w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < experts)
             fold_rows(s, w, (rows_of){0, 1, (uint64_t)w->anatomy.expert * count, count, 0}, digests, error);
@@ -394,8 +418,8 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
                        copy = {r->copy, r->copy_weights, r->engine->kernels};
     const organ_cut_keep *const experts = &r->layers[layer].experts;
     const counts n = {organ_cut_experts(r->donor, layer), organ_cut_experts(r->copy, becomes),
-                      organ_cut_channels(r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),
-                      organ_cut_channels(r->copy_weights, becomes, ORGAN_EXPERTS_ROUTED)};
+                      organ_cut_channels(r->donor, r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),
+                      organ_cut_channels(r->copy, r->copy_weights, becomes, ORGAN_EXPERTS_ROUTED)};
     if (n.left >= n.have || n.left == 0 || (experts->numbers ? experts->count : n.experts) != n.copy_experts)
         return ORGAN_OK;
     uint64_t *const was = calloc((size_t)n.experts, (size_t)n.have * sizeof *was);

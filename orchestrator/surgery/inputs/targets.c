@@ -139,18 +139,32 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
-organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
-                                     organ_error *error)
+bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
+{
+    const char *const architecture = model->config.architecture;
+    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0) && !model->gguf &&
+           tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_target_is_float(tensor) &&
+           organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
+{
+    return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
+}
+
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
+                                     const char *option, organ_error *error)
 {
     const bool transposed = has_transposed(model);
-    for (size_t k = 0; k < targets->count && transposed; k++) {
+    for (size_t k = 0; k < targets->count; k++) {
         const char *const name = targets->tensors[k]->name;
-        if (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."))
-            return organ_fail(
-                error, ORGAN_USAGE,
-                "%.300s: tensor '%.200s' is stored as in_features x out_features (Conv1D): %s works along "
-                "the inputs of a row and cannot take it",
-                model->path, name, option);
+        const bool conv =
+            transposed && (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."));
+        if (conv || (stacks && organ_tensor_is_crossed(model, targets->tensors[k])))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%.300s: tensor '%.200s' is stored as in_features x out_features%s: %s works along "
+                              "the inputs of a row and cannot take it",
+                              model->path, name, conv ? " (Conv1D)" : "", option);
     }
     return ORGAN_OK;
 }

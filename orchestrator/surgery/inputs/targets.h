@@ -33,10 +33,17 @@ bool organ_target_is_float(const organ_tensor *tensor);
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error);
 
-/* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, as GPT-2 stores its projections (Conv1D):
- * `option` needs the inputs of an output in one row, but such a matrix has them in a column. */
-organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
-                                     organ_error *error);
+/* Returns true for a stack of routed experts that the file has as experts x in_features x out_features: parameters of
+ * gpt-oss and Llama 4 (transformers: GptOssExperts, Llama4TextExperts). */
+bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor);
+/* Returns true if gate and up alternate along the outputs of the tensor: gate 0, up 0, gate 1, ... (gpt-oss). */
+bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor);
+
+/* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, like the projections of GPT-2 (Conv1D) or
+ * with `stacks` a stack for which organ_tensor_is_crossed holds: `option` needs the inputs of an output in one row, but
+ * such a matrix has them in a column. */
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
+                                     const char *option, organ_error *error);
 
 /* Removes the targets that `left_out` has a flag for, one flag per tensor of the model. ORGAN_USAGE, which
  * names the method, if none remains. */

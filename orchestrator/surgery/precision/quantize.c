@@ -141,7 +141,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
-        organ_targets_need_rows(job->model, &job->targets, "quantize", error) ||
+        organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
         (organ_quantize_by_text(o) && !o->targets &&
          organ_along_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))

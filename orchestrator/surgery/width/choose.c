@@ -63,7 +63,7 @@ static organ_status keep_values(organ_width_job *job, organ_width_part *part, fl
 static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
-    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_matrices m = organ_width_matrices(job, tensor);
     const organ_width_kind kind = organ_width_kind_of(tensor);
     const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS ? organ_calibration_memory(m.cols, m.rows, false, true) : 0;
     (void)calib;
@@ -160,6 +160,7 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
                                          .restore = choose_restore,
                                          .change = choose_change,
                                          .alike = true,
+                                         .transposed = true,
                                          .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
     if (organ_calibration_run_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress,
                                    &job->calib, error) != ORGAN_OK)

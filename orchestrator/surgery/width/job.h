@@ -33,6 +33,7 @@ typedef struct organ_width_part {
     const organ_tensor *tensor;
     uint64_t matrix; /* number of the matrix in a stacked tensor; else 0 */
     const organ_width_share *share;
+    uint64_t rows;
     organ_width_kind kind;
     uint32_t *kept;             /* share->keep numbers of units; the first ones until they are chosen */
     uint64_t at;                /* offset of its values in the file of choices */
@@ -101,15 +102,15 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
 /* Marks a part as done after all its values were written. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error);
 
+/* Like organ_tensor_matrices, as out_features x in_features also if the file has them the other way round. */
+organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tensor *tensor);
+
 /* Number of a part's kept columns, and of its rows. */
 static inline uint64_t organ_width_columns(const organ_width_part *part)
 {
     return part->share->keep * part->share->columns;
 }
-static inline uint64_t organ_width_rows(const organ_width_part *part)
-{
-    return organ_tensor_matrices(part->tensor).rows;
-}
+static inline uint64_t organ_width_rows(const organ_width_part *part) { return part->rows; }
 
 /* Adds the memory and the work of the walk to job->plan. */
 void organ_width_estimate(organ_width_job *job);

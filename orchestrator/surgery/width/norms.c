@@ -34,17 +34,54 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     return error->status;
 }
 
+/* Computes the squared norms of the columns of one matrix of a stack. */
+static organ_status square_columns(const organ_width_job *job, const organ_weight *w, rows of, double *squares,
+                                   organ_error *error)
+{
+    organ_row_buffer buffer = {0};
+    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, true, error);
+    for (size_t r = 0; r < of.count && !error->status; r += buffer.room) {
+        const size_t n = organ_min(buffer.room, of.count - r);
+        organ_row_buffer_read(&buffer, of.first + r, n, error);
+        for (size_t k = 0; k < n * buffer.cols && !error->status; k++)
+            squares[k % buffer.cols] += (double)buffer.values[k] * (double)buffer.values[k];
+    }
+    organ_row_buffer_close(&buffer);
+    return error->status;
+}
+
+/* Multiplies the scores by the columns of an expert's gate and up in a stack that is stored as in_features x
+ * out_features. */
+static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
+                                 organ_error *error)
+{
+    const organ_matrices m = organ_weight_matrices(w);
+    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    const bool pairs = organ_tensor_has_pairs(job->model, w->codes);
+    double *const squares = calloc((size_t)m.cols, sizeof *squares);
+    if (!squares)
+        return organ_fail_memory(error, w->name);
+    if (square_columns(job, w, (rows){expert * m.rows, (size_t)m.rows}, squares, error) == ORGAN_OK)
+        for (size_t c = 0; c < m.cols; c++)
+            scores[pairs ? c / 2 : c % width] *= squares[c];
+    free(squares);
+    return error->status;
+}
+
 /* Multiplies the scores by the rows of an expert's gate or up, or of a matrix with both halves. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
+    const bool transposed = organ_tensor_is_crossed(job->model, w->codes);
     const organ_matrices m = organ_weight_matrices(w);
     const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
     const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0,
                    halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
-    if (m.rows != halves * width)
+    if ((transposed ? m.cols : m.rows) != halves * width)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has not the rows of %zu channels of an expert",
                           job->model->path, w->name, width);
+    if (transposed)
+        return fold_crossed(job, w, expert, scores, error);
     for (uint64_t half = 0; half < halves && !error->status; half++)
         fold_rows(job, w, (rows){first + half * width, width}, scores, error);
     return error->status;

@@ -16,6 +16,12 @@ organ_width_kind organ_width_kind_of(const organ_tensor *t)
     return t->anatomy.experts == ORGAN_EXPERTS_SHARED ? ORGAN_WIDTH_SHARED : ORGAN_WIDTH_EXPERTS;
 }
 
+organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    return organ_tensor_is_crossed(job->model, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
+}
+
 /* Checks that a projection is a matrix, or a stack of matrices for experts. */
 static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                       organ_error *error)
@@ -25,7 +31,7 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     const bool stack = kind == ORGAN_WIDTH_EXPERTS && t->anatomy.expert < 0;
     static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert",
                                        "heads of K and V"};
-    if (t->rank != (stack ? 3 : 2) || t->shape[t->rank - 1] != share->whole * share->columns)
+    if (t->rank != (stack ? 3 : 2) || organ_width_matrices(job, t).cols != share->whole * share->columns)
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' has not the %zu columns of %zu %s", job->model->path, t->name,
                           share->whole * share->columns, share->whole, what[kind]);
     if (kind == ORGAN_WIDTH_EXPERTS && (stack ? t->shape[0] != experts : (uint64_t)t->anatomy.expert >= experts))
@@ -53,7 +59,12 @@ static organ_status take_part(organ_width_job *job, const organ_tensor *t, uint6
     const organ_width_kind kind = organ_width_kind_of(t);
     organ_width_part *const part = &job->parts[job->part_count];
     const organ_width_share *const share = &job->shares[kind];
-    *part = (organ_width_part){.tensor = t, .matrix = matrix, .share = share, .kind = kind, .at = job->choices.bytes};
+    *part = (organ_width_part){.tensor = t,
+                               .matrix = matrix,
+                               .share = share,
+                               .rows = organ_width_matrices(job, t).rows,
+                               .kind = kind,
+                               .at = job->choices.bytes};
     if (!(part->kept = calloc(share->keep, sizeof *part->kept)))
         return organ_fail_memory(error, job->model->path);
     job->part_count++;

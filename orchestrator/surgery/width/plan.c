@@ -72,7 +72,7 @@ static organ_status read_tensor_query(const setting *w, size_t *keep, organ_erro
 /* Checks that all layers, and all experts, have the same width: config.json and GGUF store one for each. */
 static organ_status take_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
-    const uint64_t cols = organ_tensor_matrices(t).cols;
+    const uint64_t cols = organ_width_matrices(job, t).cols;
     organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
     if (share->whole && share->whole != cols)
         return organ_fail(
@@ -97,7 +97,7 @@ static organ_status channels_option(organ_width_job *job, organ_width_kind kind,
 }
 
 /* A shared expert as wide as several routed ones is narrowed with them, because its width is a multiple of theirs in
- * the config. One with a width of its own (behind a gate) is not changed. */
+ * the config. One with a width of its own is not changed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -105,7 +105,7 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     organ_forward_config config;
     if (organ_forward_config_read(job->model, &config, error) != ORGAN_OK)
         return error->status;
-    const bool counted = !config.shared_gated;
+    const bool counted = !config.shared_gated && !config.shared_own;
     organ_forward_config_release(&config);
     if (!counted)
         return ORGAN_OK;

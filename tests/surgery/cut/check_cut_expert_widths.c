@@ -254,7 +254,7 @@ START_TEST(channels_that_cannot_be)
               "\"intermediate_size\": 6}",
               M "router.weight BF16 2,16\n" M "experts.gate_up_proj BF16 2,12,16\n" M
                 "experts.down_proj BF16 2,16,6\n");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "rows of gate and up take turns");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "has not the rows of 16 channels of gate and up");
     rig_donor("{\"num_hidden_layers\": 2, \"num_experts\": 2, \"moe_intermediate_size\": 6}",
               ROUTER EXPERT(0)
                   EXPERT(1) "model.layers.1.mlp.gate.weight BF16 2,16\nmodel.layers.1.mlp.experts.up_proj BF16 2,6,16\n"
