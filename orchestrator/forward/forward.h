@@ -117,6 +117,11 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *room,
                          organ_choice *chosen);
 
+/* Computes, for each expert, the factor that multiplies the token's input if the expert is chosen. Only for models with
+ * router.into_inputs (Llama 4), whose outputs have no factors; the factor of an expert depends on its own logit alone.
+ */
+void organ_forward_input_factors(const organ_router *router, const float *logits, float *factors);
+
 /* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
  * group, at least two. */
 unsigned organ_forward_min_experts(const organ_forward_config *config);

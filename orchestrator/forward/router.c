@@ -185,6 +185,12 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, c->experts_used);
 }
 
+void organ_forward_input_factors(const organ_router *r, const float *logits, float *factors)
+{
+    memcpy(factors, logits, r->config->experts * sizeof *factors);
+    organ_forward_logistic(r->kernels, factors, r->config->experts);
+}
+
 /* ---- of a layer ---- */
 
 organ_router organ_layer_router(const organ_layer *layer)

@@ -55,4 +55,26 @@ ends 0 width hunyuan_v1_moe -o together --ffn 50% --multiple-of 8 "${short[@]}"
 ends 0 audit hunyuan_v1_moe together --compensated --quiet
 ends 0 perplexity together --text "$text" --max-tokens 40 --context 32 --quiet
 
+# ---- experts whose inputs the router's factors multiply. The figures of layer 1 are those of transformers 5.23 in FP32: the routed output of the layer
+# for 32 tokens, and how far it is from that of a router without expert 0 ----
+near() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b * 0.99999 && a < b * 1.00001) }'; }
+ends 0 experts llama4_text -o fewer --keep 75% --score loss --calibration "$text" --samples 1 --context 32 --quiet
+scores() { jq -c ".scores.layers[] | select(.layer == 1) | $1" fewer/organ/experts.json; }
+judge "other frequencies" test "$(scores .frequency)" = '[2,26,22,14]'
+judge "another sum of expert 1" near "$(scores '.sum[1]')" 27.7105980
+judge "another power" near "$(scores .power)" 112.804482
+judge "another expert is removed first" test "$(scores '.removed[0]')" = 0
+judge "another loss" near "$(scores '.loss[0]')" 0.00251010945
+ends 0 experts llama4_text -o reap --keep 75% --score reap --calibration "$text" --samples 1 --context 32 --quiet
+judge "another sum without the loss" test "$(jq -c .scores.layers[1].sum reap/organ/experts.json)" = "$(jq -c .scores.layers[1].sum fewer/organ/experts.json)"
+refused 2 "the router's factors multiply the inputs of experts, which --heal does not support" \
+    experts llama4_text -o no --keep 75% --heal --calibration "$text" --samples 8 --context 32 --quiet
+
+# ---- DeepSeek-V2-Lite has n_group, which its greedy router does not use ----
+make deepseek_v2-lite
+ends 0 experts deepseek_v2-lite -o lite --keep 75% "${short[@]}"
+judge "n_group is changed" test "$(jq -c '[.n_group, .n_routed_experts]' lite/config.json)" = '[4,6]'
+ends 0 audit deepseek_v2-lite lite --quiet
+ends 0 perplexity lite --text "$text" --max-tokens 40 --context 32 --quiet
+
 finish

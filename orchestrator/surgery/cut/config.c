@@ -59,8 +59,10 @@ static size_t edit_experts(const organ_cut_config *c)
             set_number(c, chosen[k], each = run->experts_after);
         max = each > max ? each : max;
     }
-    const char *const why =
-        organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), max);
+    const char *const method = json_string_value(json_object_get(c->object, "topk_method"));
+    const bool greedy = method && strcmp(method, "greedy") == 0; /* DeepSeek-V2-Lite: groups are not used */
+    const uint64_t groups = greedy ? 0 : config_number_of(c, "n_group");
+    const char *const why = organ_cut_groups_fault(run, groups, config_number_of(c, "topk_group"), max);
     if (why)
         organ_cut_refuse(c, "n_group", why);
     return found;

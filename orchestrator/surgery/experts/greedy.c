@@ -52,7 +52,7 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 static void route(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
-    organ_forward_route(&m->router, kept, m->logits + t * m->config->experts, w->values, w->chosen);
+    organ_expert_route(m, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
 /* Returns the squared error of token t with the experts in w->chosen. */

@@ -52,10 +52,10 @@ static uint64_t token_products(const organ_forward_config *c)
 static uint64_t batch_token(const measure_measuring *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
-    const uint64_t row = c->hidden * sizeof(float);
+    const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
     if (!m->scores->with_loss)
         return 2 * row + sizeof(size_t);
-    return c->experts * row + (kept ? token_products(c) : 0);
+    return c->experts * row + scaled + (kept ? token_products(c) : 0);
 }
 
 static uint64_t worker_bytes(const organ_forward_config *c)
@@ -71,7 +71,8 @@ static uint64_t min_extra(const measure_measuring *m, const organ_calibration_ru
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
     const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
                    chunk = (uint64_t)chunks->together * m->walk.calibration.context;
-    const uint64_t of_token = c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+    const uint64_t of_token =
+        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
     const uint64_t rows =
         organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
@@ -202,14 +203,15 @@ static bool measure_take_room(measure_measuring *m)
     m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
     m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
     m->places = calloc(m->batch, sizeof *m->places);
-    m->outputs = organ_floats(m->batch * (loss ? experts : 2), hidden);
+    m->outputs = organ_floats(m->batch * (loss ? experts + organ_expert_scaled_rows(m->config) : 2), hidden);
+    m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
     m->made = loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
     m->rows = calloc(m->chunks * organ_expert_row_width(m), sizeof *m->rows);
     m->owner = calloc(m->chunks, sizeof *m->owner);
     for (size_t c = 0; c < m->chunks && m->owner; c++)
         m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
-    return m->normed && m->logits && m->dense && m->norms && m->powers && m->places && m->outputs &&
-           (m->made || !loss) && m->rows && m->owner && take_workers(m);
+    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->dense && m->norms &&
+           m->powers && m->places && m->outputs && (m->made || !loss) && m->rows && m->owner && take_workers(m);
 }
 
 /* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
@@ -255,10 +257,6 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
         organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
         return error->status;
-    if (organ_forward_describe(organ_calibration_run_facts_of(m->calib)->forward)->router.into_inputs)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: the router's factors multiply the inputs of experts, which scores do not support",
-                          o->model->path);
     scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
     m->identity = measure_identity_of(m, error);
     scores->calibration =
@@ -278,7 +276,7 @@ void organ_expert_measure_close(measure_measuring *m)
             free(parts[p]);
     }
     void *const parts[] = {m->workers, m->normed,  m->logits, m->dense, m->norms, m->places,
-                           m->powers,  m->outputs, m->made,   m->rows,  m->owner};
+                           m->powers,  m->outputs, m->made,   m->rows,  m->owner, m->factors};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         free(parts[p]);
     organ_expert_products_close(&m->products);

@@ -70,15 +70,26 @@ struct organ_expert_measure {
     size_t next;         /* tokens of the chunks before the current one */
     float *normed;       /* inputs of the router for the current chunk: chunk_tokens x hidden */
     float *logits;       /* router logits: tokens x experts */
+    float *factors;      /* of experts' inputs: tokens x experts; NULL without router.into_inputs */
     organ_choice *dense; /* tokens x used: the donor's experts of each token */
     double *norms;       /* chunk_tokens x used: norms of the outputs of these experts */
     size_t *places;      /* batch: for each gathered row of an expert, its index in `norms` */
     double *powers;      /* chunk_tokens: squared norm of the layer's routed output */
-    float *outputs;      /* experts x batch x hidden; without the loss 2 x batch x hidden */
-    float *made;         /* batch x products: buffer for products that go to the file */
-    double *rows;        /* for each chunk of all ranks, sums over its tokens: organ_expert_row_width() numbers */
-    uint32_t *owner;     /* for each chunk, the rank that processes it */
+    float *outputs;  /* experts x batch x hidden, and with `factors` batch x hidden scaled inputs; without the loss 2 x
+                      * batch x hidden */
+    float *made;     /* batch x products: buffer for products that go to the file */
+    double *rows;    /* for each chunk of all ranks, sums over its tokens: organ_expert_row_width() numbers */
+    uint32_t *owner; /* for each chunk, the rank that processes it */
 };
+
+/* Returns the number of rows of a token that scaled inputs need: 1 with router.into_inputs, else 0. */
+static inline unsigned organ_expert_scaled_rows(const organ_forward_config *config)
+{
+    return config->router.into_inputs ? 1 : 0;
+}
+/* Chooses the experts of a token like organ_forward_route. With router.into_inputs all factors of outputs are 1. */
+void organ_expert_route(const organ_expert_measure *measure, const bool *kept, const float *logits, float *room,
+                        organ_choice *chosen);
 
 /* Returns the length of a row: for the scores the sums and the frequencies of all experts and the power; during
  * removal the increases of the loss for all experts, unused entries, and the loss. */

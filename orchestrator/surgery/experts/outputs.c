@@ -27,13 +27,23 @@ static double norm_of(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
+void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *room,
+                        organ_choice *chosen)
+{
+    organ_forward_route(&m->router, kept, logits, room, chosen);
+    for (size_t k = 0; m->factors && k < m->config->experts_used; k++)
+        chosen[k].weight = 1;
+}
+
 static void route_token(void *context, size_t t, size_t worker)
 {
     organ_expert_measure *const m = context;
     const organ_forward_config *const c = m->config;
     const size_t token = m->next + t;
-    organ_forward_route(&m->router, NULL, m->logits + token * c->experts, m->workers[worker].values,
-                        m->dense + token * c->experts_used);
+    organ_expert_route(m, NULL, m->logits + token * c->experts, m->workers[worker].values,
+                       m->dense + token * c->experts_used);
+    if (m->factors)
+        organ_forward_input_factors(&m->router, m->logits + token * c->experts, m->factors + token * c->experts);
 }
 
 /* ---- all experts on every token ---- */
@@ -66,6 +76,26 @@ static void take_token(void *context, size_t index, size_t worker)
     m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
+/* Copies the input of a token to `to`, times the factor of the expert if inputs have factors. */
+static void scale_input(const organ_expert_measure *m, unsigned expert, size_t token, float *to)
+{
+    const size_t hidden = (size_t)m->config->hidden;
+    const float factor = m->factors ? m->factors[(m->next + token) * m->config->experts + expert] : 1;
+    for (size_t x = 0; x < hidden; x++)
+        to[x] = m->normed[token * hidden + x] * factor;
+}
+
+/* Returns the inputs of an expert for the tokens of the job. */
+static const float *inputs_of(const outputs_job *j, unsigned expert)
+{
+    const organ_expert_measure *const m = j->measure;
+    const size_t hidden = (size_t)m->config->hidden;
+    float *const scaled = m->outputs + m->config->experts * j->count * hidden;
+    for (size_t t = 0; m->factors && t < j->count; t++)
+        scale_input(m, expert, j->first + t, scaled + t * hidden);
+    return m->factors ? scaled : m->normed + j->first * hidden;
+}
+
 static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -74,7 +104,7 @@ static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
     for (j->first = 0; j->first < tokens && !error->status; j->first += j->count) {
         j->count = organ_min(m->batch, tokens - j->first);
         for (unsigned e = 0; e < m->config->experts && !error->status; e++)
-            organ_layer_expert(forward, j->layer->loaded, e, m->normed + j->first * hidden, j->count, NULL,
+            organ_layer_expert(forward, j->layer->loaded, e, inputs_of(j, e), j->count, NULL,
                                m->outputs + e * j->count * hidden, error);
         if (error->status)
             return error->status;
@@ -97,7 +127,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
         const organ_choice *const chosen = choices_of(m, *t);
         for (size_t k = 0; k < used; k++)
             if (chosen[k].expert == e) {
-                memcpy(x + count * hidden, m->normed + *t * hidden, hidden * sizeof *x);
+                scale_input(m, e, *t, x + count * hidden);
                 places[count++] = *t * used + k;
             }
     }
