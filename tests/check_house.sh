@@ -120,7 +120,7 @@ surgery/allocate interface inputs cache algebra calibration
 surgery/prune interface inputs facts output trial write
 surgery/calibration interface inputs plan algebra
 surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
-surgery/text interface inputs facts output trial prune
+surgery/text interface inputs facts output plan calibration trial prune
 surgery/organs interface inputs facts trial write
 surgery/measure interface inputs facts cache output organs
 surgery/write interface facts cache output plan trial

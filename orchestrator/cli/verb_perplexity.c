@@ -52,6 +52,7 @@ typedef struct perplexity_call {
 
 static const organ_option perplexity_options[] = {
     EXPERIMENT(perplexity),
+    DRY_RUN(perplexity.dry_run, "score nothing, say what memory and time the run takes"),
     MODEL("compare", "OTHER", perplexity.compare,
           "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
           "MODEL and top-1 agreement")};

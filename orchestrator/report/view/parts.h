@@ -15,11 +15,12 @@
 /* The plan of a dry run: bytes of the output, memory and time. */
 #define PLAN                                                                                                           \
     SECTION(ON_MARKDOWN, "dry_run&plan", "What the run takes"),                                                        \
-        SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."),                                  \
-        SAY(ON_ALL, "dry_run&plan",                                                                                    \
-            "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from "        \
-            "{plan.memory_good:bytes} "                                                                                \
-            "on more changes nothing}."),                                                                              \
+        SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
+#define PLAN_NEEDS                                                                                                     \
+    SAY(ON_ALL, "dry_run&plan",                                                                                        \
+        "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from "            \
+        "{plan.memory_good:bytes} "                                                                                    \
+        "on more changes nothing}."),                                                                                  \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
             "disks not counted.")

@@ -25,11 +25,11 @@ static const organ_block experiment[] = {
     CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),  \
         PART(ON_PAGE, ".", BLOCKS_OF(experiment))
 #define PERPLEXITY_END(name)                                                                                           \
-    SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                            \
-        SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                     \
-        LINES("run.output", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                            \
-        SECTION(ON_MARKDOWN, NULL, "Run"),                                                                             \
-        SAY(ON_MARKDOWN, NULL,                                                                                         \
+    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors; tokens are taken as independent."),                      \
+        SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
+        LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
+        SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \
+        SAY(ON_MARKDOWN, "!dry_run",                                                                                   \
             "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
 
 /* ---- perplexity: one model, or two ---- */
@@ -50,7 +50,7 @@ static const organ_block model_figures[] = {
     LINES("!comparison", "Model:   {model:model}\n\n"),
     LINES("comparison", "Beside:  {model:model}\n\n"),
     SECTION(ON_MARKDOWN, NULL, "{model.name}"),
-    ITEMS(ON_TEXT, NULL, .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
+    ITEMS(ON_TEXT, "figures", .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
 };
 
 /* Figures of one model, or of two in two columns. */
@@ -78,16 +78,18 @@ static const organ_item perplexity_merits[] = {
 
 static const organ_block perplexity_blocks[] = {
     HEADING("Perplexity of {models.0.model.name}"),
-    MERITS(NULL, perplexity_merits),
+    LINES("dry_run", "Dry run, nothing was scored.\n"),
+    MERITS("!dry_run", perplexity_merits),
     BEGINNING,
-    SECTION(ON_PAGE, NULL, "Figures"),
+    SECTION(ON_PAGE, "!dry_run", "Figures"),
     EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}."))),
-    ITEMS(ON_PAGE, NULL, .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
+    ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
           ITEM_LIST(figures), .caption = "What was measured, with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
-    SAY(ON_TERMINAL, "models>1",
+    SAY(ON_TERMINAL, "models>1&!dry_run",
         "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats "
         "per token."),
+    PLAN_NEEDS,
     PERPLEXITY_END("PERPLEXITY_REPORT.md"),
 };
 

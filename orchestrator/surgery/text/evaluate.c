@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
+#include "orchestrator/surgery/text/perplexity_foresee.h"
 #include "orchestrator/surgery/trial/trial.h"
 
 #include <stdio.h>
@@ -70,8 +71,13 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
-    if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error) ||
-        organ_trial_run(&s->trial, error))
+    if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
+        return error->status;
+    if (o->dry_run) {
+        *report = organ_perplexity_foresee(&s->trial, s->engine);
+        return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
+    }
+    if (organ_trial_run(&s->trial, error))
         return error->status;
     json_t *const models = models_json(&s->trial, error);
     *report = evaluate_document(&s->trial, "organ.perplexity/1", models);

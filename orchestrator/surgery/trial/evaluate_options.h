@@ -20,6 +20,7 @@ typedef struct organ_experiment_options {
 
 typedef struct organ_perplexity_options {
     const char *model, *compare; /* compare: NULL for none */
+    bool dry_run;                /* score nothing and write no files: the document has the plan of the run */
     organ_experiment_options experiment;
 } organ_perplexity_options;
 

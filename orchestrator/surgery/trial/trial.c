@@ -206,6 +206,23 @@ static bool holds_window(void *context, uint64_t memory)
     return divide_memory(e->trial, memory, e->longest, e->tokens);
 }
 
+static bool holds_all(void *context, uint64_t memory)
+{
+    const extent *const e = context;
+    return holds_window(context, memory) && e->trial->batch_tokens == e->tokens;
+}
+
+/* The least memory for which `holds` is true; `trial` does not change. */
+static uint64_t least_for(const organ_trial *trial, bool (*holds)(void *context, uint64_t memory))
+{
+    organ_trial tried = *trial;
+    extent e = {&tried, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]};
+    return organ_memory_enough(0, holds, &e);
+}
+
+uint64_t organ_trial_enough(const organ_trial *trial) { return least_for(trial, holds_window); }
+uint64_t organ_trial_good(const organ_trial *trial) { return least_for(trial, holds_all); }
+
 static organ_status trial_share_memory(organ_trial *trial, extent e, organ_error *error)
 {
     const uint64_t given = trial->memory;
