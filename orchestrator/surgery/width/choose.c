@@ -145,6 +145,21 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
+/* The cut knows the orientation of a stack from its architecture; the forward pass may know more (shapes). */
+static organ_status check_orientation(const organ_width_job *job, organ_error *error)
+{
+    const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;
+    for (size_t k = 0; k < job->targets.count; k++) {
+        const organ_tensor *const t = job->targets.tensors[k];
+        if (organ_forward_is_transposed(forward, t) != organ_tensor_is_crossed(job->model, t))
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s': is stored as in_features x out_features, which width does not support for "
+                              "architecture %s",
+                              t->name, job->model->config.architecture);
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -164,6 +179,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
                                          .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
     if (organ_calibration_run_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress,
                                    &job->calib, error) != ORGAN_OK)
+        return error->status;
+    if (check_orientation(job, error) != ORGAN_OK)
         return error->status;
     snprintf(job->digest, sizeof job->digest, "%s", organ_calibration_run_facts_of(job->calib)->digest);
     job->calibration = organ_calibration_run_json(job->calib, "the model as narrowed so far");
