@@ -191,4 +191,15 @@ let_go
 judge "ends with $code instead of 130" test $code -eq 130
 judge "something was left behind" test -z "$(find . -maxdepth 1 -name '*out*')"
 [[ -s ../out ]] && bad "something is on stdout" ../out
+# ---- a dry run ----
+ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 2000 --context 64 --dry-run -o no --json
+judge "no plan" test "$(jq -c '[.dry_run, (.plan | keys), (.run.plan.seconds > 0), (.models[0] | keys)]' ../out)" = \
+    '[true,["bytes","memory_enough","memory_good","output_bytes","products"],true,["model"]]'
+judge "a dry run wrote something" test ! -e no
+enough=$(jq .plan.memory_enough ../out)
+ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 2000 --context 64 --memory "$enough" --quiet
+ends 0 perplexity tiny-qwen2 --compare tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 2000 --context 64 --dry-run --quiet
+prints "Dry run, nothing was scored."
+prints "is enough"
+
 finish

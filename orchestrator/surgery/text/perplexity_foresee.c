@@ -25,7 +25,7 @@ static json_t *named_models_json(const organ_trial *trial)
     return models;
 }
 
-json_t *organ_perplexity_foresee(const organ_trial *trial, const organ_engine *engine)
+json_t *organ_perplexity_foresee(organ_trial *trial, const organ_engine *engine)
 {
     organ_plan plan = {0};
     const size_t batches = organ_perplexity_batches(&trial->plan, trial->batch_tokens);

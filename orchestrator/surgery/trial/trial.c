@@ -212,16 +212,18 @@ static bool holds_all(void *context, uint64_t memory)
     return holds_window(context, memory) && e->trial->batch_tokens == e->tokens;
 }
 
-/* The least memory for which `holds` is true; `trial` does not change. */
-static uint64_t least_for(const organ_trial *trial, bool (*holds)(void *context, uint64_t memory))
+/* The least memory for which `holds` is true. The forward passes read the engine of the trial, which is divided again
+ * for its own memory at the end. */
+static uint64_t least_for(organ_trial *trial, bool (*holds)(void *context, uint64_t memory))
 {
-    organ_trial tried = *trial;
-    extent e = {&tried, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]};
-    return organ_memory_enough(0, holds, &e);
+    extent e = {trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]};
+    const uint64_t given = trial->memory, least = organ_memory_enough(0, holds, &e);
+    holds_window(&e, given);
+    return least;
 }
 
-uint64_t organ_trial_enough(const organ_trial *trial) { return least_for(trial, holds_window); }
-uint64_t organ_trial_good(const organ_trial *trial) { return least_for(trial, holds_all); }
+uint64_t organ_trial_enough(organ_trial *trial) { return least_for(trial, holds_window); }
+uint64_t organ_trial_good(organ_trial *trial) { return least_for(trial, holds_all); }
 
 static organ_status trial_share_memory(organ_trial *trial, extent e, organ_error *error)
 {

@@ -60,8 +60,8 @@ organ_status organ_trial_open_made(organ_trial *trial, const char *before, const
 organ_status organ_trial_run(organ_trial *trial, organ_error *error);
 /* Return the least --memory for the windows of an open trial, and the amount from which on all windows are one batch,
  * so that each layer is read once. */
-uint64_t organ_trial_enough(const organ_trial *trial);
-uint64_t organ_trial_good(const organ_trial *trial);
+uint64_t organ_trial_enough(organ_trial *trial);
+uint64_t organ_trial_good(organ_trial *trial);
 void organ_trial_close(organ_trial *trial);
 
 /* Parts of a report; NULL without memory. Numbers that are not finite (the error of one token, the perplexity of a

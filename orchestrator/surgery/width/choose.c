@@ -145,7 +145,7 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
-/* The cut knows the orientation of a stack from its architecture; the forward pass may know more (shapes). */
+/* The cut derives the orientation of a stack from the architecture; the forward pass also compares shapes. */
 static organ_status check_orientation(const organ_width_job *job, organ_error *error)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;
