@@ -331,6 +331,15 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
     return ORGAN_OK;
 }
 
+/* Returns the bias of q, k or v, which may be a part of one vector, or NULL. */
+static const float *bias_of(const organ_layer *layer, unsigned p)
+{
+    const forward_view q = layer->plan->parts[PART_Q], own = layer->plan->parts[PART_Q + p];
+    const bool fused = own.slot == q.slot;
+    const float *const bias = organ_forward_values(layer, (forward_part)(PART_BIAS_Q + (fused ? 0 : p)));
+    return bias && fused ? bias + own.row : bias;
+}
+
 static organ_status project(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -347,7 +356,7 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
         if (view.slot == SIZE_MAX) /* k and v of an earlier layer, or v from the projection of k */
             continue;
         forward_linear linear = organ_forward_linear_of(g->layer, view, widths[p]);
-        linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_Q + p));
+        linear.bias = bias_of(g->layer, (unsigned)p);
         if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
             return error->status;
         named = view.slot;

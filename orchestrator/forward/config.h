@@ -124,6 +124,8 @@ typedef struct organ_layer_kind {
      * it is then below 0 (Gemma 3n). */
     bool gate_is_cut;
     float gate_cut;
+    float
+        xielu[4]; /* of a GGUF file: alpha_p, alpha_n, beta and eps of ORGAN_XIELU; safetensors have them as tensors */
 } organ_layer_kind;
 
 /* Multi-head latent attention (DeepSeek-V2): keys and values of all heads are computed from one latent vector. */

@@ -49,15 +49,19 @@ static double multiplier(const config_gguf_source *s, const char *key, double ot
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
-    organ_key_require(s, "attention.layer_norm_rms_epsilon");
-    c->rms_eps = organ_key_real(s, "attention.layer_norm_rms_epsilon", 0);
+    const bool rms = f->norm == ORGAN_NORM_RMS;
+    const char *const eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    organ_key_require(s, eps);
+    c->rms_eps = organ_key_real(s, eps, 0);
     c->embedding_scale = f->scaled_embeddings ? sqrt((double)c->hidden) : 1;
     c->residual_scale = c->logit_scale = 1;
     /* The metadata of Gemma lack this: the 27 B model, recognised by its number of layers, scales scores by
      * hidden_size / heads instead of head_dim. */
     const bool large = f->large_layers && c->layers == f->large_layers;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
-    if (f->multipliers) {
+    if (f->multipliers && f->multipliers->logit)
+        c->logit_scale = multiplier(s, "logit_scale", 1);
+    else if (f->multipliers) {
         c->embedding_scale = multiplier(s, "embedding_scale", 1);
         c->attention_scale = multiplier(s, "attention.scale", c->attention_scale);
         c->residual_scale = multiplier(s, "residual_scale", 1);
@@ -69,27 +73,30 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     }
 }
 
-/* Keys that change the computation and that no architecture here uses: a file that has one with another value than
- * this is refused. */
+/* llama.cpp scales queries by their positions in models of Mistral, of which some have DeepSeek's architecture. */
+static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
+
+/* Keys that change the computation: a file that has one with another value than this is refused, unless its
+ * architecture uses the key. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
-    static const struct {
+    const bool scaled = uses_query_scale(s->family);
+    const struct {
         const char *key;
         double neutral;
-        bool latent; /* latent attention uses it */
+        bool used;
     } foreign[] = {{"attention.causal", 1, false},
-                   {"attention.clamp_kqv", 0, false},
+                   {"attention.clamp_kqv", 0, s->family->clip},
                    {"attention.max_alibi_bias", 0, false},
-                   {"attention.temperature_scale", 0, false},
+                   {"attention.temperature_scale", 0, scaled},
                    {"rope.scaling.yarn_ext_factor", 1, false},
-                   {"rope.scaling.yarn_log_multiplier", 0, true},
+                   {"rope.scaling.yarn_log_multiplier", 0, scaled},
                    {"rope.scaling.alpha", 0, false},
                    {"expert_group_scale", 0, false},
                    {"moe_every_n_layers", 0, false}};
     char full[CONFIG_KEY_LIMIT];
     for (size_t k = 0; k < sizeof foreign / sizeof *foreign; k++)
-        if (!(s->family->latent && foreign[k].latent) &&
-            organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
+        if (!foreign[k].used && organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
             organ_key_find(s, foreign[k].key, full);
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not supported", s->label, full);
         }
@@ -98,6 +105,39 @@ static void refuse_foreign_keys(const config_gguf_source *s)
 static bool has_qk_norm(const config_gguf_source *s)
 {
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
+}
+
+/* StableLM has no norm before the feed-forward if that reads the norm before the attention. Falcon has a second norm if
+ * attention and feed-forward have a norm each. */
+static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    if (f->parallel.key && f->one_norm)
+        c->parallel = !organ_key_tensor(s, "blk.0.ffn_norm.weight");
+    else if (f->falcon)
+        c->parallel = true;
+    else if (f->parallel.key)
+        c->parallel = organ_key_flag(s, "use_parallel_residual", f->parallel.otherwise);
+    else
+        c->parallel = f->parallel.otherwise;
+    c->one_norm = c->parallel && (f->falcon ? !organ_key_tensor(s, "blk.0.attn_norm_2.weight") : f->one_norm);
+}
+
+static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
+{
+    static const char *const keys[] = {"xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps"};
+    for (unsigned l = 0; l < c->layers && c->activation == ORGAN_XIELU; l++)
+        for (unsigned k = 0; k < 4; k++)
+            c->kinds[l].xielu[k] = (float)organ_key_real_of_layer(s, keys[k], l);
+}
+
+static void read_biases(const config_gguf_source *s, organ_forward_config *c)
+{
+    c->qkv_bias = organ_key_tensor(s, "blk.0.attn_q.bias") || organ_key_tensor(s, "blk.0.attn_qkv.bias") ||
+                  organ_key_tensor(s, "blk.0.attn_kv_a_mqa.bias");
+    c->output_bias = organ_key_tensor(s, "blk.0.attn_output.bias");
+    c->mlp_bias = organ_key_tensor(s, "blk.0.ffn_down.bias");
+    c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
@@ -109,6 +149,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
     organ_forward_family_apply(f, c);
+    c->fused_by_head = false; /* llama.cpp's converter stores all of q, then k, then v */
     organ_key_heads(s, c);
     organ_key_latent(s, c);
     organ_key_experts(s, c);
@@ -116,15 +157,18 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     c->activation = f->activation;
     c->gate_limit = f->gate_limit.otherwise;
     c->gate_alpha = f->gate_alpha.otherwise;
-    c->value_scale = f->value_scale.otherwise;
+    c->value_scale = f->value_scale.key ? organ_key_real(s, "attention.value_scale", 0) : 0;
+    c->clip_qkv = f->clip ? organ_key_real(s, "attention.clamp_kqv", 0) : 0;
     c->qk_norm = has_qk_norm(s) ? f->qk_norm : ORGAN_QK_NORM_NONE;
-    c->qkv_bias = organ_key_tensor(s, "blk.0.attn_q.bias") || organ_key_tensor(s, "blk.0.attn_qkv.bias");
-    c->output_bias = organ_key_tensor(s, "blk.0.attn_output.bias");
-    c->mlp_bias = organ_key_tensor(s, "blk.0.ffn_down.bias");
+    read_biases(s, c);
+    read_parallel(s, c);
+    read_xielu(s, c);
     c->tied_output = !organ_key_tensor(s, "output.weight");
     c->rope_interleaved = f->interleaved || f->gguf_pairs;
     organ_key_ropes(s, c);
     organ_key_latent_scale(s, c);
+    if (uses_query_scale(f))
+        organ_key_query(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);

@@ -39,14 +39,25 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 }
 
 /* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. The factor of
- * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. */
+ * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. That
+ * of Ministral 3 is m(1) / m(mscale_all_dim), m(x) = 1 + 0.1 x ln(factor), and yarn_log_multiplier is mscale_all_dim.
+ */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
-    const double own = rope->factor > 1 && !s->family->latent ? 0.1 * log(rope->factor) + 1 : 1;
+    const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);
+    const double own = rope->factor > 1 && !s->family->latent ? (1 + growth) / (1 + all * growth) : 1;
     rope->exact_range = s->family->gguf_exact_range;
     rope->beta_fast = organ_key_real(s, "rope.scaling.yarn_beta_fast", 32);
     rope->beta_slow = organ_key_real(s, "rope.scaling.yarn_beta_slow", 1);
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
+}
+
+/* Without temperature_length, Ministral 3 counts in multiples of the context that it was trained with at first. */
+void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
+{
+    const unsigned first = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+    c->query_scale.beta = organ_key_real(s, "attention.temperature_scale", 0);
+    c->query_scale.length = organ_key_size(s, "attention.temperature_length", first);
 }
 
 static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)

@@ -64,6 +64,16 @@ double organ_key_real(const config_gguf_source *s, const char *key, double fallb
     return value;
 }
 
+double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer)
+{
+    const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
+    double value = 0;
+    if (!kv || kv->type != ORGAN_GGUF_ARRAY || layer >= kv->count || !organ_gguf_real_at(kv, layer, &value))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not an array or has no number for layer %u", s->label,
+                   key, layer);
+    return value;
+}
+
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 {
     char full[CONFIG_KEY_LIMIT];

@@ -31,6 +31,9 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 /* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
 bool organ_key_says(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
 
+/* Returns the number for a layer: element number `layer` of the array `key`, which has no architecture in its name. */
+double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer);
+
 bool organ_key_tensor(const config_gguf_source *s, const char *name); /* whether the file has the tensor */
 
 #endif

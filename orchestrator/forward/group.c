@@ -168,14 +168,15 @@ static void activate_tokens(void *context, size_t index, size_t worker)
     organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + first * j->width, tokens * j->width);
 }
 
-/* Returns a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the layer. */
+/* Returns a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the layer or from the metadata of
+ * a GGUF file. */
 static forward_xielu xielu_of(const organ_layer *layer)
 {
     const float *values[4];
-    for (unsigned k = 0; k < 4; k++)
-        values[k] = organ_forward_values(layer, (forward_part)(PART_XIELU_P + k));
-    if (!values[0])
-        return (forward_xielu){0};
+    for (unsigned k = 0; k < 4; k++) {
+        const float *const tensor = organ_forward_values(layer, (forward_part)(PART_XIELU_P + k));
+        values[k] = tensor ? tensor : &layer->kind->xielu[k];
+    }
     return (forward_xielu){(float)log1p(exp((double)*values[0])), *values[2] + (float)log1p(exp((double)*values[1])),
                            *values[2], *values[3]};
 }

@@ -93,7 +93,7 @@ typedef enum forward_part {
     PART_NORM_MIXED, /* before the output projection */
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
-    PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
+    PART_QKV = PART_COUNT, /* q, k and v, one below the other; in safetensors, only families that name it have it */
     PART_GATE_UP,          /* gate and up, one below the other; only families that name it have it */
     PART_SHARED_GATE_UP,   /* the same of the shared expert */
     PART_EXPERTS_GATE_UP,  /* stacks, experts x rows x columns */

@@ -213,20 +213,30 @@ static void mark_turned(builder *b, forward_part part)
         b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
 }
 
-/* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. */
+/* Adds q, k and v as one tensor. PART_BIAS_Q is the bias of all three. */
+static void add_fused(builder *b, const char *name, const uint64_t rows[3])
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t all = rows[0] + rows[1] + rows[2];
+    forward_view *parts = b->plan->parts;
+    char bias[256];
+    parts[PART_Q] = add_matrix(b, name, all, c->hidden);
+    if (c->qkv_bias)
+        parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
+    if (c->fused_by_head)
+        return;
+    parts[PART_K] = below(parts[PART_Q], rows[0]);
+    parts[PART_V] = below(parts[PART_K], rows[1]);
+}
+
+/* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. A GGUF file of
+ * any architecture may have either. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
     const char *const fused = name_of(b, PART_QKV);
-    forward_view *parts = b->plan->parts;
-    if (fused) {
-        parts[PART_Q] = add_matrix(b, fused, rows[0] + rows[1] + rows[2], c->hidden);
-        if (c->fused_by_head) {
-            add_bias(b, PART_BIAS_Q, c->qkv_bias, rows[0] + rows[1] + rows[2]);
-            return;
-        }
-        parts[PART_K] = below(parts[PART_Q], rows[0]);
-        parts[PART_V] = below(parts[PART_K], rows[1]);
+    if (fused && (!is_gguf(b) || (exists(b, fused) && !c->rope_interleaved))) {
+        add_fused(b, fused, rows);
         return;
     }
     for (unsigned k = 0; k < 3; k++)
@@ -384,7 +394,7 @@ static void add_dense(builder *b)
         add_named_part(b, PART_UP, inner, c->hidden);
         add_bias(b, PART_BIAS_UP, c->mlp_bias, inner);
     }
-    for (unsigned k = 0; k < 4 && c->activation == ORGAN_XIELU; k++)
+    for (unsigned k = 0; k < 4 && c->activation == ORGAN_XIELU && !is_gguf(b); k++)
         add_named_part(b, PART_XIELU_P + k, 0, 1);
     add_named_part(b, PART_DOWN, c->hidden, inner);
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
@@ -395,7 +405,7 @@ static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
     const forward_mixture *const m = b->forward->family->mixture;
-    const bool transposed = fused && m && m->transposed;
+    const bool transposed = fused && m && m->transposed && !is_gguf(b);
     const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner;
     forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
         transposed ? add_transposed : add_stack;
@@ -480,7 +490,7 @@ static void add_shared(builder *b)
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    const char *const fused = name_of(b, PART_EXPERTS_GATE_UP);
+    const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = exists(b, both) ? both : NULL;
     add_named_part(b, PART_ROUTER, c->experts, c->hidden);
     if (c->router.corrected)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
@@ -494,7 +504,7 @@ static void add_experts(builder *b)
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    if (is_gguf(b) || exists(b, fused))
+    if (is_gguf(b) || fused)
         add_stacked(b, fused);
     else
         add_numbered(b);
