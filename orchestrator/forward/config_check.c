@@ -75,6 +75,38 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
         c->kinds[l].sinks = sinks == SINKS_ALL || (sinks == SINKS_WINDOWED && c->kinds[l].window);
 }
 
+/* ---- keys and values of earlier layers ---- */
+
+/* Returns the last layer before `first` that has a window if layer `of` has one; `first` if there is none. */
+static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
+{
+    for (unsigned l = first; l-- > 0;)
+        if ((c->kinds[l].window == 0) == (c->kinds[of].window == 0))
+            return l;
+    return first;
+}
+
+organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
+{
+    const unsigned first = c->layers - shared;
+    for (unsigned l = first; l < c->layers; l++) {
+        const unsigned source = source_of(c, first, l);
+        organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
+        if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: num_kv_shared_layers is %u, and no layer before %u has keys and values for layer %u",
+                              label, shared, first, l);
+        }
+        if (from->shared_at == 0) {
+            from->shared_at = c->state;
+            c->state += (uint64_t)from->kv_heads * ((uint64_t)from->head_dim + from->value_dim);
+        }
+        kind->shared_at = from->shared_at;
+        kind->shares_with = source;
+    }
+    return ORGAN_OK;
+}
+
 /* ---- checks ---- */
 
 /* Returns the least width of a head that the rotation turns; that of the model if no layer uses it. */
@@ -246,6 +278,21 @@ static organ_status check_recurrent(const char *label, const organ_recurrent_con
                           "%s: %u heads of %" PRIu64 " in recurrent layers are more than this program works on", label,
                           r->heads, wide);
     return ORGAN_OK;
+}
+
+organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
+{
+    if (l->keys == 0 || l->keys > 1 << 20)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_topk is %u, not from 1 to %u", label, l->keys, 1u << 20);
+    if (l->index_heads == 0 || l->index_heads > 1 << 12)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_n_heads is %u, not from 1 to %u", label, l->index_heads,
+                   1u << 12);
+    if (l->index_dim < l->rotated || l->index_dim > 1 << 12)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_head_dim is %u, not from qk_rope_head_dim %u to %u", label,
+                   l->index_dim, l->rotated, 1u << 12);
+    if (l->q_rank == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: q_lora_rank is null, but the indexer needs it", label);
+    return error->status;
 }
 
 static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)

@@ -13,6 +13,14 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *config,
                                           organ_error *error);
 
+/* Checks the sizes of the indexer of sparse attention. */
+organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *latent, organ_error *error);
+
+/* Lets each of the last `shared` layers use the keys and values of the last layer before them all that has a window if
+ * it has one. They need their windows and heads, and config->state must have the width of the hidden state. */
+organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *config,
+                                        organ_error *error);
+
 /* Last step of both readers: checks that sizes are consistent. `label` is the name of the file in messages. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 

@@ -23,7 +23,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     c->context = organ_key_needed(s, "context_length");
     c->head_dim = organ_key_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
-    if (value != c->head_dim && !s->family->latent)
+    if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
                    s->label, c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
@@ -171,6 +171,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
         organ_key_query(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);
+    organ_key_gemma(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 

@@ -9,6 +9,7 @@
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config); /* needs the rotation */
+void organ_key_gemma(const config_gguf_source *s, organ_forward_config *config);        /* needs the windows */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);

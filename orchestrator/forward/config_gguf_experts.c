@@ -59,14 +59,30 @@ static void read_interval(const config_gguf_source *s, organ_forward_config *c)
         }
 }
 
+/* A layer without a router is dense. */
+static void find_dense(const config_gguf_source *s, organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", l);
+        if (organ_key_tensor(s, name))
+            continue;
+        c->kinds[l].mixture = false;
+        c->kinds[l].intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
+    }
+}
+
 /* llama.cpp's defaults for missing keys; a scale of 0 means none. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;
     const unsigned dense = organ_key_size(s, "leading_dense_block_count", 0);
     c->experts = organ_key_size(s, "expert_count", 0);
+    if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
+        c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
     if (c->experts == 0)
         return;
+    c->dual_ffn = s->family->dual_ffn;
     c->experts_used = organ_key_needed(s, "expert_used_count");
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
     const bool normalise = m->normalise.key ? m->gguf_normalise : m->normalise.otherwise;
@@ -79,4 +95,6 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
+    if (!s->error->status && m->dense == DENSE_FREQ)
+        find_dense(s, c);
 }

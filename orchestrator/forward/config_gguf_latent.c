@@ -1,8 +1,31 @@
 /* SPDX-License-Identifier: MIT
  * The latent attention of GGUF key-values. */
+#include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/config_gguf.h"
 
 #include <math.h>
+#include <stdio.h>
+
+/* A layer without an indexer uses the choice of the last layer before it that has one. */
+static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
+{
+    organ_latent_config *const l = &c->latent;
+    l->keys = organ_key_needed(s, "attention.indexer.top_k");
+    l->index_heads = organ_key_needed(s, "attention.indexer.head_count");
+    l->index_dim = organ_key_needed(s, "attention.indexer.key_length");
+    l->index_neighbours = s->family->indexer == INDEXER_SHARED;
+    organ_forward_config_indexer(s->label, l, s->error);
+    for (unsigned k = 0; k < c->layers; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.indexer.attn_k.weight", k);
+        c->kinds[k].indexed = organ_key_tensor(s, name);
+        l->index_shared = l->index_shared || !c->kinds[k].indexed;
+    }
+    if (!s->error->status && (!c->kinds[0].indexed || (l->index_shared && !l->index_neighbours)))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensors of the indexer are missing in a layer", s->label);
+    if (l->index_shared)
+        c->state = c->hidden + l->keys;
+}
 
 /* Older files have the sizes of a head in key_length and value_length, newer ones those of the latent rows there. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
@@ -28,6 +51,8 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[k].head_dim = c->head_dim;
         c->kinds[k].value_dim = value;
     }
+    if (s->family->indexer != INDEXER_NONE)
+        read_indexer_keys(s, c);
 }
 
 /* The key is 0.1 mscale_all_dim. */

@@ -5,13 +5,15 @@
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 
-/* Numbers of heads and widths of dense layers may be arrays. */
+/* Numbers of heads and widths of dense layers may be arrays. Heads of v have a width of their own in MiMo-V2. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         organ_layer_kind *const kind = &c->kinds[l];
         kind->heads = organ_key_of_layer(s, "attention.head_count", l, c->heads);
         kind->kv_heads = organ_key_of_layer(s, "attention.head_count_kv", l, kind->heads);
+        if (s->family->heads == HEADS_MIMO)
+            kind->value_dim = organ_key_size(s, "attention.value_length", kind->head_dim);
         kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
     }
 }

@@ -39,9 +39,9 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 }
 
 /* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. The factor of
- * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. That
- * of Ministral 3 is m(1) / m(mscale_all_dim), m(x) = 1 + 0.1 x ln(factor), and yarn_log_multiplier is mscale_all_dim.
- */
+ * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. With
+ * m(x) = 1 + 0.1 x ln(factor), the factor of Ministral 3 is m(1) / m(yarn_log_multiplier), since llama.cpp's converter
+ * stores mscale_all_dim under that key. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);
@@ -85,5 +85,5 @@ void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
     c->rope_local =
         (organ_rope_config){.attention_factor = 1,
                             .theta = organ_key_real(s, "rope.freq_base_swa", local == LOCAL_OWN ? 1e4 : c->rope.theta),
-                            .dimensions = c->rope.dimensions};
+                            .dimensions = organ_key_size(s, "rope.dimension_count_swa", c->rope.dimensions)};
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
  * configuration_gemma4.py). */
+#include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/config_hf.h"
 
 #include "formats/base/json_text.h"
@@ -84,36 +85,6 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Returns the last layer before `first` that has a window if layer `of` has one; `first` if there is none. */
-static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
-{
-    for (unsigned l = first; l-- > 0;)
-        if ((c->kinds[l].window == 0) == (c->kinds[of].window == 0))
-            return l;
-    return first;
-}
-
-static void share_keys(const config_hf_source *s, unsigned shared, organ_forward_config *c)
-{
-    const unsigned first = c->layers - shared;
-    for (unsigned l = first; l < c->layers; l++) {
-        const unsigned source = source_of(c, first, l);
-        organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
-        if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
-            organ_fail(s->error, ORGAN_BAD_INPUT,
-                       "%s: num_kv_shared_layers is %u, and no layer before %u has keys and values for layer %u",
-                       s->label, shared, first, l);
-            return;
-        }
-        if (from->shared_at == 0) {
-            from->shared_at = c->state;
-            c->state += (uint64_t)from->kv_heads * ((uint64_t)from->head_dim + from->value_dim);
-        }
-        kind->shared_at = from->shared_at;
-        kind->shares_with = source;
-    }
-}
-
 static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned shared = given_size(s, "num_kv_shared_layers");
@@ -122,7 +93,7 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u of %u layers", s->label, shared,
                    c->layers);
     if (!s->error->status)
-        share_keys(s, shared, c);
+        organ_forward_config_share(s->label, shared, c, s->error);
     for (unsigned l = c->layers - shared; wide && !s->error->status && l < c->layers; l++)
         c->kinds[l].intermediate *= 2;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The latent attention of config.json. */
+#include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/config_hf.h"
 
 #include "formats/base/json_text.h"
@@ -68,16 +69,7 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
     l->index_heads = organ_config_needed(s, "index_n_heads");
     l->index_dim = organ_config_needed(s, "index_head_dim");
     l->index_neighbours = s->family->indexer == INDEXER_SHARED;
-    if (l->keys == 0 || l->keys > 1 << 20)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk is %u, not from 1 to %u", s->label, l->keys, 1u << 20);
-    if (l->index_heads == 0 || l->index_heads > 1 << 12)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_n_heads is %u, not from 1 to %u", s->label, l->index_heads,
-                   1u << 12);
-    if (l->index_dim < l->rotated || l->index_dim > 1 << 12)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_head_dim is %u, not from qk_rope_head_dim %u to %u", s->label,
-                   l->index_dim, l->rotated, 1u << 12);
-    if (l->q_rank == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is null, but the indexer needs it", s->label);
+    organ_forward_config_indexer(s->label, l, s->error);
     if (l->index_neighbours && !s->error->status)
         read_index_layers(s, c);
 }

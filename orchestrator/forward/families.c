@@ -161,7 +161,8 @@ static const char *const afmoe_required[] = {
 static const forward_mixture afmoe_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .shared_count = "num_shared_experts", .router = LOGISTIC,
-    .normalise = {NULL, true}, .scale = "route_scale", .dense_first = "num_dense_layers", .required = afmoe_required};
+    .normalise = {"route_norm", true}, .scale = "route_scale", .dense_first = "num_dense_layers",
+     .required = afmoe_required};
 static const char *const laguna_required[] = {"layer_types", "mlp_layer_types", "moe_routed_scaling_factor", NULL};
 static const forward_mixture laguna_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
@@ -170,7 +171,8 @@ static const forward_mixture laguna_mixture = {
     .required = laguna_required};
 static const forward_mixture mimo_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size", .router = LOGISTIC,
-    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
+    .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
+     .groups = "n_group",
     .groups_used = "topk_group", .dense = DENSE_FREQ};
 static const char *const llama4_required[] = {"use_qk_norm", NULL};
 static const forward_mixture llama4_mixture = {
@@ -340,14 +342,15 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD,
      .qk_norm_last = true, .rope_alpha = true, .mixture = &hunyuan_mixture, .names = hunyuan_moe_names,
      .fixed = hunyuan_fixed},
-    {.architecture = "AfmoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AROUND,
+    {.architecture = "AfmoeForCausalLM", .gguf = "afmoe", .window_pattern = 4, .theta = 1e4, ATTENTION_BIAS,
+     .norms = ORGAN_NORMS_AROUND,
      .qk_norm = ORGAN_QK_NORM_HEAD, .scaled_embeddings = true, .scaled_key = "mup_enabled",
      .gate = ORGAN_GATE_LOGISTIC, .windows = WINDOWS_TYPES, .unrotated = UNROTATED_EVERY_FULL,
      .mixture = &afmoe_mixture, .names = afmoe_names, .fixed = afmoe_fixed},
     {.architecture = "LagunaForCausalLM", ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
      .gate = ORGAN_GATE_SOFTPLUS, .heads = HEADS_LAGUNA, .windows = WINDOWS_TYPES, .mixture = &laguna_mixture,
      .names = laguna_names, .fixed = laguna_fixed},
-    {.architecture = "MiMoV2FlashForCausalLM", .theta = 5e6, .rotated_part = 0.334, .local = LOCAL_OWN,
+    {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334, .local = LOCAL_OWN,
      .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO, .windows = WINDOWS_TYPES,
      .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707}, .mixture = &mimo_mixture,
      .names = mimo_names, .fixed = mimo_fixed},
@@ -369,7 +372,7 @@ static const forward_family families[] = {
      .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 62, .softcaps = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 6,
      .names = gemma_names},
-    {.architecture = "Gemma4ForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+    {.architecture = "Gemma4ForCausalLM", .gguf = "gemma4", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
      .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
      .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
@@ -438,9 +441,11 @@ static const forward_family families[] = {
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "Mistral4ForCausalLM", .gguf = "mistral4", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
      .mixture = &mistral4_mixture, .names = shared_experts_names},
-    {.architecture = "DeepseekV32ForCausalLM", .theta = 1e4, .latent = true, .indexer = INDEXER_HALVES, ATTENTION_BIAS,
+    {.architecture = "DeepseekV32ForCausalLM", .gguf = "deepseek32", .theta = 1e4, .latent = true,
+     .indexer = INDEXER_HALVES, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
-    {.architecture = "GlmMoeDsaForCausalLM", .theta = 1e4, .latent = true, .indexer = INDEXER_SHARED, ATTENTION_BIAS,
+    {.architecture = "GlmMoeDsaForCausalLM", .gguf = "glm-dsa", .theta = 1e4, .latent = true,
+     .indexer = INDEXER_SHARED, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},

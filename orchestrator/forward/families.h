@@ -11,6 +11,9 @@
 #define ORGAN_ROPE_SHORT "rope_factors_short.weight"
 #define ORGAN_ROPE_LONG  "rope_factors_long.weight"
 
+/* The tensor of GGUF files with the per-layer embeddings of each token. */
+#define ORGAN_PER_LAYER_TABLE "per_layer_token_embd.weight"
+
 /* A member of config.json that is true or false; `otherwise` is its default, or the value if `key` is NULL. */
 typedef struct forward_flag {
     const char *key;

@@ -5,12 +5,20 @@
  * where table_l and projection_l are the columns and rows [l p, (l + 1) p) of matrices for all layers, and adds
  *   norm(out(act(gate(x)) * input))
  * to the hidden state. Input and embedding depend only on the token, so each run of a layer computes them again. */
+#include "orchestrator/forward/families.h"
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
+
+static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
+                                      uint64_t cols, organ_error *error)
+{
+    return f->model->gguf ? organ_forward_weight_named(f, gguf, rows, cols, error)
+                          : organ_forward_text_weight(f, name, rows, cols, error);
+}
 
 organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
 {
@@ -21,11 +29,13 @@ organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
     if (c->per_layer_width == 0)
         return ORGAN_OK;
     const organ_weight *const table =
-        organ_forward_text_weight(f, "embed_tokens_per_layer.weight", c->per_layer_vocabulary, all, error);
-    p->weight = table ? organ_forward_text_weight(f, "per_layer_model_projection.weight", all, c->hidden, error) : NULL;
-    const organ_weight *const norm =
-        p->weight ? organ_forward_text_weight(f, "per_layer_projection_norm.weight", 0, c->per_layer_width, error)
-                  : NULL;
+        find_named(f, "embed_tokens_per_layer.weight", ORGAN_PER_LAYER_TABLE, c->per_layer_vocabulary, all, error);
+    p->weight =
+        table ? find_named(f, "per_layer_model_projection.weight", "per_layer_model_proj.weight", all, c->hidden, error)
+              : NULL;
+    const organ_weight *const norm = p->weight ? find_named(f, "per_layer_projection_norm.weight",
+                                                            "per_layer_proj_norm.weight", 0, c->per_layer_width, error)
+                                               : NULL;
     if (!norm || !(p->norm = organ_forward_vector(f, norm, error)))
         return error->status;
     p->projection.type = organ_forward_type(p->weight);

@@ -105,6 +105,14 @@ static const struct {
     {"olmo", ""},
     {"falcon", ""},
     {"glm4_moe_lite", ""},
+    {"gemma4_text-dense", ""},
+    {"gemma4_text-moe", ""},
+    {"gemma4_text-equal", ""},
+    {"gemma4_text-shared", ""},
+    {"afmoe", ""},
+    {"mimo_v2_flash", "key\tmimo2.expert_weights_scale\tf32\t2.5"},
+    {"deepseek_v32", ""},
+    {"glm_moe_dsa", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)
@@ -445,6 +453,18 @@ static const struct {
     {"nemotron", "key\tnemotron.attention.layer_norm_epsilon\tf32\t-1", "eps"},
     {"gpt_neox", "key\tgptneox.use_parallel_residual\tu32\t1", "not true or false"},
     {"olmo", "key\tolmo.attention.clamp_kqv\tf32\t-1", "not above 0"},
+    {"gemma4_text-shared", "key\tgemma4.attention.shared_kv_layers\tu32\t8", "shared_kv_layers' is 8 of 8 layers"},
+    {"gemma4_text-shared", "key\tgemma4.attention.shared_kv_layers\tu32\t7", "has keys and values for layer"},
+    {"gemma4_text-shared", "key\tgemma4.embedding_length_per_layer_input\tu32\t65537", "is 65537, not up to 65536"},
+    {"gemma4_text-dense", "key\tgemma4.attention.key_length_swa\tu32\t0", "keys of 0 and values of 16"},
+    {"gemma4_text-dense", "key\tgemma4.rope.dimension_count_swa\tu32\t18", "18 of 16 dimensions"},
+    {"gemma4_text-dense", "key\tgemma4.embedding_length_per_layer_input\tu32\t8",
+     "per_layer_token_embd.weight' is missing"},
+    {"mimo_v2_flash", "key\tmimo2.attention.value_length\tu32\t0", "v_head_dim is 0"},
+    {"mimo_v2_flash", "key\tmimo2.attention.value_scale\tf32\tinf", "not finite"},
+    {"deepseek_v32", "key\tdeepseek32.attention.indexer.top_k\tu32\t0", "index_topk is 0"},
+    {"glm_moe_dsa", "key\tglm-dsa.attention.indexer.head_count\tu32\t5000", "index_n_heads is 5000"},
+    {"glm_moe_dsa", "key\tglm-dsa.attention.indexer.key_length\tu32\t4", "index_head_dim is 4"},
 };
 
 START_TEST(impossible_keys_are_refused)
