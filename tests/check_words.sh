@@ -12,10 +12,10 @@ cd "$(dirname "$0")/.." || exit 1
 
 clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model formats/remote formats/safetensors formats/tensor formats/tokenizer
        formats/weights kernels orchestrator/cli orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/report
-       orchestrator/serve orchestrator/stream orchestrator/surgery/allocate orchestrator/surgery/calibration orchestrator/surgery/cache
+       orchestrator/serve orchestrator/stream orchestrator/surgery/algebra orchestrator/surgery/allocate orchestrator/surgery/calibration orchestrator/surgery/cache
        orchestrator/surgery/calibrated orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/facts orchestrator/surgery/health
        orchestrator/surgery/layers orchestrator/surgery/lora orchestrator/surgery/measure orchestrator/surgery/organs
-       orchestrator/surgery/orthogonality orchestrator/surgery/plan orchestrator/surgery/precision orchestrator/surgery/prune
+       orchestrator/surgery/orthogonality orchestrator/surgery/output orchestrator/surgery/plan orchestrator/surgery/precision orchestrator/surgery/prune
        orchestrator/surgery/purify orchestrator/surgery/text orchestrator/surgery/trial orchestrator/surgery/untrusted orchestrator/surgery/width
        orchestrator/surgery/write)
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * H = R R^T with R upper triangular, from the last column to the first, then U = R^-1: H^-1 = R^-T R^-1. In blocks of
- * columns, products of what is to the right of them or above; a block on the diagonal is inverted in FP64. */
+ * Inverse of a symmetric matrix by Cholesky factors. Factors H = R R^T with R upper triangular, from the last column to
+ * the first, then inverts U = R^-1; H^-1 = U^T U. Columns are processed in blocks: matrix products apply the blocks
+ * that are already factored, and each diagonal block is factored and inverted in FP64. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
@@ -90,7 +91,7 @@ static void cholesky_multiply(const inversion *x, const organ_product *products,
     organ_products_run(x->engine, NULL, products, count, x->scratch);
 }
 
-/* Columns from..from + width of R, above the diagonal: what is right of them is done. */
+/* Computes columns from .. from + width of R, on and above the diagonal. The columns right of them must be final. */
 static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
     float *const column = x->h + from;
@@ -189,7 +190,7 @@ typedef struct mirroring {
     size_t n;
 } mirroring;
 
-/* Rows of one BLOCK: below the diagonal they get what stands above it. */
+/* Copies the upper triangle to the lower one, for the rows of one BLOCK. */
 static void mirror_rows(void *context, size_t index, size_t worker)
 {
     const mirroring *const m = context;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* X, tall: A or its transpose, in FP64, columns one behind the other. */
+/* X is A or its transpose, whichever has at least as many rows as columns, in FP64 and column-major. */
 typedef struct tall {
     size_t rows, cols;
     double *x, *square, *values, *right, *left, *room;

@@ -22,15 +22,15 @@ typedef struct eigen {
     size_t n;
     double *a;      /* row i: the reflector that made zeros of it, once it is reduced */
     double *scale;  /* of the reflectors: half their square, 0 for none */
-    double *d, *e;  /* diagonal, and beside it: e[i] stands between i - 1 and i; both within 1 */
+    double *d, *e;  /* diagonal and subdiagonal of the tridiagonal matrix: e[i] = T[i][i - 1]; scaled to |x| <= 1 */
     double *work;   /* 5 n */
     double unit;    /* by which d and e were divided */
     double *values; /* of the scaled matrix, descending */
 } eigen;
 
-/* ---- three diagonals ---- */
+/* ---- reduction to tridiagonal form ---- */
 
-/* The reflector that brings row i to its last element before the diagonal: in the row's place. */
+/* Replaces row i by the Householder reflector that zeroes it except for the subdiagonal element, which becomes e[i]. */
 static void make_reflector(eigen *x, size_t i)
 {
     double *const row = x->a + i * x->n, max = organ_greatest(row, i);
@@ -114,7 +114,7 @@ static bool scale_diagonals(eigen *x)
     return true;
 }
 
-/* Where the block that begins with `from` ends: beside that diagonal value stands nothing. */
+/* Returns the last index of the unreduced block that begins at `from`: its subdiagonal element is negligible. */
 static size_t end_of_block(const double *d, const double *extra, size_t n, size_t from)
 {
     size_t m = from;

@@ -14,7 +14,7 @@
 /* ---- decomposed whole ---- */
 
 typedef struct whole {
-    float *matrix; /* rows one behind the other: the columns of the transposed matrix */
+    float *matrix; /* row-major; the SVD reads it as the columns of the transpose */
     size_t cols;
 } whole;
 
@@ -41,9 +41,9 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
     return error->status;
 }
 
-/* ---- by whichever way ---- */
+/* ---- choice of the method ---- */
 
-/* What is sought of a matrix, and how. */
+/* Rank, extra vectors of the iteration, and whether the whole matrix is decomposed in memory instead. */
 typedef struct low_rank_search {
     size_t rank, oversampling;
     bool whole;
@@ -114,7 +114,7 @@ double organ_svd_residual(const organ_svd *svd)
     return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;
 }
 
-/* ---- what is left ---- */
+/* ---- error of the approximation ---- */
 
 #define PANEL ((size_t)512) /* columns that a product is formed of at a time */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * B = Q1 R1 and A^T = Q2 R2 give B A = Q1 (R1 R2^T) Q2^T: what is left to decompose has the size of the inner
- * dimension. */
+ * SVD of a product B A. With B = Q1 R1 and A^T = Q2 R2, B A = Q1 (R1 R2^T) Q2^T, so only R1 R2^T needs a dense SVD; its
+ * size is the inner dimension of the product. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -58,7 +58,7 @@ static bool join(const organ_kernels *kernels, const qr *b, const qr *a, organ_s
     const size_t k = svd->rank;
     float *core = organ_floats(b->k, a->k), *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
     void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
-    /* Columns one behind the other: rows of R2 R1^T. */
+    /* The SVD reads column-major; R2 R1^T in row-major order is R1 R2^T in column-major order. */
     const organ_product product = {.m = a->k,
                                    .n = b->k,
                                    .k = b->count,

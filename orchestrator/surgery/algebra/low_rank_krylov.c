@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Block Krylov iteration on W^T W with full reorthogonalisation and a thick restart. With W = m x n and blocks of l
- * vectors of n values, H = V^T W^T W V of the basis V tells how much of ||W||^2 the best vectors in it capture. Every
- * product is cut by the shape of the matrix alone and summed in the order of its strips, so that the bits depend on
- * nothing else. */
+ * vectors of n values, the largest eigenvalues of H = V^T W^T W V add up to the part of ||W||^2 that the best vectors
+ * in the span of the basis V capture. The shape of the matrix alone decides how products are divided, and partial sums
+ * are added in the order of strips, so results are bit-identical for any number of threads. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -23,20 +23,20 @@
 typedef struct krylov {
     organ_strips *strips;
     size_t m, n, rank, l, b, max; /* vectors kept, vectors of a block, and columns that the basis has room for */
-    size_t k;                     /* vectors of the basis that H knows */
-    float *basis;                 /* most vectors of n values; V in the first k, and a new block in the next b */
+    size_t k;                     /* vectors of the basis that H contains */
+    float *basis;                 /* max vectors of n values; V in the first k, and a new block in the next b */
     float *block;                 /* b vectors: W^T W of the new block, then the next new block */
     float *image;                 /* l vectors of m values; W of the new block in the first b */
-    float *h;                     /* most x most; symmetric */
-    float *c;                /* most x most: what the vectors of the block have of those of the basis, a row each */
-    float *best;             /* l x most: the best vectors in the space of the basis, the best first */
-    double *square, *values; /* most x most and most: what becomes of H, and its eigenvalues, descending */
-    double *vectors;         /* l x most */
-    double *room;            /* of the eigenvectors */
-    int halves[2];           /* what is decomposed is W times 2^(their sum), whose squares are numbers too */
+    float *h;                     /* max x max; symmetric */
+    float *c;                     /* max x max: row i has the coefficients of vector i of the block in the basis */
+    float *best;                  /* l x max: coefficients of the best vectors in the basis, the best first */
+    double *square, *values; /* max x max: copy of H, overwritten by the eigensolver; max: eigenvalues, descending */
+    double *vectors;         /* l x max */
+    double *room;            /* scratch of the eigensolver */
+    int halves[2];           /* W is scaled by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish */
     float *panels;           /* per worker: PANEL x l */
     unsigned char *scratch;  /* of products */
-    const float *source;     /* what the matrix is multiplied by, and how many vectors they are */
+    const float *source;     /* vectors that the matrix is multiplied by, `width` of them */
     size_t width;
     bool back;
     uint64_t seed;
@@ -109,7 +109,8 @@ static organ_status pass(krylov *y, float *source, bool back, organ_error *error
 
 /* ---- in the space of the basis ---- */
 
-/* Makes the block orthogonal to the first `count` vectors of the basis; c becomes what it had of them. */
+/* Makes the block orthogonal to the first `count` vectors of the basis. Sets c to the coefficients that were
+ * subtracted. */
 static void make_orthogonal(krylov *y, size_t count)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
@@ -160,7 +161,7 @@ static bool analyse(krylov *y, size_t count_wanted)
                                  y->vectors, y->room);
 }
 
-/* What the best `rank` vectors of the basis capture. */
+/* Returns the part of ||W||^2 that the best `rank` vectors in the span of the basis capture. */
 static double captured(const krylov *y)
 {
     double sum = 0;
@@ -204,8 +205,9 @@ static bool orthonormal_block(krylov *y, float *r)
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Vectors of which nothing but rounding was left become random ones; R says which. What is lost is far below what ends
- * the iteration. */
+/* Replaces vectors of the block by random ones if orthogonalisation left only rounding errors of them: their diagonal
+ * elements in R are tiny. The energy lost by that is far below the tolerance of the iteration. Returns true if a vector
+ * was replaced. */
 static bool replace_nothing(krylov *y, const float *r)
 {
     const double nothing = 1e-6 * y->values[0];
@@ -218,7 +220,8 @@ static bool replace_nothing(krylov *y, const float *r)
     return any;
 }
 
-/* The block becomes orthonormal, and orthogonal to the basis: twice, for what rounding leaves. */
+/* Makes the block orthonormal and orthogonal to the basis. Runs twice: the second pass removes rounding errors of the
+ * first. */
 static bool refine(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);

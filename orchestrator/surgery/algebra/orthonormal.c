@@ -22,8 +22,8 @@ typedef struct reduction {
     void *scratch;
 } reduction;
 
-/* The reflector of vector c of the panel, from its place `at` on. Rounded, as the products have it: then T is of what
- * they use. */
+/* Computes the Householder reflector that zeroes v[1 .. n). The reflector is rounded to FP32 because the products use
+ * it in FP32; T must be computed from the same values. */
 static double make_reflector(const reduction *q, double *v, size_t n, float *rounded)
 {
     const double square = q->kernels->dot_f64(v, v, n), length = v[0] > 0 ? -sqrt(square) : sqrt(square);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Block after block, where a joint matrix would be too large: D of a block's inputs is solved for what the others
- * leave, which then leaves less for the next one (Gauss and Seidel). Sweep after sweep, until one brings little more.
- */
+ * Block Gauss-Seidel for the ridge regression, used if the normal matrix of all inputs would be too large. For one
+ * block of inputs at a time, solves for the change of D that minimises the remaining error R - Z D, then updates that
+ * error. Sweeps over all blocks are repeated until one lowers the error by less than MIN_PROGRESS. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,16 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTLED    1e-4 /* of ||R||^2: a sweep that lowers what is minimised by less is the last one */
-#define MAX_SWEEPS 16
-#define FEW_VALUES ((size_t)1 << 14) /* are copied sooner than workers begin */
+#define MIN_PROGRESS 1e-4 /* of ||R||^2: the last sweep is the one that lowers the objective by less */
+#define MAX_SWEEPS   16
+#define FEW_VALUES   ((size_t)1 << 14) /* copying fewer takes less time than starting the workers */
 
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
     float *left;          /* tokens x outputs: R - Z D */
     float *gathered;      /* of the tokens that were read */
-    double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs, */
-    float *sides, *step;  /* the same with what the ridge takes off, and what is added to D */
+    double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs */
+    float *sides, *step;  /* right-hand side: cross minus shift * D; solution: the change of D */
 };
 
 /* Inputs of a block that are solved for at once. */
@@ -169,7 +169,7 @@ static void move_row(void *context, size_t row, size_t worker)
     memcpy(m->back ? left : gathered, m->back ? gathered : left, outputs * sizeof *left);
 }
 
-/* What is left of the batch's tokens to `gathered`, or back. */
+/* Copies the remaining errors of the batch's tokens to `gathered`, or back. */
 static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
 {
     moving m = {ridge, batch, back};
@@ -230,8 +230,8 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
     return organ_ridge_invert(ridge, factor, n, error);
 }
 
-/* Adds to D of the piece what is best beside that of the others, takes what it gives off what is left of all tokens,
- * and adds to *fell how much less there is of ||R - Z D||^2 + shift ||D||^2. */
+/* Changes D of the piece to its optimum while D of all other pieces stays fixed, updates the remaining errors of all
+ * tokens, and adds the decrease of ||R - Z D||^2 + shift ||D||^2 to *fell. */
 static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                          double *fell, organ_error *error)
 {
@@ -268,7 +268,7 @@ static bool goes_on(const organ_ridge *ridge, organ_error *error)
 static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
 {
     const organ_ridge_sums *const sums = ridge->sums;
-    const double enough = SETTLED * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
+    const double enough = MIN_PROGRESS * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
     const size_t pieces = ridge->shape.blocks * per_block(ridge);
     double fell = INFINITY;
     ridge->found = true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rows go to the last batch of their block and part, which goes to the file when it is full. */
+ * Storage of input rows by block and part. A row is appended to the last batch of its block and part; a full batch is
+ * written to the scratch file. */
 #include "orchestrator/surgery/algebra/ridge_rows.h"
 
 #include "orchestrator/stream/scratch_file.h"
@@ -13,7 +14,7 @@
 struct organ_ridge_rows {
     organ_ridge_shape shape;
     size_t count; /* of batches that there are */
-    float *all;   /* batches one behind the other; NULL: they are in the file */
+    float *all;   /* all batches in sequence; NULL: they are in the file */
     organ_direct_file file;
     float *begun;           /* with the file the last batch of each block and part, until all rows came, */
     uint64_t *digests;      /* and XXH3 of each */
@@ -31,7 +32,7 @@ static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t b
 }
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
-/* Of each block and part the last batch may be as good as empty. */
+/* Upper bound of the number of batches: those that all rows fill, and one partly filled for each block and part. */
 static size_t max_batches(const organ_ridge_shape *shape)
 {
     return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +

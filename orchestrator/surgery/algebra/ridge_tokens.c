@@ -51,8 +51,8 @@ static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
     }
 }
 
-/* Rows stand by block, those of a block by token. `block` becomes where each row goes, and is followed until it is
- * there. */
+/* Sorts rows by block, and those of a block by token: a counting sort writes the destination of each row to `block`,
+ * then each cycle of that permutation is rotated in place. */
 static void sort_rows(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
@@ -94,7 +94,7 @@ static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 
 /* ---- Z Z^T ---- */
 
-/* Adds what one block brings to the tile of the tokens from `row` and from `col` on. */
+/* Adds the products of one block's inputs to the tile of Z Z^T at tokens (row, col). */
 static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t col, unsigned char *scratch)
 {
     double *const sums = (double *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH), *const piece = sums + TILE * TILE;
@@ -113,7 +113,7 @@ static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t
             sums[(ridge->token[a + i] - row) * TILE + ridge->token[b + j] - col] += piece[i * TILE + j];
 }
 
-/* Of all pairs of tiles those with no column before the row, row by row. */
+/* Computes tile `index` of the upper triangle of Z Z^T, counted row by row. */
 static void add_tile(void *context, size_t index, size_t worker)
 {
     organ_ridge *const ridge = context;

@@ -34,8 +34,8 @@ uint64_t organ_strips_min(const organ_rows *matrix)
     return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
 }
 
-/* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more.
- */
+/* Computes the number of readers and whether all strips are held in memory. Scratch of the readers takes at most half
+ * of the memory, unless one reader needs more. */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);

@@ -125,7 +125,7 @@ void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t by
         cuts->hashed = 0;
     }
     if (cuts->hashing != c->of || cuts->hashed != from)
-        return; /* what lies before was written by another run or process: organ_cuts_complete */
+        return; /* another run or rank wrote the bytes before: organ_cuts_complete reads the tensor again */
     XXH3_64bits_update(cuts->hash, data, bytes);
     cuts->hashed += bytes;
     if (cuts->hashed == cuts->tensors[c->of]->bytes)
@@ -156,8 +156,8 @@ static uint64_t bytes_read(const void *context, size_t t)
     return stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
-/* What only one rank has seen whole the others do not know of: whether a tensor is read is decided by whom it is dealt
- * to. */
+/* Computes the digest of a tensor from the written output. Does nothing if this rank digested the tensor while writing
+ * it; other ranks do not have that digest, so the rank that is assigned the tensor decides whether it is read. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;

@@ -41,7 +41,8 @@ static json_t *file_entry(const char *path, organ_error *error)
     return entry;
 }
 
-/* Reports of organ are recognised by themselves; those of the donor were copied like any other file. */
+/* Returns true for files of this run's report folder, which the record does not list. Reports of the donor in
+ * organ/donor/ are copied files and are listed. */
 static bool is_own_report(const char *name)
 {
     return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&

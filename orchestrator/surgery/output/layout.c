@@ -111,7 +111,7 @@ static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to,
     return error->status;
 }
 
-/* Header, and what lies between and behind the tensors. */
+/* Loads the header of a file and the bytes between and after its tensors. */
 static organ_status load_fillers(const layout_source *s, organ_layout_file *file, organ_error *error)
 {
     const organ_model *const model = s->model;

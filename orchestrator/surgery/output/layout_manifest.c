@@ -89,7 +89,7 @@ static const char *piece_name(const void *layout, size_t k)
     return ((const organ_layout *)layout)->pieces[k].as.name;
 }
 
-/* What is in each folder. */
+/* Number and bytes of the tensors in each folder. */
 static json_t *folders_json(const organ_layout *layout)
 {
     json_t *const folders = json_object();
@@ -101,7 +101,7 @@ static json_t *folders_json(const organ_layout *layout)
     return folders;
 }
 
-/* Whether what was written is, byte for byte, what the files of a donor were. */
+/* Returns true if the output has the same bytes as the donor's files. */
 static bool is_donor_again(const organ_layout *layout)
 {
     bool same = !layout->changed;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Layouts of one file, with a header made anew. */
+ * Layouts of one file. The header is written from the list of tensors instead of copied. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/json_text.h"
@@ -65,7 +65,7 @@ static int by_width(const void *a, const void *b)
     return strcmp(x->as.name, y->as.name);
 }
 
-/* The metadata of the first file as it is written there. */
+/* Copies the text of "__metadata__" from the header of the first file. */
 static void put_metadata(FILE *out, const organ_layout *layout)
 {
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;

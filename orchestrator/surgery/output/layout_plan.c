@@ -13,7 +13,7 @@
 
 #define NAME_LENGTH 120 /* of a file made from the name of a tensor, before what makes it unique */
 
-/* ---- files as they are opened by others ---- */
+/* ---- the usual layout: files that loaders open ---- */
 
 static void plan_together(organ_layout *layout)
 {
@@ -30,8 +30,8 @@ static void plan_together(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* What a file may be called, made from a name that anybody may have thought up: letters, digits, "_" and "-", where
- * `dots` also ".". */
+/* Makes a file name from a tensor's or module's name, which is untrusted: keeps letters, digits, "_" and "-", with
+ * `dots` also "." except at the beginning, and replaces other characters by "_". */
 static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
@@ -46,8 +46,8 @@ static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGT
     out[used] = '\0';
 }
 
-/* "folder/name.suffix" that no other file of the directory has; names that would be the same are told apart by the
- * digest of what they were made from. NULL without memory. */
+/* Returns "folder/name.suffix", or "folder/name_DIGEST.suffix" with the digest of `origin` if that name is taken. NULL
+ * without memory. */
 static const char *unique(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                           const char *suffix, const char *origin)
 {

@@ -36,7 +36,7 @@ static organ_status write_again(const char *to, const organ_json_edit *config, o
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
         return organ_fail_memory(error, to);
-    if (unlink(path) == 0) /* what is written never replaces a file */
+    if (unlink(path) == 0) /* organ_text_write creates files and does not replace them */
         organ_text_write(path, config->bytes, error);
     else if (errno != ENOENT)
         organ_fail_errno(error, errno, "%s: cannot be replaced", path);

@@ -42,8 +42,8 @@ static bool output_is_within(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
-/* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin
- * tells better). */
+/* Sets `place` to the absolute name that `path` has or will have. Returns false if its parent does not exist;
+ * organ_publish_begin reports that error. */
 static bool output_place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
@@ -81,7 +81,7 @@ organ_status organ_output_check_apart(const char *directory, const char *input, 
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
     struct stat info;
     if (stat(input, &info) || !output_place_of(directory, place))
-        return ORGAN_OK; /* a URL; what cannot be found is told of by whoever opens it */
+        return ORGAN_OK; /* `input` is a URL, or is missing, which the function that opens it reports */
     const bool whole = S_ISDIR(info.st_mode);
     if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
         return ORGAN_OK;
@@ -131,7 +131,8 @@ void organ_output_remove_report(const char *path)
         unlink(path);
 }
 
-/* Without a journal nothing that is left of a killed run can be continued: it is always begun anew. */
+/* Begins the partial output. A run without a journal cannot continue an interrupted one, so it always replaces its
+ * files. */
 static organ_status grow(organ_output *output, bool resume, organ_error *error)
 {
     const organ_publish_way way = {
@@ -142,8 +143,8 @@ static organ_status grow(organ_output *output, bool resume, organ_error *error)
     return error->status;
 }
 
-/* What another verb or a run without a first line has left is no run to continue, and its files are not those of this
- * one. */
+/* Opens the journal. If the interrupted run was of another verb or wrote no first line, it cannot be continued: its
+ * partial output is removed and a new one begun. */
 static organ_status begin_journal(organ_output *output, organ_error *error)
 {
     if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||
@@ -245,7 +246,7 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
     const bool first = organ_ranks_first(output->ranks);
-    /* What may lack a member is not published. */
+    /* An output is not published if memory ran out: a report could lack members. */
     if (first && !error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
         const char *names[1 + ORGAN_OUTPUT_REPORTS + 1] = {organ_output_name(output)};
         memcpy(names + 1, output->reports, sizeof output->reports);

@@ -88,7 +88,8 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Whole pages first: they leave all behind them on a page. Then by width: so every tensor is aligned to its type. */
+/* Order of tensors in a file: those of whole pages first, so that those after them begin on a page; then by decreasing
+ * size of elements, so that every tensor is aligned to its type. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
@@ -320,7 +321,7 @@ void organ_resharding_free(organ_resharding *r)
     free(r);
 }
 
-/* ---- what is planned ---- */
+/* ---- facts of a plan ---- */
 
 size_t organ_resharding_files(const organ_resharding *r) { return r->file_count; }
 
@@ -465,7 +466,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     return error->status;
 }
 
-/* By way of memory that lies as the file does. */
+/* Writes through a buffer whose addresses equal the file offsets modulo the page size, as direct I/O requires. */
 static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
                                   void *scratch, organ_error *error)
 {

@@ -43,8 +43,8 @@ json_t *organ_run_files(const organ_model *model, const char *config)
     return NULL;
 }
 
-/* The lines of the journal of another rank, which goes then. A kill in between leaves lines twice, which does no harm.
- */
+/* Appends the lines of another rank's journal to this one, then removes that journal. If the process is killed in
+ * between, some lines occur twice, which is harmless. */
 static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank,
                                organ_error *error)
 {
@@ -68,7 +68,8 @@ static organ_status move_lines(const organ_publish *publish, organ_run_journal *
     return error->status;
 }
 
-/* A journal without a first line is not gone on with, nor are the others then. */
+/* Appends the journals of all other ranks. Does nothing if the main journal has no first line: that run cannot be
+ * continued. */
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
                                     organ_error *error)
 {
@@ -220,5 +221,5 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     error->status = ORGAN_OK;
     organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",
                cause.message, done, all, journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
-    error->errnum = cause.errnum; /* a full disk stays one, whoever hears of it */
+    error->errnum = cause.errnum; /* callers can still recognise a full disk (ENOSPC) */
 }
