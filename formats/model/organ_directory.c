@@ -157,7 +157,7 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
                                : organ_fail_errno(r->error, errno, "%s: cannot be examined", path);
     if (linked || !S_ISREG(info.st_mode))
         return organ_directory_refuse(r, what, "%s %s", name,
-                                      linked ? "lies in a folder that is a symbolic link" : "is not a plain file");
+                                      linked ? "is in a folder that is a symbolic link" : "is not a plain file");
     if ((uint64_t)info.st_size != size)
         return organ_directory_refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size,
                                       size);
@@ -352,8 +352,8 @@ static const char *read_text(const organ_directory_reading *r, const char *field
     while (*allowed && strcmp(text, *allowed) != 0)
         allowed++;
     if (!*allowed)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is '%.*s', which this reader does not know", r->text.label, field,
-                   SHOWN, text);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is '%.*s', which this reader does not support", r->text.label,
+                   field, SHOWN, text);
     json_decref(json);
     return *allowed;
 }

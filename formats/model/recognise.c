@@ -155,7 +155,7 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
     if (!S_ISDIR(info.st_mode))
         return is_stranger(w, path, ", which is neither a file nor a directory");
     if (depth == DEEPEST)
-        return is_stranger(w, path, ", which lies too deep");
+        return is_stranger(w, path, ", which is nested too deep");
     const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd >= 0)
         return visit_folder(w, fd, path, place_of_folder(w, name, where), depth + 1);

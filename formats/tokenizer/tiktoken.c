@@ -141,7 +141,7 @@ static organ_status load_config(const organ_model *model, const char *label, jso
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing beside %s: it names the tokenizer's class", model->path,
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to %s: it names the tokenizer's class", model->path,
                    config_name, label);
     if (!error->status)
         organ_json_parse_object(&text, config, error);

@@ -87,9 +87,8 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
     memcpy(search->name, name, (size_t)(dot - name));
     strcpy(search->name + (dot - name), ".weight");
     const size_t *const found = organ_name_table_find(&search->names, search->name);
-    return found && search->weights[*found].scheme != ORGAN_SCHEME_PLAIN
-               ? "stands beside a packed weight and is not known"
-               : NULL;
+    return found && search->weights[*found].scheme != ORGAN_SCHEME_PLAIN ? "belongs to a packed weight and is unknown"
+                                                                         : NULL;
 }
 
 /* ---- notes ---- */

@@ -313,7 +313,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
         return search->error->status;
     if (group->group_size == 0)
         return organ_weight_fail(search, weight->codes,
-                                 "is AWQ gemv, whose group_size only a config can tell, and there is none");
+                                 "is AWQ gemv, whose group_size is only in a config, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
     /* As calculate_zeros_width of llm-awq: a row has a multiple of this many words of zero points. */
     const uint64_t below_128 = size == 64 ? 2 : 4, multiple = size >= 128 ? 1 : below_128;

@@ -145,7 +145,7 @@ const organ_verb organ_evaluate_verb = {
 
 static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
-    NUMBER("tokens", "N", generate.count, "most tokens to generate",
+    NUMBER("tokens", "N", generate.count, "largest number of tokens to generate",
            .letter = 'n', .range = {1, 65536}, .fallback = "64"),
     COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
 
@@ -178,9 +178,9 @@ const organ_verb organ_generate_verb = {
     .name = "generate",
     .summary = "continue a prompt with greedy decoding, as a smoke test",
     .about = "Continues the prompt with the most probable token at each step and prints each token when it is "
-             "computed, without the prompt; it stops at EOS. Keys and values of the text and as many layers as fit "
-             "are held in --memory; all other layers are read again for each token, so generate is a smoke test "
-             "and not a chat program.\n"
+             "computed, without the prompt; it stops at EOS. The KV cache and as many layers as fit are "
+             "held in --memory. All other layers are read again for each token, of a mixture of experts only the "
+             "experts that the token is routed to. generate is a smoke test, not a chat program.\n"
              "BOS precedes the prompt if the model's tokenizer adds it; names of special tokens in the prompt are "
              "read as those tokens. Control characters in the answer, except newline and tab, are printed as \\xNN.",
     OPERANDS(OPERAND("MODEL", MODEL, generate.model,

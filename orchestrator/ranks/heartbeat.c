@@ -309,8 +309,7 @@ organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
 {
     const int failed = organ_thread_create(&ranks->heartbeat, NULL, run_heartbeat, ranks);
     ranks->beats = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the thread that tells ranks of each other")
-                  : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the heartbeat thread") : ORGAN_OK;
 }
 
 void organ_heartbeat_end(organ_ranks *ranks)

@@ -52,7 +52,7 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
     if (interrupted)
         *error = (organ_error){0};
     return organ_fail(error, ORGAN_IO,
-                      "rank %d of %zu (%s) has not been heard of for %u s (" ORGAN_SILENCE_VARIABLE
+                      "rank %d of %zu (%s) has sent nothing for %u s (" ORGAN_SILENCE_VARIABLE
                       "): it is stopped, or its host hangs or cannot be reached%s%.600s",
                       silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "",
                       before.message);

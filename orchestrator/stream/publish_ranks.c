@@ -35,7 +35,7 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     free(path);
     if (length < 0 || strcmp(found, token) != 0)
         return organ_fail(error, ORGAN_IO,
-                          "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a "
+                          "%s: the output that rank 0 began in %s is not visible here: the output must lie on a "
                           "file system that all "
                           "ranks share",
                           publish->final, publish->partial);

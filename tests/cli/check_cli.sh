@@ -75,7 +75,7 @@ ends 0 prune tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf -o pruned-gguf 
 prints "target: every weight of the pruned tensors  941,591  4,300,800  21.89 %"
 judge "both parts are not there" test -f pruned-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -a -f pruned-gguf/tiny-qwen2-BF16-00002-of-00002.gguf
 ends 0 audit tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf pruned-gguf --quiet
-prints "It holds: the copy is the donor with the killed weights set to zero"
+prints "Passed: the copy is the donor with the killed weights set to zero"
 rm -rf pruned-gguf
 # A GGUF file becomes one, with the bytes that it has in a directory.
 plain=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
@@ -150,7 +150,7 @@ ends 0 prune tiny-qwen2 -o other --force --quiet --targets '*.mlp.*_proj.weight'
 prints "--targets '*.mlp.*_proj.weight'"
 ends 0 audit tiny-qwen2 other --targets '*.mlp.*_proj.weight' --quiet
 ends 1 audit pruned tiny-qwen2 --quiet
-prints "It does NOT hold"
+prints "FAILED: "
 rm -r other
 
 # ---- interrupted and resumed ----
@@ -398,7 +398,7 @@ size=$(stat -c %s copy/model-00002-of-00003.safetensors)
 poke copy/model-00002-of-00003.safetensors $((size / 2)) '\x12\x34\x12\x34'
 ends 1 audit tiny-qwen2 copy --quiet
 prints "PROBLEM"
-prints "It does NOT hold"
+prints "FAILED: "
 ends 1 audit tiny-qwen2 copy --quiet --json
 prints '"changed": 2'
 cp pruned/model-00002-of-00003.safetensors copy/

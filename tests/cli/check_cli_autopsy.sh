@@ -81,7 +81,7 @@ prints "FINDING  *: all scales wrong by one factor: with all scales 1/2 times as
 judge "no finding in the report" grep -q "all scales wrong by one factor" reports/AUTOPSY_REPORT.md
 judge "no finding in the page" grep -q "all scales wrong by one factor" reports/AUTOPSY_REPORT.html
 COLUMNS=300 ends 1 autopsy scaled plain --quiet
-prints "scales wrong by one factor: all its scales are 2 times what they should be; relative error 100 percent"
+prints "scales wrong by one factor: all its scales are 2 times their correct values; relative error 100 percent"
 refused 2 "no weight of tiny-qwen2 has scales beside its codes" autopsy tiny-qwen2 --text tiny-qwen2/heldout.txt
 rm -r plain scaled reports
 

@@ -47,7 +47,7 @@ cp -r half changed && chmod -R u+w changed
 sed -i 's/"num_local_experts": 8/"num_local_experts": 9/' changed/config.json
 ends 1 audit tiny-moe changed --quiet
 says "changed is not a cut of tiny-moe: config.json of changed: num_local_experts is 9, not 8"
-prints "It does NOT hold: 1 problem."
+prints "FAILED: 1 problem."
 rm -r changed
 
 # ---- what is only told ----
@@ -93,7 +93,7 @@ judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
 refused 2 "late.organ-scores.json: is of a run that was interrupted while it measured; --resume continues it, --force starts over" \
     experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
-refused 2 "has the scores of another run, which is unfinished: its samples is 48, here it is 8; --samples 48 --context 128 go on with it, --force without --resume measures anew" \
+refused 2 "has the scores of another run, which is unfinished: its samples is 48, here it is 8; --samples 48 --context 128 go on with it, --force without --resume measures again" \
     experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
 judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
 ends 0 experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --resume
@@ -195,7 +195,7 @@ refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --k
 refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
 refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
 refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json
-refused 2 "part.json: has the scores of another run, which is unfinished: its context is 64, here it is 32; --samples 8 --context 64 go on with it, another name for --scores measures anew" \
+refused 2 "part.json: has the scores of another run, which is unfinished: its context is 64, here it is 32; --samples 8 --context 64 go on with it, name another file with --scores to measure again" \
     experts tiny-moe --score loss -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
 refused 3 "config.json: its schema is ''" experts tiny-moe --score loss -o no --keep 50% --scores tiny-moe/config.json
 refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json

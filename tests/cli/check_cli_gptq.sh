@@ -135,7 +135,7 @@ refused 2 "--budget has no meaning without --allocate global" quantize tiny-qwen
 refused 2 "--budget 50% has no meaning for quantize" "${mixed[@]}" -o no --budget 50%
 refused 2 "--budget 2bpw: codes of 2 bits with their scales take 2.25 bits a weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
 refused 2 "--budget 1M: with all targets in 2 bits the tensors take" "${mixed[@]}" "${some[@]}" -o no --budget 1M
-refused 2 "--budget 16bpw holds all targets as they are" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
+refused 2 "--budget 16bpw is enough for all targets unquantised" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
 refused 2 "has the curves of another run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
 
 # ---- interrupted and resumed, and the same bytes whatever the way ----

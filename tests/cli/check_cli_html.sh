@@ -24,10 +24,10 @@ judge "the saved report has another page" cmp -s prune.html again.html
 judge "organ report prints" test ! -s ../out
 ends 0 audit tiny-qwen2 out --html audit.html --quiet
 page audit.html
-prints "It holds"
+prints "Passed: the copy"
 ends 0 audit tiny-qwen2 out --json --quiet
 cp ../out audit.json
-judge "the page has no verdict" grep -q 'class="lead">It holds' audit.html
+judge "the page has no verdict" grep -q 'class="lead">Passed' audit.html
 
 # Only the last section varies.
 ends 0 prune tiny-qwen2 -o other --threads 1 --memory 8M --quiet

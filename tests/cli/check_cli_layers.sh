@@ -89,10 +89,10 @@ if ! sampled; then # with --scratch a sanitized program heals blocks of GGUF
 fi
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
 ends 0 audit tiny-qwen2 healed --compensated
-prints "It holds"
+prints "Passed: the copy"
 ends 1 audit tiny-qwen2 healed
 ends 0 audit tiny-qwen2 one
-prints "It holds"
+prints "Passed: the copy"
 judge "healed weights are those of the donor" test ! "$(cmp -s healed/model.safetensors one/model.safetensors && echo same)"
 if ! sampled; then
     ends 0 perplexity healed --compare one --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json
@@ -128,7 +128,7 @@ for name in $names; do
         judge "healing $name made it worse than $plain" test "$(jq -n "$plain > 1.05 * $(perplexity_of $name-healed.gguf)")" = true
     fi
     ends 0 audit $name.gguf $name-healed.gguf --compensated --quiet
-    prints "It holds"
+    prints "Passed: the copy"
 done
 if ! in_part; then # as the healed layers of safetensors
     ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${healed[@]}" --threads 3 --scratch . --quiet

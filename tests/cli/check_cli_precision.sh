@@ -102,7 +102,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
 fi
 rm -r plain
 ends 0 dequantize tiny-qwen2 -o plain
-says "tiny-qwen2 has no packed tensor: it is plain already, and is only written anew"
+says "tiny-qwen2 has no packed tensor: it is plain already and is only rewritten"
 matches dequantize/dequantize_plain ../out
 rm -r plain
 ends 0 dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o plain.gguf --dtype f16

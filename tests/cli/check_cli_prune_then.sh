@@ -106,7 +106,7 @@ if ! in_part; then # as cli_allocate and cli_gptq have it
     judge "SIGINT ends it with $code instead of 130" test $code -eq 130
     judge "no curve is in the journal" grep -q curve_of .stopped.organ-partial/organ/journal.jsonl
     ends 0 "${divided[@]}" -o stopped --budget 60% --rounds 1 --resume
-    judge "curves were measured anew" bash -c '! grep -q "allocation: 9 tensors at 2 levels" ../err'
+    judge "curves were measured again" bash -c '! grep -q "allocation: 9 tensors at 2 levels" ../err'
     ends 0 "${divided[@]}" -o undisturbed --budget 60% --rounds 1 --quiet
     judge "a resumed run differs from a whole one" cmp -s undisturbed/model.safetensors stopped/model.safetensors
 fi

@@ -138,7 +138,7 @@ refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
 refused 2 "--ffn 100: from 1 to 95 of 96 channels of an expert can stay" width tiny-moe -o new "${short[@]}" --ffn 100
 refused 2 "--ffn 20% leaves nothing: of 96 channels of an expert it is 19.2" width tiny-moe -o new "${short[@]}" --ffn 20% --multiple-of 96
 refused 2 "llama.cpp reads no GGUF model of architecture 'qwen2' with fewer heads" width $gguf -o new.gguf "${short[@]}" --heads 1
-refused 3 "cannot be solved anew" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%
+refused 3 "cannot be refitted" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%
 refused 2 "exists" width tiny-qwen2 -o narrow "${short[@]}" --ffn 50%
 refused 2 "the output of a GGUF model is one file" width $gguf -o new "${short[@]}" --ffn 50%
 refused 4 "absent.txt" width tiny-qwen2 -o new --calibration absent.txt --ffn 50%
@@ -171,7 +171,7 @@ printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
 ends 0 "${mixed[@]}" -o fewest --resume --quiet
 same fewer fewest
 if sampled; then finish; fi
-# A file of values that never got its size is made anew.
+# A file of values that never got its size is rewritten.
 watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest --force
 truncate -s 1000 $chosen/values
 ends 0 "${mixed[@]}" -o fewest --resume --force --quiet

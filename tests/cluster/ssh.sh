@@ -29,11 +29,11 @@ host_boot h3 || bad "h3 does not start again"
 resumed 4
 # Its kernel answers, so that mpirun waits for the daemon: Ctrl-C ends it.
 stubborn=mpirun.openmpi broken "a host hangs" 3 host_signal h3 STOP
-says 'organ: rank 2 of 3 (h3) has not been heard of for 5 s'
+says 'organ: rank 2 of 3 (h3) has sent nothing for 5 s'
 host_signal h3 CONT
 resumed 3
 broken "a link is cut" 3 ip link set to-h3 down
-judge "the host is not named" grep -qE '(lost communication with a remote daemon|rank 2 of 3 .h3. has not been heard of)' err
+judge "the host is not named" grep -qE '(lost communication with a remote daemon|rank 2 of 3 .h3. has sent nothing)' err
 ip link set to-h3 up
 resumed 1
 finish

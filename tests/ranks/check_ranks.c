@@ -382,9 +382,9 @@ START_TEST(a_silent_rank_is_named)
         ck_assert_int_eq(players[r].error.status, ORGAN_IO);
         /* Rank 2 is told nothing, and misses the first. */
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
-        ck_assert_ptr_nonnull(strstr(
-            message, ") has not been heard of for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
-                     "reached; interrupted after 3 tensors; --resume continues"));
+        ck_assert_ptr_nonnull(
+            strstr(message, ") has sent nothing for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
+                            "reached; interrupted after 3 tensors; --resume continues"));
     }
     ck_assert_uint_eq(wires_cut, RANKS);
 }

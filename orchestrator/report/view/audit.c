@@ -5,9 +5,9 @@
 
 #define COMPENSATED "definition=compensated-pruning/1"
 #define VERDICT(changed)                                                                                               \
-    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|{" COMPENSATED                                   \
-    "?It holds: the copy is the donor but for its target weights, of which " changed                                   \
-    ".|It holds: the copy is the donor with the killed weights set to zero, and nothing else.}}"
+    "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \
+    "?Passed: the copy is the donor but for its target weights, of which " changed                                     \
+    ".|Passed: the copy is the donor with the killed weights set to zero, and nothing else.}}"
 #define NOT_TARGETS                                                                                                    \
     "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
@@ -23,7 +23,7 @@ static const organ_block blocks[] = {
          BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
                 SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SECTION(ON_PAGE, NULL, "Checks"),
-    SAY(ON_PAGE, NULL, "Both models were read anew and compared weight by weight; no report and no log was believed."),
+    SAY(ON_PAGE, NULL, "Both models were read and compared weight by weight; no report or log was used."),
     CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}."),

@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/views.h"
 
 #define VERDICT                                                                                                        \
-    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|It holds: the copy is the donor without what "   \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the copy is the donor without what "               \
     "was cut out, "                                                                                                    \
     "{resolved?with {resolved:count} re-solved weight{resolved:s}, |}and nothing else.}"
 
@@ -36,7 +36,7 @@ static const organ_block blocks[] = {
          BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
                 SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SECTION(ON_PAGE, NULL, "Checks"),
-    SAY(ON_PAGE, NULL, "Both models were read anew and compared byte by byte; no report and no log was believed."),
+    SAY(ON_PAGE, NULL, "Both models were read and compared byte by byte; no report or log was used."),
     CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),

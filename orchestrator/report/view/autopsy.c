@@ -266,7 +266,7 @@ static const organ_field strays[] = {
 /* ---- blocks ---- */
 
 #define UNEXPECTED                                                                                                     \
-    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside of what is expected, which is no fault: "   \
+    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is no fault: "   \
     "{unexpected}."
 #define MARKED                                                                                                         \
     "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
@@ -362,18 +362,18 @@ static const organ_panels_of distances = {
 static const organ_block charts[] = {
     SECTION(ON_PAGE, "places.*.strain", "Layers"),
     MAP("places.*.strain", "places",
-        .style = {.title = "How near each weight is to the limits of what is expected",
+        .style = {.title = "How near each weight is to the expected limits",
                   .subtitle =
                       "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
-                  .description = "For each role and layer the largest of |mean|, std and values, each beside the limit "
-                                 "of what is expected "
-                                 "of its role. Weights with findings are outlined.",
+                  .description =
+                      "For each role and layer the largest of |mean|, std and values, each compared with the limit "
+                      "of its role. Weights with findings are outlined.",
                   .value_label = "of the limit",
                   .mark_name = "has a finding",
                   .high = 2,
                   .diverging = true},
         .role = "role", .value = "strain", .marks = "sick", .inside = true,
-        .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which "
+        .caption = "Outlined weights have findings. Above 1 a weight is outside the expected ranges of its role, which "
                    "alone is no fault: "
                    "small models have wider weights, large ones narrower."),
     PANELS("in_layers", &spread),
@@ -429,7 +429,7 @@ static const organ_block blocks[] = {
     TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "weights",
           .caption = "Every weight as the numbers that it means"),
     SECTION(ON_FILES, NULL, "Ranges"),
-    SAY(ON_FILES, NULL, "Outside of what is expected is a remark, outside of what is healthy a finding."),
+    SAY(ON_FILES, NULL, "A value outside the expected range is a remark, one outside the healthy range a finding."),
     TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "The ranges that were used"),
     GAP(NULL),
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),

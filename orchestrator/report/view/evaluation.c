@@ -39,7 +39,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
     TABLE(ON_ALL, "comparison", "before after", FIELDS(models),
           .caption = "Perplexity before and after, on the same tokens, with standard errors"),
-    ITEMS(ON_ALL, "comparison", .name = "after beside before", .value = "value", .align = ORGAN_RIGHT,
+    ITEMS(ON_ALL, "comparison", .name = "after versus before", .value = "value", .align = ORGAN_RIGHT,
           ITEM_LIST(comparison), .caption = "What changed; errors are those of paired tokens"),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),

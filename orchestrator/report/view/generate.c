@@ -14,7 +14,7 @@ static const organ_block blocks[] = {
     LINES_ON(ON_PAGE, "generated.text", "{generated.text}"),
     SAY(ON_PAGE, "!generated.text", "(nothing that can be seen)"),
     SAY(ON_PAGE, NULL,
-        "The likeliest token each time; {stopped=eos?it stopped by itself, at EOS|it stopped at the number of tokens "
+        "The likeliest token each time; {stopped=eos?it stopped at EOS|it stopped at the number of tokens "
         "that was asked for}. "
         "That a model speaks does not say how well: organ perplexity measures that."),
     SECTION(ON_PAGE, NULL, "Model"),

@@ -33,7 +33,7 @@ static json_t *grafted(const json_t *report)
 static const organ_item merits[] = {
     {NULL, "of the output's elements are the source's", "{totals.percent_of_elements:percent}"},
     {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
-    {NULL, "the header is {header_anew?made anew|the target's, byte for byte}", "{header_anew?new|kept}"}};
+    {NULL, "the header is {header_anew?rewritten|the target's, byte for byte}", "{header_anew?new|kept}"}};
 static const organ_field groups[] = {FIELD_TEXT("group", "group", 0), FIELD_COUNT("grafted", "grafted.tensors"),
                                      FIELD_COUNT("of", "output.tensors"), FIELD_COUNT("elements", "grafted.elements"),
                                      FIELD_BYTES("size", "grafted.bytes")};
@@ -79,7 +79,7 @@ static const organ_block blocks[] = {
         .caption = "0 is the target's, 100 the source's. The column \"none\" has what stands in no layer."),
     SAY(ON_TERMINAL, FITS,
         "{totals.percent_of_elements:percent} of the output's elements are the source's. The header is "
-        "{header_anew?made anew|the target's, byte for byte}."),
+        "{header_anew?rewritten|the target's, byte for byte}."),
     SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
     EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
     EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),

@@ -192,8 +192,8 @@ static const organ_block noise[] = {
 };
 
 static const organ_block agreement[] = {
-    LINES(NULL, "\nThe two noises beside each other\n\n"),
-    SECTION(ON_FILES, NULL, "The two noises beside each other"),
+    LINES(NULL, "\nThe two noises compared\n\n"),
+    SECTION(ON_FILES, NULL, "The two noises compared"),
     EACH(ON_FILES, "verdict.sentences", BLOCKS_OF(sentence)),
     TABLE(ON_ALL, NULL, "projections", FIELDS(agreement_fields), .total = "all", .total_row = "total",
           .caption = "By projection"),

@@ -93,12 +93,12 @@ static const organ_block perplexity_blocks[] = {
     PERPLEXITY_END("PERPLEXITY_REPORT.md"),
 };
 
-const organ_view organ_perplexity_view = {
-    .schema = "organ.perplexity/1",
-    .kind = "Perplexity",
-    .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
-    .lead = "{models.1?Two models beside each other: both scored the same tokens in one run.}",
-    BLOCKS_OF(perplexity_blocks)};
+const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
+                                          .kind = "Perplexity",
+                                          .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
+                                          .lead =
+                                              "{models.1?Two models compared: both scored the same tokens in one run.}",
+                                          BLOCKS_OF(perplexity_blocks)};
 
 /* ---- evaluate ---- */
 

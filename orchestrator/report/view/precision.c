@@ -74,7 +74,7 @@ static const organ_block dequantize_blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     WARN(ON_FILES, "totals.infinite|totals.nan", NOT_FINITE),
     TABLE(ON_TEXT, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals"),
-    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is plain already, and is only written anew."),
+    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is plain already and is only rewritten."),
     SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was plain already."),
     PLAIN,
     MATRICES_SHARE("schemes&", "the packed ones are"),

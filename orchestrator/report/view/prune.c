@@ -31,7 +31,8 @@ static const organ_item inputs[] = {
      "{parameters.sparsity?searched for in each tensor, so that {parameters.sparsity} % of its elements are zeroed|"
      "{parameters.gain}: the sparsity is what the flow decides}"},
     {"!" FLOW, "Sparsity",
-     "{parameters.pattern?pattern {parameters.pattern}: at most so many of so many neighbours are kept|"
+     "{parameters.pattern?pattern {parameters.pattern}: at most the first number of the second number of neighbours "
+     "are kept|"
      "{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
      "tensors|{parameters.sparsity?{parameters.sparsity} % "
      "of the elements of each tensor|what the flow decides in each tensor}}}"},

@@ -243,7 +243,7 @@ void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *
     const range_kind range = ranged ? read_range(organ_http_header(request, "Range"), size, &from, &run) : RANGE_NONE;
     if (range == RANGE_BEYOND) {
         close(fd);
-        organ_http_problem(reply, 416, "'%s' has %" PRIu64 " bytes; the range begins behind them", name, size);
+        organ_http_problem(reply, 416, "'%s' has %" PRIu64 " bytes; the range begins after its end", name, size);
         snprintf(text, sizeof text, "bytes */%" PRIu64, size);
         organ_http_reply_header(reply, "Content-Range", text);
         return;

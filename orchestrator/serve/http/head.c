@@ -60,7 +60,7 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
         r->wrong = "has a header with a control character";
     else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end ||
                        !only_bytes(name_end + 1, value, ' ', '\t')))
-        r->wrong = "has a header with a zero byte, or one that goes on in the next line";
+        r->wrong = "has a header with a zero byte, or one that continues in the next line";
     else if (r->at)
         r->at = value + strlen(value);
     r->lengths += strcasecmp(name, "Content-Length") == 0;
@@ -88,7 +88,7 @@ static const char *read_lengths(const organ_server_request *request, const head_
     if (r->lengths + r->codings > 1)
         return "says more than once how long its body is";
     if (coding && (strcasecmp(coding, "chunked") != 0 || strcmp(version, "HTTP/1.0") == 0))
-        return "has a Transfer-Encoding that is not 'chunked', or that its version of HTTP does not know";
+        return "has a Transfer-Encoding that is not 'chunked', or that its version of HTTP does not have";
     return NULL;
 }
 

@@ -44,7 +44,7 @@ static organ_status read_network(const char *word, organ_network *network, organ
     network->bits = (four ? 8 * MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : max);
     for (unsigned bit = network->bits; bit < 128; bit++)
         if (network->address[bit / 8] & (0x80 >> bit % 8))
-            return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': the address has bits behind its prefix", word);
+            return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': the address has bits after its prefix", word);
     return ORGAN_OK;
 }
 

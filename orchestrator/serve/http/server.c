@@ -37,7 +37,7 @@ static organ_status check_outside(const organ_server *server, const char *option
     if (file && !path && folder)
         path = realpath(folder, NULL); /* it is to be made there */
     if (path && strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == '\0' || length == 1))
-        organ_fail(error, ORGAN_USAGE, "%s %s: lies below the root, where clients and jobs reach it", option, file);
+        organ_fail(error, ORGAN_USAGE, "%s %s: is below the root, where clients and jobs can read it", option, file);
     free(folder);
     free(path);
     return error->status;

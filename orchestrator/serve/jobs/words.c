@@ -90,7 +90,7 @@ static void words_check_output(words_reader *r, const char *field, const char *p
     char config[PATH_MAX];
     const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
     if (length > 0 && (size_t)length < sizeof config && organ_jail_stat(r->jail, config, &about, &ignored) == 0)
-        fault(r, 409, field, "'%s' lies in the folder of a model (config.json), which a job does not change", path);
+        fault(r, 409, field, "'%s' is in the folder of a model (config.json), which a job does not change", path);
     else if (organ_jail_stat(r->jail, path, &about, &ignored) == 404)
         json_array_append_new(r->words->made, json_string(path));
 }

@@ -33,7 +33,7 @@ static organ_cache allocation_file_cache(const char *path, const json_t *identit
                          .schema = ORGAN_ALLOCATION_SCHEMA,
                          .identity = identity,
                          .content = "curves of another run",
-                         .remedy = "another name for --allocation measures anew"};
+                         .remedy = "name another file with --allocation to measure again"};
 }
 
 /* ---- lines ---- */

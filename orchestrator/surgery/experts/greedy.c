@@ -164,7 +164,7 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
     *loss = g->sums[2 * m->config->experts];
     for (size_t e = 0; e < m->config->experts; e++)
         if (!isfinite(g->sums[e] + *loss))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: an expert gives what is not finite (%s)",
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: an expert returns a value that is not finite (%s)",
                               m->options.model->path, where);
     return ORGAN_OK;
 }

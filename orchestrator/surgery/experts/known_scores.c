@@ -76,7 +76,7 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
     const char *const written_again =
-        o->scores ? "another name for --scores measures anew" : "--force without --resume measures anew";
+        o->scores ? "name another file with --scores to measure again" : "--force without --resume measures again";
     job->identity = json_deep_copy(organ_expert_measure_identity(calib));
     if (!job->identity)
         return organ_fail_memory(error, file);

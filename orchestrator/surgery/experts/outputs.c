@@ -164,7 +164,8 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
         for (size_t k = 0; k < used; k++) {
             const double value = (double)chosen[k].weight * m->norms[t * used + k];
             if (!isfinite(value))
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: expert %u of layer %d gives what is not finite",
+                return organ_fail(error, ORGAN_BAD_INPUT,
+                                  "%s: expert %u of layer %d returns a value that is not finite",
                                   m->options.model->path, chosen[k].expert, (int)layer);
             row[chosen[k].expert] += value;
             row[experts + chosen[k].expert]++;

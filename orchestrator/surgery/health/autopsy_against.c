@@ -61,7 +61,7 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
 {
     if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > autopsy_against_count_of(f))
         return false;
-    snprintf(value, size, "all its %s are %.3g times what they should be", scaled ? "scales" : "values",
+    snprintf(value, size, "all its %s are %.3g times their correct values", scaled ? "scales" : "values",
              exp(f->middle));
     return true;
 }
@@ -154,7 +154,7 @@ static void name_some(const autopsy_against_factors *f, char *value, size_t size
             least = fmin(least, f->ln[k]);
             max = fmax(max, f->ln[k]);
         }
-    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be",
+    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times their correct values",
              off_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
 }
 

@@ -202,9 +202,9 @@ static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
                            "scales of the model times a "
                            "factor; the difference in nats a token from the scales as stored, with its standard error "
                            "over tokens.")),
-        SET_TEXT("finding", "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark "
-                            "is outside of what "
-                            "is expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
+        SET_TEXT("finding",
+                 "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark "
+                 "is outside the expected ranges (of std by more than 2.5 percent), or worth knowing, and no fault."));
 }
 
 json_t *organ_autopsy_document(organ_autopsy_job *job)

@@ -177,7 +177,7 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     } else if (m->n > 1) {
         const organ_verdict verdict = {
             "constant", "all values are the same", "values that differ",
-            is_matrix(v->weight) ? "It was never trained or loaded: what is there is what it was initialised with."
+            is_matrix(v->weight) ? "It was never trained or loaded: its values are those of the initialisation."
                                  : "Normal where it was never trained: norms begin as ones.",
             false};
         organ_autopsy_report(job, is_matrix(v->weight), v->weight, &verdict, "%llu times %.6g",
@@ -256,7 +256,7 @@ static const char *exploded_cause(const organ_weight_stats *v)
                "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a "
                "global scale of NVFP4 "
                "divides).";
-    return "Its scales are too large: of another tensor, the inverse of what they should be, or one scale of the whole "
+    return "Its scales are too large: of another tensor, the inverse of the right ones, or one scale of the whole "
            "tensor where each "
            "block has its own.";
 }
@@ -342,7 +342,7 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
     if (autopsy_judge_is_within(v, &about, &what))
         return;
     range_text(expected, range);
-    const organ_verdict verdict = {"expected", "outside of what is expected", range,
+    const organ_verdict verdict = {"expected", "outside the expected ranges", range,
                                    "Nothing to worry about: small models have wider weights, large ones narrower.",
                                    false};
     organ_autopsy_report(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,

@@ -133,7 +133,7 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .schema = ORGAN_LAYERS_SCORES_SCHEMA,
                          .identity = identity,
                          .content = "scores of another run",
-                         .remedy = "another name for --scores measures anew"};
+                         .remedy = "name another file with --scores to measure again"};
 }
 
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,

@@ -19,7 +19,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
-        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: a share goes with --rank-by energy",
+        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: only --rank-by energy takes a share",
                                  text)
                     : ORGAN_OK;
     if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
@@ -29,7 +29,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
                           by);
     text = by[6] ? by + 7 : text;
     if (!text)
-        return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share behind it: --rank-by energy 0.95");
+        return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share after it: --rank-by energy 0.95");
     char *end;
     job->share = strtod(text, &end);
     if (*end || end == text || !(job->share > 0 && job->share <= 1))

@@ -28,10 +28,8 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 {
     const char *const changed = organ_adapter_changed_base(adapter);
     if (adapter->dora && scale != 1)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: use_dora is set: what DoRA does to a weight has no scale, it is merged as it is or not at all",
-            adapter->path);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: use_dora is set: DoRA has no scale: it is merged unscaled or not at all", adapter->path);
     if (changed)
         return organ_fail(
             error, ORGAN_BAD_INPUT,

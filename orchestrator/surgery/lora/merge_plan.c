@@ -119,7 +119,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
                              !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
     if (flag && square && !p->embedding && (v.straight > 0) == (v.transposed > 0))
         return note_unplaced(job, p->a, p->b, error,
-                             "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
+                             "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->pair)
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name,

@@ -376,7 +376,7 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
         return error->status;
     if (f->list.count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: no model lies under it: no GGUF or safetensors file, no organ directory", o->directory);
+                          "%s: it contains no model: no GGUF or safetensors file, no organ directory", o->directory);
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         organ_output_check_apart(o->output, f->list.members[k].path, error);
     return error->status ? error->status : organ_output_check_reports(o->output, names, error);
@@ -402,7 +402,7 @@ static void print_kept(const fleet *f, size_t done, organ_error *error)
     if (done > 0) {
         *error = (organ_error){0};
         organ_fail(error, cause.status,
-                   "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
+                   "%.700s (%zu of %zu models are done and kept in %.200s; the same command continues)", cause.message,
                    done, f->list.count, f->options->output);
         error->errnum = cause.errnum;
         return;

@@ -187,7 +187,7 @@ static organ_status check_deleting(const organ_measure_options *options, const o
         return error->status;
     if (!options->output)
         return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
+                          "--delete-after needs -o OUTDIR: it stores the measurements of deleted shards");
     if (options->seed)
         return organ_fail(error, ORGAN_USAGE,
                           "--delete-after writes down z/1 alone: it cannot be had with --definition seed");

@@ -260,7 +260,7 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
     if (organ_model_unchanged(shard, error))
         return error->status;
     if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
-        organ_progress_note(s->progress, "%s: is a symbolic link: what it leads to stays", path);
+        organ_progress_note(s->progress, "%s: is a symbolic link: its target is not deleted", path);
     if (unlink(path))
         return organ_fail_errno(error, errno, "%s: is measured, but cannot be deleted", path);
     organ_progress_note(s->progress, "%s: measured and deleted", path);
@@ -354,9 +354,10 @@ static organ_status go_through(shard_list *s, organ_error *error)
     }
     if (error->status || s->waiting + s->broken == 0)
         return error->status;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %zu of %zu shards are measured (%.600s); the same command goes on when the others are there",
-                      s->path, s->count - s->waiting - s->broken, s->count, s->first.message);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: %zu of %zu shards are measured (%.600s); the same command continues when the others are there", s->path,
+        s->count - s->waiting - s->broken, s->count, s->first.message);
 }
 
 organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,

@@ -124,7 +124,7 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
         *error = other;
         return error->status;
     }
-    organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew",
+    organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured again",
                         s->is.path);
     json_array_clear(s->is.lines);
     return organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, error);

@@ -118,17 +118,18 @@ static void dequantize_note_before(const organ_dequantize_job *job)
     size_t dropped = 0;
     organ_progress_warn(job->progress, job->model);
     if (job->part_count == 0)
-        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already, and is only written anew",
+        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already and is only rewritten",
                             job->options->model);
     for (size_t k = 0; k < w->note_count; k++)
         organ_progress_note(job->progress, "%s", w->notes[k]);
     for (size_t k = 0; k < w->stray_count; k++) {
         dropped += w->strays[k].dropped;
         if (!w->strays[k].dropped)
-            organ_progress_note(job->progress, "%s stays as it is: it %s", w->strays[k].tensor->name, w->strays[k].why);
+            organ_progress_note(job->progress, "%s is copied unchanged: it %s", w->strays[k].tensor->name,
+                                w->strays[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        organ_progress_note(job->progress, "%s stays as it is: it is %s, which cannot be read alone",
+        organ_progress_note(job->progress, "%s is copied unchanged: it is %s, which cannot be read alone",
                             job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
         organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s",

@@ -46,8 +46,8 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
                           "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           encoding->name);
     if (organ_output_is_file(o->write.output))
-        return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
-                          o->write.output);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: a quantised model needs its config.json next to it: name a directory", o->write.output);
     return ORGAN_OK;
 }
 
@@ -90,7 +90,7 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
         return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
                                       *job->weights->method ? job->weights->method : "by its tensors");
     if (!model->config.present)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, which is to tell of the scheme", model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
     return ORGAN_OK;
 }
 

@@ -134,7 +134,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 static organ_status refuse_nothing(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_count == 0)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s holds all targets as they are: nothing is to be quantised",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
                       job->options->scheme, job->left[0].tensor->name, job->left[0].why);

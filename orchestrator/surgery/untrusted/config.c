@@ -34,7 +34,7 @@ static void trusts(organ_findings *findings, const organ_json_key *key, const js
 {
     if (!json_is_false(value) && !json_is_null(value))
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path,
-                           "it tells the loader to trust code of the model");
+                           "it makes the loader trust code of the model");
 }
 
 /* peft imports this module; modules of transformers are the intended use. */
@@ -141,7 +141,7 @@ void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
         const char *mark, *what;
     } marks[] = {{"!!python", "the tag '!!python' makes objects of Python of it"},
                  {"_target_:", "the key '_target_' names Python to be called"},
-                 {"trust_remote_code: true", "it tells the loader to trust code of the model"}};
+                 {"trust_remote_code: true", "it makes the loader trust code of the model"}};
     for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
         if (memmem(text, length, marks[k].mark, strlen(marks[k].mark)))
             organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, "", "%s", marks[k].what);

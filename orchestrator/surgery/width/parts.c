@@ -44,7 +44,7 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
 static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                organ_error *error)
 {
-    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be solved anew, only BF16, F16 and F32 can";
+    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be refitted; only BF16, F16 and F32 can";
     const organ_model *const model = job->model;
     const char *const file = model->files[t->file].path, *const dtype = organ_dtype_describe(t->dtype)->name;
     if (parts_check_shape(job, t, share, error) != ORGAN_OK)

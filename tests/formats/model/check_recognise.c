@@ -178,7 +178,7 @@ START_TEST(deep_and_large_ones_end)
         mkdir(scratch_path("dir/%s", path), 0777);
         strcat(path, "/d");
     }
-    must_be("which lies too deep", "forty folders");
+    must_be("which is nested too deep", "forty folders");
 }
 END_TEST
 

@@ -57,7 +57,7 @@ static const struct good {
     {"{\"quantization_config\":{\"quant_method\":\"new_fp8\",\"weight_block_size\":[128,128]}}",
      "$.weight F8_E4M3 256,64\n$.weight_scale_inv F32 2,1\n$.tokens I64 2,2",
      UP ".weight fp8 [256,64] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n"
-        "kept " UP ".tokens: stands beside a packed weight and is not known\n"},
+        "kept " UP ".tokens: belongs to a packed weight and is unknown\n"},
     /* INT8 */
     {NULL, "$.weight I8 64,32\n$.weight_scale BF16 64,1",
      UP ".weight int8 [64,32] 8 bits 1x32 scale: INT8, per channel, symmetric, BF16 scales\n"},
@@ -214,7 +214,7 @@ static const struct good {
      "m.mlp.weight_what F32 3\nm.old.weight_scale F32 1\nm.attn.bias F32 130",
      "m.attn.weight fp8 [130,130] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, BF16 scales\n"
      "m.mlp.weight pack-quantized [16,64] 4 bits 1x32 scale shape: INT4, group 32, symmetric, BF16 scales\n"
-     "kept m.mlp.weight_what: stands beside a packed weight and is not known\n"
+     "kept m.mlp.weight_what: belongs to a packed weight and is unknown\n"
      "kept m.old.weight_scale: would be the companion of a packed weight, which is not there\n"},
     /* FP8 that is only a type, without and with a config that spares it. */
     {NULL, "$.weight F8_E4M3 4,4",

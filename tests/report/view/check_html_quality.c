@@ -302,7 +302,7 @@ START_TEST(an_autopsy_begins_with_its_findings)
     HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 weights, no finding, ",
         "None: no weight has what no healthy weight has.", "Standard deviation of the weights by layer",
         "Largest value by layer", "Distance from the other model by layer",
-        "How near each weight is to the limits of what is expected");
+        "How near each weight is to the expected limits");
 }
 END_TEST
 
@@ -321,7 +321,7 @@ START_TEST(noise_begins_with_its_verdict)
         "How unusual each cosine is");
     HAS(ORTHOGONALITY, "All this is about weights: what a model answers, only a measurement of its answers tells.",
         "Size of noise and adapter", "Cosine between noise and adapter", "Noise in the adapter's output directions",
-        "The two noises beside each other", "Where the verdicts begin");
+        "The two noises compared", "Where the verdicts begin");
 }
 END_TEST
 

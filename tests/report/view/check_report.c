@@ -438,7 +438,7 @@ START_TEST(the_verdict_of_an_audit)
     json_object_set_new(report, "problems", json_array());
     json_object_set_new(report, "checks", parse("[{'check':'index valid','ok':true,'detail':'339 entries'}]"));
     ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
-    ck_assert_ptr_nonnull(strstr(text, "\nIt holds: "));
+    ck_assert_ptr_nonnull(strstr(text, "\nPassed: "));
     ck_assert_ptr_nonnull(strstr(text, "  ok      index valid: 339 entries\n"));
     ck_assert_ptr_nonnull(strstr(text, "  all targets       56  22.23 %  16.32 %  43.54 %  1,450,103,613"));
     free(text);
@@ -446,7 +446,7 @@ START_TEST(the_verdict_of_an_audit)
                           json_string("tensor 'x\033': 3 weights were changed, not zeroed"));
     ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(
-        strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nIt does NOT hold: 1 problem.\n"));
+        strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nFAILED: 1 problem.\n"));
     free(text);
     json_decref(report);
 }

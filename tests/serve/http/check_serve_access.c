@@ -212,14 +212,14 @@ START_TEST(the_last_untrusted_hop_counts)
         const char *word, *part;
     } bad[] = {{"10.0.0.0/33", "0 to 32 bits"},
                {"fd00::/129", "0 to 128 bits"},
-               {"10.0.0.1/8", "bits behind its prefix"},
+               {"10.0.0.1/8", "bits after its prefix"},
                {"10.0.0.0/", "0 to 32 bits"},
                {"10.0.0/8", "must be an address"},
                {"proxy.example", "must be an address"},
                {"10.0.0.0/8x", "0 to 32 bits"},
                {"::1/-1", "0 to 128 bits"},
                {"/8", "must be an address"},
-               {"2001:db8::1/64", "bits behind its prefix"}};
+               {"2001:db8::1/64", "bits after its prefix"}};
     const organ_words words = {.word = {"10.0.0.0/8", "fd00::/8", "192.0.2.1"}, .count = 3};
     organ_proxies proxies;
     organ_error error = {0};

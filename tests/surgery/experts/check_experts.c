@@ -56,8 +56,9 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
                                                   .engine = &s.engine};
     if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
-        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
-                                              "another name for --scores measures anew", whole, error) == ORGAN_OK))
+        (!a->file ||
+         organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
+                                  "name another file with --scores to measure again", whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
@@ -351,7 +352,7 @@ START_TEST(what_is_no_number_is_refused)
         a.without_loss = k == 1;
         error = (organ_error){0};
         ck_assert_msg(measure(&a, &s, &whole, &error) == ORGAN_BAD_INPUT, "%s", error.message);
-        ck_assert_msg(strstr(error.message, "expert 3 of layer 1 gives what is not finite") != NULL, "%s",
+        ck_assert_msg(strstr(error.message, "expert 3 of layer 1 returns a value that is not finite") != NULL, "%s",
                       error.message);
         organ_expert_scores_release(&s);
     }
@@ -457,7 +458,8 @@ START_TEST(what_is_wrong_in_a_file_is_named)
         {"model", "\"0123456789abcdef\"", ORGAN_USAGE,
          "has the scores of another run: its model is \"0123456789abcdef\", here it is"},
         {"text", "\"0123456789abcdef\"", ORGAN_USAGE, "its text is \"0123456789abcdef\""},
-        {"samples", "5", ORGAN_USAGE, "its samples is 5, here it is 4; another name for --scores measures anew"},
+        {"samples", "5", ORGAN_USAGE,
+         "its samples is 5, here it is 4; name another file with --scores to measure again"},
         {"experts", "15", ORGAN_USAGE, "its experts is 15, here it is 16"},
         {"loss", "false", ORGAN_USAGE, "was measured without the loss, which --score loss goes by"},
         {"layers", "[]", ORGAN_BAD_INPUT, "has 0 layers, and the model has 4"},

@@ -196,7 +196,7 @@ START_TEST(stored_the_other_way_round)
     expect_merged("conv.safetensors", "lora", "h.0.attn.c_proj", true, 1);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", named + 2, 2);
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
-                 "nothing tells which way it is");
+                 "its orientation is ambiguous");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", named, 4);
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
                  "fan_in_fan_out is not set");
@@ -308,8 +308,7 @@ START_TEST(dora_without_its_norms)
     lora_adapter("lora", broken_doras[_i].members, broken_doras[_i].tensors, count);
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, broken_doras[_i].text);
     if (_i < 4)
-        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE,
-                     "what DoRA does to a weight has no scale");
+        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE, "DoRA has no scale");
 }
 END_TEST
 

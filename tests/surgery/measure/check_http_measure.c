@@ -159,7 +159,7 @@ START_TEST(another_version_is_measured_anew)
     const char *const etag = http_set_etag(server, &served.files[1], "\"new\"");
     report = must_measure("out", 2);
     http_set_etag(server, &served.files[1], etag);
-    ck_assert_msg(strstr(notes, "is measured anew") && !strstr(notes, "continuing"), "%s", notes);
+    ck_assert_msg(strstr(notes, "is measured again") && !strstr(notes, "continuing"), "%s", notes);
     json_decref(report);
 }
 END_TEST
