@@ -169,6 +169,17 @@ static void refuse_others(const config_hf_source *s)
     }
 }
 
+/* Linear layers of BitNet quantise their inputs as well (AutoBitLinear of transformers). */
+static void refuse_bitnet(const config_hf_source *s)
+{
+    const json_t *const method =
+        organ_config_member(organ_config_member(s->file, "quantization_config"), "quant_method");
+    const char *const word = organ_json_plain(method);
+    if (word && strcmp(word, "bitnet") == 0)
+        organ_config_refuse(s, "quantization_config.quant_method", method,
+                            "supported: its linear layers quantise their inputs, too");
+}
+
 /* Gemma 4 has "vision" where only images are read in both directions. */
 static void refuse_bidirectional(const config_hf_source *s)
 {
@@ -212,6 +223,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->nested = s->root != s->file;
     c->tied_output = is_tied(s);
     refuse_bidirectional(s);
+    refuse_bitnet(s);
     if (s->error->status == ORGAN_OK)
         organ_config_windows(s, c);
     if (s->error->status == ORGAN_OK)

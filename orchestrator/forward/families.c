@@ -266,8 +266,6 @@ static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
 static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
-/* The fixed configuration of BitNet's own quantisation replaces its linear layers. */
-static const forward_fixed bitnet_fixed[] = {{"quantization_config", "null"}, {0}};
 static const forward_fixed nanochat_fixed[] = {{"attn_logit_softcapping", "null"}, {0}};
 static const forward_fixed hunyuan_fixed[] = {
     {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
@@ -503,7 +501,7 @@ static const forward_family families[] = {
      .rope_reversed = true, .softcaps = true, .final_softcap = 15, .ungated = true, .activation = ORGAN_RELU_SQUARED,
      .names = nanochat_names, .fixed = nanochat_fixed},
     {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
-     .activation = ORGAN_RELU_SQUARED, .fixed = bitnet_fixed},
+     .activation = ORGAN_RELU_SQUARED},
     {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS,
      .eps = 1e-5, .tied = true, .minicpm = true},
     {.architecture = "YoutuForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, .tied = true},

@@ -381,7 +381,7 @@ static const struct {
     {"nanochat", "attn_logit_softcapping", "20", "attn_logit_softcapping is 20"},
     {"nanochat", "final_logit_softcapping", "-1", "soft caps"},
     {"bitnet", "quantization_config", "{\"quant_method\": \"bitnet\", \"quantization_mode\": \"online\"}",
-     "quantization_config"},
+     "quantization_config.quant_method"},
     {"bitnet", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
     {"minicpm3", "dim_model_base", "0", "dim_model_base 0"},
     {"minicpm3", "scale_emb", "\"a\"", "scale_emb"},
