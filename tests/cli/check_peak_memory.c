@@ -266,7 +266,7 @@ static const row rows[] = {
     {.words = "autopsy @experts"},
     {.words = "prune @experts -o @zeros --method magnitude -s 50", .always = true},
     {.words = "audit @experts @zeros", .always = true},
-    {.words = "report @zeros/organ/prune.json -o @page.html", .takes = QUIET, .always = true},
+    {.words = "report @zeros/organ/prune.json -o @page.html", .takes = PLAIN, .always = true},
     {.words = "prune @experts -o @wanda --method wanda -s 50 " CALIBRATION, .gone = "wanda"},
     {.words = "prune @experts -o @sparse --method sparsegpt -s 50 " CALIBRATION, .gone = "sparse"},
     {.words = "quantize @experts -o @solved --scheme int8-channel --method gptq " CALIBRATION, .gone = "solved"},
