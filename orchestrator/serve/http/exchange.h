@@ -18,7 +18,7 @@ struct organ_serve_options; /* options.h */
 struct organ_jail;          /* jail.h: the only way to files below the root */
 struct organ_request_tally; /* tally.h */
 struct organ_guard;         /* guard.h */
-struct organ_request_queue; /* desk.h */
+struct organ_request_queue; /* request_queue.h */
 struct organ_jobs;          /* of the area of jobs */
 struct organ_model_cache;   /* of the area of models */
 
@@ -155,7 +155,8 @@ typedef struct organ_http_route {
     const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* answered without a token: what the page needs before it has logged in */
-    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the desk (desk.h) */
+    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the desk
+                   (request_queue.h) */
     bool body;  /* accepts a JSON body; other routes reject one */
 } organ_http_route;
 

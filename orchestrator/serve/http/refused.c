@@ -68,7 +68,7 @@ static void watch_request(void *context, void *held)
     }
 }
 
-/* Returns whether the library's answer is that for chunks that exceed its buffer. */
+/* Returns true if libmicrohttpd replied with `status` because a chunk exceeded its buffer. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();

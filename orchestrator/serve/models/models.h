@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The models below the served directory: a list of them, a description of each, and its tensors page by page. No
- * request waits for the disk: threads of the shelf read models that are not in memory yet.
+ * request waits for the disk: threads of the cache read models that are not in memory yet.
  *
  *   scan.h          finds models by the names of their files
- *   catalog.h       one model in memory: its tensors, and its description (portrait.h) as JSON
+ *   catalog.h       one model in memory: its tensors, and its description (model_details.h) as JSON
  *   worker.h        the confined process that reads files of models; reader.h: the server's end of it
- *   shelf.h         all models in memory, within a limit, and the threads that read them
+ *   model_cache.h   all models in memory, within a limit, and the threads that read them
  *   tensor_page.h   the tensors of one model, sorted and filtered */
 #ifndef ORGAN_MODELS_H
 #define ORGAN_MODELS_H

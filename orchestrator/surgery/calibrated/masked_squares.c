@@ -129,7 +129,7 @@ static void finish_rows(void *context, size_t index, size_t worker)
     masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
-/* After it: the first direction of conjugate gradients. */
+/* Like finish_rows, then computes the first direction of conjugate gradients: the preconditioned residual. */
 static void turn_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;

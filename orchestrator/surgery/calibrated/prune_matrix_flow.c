@@ -125,7 +125,7 @@ static organ_status find_natural(const organ_matrix_job *job, const organ_flow *
     return error->status;
 }
 
-/* 0: what the flow decides. */
+/* Returns the percentage of zeros that the pattern or --sparsity requests; 0: the flow at gain 6 decides. */
 static double requested_percent(const organ_prune_matrix_options *o)
 {
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/along_text: changes a model layer by layer while a calibration text runs through it. In each layer the
+ * Room surgery/calibration: changes a model layer by layer while a calibration text runs through it. In each layer the
  * inputs of target matrices are gathered (calibration.h), a function of the caller changes the matrices, and the hidden
  * states of the text pass through the changed layer. Pruning, quantisation, allocation and healing use this walk.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of the walk share: along_text.c opens it, walk.c runs through the layers,
- * gathering.c gathers the inputs of a layer, hearing.c exchanges them between ranks, sharing.c assigns matrices to
+ * Data and functions that the sources of the walk share: calibration_run.c opens it, walk.c runs through the layers,
+ * captures.c stores the inputs of a layer, capture.c exchanges them between ranks, sharing.c assigns matrices to
  * ranks, states.c stores the hidden states of windows, rows.c converts between the row orders of files and the forward
  * pass. */
 #ifndef ORGAN_CALIBRATION_JOB_H

@@ -4,7 +4,7 @@
  *   quantize.c            checks options, opens the model, runs
  *   quantize_plan.c       lists the tensors of the output
  *   quantize_pass.c       writes the codes nearest to the weights
- *   quantize_along.c      writes the codes of GPTQ for a calibration text, layer by layer
+ *   quantize_calibrated.c      writes the codes of GPTQ for a calibration text, layer by layer
  *   quantize_document.c   the report; quantize_definitions.c, its texts; quantize_results.c,
  *                         the journal
  *   quantize_forms.c, quantize_config.c    encodings of safetensors models: the encoding of each tensor, config.json
