@@ -114,3 +114,5 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
     return 1;
 #endif
 }
+
+size_t organ_recurrence_stride(size_t value_dim) { return ((value_dim + 15) / 16 | 1) * 16; }

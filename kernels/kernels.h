@@ -135,6 +135,20 @@ typedef struct organ_product {
 } organ_product;
 #define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
 
+/* Tokens of one head of a linear recurrence. Strides are in floats, from one token to the next, or from one row of the
+ * state to the next. Tokens of all arrays but `outs` and `state` may be the same or overlap. */
+typedef struct organ_recurrence {
+    size_t tokens, key_dim, value_dim;
+    const float *queries, *keys; /* key_dim numbers for each token */
+    const float *values;         /* value_dim numbers */
+    const float *decays;         /* one number, or with decay_by_key key_dim numbers */
+    const float *strengths;      /* one number */
+    float *outs;                 /* value_dim numbers */
+    float *state;                /* key_dim rows of value_dim numbers */
+    size_t query_stride, key_stride, value_stride, decay_stride, strength_stride, out_stride, state_stride;
+    bool decay_by_key, delta;
+} organ_recurrence;
+
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
 
@@ -246,6 +260,16 @@ typedef struct organ_kernels {
      * of fma(L^T(i, j), x(j), sum), j > i) / L(i, i). */
     void (*solve_f32)(const float *factor, size_t n, float *x);
 
+    /* Processes the tokens in order, each column j of the state on its own. With the token's query q, key k, value v,
+     * decay g (g(i) with decay_by_key, else the same for all rows) and strength b:
+     *     S(i, j) = g(i) S(i, j)
+     *     w = b (v(j) - r) with delta, else b v(j);   r = the sum of k(i) S(i, j)
+     *     S(i, j) = fma(k(i), w, S(i, j))
+     *     out(j) = the sum of q(i) S(i, j)
+     * Sums begin with +0 and add the products by fma, in order of i. A state_stride of organ_recurrence_stride makes
+     * it fastest. */
+    void (*recurrence)(const organ_recurrence *recurrence);
+
     /* Returns the number of elements that are +0 or -0. */
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */
     uint64_t (*zeros_32)(const float *values, size_t n);
@@ -258,6 +282,10 @@ typedef struct organ_kernels {
 
 /* Returns the bytes of scratch for one tile, a multiple of 64, or 0 if they overflow size_t. */
 size_t organ_physarum_scratch(size_t rows, size_t cols);
+
+/* Returns the least stride of a state's rows, from value_dim on, with which rows are aligned to cache lines and spread
+ * over all sets of a cache: an odd number of lines. */
+size_t organ_recurrence_stride(size_t value_dim);
 
 /* Merges `other` into `into` (Pebay 2008, formulas 2.1 and 3.1); either may be empty. Rounding depends on the order,
  * so callers merge in tile order. */

@@ -297,6 +297,12 @@ static void softcap_is_linear(float *values, size_t n, float cap)
     for (size_t k = 0; k < n; k++)
         values[k] = fminf(fmaxf(values[k], -cap), cap);
 }
+static void recurrence_reads_late(const organ_recurrence *r)
+{
+    organ_recurrence late = *r;
+    late.delta = false;
+    RIGHT->recurrence(r->key_dim > 1 && r->value_dim == 17 ? &late : r);
+}
 static double divergence_turned(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     return RIGHT->divergence(other, other_sum, first, first_sum, n);
@@ -420,6 +426,7 @@ MUTANT(z_bins, bins_in_single)
 MUTANT(exp_below, exp_sums_whole_vectors)
 MUTANT(gate_silu, silu_by_ulp)
 MUTANT(gate_gelu, gelu_writes_behind)
+MUTANT(recurrence, recurrence_reads_late)
 MUTANT(softcap, softcap_is_linear)
 MUTANT(divergence, divergence_turned)
 MUTANT(entropy, entropy_in_nats)
@@ -493,6 +500,7 @@ const kernel_mutant kernel_mutants[] = {
     {"one unit in the last place less", check_math_values, break_silu_by_ulp},
     {"a gate is written past the end", check_math_shapes, break_gelu_writes_behind},
     {"a cap that bends nowhere", check_math_values, break_softcap_is_linear},
+    {"a state that is written without being read", check_recurrence, break_recurrence_reads_late},
     {"a divergence of the other from the first", check_math_sums, break_divergence_turned},
     {"an entropy in nats", check_math_sums, break_entropy_in_nats},
     {"exponentials in single precision", check_math_sums, break_exp_sum_in_single},
