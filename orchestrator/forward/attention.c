@@ -2,7 +2,7 @@
  * Attention of a group of windows. A tile of queries is multiplied with keys in blocks, with an online softmax
  * (Milakov and Gimelshein 2018) that carries maximum and sum from block to block. So memory does not grow with the
  * number of keys. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
 #include <errno.h>
@@ -51,12 +51,6 @@ size_t organ_forward_attention_scratch(const organ_forward_config *c)
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
-/* The worker's scratch begins with the memory in which products pack their operands. */
-static float *scratch_of(const attention_job *j, size_t worker)
-{
-    return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
-}
-
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
@@ -74,7 +68,8 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
     const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(c, kind);
     const size_t fused = c->fused_by_head ? (size_t)kind->heads * kind->head_dim + keys : 0;
-    return heads + keys + latent + fused;
+    const size_t gated = c->gate_in_q ? 2 * (size_t)kind->heads * kind->head_dim : 0;
+    return heads + keys + latent + fused + gated;
 }
 
 /* ---- norms and rotation of heads ---- */
@@ -154,6 +149,16 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
+/* Copies q of a token from a projection in which a head's gate follows its q, and the gates to its beginning. */
+static void part_gates(const attention_job *j, float *both, float *q)
+{
+    const size_t dim = j->kind->head_dim;
+    for (size_t h = 0; h < j->kind->heads; h++) {
+        memcpy(q + h * dim, both + 2 * h * dim, dim * sizeof *q);
+        memmove(both + h * dim, both + (2 * h + 1) * dim, dim * sizeof *q);
+    }
+}
+
 /* The steps between the projections and the norms of q and k. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
@@ -161,6 +166,8 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     const float limit = (float)c->clip_qkv;
     if (c->fused_by_head)
         unfuse(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
+    if (c->gate_in_q)
+        part_gates(j, j->room + t * 2 * j->q_width, q);
     clip_values(limit, q, j->q_width);
     clip_values(limit, k, j->k_width);
     clip_values(limit, v, j->v_width);
@@ -296,9 +303,9 @@ static void attend(void *context, size_t index, size_t worker)
                                  .q_stride = j->q_width,
                                  .out_stride = j->out_width};
     if (kind->latent)
-        attend_latent(j, t, number, head, scratch_of(j, worker));
+        attend_latent(j, t, number, head, organ_forward_mixer_scratch_of(j->group, worker));
     else
-        attend_head(j, t, &head, scratch_of(j, worker));
+        attend_head(j, t, &head, organ_forward_mixer_scratch_of(j->group, worker));
 }
 
 /* ---- all of it ---- */
@@ -344,8 +351,9 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
 {
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
-    float *const to[3] = {j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
-    const size_t widths[3] = {j->q_width, j->k_width, j->v_width};
+    const bool gated = g->forward->config.gate_in_q;
+    float *const to[3] = {gated ? j->room : j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
+    const size_t widths[3] = {gated ? 2 * j->q_width : j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
     if (g->forward->config.fused_by_head &&
         organ_forward_add_linear(g, PART_Q, organ_forward_values(g->layer, PART_BIAS_Q), normed, j->room,
@@ -428,7 +436,8 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend, j, error))
         return error->status;
     /* q is no longer needed. */
-    if (organ_forward_gate_output(j->group, normed, j->out, j->q, error))
+    float *const gates = j->group->forward->config.gate_in_q ? j->room : j->q;
+    if (organ_forward_gate_output(j->group, normed, j->out, gates, error))
         return error->status;
     return give_out(j, projected, error);
 }

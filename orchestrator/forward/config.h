@@ -96,6 +96,8 @@ typedef struct organ_recurrent_config {
     unsigned value_dim; /* (Mamba-1: 1, with a head for each channel) */
     unsigned kernel;    /* tokens in the causal convolution before the recurrence */
     organ_projections projections;
+    double norm_eps; /* of the norm before the output projection */
+    bool twice;      /* write strengths are doubled */
 } organ_recurrent_config;
 
 /* A layer of the model. */
@@ -195,6 +197,7 @@ typedef struct organ_forward_config {
     bool qk_norm_bare; /* without weights, and only in layers that rotate q and k */
     organ_query_scale query_scale;
     organ_attention_gate gate;
+    bool gate_in_q;     /* q_proj has the rows of the gate of a head after those of its q */
     bool gate_heads;    /* the gate has one number for each head; false: one for each number of the output */
     double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;

@@ -329,6 +329,11 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
             check_latent(label, &c->latent, error);
         if ((is_recurrent(kind->mixer) || is_recurrent(kind->second)) && !error->status)
             check_recurrent(label, &c->recurrent, error);
+        if (kind->mixer == ORGAN_MIXER_DELTA && c->activation != ORGAN_SILU && !error->status)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention is not silu", label);
+        if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads of q are %u wide and those of v %u", label,
+                       kind->head_dim, kind->value_dim);
     }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||

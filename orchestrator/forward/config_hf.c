@@ -200,8 +200,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
         return s->error->status;
     organ_forward_family_apply(f, c);
     organ_config_latent(s, c);
-    organ_config_mixers(s, c);
     read_hf_scales(s, c);
+    organ_config_mixers(s, c);
     refuse_others(s);
     read_activation(s, c);
     organ_config_experts(s, c);

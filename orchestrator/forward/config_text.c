@@ -34,6 +34,8 @@ static const struct {
     {"llama4_text",         "Llama4ForCausalLM",     NULL},
     {"deepseek_v3",         "DeepseekV3ForCausalLM", NULL},
     {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
+    {"qwen3_5_text",        "Qwen3_5ForCausalLM",    NULL},
+    {"qwen3_5_moe_text",    "Qwen3_5MoeForCausalLM", NULL},
 };
 /* clang-format on */
 

@@ -78,6 +78,7 @@ static const forward_name llama4_names[] = {
     {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
     {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
     {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
+static const forward_name qwen3_next_names[] = {{PART_MIX_IN, "linear_attn.in_proj_qkvz.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -146,6 +147,14 @@ static const forward_mixture qwen2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
     .shared_gated = true, .normalise = {"norm_topk_prob", false}, .required = qwen_required};
+static const forward_mixture qwen3_next_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
+    .shared_gated = true, .normalise = {"norm_topk_prob", true}, .required = qwen_required};
+static const forward_mixture qwen3_5_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
+    .normalise = {NULL, true}, .required = qwen_required};
 static const char *const logistic_required[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture logistic_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
@@ -252,6 +261,20 @@ static const forward_mixture mellum_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .required = mellum_required};
 
+/* ---- recurrent layers ---- */
+
+static const forward_layer_word delta_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"linear_attention", ORGAN_MIXER_DELTA, ORGAN_MIXER_NONE, false}, {0}};
+#define DELTA_SIZES .heads = {"linear_num_value_heads", 32}, .groups = {"linear_num_key_heads", 16}, \
+    .key_dim = {"linear_key_head_dim", 128}, .value_dim = {"linear_value_head_dim", 128}, \
+    .kernel = {"linear_conv_kernel_dim", 4}
+static const forward_recurrent qwen3_next_recurrent = {
+    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES,
+    .projections = ORGAN_PROJECTIONS_BY_HEAD};
+static const forward_recurrent qwen3_5_recurrent = {
+    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
+
 /* ---- members with one supported value ---- */
 
 /* transformers never divides the factors of DeepSeek-V2 by their sum; DeepSeek's own code does if norm_topk_prob is
@@ -306,6 +329,9 @@ static const char *const gptj_aliases[][2] = {
     .norm_biased = true, .eps = 1e-5, .windows = WINDOWS_ALL, .rope_mscale = true, .mixture = &phimoe_mixture, \
     .names = phimoe_names
 
+#define QWEN_HYBRID .theta = 1e4, .head_dim = 256, .rotated_part = 0.25, .eps = 1e-6, ATTENTION_BIAS, \
+    .norm_adds_one = true, .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_in_q = true
+
 static const forward_family families[] = {
     {.architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
     {.architecture = "MistralForCausalLM", .theta = 1e4, .windows = WINDOWS_ALL},
@@ -334,8 +360,7 @@ static const forward_family families[] = {
     {.architecture = "Ministral3ForCausalLM", .gguf = "mistral3", .gguf_pairs = true, .windows = WINDOWS_ALL,
      .query = QUERY_ROPE, .head_dim = 128},
     {.architecture = "HunYuanDenseV1ForCausalLM", .gguf = "hunyuan-dense", .theta = 1e4, ATTENTION_BIAS,
-     .qk_norm = ORGAN_QK_NORM_HEAD,
-     .qk_norm_last = true, .rope_alpha = true, .names = hunyuan_names},
+     .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_last = true, .rope_alpha = true, .names = hunyuan_names},
     {.architecture = "HunYuanMoEV1ForCausalLM", .gguf = "hunyuan-moe", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD,
      .qk_norm_last = true, .rope_alpha = true, .mixture = &hunyuan_mixture, .names = hunyuan_moe_names,
@@ -387,8 +412,7 @@ static const forward_family families[] = {
     {.architecture = "Olmo3ForCausalLM", .gguf = "olmo2", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL, .local = LOCAL_PLAIN, .windows = WINDOWS_TYPES, .window_pattern = 4},
     {.architecture = "Exaone4ForCausalLM", .gguf = "exaone4", .theta = 1e4, .norms = ORGAN_NORMS_AFTER,
-     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4,
-     .unrotated = UNROTATED_FULL},
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
     {.architecture = "GraniteForCausalLM", .gguf = "granite", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      MLP_BIAS, .multipliers = &granite_multipliers},
     {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,
@@ -400,8 +424,7 @@ static const forward_family families[] = {
     {.architecture = "Ernie4_5ForCausalLM", .gguf = "ernie4_5", .theta = 5e5, .head_dim = 128, .interleaved = true,
      .tied = true, .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false},
      .mlp_bias = {"use_bias", false}},
-    {.architecture = "OlmoeForCausalLM", .gguf = "olmoe",
-     .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
+    {.architecture = "OlmoeForCausalLM", .gguf = "olmoe", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
      .mixture = &olmoe_mixture, .fixed = olmoe_fixed},
     {.architecture = "FlexOlmoForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &olmoe_mixture},
@@ -410,8 +433,7 @@ static const forward_family families[] = {
      .mixture = &granite_mixture, .names = granitemoe_names},
     {.architecture = "GraniteMoeSharedForCausalLM", .theta = 1e4, ATTENTION_BIAS,
      .multipliers = &granite_multipliers, .mixture = &granite_mixture, .names = granitemoe_names},
-    {.architecture = "MiniMaxM2ForCausalLM", .gguf = "minimax-m2",
-     .theta = 5e6, .head_dim = 128, .rotary_dim = true,
+    {.architecture = "MiniMaxM2ForCausalLM", .gguf = "minimax-m2", .theta = 5e6, .head_dim = 128, .rotary_dim = true,
      .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &minimax_mixture, .names = minimax_names},
     {.architecture = "Ernie4_5_MoeForCausalLM", .gguf = "ernie4_5-moe",
      .theta = 5e5, .interleaved = true, .tied = true,
@@ -491,11 +513,9 @@ static const forward_family families[] = {
      .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused_by_head = true,
      .names = persimmon_names},
     {.architecture = "ApertusForCausalLM", .gguf = "apertus", .theta = 12e6, ATTENTION_BIAS,
-     .qk_norm = ORGAN_QK_NORM_HEAD,
-     .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
+     .qk_norm = ORGAN_QK_NORM_HEAD, .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
     {.architecture = "ArceeForCausalLM", .gguf = "arcee", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS,
-     .ungated = true,
-     .activation = ORGAN_RELU_SQUARED},
+     .ungated = true, .activation = ORGAN_RELU_SQUARED},
     {.architecture = "NanoChatForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norm_unweighted = true, .eps = 1e-6,
      .embedding_norm = true, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_last = true, .qk_norm_bare = true,
      .rope_reversed = true, .softcaps = true, .final_softcap = 15, .ungated = true, .activation = ORGAN_RELU_SQUARED,
@@ -510,8 +530,12 @@ static const forward_family families[] = {
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
      .ungated = true, .activation = ORGAN_RELU_SQUARED},
     {.architecture = "OlmoForCausalLM", .gguf = "olmo", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
-     .norm = ORGAN_NORM_LAYER,
-     .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},
+     .norm = ORGAN_NORM_LAYER, .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},
+    {.architecture = "Qwen3NextForCausalLM", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
+     .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names},
+    {.architecture = "Qwen3_5ForCausalLM", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent},
+    {.architecture = "Qwen3_5MoeForCausalLM", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
+     .recurrent = &qwen3_5_recurrent},
     {.architecture = "StableLmForCausalLM", .gguf = "stablelm", .theta = 1e4, .rotated_part = 0.25,
      .qkv_bias = {"use_qkv_bias", false}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .eps_key = "layer_norm_eps", .parallel = {"use_parallel_residual", false}, .one_norm = true,
@@ -541,6 +565,7 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->qk_norm_last = f->qk_norm_last;
     c->qk_norm_bare = f->qk_norm_bare;
     c->gate = f->gate;
+    c->gate_in_q = f->gate_in_q;
     c->gate_heads = f->gate_heads;
     c->embedding_norm = f->embedding_norm;
     c->sub_norms = f->sub_norms;

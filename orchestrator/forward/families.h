@@ -140,6 +140,8 @@ typedef struct forward_recurrent {
     forward_number interval;
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
+    forward_flag twice; /* of organ_recurrent_config */
+    double norm_eps;    /* 0: that of the other norms */
 } forward_recurrent;
 
 typedef struct forward_family {
@@ -189,7 +191,7 @@ typedef struct forward_family {
     bool qk_norm_last, qk_norm_bare; /* as in organ_forward_config */
     forward_query query;
     organ_attention_gate gate;
-    bool gate_heads;
+    bool gate_in_q, gate_heads;
     forward_heads heads;
     const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
     forward_number value_scale; /* of v; null means 1 */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Operations of attention and feed-forward on the tokens of a group: norms, sums, gates, windows, the tap, and the
  * products of a gated feed-forward. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
@@ -207,6 +207,11 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
         name = of_stack;
     }
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
+}
+
+float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
+{
+    return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
 organ_status organ_forward_add_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,

@@ -292,6 +292,8 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
 float organ_forward_mean_square(const float *x, size_t n);
 /* x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
 void organ_forward_cut(float *x, size_t n, float cut);
+/* Replaces each value x by ln(1 + e^x), and above 20 by x, which is the same in FP32, as torch does. */
+void organ_forward_softplus(const organ_kernels *kernels, float *values, size_t n);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the
@@ -504,7 +506,8 @@ bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys,
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
 /* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `room` has as
- * many floats as the output. Without a gate it does nothing. */
+ * many floats as the output. With gate_in_q, `room` has twice as many, and the row of a token begins with the values of
+ * that layer. Without a gate it does nothing. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *room,
                                        organ_error *error);
 /* Runs a layer on the group: g->states, with g->room as organ_forward_block_room says. */

@@ -5,6 +5,8 @@
 static const forward_mixer mixers[] = {
     [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
                                organ_forward_attention_scratch},
+    [ORGAN_MIXER_DELTA] = {organ_forward_delta, organ_forward_delta_width, organ_forward_delta_state,
+                           organ_forward_delta_scratch},
 };
 
 bool organ_forward_attends(const organ_layer_kind *kind)

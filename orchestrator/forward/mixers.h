@@ -22,6 +22,38 @@ typedef struct forward_mixer {
     size_t (*scratch)(const organ_forward_config *config);
 } forward_mixer;
 
+/* Returns a worker's scratch of a mixer. */
+float *organ_forward_mixer_scratch_of(const forward_group *group, size_t worker);
+
+/* ---- causal convolutions (conv.c) ---- */
+
+/* Rows of channels, `stride` floats apart, one for each token of the group, which are replaced by
+ *     y(t) = biases + sum of kernel(j) x(t - width + 1 + j) over j,   then silu(y) if `silu`,
+ * with x = 0 before a window. `kernels` has `width` numbers for each channel, `biases` one or is NULL. */
+typedef struct forward_conv {
+    const float *kernels, *biases;
+    float *rows;
+    size_t channels, stride, width;
+    /* If the group continues a text, the width - 1 inputs before it, a row of channels for each, which are replaced by
+     * the last ones of the group; else NULL. */
+    float *tail;
+    bool silu;
+} forward_conv;
+/* Return the floats of a tail, and the bytes of a worker's scratch. */
+size_t organ_forward_conv_tail(size_t width, size_t channels);
+size_t organ_forward_conv_scratch(size_t width);
+organ_status organ_forward_convolve(const forward_group *group, const forward_conv *conv, organ_error *error);
+
+/* ---- the gated delta rule (delta.c) ---- */
+
+organ_status organ_forward_delta(forward_group *group, const float *normed, float *out, float *room,
+                                 organ_error *error);
+size_t organ_forward_delta_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_delta_state(const organ_forward_config *config);
+size_t organ_forward_delta_scratch(const organ_forward_config *config);
+
+/* ---- all mixers of a layer (mixer.c) ---- */
+
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */
 bool organ_forward_attends(const organ_layer_kind *kind);
 /* Return the floats of a token in `room` of the widest mixer of a layer, the floats of the states of all its mixers,

@@ -344,12 +344,12 @@ static void add_attention(builder *b)
     const uint64_t rows[3] = {(uint64_t)kind->heads * kind->head_dim,
                               own ? (uint64_t)kind->kv_heads * kind->head_dim : 0,
                               own && !kind->value_is_key ? (uint64_t)kind->kv_heads * kind->value_dim : 0};
-    add_qkv(b, rows);
+    add_qkv(b, (uint64_t[]){rows[0] * (c->gate_in_q ? 2 : 1), rows[1], rows[2]});
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
     if (kind->sinks)
         add_named_part(b, PART_SINKS, 0, kind->heads);
-    if (c->gate != ORGAN_UNGATED)
+    if (c->gate != ORGAN_UNGATED && !c->gate_in_q)
         add_named_part(b, PART_HEAD_GATE, (uint64_t)kind->heads * (c->gate_heads ? 1 : kind->value_dim), c->hidden);
     if (c->qk_norm == ORGAN_QK_NORM_HEADS)
         add_head_norms(b);

@@ -42,6 +42,7 @@ static const char *const model_types[] = {
     "flex_olmo", "granitemoe", "granitemoe-stacked", "granitemoeshared", "minimax_m2", "minimax_m2-stacked",
     "ernie4_5_moe", "ernie4_5_moe-stacked", "exaone_moe", "exaone_moe-stacked", "hy_v3", "hy_v3-stacked", "solar_open",
     "mellum",
+    "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
 };
 /* clang-format on */
 
@@ -298,6 +299,18 @@ END_TEST
 static const struct {
     const char *type, *key, *value, *fragment;
 } refused[] = {
+    {"qwen3_5_text", "linear_num_value_heads", "0", "number of heads of recurrent layers"},
+    {"qwen3_5_text", "linear_num_value_heads", "3", "no multiple of 2 key heads"},
+    {"qwen3_5_text", "linear_num_key_heads", "0", "number of key heads of recurrent layers"},
+    {"qwen3_5_text", "linear_key_head_dim", "1000000", "width of their keys"},
+    {"qwen3_5_text", "linear_value_head_dim", "0", "width of their values"},
+    {"qwen3_5_text", "linear_conv_kernel_dim", "0", "kernel of their convolution"},
+    {"qwen3_5_text", "linear_conv_kernel_dim", "100000", "kernel of their convolution"},
+    {"qwen3_5_text", "linear_conv_kernel_dim", "3", "conv1d.weight' is 128 x 1 x 4, not 128 x 3"},
+    {"qwen3_5_text", "layer_types", "[\"linear_attention\"]", "layer_types"},
+    {"qwen3_5_text", "layer_types", "[\"mamba\", \"full_attention\", \"linear_attention\", \"full_attention\"]",
+     "layer_types: 'mamba'"},
+    {"qwen3_5_text", "hidden_act", "\"gelu\"", "hidden_act"},
     {"smollm3", "no_rope_layers", "[1, 1]", "no_rope_layers"},
     {"smollm3", "no_rope_layers", "[1, 1, 1, \"0\"]", "no_rope_layers"},
     {"smollm3-interval", "no_rope_layer_interval", "0", "no_rope_layer_interval"},

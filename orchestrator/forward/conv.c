@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Causal convolutions by channels. A task is a block of channels of one window, from its last token to its first, so
+ * that rows are replaced after all that need them. */
+#include "orchestrator/forward/mixers.h"
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+#define CHANNELS ((size_t)64) /* of a block */
+
+typedef struct conv_job {
+    const forward_group *group;
+    const forward_conv *conv;
+    size_t blocks;
+} conv_job;
+
+/* A block of channels: its kernels (width x CHANNELS), the tail that the cache gets, and ones for the gate of silu. */
+typedef struct conv_block {
+    float *kernels, *next, *ones, *rows;
+    const float *tail; /* NULL: zeros precede the window */
+    size_t n;
+} conv_block;
+
+size_t organ_forward_conv_tail(size_t width, size_t channels) { return (width - 1) * channels; }
+
+size_t organ_forward_conv_scratch(size_t width) { return 2 * width * CHANNELS * sizeof(float); }
+
+/* Returns the input `back` tokens before token t, or NULL if it is before the text. */
+static const float *conv_input(const forward_conv *conv, const conv_block *b, size_t t, size_t back)
+{
+    if (back <= t)
+        return b->rows + (t - back) * conv->stride;
+    return b->tail ? b->tail + (conv->width - 1 + t - back) * conv->channels : NULL;
+}
+
+static void convolve_token(const organ_kernels *kernels, const forward_conv *conv, const conv_block *b, size_t t,
+                           const float *biases)
+{
+    float sums[CHANNELS] = {0};
+    float *const row = b->rows + t * conv->stride;
+    for (size_t j = 0; j < conv->width; j++) {
+        const float *const x = conv_input(conv, b, t, conv->width - 1 - j), *const w = b->kernels + j * CHANNELS;
+        for (size_t k = 0; x && k < b->n; k++)
+            sums[k] += w[k] * x[k];
+    }
+    for (size_t k = 0; k < b->n; k++)
+        row[k] = biases ? sums[k] + biases[k] : sums[k];
+    if (conv->silu)
+        kernels->gate_silu(row, b->ones, b->n);
+}
+
+/* Copies the last width - 1 inputs of the text to `next`. */
+static void keep_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
+{
+    for (size_t j = 0; j + 1 < conv->width; j++) {
+        const float *const x = conv_input(conv, b, tokens, conv->width - 1 - j);
+        memcpy(b->next + j * CHANNELS, x, b->n * sizeof *x);
+    }
+}
+
+static void convolve_block(void *context, size_t index, size_t worker)
+{
+    const conv_job *const j = context;
+    const forward_conv *const conv = j->conv;
+    const size_t from = index % j->blocks * CHANNELS, w = j->group->window + index / j->blocks;
+    const size_t *const begin = j->group->windows->begin;
+    const size_t first = begin[w] - j->group->first, tokens = begin[w + 1] - begin[w];
+    float *const scratch = organ_forward_mixer_scratch_of(j->group, worker);
+    const conv_block b = {.kernels = scratch,
+                          .next = scratch + conv->width * CHANNELS,
+                          .ones = scratch + (2 * conv->width - 1) * CHANNELS,
+                          .rows = conv->rows + first * conv->stride + from,
+                          .tail = conv->tail ? conv->tail + from : NULL,
+                          .n = organ_min(CHANNELS, conv->channels - from)};
+    for (size_t k = 0; k < CHANNELS; k++) {
+        b.ones[k] = 1;
+        for (size_t i = 0; k < b.n && i < conv->width; i++)
+            b.kernels[i * CHANNELS + k] = conv->kernels[(from + k) * conv->width + i];
+    }
+    if (conv->tail)
+        keep_tail(conv, &b, tokens);
+    for (size_t t = tokens; t-- > 0;)
+        convolve_token(j->group->forward->engine->kernels, conv, &b, t, conv->biases ? conv->biases + from : NULL);
+    for (size_t i = 0; conv->tail && i + 1 < conv->width; i++)
+        memcpy(conv->tail + i * conv->channels + from, b.next + i * CHANNELS, b.n * sizeof *b.next);
+}
+
+organ_status organ_forward_convolve(const forward_group *g, const forward_conv *conv, organ_error *error)
+{
+    conv_job j = {g, conv, organ_pieces_of(conv->channels, CHANNELS)};
+    const double number = (double)conv->width + ORGAN_SHARE_HARD;
+    return organ_forward_share(g->forward->engine, j.blocks * (g->until - g->window),
+                               (double)g->tokens * (double)conv->channels * number, convolve_block, &j, error);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ * The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks", arXiv:2412.06464; transformers,
+ * Qwen3NextGatedDeltaNet, Qwen3_5GatedDeltaNet, OlmoHybridGatedDeltaNet). q, k and v are linear layers of the normed
+ * hidden state, then a causal convolution by channels and silu. With q and k of length 1 (and q over the root of
+ * key_dim), the decay and the write strength of a token and a head
+ *
+ *     g = e^(-e^A_log softplus(a + dt_bias))    and    b = logistic(b), or twice that,
+ *
+ * the state S (key_dim x value_dim) and the output of a token are
+ *
+ *     S = g S,    S = S + k (b (v - S^T k))^T,    o = S^T q.
+ *
+ * The output projection reads norm(o) silu(z), with the root mean square norm of each head. */
+#include "orchestrator/forward/mixers.h"
+#include "orchestrator/machine/extent.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+#define L2_EPS         1e-6F /* l2norm of the code of these models */
+
+/* q, k or v: rows of `width` numbers, `stride` floats apart. */
+typedef struct delta_rows {
+    float *rows;
+    size_t width, stride;
+} delta_rows;
+
+typedef struct delta_job {
+    forward_group *group;
+    const organ_recurrent_config *sizes;
+    delta_rows parts[3];                 /* q, k, v */
+    float *z, *b, *a, *outs;             /* tokens x values, heads, heads, values */
+    float *fused, *fused_ba;             /* projections whose rows alternate by key head */
+    size_t keys, values;                 /* numbers of a token in k and in v */
+    const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
+    forward_conv convs[3];
+} delta_job;
+
+static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
+static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
+static size_t state_of_head(const organ_recurrent_config *r)
+{
+    return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
+}
+
+size_t organ_forward_delta_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    (void)kind;
+    const organ_recurrent_config *const r = &c->recurrent;
+    const size_t used = 2 * keys_of(r) + 3 * values_of(r) + 2 * (size_t)r->heads;
+    const bool fused = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
+    return used + (fused ? 2 * keys_of(r) + 2 * values_of(r) + 2 * (size_t)r->heads : 0);
+}
+
+size_t organ_forward_delta_state(const organ_forward_config *c)
+{
+    const organ_recurrent_config *const r = &c->recurrent;
+    return r->heads * state_of_head(r) + organ_forward_conv_tail(r->kernel, 2 * keys_of(r) + values_of(r));
+}
+
+size_t organ_forward_delta_scratch(const organ_forward_config *c)
+{
+    return organ_max(state_of_head(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
+}
+
+/* ---- projections ---- */
+
+/* Copies q, k, v, z, b and a of a token from projections in which those of one key head and of the value heads that it
+ * serves follow each other. */
+static void split_token_heads(const delta_job *j, size_t t)
+{
+    const organ_recurrent_config *const r = j->sizes;
+    const size_t served = r->heads / r->groups, dv = served * r->value_dim;
+    const float *from = j->fused + t * 2 * (j->keys + j->values), *ba = j->fused_ba + t * 2 * r->heads;
+    for (size_t h = 0; h < r->groups; h++, ba += 2 * served) {
+        const size_t widths[] = {r->key_dim, r->key_dim, dv};
+        for (size_t p = 0; p < 3; from += widths[p++])
+            memcpy(j->parts[p].rows + t * j->parts[p].stride + h * widths[p], from, widths[p] * sizeof *from);
+        memcpy(j->z + t * j->values + h * dv, from, dv * sizeof *from);
+        from += dv;
+        memcpy(j->b + t * r->heads + h * served, ba, served * sizeof *ba);
+        memcpy(j->a + t * r->heads + h * served, ba + served, served * sizeof *ba);
+    }
+}
+
+static void split_heads(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const delta_job *const j = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        split_token_heads(j, t);
+}
+
+static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_recurrent_config *const r = j->sizes;
+    const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
+    const struct {
+        forward_part part;
+        float *to;
+        size_t width;
+    } all[] = {
+        {PART_MIX_IN, by_head ? j->fused : j->parts[0].rows, 2 * j->keys + (by_head ? 2 : 1) * j->values},
+        {PART_MIX_Q, j->parts[0].rows, j->keys},
+        {PART_MIX_K, j->parts[1].rows, j->keys},
+        {PART_MIX_V, j->parts[2].rows, j->values},
+        {PART_MIX_Z, j->z, j->values},
+        {PART_MIX_BA, j->fused_ba, 2 * (size_t)r->heads},
+        {PART_MIX_B, j->b, r->heads},
+        {PART_MIX_A, j->a, r->heads},
+    };
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        if (g->layer->plan->parts[all[k].part].slot != SIZE_MAX &&
+            organ_forward_add_linear(g, all[k].part, NULL, normed, all[k].to, all[k].width, error))
+            return error->status;
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) || !by_head)
+        return error->status;
+    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
+                               (double)g->tokens * (double)(2 * j->keys + 2 * j->values) * ORGAN_SHARE_NUMBER,
+                               split_heads, j, error);
+}
+
+/* Convolves q, k and v, which are one run of channels unless their projections are apart. */
+static organ_status delta_convolve(const delta_job *j, organ_error *error)
+{
+    const organ_layer *const layer = j->group->layer;
+    const bool apart = j->sizes->projections == ORGAN_PROJECTIONS_APART;
+    const forward_keys *const before = j->group->before;
+    float *tail = before ? before->state + j->sizes->heads * state_of_head(j->sizes) : NULL;
+    for (size_t p = 0; p < (apart ? 3 : 1) && !error->status; p++) {
+        const forward_conv conv = {.kernels =
+                                       organ_forward_values(layer, apart ? (forward_part)(PART_CONV_Q + p) : PART_CONV),
+                                   .rows = j->parts[p].rows,
+                                   .channels = apart ? j->parts[p].width : 2 * j->keys + j->values,
+                                   .stride = j->parts[p].stride,
+                                   .width = j->sizes->kernel,
+                                   .tail = tail,
+                                   .silu = true};
+        organ_forward_convolve(j->group, &conv, error);
+        tail = tail ? tail + organ_forward_conv_tail(conv.width, conv.channels) : NULL;
+    }
+    return error->status;
+}
+
+/* ---- the recurrence ---- */
+
+static void unit_heads(const delta_job *j, size_t t)
+{
+    const size_t dim = j->sizes->key_dim;
+    for (size_t p = 0; p < 2; p++)
+        for (size_t h = 0; h < j->sizes->groups; h++) {
+            float *const head = j->parts[p].rows + t * j->parts[p].stride + h * dim;
+            const float length = sqrtf(organ_forward_mean_square(head, dim) * (float)dim + L2_EPS);
+            const float scale = p == 0 ? 1 / sqrtf((float)dim) : 1;
+            for (size_t k = 0; k < dim; k++)
+                head[k] = head[k] / length * scale;
+        }
+}
+
+/* Computes g and b of a token. */
+static void gate_token(const delta_job *j, size_t t)
+{
+    const organ_kernels *const kernels = j->group->forward->engine->kernels;
+    const size_t heads = j->sizes->heads;
+    float *const a = j->a + t * heads, *const b = j->b + t * heads;
+    float *const rates = j->outs + t * j->values; /* not in use yet */
+    memcpy(rates, j->rates, heads * sizeof *rates);
+    kernels->exp_below(rates, heads, 0);
+    for (size_t h = 0; h < heads; h++)
+        a[h] += j->biases[h];
+    organ_forward_softplus(kernels, a, heads);
+    for (size_t h = 0; h < heads; h++)
+        a[h] *= -rates[h];
+    kernels->exp_below(a, heads, 0);
+    organ_forward_logistic(kernels, b, heads);
+    for (size_t h = 0; h < heads && j->sizes->twice; h++)
+        b[h] *= 2;
+}
+
+static void delta_prepare(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const delta_job *const j = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        unit_heads(j, t);
+        gate_token(j, t);
+    }
+}
+
+/* One head of one window. */
+static void delta_recur(void *context, size_t index, size_t worker)
+{
+    const delta_job *const j = context;
+    const organ_recurrent_config *const r = j->sizes;
+    const forward_group *const g = j->group;
+    const size_t head = index % r->heads, w = g->window + index / r->heads, of_key = head / (r->heads / r->groups);
+    const size_t first = g->windows->begin[w] - g->first;
+    float *state = organ_forward_mixer_scratch_of(g, worker);
+    if (g->before)
+        state = g->before->state + head * state_of_head(r);
+    else
+        memset(state, 0, state_of_head(r) * sizeof *state);
+    const organ_recurrence recurrence = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
+                                         .key_dim = r->key_dim,
+                                         .value_dim = r->value_dim,
+                                         .queries = j->parts[0].rows + first * j->parts[0].stride + of_key * r->key_dim,
+                                         .keys = j->parts[1].rows + first * j->parts[1].stride + of_key * r->key_dim,
+                                         .values = j->parts[2].rows + first * j->parts[2].stride + head * r->value_dim,
+                                         .decays = j->a + first * r->heads + head,
+                                         .strengths = j->b + first * r->heads + head,
+                                         .outs = j->outs + first * j->values + head * r->value_dim,
+                                         .state = state,
+                                         .key_stride = j->parts[1].stride,
+                                         .query_stride = j->parts[0].stride,
+                                         .value_stride = j->parts[2].stride,
+                                         .decay_stride = r->heads,
+                                         .strength_stride = r->heads,
+                                         .out_stride = j->values,
+                                         .state_stride = organ_recurrence_stride(r->value_dim),
+                                         .delta = true};
+    g->forward->engine->kernels->recurrence(&recurrence);
+}
+
+/* z = norm(o) silu(z) */
+static void delta_gate(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const delta_job *const j = context;
+    const size_t dim = j->sizes->value_dim, first = index * TOKENS_AT_ONCE,
+                 tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
+    float *const outs = j->outs + first * j->values;
+    for (size_t at = 0; at < tokens * j->values; at += dim)
+        organ_forward_norm(outs + at, j->norms, 0, j->sizes->norm_eps, dim, outs + at);
+    j->group->forward->engine->kernels->gate_silu(j->z + first * j->values, outs, tokens * j->values);
+}
+
+static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_engine *const engine = g->forward->engine;
+    const organ_recurrent_config *const r = j->sizes;
+    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
+    if (delta_project(j, normed, error) || delta_convolve(j, error) ||
+        organ_forward_share(engine, pieces, tokens * (double)(4 * j->keys + 4 * r->heads * ORGAN_SHARE_HARD),
+                            delta_prepare, j, error) ||
+        organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, delta_recur, j, error) ||
+        organ_forward_share(engine, pieces, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error) ||
+        organ_forward_add_linear(g, PART_MIX_OUT, NULL, j->z, out, (size_t)g->forward->config.hidden, error))
+        return error->status;
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
+organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+{
+    const organ_recurrent_config *const r = &g->forward->config.recurrent;
+    const size_t keys = keys_of(r), values = values_of(r), widths[] = {keys, keys, values};
+    const bool apart = r->projections == ORGAN_PROJECTIONS_APART;
+    delta_job j = {.group = g,
+                   .sizes = r,
+                   .keys = keys,
+                   .values = values,
+                   .rates = organ_forward_values(g->layer, PART_A_LOG),
+                   .biases = organ_forward_values(g->layer, PART_DT_BIAS),
+                   .norms = organ_forward_values(g->layer, PART_NORM_MIXED)};
+    size_t at = 0;
+    for (size_t p = 0; p < 3; at += widths[p++])
+        j.parts[p] =
+            (delta_rows){room + at * (apart ? g->tokens : 1), widths[p], apart ? widths[p] : 2 * keys + values};
+    j.z = room + g->tokens * at;
+    j.outs = j.z + g->tokens * values;
+    j.b = j.outs + g->tokens * values;
+    j.a = j.b + g->tokens * r->heads;
+    j.fused = j.a + g->tokens * r->heads;
+    j.fused_ba = j.fused + g->tokens * 2 * (keys + values);
+    if (g->before && g->before->tokens == 0)
+        memset(g->before->state, 0, organ_forward_delta_state(&g->forward->config) * sizeof *room);
+    return run_delta(&j, normed, out, error);
+}
