@@ -74,9 +74,12 @@ typedef struct organ_query_scale {
 
 /* How a layer mixes tokens. Recurrent mixers keep a state whose size does not grow with the text. */
 typedef enum organ_mixer {
-    ORGAN_MIXER_NONE,      /* the layer has only a feed-forward */
-    ORGAN_MIXER_ATTENTION, /* softmax attention over keys and values of tokens, multi-head latent attention included */
-    ORGAN_MIXER_DELTA      /* the gated delta rule (forward/delta.c) */
+    ORGAN_MIXER_NONE,       /* the layer has only a feed-forward */
+    ORGAN_MIXER_ATTENTION,  /* softmax attention over keys and values of tokens, multi-head latent attention included */
+    ORGAN_MIXER_DELTA,      /* the gated delta rule (forward/delta.c) */
+    ORGAN_MIXER_SHORT_CONV, /* a gated causal convolution (forward/short_conv.c) */
+    ORGAN_MIXER_MAMBA,      /* forward/mamba.c */
+    ORGAN_MIXER_MAMBA2      /* forward/mamba2.c */
 } organ_mixer;
 
 /* The tensors with the input projections of the delta rule: q, k and v in one, the others each their own; all in two,
@@ -96,8 +99,18 @@ typedef struct organ_recurrent_config {
     unsigned value_dim; /* (Mamba-1: 1, with a head for each channel) */
     unsigned kernel;    /* tokens in the causal convolution before the recurrence */
     organ_projections projections;
-    double norm_eps; /* of the norm before the output projection */
-    bool twice;      /* write strengths are doubled */
+    double norm_eps;                      /* of the norm before the output projection */
+    bool twice;                           /* write strengths are doubled */
+    bool conv_biased, biased, out_biased; /* the convolution, the input and the output projection have biases */
+    unsigned rank;                        /* Mamba: numbers from which the time steps are computed */
+    bool step_norms;                      /* Mamba: they, B and C are normalised, */
+    bool step_norms_bare;                 /* without weights */
+    /* Mamba-2 */
+    double step_min, step_max;  /* limits of softplus(dt + dt_bias) */
+    bool normed;                /* y silu(z) passes a norm with weights, over the heads of each group */
+    bool norm_first;            /* the norm comes before the product by silu(z) */
+    bool scaled;                /* z, x, B, C and dt are multiplied by `scales` after their projection */
+    float scales[5], out_scale; /* out_scale: factor of the output */
 } organ_recurrent_config;
 
 /* A layer of the model. */
@@ -158,6 +171,7 @@ typedef struct organ_router_rule {
     float jitter;       /* sparse: a choice leaves out values that are lower than its best by more than that part */
     float cap;          /* values become cap tanh(value / cap) before that; 0: they stay */
     float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */
+    float sum_plus;     /* added to that sum */
 } organ_router_rule;
 
 typedef struct organ_forward_config {
@@ -176,6 +190,7 @@ typedef struct organ_forward_config {
     /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/math.c); gate_limit 0: not clamped
      */
     double gate_limit, gate_alpha;
+    float gate_scale, up_scale; /* factors of the gate and of up in dense feed-forwards; 0: none */
     organ_rope_config rope,
         rope_local;        /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
     unsigned window;       /* sliding window in tokens of the layers that have one; 0: none has */

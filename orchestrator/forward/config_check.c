@@ -261,13 +261,18 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
 static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
 
 /* Products of these sizes stay below 2^52. */
-static organ_status check_recurrent(const char *label, const organ_recurrent_config *r, organ_error *error)
+static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
+                                    organ_error *error)
 {
+    if (mixer == ORGAN_MIXER_SHORT_CONV)
+        return check_size(label, "the kernel of the convolution", r->kernel, 1 << 8, error);
     if (check_size(label, "the number of heads of recurrent layers", r->heads, 1 << 20, error) ||
         check_size(label, "the number of key heads of recurrent layers", r->groups, 1 << 16, error) ||
         check_size(label, "the width of their keys", r->key_dim, 1 << 12, error) ||
         check_size(label, "the width of their values", r->value_dim, 1 << 12, error) ||
         check_size(label, "the kernel of their convolution", r->kernel, 1 << 8, error))
+        return error->status;
+    if (mixer == ORGAN_MIXER_MAMBA && check_size(label, "the rank of their time steps", r->rank, 1 << 16, error))
         return error->status;
     if (r->heads % r->groups)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, no multiple of %u key heads",
@@ -328,8 +333,9 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
         if (kind->latent && !error->status)
             check_latent(label, &c->latent, error);
         if ((is_recurrent(kind->mixer) || is_recurrent(kind->second)) && !error->status)
-            check_recurrent(label, &c->recurrent, error);
-        if (kind->mixer == ORGAN_MIXER_DELTA && c->activation != ORGAN_SILU && !error->status)
+            check_recurrent(label, kind->mixer, &c->recurrent, error);
+        if (kind->mixer >= ORGAN_MIXER_DELTA && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
+            !c->ungated && !error->status)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention is not silu", label);
         if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads of q are %u wide and those of v %u", label,

@@ -65,20 +65,21 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
     const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_ffn;
-    c->layers = organ_config_needed(s, "num_hidden_layers");
-    c->heads = organ_config_needed(s, "num_attention_heads");
+    const bool free = s->family->attention_free;
+    c->layers = organ_config_layers(s);
+    c->heads = free ? 1 : organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
     c->hidden = organ_config_needed(s, "hidden_size");
-    const bool optional =
-        all_mixtures || s->family->four_times || (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
+    const bool optional = all_mixtures || free || s->family->four_times ||
+                          (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
     c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
     if (all_mixtures || s->family->four_times)
         c->intermediate = organ_config_size(s, WIDTH, s->family->four_times ? (unsigned)(4 * c->hidden) : 0);
     if (s->family->falcon)
         read_falcon_heads(s, c);
     c->vocabulary = organ_config_needed(s, "vocab_size");
-    c->context = s->family->falcon ? organ_config_size(s, "max_position_embeddings", 2048)
-                                   : organ_config_needed(s, "max_position_embeddings");
+    c->context = s->family->falcon || free ? organ_config_size(s, "max_position_embeddings", 2048)
+                                           : organ_config_needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
     c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }

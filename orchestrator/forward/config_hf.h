@@ -10,6 +10,8 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 /* Pieces of Gemma 3n and Gemma 4; after all others. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *config);
 
+/* Returns the number of layers, which is that of a list if config.json has no num_hidden_layers. */
+unsigned organ_config_layers(const config_hf_source *s);
 /* Mixers of the layers and sizes of recurrent ones. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *config);
 /* organ_config_experts, _windows and _positions need the kinds of layers, and _positions

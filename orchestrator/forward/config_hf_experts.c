@@ -101,6 +101,17 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+static void read_period(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned period = organ_config_size(s, "expert_layer_period", 2),
+                   offset = organ_config_size(s, "expert_layer_offset", 1);
+    if (offset >= period)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: expert_layer_offset is %u, not below expert_layer_period %u",
+                   s->label, offset, period);
+    for (unsigned l = 0; period && l < c->layers; l++)
+        make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
+}
+
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -121,6 +132,8 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
         read_interval(s, c);
     else if (m->dense == DENSE_STEP)
         read_steps(s, c);
+    else if (m->dense == DENSE_PERIOD)
+        read_period(s, c);
     else if (m->dense == DENSE_FREQ)
         read_freq(s, c);
     else
@@ -172,6 +185,8 @@ static void read_selection(const config_hf_source *s, const forward_mixture *m, 
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->router = m->router;
+    if (m->corrected)
+        c->router.corrected = organ_config_flag(s, m->corrected, true);
     c->router_bias = c->expert_bias = m->biases;
     c->gate_up_pairs = m->pairs;
     if (m->least_sum)
@@ -219,6 +234,12 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     if (m->dense_width)
         c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
     c->experts_used = read_used(s, m->used);
+    if (c->experts == 0 && m->optional) {
+        for (unsigned l = 0; l < c->layers; l++)
+            c->kinds[l].intermediate = c->shared_intermediate;
+        c->experts_used = c->shared_intermediate = 0;
+        return;
+    }
     if (c->experts == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
     if (!s->error->status)

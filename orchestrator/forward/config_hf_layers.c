@@ -114,11 +114,15 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
     organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         read_no_rope_list(s, c);
-    if (s->family->unrotated >= UNROTATED_FULL)
+    if (s->family->unrotated == UNROTATED_FULL || s->family->unrotated == UNROTATED_EVERY_FULL)
         organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
     for (unsigned l = 0; s->family->dense_pattern && l < c->layers; l++)
         if (!c->kinds[l].mixture && organ_config_size(s, s->family->dense_pattern, 1) == 1)
             c->kinds[l].rotated = true;
+    const bool unless = s->family->unrotated == UNROTATED_UNLESS &&
+                        strcmp(organ_config_word(s, s->root, "position_embedding_type", "nope"), "rope");
+    for (unsigned l = 0; (unless || s->family->unrotated == UNROTATED_ALL) && l < c->layers; l++)
+        c->kinds[l].rotated = false;
     if (s->family->chunk && !s->error->status)
         read_chunks(s, c);
 }

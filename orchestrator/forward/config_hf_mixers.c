@@ -4,6 +4,7 @@
 
 #include "formats/base/json_text.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,18 +30,70 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
         set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
 
-static void read_words(const config_hf_source *s, organ_forward_config *c)
+static const char *types_of(const config_hf_source *s)
+{
+    return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
+}
+
+unsigned organ_config_layers(const config_hf_source *s)
+{
+    static const char key[] = "num_hidden_layers";
+    const json_t *const types = s->family->recurrent ? organ_config_member(s->root, types_of(s)) : NULL;
+    return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
+}
+
+static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
-    const bool listed = organ_config_member(s->root, "layer_types") || !r->interval.key;
-    const json_t *const types = listed ? organ_config_list(s, "layer_types", "a word", c->layers) : NULL;
-    const unsigned interval = listed ? 1 : organ_config_size(s, r->interval.key, (unsigned)r->interval.otherwise);
+    const json_t *const list = organ_config_member(s->root, r->indices);
+    if (!json_is_array(list) && (list || r->indices_needed))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: neither %s nor %s is a list", s->label, types_of(s), r->indices);
+    for (unsigned l = 0; l < c->layers; l++)
+        set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
+            organ_config_refuse(s, r->indices, value, "a number of a layer");
+        else
+            set_word(s, r->indices, r->words[0].word, &c->kinds[json_integer_value(value)]);
+    }
+}
+
+static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const unsigned interval = r->alike ? 1 : organ_config_size(s, r->interval.key, (unsigned)r->interval.otherwise);
     if (interval == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, r->interval.key);
+    const unsigned offset =
+        r->offset.key ? organ_config_size(s, r->offset.key, (unsigned)r->offset.otherwise) : interval - 1;
+    if (r->offset.key && offset >= interval)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %u, not below %s %u", s->label, r->offset.key, offset,
+                   r->interval.key, interval);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
-        set_word(s, "layer_types",
-                 listed ? organ_json_plain(json_array_get(types, l)) : r->words[(l + 1) % interval ? 1 : 0].word,
-                 &c->kinds[l]);
+        set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
+}
+
+static void read_words(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const types = organ_config_list(s, types_of(s), "a word", c->layers);
+    for (unsigned l = 0; types && l < c->layers && !s->error->status; l++)
+        set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
+}
+
+static void read_kinds(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    if (r->pattern && organ_config_member(s->root, r->pattern))
+        read_pattern(s, r->pattern, c);
+    else if (r->alike)
+        read_mixer_interval(s, c);
+    else if (r->indices && !organ_config_member(s->root, types_of(s)))
+        read_indices(s, c);
+    else if (r->interval.key && !organ_config_member(s->root, types_of(s)))
+        read_mixer_interval(s, c);
+    else
+        read_words(s, c);
 }
 
 /* Returns a size; 0 without a member. */
@@ -52,21 +105,140 @@ static unsigned size_of(const config_hf_source *s, forward_number number)
                                 : organ_config_needed(s, number.key);
 }
 
+/* Returns the numbers of x in a token, heads x value_dim; 0 if no member has it. */
+static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    if (r->inner && organ_config_member(s->root, r->inner))
+        return organ_config_needed(s, r->inner);
+    const double inner = organ_config_number(s, r->expand) * (double)c->hidden;
+    return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
+}
+
+/* The width of a head may be "auto" (Bamba, Granite). */
+static void read_head(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    organ_recurrent_config *const to = &c->recurrent;
+    const uint64_t inner = inner_of(s, c);
+    if (r->rank) { /* Mamba: the channels are the heads */
+        to->heads = (unsigned)inner;
+        to->groups = to->value_dim = 1;
+        const bool automatic = !json_is_integer(organ_config_member(s->root, r->rank));
+        to->rank = automatic ? (unsigned)((c->hidden + 15) / 16) : organ_config_needed(s, r->rank);
+    }
+    if (!r->value_dim.key)
+        return;
+    if (json_is_string(organ_config_member(s->root, r->value_dim.key)))
+        to->value_dim = to->heads ? (unsigned)(inner / to->heads) : 0;
+    else
+        to->value_dim = size_of(s, r->value_dim);
+    if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers are not %llu numbers", s->label,
+                   to->heads, to->value_dim, (unsigned long long)inner);
+}
+
+/* Returns item `index` of a list of numbers, or `otherwise` without the list. An upper limit without a bound is null
+ * here (organ_hf_config_tidy), or {"__float__": "Infinity"} (transformers 5). */
+static double item_of(const config_hf_source *s, const char *key, size_t index, double otherwise)
+{
+    const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
+    const char *const word = organ_json_plain(json_object_get(item, "__float__"));
+    if (!list)
+        return otherwise;
+    if (json_is_number(item))
+        return json_number_value(item);
+    if (!json_is_array(list) || !item || (!json_is_null(item) && (!word || strcmp(word, "Infinity"))))
+        organ_config_refuse(s, key, list, "a list of enough numbers");
+    return INFINITY;
+}
+
+static void read_steps(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    organ_recurrent_config *const to = &c->recurrent;
+    to->step_min =
+        r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 0);
+    to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, INFINITY);
+    if (!(to->step_min >= 0) || !(to->step_max >= to->step_min))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: time steps are limited to %g .. %g", s->label, to->step_min,
+                   to->step_max);
+}
+
+/* Falcon-H1 multiplies its parts by numbers. Those of the attention's input, keys and output are factors of scores and
+ * values, since its projections have no biases. */
+static void read_factors(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_recurrent_config *const to = &c->recurrent;
+    const double in = organ_config_real(s, s->root, "attention_in_multiplier", 1),
+                 out = organ_config_real(s, s->root, "attention_out_multiplier", 1),
+                 ssm = organ_config_real(s, s->root, "ssm_in_multiplier", 1);
+    c->attention_scale *= in * in * organ_config_real(s, s->root, "key_multiplier", 1);
+    c->value_scale = in * out;
+    c->gate_scale = (float)item_of(s, "mlp_multipliers", 0, 1);
+    c->up_scale = (float)item_of(s, "mlp_multipliers", 1, 1);
+    to->scaled = true;
+    to->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
+    bool finite = isfinite(c->attention_scale) && isfinite(c->value_scale) && isfinite(c->gate_scale) &&
+                  isfinite(c->up_scale) && isfinite(to->out_scale);
+    for (size_t k = 0; k < 5; k++) {
+        to->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, 1));
+        finite = finite && isfinite(to->scales[k]);
+    }
+    if (!finite || c->value_scale == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a multiplier is not finite, or those of the attention are 0",
+                   s->label);
+}
+
+/* Lfm2MLP of transformers. */
+static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
+{
+    uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);
+    if (organ_config_flag(s, "block_auto_adjust_ff_dim", true)) {
+        const unsigned multiple = organ_config_size(s, "block_multiple_of", 256);
+        const bool scaled = json_object_get(s->root, "block_ffn_dim_multiplier") == NULL ||
+                            organ_config_member(s->root, "block_ffn_dim_multiplier");
+        const double factor = organ_config_real(s, s->root, "block_ffn_dim_multiplier", 1);
+        width = 2 * width / 3;
+        if (scaled && (multiple == 0 || !(factor > 0) || !(factor * (double)width < 1 << 24)))
+            organ_fail(s->error, ORGAN_BAD_INPUT,
+                       "%s: block_multiple_of %u or block_ffn_dim_multiplier %g is not valid", s->label, multiple,
+                       factor);
+        else if (scaled)
+            width = ((uint64_t)(factor * (double)width) + multiple - 1) / multiple * multiple;
+    }
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].intermediate = width;
+    c->intermediate = width;
+}
+
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
     if (!r || s->error->status)
         return;
-    if (r->pattern && organ_config_member(s->root, r->pattern))
-        read_pattern(s, r->pattern, c);
-    else
-        read_words(s, c);
+    read_kinds(s, c);
     c->recurrent = (organ_recurrent_config){.heads = size_of(s, r->heads),
                                             .groups = size_of(s, r->groups),
                                             .key_dim = size_of(s, r->key_dim),
-                                            .value_dim = size_of(s, r->value_dim),
                                             .kernel = size_of(s, r->kernel),
                                             .projections = r->projections,
                                             .norm_eps = r->norm_eps > 0 ? r->norm_eps : c->rms_eps,
-                                            .twice = organ_config_flag_of(s, r->twice)};
+                                            .twice = organ_config_flag_of(s, r->twice),
+                                            .conv_biased = organ_config_flag_of(s, r->conv_bias),
+                                            .biased = organ_config_flag_of(s, r->bias),
+                                            .out_biased = organ_config_flag_of(s, r->out_bias),
+                                            .normed = organ_config_flag_of(s, r->normed),
+                                            .norm_first = organ_config_flag_of(s, r->norm_first),
+                                            .step_norms = r->step_norms,
+                                            .step_norms_bare = r->step_norms_bare,
+                                            .out_scale = 1};
+    if (r->norm_eps_key)
+        c->recurrent.norm_eps = organ_config_real(s, s->root, r->norm_eps_key, r->norm_eps);
+    read_head(s, c);
+    read_steps(s, c);
+    if (r->scaled)
+        read_factors(s, c);
+    if (s->family->adjusted_feed)
+        adjust_feed(s, c);
 }

@@ -277,7 +277,5 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
     j.a = j.b + g->tokens * r->heads;
     j.fused = j.a + g->tokens * r->heads;
     j.fused_ba = j.fused + g->tokens * 2 * (keys + values);
-    if (g->before && g->before->tokens == 0)
-        memset(g->before->state, 0, organ_forward_delta_state(&g->forward->config) * sizeof *room);
     return run_delta(&j, normed, out, error);
 }

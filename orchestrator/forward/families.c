@@ -543,12 +543,23 @@ static const forward_family families[] = {
 };
 /* clang-format on */
 
+/* Returns row number k of both tables, or NULL after the last one. */
+static const forward_family *family_at(size_t k)
+{
+    const size_t here = sizeof families / sizeof *families;
+    if (k < here)
+        return &families[k];
+    const forward_family *const other = &organ_forward_families_recurrent[k - here];
+    return other->architecture ? other : NULL;
+}
+
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
-    for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
-        const char *name = gguf ? families[k].gguf : families[k].architecture;
+    const forward_family *family;
+    for (size_t k = 0; (family = family_at(k)); k++) {
+        const char *name = gguf ? family->gguf : family->architecture;
         if (name && strcmp(name, architecture) == 0)
-            return &families[k];
+            return family;
     }
     return NULL;
 }
@@ -584,8 +595,9 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
 {
     char known[sizeof error->message] = "";
     size_t used = 0;
-    for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
-        const char *const name = gguf ? families[k].gguf : families[k].architecture;
+    const forward_family *family;
+    for (size_t k = 0; (family = family_at(k)); k++) {
+        const char *const name = gguf ? family->gguf : family->architecture;
         if (name && used < sizeof known)
             used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", short_length(name),
                                      name);

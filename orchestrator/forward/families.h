@@ -55,9 +55,11 @@ typedef enum forward_windows {
 /* The layers whose q and k get no positions. */
 typedef enum forward_unrotated {
     UNROTATED_NONE,
-    UNROTATED_LIST,      /* where no_rope_layers has 0, else every no_rope_layer_interval-th layer */
-    UNROTATED_FULL,      /* layers without a window, if other layers have one */
-    UNROTATED_EVERY_FULL /* layers without a window */
+    UNROTATED_LIST,       /* where no_rope_layers has 0, else every no_rope_layer_interval-th layer */
+    UNROTATED_FULL,       /* layers without a window, if other layers have one */
+    UNROTATED_EVERY_FULL, /* layers without a window */
+    UNROTATED_UNLESS,     /* all, unless position_embedding_type is "rope" */
+    UNROTATED_ALL
 } forward_unrotated;
 
 /* The rotation of layers with a window. */
@@ -87,6 +89,7 @@ typedef enum forward_dense {
     DENSE_STEP,    /* moe_layers lists the others, else every interleave_moe_layer_step-th is one; dense layers are
                       intermediate_size_mlp wide */
     DENSE_FREQ,    /* where moe_layer_freq has 0 */
+    DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -100,6 +103,7 @@ typedef struct forward_mixture {
     const char *shared_count;          /* shared experts, each as wide as a routed one */
     const char *shared_width;          /* width of one shared expert */
     bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
+    bool optional;                     /* without experts, each layer is dense and as wide as the shared expert */
     const char *combination;           /* "average": of the shared expert's output and the others'; "sum" */
     const char *selection;             /* "softmax" of the chosen values, or "sigmoid" */
     bool shared_gated;                 /* its output is multiplied by a logistic gate */
@@ -114,6 +118,7 @@ typedef struct forward_mixture {
     bool transposed;         /* stacks of safetensors are experts x in_features x out_features */
     bool or_straight;        /* unless their shape is experts x out_features x in_features */
     bool pairs;              /* and their columns of gate and up alternate */
+    const char *corrected;   /* member that is false if there is no correction */
     const char *scale, *groups, *groups_used;
     const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
     forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
@@ -135,13 +140,29 @@ typedef struct forward_layer_word {
  * and the size is 0 or that of another member. */
 typedef struct forward_recurrent {
     const forward_layer_word *words; /* of the layers; ends with a word that is NULL */
-    const char *pattern; /* member with a letter for each layer, which is its word; else layer_types is read */
+    const char *pattern;             /* member with a letter for each layer, which is its word; else `types` is read */
+    const char *types;               /* member with a word for each layer; NULL: layer_types */
+    /* Without `types`: a list of the layers with the first word, the others have the second. */
+    const char *indices;
+    bool indices_needed; /* if `types` is missing; else no layer has the first word */
+    bool alike;          /* all layers have the first word, and config.json has no list */
     /* without layer_types, every interval-th layer has the first word and the others have the second */
     forward_number interval;
+    forward_number offset;                                    /* without a key: interval - 1 */
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
-    forward_flag twice; /* of organ_recurrent_config */
-    double norm_eps;    /* 0: that of the other norms */
+    forward_flag conv_bias, bias, out_bias;
+    const char *rank; /* Mamba: numbers behind the time steps; "auto" means hidden_size / 16, rounded up */
+    bool step_norms, step_norms_bare;
+    const char *norm_eps_key; /* of the norms in the mixer; NULL: that of the others */
+    /* Mamba-2 */
+    forward_number expand; /* heads x value_dim is that times hidden_size */
+    const char *inner;     /* or this member, if it is not null */
+    forward_flag normed, norm_first;
+    const char *least_step; /* the least time step; NULL: time_step_limit has both limits */
+    bool scaled;            /* the multipliers of Falcon-H1 */
+    forward_flag twice;     /* of organ_recurrent_config */
+    double norm_eps;        /* 0: that of the other norms */
 } forward_recurrent;
 
 typedef struct forward_family {
@@ -221,8 +242,13 @@ typedef struct forward_family {
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;
     const forward_recurrent *recurrent;     /* NULL: all layers attend */
+    bool attention_free;                    /* config.json has no sizes of attention and no length of the context */
+    bool adjusted_feed;                     /* intermediate_size may be adjusted: block_auto_adjust_ff_dim */
     const forward_name *names, *gguf_names; /* of tensors with names of their own */
 } forward_family;
+
+/* The rows of architectures with recurrent layers (families_recurrent.c). The last one has no architecture. */
+extern const forward_family organ_forward_families_recurrent[];
 
 /* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);

@@ -16,6 +16,7 @@ typedef struct token_job {
     float *to, *up;
     size_t tokens, width;
     float scale, limit, alpha;
+    float gate_scale, up_scale; /* 0: none */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
@@ -45,6 +46,10 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     const token_job *j = context;
     const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->tokens - first);
     float *const gate = j->to + first * j->width, *const up = j->up + first * j->width;
+    for (size_t k = 0; (j->gate_scale != 0 || j->up_scale != 0) && k < tokens * j->width; k++) {
+        gate[k] *= j->gate_scale;
+        up[k] *= j->up_scale;
+    }
     if (j->limit > 0)
         organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, tokens * j->width);
     else
@@ -146,6 +151,8 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *
                    .up = up,
                    .limit = (float)c->gate_limit,
                    .alpha = (float)c->gate_alpha,
+                   .gate_scale = c->gate_scale,
+                   .up_scale = c->up_scale,
                    .tokens = tokens,
                    .width = width,
                    .kernels = g->forward->engine->kernels,

@@ -2,11 +2,19 @@
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
+#include <string.h>
+
 static const forward_mixer mixers[] = {
     [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
                                organ_forward_attention_scratch},
     [ORGAN_MIXER_DELTA] = {organ_forward_delta, organ_forward_delta_width, organ_forward_delta_state,
                            organ_forward_delta_scratch},
+    [ORGAN_MIXER_SHORT_CONV] = {organ_forward_short_conv, organ_forward_short_conv_width,
+                                organ_forward_short_conv_state, organ_forward_short_conv_scratch},
+    [ORGAN_MIXER_MAMBA] = {organ_forward_mamba, organ_forward_mamba_width, organ_forward_mamba_state,
+                           organ_forward_mamba_scratch},
+    [ORGAN_MIXER_MAMBA2] = {organ_forward_mamba2, organ_forward_mamba2_width, organ_forward_mamba2_state,
+                            organ_forward_mamba2_scratch},
 };
 
 bool organ_forward_attends(const organ_layer_kind *kind)
@@ -51,6 +59,8 @@ organ_status organ_forward_mix(forward_group *g, organ_error *error)
     float *const normed = g->room, *const out = normed + floats, *const other = out + floats;
     if (kind->mixer == ORGAN_MIXER_NONE)
         return ORGAN_OK;
+    if (g->before && g->before->tokens == 0)
+        memset(g->before->state, 0, organ_forward_mixer_state(&g->forward->config, kind) * sizeof *normed);
     if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error))
         return error->status;
     if (kind->second == ORGAN_MIXER_NONE)

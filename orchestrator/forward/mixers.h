@@ -52,6 +52,30 @@ size_t organ_forward_delta_width(const organ_forward_config *config, const organ
 size_t organ_forward_delta_state(const organ_forward_config *config);
 size_t organ_forward_delta_scratch(const organ_forward_config *config);
 
+/* ---- short convolutions (short_conv.c) ---- */
+
+organ_status organ_forward_short_conv(forward_group *group, const float *normed, float *out, float *room,
+                                      organ_error *error);
+size_t organ_forward_short_conv_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_short_conv_state(const organ_forward_config *config);
+size_t organ_forward_short_conv_scratch(const organ_forward_config *config);
+
+/* ---- Mamba (mamba.c) ---- */
+
+organ_status organ_forward_mamba(forward_group *group, const float *normed, float *out, float *room,
+                                 organ_error *error);
+size_t organ_forward_mamba_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_mamba_state(const organ_forward_config *config);
+size_t organ_forward_mamba_scratch(const organ_forward_config *config);
+
+/* ---- Mamba-2 (mamba2.c) ---- */
+
+organ_status organ_forward_mamba2(forward_group *group, const float *normed, float *out, float *room,
+                                  organ_error *error);
+size_t organ_forward_mamba2_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_mamba2_state(const organ_forward_config *config);
+size_t organ_forward_mamba2_scratch(const organ_forward_config *config);
+
 /* ---- all mixers of a layer (mixer.c) ---- */
 
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */

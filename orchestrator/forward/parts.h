@@ -88,6 +88,15 @@ typedef enum forward_part {
     PART_CONV_Q, /* or each on its own */
     PART_CONV_K,
     PART_CONV_V,
+    PART_BIAS_CONV,
+    PART_BIAS_MIX_IN,
+    PART_BIAS_MIX_OUT,
+    PART_SKIP,  /* D */
+    PART_MIX_X, /* Mamba: the projections of x and of the time steps, */
+    PART_MIX_STEP,
+    PART_NORM_STEP, /* and the norms of the time steps' input, of B and of C */
+    PART_NORM_STATE_B,
+    PART_NORM_STATE_C,
     PART_A_LOG,
     PART_DT_BIAS,
     PART_NORM_MIXED, /* before the output projection */

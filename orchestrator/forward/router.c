@@ -175,7 +175,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     }
     if (c->router.logistic) /* all logistic values may be 0; the small constant avoids a division by 0 */
         all += 1e-20F;
-    all = all < c->router.least_sum ? c->router.least_sum : all;
+    all = (all < c->router.least_sum ? c->router.least_sum : all) + c->router.sum_plus;
     for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
         chosen[k].weight /= all;
     for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)

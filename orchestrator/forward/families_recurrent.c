@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * Architectures with short convolutions and state spaces. */
+#include "orchestrator/forward/families.h"
+
+/* clang-format off */
+
+#define EXPERTS "feed_forward.experts.#."
+static const forward_name lfm2_names[] = {
+    {PART_FINAL_NORM, "embedding_norm.weight"}, {PART_NORM_ATTENTION, "operator_norm.weight"},
+    {PART_NORM_FFN, "ffn_norm.weight"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
+    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_O, "self_attn.out_proj.weight"},
+    {PART_MIX_IN, "conv.in_proj.weight"}, {PART_BIAS_MIX_IN, "conv.in_proj.bias"}, {PART_CONV, "conv.conv.weight"},
+    {PART_BIAS_CONV, "conv.conv.bias"}, {PART_MIX_OUT, "conv.out_proj.weight"},
+    {PART_BIAS_MIX_OUT, "conv.out_proj.bias"}, {PART_GATE, "feed_forward.w1.weight"},
+    {PART_UP, "feed_forward.w3.weight"}, {PART_DOWN, "feed_forward.w2.weight"},
+    {PART_ROUTER, "feed_forward.gate.weight"}, {PART_ROUTER_BIAS, "feed_forward.expert_bias"},
+    {PART_EXPERT_GATE, EXPERTS "w1.weight"}, {PART_EXPERT_UP, EXPERTS "w3.weight"},
+    {PART_EXPERT_DOWN, EXPERTS "w2.weight"}, {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
+    {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, {0}};
+#undef EXPERTS
+
+#define MAMBA_NAMES(prefix) {PART_MIX_IN, prefix "in_proj.weight"}, {PART_CONV, prefix "conv1d.weight"}, \
+    {PART_MIX_OUT, prefix "out_proj.weight"}, {PART_A_LOG, prefix "A_log"}, {PART_DT_BIAS, prefix "dt_bias"}, \
+    {PART_NORM_MIXED, prefix "norm.weight"}, {PART_BIAS_MIX_IN, prefix "in_proj.bias"}, \
+    {PART_BIAS_CONV, prefix "conv1d.bias"}, {PART_BIAS_MIX_OUT, prefix "out_proj.bias"}, {PART_SKIP, prefix "D"}
+static const forward_name mamba2_names[] = {
+    {PART_EMBEDDING, "embeddings.weight"}, {PART_FINAL_NORM, "norm_f.weight"}, {PART_NORM_ATTENTION, "norm.weight"},
+    MAMBA_NAMES("mixer."), {0}};
+static const forward_name nemotron_names[] = {
+    {PART_EMBEDDING, "embeddings.weight"}, {PART_FINAL_NORM, "norm_f.weight"}, {PART_NORM_ATTENTION, "norm.weight"},
+    {PART_NORM_FFN, "norm.weight"}, {PART_Q, "mixer.q_proj.weight"}, {PART_K, "mixer.k_proj.weight"},
+    {PART_V, "mixer.v_proj.weight"}, {PART_O, "mixer.o_proj.weight"}, {PART_UP, "mixer.up_proj.weight"},
+    {PART_DOWN, "mixer.down_proj.weight"}, {PART_BIAS_Q, "mixer.q_proj.bias"}, {PART_BIAS_K, "mixer.k_proj.bias"},
+    {PART_BIAS_V, "mixer.v_proj.bias"}, {PART_BIAS_O, "mixer.o_proj.bias"}, {PART_BIAS_UP, "mixer.up_proj.bias"},
+    {PART_BIAS_DOWN, "mixer.down_proj.bias"}, MAMBA_NAMES("mixer."), {0}};
+static const forward_name bamba_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_NORM_FFN, "pre_ff_layernorm.weight"},
+    {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
+    {PART_DOWN, "feed_forward.down_proj.weight"}, {PART_BIAS_GATE, "feed_forward.gate_proj.bias"},
+    {PART_BIAS_UP, "feed_forward.up_proj.bias"}, {PART_BIAS_DOWN, "feed_forward.down_proj.bias"},
+    MAMBA_NAMES("mamba."), {0}};
+static const forward_name granite_hybrid_names[] = {
+    {PART_GATE_UP, "shared_mlp.input_linear.weight"}, {PART_DOWN, "shared_mlp.output_linear.weight"},
+    {PART_SHARED_GATE_UP, "shared_mlp.input_linear.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},
+    {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
+    {PART_EXPERTS_GATE_UP, "block_sparse_moe.input_linear.weight"},
+    {PART_EXPERTS_DOWN, "block_sparse_moe.output_linear.weight"}, MAMBA_NAMES("mamba."), {0}};
+
+#define MAMBA1_NAMES(prefix) {PART_MIX_IN, prefix "in_proj.weight"}, {PART_CONV, prefix "conv1d.weight"}, \
+    {PART_MIX_OUT, prefix "out_proj.weight"}, {PART_A_LOG, prefix "A_log"}, {PART_DT_BIAS, prefix "dt_proj.bias"}, \
+    {PART_MIX_STEP, prefix "dt_proj.weight"}, {PART_MIX_X, prefix "x_proj.weight"}, {PART_SKIP, prefix "D"}, \
+    {PART_BIAS_MIX_IN, prefix "in_proj.bias"}, {PART_BIAS_CONV, prefix "conv1d.bias"}, \
+    {PART_BIAS_MIX_OUT, prefix "out_proj.bias"}
+static const forward_name mamba_names[] = {
+    {PART_EMBEDDING, "embeddings.weight"}, {PART_FINAL_NORM, "norm_f.weight"}, {PART_NORM_ATTENTION, "norm.weight"},
+    MAMBA1_NAMES("mixer."), {0}};
+static const forward_name jamba_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_NORM_FFN, "pre_ff_layernorm.weight"},
+    {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
+    {PART_DOWN, "feed_forward.down_proj.weight"}, {PART_ROUTER, "feed_forward.router.weight"},
+    {PART_EXPERT_GATE, "feed_forward.experts.#.gate_proj.weight"},
+    {PART_EXPERT_UP, "feed_forward.experts.#.up_proj.weight"},
+    {PART_EXPERT_DOWN, "feed_forward.experts.#.down_proj.weight"},
+    {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
+    {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, MAMBA1_NAMES("mamba."), {0}};
+
+/* ---- mixtures ---- */
+
+static const forward_mixture jamba_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "intermediate_size", .dense = DENSE_PERIOD};
+
+static const forward_mixture lfm2_mixture = {
+    .experts = "num_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .router = {.logistic = true, .corrected = true, .sum_plus = 1e-6F}, .corrected = "use_expert_bias",
+    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .dense_first = "num_dense_layers",
+    .dense_otherwise = 2};
+static const forward_mixture granite_hybrid_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .shared_width = "shared_intermediate_size", .normalise = {NULL, true}, .optional = true};
+
+/* ---- layers ---- */
+
+static const forward_layer_word conv_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, false}, {0}};
+static const forward_recurrent lfm2_recurrent = {
+    .words = conv_words, .indices = "full_attn_idxs", .indices_needed = true, .kernel = {"conv_L_cache", 3},
+    .conv_bias = {"conv_bias", false}, .bias = {"conv_bias", false}, .out_bias = {"conv_bias", false}};
+
+static const forward_layer_word mamba2_words[] = {{"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true}, {0}};
+static const forward_recurrent mamba2_recurrent = {
+    .words = mamba2_words, .alike = true, .heads = {"num_heads", 128}, .groups = {"n_groups", 8},
+    .key_dim = {"state_size", 128}, .value_dim = {"head_dim", 64}, .kernel = {"conv_kernel", 4},
+    .conv_bias = {"use_conv_bias", true}, .bias = {"use_bias", false}, .out_bias = {"use_bias", false},
+    .expand = {"expand", 2}, .normed = {NULL, true}};
+
+#define MAMBA_SIZES(state) .heads = {"mamba_n_heads", 128}, .groups = {"mamba_n_groups", 1}, \
+    .key_dim = {"mamba_d_state", state}, .value_dim = {"mamba_d_head", 64}, .kernel = {"mamba_d_conv", 4}, \
+    .conv_bias = {"mamba_conv_bias", true}, .bias = {"mamba_proj_bias", false}, .expand = {"mamba_expand", 2}
+static const forward_layer_word hybrid_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, false},
+    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, false}, {0}};
+static const forward_recurrent bamba_recurrent = {
+    .words = hybrid_words, .indices = "attn_layer_indices", MAMBA_SIZES(256), .out_bias = {"mamba_proj_bias", false},
+    .normed = {NULL, true}};
+static const forward_recurrent granite_recurrent = {
+    .words = hybrid_words, MAMBA_SIZES(256), .out_bias = {"mamba_proj_bias", false}, .normed = {NULL, true}};
+/* Layers of one mixer or one feed-forward. Those with experts ("moe", E) are not supported. */
+static const forward_layer_word nemotron_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true},
+    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true}, {"*", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true},
+    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true},
+    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true}, {"M", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true},
+    {"mlp", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, false}, {"-", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, false}, {0}};
+static const forward_recurrent nemotron_recurrent = {
+    .words = nemotron_words, .types = "layers_block_type", .pattern = "hybrid_override_pattern",
+    .heads = {"mamba_num_heads", 128}, .groups = {"n_groups", 8}, .key_dim = {"ssm_state_size", 128},
+    .value_dim = {"mamba_head_dim", 64}, .kernel = {"conv_kernel", 4}, .conv_bias = {"use_conv_bias", true},
+    .bias = {"use_bias", false}, .out_bias = {"use_bias", false}, .normed = {NULL, true},
+    .least_step = "time_step_min"};
+static const char *const nemotron_aliases[][2] = {{"head_dim", "attention_head_dim"}, {NULL, NULL}};
+static const forward_fixed nemotron_fixed[] = {{"mamba_hidden_act", "\"silu\""}, {0}};
+static const forward_layer_word parallel_words[] = {
+    {"hybrid", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_ATTENTION, false}, {0}};
+static const forward_recurrent falcon_recurrent = {
+    .words = parallel_words, .alike = true, MAMBA_SIZES(256), .out_bias = {"projectors_bias", false},
+    .inner = "mamba_d_ssm", .normed = {"mamba_rms_norm", false}, .norm_first = {"mamba_norm_before_gate", true},
+    .scaled = true};
+
+static const forward_layer_word mamba_words[] = {{"mamba", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, true}, {0}};
+#define MAMBA1_SIZES .words = mamba_words, .alike = true, .key_dim = {"state_size", 16}, .kernel = {"conv_kernel", 4}, \
+    .conv_bias = {"use_conv_bias", true}, .bias = {"use_bias", false}, .out_bias = {"use_bias", false}, \
+    .expand = {"expand", 2}, .inner = "intermediate_size", .rank = "time_step_rank"
+static const forward_recurrent mamba_recurrent = {MAMBA1_SIZES};
+static const forward_recurrent falcon_mamba_recurrent = {
+    MAMBA1_SIZES, .step_norms = true, .step_norms_bare = true, .norm_eps_key = "mixer_rms_eps", .norm_eps = 1e-6};
+static const forward_layer_word jamba_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"linear_attention", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, false}, {0}};
+static const forward_recurrent jamba_recurrent = {
+    .words = jamba_words, .types = "", .interval = {"attn_layer_period", 8}, .offset = {"attn_layer_offset", 4},
+    .key_dim = {"mamba_d_state", 16}, .kernel = {"mamba_d_conv", 4}, .conv_bias = {"mamba_conv_bias", true},
+    .bias = {"mamba_proj_bias", false}, .out_bias = {"mamba_proj_bias", false}, .expand = {"mamba_expand", 2},
+    .rank = "mamba_dt_rank", .step_norms = true};
+
+static const forward_multipliers falcon_multipliers = {
+    .embedding = "embedding_multiplier", .logit = "lm_head_multiplier"};
+static const forward_multipliers granite_multipliers = {
+    .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
+    .logit_divisor = "logits_scaling"};
+static const forward_fixed falcon_fixed[] = {
+    {"attention_bias", "false"}, {"mamba_proj_bias", "false"}, {"projectors_bias", "false"}, {"mlp_bias", "false"},
+    {0}};
+static const forward_fixed granite_fixed[] = {{"attention_bias", "false"}, {0}};
+
+const forward_family organ_forward_families_recurrent[] = {
+    {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
+    {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &lfm2_mixture, .recurrent = &lfm2_recurrent, .names = lfm2_names},
+    {.architecture = "Mamba2ForCausalLM", .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+     .prefix = "backbone.", .attention_free = true, .recurrent = &mamba2_recurrent, .names = mamba2_names},
+    {.architecture = "BambaForCausalLM", .theta = 1e4, .rotated_part = 0.5, .eps = 1e-5,
+     .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false},
+     .recurrent = &bamba_recurrent, .names = bamba_names},
+    {.architecture = "GraniteMoeHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_UNLESS,
+     .multipliers = &granite_multipliers, .mixture = &granite_hybrid_mixture, .recurrent = &granite_recurrent,
+     .fixed = granite_fixed, .names = granite_hybrid_names},
+    {.architecture = "FalconH1ForCausalLM", .theta = 1e5, .eps = 1e-5, .multipliers = &falcon_multipliers,
+     .fixed = falcon_fixed, .recurrent = &falcon_recurrent, .names = bamba_names},
+    {.architecture = "NemotronHForCausalLM", .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+     .prefix = "backbone.", .unrotated = UNROTATED_ALL, .qkv_bias = {"attention_bias", false},
+     .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false}, .ungated = true,
+     .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
+     .fixed = nemotron_fixed, .recurrent = &nemotron_recurrent, .names = nemotron_names},
+    {.architecture = "MambaForCausalLM", .theta = 1e4, .tied = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+     .prefix = "backbone.", .attention_free = true, .recurrent = &mamba_recurrent, .names = mamba_names},
+    {.architecture = "FalconMambaForCausalLM", .theta = 1e4, .tied = true, .eps_key = "layer_norm_epsilon",
+     .eps = 1e-5, .prefix = "backbone.", .attention_free = true, .recurrent = &falcon_mamba_recurrent,
+     .names = mamba_names},
+    {.architecture = "JambaForCausalLM", .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_ALL,
+     .mixture = &jamba_mixture, .recurrent = &jamba_recurrent, .names = jamba_names},
+    {0}};

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ * Mamba (Gu, Dao 2023, "Mamba: linear-time sequence modeling with selective state spaces", arXiv:2312.00752;
+ * transformers, MambaMixer, FalconMambaMixer, JambaMambaMixer). One linear layer of the normed hidden state gives x and
+ * z; x passes a causal convolution by channels and silu. A linear layer of x gives a short vector, B and C, which some
+ * architectures normalise, and a linear layer of the short vector gives dt. With s = softplus(dt) the state of a
+ * channel (N numbers) and its output are
+ *
+ *     S(n) = e^(-e^A_log(n) s) S(n) + s B(n) x,    y = sum of S(n) C(n) + D x.
+ *
+ * The output projection reads y silu(z). */
+#include "orchestrator/forward/mixers.h"
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+#define CHANNELS       ((size_t)64) /* of a task */
+
+typedef struct mamba_job {
+    forward_group *group;
+    const organ_recurrent_config *sizes;
+    size_t inner, states, rank, blocks;
+    /* tokens x 2 inner: x and z; inner: x after the convolution, then the output; inner: dt; rank + 2 states; rank */
+    float *rows, *x, *steps, *mixed, *shorts;
+    const float *rates, *skip; /* A_log, D */
+} mamba_job;
+
+size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    (void)kind;
+    const organ_recurrent_config *const r = &c->recurrent;
+    return 4 * (size_t)r->heads + 2 * (size_t)r->rank + 2 * (size_t)r->key_dim;
+}
+
+size_t organ_forward_mamba_state(const organ_forward_config *c)
+{
+    const organ_recurrent_config *const r = &c->recurrent;
+    return (size_t)r->heads * r->key_dim + organ_forward_conv_tail(r->kernel, r->heads);
+}
+
+size_t organ_forward_mamba_scratch(const organ_forward_config *c)
+{
+    const size_t states = c->recurrent.key_dim;
+    return organ_max((2 * states + 1) * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
+}
+
+/* Copies x out of the rows, which have z as well. */
+static void copy_inputs(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mamba_job *const j = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
+}
+
+/* Normalises the short vector, B and C where the architecture does, and copies the short vector. */
+static void prepare_mixed(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mamba_job *const j = context;
+    const organ_layer *const layer = j->group->layer;
+    const size_t widths[] = {j->rank, j->states, j->states};
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        float *at = j->mixed + t * (j->rank + 2 * j->states);
+        float *const shorts = j->shorts + t * j->rank;
+        memcpy(shorts, at, j->rank * sizeof *at);
+        for (size_t k = 0; j->sizes->step_norms && k < 3; at += widths[k++])
+            organ_forward_norm(at, organ_forward_values(layer, PART_NORM_STEP + k), 0, j->sizes->norm_eps, widths[k],
+                               k ? at : shorts);
+    }
+}
+
+static void limit_steps(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mamba_job *const j = context;
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
+    organ_forward_softplus(j->group->forward->engine->kernels, j->steps + first * j->inner, tokens * j->inner);
+}
+
+/* Processes one token of a block of channels. `state` and `rates` have a row of CHANNELS for each n. */
+static void mamba_token(const mamba_job *j, size_t t, size_t from, size_t n, const float *rates, float *decays,
+                        float *state)
+{
+    const float *const b = j->mixed + t * (j->rank + 2 * j->states) + j->rank, *const c = b + j->states;
+    const float *const steps = j->steps + t * j->inner + from;
+    float *const x = j->x + t * j->inner + from;
+    float sums[CHANNELS] = {0};
+    for (size_t i = 0; i < j->states; i++) {
+        float *const row = state + i * CHANNELS;
+        for (size_t k = 0; k < n; k++)
+            decays[k] = rates[i * CHANNELS + k] * steps[k];
+        j->group->forward->engine->kernels->exp_below(decays, n, 0);
+        for (size_t k = 0; k < n; k++) {
+            row[k] = decays[k] * row[k] + steps[k] * b[i] * x[k];
+            sums[k] += row[k] * c[i];
+        }
+    }
+    for (size_t k = 0; k < n; k++)
+        x[k] = sums[k] + j->skip[from + k] * x[k];
+}
+
+/* One block of channels of one window. */
+static void mamba_recur(void *context, size_t index, size_t worker)
+{
+    const mamba_job *const j = context;
+    const forward_group *const g = j->group;
+    const size_t from = index % j->blocks * CHANNELS, w = g->window + index / j->blocks;
+    const size_t n = organ_min(CHANNELS, j->inner - from), first = g->windows->begin[w] - g->first;
+    float *const rates = organ_forward_mixer_scratch_of(g, worker), *const state = rates + j->states * CHANNELS,
+                 *const decays = state + j->states * CHANNELS;
+    for (size_t i = 0; i < j->states; i++) {
+        float *const row = rates + i * CHANNELS;
+        for (size_t k = 0; k < n; k++)
+            row[k] = j->rates[(from + k) * j->states + i];
+        g->forward->engine->kernels->exp_below(row, n, 0);
+        for (size_t k = 0; k < n; k++) {
+            row[k] = -row[k];
+            state[i * CHANNELS + k] = g->before ? g->before->state[i * j->inner + from + k] : 0;
+        }
+    }
+    for (size_t t = first; t < first + g->windows->begin[w + 1] - g->windows->begin[w]; t++)
+        mamba_token(j, t, from, n, rates, decays, state);
+    for (size_t i = 0; g->before && i < j->states; i++)
+        memcpy(g->before->state + i * j->inner + from, state + i * CHANNELS, n * sizeof *state);
+}
+
+/* x = silu(z) x */
+static void mamba_gate(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mamba_job *const j = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        float *const z = j->rows + (t * 2 + 1) * j->inner, *const x = j->x + t * j->inner;
+        j->group->forward->engine->kernels->gate_silu(z, x, j->inner);
+        memcpy(x, z, j->inner * sizeof *x);
+    }
+}
+
+static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_engine *const engine = g->forward->engine;
+    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const double numbers = (double)g->tokens * (double)j->inner;
+    const forward_conv conv = {.kernels = organ_forward_values(g->layer, PART_CONV),
+                               .biases = organ_forward_values(g->layer, PART_BIAS_CONV),
+                               .rows = j->x,
+                               .channels = j->inner,
+                               .stride = j->inner,
+                               .width = j->sizes->kernel,
+                               .tail = g->before ? g->before->state + j->inner * j->states : NULL,
+                               .silu = true};
+    if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
+                                 2 * j->inner, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_share(engine, pieces, numbers, copy_inputs, j, error) ||
+        organ_forward_convolve(g, &conv, error) ||
+        organ_forward_add_linear(g, PART_MIX_X, NULL, j->x, j->mixed, j->rank + 2 * j->states, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_share(engine, pieces, numbers, prepare_mixed, j, error) ||
+        organ_forward_add_linear(g, PART_MIX_STEP, organ_forward_values(g->layer, PART_DT_BIAS), j->shorts, j->steps,
+                                 j->inner, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        return error->status;
+    return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, limit_steps, j, error);
+}
+
+organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+{
+    const organ_recurrent_config *const r = &g->forward->config.recurrent;
+    const size_t inner = r->heads, states = r->key_dim, rank = r->rank, tokens = g->tokens;
+    mamba_job j = {.group = g,
+                   .sizes = r,
+                   .inner = inner,
+                   .states = states,
+                   .rank = rank,
+                   .blocks = organ_pieces_of(inner, CHANNELS),
+                   .rows = room,
+                   .x = room + tokens * 2 * inner,
+                   .steps = room + tokens * 3 * inner,
+                   .mixed = room + tokens * 4 * inner,
+                   .shorts = room + tokens * (4 * inner + rank + 2 * states),
+                   .rates = organ_forward_values(g->layer, PART_A_LOG),
+                   .skip = organ_forward_values(g->layer, PART_SKIP)};
+    const double numbers = (double)tokens * (double)inner;
+    if (mamba_inputs(&j, normed, error) ||
+        organ_forward_share(g->forward->engine, j.blocks * (g->until - g->window),
+                            numbers * (double)states * ORGAN_SHARE_HARD, mamba_recur, &j, error) ||
+        organ_forward_share(g->forward->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE), numbers * ORGAN_SHARE_HARD,
+                            mamba_gate, &j, error) ||
+        organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.x, out,
+                                 (size_t)g->forward->config.hidden, error))
+        return error->status;
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
