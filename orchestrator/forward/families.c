@@ -78,7 +78,6 @@ static const forward_name llama4_names[] = {
     {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
     {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
     {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
-static const forward_name qwen3_next_names[] = {{PART_MIX_IN, "linear_attn.in_proj_qkvz.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -147,14 +146,6 @@ static const forward_mixture qwen2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
     .shared_gated = true, .normalise = {"norm_topk_prob", false}, .required = qwen_required};
-static const forward_mixture qwen3_next_mixture = {
-    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
-    .shared_gated = true, .normalise = {"norm_topk_prob", true}, .required = qwen_required};
-static const forward_mixture qwen3_5_mixture = {
-    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
-    .normalise = {NULL, true}, .required = qwen_required};
 static const char *const logistic_required[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture logistic_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
@@ -261,20 +252,6 @@ static const forward_mixture mellum_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .required = mellum_required};
 
-/* ---- recurrent layers ---- */
-
-static const forward_layer_word delta_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"linear_attention", ORGAN_MIXER_DELTA, ORGAN_MIXER_NONE, false}, {0}};
-#define DELTA_SIZES .heads = {"linear_num_value_heads", 32}, .groups = {"linear_num_key_heads", 16}, \
-    .key_dim = {"linear_key_head_dim", 128}, .value_dim = {"linear_value_head_dim", 128}, \
-    .kernel = {"linear_conv_kernel_dim", 4}
-static const forward_recurrent qwen3_next_recurrent = {
-    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES,
-    .projections = ORGAN_PROJECTIONS_BY_HEAD};
-static const forward_recurrent qwen3_5_recurrent = {
-    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
-
 /* ---- members with one supported value ---- */
 
 /* transformers never divides the factors of DeepSeek-V2 by their sum; DeepSeek's own code does if norm_topk_prob is
@@ -328,9 +305,6 @@ static const char *const gptj_aliases[][2] = {
 #define PHIMOE .theta = 1e6, ATTENTION_BIAS, .head_bias = {"lm_head_bias", false}, .norm = ORGAN_NORM_LAYER, \
     .norm_biased = true, .eps = 1e-5, .windows = WINDOWS_ALL, .rope_mscale = true, .mixture = &phimoe_mixture, \
     .names = phimoe_names
-
-#define QWEN_HYBRID .theta = 1e4, .head_dim = 256, .rotated_part = 0.25, .eps = 1e-6, ATTENTION_BIAS, \
-    .norm_adds_one = true, .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_in_q = true
 
 static const forward_family families[] = {
     {.architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
@@ -531,11 +505,6 @@ static const forward_family families[] = {
      .ungated = true, .activation = ORGAN_RELU_SQUARED},
     {.architecture = "OlmoForCausalLM", .gguf = "olmo", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
      .norm = ORGAN_NORM_LAYER, .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},
-    {.architecture = "Qwen3NextForCausalLM", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
-     .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names},
-    {.architecture = "Qwen3_5ForCausalLM", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent},
-    {.architecture = "Qwen3_5MoeForCausalLM", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
-     .recurrent = &qwen3_5_recurrent},
     {.architecture = "StableLmForCausalLM", .gguf = "stablelm", .theta = 1e4, .rotated_part = 0.25,
      .qkv_bias = {"use_qkv_bias", false}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .eps_key = "layer_norm_eps", .parallel = {"use_parallel_residual", false}, .one_norm = true,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Architectures with short convolutions and state spaces. */
+ * Architectures with recurrent layers. */
 #include "orchestrator/forward/families.h"
 
 /* clang-format off */
 
+static const forward_name qwen3_next_names[] = {{PART_MIX_IN, "linear_attn.in_proj_qkvz.weight"}, {0}};
 #define EXPERTS "feed_forward.experts.#."
 static const forward_name lfm2_names[] = {
     {PART_FINAL_NORM, "embedding_norm.weight"}, {PART_NORM_ATTENTION, "operator_norm.weight"},
@@ -66,6 +67,15 @@ static const forward_name jamba_names[] = {
 
 /* ---- mixtures ---- */
 
+static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
+static const forward_mixture qwen3_next_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
+    .shared_gated = true, .normalise = {"norm_topk_prob", true}, .required = qwen_required};
+static const forward_mixture qwen3_5_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
+    .normalise = {NULL, true}, .required = qwen_required};
 static const forward_mixture jamba_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "intermediate_size", .dense = DENSE_PERIOD};
@@ -81,6 +91,17 @@ static const forward_mixture granite_hybrid_mixture = {
 
 /* ---- layers ---- */
 
+static const forward_layer_word delta_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
+    {"linear_attention", ORGAN_MIXER_DELTA, ORGAN_MIXER_NONE, false}, {0}};
+#define DELTA_SIZES .heads = {"linear_num_value_heads", 32}, .groups = {"linear_num_key_heads", 16}, \
+    .key_dim = {"linear_key_head_dim", 128}, .value_dim = {"linear_value_head_dim", 128}, \
+    .kernel = {"linear_conv_kernel_dim", 4}
+static const forward_recurrent qwen3_next_recurrent = {
+    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES,
+    .projections = ORGAN_PROJECTIONS_BY_HEAD};
+static const forward_recurrent qwen3_5_recurrent = {
+    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
 static const forward_layer_word conv_words[] = {
     {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
     {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, false}, {0}};
@@ -156,7 +177,16 @@ static const forward_fixed falcon_fixed[] = {
     {0}};
 static const forward_fixed granite_fixed[] = {{"attention_bias", "false"}, {0}};
 
+#define QWEN_HYBRID .theta = 1e4, .head_dim = 256, .rotated_part = 0.25, .eps = 1e-6, \
+    .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, \
+    .norm_adds_one = true, .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_in_q = true
+
 const forward_family organ_forward_families_recurrent[] = {
+    {.architecture = "Qwen3NextForCausalLM", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
+     .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names},
+    {.architecture = "Qwen3_5ForCausalLM", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent},
+    {.architecture = "Qwen3_5MoeForCausalLM", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
+     .recurrent = &qwen3_5_recurrent},
     {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
