@@ -165,8 +165,8 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Falcon-H1 multiplies its parts by numbers. Those of the attention's input, keys and output are factors of scores and
- * values, since its projections have no biases. */
+/* Falcon-H1 multiplies its parts by numbers. The attention's projections have no biases, so the factors of its input,
+ * keys and output are factors of scores and values. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;

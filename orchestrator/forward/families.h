@@ -152,7 +152,7 @@ typedef struct forward_recurrent {
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
     forward_flag conv_bias, bias, out_bias;
-    const char *rank; /* Mamba: numbers behind the time steps; "auto" means hidden_size / 16, rounded up */
+    const char *rank; /* Mamba: columns of dt_proj; "auto" stands for hidden_size / 16, rounded up */
     bool step_norms, step_norms_bare;
     const char *norm_eps_key; /* of the norms in the mixer; NULL: that of the others */
     /* Mamba-2 */
