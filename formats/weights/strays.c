@@ -72,6 +72,9 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
                                                     "biases",
                                                     "g_idx"};
     const char *const name = tensor->name, *const dot = strrchr(name, '.');
+    *dropped = false;
+    if (has_leaf(name, "correct_output_scale")) /* a parameter of AltUp (Gemma 3n) */
+        return NULL;
     *dropped = true;
     if (has_one_of(name, activations, sizeof activations / sizeof *activations))
         return "scales activations, which a plain model does not";

@@ -27,6 +27,11 @@ refused 2 "tensor 'model.altup_projections.1.weight' is in none of the 10 layers
     quantize gemma3n_text -o no --scheme int8-channel --method gptq "${short[@]}" --targets '*.altup_projections.1.weight'
 ends 0 quantize gemma3n_text -o codes --scheme int8-channel --method gptq "${short[@]}"
 judge "the report does not list what stays" test "$(jq -c '[.left_alone[] | select(.why | test("no inputs")) | .tensor] | length' codes/organ/quantize.json)" = 7
+# altup.correct_output_scale is a parameter, not the scale of an activation
+ends 0 perplexity codes --text "$text" --max-tokens 40 --context 32 --quiet
+ends 0 dequantize codes -o plain --quiet
+judge "a tensor is dropped" test "$("$organ" inspect plain --json | jq .model.tensors)" = "$("$organ" inspect gemma3n_text --json | jq .model.tensors)"
+chmod -R u+w plain && rm -r plain
 chmod -R u+w pruned divided codes && rm -r pruned divided codes
 
 # ---- stacks of experts that the file has as in_features x out_features: gate and up alternate in gpt-oss, and are halves in Llama 4 ----
