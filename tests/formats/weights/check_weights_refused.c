@@ -264,7 +264,7 @@ static const struct bad {
      {"has 256 columns, which is no multiple of group_size 96"}},
     {AWQ(",\"version\":\"gemv\""),
      "$.qweight I32 96,32\n$.qzeros I32 96,2\n$.scales F16 96,16",
-     {"is AWQ gemv, whose group_size only a config can tell"}},
+     {"is AWQ gemv, whose group_size is only in a config, and there is none"}},
     {"{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":8,\"version\":\"gemm\"}}",
      "$.qweight I32 256,12\n$.qzeros I32 2,12\n$.scales F16 2,96",
      {"is AWQ of 8 bits (config.json), which cannot be read: only 4 can"}},
