@@ -38,6 +38,7 @@ typedef struct attention_job {
 typedef struct attention_head {
     const float *q, *k, *v;
     const float *sink; /* NULL: the layer has none */
+    size_t number;
     float *out;
     size_t q_stride, out_stride;
 } attention_head;
@@ -67,7 +68,7 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
     const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(c, kind);
-    const size_t fused = c->fused_by_head ? (size_t)kind->heads * kind->head_dim + keys : 0;
+    const size_t fused = c->fused != ORGAN_FUSED_NONE ? (size_t)kind->heads * kind->head_dim + keys : 0;
     const size_t gated = c->gate_in_q ? 2 * (size_t)kind->heads * kind->head_dim : 0;
     return heads + keys + latent + fused + gated;
 }
@@ -128,17 +129,21 @@ static void turn_keys(const attention_job *j, size_t t)
     }
 }
 
-/* Copies q, k and v of a token from a fused projection, in which the rows of q that share a head of k and v precede
- * those of that head. */
+/* Copies q, k and v of a token from a fused projection: groups of heads, each with its part of q, k and v. */
 static void unfuse(const attention_job *j, const float *from, float *q, float *k, float *v)
 {
-    const organ_layer_kind *const kind = j->kind;
-    const size_t q_dim = kind->heads / kind->kv_heads * (size_t)kind->head_dim;
-    for (size_t h = 0; h < kind->kv_heads; h++, from += q_dim + kind->head_dim + kind->value_dim) {
-        memcpy(q + h * q_dim, from, q_dim * sizeof *q);
-        memcpy(k + h * kind->head_dim, from + q_dim, kind->head_dim * sizeof *k);
-        memcpy(v + h * kind->value_dim, from + q_dim + kind->head_dim, kind->value_dim * sizeof *v);
-    }
+    const organ_fused fused = j->group->forward->config.fused;
+    const bool quarters = fused == ORGAN_FUSED_QUARTERS;
+    const size_t of_heads = fused == ORGAN_FUSED_HEADS ? j->kind->kv_heads : 1, groups = quarters ? 4 : of_heads;
+    const struct {
+        float *to;
+        size_t width;
+    } parts[3] = {{q, j->q_width / groups},
+                  {quarters ? v : k, (quarters ? j->v_width : j->k_width) / groups},
+                  {quarters ? k : v, (quarters ? j->k_width : j->v_width) / groups}};
+    for (size_t g = 0; g < groups; g++)
+        for (unsigned p = 0; p < 3; from += parts[p++].width)
+            memcpy(parts[p].to + g * parts[p].width, from, parts[p].width * sizeof *from);
 }
 
 static void clip_values(float limit, float *values, size_t n)
@@ -164,7 +169,7 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
 {
     const organ_forward_config *c = &j->group->forward->config;
     const float limit = (float)c->clip_qkv;
-    if (c->fused_by_head)
+    if (c->fused != ORGAN_FUSED_NONE)
         unfuse(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
     if (c->gate_in_q)
         part_gates(j, j->room + t * 2 * j->q_width, q);
@@ -215,6 +220,8 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
                hi = at >= first ? organ_min(at + 1 - first, keys) : 0;
         if (chosen && !organ_forward_index_mask(chosen, first, hi, scratch + i * FORWARD_KEYS))
             lo = hi = 0;
+        if (c->alibi_max > 0 && lo < hi)
+            organ_forward_alibi(c, head->number, at, first + lo, scratch + i * FORWARD_KEYS + lo, hi - lo);
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
                                     &sums[i], head->out + i * head->out_stride);
     }
@@ -300,6 +307,7 @@ static void attend(void *context, size_t index, size_t worker)
                                  .v = j->v + t->first * j->v_width + kv_head * j->value_dim,
                                  .out = j->out + token * j->out_width + number * kind->value_dim,
                                  .sink = sinks ? &sinks[number] : NULL,
+                                 .number = number,
                                  .q_stride = j->q_width,
                                  .out_stride = j->out_width};
     if (kind->latent)
@@ -355,11 +363,11 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
     float *const to[3] = {gated ? j->room : j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
     const size_t widths[3] = {gated ? 2 * j->q_width : j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
-    if (g->forward->config.fused_by_head &&
-        organ_forward_add_linear(g, PART_Q, organ_forward_values(g->layer, PART_BIAS_Q), normed, j->room,
-                                 widths[0] + widths[1] + widths[2], error))
+    const bool fused = g->forward->config.fused != ORGAN_FUSED_NONE;
+    if (fused && organ_forward_add_linear(g, PART_Q, organ_forward_values(g->layer, PART_BIAS_Q), normed, j->room,
+                                          widths[0] + widths[1] + widths[2], error))
         return error->status;
-    for (size_t p = 0; p < 3 && !g->forward->config.fused_by_head; p++) {
+    for (size_t p = 0; p < 3 && !fused; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
         if (view.slot == SIZE_MAX) /* k and v of an earlier layer, or v from the projection of k */
             continue;

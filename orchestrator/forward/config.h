@@ -43,8 +43,14 @@ typedef struct organ_rope_config {
     const float *short_factors, *long_factors;
 } organ_rope_config;
 
-/* The norms of a layer: before attention and feed-forward, around both, or only after both. */
-typedef enum organ_norm_placement { ORGAN_NORMS_BEFORE, ORGAN_NORMS_AROUND, ORGAN_NORMS_AFTER } organ_norm_placement;
+/* The norms of a layer: before attention and feed-forward, around both, only after both, or of the hidden states after
+ * the output of each is added (post-norm). */
+typedef enum organ_norm_placement {
+    ORGAN_NORMS_BEFORE,
+    ORGAN_NORMS_AROUND,
+    ORGAN_NORMS_AFTER,
+    ORGAN_NORMS_ON_SUM
+} organ_norm_placement;
 
 /* RMSNorm: x / sqrt(mean(x^2) + eps) * w. LayerNorm: (x - mean(x)) / sqrt(variance(x) + eps) * w + b, with the
  * population variance. */
@@ -59,6 +65,15 @@ typedef enum organ_qk_norm {
     ORGAN_QK_NORM_ALL,
     ORGAN_QK_NORM_HEADS
 } organ_qk_norm;
+
+/* A tensor that has the rows of q, k and v. Its rows may be used in place if q, k and v are contiguous and have no
+ * bias; else a product with all its rows is split. */
+typedef enum organ_fused {
+    ORGAN_FUSED_NONE,    /* q, k and v are tensors of their own, or rows that are used in place */
+    ORGAN_FUSED_THIRDS,  /* q, k, v (GPT-2) */
+    ORGAN_FUSED_HEADS,   /* for each head of k and v: its heads of q, k, v (GPT-NeoX) */
+    ORGAN_FUSED_QUARTERS /* for each quarter of the heads: q, v, k (CodeGen) */
+} organ_fused;
 
 /* The gate of the attention's output, before the output projection: none, the logistic or softplus of a linear layer of
  * the attention's input. */
@@ -199,12 +214,22 @@ typedef struct organ_forward_config {
     organ_norm_placement norms;
     organ_norm norm;
     organ_qk_norm qk_norm;
-    bool ungated;       /* a dense feed-forward is down(act(up(x))), without a gate */
-    bool fused_by_head; /* q, k and v are one tensor with the rows of one head of k and v after another: q k v q k v */
-    bool head_bias;     /* the output head has a bias */
-    double clip_qkv;    /* q, k and v are limited to +-clip_qkv after their projections; 0: not */
-    bool norm_biased;   /* norms of hidden states have a bias */
-    bool norm_unweighted; /* they have neither weights nor a bias */
+    bool ungated; /* a dense feed-forward is down(act(up(x))), without a gate */
+    organ_fused fused;
+    /* Learned absolute positions: row position + position_offset of a table is added to the embedding of a token. A
+     * window has at most `positions` tokens; 0: there is no table. */
+    uint64_t positions;
+    unsigned position_offset;
+    bool embedding_normed; /* a norm of the embeddings, before the first layer */
+    /* ALiBi (Press, Smith and Lewis 2021): the score of a key at distance d gets -slope d, with a slope for each head;
+     * the steepest slope of n heads is 2 ^ (-alibi_max / n) if n is a power of two. 0: none. */
+    double alibi_max;
+    bool alibi_rounded;     /* the biases are rounded to BF16 and scaled like the scores (Falcon) */
+    bool head_bias;         /* the output head has a bias */
+    double clip_qkv;        /* q, k and v are limited to +-clip_qkv after their projections; 0: not */
+    bool last_norm_missing; /* no norm before the output head */
+    bool norm_biased;       /* norms of hidden states have a bias */
+    bool norm_unweighted;   /* they have neither weights nor a bias */
     bool qk_norm_biased;
     bool parallel;     /* attention and feed-forward both read the hidden state before the layer, and both are added */
     bool one_norm;     /* with parallel: the feed-forward reads the norm before the attention */

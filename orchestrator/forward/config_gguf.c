@@ -149,7 +149,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
     organ_forward_family_apply(f, c);
-    c->fused_by_head = false; /* llama.cpp's converter stores all of q, then k, then v */
+    c->fused = ORGAN_FUSED_NONE; /* llama.cpp's converter stores all of q, then k, then v */
     organ_key_heads(s, c);
     organ_key_latent(s, c);
     organ_key_experts(s, c);

@@ -3,11 +3,9 @@
 #include "orchestrator/forward/config_hf.h"
 #include "orchestrator/forward/config_text.h"
 
-#include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
@@ -54,6 +52,8 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
     c->parallel = organ_config_flag(s, "parallel_attn", true);
     c->one_norm = c->parallel && !(grouped && organ_config_size(s, "num_ln_in_parallel_attn", 2) == 2);
+    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0;
+    c->alibi_rounded = true;
     if (grouped && !c->parallel)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
                    s->label);
@@ -78,8 +78,8 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     if (s->family->falcon)
         read_falcon_heads(s, c);
     c->vocabulary = organ_config_needed(s, "vocab_size");
-    c->context = s->family->falcon || free ? organ_config_size(s, "max_position_embeddings", 2048)
-                                           : organ_config_needed(s, "max_position_embeddings");
+    c->context = s->family->context ? organ_config_size(s, "max_position_embeddings", s->family->context)
+                                    : organ_config_needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
     c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
@@ -159,17 +159,6 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
-static void refuse_others(const config_hf_source *s)
-{
-    for (const forward_fixed *fixed = s->family->fixed; fixed && fixed->key; fixed++) {
-        const json_t *const value = organ_config_member(s->root, fixed->key);
-        char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-        if (value && (!text || strcmp(text, fixed->value)))
-            organ_config_refuse(s, fixed->key, value, fixed->value);
-        free(text);
-    }
-}
-
 /* Linear layers of BitNet quantise their inputs as well (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
@@ -203,7 +192,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_latent(s, c);
     read_hf_scales(s, c);
     organ_config_mixers(s, c);
-    refuse_others(s);
+    organ_config_require(s, s->root, f->fixed);
     read_activation(s, c);
     organ_config_experts(s, c);
     c->parallel = organ_config_flag_of(s, f->parallel);
@@ -236,6 +225,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
         organ_config_positions(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_gemma(s, c);
+    organ_config_early(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 

@@ -14,6 +14,9 @@ void organ_config_gemma(const config_hf_source *s, organ_forward_config *config)
 unsigned organ_config_layers(const config_hf_source *s);
 /* Mixers of the layers and sizes of recurrent ones. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *config);
+/* Pieces of architectures from GPT-2 to Falcon; after all others. */
+void organ_config_early(const config_hf_source *s, organ_forward_config *config);
+
 /* organ_config_experts, _windows and _positions need the kinds of layers, and _positions
  * the windows. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *config);

@@ -30,6 +30,17 @@ static const char *own_name(const config_hf_source *s, const char *key)
     return key;
 }
 
+void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed)
+{
+    for (; fixed && fixed->key; fixed++) {
+        const json_t *const value = organ_config_member(object, fixed->key);
+        char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+        if (value && (!text || strcmp(text, fixed->value)))
+            organ_config_refuse(s, fixed->key, value, fixed->value);
+        free(text);
+    }
+}
+
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
     const json_t *value = organ_config_member(object, key);

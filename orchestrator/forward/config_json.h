@@ -23,6 +23,9 @@ const json_t *organ_config_member(const json_t *object, const char *key);
 /* Fails: "FILE: KEY is VALUE, not EXPECTED". */
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected);
 
+/* Fails if a member of the object has another value than its row says. `object` and `fixed` may be NULL. */
+void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed);
+
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback);
 /* Whole numbers from 0, of the root. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback);

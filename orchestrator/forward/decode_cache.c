@@ -106,6 +106,8 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     const uint64_t floats = floats_before(f, max, f->config.layers);
     const size_t together = decode_cache_is_reset(f, first, max) ? max : first;
     *cache = NULL;
+    if (organ_forward_check_window(f, max, error))
+        return error->status;
     /* Later tokens come one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
@@ -182,7 +184,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache,
     const size_t begin[2] = {0, count - cache->count}, last = begin[1] - 1;
     const organ_windows windows = {.tokens = tokens + cache->count, .count = 1, .begin = begin};
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);
-    if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK &&
+    if (hidden && organ_forward_embed_after(f, &windows, cache->count, hidden, error) == ORGAN_OK &&
         decode_cache_run_layers(f, cache, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits_by(f, cache->head, hidden, &last, 1, context, each, error);
     organ_forward_free(hidden);

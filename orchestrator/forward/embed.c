@@ -1,49 +1,123 @@
 /* SPDX-License-Identifier: MIT
- * The embedding of tokens. */
+ * The embedding of tokens, their learned positions, and the norm of both. */
 #include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-static organ_status check_windows(const organ_forward *f, const organ_windows *windows, organ_error *error)
+#define TOKENS_AT_ONCE ((size_t)32)
+
+organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, organ_error *error)
 {
-    for (size_t w = 0; w < windows->count; w++)
+    if (f->positions && tokens > f->config.positions)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: a window of %zu tokens is longer than the table of %" PRIu64 " learned positions",
+                          f->model->path, tokens, f->config.positions);
+    return ORGAN_OK;
+}
+
+static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
+                                  organ_error *error)
+{
+    for (size_t w = 0; w < windows->count; w++) {
+        if (organ_forward_check_window(f, before + windows->begin[w + 1] - windows->begin[w], error))
+            return error->status;
         for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
             if (windows->tokens[t] >= f->config.vocabulary)
                 return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu",
                                   f->model->path, t, (unsigned long)windows->tokens[t],
                                   (unsigned long long)f->config.vocabulary);
+    }
     return ORGAN_OK;
 }
 
-static organ_status embed_all(organ_forward *f, organ_weight_reader *reader, const organ_windows *windows,
-                              float *states, organ_error *error)
+/* Reads the rows `numbers` of a matrix to the hidden states; `added`: the states become the sums of both. */
+static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
+                                size_t tokens, float *states, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
-    const size_t floats = organ_forward_rows_scratch(reader) / sizeof(float), tokens = windows->begin[windows->count];
+    organ_weight_reader *reader = NULL;
+    if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
+        return error->status;
+    const size_t floats = organ_forward_rows_scratch(reader) / sizeof(float);
     const forward_rows rows = {.reader = reader,
-                               .count = c->vocabulary,
+                               .count = weight->shape[0],
                                .width = (size_t)c->hidden,
                                .stride = (size_t)c->state,
-                               .scale = (float)c->embedding_scale};
+                               .scale = added ? 1 : (float)c->embedding_scale,
+                               .added = added};
     float *const scratch = organ_forward_floats(floats * organ_workers_count(f->engine->workers), error);
+    if (scratch)
+        organ_forward_rows_read(f, &rows, numbers, tokens, states, scratch, floats, error);
+    organ_forward_free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+/* Adds the positions of tokens; `before` tokens precede each window. */
+static organ_status add_positions(organ_forward *f, const organ_windows *windows, size_t before, float *states,
+                                  organ_error *error)
+{
+    const size_t tokens = windows->begin[windows->count];
+    uint32_t *const numbers = malloc((tokens + 1) * sizeof *numbers);
+    if (!numbers)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu positions", tokens);
+    for (size_t w = 0; w < windows->count; w++)
+        for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
+            numbers[t] = (uint32_t)(before + t - windows->begin[w]) + f->config.position_offset;
+    read_states(f, f->positions, true, numbers, tokens, states, error);
+    free(numbers);
+    return error->status;
+}
+
+typedef struct norm_job {
+    forward_norm norm;
+    float *states;
+    size_t tokens, width, stride;
+} norm_job;
+
+static void norm_states(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const norm_job *const j = context;
+    const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        organ_forward_norm_by(&j->norm, j->states + t * j->stride, j->width, j->states + t * j->stride);
+}
+
+static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *states, organ_error *error)
+{
+    const organ_forward_config *const c = &f->config;
+    norm_job j = {.norm = {c->norm, f->embedding_norm, f->embedding_norm_biases, 0, c->rms_eps},
+                  .states = states,
+                  .tokens = tokens,
+                  .width = (size_t)c->hidden,
+                  .stride = (size_t)c->state};
+    return organ_forward_share(f->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE),
+                               2 * ORGAN_SHARE_NUMBER * (double)tokens * (double)c->hidden, norm_states, &j, error);
+}
+
+organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *windows, size_t before, float *states,
+                                       organ_error *error)
+{
+    const organ_forward_config *const c = &f->config;
+    const size_t tokens = windows->begin[windows->count];
+    if (check_windows(f, windows, before, error))
+        return error->status;
     if (c->state > c->hidden)
         memset(states, 0, tokens * (size_t)c->state * sizeof *states);
-    if (scratch)
-        organ_forward_rows_read(f, &rows, windows->tokens, tokens, states, scratch, floats, error);
-    for (size_t t = 0; c->embedding_norm && !error->status && t < tokens; t++)
-        organ_forward_norm(states + t * c->state, NULL, 0, c->rms_eps, (size_t)c->hidden, states + t * c->state);
-    organ_forward_free(scratch);
-    return error->status || !c->streams ? error->status : organ_forward_streams_split(f, states, tokens, error);
+    if (read_states(f, f->embedding, false, windows->tokens, tokens, states, error) ||
+        (f->positions && add_positions(f, windows, before, states, error)) ||
+        ((c->embedding_norm || f->embedding_norm) && norm_embeddings(f, tokens, states, error)))
+        return error->status;
+    return c->streams ? organ_forward_streams_split(f, states, tokens, error) : ORGAN_OK;
 }
 
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *states,
                                  organ_error *error)
 {
-    organ_weight_reader *reader = NULL;
-    if (check_windows(forward, windows, error) == ORGAN_OK &&
-        organ_weight_reader_open(forward->model, forward->embedding, forward->engine->kernels, NULL, &reader, error) ==
-            ORGAN_OK)
-        embed_all(forward, reader, windows, states, error);
-    organ_weight_reader_close(reader);
-    return error->status;
+    return organ_forward_embed_after(forward, windows, 0, states, error);
 }

@@ -111,11 +111,6 @@ static const forward_name falcon_names[] = {
 static const forward_name falcon_gguf_names[] = {
     {PART_NORM_ATTENTION, "attn_norm_2.weight"}, {PART_NORM_ATTENTION, "attn_norm.weight"},
     {PART_NORM_FFN, "attn_norm.weight"}, {0}};
-static const forward_name gptj_names[] = {
-    {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "ln_f.weight"}, {PART_NORM_ATTENTION, "ln_1.weight"},
-    {PART_Q, "attn.q_proj.weight"}, {PART_K, "attn.k_proj.weight"}, {PART_V, "attn.v_proj.weight"},
-    {PART_O, "attn.out_proj.weight"}, {PART_UP, "mlp.fc_in.weight"}, {PART_BIAS_UP, "mlp.fc_in.bias"},
-    {PART_DOWN, "mlp.fc_out.weight"}, {PART_BIAS_DOWN, "mlp.fc_out.bias"}, {0}};
 static const forward_name persimmon_names[] = {
     {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
     {PART_O, "self_attn.dense.weight"},
@@ -286,13 +281,9 @@ static const forward_multipliers granite_multipliers = {
 
 static const forward_multipliers cohere_multipliers = {.logit = "logit_scale"};
 
-static const forward_fixed falcon_fixed[] = {{"alibi", "false"}, {0}};
 static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
     {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
-static const char *const gptj_aliases[][2] = {
-    {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"hidden_size", "n_embd"},
-    {"intermediate_size", "n_inner"}, {"max_position_embeddings", "n_positions"}, {NULL, NULL}};
 
 /* ---- architectures ---- */
 
@@ -468,23 +459,18 @@ static const forward_family families[] = {
      .rotated_key = "rotary_pct", .theta_key = "rotary_emb_base",
      .qkv_bias = {"attention_bias", true}, .output_bias = {"attention_bias", true}, .mlp_bias = {NULL, true},
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5,
-     .parallel = {"use_parallel_residual", true}, .ungated = true, .activation = ORGAN_GELU, .fused_by_head = true,
+     .parallel = {"use_parallel_residual", true}, .ungated = true, .activation = ORGAN_GELU, .fused = ORGAN_FUSED_HEADS,
      .names = neox_names},
     {.architecture = "FalconForCausalLM", .gguf = "falcon", .gguf_names = falcon_gguf_names, .prefix = "transformer.",
      .ladder = "h", .theta = 1e4, .falcon = true,
-     .four_times = true, .aliases = falcon_aliases, .fixed = falcon_fixed, .fused_by_head = true,
+     .four_times = true, .aliases = falcon_aliases, .context = 2048, .fused = ORGAN_FUSED_HEADS,
      .qkv_bias = {"bias", false}, .output_bias = {"bias", false}, .mlp_bias = {"bias", false},
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation", .tied = true, .names = falcon_names},
-    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
-     .aliases = gptj_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},
-     .head_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon",
-     .eps = 1e-5, .parallel = {NULL, true}, .one_norm = true, .ungated = true, .activation = ORGAN_GELU_TANH,
-     .activation_key = "activation_function", .names = gptj_names},
     {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
      .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
-     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused_by_head = true,
+     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused = ORGAN_FUSED_HEADS,
      .names = persimmon_names},
     {.architecture = "ApertusForCausalLM", .gguf = "apertus", .theta = 12e6, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
@@ -509,26 +495,29 @@ static const forward_family families[] = {
      .qkv_bias = {"use_qkv_bias", false}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .eps_key = "layer_norm_eps", .parallel = {"use_parallel_residual", false}, .one_norm = true,
      .qk_norm = ORGAN_QK_NORM_HEADS, .qk_norm_key = "qk_layernorm", .names = stablelm_names},
-};
+    {0}};
 /* clang-format on */
 
-/* Returns row number k of both tables, or NULL after the last one. */
+static const forward_family *const tables[] = {families, organ_forward_families_recurrent,
+                                               organ_forward_families_early};
+
+/* Returns row k of all tables, or NULL after the last row. */
 static const forward_family *family_at(size_t k)
 {
-    const size_t here = sizeof families / sizeof *families;
-    if (k < here)
-        return &families[k];
-    const forward_family *const other = &organ_forward_families_recurrent[k - here];
-    return other->architecture ? other : NULL;
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (const forward_family *f = tables[t]; f->architecture; f++)
+            if (k-- == 0)
+                return f;
+    return NULL;
 }
 
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
-    const forward_family *family;
-    for (size_t k = 0; (family = family_at(k)); k++) {
-        const char *name = gguf ? family->gguf : family->architecture;
+    const forward_family *f;
+    for (size_t k = 0; (f = family_at(k)); k++) {
+        const char *const name = gguf ? f->gguf : f->architecture;
         if (name && strcmp(name, architecture) == 0)
-            return family;
+            return f;
     }
     return NULL;
 }
@@ -536,7 +525,11 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;
-    c->fused_by_head = f->fused_by_head;
+    c->fused = f->fused;
+    c->positions = f->learned ? c->context : 0;
+    c->position_offset = f->position_offset;
+    c->embedding_normed = f->embedding_normed;
+    c->alibi_max = f->alibi;
     c->norm = f->norm;
     c->norm_biased = f->norm_biased;
     c->norm_unweighted = f->norm_unweighted;
@@ -564,9 +557,9 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
 {
     char known[sizeof error->message] = "";
     size_t used = 0;
-    const forward_family *family;
-    for (size_t k = 0; (family = family_at(k)); k++) {
-        const char *const name = gguf ? family->gguf : family->architecture;
+    const forward_family *f;
+    for (size_t k = 0; (f = family_at(k)); k++) {
+        const char *const name = gguf ? f->gguf : f->architecture;
         if (name && used < sizeof known)
             used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", short_length(name),
                                      name);

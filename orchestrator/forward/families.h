@@ -30,8 +30,11 @@ typedef struct forward_number {
  * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
-/* Heads that differ between layers, or between k and v (config_hf_heads.c). */
+/* Heads that differ between layers, or between k and v (config_hf_own.c). */
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
+
+/* Architectures with members of their own (config_hf_own.c). */
+typedef enum forward_early { EARLY_NONE, EARLY_BIGCODE, EARLY_NEO, EARLY_OPT, EARLY_MPT } forward_early;
 
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
@@ -192,13 +195,21 @@ typedef struct forward_family {
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
     organ_activation activation; /* if config.json does not name it */
     const char *activation_key;  /* NULL: hidden_activation or hidden_act */
-    bool ungated, fused_by_head; /* as in organ_forward_config */
+    bool ungated;                /* as in organ_forward_config, like the next one */
+    organ_fused fused;
     forward_flag head_bias;
     const char *rotated_key, *theta_key; /* older names of partial_rotary_factor and rope_theta; NULL: these */
     bool falcon;                         /* flags of Falcon choose heads of k and v, and the norms */
     bool four_times;                     /* a feed-forward without a width in config.json is 4 x hidden_size wide */
-    const char *const (*aliases)[2];     /* members with names of their own, after the usual names; {NULL} ends */
-    const char *clip;                    /* member that limits q, k and v */
+    unsigned context;                    /* if config.json has no max_position_embeddings; 0: it must have it */
+    forward_early early;
+    bool transposed;                 /* matrices of layers are in_features x out_features in safetensors (Conv1D) */
+    bool learned;                    /* learned absolute positions: max_position_embeddings of them, */
+    unsigned position_offset;        /* from this row of the table on */
+    bool embedding_normed;           /* as in organ_forward_config */
+    double alibi;                    /* alibi_max */
+    const char *const (*aliases)[2]; /* members with names of their own, after the usual names; {NULL} ends */
+    const char *clip;                /* member that limits q, k and v */
     const char *prefix; /* of the tensors of the text model, or nothing; NULL: "model." and those of text parts */
     const char *ladder; /* the word before the number of a layer; NULL: "layers" */
     forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
@@ -247,8 +258,9 @@ typedef struct forward_family {
     const forward_name *names, *gguf_names; /* of tensors with names of their own */
 } forward_family;
 
-/* The rows of architectures with recurrent layers (families_recurrent.c). The last one has no architecture. */
-extern const forward_family organ_forward_families_recurrent[];
+/* The rows of architectures with recurrent layers (families_recurrent.c) and of early ones (families_early.c). The last
+ * row of each has no architecture. */
+extern const forward_family organ_forward_families_recurrent[], organ_forward_families_early[];
 
 /* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);

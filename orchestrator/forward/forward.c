@@ -11,6 +11,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- the configuration ---- */
+
+organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
+{
+    *config = (organ_forward_config){0};
+    const organ_status status =
+        model->gguf ? organ_forward_config_gguf(model, config, error) : organ_forward_config_hf(model, config, error);
+    if (status)
+        organ_forward_config_release(config);
+    return status;
+}
+
+void organ_forward_config_release(organ_forward_config *config)
+{
+    free(config->kinds);
+    config->kinds = NULL;
+    const organ_rope_config *const rope = &config->rope, *const local = &config->rope_local;
+    if (local->short_factors != rope->short_factors)
+        free((void *)local->short_factors);
+    if (local->long_factors != rope->long_factors)
+        free((void *)local->long_factors);
+    free((void *)rope->short_factors);
+    free((void *)rope->long_factors);
+    config->rope = config->rope_local = (organ_rope_config){0};
+}
+
 /* ---- opening ---- */
 
 /* Returns the name that the file has for a part outside of the layers. */
@@ -26,14 +52,16 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Files of the base model alone leave out the prefix of an architecture. */
+/* Files of the base model alone leave out the prefix of an architecture, or its first word ("model." of OPT). */
 static const char *find_prefix(organ_forward *f)
 {
     char name[256];
     f->prefix = f->family->prefix;
     if (!f->prefix)
         return organ_text_prefix(f->weights);
-    return organ_weights_named(f->weights, end_name(f, PART_EMBEDDING, name)) ? f->prefix : "";
+    while (*f->prefix && !organ_weights_named(f->weights, end_name(f, PART_EMBEDDING, name)))
+        f->prefix = strchr(f->prefix, '.') + 1;
+    return f->prefix;
 }
 
 /* Reads a vector of `count` numbers; NULL with an error. */
@@ -48,11 +76,27 @@ static organ_status find_final_norm(organ_forward *f, organ_error *error)
 {
     const organ_weight *bias;
     char name[256], of_bias[256];
-    if (f->config.norm_unweighted)
+    if (f->config.norm_unweighted || f->config.last_norm_missing)
         return ORGAN_OK;
     f->norm_values = read_vector(f, end_name(f, PART_FINAL_NORM, name), f->config.hidden, &f->norm, error);
     if (f->config.norm_biased && !error->status)
         f->norm_biases = read_vector(f, organ_forward_bias_name(name, of_bias), f->config.hidden, &bias, error);
+    return error->status;
+}
+
+static organ_status find_positions(organ_forward *f, organ_error *error)
+{
+    const organ_forward_config *const c = &f->config;
+    const organ_weight *weight;
+    char name[256], of_bias[256];
+    if (c->positions)
+        f->positions = organ_forward_weight_named(f, end_name(f, PART_POSITIONS, name),
+                                                  c->positions + c->position_offset, c->hidden, error);
+    if (!c->embedding_normed || error->status)
+        return error->status;
+    f->embedding_norm = read_vector(f, end_name(f, PART_NORM_EMBEDDING, name), c->hidden, &weight, error);
+    if (!error->status)
+        f->embedding_norm_biases = read_vector(f, organ_forward_bias_name(name, of_bias), c->hidden, &weight, error);
     return error->status;
 }
 
@@ -63,7 +107,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     char name[256], head[256];
     f->prefix = find_prefix(f);
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
-    if (!f->embedding || find_final_norm(f, error))
+    if (!f->embedding || find_positions(f, error) || find_final_norm(f, error))
         return error->status;
     /* transformers does not tie the ends of a multimodal model whose file has both. */
     if (c->nested && organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
@@ -161,6 +205,8 @@ void organ_forward_close(organ_forward *f)
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
     organ_forward_free(f->scratch);
+    organ_forward_free(f->embedding_norm);
+    organ_forward_free(f->embedding_norm_biases);
     organ_forward_free(f->norm_values);
     organ_forward_free(f->norm_biases);
     organ_forward_free(f->head_biases);

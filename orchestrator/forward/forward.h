@@ -43,7 +43,8 @@ typedef struct organ_tap {
 
 /* ---- the pass in steps; the caller owns the hidden states ---- */
 
-/* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary. */
+/* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary, ORGAN_USAGE
+ * for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
 

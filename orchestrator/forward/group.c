@@ -81,7 +81,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     const float *const weights = organ_forward_values(g->layer, part);
     const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
     const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, bias) : NULL;
-    if (!weights && !c->norm_unweighted) { /* layers of ORGAN_NORMS_AFTER have no norm before */
+    if (!weights && !c->norm_unweighted) { /* no norm before, only after */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
     }
@@ -111,9 +111,11 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     const organ_forward_config *c = &g->forward->config;
     token_job j = {
         .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
-    if (c->norms != ORGAN_NORMS_BEFORE && organ_forward_norm_all(g, part, out, out, tokens, error))
+    const bool on_sum = c->norms == ORGAN_NORMS_ON_SUM, of_output = c->norms != ORGAN_NORMS_BEFORE && !on_sum;
+    if ((of_output && organ_forward_norm_all(g, part, out, out, tokens, error)) ||
+        share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error))
         return error->status;
-    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
+    return on_sum ? organ_forward_norm_all(g, part, hidden, hidden, tokens, error) : ORGAN_OK;
 }
 
 static void combine_tokens(void *context, size_t index, size_t worker)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The scale of queries by their position, and the gate of the attention's output. */
+ * Attention by head and position: the scale of queries, ALiBi, and the gate of the output. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
+#include <string.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
@@ -15,6 +16,45 @@ float organ_forward_query_factor(const organ_forward_config *c, const organ_laye
         return 1;
     return (float)(1 + q->beta * log1p(floor((double)(position + q->offset) / q->length)));
 }
+
+/* ---- linear biases ----
+ * ALiBi (Press, Smith and Lewis 2021, arXiv:2108.12409): the score of a key at distance d gets -slope d. The slopes are
+ * those of the authors' get_slopes. */
+
+/* With n, the largest power of two up to the number of heads, and m = alibi_max, the slopes are 2 ^ (-m / n),
+ * 2 ^ (-2 m / n), ...; further heads have 2 ^ (-m / 2n), 2 ^ (-3 m / 2n), ... */
+static double slope_of(double max, unsigned heads, size_t head)
+{
+    unsigned whole = 1;
+    while (whole <= heads / 2)
+        whole *= 2;
+    const double step = max / whole;
+    return head < whole ? exp2(-step * (double)(head + 1)) : exp2(-step / 2 * (double)(2 * (head - whole) + 1));
+}
+
+/* Rounds to the nearest BF16, ties to even. */
+static float to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* build_alibi_tensor of transformers' modeling_falcon.py multiplies slopes and positions in BF16. */
+static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
+
+void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,
+                         size_t keys)
+{
+    const double slope = slope_of(c->alibi_max, c->heads, head);
+    const float step = (float)(slope / c->attention_scale), own = rounded_bias((float)slope, at);
+    for (size_t k = 0; k < keys; k++)
+        scores[k] += c->alibi_rounded ? rounded_bias((float)slope, first + k) - own : -step * (float)(at - first - k);
+}
+
+/* ---- gates ---- */
 
 typedef struct gate_job {
     const forward_group *group;

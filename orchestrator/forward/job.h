@@ -112,8 +112,10 @@ struct organ_forward {
     const char *prefix;  /* of the text model's tensors in safetensors */
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
-    float *norm_values, *norm_biases; /* of the norm before the output head; NULL: it has none */
-    float *head_biases;               /* of the output head; NULL: it has none */
+    const organ_weight *positions;                 /* the table of learned positions; NULL: there is none */
+    float *embedding_norm, *embedding_norm_biases; /* NULL: embeddings have no norm */
+    float *norm_values, *norm_biases;              /* of the norm before the output head; NULL: it has none */
+    float *head_biases;                            /* of the output head; NULL: it has none */
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
@@ -239,6 +241,12 @@ organ_panels organ_forward_panels(const forward_source *source, size_t row);
  * are stored as 0, h/2, 1, h/2 + 1, ... */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
+/* Fails with ORGAN_USAGE if a window of that many tokens has more than there are learned positions. */
+organ_status organ_forward_check_window(const organ_forward *forward, size_t tokens, organ_error *error);
+/* organ_forward_embed for windows that continue after `before` tokens. */
+organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
+                                       float *states, organ_error *error);
+
 /* ---- rows of tokens (rows.c) ---- */
 
 /* Columns [from, from + width) of a matrix with `count` rows; tokens from `count` on have row 0. */
@@ -247,6 +255,7 @@ typedef struct forward_rows {
     uint64_t count;
     size_t from, width, stride; /* stride: floats from one result to the next */
     float scale;
+    bool added; /* to what the results were before */
 } forward_rows;
 /* Returns the bytes of scratch that a worker needs, a multiple of 64. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader);
@@ -503,6 +512,10 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
 /* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
 
+/* Adds ALiBi's biases to the scores of keys [first, first + keys) for a query at position `at` of head `head`, so that
+ * their product with attention_scale has them. */
+void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t at, size_t first, float *scores,
+                         size_t keys);
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
 /* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `room` has as

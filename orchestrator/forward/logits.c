@@ -4,6 +4,7 @@
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MIN_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
 /* Tokens in one pass over the head if a quarter of the memory is enough for their logits. */
@@ -22,7 +23,9 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
     const size_t width = (size_t)f->config.hidden;
     const forward_norm norm = {f->config.norm, f->norm_values, f->norm_biases, f->config.norm_adds_one ? 1 : 0,
                                f->config.rms_eps};
-    for (size_t t = 0; t < tokens; t++)
+    if (f->config.last_norm_missing)
+        memcpy(normed, hidden, tokens * width * sizeof *normed);
+    for (size_t t = 0; t < tokens && !f->config.last_norm_missing; t++)
         organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
 }
 

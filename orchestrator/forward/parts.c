@@ -111,6 +111,8 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_DT_BIAS] = {"linear_attn.dt_bias", "ssm_dt.bias"},
     [PART_NORM_MIXED] = {"linear_attn.norm.weight", "ssm_norm.weight"},
     [PART_EMBEDDING] = {"embed_tokens.weight", "token_embd.weight"},
+    [PART_POSITIONS] = {"wpe.weight", "position_embd.weight"},
+    [PART_NORM_EMBEDDING] = {"word_embeddings_layernorm.weight", "token_embd_norm.weight"},
     [PART_FINAL_NORM] = {"norm.weight", "output_norm.weight"},
     [PART_OUTPUT] = {NULL, "output.weight"},
 };

@@ -116,8 +116,10 @@ typedef enum forward_part {
     PART_EXPERT_GATE, /* one expert; '#' in the name stands for its number */
     PART_EXPERT_UP,
     PART_EXPERT_DOWN,
-    /* Outside of the layers. In safetensors the first two follow the prefix of the text model. */
+    /* Outside of the layers. In safetensors all but the last one follow the prefix of the text model. */
     PART_EMBEDDING,
+    PART_POSITIONS,      /* learned absolute positions */
+    PART_NORM_EMBEDDING, /* and its bias */
     PART_FINAL_NORM,
     PART_OUTPUT, /* NULL: "lm_head.weight", or the name that organ_text_head finds */
     PART_NAMES

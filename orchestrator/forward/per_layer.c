@@ -104,9 +104,9 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
     const forward_per_layer *const p = &f->per_layer;
     const size_t layer = (size_t)(g->layer->plan - f->plans), width = c->per_layer_width, hidden = (size_t)c->hidden;
     const size_t floats = f->worker_bytes / sizeof(float);
-    const forward_rows embeddings = {p->embedding, c->vocabulary, 0, hidden, hidden, (float)c->embedding_scale},
-                       rows = {p->table, c->per_layer_vocabulary,   layer * width, width,
-                               width,    (float)sqrt((double)width)};
+    const forward_rows embeddings = {p->embedding, c->vocabulary, 0, hidden, hidden, (float)c->embedding_scale, false},
+                       rows = {p->table, c->per_layer_vocabulary,    layer * width, width,
+                               width,    (float)sqrt((double)width), false};
     const forward_linear projection = {
         .panels = organ_forward_panels(&p->projection, layer * width), .in = hidden, .out = width};
     input_job j = {f, table, inputs, count};

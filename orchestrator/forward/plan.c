@@ -143,7 +143,8 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
     char name[256];
     const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
     const bool pairs = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
-    const bool either = b->forward->family->mixture->or_straight && weight && weight->rank == 3;
+    const forward_mixture *const m = b->forward->family->mixture;
+    const bool either = m && m->or_straight && weight && weight->rank == 3;
     if ((pairs && !weight->transposed) || (either && weight->shape[1] == rows && weight->shape[2] == cols))
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
@@ -171,9 +172,16 @@ static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint
     return add_stack(b, part, 1, rows, cols);
 }
 
+/* Adds the matrix of a linear layer, which safetensors of some architectures have as in_features x out_features. */
+static forward_view add_linear(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    const bool transposed = b->forward->family->transposed && !is_gguf(b);
+    return transposed ? add_transposed(b, part, 1, rows, cols) : add_matrix(b, part, rows, cols);
+}
+
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
-    b->plan->parts[part] = add_matrix(b, name_of(b, part), rows, cols);
+    b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
 /* Adds a bias if the configuration demands it (`requested`). Otherwise a bias in the file is an error. */
@@ -220,10 +228,10 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     const uint64_t all = rows[0] + rows[1] + rows[2];
     forward_view *parts = b->plan->parts;
     char bias[256];
-    parts[PART_Q] = add_matrix(b, name, all, c->hidden);
+    parts[PART_Q] = add_linear(b, name, all, c->hidden);
     if (c->qkv_bias)
         parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
-    if (c->fused_by_head)
+    if (c->fused != ORGAN_FUSED_NONE)
         return;
     parts[PART_K] = below(parts[PART_Q], rows[0]);
     parts[PART_V] = below(parts[PART_K], rows[1]);
@@ -529,11 +537,12 @@ static void add_norms(builder *b)
     const organ_forward_config *c = &b->forward->config;
     forward_view *const parts = b->plan->parts;
     const bool mixes = b->kind->mixer != ORGAN_MIXER_NONE, feeds = b->kind->feed;
+    const bool before = c->norms == ORGAN_NORMS_BEFORE || c->norms == ORGAN_NORMS_AROUND;
     if (c->norm_unweighted)
         return;
-    if (c->norms != ORGAN_NORMS_AFTER && mixes)
+    if (before && mixes)
         add_norm(b, PART_NORM_ATTENTION, c->norm_biased, c->hidden);
-    if (c->norms != ORGAN_NORMS_AFTER && !c->one_norm && feeds)
+    if (before && !c->one_norm && feeds)
         add_norm(b, PART_NORM_FFN, c->norm_biased, c->hidden);
     if (c->one_norm) {
         parts[PART_NORM_FFN] = parts[PART_NORM_ATTENTION];

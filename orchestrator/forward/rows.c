@@ -51,8 +51,9 @@ static void embed_read(void *context, size_t index, size_t worker)
             organ_fault_keep(&j->fault, &error);
             return;
         }
+        float *const to = j->to + t * r->stride;
         for (size_t k = 0; k < r->width; k++)
-            j->to[t * r->stride + k] = row[r->from + k] * r->scale;
+            to[k] = row[r->from + k] * r->scale + (r->added ? to[k] : 0);
     }
 }
 

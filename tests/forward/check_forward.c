@@ -468,6 +468,7 @@ int main(void)
                              forward_stream_suite(),
                              forward_experts_suite(),
                              architectures_suite(),
+                             refused_configurations_suite(),
                              NULL};
     return run_suites(suites);
 }

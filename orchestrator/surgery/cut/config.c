@@ -72,7 +72,8 @@ static size_t edit_experts(const organ_cut_config *c)
 
 static size_t edit_channels(const organ_cut_config *c)
 {
-    static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp"};
+    static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
+                                       "ffn_dim"};
     return change_numbers(c, keys, COUNT_OF(keys), c->run->channels_before, c->run->channels_after);
 }
 

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ * Members of config.json that few architectures have: heads that differ between layers (Laguna) or between k and v
+ * (MiMo-V2), and those of architectures from GPT-2 to MPT. */
+#include "orchestrator/forward/config_hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <string.h>
+
+static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
+{
+    const json_t *const value = json_array_get(list, layer);
+    const json_int_t number = json_integer_value(value);
+    if (json_is_integer(value) && number >= 0 && number <= UINT32_MAX)
+        return (unsigned)number;
+    organ_config_refuse(s, key, value, "a whole number from 0");
+    return 0;
+}
+
+/* Heads of q by layer, and a gate for each head or for each number of the output. */
+static void read_laguna(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char *const key = "num_attention_heads_per_layer";
+    const json_t *const gating = organ_config_member(s->root, "gating");
+    const json_t *const list =
+        organ_config_member(s->root, key) ? organ_config_list(s, key, "a number", c->layers) : NULL;
+    const char *const word = gating && json_is_string(gating) ? organ_json_plain(gating) : "";
+    c->gate_heads = !gating || json_is_true(gating) || strcmp(word, "per-head") == 0;
+    if (!c->gate_heads && strcmp(word, "per-element"))
+        organ_config_refuse(s, "gating", gating, "true, per-head or per-element");
+    for (unsigned l = 0; list && l < c->layers; l++)
+        c->kinds[l].heads = number_at(s, list, key, l);
+}
+
+/* Refuses a member for layers with a window that differs from that of the other layers. */
+static void require_same(const config_hf_source *s, const char *key, unsigned value)
+{
+    if (organ_config_size(s, key, value) != value)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %u, which transformers computes with", s->label, key,
+                   value);
+}
+
+/* Layers with a window have twice as many heads of k and v. Published files have the window without the query itself,
+ * and the layers that have one in hybrid_layer_pattern. */
+static void read_mimo(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char *const key = "hybrid_layer_pattern";
+    const unsigned value_dim = organ_config_needed(s, "v_head_dim"),
+                   size = organ_config_size(s, "sliding_window_size", 0);
+    const json_t *const list =
+        organ_config_member(s->root, "layer_types") ? NULL : organ_config_list(s, key, "a number", c->layers);
+    const unsigned window = size ? size + 1 : c->window, kv = c->kv_heads > 1 << 16 ? 0 : 2 * c->kv_heads;
+    require_same(s, "swa_num_key_value_heads", kv);
+    require_same(s, "swa_num_attention_heads", c->heads);
+    require_same(s, "swa_head_dim", c->head_dim);
+    require_same(s, "swa_v_head_dim", value_dim);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        const bool windowed = list ? number_at(s, list, key, l) == 1 : kind->window != 0;
+        kind->window = windowed ? window : 0;
+        kind->kv_heads = windowed ? kv : c->kv_heads;
+        kind->value_dim = value_dim;
+        if (windowed && window == 0)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+    }
+    c->window = window;
+}
+
+void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    if (s->family->heads == HEADS_LAGUNA)
+        read_laguna(s, c);
+    else if (s->family->heads == HEADS_MIMO)
+        read_mimo(s, c);
+}
+
+/* ---- GPTBigCode ---- */
+
+/* GPTBigCodeAttention: with multi_query one head of k and v follows all of q, else each head has its q, k and v. */
+static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
+{
+    const bool one = organ_config_flag(s, "multi_query", true);
+    c->fused = one ? ORGAN_FUSED_THIRDS : ORGAN_FUSED_HEADS;
+    c->kv_heads = one ? 1 : c->heads;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].kv_heads = c->kv_heads;
+}
+
+/* ---- GPT-Neo ---- */
+
+/* GPTNeoSelfAttention: a local layer has the last window_size keys, the query's own among them. */
+static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned layer, const json_t *kind)
+{
+    const char *const word = json_is_string(kind) ? organ_json_plain(kind) : NULL;
+    const bool local = word && strcmp(word, "local") == 0;
+    if (layer >= c->layers || (!local && (!word || strcmp(word, "global"))))
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: attention_layers and attention_types are not global or local for each of %u layers", s->label,
+                   c->layers);
+    else
+        c->kinds[layer].window = local ? c->window : 0;
+}
+
+/* attention_layers has a word for each layer; attention_types, which older files have alone, has pairs of a list of
+ * words and the number of its repetitions. */
+static void read_neo(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const types = organ_config_member(s->root, "attention_types"), *item, *kind;
+    const bool listed = organ_config_member(s->root, "attention_layers") != NULL;
+    const json_t *const layers = listed ? organ_config_list(s, "attention_layers", "a word", c->layers) : NULL;
+    unsigned layer = 0;
+    size_t k, n;
+    c->window = organ_config_size(s, "window_size", 256);
+    if (c->window == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: window_size is 0", s->label);
+    json_array_foreach(layers, k, kind) set_neo(s, c, layer++, kind);
+    for (k = 0; !listed && k < json_array_size(types) && !s->error->status; k++) {
+        item = json_array_get(types, k);
+        const json_int_t times = json_integer_value(json_array_get(item, 1));
+        for (json_int_t t = 0; t < times && !s->error->status && json_array_size(json_array_get(item, 0)); t++)
+            json_array_foreach(json_array_get(item, 0), n, kind) set_neo(s, c, layer++, kind);
+    }
+    if (layer != c->layers)
+        set_neo(s, c, c->layers, NULL);
+}
+
+/* ---- OPT ---- */
+
+static void read_opt(const config_hf_source *s, organ_forward_config *c)
+{
+    const bool before = organ_config_flag(s, "do_layer_norm_before", true);
+    c->norm_unweighted = !organ_config_flag(s, "layer_norm_elementwise_affine", true);
+    c->norm_biased = !c->norm_unweighted;
+    c->norms = before ? ORGAN_NORMS_BEFORE : ORGAN_NORMS_ON_SUM;
+    c->last_norm_missing = !before || organ_config_flag(s, "_remove_final_layer_norm", false);
+    if (organ_config_size(s, "word_embed_proj_dim", (unsigned)c->hidden) != c->hidden)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: word_embed_proj_dim is not hidden_size, which is not supported",
+                   s->label);
+    if (!before && c->norm_unweighted)
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: layer_norm_elementwise_affine without do_layer_norm_before is not supported", s->label);
+}
+
+/* ---- MPT ---- */
+
+/* transformers computes with alibi, and with alibi_bias_max 8 and without qk_ln, whatever attn_config says. */
+static void read_mpt(const config_hf_source *s, organ_forward_config *c)
+{
+    static const forward_fixed fixed[] = {{"alibi", "true"},
+                                          {"alibi_bias_max", "8"},
+                                          {"qk_ln", "false"},
+                                          {"prefix_lm", "false"},
+                                          {"attn_type", "\"multihead_attention\""},
+                                          {0}};
+    const json_t *const object = organ_config_member(s->root, "attn_config");
+    const char *const norm = organ_config_word(s, s->root, "norm_type", "layernorm");
+    if (object && !json_is_object(object))
+        organ_config_refuse(s, "attn_config", object, "an object");
+    if (strcmp(norm, "layernorm") && strcmp(norm, "low_precision_layernorm"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: norm_type '%s' is not supported", s->label, norm);
+    organ_config_require(s, object, fixed);
+    c->clip_qkv = organ_config_real(s, object, "clip_qkv", 0);
+    c->attention_scale = organ_config_real(s, object, "softmax_scale", c->attention_scale);
+}
+
+/* ---- all ---- */
+
+void organ_config_early(const config_hf_source *s, organ_forward_config *c)
+{
+    static void (*const readers[])(const config_hf_source *, organ_forward_config *) = {
+        [EARLY_BIGCODE] = read_bigcode, [EARLY_NEO] = read_neo, [EARLY_OPT] = read_opt, [EARLY_MPT] = read_mpt};
+    if (s->error->status == ORGAN_OK && s->family->early != EARLY_NONE)
+        readers[s->family->early](s, c);
+    if (c->fused == ORGAN_FUSED_QUARTERS && c->heads % 4)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_attention_heads is %u, no multiple of 4", s->label, c->heads);
+    for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
+        c->kinds[l].rotated = false;
+}
