@@ -266,6 +266,11 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 parameters.pruning",
                                    "organ.quantize/1 plan", /* tests/cli/check_cli_plan.sh */
+                                   "organ.evaluate/1 dry_run",
+                                   "organ.perplexity/1 dry_run",
+                                   "organ.perplexity/1 plan",
+                                   "organ.perplexity/1 plan.memory_good",
+                                   "organ.perplexity/1 run.plan",
                                    "organ.quantize/1 plan.memory_good",
                                    "organ.quantize/1 run.plan",
                                    "organ.quantize/1 sparsity_allocation",

@@ -47,7 +47,7 @@ refuses 3 "second.key: is not the key of the certificate first.pem" --tls-cert f
 refuses 3 "open.key: all users may read the key (mode 0644)" --tls-cert first.pem --tls-key open.key
 refuses 3 "written.key: all users may change the key (mode 0602)" --tls-cert first.pem --tls-key written.key
 cp first.key root/inside.key
-refuses 2 "lies below the root" --tls-cert first.pem --tls-key root/inside.key
+refuses 2 "is below the root" --tls-cert first.pem --tls-key root/inside.key
 rm root/inside.key
 refuses 2 "give a --token-file" --listen 0.0.0.0:0 --tls-cert first.pem --tls-key first.key
 

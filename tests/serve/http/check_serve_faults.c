@@ -340,8 +340,8 @@ START_TEST(what_cannot_be_started)
     refuses((organ_serve_options){.token_file = scratch_path("long")}, ORGAN_BAD_INPUT, "allowed are 16 to 1024");
     serve_tokens("0123456789abcdef");
     ck_assert_int_eq(rename(scratch_path("token"), scratch_path("root/token")), 0);
-    refuses((organ_serve_options){.token_file = scratch_path("root/token")}, ORGAN_USAGE, "lies below the root");
-    refuses((organ_serve_options){.audit_log = scratch_path("root/audit")}, ORGAN_USAGE, "lies below the root");
+    refuses((organ_serve_options){.token_file = scratch_path("root/token")}, ORGAN_USAGE, "is below the root");
+    refuses((organ_serve_options){.audit_log = scratch_path("root/audit")}, ORGAN_USAGE, "is below the root");
     ck_assert_int_ne(access(scratch_path("root/audit"), F_OK), 0);
     refuses((organ_serve_options){.tls_certificate = "c"}, ORGAN_USAGE, "--tls-key is missing");
     refuses((organ_serve_options){.tls_key = "k"}, ORGAN_USAGE, "--tls-cert is missing");

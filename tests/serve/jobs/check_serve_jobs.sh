@@ -166,7 +166,7 @@ find root/models/tiny -type f -exec sha256sum {} + | sort >before
 gives 422 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny"],"output":"out/m","delete-after":true}}'
 has 'measure has no such argument'
 gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"models/tiny/model.safetensors"}}'
-has 'lies in the folder of a model'
+has 'is in the folder of a model'
 mkdir root/theirs && cp -r root/models/tiny root/theirs/model
 gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"theirs/model","force":true}}'
 has 'was made by none of this server'

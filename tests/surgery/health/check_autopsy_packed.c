@@ -156,7 +156,7 @@ START_TEST(wrong_scales_are_found)
         const char *found, *says;
     } rows[] = {{"left out", ones, "codes", "its scales are all 1"},
                 {"of the tensor", of_the_tensor, "exploded", "one scale of the whole tensor"},
-                {"inverted", inverted, "exploded", "the inverse of what they should be"},
+                {"inverted", inverted, "exploded", "the inverse of the right ones"},
                 {"of the block above", of_the_block_above, "blocks", "shifted"},
                 {"transposed", transposed, "blocks", "transposed"},
                 {"NaN", not_numbers, "not_finite", "a scale that is NaN"}};
