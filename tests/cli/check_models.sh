@@ -72,8 +72,8 @@ random weights (`fixtures/architectures`), each of which has every mechanism of 
   nats, each token within 1e-3.
 - prune: the share of the weights in linear layers that are targets of `prune`, as its dry run prints it.
 - wanda, gptq: a calibrated run of `prune` and of `quantize` ends with a model that opens. The other calibrated methods use the same inputs.
-  They refuse a matrix that no layer of the forward pass multiplies (projections of per-layer embeddings); `--targets` without such
-  matrices, for example `'*.self_attn.[qkvo]_proj.weight,*.mlp.*_proj.weight'`, works.
+  Default targets leave out a matrix that no layer of the forward pass multiplies (projections of per-layer embeddings); the report lists it.
+  Recurrent layers: their input and output projections are targets; `A_log`, `dt_bias`, `D`, convolutions and norms are copied.
 - layers: one block is dropped. width: half of the channels of each feed-forward. experts: three quarters of the experts are kept.
 - GGUF: the suite `forward` reads the same model from a GGUF file with llama.cpp's names and keys, and compares it in the same way.
 
