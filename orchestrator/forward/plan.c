@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Finds the parts of a layer among the weights of the model and plans their memory. */
 #include "formats/base/arena.h"
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 

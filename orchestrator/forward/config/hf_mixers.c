@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The mixers of config.json's layers, and the sizes of recurrent ones. */
-#include "orchestrator/forward/config_hf.h"
+#include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The supported architectures, as transformers and llama.cpp define them. */
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 #include <stdio.h>
 #include <string.h>

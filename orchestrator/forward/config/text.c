@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config_text.h"
+#include "orchestrator/forward/config/text.h"
 
 #include "formats/base/json_text.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The rotation of config.json. */
-#include "orchestrator/forward/config_hf.h"
+#include "orchestrator/forward/config/hf.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The latent attention of config.json. */
-#include "orchestrator/forward/config_check.h"
-#include "orchestrator/forward/config_hf.h"
+#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
 

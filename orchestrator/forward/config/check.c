@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config_check.h"
+#include "orchestrator/forward/config/check.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Architectures with learned positions or ALiBi, and others of their time, as transformers and llama.cpp define
  * them. */
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 /* clang-format off */
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_GGUF_H
 #define ORGAN_FORWARD_CONFIG_GGUF_H
 
-#include "orchestrator/forward/config_keys.h"
+#include "orchestrator/forward/config/keys.h"
 
 /* organ_key_heads, _latent, _experts, _windows and _positions need the kinds of layers, and _positions the windows. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);

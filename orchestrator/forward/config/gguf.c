@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the configuration from GGUF key-values, with llama.cpp's defaults. */
-#include "orchestrator/forward/config_gguf.h"
+#include "orchestrator/forward/config/gguf.h"
 
-#include "orchestrator/forward/config_check.h"
+#include "orchestrator/forward/config/check.h"
 
 #include <math.h>
 #include <string.h>

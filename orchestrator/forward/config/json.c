@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config_json.h"
+#include "orchestrator/forward/config/json.h"
 
 #include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_CHECK_H
 #define ORGAN_FORWARD_CONFIG_CHECK_H
 
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 /* First step of both readers after the number of layers and the sizes of heads: allocates the kinds of layers, rotated
  * and dense, with the heads of the configuration and no window. */

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_PARTS_H
 #define ORGAN_FORWARD_PARTS_H
 
-#include "orchestrator/forward/config.h"
+#include "orchestrator/forward/config/config.h"
 
 typedef enum forward_part {
     PART_NORM_ATTENTION,      /* before the attention */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config_keys.h"
+#include "orchestrator/forward/config/keys.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/parts.h"
+#include "orchestrator/forward/config/parts.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 #ifndef ORGAN_FORWARD_FAMILIES_H
 #define ORGAN_FORWARD_FAMILIES_H
 
-#include "orchestrator/forward/config.h"
-#include "orchestrator/forward/parts.h"
+#include "orchestrator/forward/config/config.h"
+#include "orchestrator/forward/config/parts.h"
 
 /* Tensors of GGUF files that contain the divisors of frequencies. */
 #define ORGAN_ROPE_SHORT "rope_factors_short.weight"

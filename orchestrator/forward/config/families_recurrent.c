@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Architectures with recurrent layers. */
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 /* clang-format off */
 

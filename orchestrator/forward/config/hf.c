@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config_check.h"
-#include "orchestrator/forward/config_hf.h"
-#include "orchestrator/forward/config_text.h"
+#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/hf.h"
+#include "orchestrator/forward/config/text.h"
 
 #include "formats/base/json_text.h"
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_JSON_H
 #define ORGAN_FORWARD_CONFIG_JSON_H
 
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 #include <jansson.h>
 

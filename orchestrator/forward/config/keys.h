@@ -4,7 +4,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_KEYS_H
 #define ORGAN_FORWARD_CONFIG_KEYS_H
 
-#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/config/families.h"
 
 typedef struct config_gguf_source {
     const char *label, *architecture; /* path of the file; general.architecture, which begins the keys */
