@@ -133,12 +133,6 @@ fp8-plain|FP8, blocks of 128 x 128
 int4-plain|INT4, groups of 32" | awk -F'\t' '{ printf "%s\t%.1f\t%.1f\n", $1, $2, $3 }'
 }
 
-table_codes() {
-    measure "$root/fixtures/types.gguf" | jq -r '.models[0].seed.per_tensor | map({key: .name, value: .}) | from_entries
-        | .["F32", "BF16", "Q8_0", "Q4_0", "Q4_K", "IQ1_S", "NVFP4", "TQ1_0", "Q1_0", "MXFP4"] | [.name, .theta, .z_theta] | @tsv' |
-        awk -F'\t' 'BEGIN { print "random codes stored as\tseed/1\tz/1" } { printf "%s\t%.1f\t%.1f\n", $1, $2, $3 }' | markdown
-}
-
 table_scale() {
     jq -nr '
         [["SmolLM2-135M", 0.135, 52.28], ["DeepSeek-R1-Distill-14B", 14.8, 46.01], ["Qwen2.5-3B", 3.09, 46.00], ["Qwen2.5-14B", 14.8, 45.98],
