@@ -13,8 +13,11 @@
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
-    const float *normed, *requested; /* inputs of the experts and of the router */
+    const float *normed, *requested; /* inputs of the mixture and of the router */
     float *out, *scores, *inputs, *gate, *up, *outputs;
+    const float *read; /* what the experts read, `width` numbers of each token: `normed`, or its projection */
+    float *sums;       /* tokens x width: the sums over a token's experts */
+    size_t width;
     float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
     size_t *place;         /* for each choice, its row among the sorted rows */
@@ -30,18 +33,23 @@ static size_t shared_room(const organ_forward_config *c)
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
+/* Floats of a token in `read` and `sums`, if they are not the input and the output of the mixture. */
+static size_t latent_room(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
+
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
-                 widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
-    return organ_max(tokens * c->experts + rows * (2 * (size_t)c->hidden + widths),
+                 widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate,
+                 hidden = (size_t)organ_forward_expert_hidden(c);
+    return organ_max(tokens * (c->experts + latent_room(c)) + rows * (2 * hidden + widths),
                      organ_min(tokens, FORWARD_GROUP) * shared_room(c));
 }
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
-    const size_t routed = c->experts + (size_t)c->experts_used * (2 * (size_t)c->hidden + widths);
+    const size_t hidden = (size_t)organ_forward_expert_hidden(c);
+    const size_t routed = c->experts + latent_room(c) + (size_t)c->experts_used * (2 * hidden + widths);
     return tokens * organ_max(routed, shared_room(c));
 }
 
@@ -66,8 +74,8 @@ static void sum_token(void *context, size_t t, size_t worker)
     (void)worker;
     const experts_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    const size_t hidden = (size_t)c->hidden;
-    float *out = j->out + t * hidden;
+    const size_t hidden = j->width;
+    float *out = j->sums + t * hidden;
     memset(out, 0, hidden * sizeof *out);
     for (unsigned k = 0; k < c->experts_used; k++) {
         const size_t row = j->place[t * c->experts_used + k];
@@ -82,9 +90,9 @@ static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
     const experts_job *j = context;
-    const size_t hidden = (size_t)j->group->forward->config.hidden, token = j->token_of[j->base + row];
+    const size_t hidden = j->width, token = j->token_of[j->base + row];
     float *const to = j->inputs + row * hidden;
-    memcpy(to, j->normed + token * hidden, hidden * sizeof *to);
+    memcpy(to, j->read + token * hidden, hidden * sizeof *to);
     const float factor = j->weight_of[j->base + row];
     for (size_t x = 0; j->group->forward->config.router.into_inputs && x < hidden; x++)
         to[x] *= factor;
@@ -112,14 +120,15 @@ static void sort_by_expert(experts_job *j)
 }
 
 /* Returns gate (0), up (1) or down (2) of an expert. If gate and up alternate, the result for gate has the
- * rows of both. */
+ * rows of both. Without a gate, gate and up are the same. */
 static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
 {
     const organ_forward_config *const c = &layer->forward->config;
     const forward_plan *const plan = layer->plan;
-    const size_t inner = (size_t)c->expert_intermediate, rows = plan->pairs ? 2 * inner : inner;
+    const size_t inner = (size_t)c->expert_intermediate, rows = plan->pairs ? 2 * inner : inner,
+                 hidden = (size_t)organ_forward_expert_hidden(c);
     forward_linear linear =
-        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == 2 ? (size_t)c->hidden : rows);
+        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == 2 ? hidden : rows);
     if (plan->expert_biases)
         linear.bias = organ_forward_view_values(layer, plan->expert_biases[3 * expert + which]);
     return linear;
@@ -213,18 +222,18 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
-    const size_t hidden = (size_t)c->hidden, inner = (size_t)c->expert_intermediate;
-    const bool pairs = g->layer->plan->pairs;
+    const size_t hidden = j->width, inner = (size_t)c->expert_intermediate;
+    const bool pairs = g->layer->plan->pairs, both = !pairs && !c->ungated;
     if (experts_share_rows(j, j->rows, ORGAN_SHARE_NUMBER * (double)hidden, gather_row, error))
         return error->status;
     for (size_t e = from; e < until; e++)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
             add_expert(j, e, 0, j->inputs, pairs ? j->pairs : j->gate, error) ||
-            (!pairs && add_expert(j, e, 1, j->inputs, j->up, error)))
+            (both && add_expert(j, e, 1, j->inputs, j->up, error)))
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
-        organ_forward_gate_all(g, j->gate, j->up, j->rows, inner, error))
+        organ_forward_gate_all(g, j->gate, c->ungated ? NULL : j->up, j->rows, inner, error))
         return error->status;
     const float *const all_inputs = all_inputs_of(j, error);
     for (size_t e = from; e < until && !error->status; e++)
@@ -241,7 +250,7 @@ static organ_status run_experts(experts_job *j, organ_error *error)
         return error->status;
     for (size_t e = 0; e < c->experts; e++)
         j->group->routed[e] += j->begin[e + 1] - j->begin[e];
-    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token,
+    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * j->width), sum_token,
                               error);
 }
 
@@ -254,10 +263,9 @@ static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const experts_job *j = context;
-    const size_t hidden = (size_t)j->group->forward->config.hidden, from = index * COLUMNS_AT_ONCE,
-                 until = organ_min(from + COLUMNS_AT_ONCE, hidden);
+    const size_t hidden = j->width, from = index * COLUMNS_AT_ONCE, until = organ_min(from + COLUMNS_AT_ONCE, hidden);
     for (size_t row = 0; row < j->rows; row++) {
-        float *const out = j->out + j->token_of[j->base + row] * hidden;
+        float *const out = j->sums + j->token_of[j->base + row] * hidden;
         const float weight = output_factor(j, j->base + row);
         for (size_t x = from; x < until; x++)
             out[x] += weight * j->outputs[row * hidden + x];
@@ -267,7 +275,7 @@ static void add_columns(void *context, size_t index, size_t worker)
 /* Runs experts [from, until), whose weights are in memory, FORWARD_GROUP rows at a time. */
 static organ_status run_group(experts_job *j, size_t from, size_t until, organ_error *error)
 {
-    const size_t hidden = (size_t)j->group->forward->config.hidden;
+    const size_t hidden = j->width;
     for (j->base = j->begin[from]; j->base < j->begin[until] && !error->status; j->base += j->rows) {
         j->rows = organ_min(FORWARD_GROUP, j->begin[until] - j->base);
         size_t first = from, last = until;
@@ -286,7 +294,7 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
     const organ_forward_config *c = &j->group->forward->config;
-    memset(j->out, 0, j->tokens * (size_t)c->hidden * sizeof *j->out);
+    memset(j->sums, 0, j->tokens * j->width * sizeof *j->sums);
     for (size_t from = 0, until; from < c->experts && !error->status; from = until) {
         until = organ_forward_stream_group(layer, j->begin, from);
         if (j->begin[until] == j->begin[from])
@@ -303,14 +311,14 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
                               float *pairs, organ_error *error)
 {
     const size_t width = (size_t)g->forward->config.expert_intermediate;
-    const bool split = g->layer->plan->pairs;
+    const bool split = g->layer->plan->pairs, ungated = g->forward->config.ungated;
     const forward_linear gate = expert_linear(g->layer, expert, 0), upper = expert_linear(g->layer, expert, 1);
     if (organ_forward_products_add(&g->products, x, &gate, split ? pairs : inner, rows, error) ||
-        (!split && organ_forward_products_add(&g->products, x, &upper, up, rows, error)) ||
+        (!split && !ungated && organ_forward_products_add(&g->products, x, &upper, up, rows, error)) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (split && organ_forward_split_all(g, pairs, inner, up, rows, width, error)))
         return error->status;
-    return organ_forward_gate_all(g, inner, up, rows, width, error);
+    return organ_forward_gate_all(g, inner, ungated ? NULL : up, rows, width, error);
 }
 
 /* ---- experts whose taps get all tokens ---- */
@@ -320,12 +328,11 @@ static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
     const forward_view *const views = g->layer->plan->experts + 3 * expert;
-    const size_t hidden = (size_t)g->forward->config.hidden, inner = (size_t)g->forward->config.expert_intermediate;
-    const size_t first = g->first + j->first;
-    if (organ_forward_tap(g, views[0], first, j->tokens, hidden, j->normed, error) ||
+    const size_t inner = (size_t)g->forward->config.expert_intermediate, first = g->first + j->first;
+    if (organ_forward_tap(g, views[0], first, j->tokens, j->width, j->read, error) ||
         (views[1].slot != views[0].slot &&
-         organ_forward_tap(g, views[1], first, j->tokens, hidden, j->normed, error)) ||
-        run_inner(g, expert, j->normed, j->tokens, j->gate, j->up, j->pairs, error))
+         organ_forward_tap(g, views[1], first, j->tokens, j->width, j->read, error)) ||
+        run_inner(g, expert, j->read, j->tokens, j->gate, j->up, j->pairs, error))
         return error->status;
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
@@ -388,6 +395,22 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
                                add_shared_token, &j, error);
 }
 
+/* Runs the routed experts, between the projections of Nemotron 3 if the model has them. */
+static organ_status run_routed(experts_job *j, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_forward_config *const c = &g->forward->config;
+    float *const latents = j->scores + j->tokens * c->experts;
+    j->read = c->expert_latent ? latents : j->normed;
+    j->sums = c->expert_latent ? latents + j->tokens * j->width : j->out;
+    if (route_tokens(j, error) ||
+        (c->expert_latent &&
+         organ_forward_apply(g, PART_LATENT_IN, j->first, j->tokens, j->normed, latents, j->width, error)) ||
+        (g->layer->reserved ? run_streamed : run_experts)(j, error) || listen_to_all(j, error) || !c->expert_latent)
+        return error->status;
+    return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
+}
+
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *room, organ_error *error)
 {
@@ -401,9 +424,10 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
                      .normed = normed,
                      .requested = requested,
                      .out = out,
-                     .inputs = room};
-    j.outputs = j.inputs + kept * hidden;
-    j.gate = j.outputs + kept * hidden;
+                     .inputs = room,
+                     .width = (size_t)organ_forward_expert_hidden(c)};
+    j.outputs = j.inputs + kept * j.width;
+    j.gate = j.outputs + kept * j.width;
     j.up = j.gate + kept * inner;
     j.pairs = j.up + kept * inner;
     j.scores = j.pairs + (c->gate_up_pairs ? 2 * kept * inner : 0);
@@ -414,8 +438,7 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.weight_of = calloc(rows, sizeof *j.weight_of);
     if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route_tokens(&j, error) == ORGAN_OK && (streamed ? run_streamed : run_experts)(&j, error) == ORGAN_OK &&
-             listen_to_all(&j, error) == ORGAN_OK && c->shared_intermediate)
+    else if (run_routed(&j, error) == ORGAN_OK && c->shared_intermediate)
         for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
             run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden, room,
                        error);
@@ -427,19 +450,27 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-/* The room of the group has 2 rows of the expert's width for each of up to FORWARD_GROUP rows, and 2 for pairs. */
+/* The room of the group has, for each of up to FORWARD_GROUP rows, what the expert reads and writes if projections
+ * precede and follow it, 2 rows of its width, and 2 for pairs. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {
-    const size_t hidden = (size_t)g->forward->config.hidden, width = (size_t)g->forward->config.expert_intermediate;
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden, latent = (size_t)c->expert_latent, width = (size_t)c->expert_intermediate;
     const forward_linear down = expert_linear(g->layer, expert, 2);
     for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
         const size_t rows = organ_min(FORWARD_GROUP, count - first);
-        float *const to = inner ? inner + first * width : g->room + rows * width;
-        if (run_inner(g, expert, x + first * hidden, rows, to, g->room, g->room + 2 * rows * width, error) ==
-                ORGAN_OK &&
-            out && organ_forward_products_add(&g->products, to, &down, out + first * hidden, rows, error) == ORGAN_OK)
-            organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+        float *const read = g->room, *const written = read + rows * latent, *const room = written + rows * latent;
+        float *const to = inner ? inner + first * width : room + rows * width;
+        const float *const from = x + first * hidden;
+        float *const until = out ? out + first * hidden : NULL;
+        if ((latent && organ_forward_apply(g, PART_LATENT_IN, 0, rows, from, read, latent, error)) ||
+            run_inner(g, expert, latent ? read : from, rows, to, room, room + 2 * rows * width, error) || !out ||
+            organ_forward_products_add(&g->products, to, &down, latent ? written : until, rows, error) ||
+            organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+            continue;
+        if (latent)
+            organ_forward_apply(g, PART_LATENT_OUT, 0, rows, written, until, hidden, error);
     }
     return error->status;
 }
@@ -452,7 +483,7 @@ organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer
         return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,
                           organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
-    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
+    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate + latent_room(c);
     g.room = organ_forward_layer_room(layer, organ_min(FORWARD_GROUP, count) * widths, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
     if (!error->status)

@@ -145,30 +145,6 @@ static void cut_tokens(void *context, size_t index, size_t worker)
         organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
-organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
-                                    organ_error *error)
-{
-    const organ_forward_config *const c = &g->forward->config;
-    token_job j = {.to = gate,
-                   .up = up,
-                   .limit = (float)c->gate_limit,
-                   .alpha = (float)c->gate_alpha,
-                   .gate_scale = c->gate_scale,
-                   .up_scale = c->up_scale,
-                   .tokens = tokens,
-                   .width = width,
-                   .kernels = g->forward->engine->kernels,
-                   .activation = c->activation};
-    return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
-}
-
-organ_status organ_forward_split_all(const forward_group *g, const float *pairs, float *gate, float *up, size_t rows,
-                                     size_t width, organ_error *error)
-{
-    token_job j = {.from = pairs, .to = gate, .up = up, .tokens = rows, .width = width};
-    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
-}
-
 static void activate_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -200,6 +176,32 @@ static organ_status activate_all(const forward_group *g, float *x, size_t tokens
                    .activation = g->forward->config.activation,
                    .xielu = xielu_of(g->layer)};
     return share_tokens(g, &j, ORGAN_SHARE_HARD, activate_tokens, error);
+}
+
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
+                                    organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    if (!up)
+        return activate_all(g, gate, tokens, width, error);
+    token_job j = {.to = gate,
+                   .up = up,
+                   .limit = (float)c->gate_limit,
+                   .alpha = (float)c->gate_alpha,
+                   .gate_scale = c->gate_scale,
+                   .up_scale = c->up_scale,
+                   .tokens = tokens,
+                   .width = width,
+                   .kernels = g->forward->engine->kernels,
+                   .activation = c->activation};
+    return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
+}
+
+organ_status organ_forward_split_all(const forward_group *g, const float *pairs, float *gate, float *up, size_t rows,
+                                     size_t width, organ_error *error)
+{
+    token_job j = {.from = pairs, .to = gate, .up = up, .tokens = rows, .width = width};
+    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
@@ -281,10 +283,8 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (gate == PART_GATE && cut_gates(g, gates, tokens, inner, error)))
         return error->status;
-    if (gated ? organ_forward_gate_all(g, gates, ups, tokens, inner, error)
-              : activate_all(g, gates, tokens, inner, error))
-        return error->status;
-    if ((gate == PART_GATE && organ_forward_norm_inner(g, PART_NORM_INNER, gates, tokens, inner, error)) ||
+    if (organ_forward_gate_all(g, gates, gated ? ups : NULL, tokens, inner, error) ||
+        (gate == PART_GATE && organ_forward_norm_inner(g, PART_NORM_INNER, gates, tokens, inner, error)) ||
         organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
         group_add_product(g, down, hidden, tokens, gates, out, error))
         return error->status;

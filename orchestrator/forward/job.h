@@ -172,6 +172,11 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_mad
 /* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
  * stay in memory when the expert is dropped, so they count as the rest. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
+/* Returns the width of the vectors that routed experts read and write. */
+static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c)
+{
+    return c->expert_latent ? c->expert_latent : c->hidden;
+}
 void organ_forward_plan_release(forward_plan *plan);
 /* Returns the weight of that name: a stack of `matrices` matrices, one matrix (1), a vector (rows 0), or with matrices
  * 0 rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have dimensions of 1 in
@@ -574,7 +579,7 @@ organ_status organ_forward_add_all(const forward_group *group, forward_part part
 /* to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
 organ_status organ_forward_combine(const forward_group *group, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error);
-/* gate = act(gate) * up; `up` may be changed */
+/* gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). */
 organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error);
 /* Splits rows of 2 x width numbers, in which gate and up alternate. */

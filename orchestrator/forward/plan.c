@@ -414,24 +414,25 @@ static void add_stacked(builder *b, const char *fused)
     const organ_forward_config *c = &b->forward->config;
     const forward_mixture *const m = b->forward->family->mixture;
     const bool transposed = fused && m && m->transposed && !is_gguf(b);
-    const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner;
+    const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner,
+                   hidden = organ_forward_expert_hidden(c);
     forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
         transposed ? add_transposed : add_stack;
     forward_view gate, up;
     b->plan->pairs = fused && c->gate_up_pairs;
     if (fused) {
-        gate = add(b, fused, c->experts, step, c->hidden);
+        gate = add(b, fused, c->experts, step, hidden);
         up = b->plan->pairs ? gate : below(gate, inner);
     } else {
-        gate = add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, c->hidden);
-        up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, c->hidden);
+        up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, hidden);
+        gate = c->ungated ? up : add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, hidden);
     }
-    const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, c->hidden, inner);
+    const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
         expert[0] = below(gate, e * step);
         expert[1] = below(up, e * step);
-        expert[2] = below(down, e * c->hidden);
+        expert[2] = below(down, e * hidden);
     }
 }
 
@@ -457,15 +458,18 @@ static void add_expert_biases(builder *b, bool fused)
 static void add_numbered(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    for (unsigned k = 0; k < 3; k++) {
+    const uint64_t inner = c->expert_intermediate, hidden = organ_forward_expert_hidden(c);
+    forward_view *const views = b->plan->experts;
+    for (unsigned k = c->ungated; k < 3; k++) {
         char part[128];
         const char *const pattern = name_of(b, PART_EXPERT_GATE + k);
         for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++) {
             number_name(pattern, e, part);
-            b->plan->experts[3 * (size_t)e + k] = add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden,
-                                                             k < 2 ? c->hidden : c->expert_intermediate);
+            views[3 * (size_t)e + k] = add_matrix(b, part, k < 2 ? inner : hidden, k < 2 ? hidden : inner);
         }
     }
+    for (size_t e = 0; c->ungated && e < c->experts; e++)
+        views[3 * e] = views[3 * e + 1];
 }
 
 /* llama.cpp's converter has written a matrix of one row as a vector, and later as a matrix. */
@@ -489,7 +493,8 @@ static void add_shared(builder *b)
         b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
         b->plan->parts[PART_SHARED_UP] = below(b->plan->parts[PART_SHARED_GATE], inner);
     } else {
-        add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
+        if (!c->ungated)
+            add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
         add_named_part(b, PART_SHARED_UP, inner, c->hidden);
     }
     add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
@@ -504,6 +509,10 @@ static void add_experts(builder *b)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
     if (c->router_bias)
         add_named_part(b, PART_BIAS_ROUTER, 0, c->experts);
+    if (c->expert_latent) {
+        add_named_part(b, PART_LATENT_IN, c->expert_latent, c->hidden);
+        add_named_part(b, PART_LATENT_OUT, c->hidden, c->expert_latent);
+    }
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
     if (b->error->status)
         return;
@@ -583,14 +592,4 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
     plan->slots[0] =
         (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
     return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
-}
-
-void organ_forward_plan_release(forward_plan *plan)
-{
-    for (size_t k = 0; k < plan->count; k++)
-        free(plan->slots[k].straight);
-    free(plan->slots);
-    free(plan->experts);
-    free(plan->expert_biases);
-    free(plan->head_norms);
 }

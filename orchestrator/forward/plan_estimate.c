@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Sizes of the experts in a plan, and plans for a model that a verb is about to write. */
+ * Sizes of the experts in a plan, plans for a model that a verb is about to write, and the release of plans. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 void organ_forward_plan_experts(forward_plan *plan, size_t experts)
@@ -49,4 +50,14 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_mad
     }
     organ_forward_plan_experts(plan, forward->config.experts);
     return error->status;
+}
+
+void organ_forward_plan_release(forward_plan *plan)
+{
+    for (size_t k = 0; k < plan->count; k++)
+        free(plan->slots[k].straight);
+    free(plan->slots);
+    free(plan->experts);
+    free(plan->expert_biases);
+    free(plan->head_norms);
 }

@@ -94,10 +94,10 @@ START_TEST(streamed_layers_give_the_same_bits)
 END_TEST
 
 /* gpt-oss: stacks of transposed matrices whose rows of gate and up alternate, and biases. Llama 4: factors multiply the
- * inputs of experts. */
+ * inputs of experts. Nemotron 3: experts without a gate, between two projections. */
 START_TEST(transposed_experts_give_the_same_bits)
 {
-    static const char *const types[] = {"gpt_oss", "llama4_text"};
+    static const char *const types[] = {"gpt_oss", "llama4_text", "nemotron_h-latent"};
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         const char *const path = scratch_path("%s", types[k]);
         arch_reference r = arch_make(types[k], path);

@@ -227,6 +227,12 @@ static organ_status check_experts(const char *label, const organ_forward_config 
                           c->experts_used, c->experts);
     if (c->expert_intermediate == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);
+    if (c->expert_latent > 1 << 20)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: experts read vectors of %" PRIu64 " numbers, more than %u",
+                          label, c->expert_latent, 1u << 20);
+    if (c->ungated && c->mlp_bias)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: biases of experts without a gate (mlp_bias) are not supported",
+                          label);
     if (c->shared_intermediate > 1 << 24)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, not up to %u",
                           label, c->shared_intermediate, 1u << 24);

@@ -214,7 +214,7 @@ typedef struct organ_forward_config {
     organ_norm_placement norms;
     organ_norm norm;
     organ_qk_norm qk_norm;
-    bool ungated; /* a dense feed-forward is down(act(up(x))), without a gate */
+    bool ungated; /* a feed-forward is down(act(up(x))), without a gate; experts as well */
     organ_fused fused;
     /* Learned absolute positions: row position + position_offset of a table is added to the embedding of a token. A
      * window has at most `positions` tokens; 0: there is no table. */
@@ -258,6 +258,9 @@ typedef struct organ_forward_config {
     bool rope_neighbours;  /* rotation pairs neighbours, and the rows of Q and K stay in the order of the file */
     unsigned experts, experts_used; /* 0: dense */
     uint64_t expert_intermediate;
+    /* Width of the vectors that routed experts read and write, if projections before and after all experts of a layer
+     * (Nemotron 3) make it another than hidden_size; 0: experts read and write hidden states. */
+    uint64_t expert_latent;
     bool normalise_experts;
     bool router_bias, expert_bias; /* the router, and gate, up and down of each expert have biases */
     bool gate_up_pairs;            /* in stacks of gate and up, rows of the two alternate: gate 0, up 0, gate 1, ... */

@@ -93,6 +93,7 @@ typedef enum forward_dense {
                       intermediate_size_mlp wide */
     DENSE_FREQ,    /* where moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
+    DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -103,6 +104,7 @@ typedef struct forward_mixture {
     const char *experts, *experts_too; /* the number of routed experts; an older name */
     const char *used;                  /* experts that work on a token */
     const char *width;                 /* of a routed expert */
+    const char *latent;                /* with expert_latent; null or missing: none */
     const char *shared_count;          /* shared experts, each as wide as a routed one */
     const char *shared_width;          /* width of one shared expert */
     bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
@@ -132,11 +134,14 @@ typedef struct forward_mixture {
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
 
+/* The feed-forward of a layer with a word: the usual one, none, or routed experts. */
+typedef enum forward_word_feed { FEED_USUAL, FEED_NONE, FEED_EXPERTS } forward_word_feed;
+
 /* A word for a layer in a list or a pattern of config.json. */
 typedef struct forward_layer_word {
     const char *word;
     organ_mixer mixer, second; /* as in organ_layer_kind */
-    bool only;                 /* the layer has no feed-forward */
+    forward_word_feed feed;
 } forward_layer_word;
 
 /* Members of config.json for recurrent layers. A number with 0 as its default must be present; NULL: no such member,

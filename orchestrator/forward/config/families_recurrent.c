@@ -33,7 +33,11 @@ static const forward_name nemotron_names[] = {
     {PART_V, "mixer.v_proj.weight"}, {PART_O, "mixer.o_proj.weight"}, {PART_UP, "mixer.up_proj.weight"},
     {PART_DOWN, "mixer.down_proj.weight"}, {PART_BIAS_Q, "mixer.q_proj.bias"}, {PART_BIAS_K, "mixer.k_proj.bias"},
     {PART_BIAS_V, "mixer.v_proj.bias"}, {PART_BIAS_O, "mixer.o_proj.bias"}, {PART_BIAS_UP, "mixer.up_proj.bias"},
-    {PART_BIAS_DOWN, "mixer.down_proj.bias"}, MAMBA_NAMES("mixer."), {0}};
+    {PART_BIAS_DOWN, "mixer.down_proj.bias"}, {PART_ROUTER, "mixer.gate.weight"},
+    {PART_ROUTER_BIAS, "mixer.gate.e_score_correction_bias"}, {PART_LATENT_IN, "mixer.fc1_latent_proj.weight"},
+    {PART_LATENT_OUT, "mixer.fc2_latent_proj.weight"}, {PART_SHARED_UP, "mixer.shared_experts.up_proj.weight"},
+    {PART_SHARED_DOWN, "mixer.shared_experts.down_proj.weight"}, {PART_EXPERT_UP, "mixer.experts.#.up_proj.weight"},
+    {PART_EXPERT_DOWN, "mixer.experts.#.down_proj.weight"}, MAMBA_NAMES("mixer."), {0}};
 static const forward_name bamba_names[] = {
     {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_NORM_FFN, "pre_ff_layernorm.weight"},
     {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
@@ -89,11 +93,17 @@ static const forward_mixture granite_hybrid_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .shared_width = "shared_intermediate_size", .normalise = {NULL, true}, .optional = true};
 
+static const forward_mixture nemotron_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .latent = "moe_latent_size", .shared_width = "moe_shared_expert_intermediate_size",
+    .router = {.logistic = true, .corrected = true}, .normalise = {"norm_topk_prob", true},
+    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .dense = DENSE_WORDS};
+
 /* ---- layers ---- */
 
 static const forward_layer_word delta_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"linear_attention", ORGAN_MIXER_DELTA, ORGAN_MIXER_NONE, false}, {0}};
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"linear_attention", ORGAN_MIXER_DELTA, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
 #define DELTA_SIZES .heads = {"linear_num_value_heads", 32}, .groups = {"linear_num_key_heads", 16}, \
     .key_dim = {"linear_key_head_dim", 128}, .value_dim = {"linear_value_head_dim", 128}, \
     .kernel = {"linear_conv_kernel_dim", 4}
@@ -103,13 +113,13 @@ static const forward_recurrent qwen3_next_recurrent = {
 static const forward_recurrent qwen3_5_recurrent = {
     .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
 static const forward_layer_word conv_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, false}, {0}};
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
 static const forward_recurrent lfm2_recurrent = {
     .words = conv_words, .indices = "full_attn_idxs", .indices_needed = true, .kernel = {"conv_L_cache", 3},
     .conv_bias = {"conv_bias", false}, .bias = {"conv_bias", false}, .out_bias = {"conv_bias", false}};
 
-static const forward_layer_word mamba2_words[] = {{"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true}, {0}};
+static const forward_layer_word mamba2_words[] = {{"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_NONE}, {0}};
 static const forward_recurrent mamba2_recurrent = {
     .words = mamba2_words, .alike = true, .heads = {"num_heads", 128}, .groups = {"n_groups", 8},
     .key_dim = {"state_size", 128}, .value_dim = {"head_dim", 64}, .kernel = {"conv_kernel", 4},
@@ -120,22 +130,25 @@ static const forward_recurrent mamba2_recurrent = {
     .key_dim = {"mamba_d_state", state}, .value_dim = {"mamba_d_head", 64}, .kernel = {"mamba_d_conv", 4}, \
     .conv_bias = {"mamba_conv_bias", true}, .bias = {"mamba_proj_bias", false}, .expand = {"mamba_expand", 2}
 static const forward_layer_word hybrid_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, false},
-    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, false}, {0}};
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
 static const forward_recurrent bamba_recurrent = {
     .words = hybrid_words, .indices = "attn_layer_indices", MAMBA_SIZES(256), .out_bias = {"mamba_proj_bias", false},
     .normed = {NULL, true}};
 static const forward_recurrent granite_recurrent = {
     .words = hybrid_words, MAMBA_SIZES(256), .out_bias = {"mamba_proj_bias", false}, .normed = {NULL, true}};
-/* Layers of one mixer or one feed-forward. Those with experts ("moe", E) are not supported. */
+/* Layers of one mixer or one feed-forward. */
 static const forward_layer_word nemotron_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true},
-    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true}, {"*", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, true},
-    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true},
-    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true}, {"M", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, true},
-    {"mlp", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, false}, {"-", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, false}, {0}};
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_NONE},
+    {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_NONE},
+    {"*", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_NONE},
+    {"linear_attention", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_NONE},
+    {"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_NONE}, {"M", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_NONE},
+    {"mlp", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, FEED_USUAL}, {"-", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"moe", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, FEED_EXPERTS}, {"E", ORGAN_MIXER_NONE, ORGAN_MIXER_NONE, FEED_EXPERTS},
+    {0}};
 static const forward_recurrent nemotron_recurrent = {
     .words = nemotron_words, .types = "layers_block_type", .pattern = "hybrid_override_pattern",
     .heads = {"mamba_num_heads", 128}, .groups = {"n_groups", 8}, .key_dim = {"ssm_state_size", 128},
@@ -145,13 +158,13 @@ static const forward_recurrent nemotron_recurrent = {
 static const char *const nemotron_aliases[][2] = {{"head_dim", "attention_head_dim"}, {NULL, NULL}};
 static const forward_fixed nemotron_fixed[] = {{"mamba_hidden_act", "\"silu\""}, {0}};
 static const forward_layer_word parallel_words[] = {
-    {"hybrid", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_ATTENTION, false}, {0}};
+    {"hybrid", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_ATTENTION, FEED_USUAL}, {0}};
 static const forward_recurrent falcon_recurrent = {
     .words = parallel_words, .alike = true, MAMBA_SIZES(256), .out_bias = {"projectors_bias", false},
     .inner = "mamba_d_ssm", .normed = {"mamba_rms_norm", false}, .norm_first = {"mamba_norm_before_gate", true},
     .scaled = true};
 
-static const forward_layer_word mamba_words[] = {{"mamba", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, true}, {0}};
+static const forward_layer_word mamba_words[] = {{"mamba", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, FEED_NONE}, {0}};
 #define MAMBA1_SIZES .words = mamba_words, .alike = true, .key_dim = {"state_size", 16}, .kernel = {"conv_kernel", 4}, \
     .conv_bias = {"use_conv_bias", true}, .bias = {"use_bias", false}, .out_bias = {"use_bias", false}, \
     .expand = {"expand", 2}, .inner = "intermediate_size", .rank = "time_step_rank"
@@ -159,8 +172,8 @@ static const forward_recurrent mamba_recurrent = {MAMBA1_SIZES};
 static const forward_recurrent falcon_mamba_recurrent = {
     MAMBA1_SIZES, .step_norms = true, .step_norms_bare = true, .norm_eps_key = "mixer_rms_eps", .norm_eps = 1e-6};
 static const forward_layer_word jamba_words[] = {
-    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, false},
-    {"linear_attention", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, false}, {0}};
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"linear_attention", ORGAN_MIXER_MAMBA, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
 static const forward_recurrent jamba_recurrent = {
     .words = jamba_words, .types = "", .interval = {"attn_layer_period", 8}, .offset = {"attn_layer_offset", 4},
     .key_dim = {"mamba_d_state", 16}, .kernel = {"mamba_d_conv", 4}, .conv_bias = {"mamba_conv_bias", true},
@@ -206,7 +219,7 @@ const forward_family organ_forward_families_recurrent[] = {
      .prefix = "backbone.", .unrotated = UNROTATED_ALL, .qkv_bias = {"attention_bias", false},
      .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false}, .ungated = true,
      .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
-     .fixed = nemotron_fixed, .recurrent = &nemotron_recurrent, .names = nemotron_names},
+     .fixed = nemotron_fixed, .mixture = &nemotron_mixture, .recurrent = &nemotron_recurrent, .names = nemotron_names},
     {.architecture = "MambaForCausalLM", .theta = 1e4, .tied = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
      .prefix = "backbone.", .attention_free = true, .context = 2048,
      .recurrent = &mamba_recurrent, .names = mamba_names},

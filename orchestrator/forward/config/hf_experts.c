@@ -112,6 +112,13 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
 
+/* organ_config_mixers has read the words. */
+static void read_mixture_words(organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
+}
+
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -136,6 +143,8 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
         read_period(s, c);
     else if (m->dense == DENSE_FREQ)
         read_freq(s, c);
+    else if (m->dense == DENSE_WORDS)
+        read_mixture_words(c);
     else
         organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
     for (unsigned l = 0; l < c->layers; l++)
@@ -217,11 +226,19 @@ static unsigned read_used(const config_hf_source *s, const char *key)
     return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
 }
 
+static bool has_mixture(const organ_forward_config *c)
+{
+    bool any = false;
+    for (unsigned l = 0; l < c->layers; l++)
+        any = any || c->kinds[l].mixture;
+    return any;
+}
+
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture;
     c->dual_ffn = s->family->dual_ffn && organ_config_flag(s, "enable_moe_block", false);
-    if (!m || (s->family->dual_ffn && !c->dual_ffn))
+    if (!m || (s->family->dual_ffn && !c->dual_ffn) || (m->dense == DENSE_WORDS && !has_mixture(c)))
         return;
     require_members(s, m->required);
     const bool older = m->experts_too && !organ_config_member(s->root, m->experts);
@@ -234,6 +251,9 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     if (m->dense_width)
         c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
     c->experts_used = read_used(s, m->used);
+    if (m->latent && (c->expert_latent = organ_config_size(s, m->latent, 0)) == 0 &&
+        organ_config_member(s->root, m->latent))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->latent);
     if (c->experts == 0 && m->optional) {
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].intermediate = c->shared_intermediate;

@@ -17,7 +17,8 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s: '%.100s' is not supported", s->label, key, word ? word : "?");
     kind->mixer = known->mixer;
     kind->second = known->second;
-    kind->feed = !known->only;
+    kind->feed = known->feed != FEED_NONE;
+    kind->mixture = known->feed == FEED_EXPERTS;
 }
 
 static void read_pattern(const config_hf_source *s, const char *key, organ_forward_config *c)
