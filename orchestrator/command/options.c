@@ -12,62 +12,6 @@
 
 enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
 
-/* ---- near names ---- */
-
-static size_t least_of(size_t a, size_t b, size_t c)
-{
-    const size_t least = a < b ? a : b;
-    return least < c ? least : c;
-}
-
-/* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most
- * LONGEST_NAME long. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t rows[LONGEST_NAME + 1][LONGEST_NAME + 1];
-    const size_t m = strlen(a), n = strlen(b);
-    for (size_t i = 0; i <= m; i++)
-        for (size_t j = 0; j <= n; j++) {
-            if (i == 0 || j == 0) {
-                rows[i][j] = i + j;
-                continue;
-            }
-            rows[i][j] = least_of(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && rows[i - 2][j - 2] + 1 < rows[i][j])
-                rows[i][j] = rows[i - 2][j - 2] + 1;
-        }
-    return rows[m][n];
-}
-
-const char *organ_nearest(const char *typed, const char *const *names, size_t count)
-{
-    const size_t length = strlen(typed);
-    const char *nearest = NULL;
-    size_t best = length / 3 + 2; /* this many letters wrong is another word */
-    if (length == 0 || length > LONGEST_NAME)
-        return NULL;
-    for (size_t k = 0; k < count; k++) {
-        if (strlen(names[k]) > LONGEST_NAME)
-            continue;
-        const size_t away = length >= 3 && strncmp(names[k], typed, length) == 0 ? 1 : distance(typed, names[k]);
-        if (away < best && away < length) {
-            best = away;
-            nearest = names[k];
-        }
-    }
-    return nearest;
-}
-
-const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
-                               char hint[ORGAN_HINT_ROOM])
-{
-    const char *const nearest = organ_nearest(typed, names, count);
-    *hint = '\0';
-    if (nearest)
-        snprintf(hint, ORGAN_HINT_ROOM, "; did you mean '%s%s'?", before, nearest);
-    return hint;
-}
-
 /* ---- values ---- */
 
 static void bound_text(const organ_option *option, double bound, char out[32])

@@ -4,6 +4,7 @@
 #ifndef ORGAN_OPTIONS_H
 #define ORGAN_OPTIONS_H
 
+#include "formats/base/nearest.h"
 #include "formats/base/status.h"
 
 #include <stdbool.h>
@@ -22,7 +23,7 @@ typedef enum organ_value {
 /* Kind of thing that a text names. Jobs, completion and forms use it to find values that are paths. */
 typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
-    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory or a URL */
+    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory, a URL or a name (names.h) */
     ORGAN_NAMES_INPUT,   /* another file or directory to read */
     ORGAN_NAMES_OUTPUT,  /* a file or directory to write */
     ORGAN_NAMES_VERB     /* a verb of this program, or its second word */
@@ -144,14 +145,5 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
 /* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
-
-/* Returns the name nearest to `typed`, or NULL if none is near: few letters are wrong, swapped or missing, or `typed`
- * is its beginning. */
-const char *organ_nearest(const char *typed, const char *const *names, size_t count);
-
-/* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
-#define ORGAN_HINT_ROOM 200
-const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
-                               char hint[ORGAN_HINT_ROOM]);
 
 #endif
