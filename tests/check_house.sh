@@ -103,6 +103,7 @@ formats/weights base tensor model
 formats/tokenizer base gguf model
 formats/adapter base tensor remote model
 formats/imatrix base tensor remote gguf
+formats/names base tensor remote gguf
 report/text
 report/svg text
 report/html text svg
@@ -155,6 +156,7 @@ formats/weights weights.h
 formats/tokenizer tokenizer.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
+formats/names names.h
 forward forward.h perplexity.h
 forward/config config.h families.h parts.h gguf.h hf.h check.h text.h
 surgery/cache cache.h

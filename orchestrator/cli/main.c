@@ -4,6 +4,7 @@
 #include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"
+#include "orchestrator/cli/model_names.h"
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
@@ -120,8 +121,9 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
-    if (!call->html ||
-        !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
+    if (organ_call_resolve_names(verb, call, error) == ORGAN_OK &&
+        (!call->html ||
+         !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error))))
         verb->run(call, error);
     return organ_ranks_sync_status(call->ranks, "the end", error);
 }
@@ -174,6 +176,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
         say_error(error, asks_for_events(argc, argv));
     else
         run_call(verb, argc, argv, call, error);
+    if (call)
+        organ_arena_release(&call->names);
     free(call);
     return error->status;
 }

@@ -4,6 +4,7 @@
 #ifndef ORGAN_VERB_CALL_H
 #define ORGAN_VERB_CALL_H
 
+#include "formats/base/arena.h"
 #include "orchestrator/cli/verb_find.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/ranks/ranks.h"
@@ -24,6 +25,7 @@ typedef struct organ_call {
     unsigned ranks_requested;      /* required number of processes; 0: any */
     organ_ranks *ranks;            /* the processes that share the work; NULL: this process does it alone */
     const organ_verb_table *table; /* all verbs of the program */
+    organ_arena names;             /* paths of the models that the command line names */
 } organ_call;
 
 /* --evaluate, for organ_write_options.evaluate; NULL: not given. */

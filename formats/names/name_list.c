@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/names/name_list.h"
+
+#include "formats/base/path.h"
+#include "formats/gguf/file.h"
+#include "formats/names/folders.h"
+
+#include <string.h>
+
+organ_status organ_name_list_add(organ_name_list *list, organ_store store, const char *name, organ_error *error)
+{
+    if (list->count == ORGAN_NAMES_MAX) {
+        list->cut = true;
+        return ORGAN_OK;
+    }
+    if (!name || !organ_grow(&list->models, list->count, &list->room, sizeof *list->models))
+        return organ_fail_memory(error, "names of models");
+    list->models[list->count++] = (organ_named_model){.store = store, .name = name};
+    return ORGAN_OK;
+}
+
+/* Returns true for a GGUF file that begins a model: not a part of a split one other than the first. */
+static bool begins_gguf(const char *name)
+{
+    unsigned part = 1, parts;
+    return organ_ends_with(name, ".gguf") && (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
+}
+
+organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
+                                        const char *prefix, const char *suffix, organ_error *error)
+{
+    organ_folder_names found;
+    size_t ggufs = 0;
+    bool other = false;
+    if (organ_folder_list(folder, &list->arena, &found, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < found.count; k++) {
+        ggufs += begins_gguf(found.names[k]);
+        other = other || organ_ends_with(found.names[k], ".safetensors") || strcmp(found.names[k], "config.json") == 0;
+    }
+    if (other || ggufs == 1 || found.count == 0)
+        return organ_name_list_add(list, store, organ_arena_format(&list->arena, "%s%s", prefix, suffix), error);
+    for (size_t k = 0; k < found.count && !error->status; k++)
+        if (begins_gguf(found.names[k]))
+            organ_name_list_add(list, store,
+                                organ_arena_format(&list->arena, "%s/%s%s", prefix, found.names[k], suffix), error);
+    return error->status;
+}

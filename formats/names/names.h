@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ * Names of models in the folders where other programs keep them, and the paths behind these names:
+ *
+ *   hf:ORG/NAME[/FILE][@REVISION]    the cache of huggingface_hub; ORG/NAME without "hf:" if no such path exists
+ *   ollama:[HOST/][USER/]NAME[:TAG]  the GGUF file of a model of Ollama
+ *   lmstudio:PUBLISHER/NAME[/FILE]   a folder or a file of LM Studio
+ *
+ * Environment variables decide where these folders are, as in those programs (docs/names.md lists them). */
+#ifndef ORGAN_NAMES_H
+#define ORGAN_NAMES_H
+
+#include "formats/base/arena.h"
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Sets *path to the file or folder that `text` names: `text` itself if it is a URL, if that path exists, or if it has
+ * neither the form of a name nor one of the prefixes; otherwise a new path in the arena. Reads refs, manifests and
+ * names of files, no weights, and asks no server. ORGAN_BAD_INPUT, with the name and the folder that was searched, if
+ * no store has the model, if the entry is incomplete or contradictory (a ref without its snapshot, a link without its
+ * target, a manifest with a wrong digest or size), or if the name has "..". ORGAN_IO for a name without a prefix that
+ * is neither a path nor in the cache, and if a folder cannot be read. */
+organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
+
+/* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
+bool organ_name_has_prefix(const char *text);
+
+/* ---- lists ---- */
+
+typedef enum organ_store { ORGAN_STORE_HUB, ORGAN_STORE_OLLAMA, ORGAN_STORE_LMSTUDIO, ORGAN_STORES } organ_store;
+extern const char *const organ_store_titles[ORGAN_STORES]; /* "Hugging Face", ... */
+
+typedef struct organ_named_model {
+    organ_store store;
+    const char *name;  /* with its prefix, as organ_name_resolve takes it */
+    const char *path;  /* NULL if the model cannot be opened */
+    const char *fault; /* then: why, one sentence; else NULL */
+} organ_named_model;
+
+#define ORGAN_NAMES_MAX 10000
+
+typedef struct organ_name_list {
+    organ_named_model *models; /* by store, then by name */
+    size_t count, room;
+    const char *roots[ORGAN_STORES]; /* folder of each store, NULL if it does not exist */
+    bool cut;                        /* there are more than ORGAN_NAMES_MAX */
+    organ_arena arena;
+} organ_name_list;
+
+/* Lists the models of all stores. A store whose folder does not exist has none. ORGAN_IO without memory or if a folder
+ * cannot be read. The caller releases *list, also after an error. */
+organ_status organ_names_list(organ_name_list *list, organ_error *error);
+void organ_names_list_release(organ_name_list *list);
+
+/* ---- the cache of huggingface_hub ---- */
+
+/* A name of the form ORG/NAME[/FILE][@REVISION], without "hf:". */
+typedef struct organ_hub_name {
+    const char *id;       /* "ORG/NAME", or "NAME" for old models without an organisation */
+    const char *folder;   /* "models--ORG--NAME" */
+    const char *file;     /* NULL: the whole repository */
+    const char *revision; /* NULL: main */
+} organ_hub_name;
+
+/* ORGAN_BAD_INPUT if the text is no such name. `text` is the name with its prefix, for messages. */
+organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error);
+
+/* The folder of the cache, also if it does not exist; NULL without memory, or if neither HOME nor a variable for it is
+ * set. */
+const char *organ_hub_root(organ_arena *arena);
+
+#endif

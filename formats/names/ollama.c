@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ * Ollama's folder: manifests/HOST/USER/NAME/TAG are JSON, whose layers name files blobs/sha256-DIGEST. The layer with
+ * the weights is a GGUF file. */
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+#include "formats/base/path.h"
+#include "formats/names/folders.h"
+#include "formats/names/name_list.h"
+#include "formats/names/stores.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define USUAL_HOST  "registry.ollama.ai"
+#define USUAL_USER  "library"
+#define USUAL_TAG   "latest"
+#define LAYER_TYPE  "application/vnd.ollama.image."
+#define SYSTEM_ROOT "/usr/share/ollama/.ollama/models" /* of the service that the installation script sets up */
+enum { MANIFEST_LIMIT = 4 << 20, DIGEST_DIGITS = 64, LONGEST_NAME = 400 };
+
+typedef struct ollama_name {
+    const char *host, *user, *name, *tag;
+} ollama_name;
+
+/* Sets the folders to search: OLLAMA_MODELS alone, or that of the user and that of the system. Returns their number. */
+static size_t ollama_roots(organ_arena *arena, const char *roots[2])
+{
+    size_t count = 0;
+    const char *const own = organ_folder_of("OLLAMA_MODELS", arena);
+    const char *const home = organ_folder_at_home(".ollama/models", arena);
+    if (own) {
+        roots[0] = own;
+        return 1;
+    }
+    if (home)
+        roots[count++] = home;
+    roots[count++] = SYSTEM_ROOT;
+    return count;
+}
+
+/* Splits the copy of a name at its slashes and its last ':'. */
+static bool split_name(char *text, ollama_name *name)
+{
+    char *parts[3], *colon = strrchr(text, ':');
+    size_t count = 0;
+    *name = (ollama_name){USUAL_HOST, USUAL_USER, NULL, USUAL_TAG};
+    if (colon && !strchr(colon, '/')) {
+        *colon = '\0';
+        name->tag = colon + 1;
+    }
+    for (char *at = text; at && count < 3; count++) {
+        parts[count] = at;
+        at = strchr(at, '/');
+        if (at)
+            *at++ = '\0';
+        if (at && count == 2)
+            return false;
+    }
+    name->name = parts[count - 1];
+    if (count > 1)
+        name->user = parts[count - 2];
+    if (count > 2)
+        name->host = parts[0];
+    return organ_is_plain_name(name->host) && organ_is_plain_name(name->user) && organ_is_plain_name(name->name) &&
+           organ_is_plain_name(name->tag);
+}
+
+/* ---- manifests ---- */
+
+/* Returns the 64 digits of "sha256:DIGITS", or NULL for any other text. */
+static const char *digest_digits(const char *digest)
+{
+    if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest + 7) != DIGEST_DIGITS)
+        return NULL;
+    return strspn(digest + 7, "0123456789abcdef") == DIGEST_DIGITS ? digest + 7 : NULL;
+}
+
+/* Finds the one layer of the type LAYER_TYPE "model". */
+static organ_status find_layer(const char *manifest, const json_t *tree, const json_t **found, organ_error *error)
+{
+    size_t k;
+    const json_t *layer, *const layers = json_object_get(tree, "layers");
+    *found = NULL;
+    if (!json_is_array(layers))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no list 'layers'", manifest);
+    json_array_foreach(layers, k, layer)
+    {
+        const char *const type = organ_json_plain(json_object_get(layer, "mediaType"));
+        if (type && strcmp(type, LAYER_TYPE "adapter") == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the model has a LoRA adapter (layer %zu), which organ does not apply: name the "
+                              "files in the folder blobs",
+                              manifest, k);
+        if (!type || strcmp(type, LAYER_TYPE "model") != 0)
+            continue;
+        if (*found)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than one layer " LAYER_TYPE "model", manifest);
+        *found = layer;
+    }
+    return *found ? ORGAN_OK
+                  : organ_fail(error, ORGAN_BAD_INPUT,
+                               "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
+}
+
+static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
+{
+    struct stat about;
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is no file: the download is incomplete",
+                          manifest, path);
+    if (!json_is_integer(size) || json_integer_value(size) != (json_int_t)about.st_size)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: says that %s has %lld bytes, but it has %lld", manifest, path,
+                          json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, (long long)about.st_size);
+    return ORGAN_OK;
+}
+
+static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
+                                  organ_error *error)
+{
+    char *bytes;
+    size_t length;
+    json_t *tree = NULL;
+    const json_t *layer = NULL;
+    if (organ_input_load(manifest, manifest, MANIFEST_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    const organ_json_source text = {manifest, bytes, length};
+    if (organ_json_parse_object(&text, &tree, error) == ORGAN_OK &&
+        find_layer(manifest, tree, &layer, error) == ORGAN_OK) {
+        const char *const digest = organ_json_plain(json_object_get(layer, "digest"));
+        const char *const digits = digest_digits(digest);
+        *path = digits ? organ_arena_format(arena, "%s/blobs/sha256-%s", root, digits) : NULL;
+        if (!digits)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' is not sha256: with 64 hexadecimal digits",
+                       manifest, digest ? digest : "");
+        else if (!*path)
+            organ_fail_memory(error, manifest);
+        else
+            check_blob(manifest, *path, json_object_get(layer, "size"), error);
+    }
+    json_decref(tree);
+    free(bytes);
+    return error->status;
+}
+
+/* Sets `hint` to a near tag of the model, or to a near name of a model of the same user. */
+static void near_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
+                      char hint[ORGAN_FOLDER_HINT])
+{
+    *hint = '\0';
+    for (size_t k = 0; k < count && !*hint; k++) {
+        const char *const user = organ_arena_format(arena, "%s/manifests/%s/%s", roots[k], name->host, name->user);
+        const char *const tags = user ? organ_path_join(arena, user, name->name) : NULL;
+        const bool known = tags && organ_is_folder(tags);
+        const char *const before = known ? organ_arena_format(arena, "ollama:%s:", name->name) : "ollama:";
+        organ_folder_names found;
+        organ_error ignored = {0};
+        if (!tags || !before)
+            return;
+        organ_folder_near(known ? tags : user, known ? name->tag : name->name, arena, before, hint);
+        if (known && !*hint && organ_folder_list(tags, arena, &found, &ignored) == ORGAN_OK && found.count)
+            snprintf(hint, ORGAN_FOLDER_HINT, "; there is ollama:%.60s:%.60s", name->name, found.names[0]);
+    }
+}
+
+organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
+{
+    const char *roots[2];
+    ollama_name name;
+    char *const own = organ_arena_copy(arena, text + strlen("ollama:"), strlen(text) - strlen("ollama:"));
+    if (!own)
+        return organ_fail_memory(error, text);
+    if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is no name of a model of the form ollama:[HOST/][USER/]NAME[:TAG]", text);
+    const size_t count = ollama_roots(arena, roots);
+    for (size_t k = 0; k < count; k++) {
+        const char *const manifest =
+            organ_arena_format(arena, "%s/manifests/%s/%s/%s/%s", roots[k], name.host, name.user, name.name, name.tag);
+        struct stat about;
+        if (!manifest)
+            return organ_fail_memory(error, text);
+        if (stat(manifest, &about) == 0 && S_ISREG(about.st_mode))
+            return open_manifest(manifest, roots[k], arena, path, error);
+    }
+    char hint[ORGAN_FOLDER_HINT];
+    near_name(roots, count, &name, arena, hint);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no manifest %s/%s/%s/%s in %s/manifests%s%s%s", text, name.host,
+                      name.user, name.name, name.tag, roots[0], count > 1 ? " nor in " : "",
+                      count > 1 ? SYSTEM_ROOT "/manifests" : "", hint);
+}
+
+/* ---- list ---- */
+
+/* Appends the name of the manifest, without the parts that Ollama adds itself. */
+static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
+{
+    const bool host = strcmp(part[0], USUAL_HOST) != 0, user = host || strcmp(part[1], USUAL_USER) != 0;
+    const bool tag = strcmp(part[3], USUAL_TAG) != 0;
+    return organ_name_list_add(list, ORGAN_STORE_OLLAMA,
+                               organ_arena_format(&list->arena, "ollama:%s%s%s%s%s%s%s", host ? part[0] : "",
+                                                  host ? "/" : "", user ? part[1] : "", user ? "/" : "", part[2],
+                                                  tag ? ":" : "", tag ? part[3] : ""),
+                               error);
+}
+
+/* Goes through the four levels of folders. `part` has the names of the levels above. */
+static organ_status add_manifests(organ_name_list *list, const char *folder, const char *part[4], size_t level,
+                                  organ_error *error)
+{
+    organ_folder_names found;
+    organ_folder_list(folder, &list->arena, &found, error);
+    for (size_t k = 0; !error->status && !list->cut && k < found.count; k++) {
+        part[level] = found.names[k];
+        const char *const below = organ_path_join(&list->arena, folder, found.names[k]);
+        if (!below)
+            organ_fail_memory(error, folder);
+        else if (level == 3)
+            add_manifest(list, part, error);
+        else if (organ_is_folder(below))
+            add_manifests(list, below, part, level + 1, error);
+    }
+    return error->status;
+}
+
+organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
+{
+    const char *roots[2], *part[4];
+    const size_t count = ollama_roots(&list->arena, roots);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const char *const manifests = organ_path_join(&list->arena, roots[k], "manifests");
+        if (!manifests)
+            return organ_fail_memory(error, roots[k]);
+        if (!organ_is_folder(manifests))
+            continue;
+        if (!list->roots[ORGAN_STORE_OLLAMA])
+            list->roots[ORGAN_STORE_OLLAMA] = roots[k];
+        add_manifests(list, manifests, part, 0, error);
+    }
+    return error->status;
+}

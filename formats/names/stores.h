@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * The three stores of models, each in a file of its own. Each has a function that resolves a name without its prefix
+ * (`text` has it, for messages), and one that appends all names of the store to a list, with neither path nor fault. */
+#ifndef ORGAN_STORES_H
+#define ORGAN_STORES_H
+
+#include "formats/names/names.h"
+
+organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
+organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
+organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
+
+organ_status organ_hub_list(organ_name_list *list, organ_error *error);
+organ_status organ_ollama_list(organ_name_list *list, organ_error *error);
+organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error);
+
+/* Returns true, without a message, if the cache has an entry for a name without a prefix. */
+bool organ_hub_has(const char *text, organ_arena *arena);
+
+/* "; did you mean 'ORG/NAME'?", or "". */
+#define ORGAN_NEAR_ROOM 256
+void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM]);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * Replaces names of models on the command line by their paths. */
+#ifndef ORGAN_MODEL_NAMES_H
+#define ORGAN_MODEL_NAMES_H
+
+#include "orchestrator/cli/verb_call.h"
+
+/* Replaces each value of an operand or option that names a model (ORGAN_NAMES_MODEL), and each value of one that names
+ * another input and has a prefix such as "hf:", by the path that organ_name_resolve finds. The paths are valid until
+ * organ_arena_release(&call->names). Errors are those of organ_name_resolve. */
+organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
+
+#endif

@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Models named as in the Hugging Face cache, Ollama's folder and LM Studio's: every verb opens them, a path that exists is preferred, and damaged
+# entries are refused by name.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME OLLAMA_MODELS
+export HOME=$PWD/user HF_HOME=$PWD/user/hf
+hub=$HF_HOME/hub
+commit=0123456789abcdef0123456789abcdef01234567
+gguf=$model-gguf/tiny-qwen2-Q8_0.gguf
+
+# cached ENTRY COMMIT FILES...: puts files into a snapshot of the cache as huggingface_hub does.
+cached() {
+    local entry=$hub/$1 snapshot=$hub/$1/snapshots/$2 file digest
+    mkdir -p "$entry/blobs" "$entry/refs" "$snapshot"
+    for file in "${@:3}"; do
+        digest=$(sha256sum "$file" | cut -d ' ' -f 1)
+        cp "$file" "$entry/blobs/$digest" && ln -sfn "../../blobs/$digest" "$snapshot/${file##*/}"
+    done
+}
+# manifest PATH DIGEST SIZE: of a model of Ollama.
+manifest() {
+    mkdir -p "$(dirname "$ollama/manifests/$1")"
+    printf '{"schemaVersion":2,"layers":[{"mediaType":"application/vnd.ollama.image.license","digest":"x","size":1},%s]}' \
+        "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"$2\",\"size\":$3}" >"$ollama/manifests/$1"
+}
+
+cached models--tiny--qwen2 $commit "$model"/*
+printf %s $commit >"$hub/models--tiny--qwen2/refs/main"
+mkdir -p "$hub/models--tiny--qwen2/refs/refs" && printf '%s\n' $commit >"$hub/models--tiny--qwen2/refs/refs/pr"
+cached models--tiny--gguf $commit "$gguf" "$model/config.json"
+cp "$gguf" other-Q8_0.gguf && cached models--tiny--gguf $commit other-Q8_0.gguf && rm other-Q8_0.gguf
+printf %s $commit >"$hub/models--tiny--gguf/refs/main"
+cached models--old $commit "$model"/*
+printf %s $commit >"$hub/models--old/refs/main"
+cached models--tiny--lora $commit "${model%/*}"/tiny-lora/*
+printf %s $commit >"$hub/models--tiny--lora/refs/main"
+cached models--tiny--moe $commit "${model%/*}"/tiny-moe/*
+printf %s $commit >"$hub/models--tiny--moe/refs/main"
+
+ollama=$HOME/.ollama/models
+digest=$(sha256sum "$gguf" | cut -d ' ' -f 1)
+bytes=$(stat -c %s "$gguf")
+mkdir -p "$ollama/blobs" && cp "$gguf" "$ollama/blobs/sha256-$digest"
+manifest registry.ollama.ai/library/tiny/latest "sha256:$digest" "$bytes"
+manifest registry.ollama.ai/library/tiny/q8_0 "sha256:$digest" "$bytes"
+manifest registry.ollama.ai/somebody/tiny/v1 "sha256:$digest" "$bytes"
+manifest hf.co/tiny/gguf/Q8_0 "sha256:$digest" "$bytes"
+
+studio=$HOME/.lmstudio/models
+mkdir -p "$studio/maker/tiny-GGUF" "$studio/maker/two" && cp "$gguf" "$studio/maker/tiny-GGUF"
+cp "$gguf" "$studio/maker/two/a.gguf" && cp "$gguf" "$studio/maker/two/b.gguf"
+
+# ---- every form of a name opens the model that it names ----
+run inspect "$model" --json
+jq -S 'del(.run, .model.name)' ../out >../expected
+opens() {
+    ends 0 inspect "$1" --json
+    jq -S 'del(.run, .model.name)' ../out | diff ../expected - >../difference || bad "opens another model" ../difference
+}
+for name in tiny/qwen2 hf:tiny/qwen2 hf:tiny/qwen2@main tiny/qwen2@main hf:tiny/qwen2@refs/pr hf:tiny/qwen2@$commit hf:old; do opens "$name"; done
+run inspect "$gguf" --json
+jq -S 'del(.run) | walk(if type == "object" then del(.file, .name) else . end)' ../out >../expected_gguf
+opens_gguf() {
+    ends 0 inspect "$1" --json
+    jq -S 'del(.run) | walk(if type == "object" then del(.file, .name) else . end)' ../out |
+        diff ../expected_gguf - >../difference || bad "opens another model" ../difference
+}
+for name in hf:tiny/gguf/tiny-qwen2-Q8_0.gguf hf:tiny/gguf/other-Q8_0.gguf@main ollama:tiny ollama:tiny:latest ollama:tiny:q8_0 ollama:library/tiny \
+    ollama:somebody/tiny:v1 ollama:registry.ollama.ai/library/tiny:q8_0 ollama:hf.co/tiny/gguf:Q8_0 lmstudio:maker/tiny-GGUF \
+    lmstudio:maker/two/b.gguf; do opens_gguf "$name"; done
+
+# ---- where the folders are ----
+mkdir apart && mv "$HOME/hf" apart/hf
+refused 3 "hf:tiny/qwen2: the Hugging Face cache $HF_HOME/hub has no models--tiny--qwen2" inspect hf:tiny/qwen2
+HF_HOME=$PWD/apart/hf opens hf:tiny/qwen2
+HF_HUB_CACHE=$PWD/apart/hf/hub opens hf:tiny/qwen2
+HUGGINGFACE_HUB_CACHE=$PWD/apart/hf/hub opens hf:tiny/qwen2
+# shellcheck disable=SC2016 # the variables are for the program
+HF_HUB_CACHE='${HOME}/../apart/$NAME/hub' NAME=hf opens hf:tiny/qwen2
+# shellcheck disable=SC2088 # the tilde is for the program
+HF_HUB_CACHE='~/../apart/$NAME/hub' NAME=hf opens hf:tiny/qwen2
+mv apart/hf apart/huggingface
+HF_HOME='' XDG_CACHE_HOME=$PWD/apart opens hf:tiny/qwen2
+mkdir "$HOME/.cache" && mv apart/huggingface "$HOME/.cache"
+HF_HOME='' opens hf:tiny/qwen2
+mv "$HOME/.cache/huggingface" "$HOME/hf" && rmdir apart "$HOME/.cache"
+mv "$ollama" models
+OLLAMA_MODELS=$PWD/models opens_gguf ollama:tiny
+mv models "$ollama"
+mv "$studio" models
+echo "{\"downloadsFolder\": \"$PWD/models\"}" >"$HOME/.lmstudio/settings.json"
+opens_gguf lmstudio:maker/tiny-GGUF
+rm "$HOME/.lmstudio/settings.json" && mkdir elsewhere && mv models elsewhere && echo "$PWD/elsewhere" >"$HOME/.lmstudio-home-pointer"
+opens_gguf lmstudio:maker/tiny-GGUF
+rm "$HOME/.lmstudio-home-pointer" && mkdir -p "$HOME/.cache" && mv elsewhere "$HOME/.cache/lm-studio"
+opens_gguf lmstudio:maker/tiny-GGUF
+mv "$HOME/.cache/lm-studio/models" "$studio" && rmdir "$HOME/.cache/lm-studio" "$HOME/.cache"
+
+# ---- a path is preferred to a name ----
+mkdir -p tiny && cp -rL "${model%/*}/tiny-moe" tiny/qwen2
+ends 0 inspect tiny/qwen2
+
+ends 0 inspect tiny/qwen2 --json
+judge "the cache is preferred to a path" jq -e '.model.architecture != "Qwen2ForCausalLM"' ../out
+mkdir hf: && cp -rL "${model%/*}/tiny-moe" hf:/x
+ends 0 inspect hf:/x
+chmod -R u+w tiny hf: && rm -r tiny hf:
+
+# ---- every verb that reads a model ----
+text=$model/heldout.txt
+while IFS='|' read -r words; do
+    # shellcheck disable=SC2086 # words
+    ends 0 $words
+    chmod -R u+w made* 2>/dev/null
+    rm -rf made*
+done <<END
+inspect tiny/qwen2
+prune tiny/qwen2 -o made --iterations 2
+audit tiny/qwen2 hf:tiny/qwen2
+purify tiny/qwen2 -o made --method haar
+measure tiny/qwen2 hf:tiny/qwen2@$commit
+autopsy tiny/qwen2 $model
+extract tiny/qwen2 -o made
+graft --source tiny/qwen2 --target hf:tiny/qwen2 -o made
+chimera --base tiny/qwen2 --donor hf:tiny/qwen2 --take organ -o made
+dequantize ollama:tiny -o made.gguf
+quantize tiny/qwen2 -o made --scheme int8-channel
+layers tiny/qwen2 -o made --drop 1-1
+width tiny/qwen2 -o made --ffn 800 --calibration $model/calibration.txt --samples 4
+experts tiny/moe -o made --keep 75% --calibration $model/calibration.txt --samples 4
+lora merge --adapter hf:tiny/lora --base tiny/qwen2 -o made
+lora sanitize hf:tiny/lora --base tiny/qwen2 -o made
+lora resize hf:tiny/lora -o made --rank 2
+tokenize tiny/qwen2 --text $text
+perplexity tiny/qwen2 --text $text --max-tokens 600
+perplexity ollama:tiny --text $text --max-tokens 600
+evaluate tiny/qwen2 ollama:tiny lmstudio:maker/tiny-GGUF --text $text --max-tokens 600
+generate tiny/qwen2 --prompt The --tokens 2
+inspect --untrusted tiny/qwen2
+END
+
+# ---- names that are wrong ----
+refused 4 "tiny/qwem2: no model here, nor is there one of that name in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
+refused 3 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2; did you mean 'hf:tiny/qwen2'?" inspect hf:tiny/qwem2
+refused 3 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
+refused 3 "has no file tiny-qwen2-Q8.gguf; did you mean 'tiny-qwen2-Q8_0.gguf'?" inspect hf:tiny/gguf/tiny-qwen2-Q8.gguf
+refused 3 "holds more than one GGUF model, among them other-Q8_0.gguf and tiny-qwen2-Q8_0.gguf: name one file" inspect hf:tiny/gguf
+refused 3 "no manifest registry.ollama.ai/library/tiney/latest in $ollama/manifests" inspect ollama:tiney
+says "; did you mean 'ollama:tiny'?"
+refused 3 "; did you mean 'ollama:tiny:q8_0'?" inspect ollama:tiny:q80
+refused 3 "LM Studio's folder $studio has no maker/tiny-GGUE; did you mean 'lmstudio:maker/tiny-GGUF'?" inspect lmstudio:maker/tiny-GGUE
+for name in hf: hf:.. hf:../qwen2 hf:tiny/.. hf:tiny//x hf:a/b/../../c hf:a/b/../c hf:a--b/c hf:a/b..c hf:-a/b 'hf:a b/c' hf:tiny/qwen2@ hf:tiny/qwen2@../main \
+    hf:tiny/qwen2@refs/../../x hf:tiny/qwen2@/main hf:tiny/qwen2/./x; do refused 3 "$name: " inspect "$name"; done
+for name in ollama: ollama:../x ollama:a/b/c/d ollama:tiny:.. ollama:tiny: ollama:/tiny 'ollama:tiny\x'; do
+    refused 3 "$name: is no name of a model of the form ollama:[HOST/][USER/]NAME[:TAG]" inspect "$name"
+done
+for name in lmstudio: lmstudio:maker lmstudio:../x lmstudio:maker/../two lmstudio:/maker/two lmstudio:maker/; do
+    refused 3 "$name: is no name of a model of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
+done
+
+# ---- entries that are damaged ----
+entry=$hub/models--tiny--qwen2
+printf %s ffff456789abcdef0123456789abcdef01234567 >"$entry/refs/main"
+refused 3 "refs/main names the snapshot ffff456789abcdef0123456789abcdef01234567, which is not there" prune tiny/qwen2 -o made
+printf %s ../../x >"$entry/refs/main"
+refused 3 "refs/main has '../../x', which is no name of a snapshot" inspect tiny/qwen2
+head -c 1000 /dev/zero >"$entry/refs/main"
+refused 3 "refs/main" inspect tiny/qwen2
+rm "$entry/refs/main"
+refused 3 "has no refs/main, which would choose a snapshot: name one of hf:tiny/qwen2@$commit" inspect tiny/qwen2
+mkdir "$entry/snapshots/second"
+refused 3 "name one of hf:tiny/qwen2@$commit, hf:tiny/qwen2@second" inspect hf:tiny/qwen2
+rmdir "$entry/snapshots/second" && printf %s $commit >"$entry/refs/main"
+
+shard=$entry/snapshots/$commit/model-00002-of-00003.safetensors
+blob=$(readlink -f "$shard")
+mv "$blob" "$blob.incomplete"
+refused 3 "the download of $shard is incomplete: blobs/${blob##*/} has 4307712 bytes so far" inspect tiny/qwen2
+mv "$blob.incomplete" "$blob.0a1b2c3d.incomplete"
+refused 3 "incomplete" measure tiny/qwen2
+mv "$blob.0a1b2c3d.incomplete" lost
+refused 3 "$shard is a link to '../../blobs/${blob##*/}', which is not there" inspect tiny/qwen2
+mv lost "$blob"
+target=$(readlink "$shard")
+rm "$shard"
+refused 3 "model.safetensors.index.json: names 'model-00002-of-00003.safetensors', which is not there" inspect tiny/qwen2
+ln -s "$target" "$shard"
+mkdir -p "$hub/models--tiny--begun/refs" "$hub/models--tiny--begun/snapshots/$commit" "$hub/models--tiny--begun/blobs"
+refused 3 "has no refs/main" inspect hf:tiny/begun
+printf %s $commit >"$hub/models--tiny--begun/refs/main"
+head -c 70 /dev/zero >"$hub/models--tiny--begun/blobs/abc.12345678.incomplete"
+refused 3 "has no file with weights, and a download with 70 bytes so far is incomplete" inspect hf:tiny/begun
+rm -r "$hub/models--tiny--begun/snapshots/$commit"
+refused 3 "which is not there" inspect hf:tiny/begun
+rm -r "$hub/models--tiny--begun/refs"
+refused 3 "has no snapshot: nothing of this model was downloaded" inspect hf:tiny/begun
+
+lie() {
+    manifest registry.ollama.ai/library/liar/latest "$1" "$2"
+    refused 3 "$3" inspect ollama:liar
+}
+lie "sha256:$digest" 17 "says that $ollama/blobs/sha256-$digest has 17 bytes, but it has $bytes"
+lie "sha256:$digest" '"17"' "but it has $bytes"
+lie "sha256:${digest:1}" "$bytes" "the digest 'sha256:${digest:1}' is not sha256: with 64 hexadecimal digits"
+lie "sha256:../../../../x" "$bytes" "is not sha256:"
+lie "md5:$digest" "$bytes" "is not sha256:"
+lie "sha256:${digest^^}" "$bytes" "is not sha256:"
+lie "sha256:$(printf %064d 7)" "$bytes" "which is no file: the download is incomplete"
+liar=$ollama/manifests/registry.ollama.ai/library/liar/latest
+for text in '' '[]' '{' '{}' '{"layers":{}}' '{"layers":[]}' '{"layers":[{"mediaType":7}]}'; do
+    printf %s "$text" >"$liar"
+    refused 3 "library/liar/latest" inspect ollama:liar
+done
+printf '{"layers":[{"mediaType":"application/vnd.ollama.image.adapter","digest":"sha256:%s","size":1}]}' "$digest" >"$liar"
+refused 3 "has a LoRA adapter (layer 0), which organ does not apply" inspect ollama:liar
+one="{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:$digest\",\"size\":$bytes}"
+printf '{"layers":[%s,%s]}' "$one" "$one" >"$liar"
+refused 3 "has more than one layer" inspect ollama:liar
+rm -r "${liar%/*}"
+ln -s nowhere "$studio/maker/lost"
+refused 3 "is a link that leads nowhere" inspect lmstudio:maker/lost
+HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME says where the cache is" inspect hf:tiny/qwen2
+finish
