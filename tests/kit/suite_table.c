@@ -25,3 +25,24 @@ int run_suites(Suite *const *suites)
     srunner_free(runner);
     return failed != 0;
 }
+
+void __real__mark_point(const char *file, int line);
+void __wrap__mark_point(const char *file, int line);
+
+/* Check calls _mark_point for each assertion that holds; it writes the place of the assertion into a file, for the
+ * message about a test that a signal ends. In a loop over elements that costs more than the test. This one passes on a
+ * place only if it is not among the last places. */
+void __wrap__mark_point(const char *file, int line)
+{
+    enum { PLACES = 64 };
+    static _Thread_local struct {
+        const char *file;
+        int line;
+    } places[PLACES];
+    const size_t k = (size_t)line % PLACES;
+    if (places[k].file == file && places[k].line == line)
+        return;
+    places[k].file = file;
+    places[k].line = line;
+    __real__mark_point(file, line);
+}
