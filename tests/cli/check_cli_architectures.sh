@@ -82,4 +82,38 @@ judge "n_group is changed" test "$(jq -c '[.n_group, .n_routed_experts]' lite/co
 ends 0 audit deepseek_v2-lite lite --quiet
 ends 0 perplexity lite --text "$text" --max-tokens 40 --context 32 --quiet
 
+# ---- layers: the kinds of the blocks that go, and config.json of models whose layers differ ----
+# Blocks to drop, and the mean negative log-likelihood of 72 tokens that transformers 5.23 finds for the output, which it also finds for the model if
+# the dropped layers return their inputs.
+while read -r type drop nll; do
+    [[ -e $type ]] || make "$type"
+    ends 0 layers "$type" -o shorter --drop "$drop" --quiet
+    ends 0 perplexity shorter --text "$text" --max-tokens 72 --context 72 --json --quiet
+    judge "$type without $drop: $(jq '.models[0].figures.perplexity | log' ../out) nats a token, not $nll" \
+        test "$(jq "(.models[0].figures.perplexity | log) - $nll | fabs < 1e-5" ../out)" = true
+    chmod -R u+w shorter && rm -r shorter
+done <<'END'
+jamba 1-1 9.7124335
+jamba 0-0 9.9575061
+nemotron_h 1-1 9.7674781
+nemotron_h 2,3 9.8996983
+ernie4_5_moe-stacked 0-1 15.4902832
+cohere2_moe-pattern 1-1 8.3629080
+gemma3n_text 5,6 11.2353005
+gemma4_text-dense 1-1 9.1770691
+gemma4_text-shared 1-1 23.6864093
+glm_moe_dsa-shared 1-1 8.8928252
+hunyuan_v1_moe-stacked 1-1 8.7237762
+laguna 1-1 9.4337048
+mpt 1-1 14.9710035
+qwen3_next 1-1 17.1986517
+END
+ends 0 layers jamba -o no --drop 1,2 --dry-run --json
+judge "the kinds of blocks" test "$(jq -c .kinds ../out)" = \
+    '[{"kind":"Mamba, dense","layers":2,"dropped":1},{"kind":"attention, mixture","layers":2,"dropped":1}]'
+ends 0 layers qwen3_next -o no --drop 1 --calibration "$text" --context 32 --dry-run --json
+judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
+refused 3 "num_kv_shared_layers is 4: a layer that stays takes its keys and values from one that would be dropped" \
+    layers gemma4_text-shared -o no --drop 2-2 --quiet
+
 finish

@@ -33,9 +33,12 @@ static const organ_item merits[] = {
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
 static const organ_field settings[] = {SETTING_FIELDS};
+static const organ_field kinds_of_blocks[] = {FIELD_TEXT("kind", "kind", ORGAN_FIELD_LEFT),
+                                              FIELD_COUNT("blocks", "layers"), FIELD_COUNT("dropped", "dropped")};
 static const organ_field path[] = {FIELD_COUNT("round", "round"), FIELD_TEXT("blocks", "blocks", ORGAN_FIELD_LEFT),
                                    FIELD_WORDS("nats a token", NATS("divergence"), 0)};
-static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_WORDS("influence", "{influence:.4f}", 0),
+static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("kind", "kind", ORGAN_FIELD_LEFT),
+                                         FIELD_WORDS("influence", "{influence:.4f}", 0),
                                          FIELD_WORDS("", "{dropped?dropped}", ORGAN_FIELD_LEFT)};
 
 static const organ_field parts[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
@@ -60,6 +63,8 @@ static const organ_block blocks[] = {
         "{layers_dropped:count} of {layers_before:count} blocks would go, to be found on {search.tokens:count} tokens "
         "of "
         "{search.text.name}; {bytes_before:bytes} would become {bytes_after:bytes} at most."),
+    TABLE(ON_ALL, "kinds", "kinds", FIELDS(kinds_of_blocks), .caption = "Blocks by kind", .max = EVERY_TENSOR,
+          .what = "kinds"),
     SAY(ON_ALL, SEARCHED, FOUND),
     SECTION(ON_FILES, SEARCHED, "The search"),
     BARS(SEARCHED, "search.blocks",

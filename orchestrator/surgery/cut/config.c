@@ -141,7 +141,8 @@ static size_t edit_heads(const organ_cut_config *c)
 
 static size_t edit_blocks(organ_cut_config *c)
 {
-    static const char *const counts[] = {"num_hidden_layers", "n_layer", "num_layers"};
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
+    static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
     const uint64_t later = config_number_of(c, "num_nextn_predict_layers");
     size_t found = 0;
     c->layers = 0;
@@ -152,6 +153,10 @@ static size_t edit_blocks(organ_cut_config *c)
         c->layers = (size_t)layers;
         set_number(c, counts[k], organ_cut_kept_before(c->run, c->layers));
         found++;
+    }
+    for (size_t k = 0; k < COUNT_OF(lists) && !found; k++) {
+        c->layers = json_array_size(json_object_get(c->object, lists[k]));
+        found += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
     }
     if (found && later && c->layers < c->run->layer_count)
         set_number(c, "num_nextn_predict_layers", c->run->layers_after - organ_cut_kept_before(c->run, c->layers));

@@ -362,10 +362,44 @@ static organ_status check_outside(const organ_cut_run *run, const organ_tensor *
                            "it is of experts in no layer of the model's body, which would stay as many as they are: "
                            "they cannot be cut",
                            error);
-    if (run->cuts_blocks && (strstr(t->name, "_per_layer") || strstr(t->name, "per_layer_")))
-        return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped",
-                           error);
     return ORGAN_OK;
+}
+
+/* Keeps the entries of an axis of `size` entries that are those of kept layers, the same number for each layer. */
+static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
+                                 organ_error *error)
+{
+    const uint64_t each = size / run->layer_count;
+    if (each == 0 || size % run->layer_count || size > UINT32_MAX)
+        return plan_refuse(t, "it has a part for each layer, but not of one size: blocks cannot be dropped", error);
+    uint32_t *const layers = organ_arena_take(&run->arena, run->layer_count * sizeof *layers);
+    uint32_t *const list = organ_arena_take(&run->arena, (size_t)(each * run->layers_after + 1) * sizeof *list);
+    organ_cut_keep kept = {layers, 0};
+    if (!layers || !list)
+        return organ_fail_memory(error, t->name);
+    for (size_t l = 0; l < run->layer_count; l++)
+        if (run->facts[l].becomes >= 0)
+            layers[kept.count++] = (uint32_t)l;
+    plan_add_rows(keep, list, &kept, each, 0);
+    return ORGAN_OK;
+}
+
+/* Per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the projection next to it, belong to
+ * layers in their order. */
+static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
+                                    organ_error *error)
+{
+    const bool named = strstr(t->name, "_per_layer") || strstr(t->name, "per_layer_");
+    const size_t at = run->weight_of[t - run->model->tensors];
+    if (!run->cuts_blocks || !named || t->rank < 2)
+        return ORGAN_OK;
+    const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
+    const organ_role role = owner_role(run, t);
+    if (w && w->rank == 2 && role == ORGAN_ROLE_EMBED)
+        return share_layers(run, t, w->shape[1], &shares->cols, error);
+    if (w && w->rank == 2 && role == ORGAN_ROLE_PER_LAYER)
+        return share_layers(run, t, w->shape[0], &shares->rows, error);
+    return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
 }
 
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
@@ -376,7 +410,8 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     organ_cut_shares shares = {0};
     if (f && f->becomes < 0)
         return ORGAN_OK;
-    if (f ? plan_share(run, t, lists, &shares, error) : check_outside(run, t, error))
+    if (f ? plan_share(run, t, lists, &shares, error)
+          : check_outside(run, t, error) || share_per_layer(run, t, &shares, error))
         return error->status;
     if (f && f->expert_of && t->anatomy.expert >= 0 && f->expert_of[t->anatomy.expert] < 0)
         return ORGAN_OK;

@@ -38,6 +38,19 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
     free(text);
 }
 
+const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
+{
+    const json_t *const member = json_object_get(c->object, key);
+    const bool there = json_is_integer(member) && json_integer_value(member) >= 0;
+    *value = there ? (uint64_t)json_integer_value(member) : 0;
+    return there ? member : NULL;
+}
+
+bool organ_cut_stays(const organ_cut_config *c, size_t layer)
+{
+    return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
+}
+
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;

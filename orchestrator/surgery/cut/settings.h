@@ -28,6 +28,12 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
 /* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY". */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why);
 
+/* Returns the member if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
+const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value);
+
+/* Returns whether the layer of the donor is kept; false beyond its last layer. */
+bool organ_cut_stays(const organ_cut_config *c, size_t layer);
+
 /* Returns how many of the first `count` layers are kept. Numbers above the last layer count as kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count);
 
@@ -49,6 +55,12 @@ bool organ_cut_shared_follow(const organ_cut_run *run);
 
 /* Edits the settings of single layers after blocks were dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
+
+/* ---- patterns.c ---- */
+
+/* Edits patterns by position: a pattern that gives each kept layer its kind stays; another one gets numbers that do so,
+ * or is replaced by a list. ORGAN_BAD_INPUT names the key if nothing describes the kept layers. */
+void organ_cut_edit_patterns(const organ_cut_config *c);
 
 /* ---- names.c ---- */
 

@@ -63,7 +63,8 @@ static json_t *step_json(const void *context, size_t k)
 static json_t *block_json(const void *context, size_t l)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_REAL("influence", job->choice.known.influence[l]),
+    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_TEXT("kind", job->kinds.names[l]),
+                        SET_REAL("influence", job->choice.known.influence[l]),
                         SET_FLAG("dropped", job->drop.dropped[l]));
 }
 
@@ -159,6 +160,17 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                      "costs beside others is not what it costs alone.")));
 }
 
+/* The kinds of the layers, how many there are of each, and how many of them go; null for a search that a dry run does
+ * not do, and where all layers are of one kind. */
+static json_t *kinds_json(const organ_layers_job *job, bool known)
+{
+    json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();
+    if (json_array_size(kinds) != 1)
+        return kinds;
+    json_decref(kinds);
+    return json_null();
+}
+
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;
@@ -167,6 +179,7 @@ json_t *organ_layers_document(void *context, const organ_writing *made)
         ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
                      SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
                      SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
-                     SET("search", search_json(job)), SET("heal", heal_json(job))),
+                     SET("kinds", kinds_json(job, known)), SET("search", search_json(job)),
+                     SET("heal", heal_json(job))),
         organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
 }

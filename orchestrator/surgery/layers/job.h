@@ -8,6 +8,7 @@
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/layers/drop.h"
 #include "orchestrator/surgery/layers/heal.h"
+#include "orchestrator/surgery/layers/kinds.h"
 #include "orchestrator/surgery/layers/known_sets.h"
 #include "orchestrator/surgery/layers/layers.h"
 #include "orchestrator/surgery/layers/search.h"
@@ -35,6 +36,7 @@ typedef struct organ_layers_job {
     const organ_progress *progress;
     organ_model *model;
     size_t layers; /* of the model */
+    organ_layers_kinds kinds;
     organ_layers_drop drop;
     organ_layers_choice choice;
     bool *resolved; /* a flag for each tensor of the model; NULL: nothing is healed */

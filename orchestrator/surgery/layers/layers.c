@@ -80,7 +80,8 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
     job->layers = organ_cut_layers(job->model);
     if (job->layers == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
-    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error))
+    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error) ||
+        organ_layers_kinds_find(job->model, job->layers, &job->kinds, error))
         return error->status;
     return layers_check_output(job, error);
 }
@@ -233,6 +234,7 @@ static void layers_release(organ_layers_job *job)
     organ_layers_heal_close(job->heal);
     free(job->resolved);
     free(job->drop.dropped);
+    organ_layers_kinds_free(&job->kinds);
     organ_model_close(job->model);
 }
 

@@ -55,10 +55,20 @@ static const struct told {
      "[\"full_attention\",\"linear_attention\",\"full_attention\",\"linear_attention\",\"full_attention\"]"},
     {"\"model_type\": \"smollm3\"", "d0", "no_rope_layers", "[1,1,0,1,1]"},
     {"\"no_rope_layer_interval\": 2", "d3", "no_rope_layers", "[1,0,1,1,0]"},
-    {"\"moe_layer_freq\": 2", "d1", "moe_layer_freq is 2: without these blocks", NULL},
+    {"\"moe_layer_freq\": 2", "d1", "moe_layer_freq is 2: no other step", NULL},
+    {"\"moe_layer_freq\": 2", "d1 d3 d5", "moe_layer_freq", "1"},
+    {"\"moe_layer_freq\": 3, \"first_k_dense_replace\": 2", "d0 d1 d4", "moe_layer_freq is 3: no other step", NULL},
+    {"\"moe_layer_freq\": 3, \"first_k_dense_replace\": 2", "d0 d2", "moe_layer_freq is 3: no other step", NULL},
+    {"\"moe_layer_freq\": 3, \"first_k_dense_replace\": 2", "d1 d2 d4 d5", "moe_layer_freq", "1"},
     {"\"moe_layer_freq\": 2", "d1 d2", "moe_layer_freq", "2"},
     {"\"moe_layer_freq\": [0, 1, 1, 1, 0, 1]", "d1 d2", "moe_layer_freq", "[0,1,0,1]"},
-    {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0", "attn_layer_period is 3", NULL},
+    {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0", "attn_layer_offset", "0"},
+    {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0", "attn_layer_period", "3"},
+    {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d2", "attn_layer_period", "2"},
+    {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d1 d4", "attn_layer_period", "5"},
+    {"\"attn_layer_period\": 2, \"attn_layer_offset\": 1", "d2", "attn_layer_period is 2: no step and offset", NULL},
+    {"\"model_type\": \"jamba\"", "d0", "attn_layer_offset", "3"}, /* by default 8 and 4, and 2 and 1 */
+    {"\"model_type\": \"jamba\"", "d0", "expert_layer_offset", "0"},
     {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0 d1 d2", "attn_layer_offset", "1"},
     {"\"moe_layer_start_index\": 1, \"moe_layer_end_index\": 4", "d2 d4", "moe_layer_end_index", "2"},
     {"\"moe_layer_start_index\": 2, \"moe_layer_end_index\": 4", "d1", "moe_layer_start_index", "1"},
@@ -71,6 +81,30 @@ static const struct told {
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2 d4",
      "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2", "d0", "num_kv_shared_layers is 2: without a list", NULL},
+    {"\"moe_topk\": [1, 2, 3, 4, 5, 6]", "d1 d2", "moe_topk", "[1,4,5,6]"},
+    {"\"time_step_limit\": [1, 2, 3, 4, 5, 6]", "d1", "time_step_limit", "[1,2,3,4,5,6]"},
+    {"\"per_layer_config\": {\"1\": {\"a\": 1}, \"5\": {\"a\": 2}}", "d1 d2", "per_layer_config", "{\"3\":{\"a\":2}}"},
+    {"\"per_layer_config\": {\"x\": {}}", "d1", "per_layer_config is {\"x\":{}}", NULL},
+    {"\"per_layer_config\": {\"6\": {}}", "d1", "per_layer_config is {\"6\":{}}", NULL},
+    {"\"model_type\": \"gemma4_text\", \"layer_types\": [\"s\", \"full_attention\", \"s\", \"s\", \"s\", "
+     "\"full_attention\"]",
+     "d5", "loaders give the last layer full attention", NULL},
+    {"\"model_type\": \"gemma4_text\", \"layer_types\": [\"s\", \"full_attention\", \"s\", \"s\", \"s\", "
+     "\"full_attention\"]",
+     "d2 d3 d4 d5", "layer_types", "[\"s\",\"full_attention\"]"},
+    {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d0 d4", "indexer_types",
+     "[\"full\",\"shared\",\"full\",\"shared\"]"},
+    {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d1",
+     "a layer that stays uses the keys", NULL},
+    {"\"index_topk_pattern\": \"FSSFFS\"", "d1 d4 d5", "indexer_types", "[\"full\",\"shared\",\"full\"]"},
+    {"\"index_topk_pattern\": \"FSSFFS\"", "d0", "index_topk_pattern is \"FSSFFS\"", NULL},
+    {"\"index_topk_freq\": 3", "d0 d2", "indexer_types", "[\"full\",\"shared\",\"full\",\"shared\"]"},
+    {"\"index_topk_freq\": 3", "d4", "index_topk_freq is 3", NULL},
+    {"\"model_type\": \"cohere2_moe\", \"first_k_dense_replace\": 2, \"sliding_window_pattern\": 2", "d0 d3",
+     "layer_types", "[\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]"},
+    {"\"model_type\": \"cohere2_moe\", \"first_k_dense_replace\": 2, \"prefix_dense_sliding_window_pattern\": 2", "d2",
+     "layer_types",
+     "[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]"},
     {"\"scales_of_something\": [1, 2, 3, 4, 5, 6]", "d0", "scales_of_something is [1,2,3,4,5,6]", NULL},
     {"\"odd_layers\": [1, 2]", "d0", "odd_layers is [1,2]", NULL},
     {"\"eos_token_id\": [1, 2, 3, 4, 5, 6]", "d0", "eos_token_id", "[1,2,3,4,5,6]"},
@@ -103,6 +137,40 @@ START_TEST(what_is_told_of_layers)
         ck_assert_msg(strcmp(config_says("out", t->key), t->value) == 0, "%s, %s: %s is %s", t->config, t->cut, t->key,
                       config_says("out", t->key));
     }
+}
+END_TEST
+
+/* Nemotron-H of transformers 5 has a list of its layers and no number of them. */
+START_TEST(layers_by_a_list)
+{
+    rig_donor("{\"layers_block_type\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"], \"mtp_layers_block_type\": [\"a\"]}",
+              SIX);
+    must_cut("out", (cut_way){.cut = "d1 d2"});
+    ck_assert_str_eq(config_says("out", "layers_block_type"), "[\"a\",\"d\",\"e\",\"f\"]");
+    rig_donor("{\"layers_block_type\": [\"a\", \"b\", \"c\", \"d\", \"e\"]}", SIX);
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "no member that is known to be the number of layers");
+    rig_donor("{\"n_layers\": 6}", SIX);
+    must_cut("mpt", (cut_way){.cut = "d1 d2"});
+    ck_assert_str_eq(config_says("mpt", "n_layers"), "4");
+}
+END_TEST
+
+/* Columns of per-layer embeddings and rows of their projection belong to layers. */
+START_TEST(parts_for_each_layer)
+{
+    rig_donor("{\"num_hidden_layers\": 6}", SIX "model.embed_tokens_per_layer.weight F32 8,12\n"
+                                                "model.per_layer_model_projection.weight F32 12,4\n"
+                                                "model.per_layer_projection_norm.weight F32 2\n");
+    must_cut("out", (cut_way){.cut = "d1 d4"});
+    made_of("out", "model.embed_tokens.weight = model.embed_tokens.weight\nmodel.norm.weight = model.norm.weight\n"
+                   "model.embed_tokens_per_layer.weight = model.embed_tokens_per_layer.weight 1:0,1,4-7,10,11\n"
+                   "model.per_layer_model_projection.weight = model.per_layer_model_projection.weight 0:0,1,4-7,10,11\n"
+                   "model.per_layer_projection_norm.weight = model.per_layer_projection_norm.weight\n" MADE(0, 0)
+                       MADE(1, 2) MADE(2, 3) MADE(3, 5));
+    rig_donor("{\"num_hidden_layers\": 6}", SIX "model.embed_tokens_per_layer.weight F32 8,13\n");
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "it has a part for each layer, but not of one size");
+    rig_donor("{\"num_hidden_layers\": 6}", SIX "model.other_per_layer_matrix.weight F32 8,12\n");
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "it is not known which: blocks cannot be dropped");
 }
 END_TEST
 
@@ -188,20 +256,12 @@ START_TEST(keys_of_blocks)
 }
 END_TEST
 
-/* A tensor with something for each layer, outside of all. */
-START_TEST(tensors_over_all_layers)
-{
-    rig_donor("{\"num_hidden_layers\": 6}", SIX "model.embed_tokens_per_layer.weight F32 8,24\n");
-    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "'model.embed_tokens_per_layer.weight'");
-}
-END_TEST
-
 Suite *cut_blocks_suite(void)
 {
     const suite_case cases[] = {
         {"blocks",
-         {names_close_up, what_is_told_of_layers, prediction_layers, other_files_with_names, blocks_of_gguf,
-          keys_of_blocks, tensors_over_all_layers}},
+         {names_close_up, what_is_told_of_layers, layers_by_a_list, parts_for_each_layer, prediction_layers,
+          other_files_with_names, blocks_of_gguf, keys_of_blocks}},
     };
     return suite_of("cut blocks", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
 }

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ * Edits patterns of config.json that give a layer its kind by its number, after blocks were dropped. */
+#include "orchestrator/surgery/cut/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT_OF(list) (sizeof(list) / sizeof *(list))
+
+static bool is_model(const organ_cut_config *c, const char *start)
+{
+    const char *const model = json_string_value(json_object_get(c->object, "model_type"));
+    return model && strncmp(model, start, strlen(start)) == 0;
+}
+
+/* ---- patterns that a list overrides ---- */
+
+/* A pattern by position: layer i has the value `hit` if (i + shift) % period is 0, else `miss`. */
+typedef struct layers_pattern {
+    const char *model,
+        *key; /* the key with the period; NULL for models without such a key, whose model_type begins with `model` */
+    uint64_t period; /* used if `key` is NULL */
+    uint64_t shift;
+    const char *list, *hit, *miss; /* a list that overrides the pattern. `hit` NULL: the list has the numbers 0 and
+                                    * 1. */
+} layers_pattern;
+
+static const layers_pattern patterns[] = {
+    {NULL, "sliding_window_pattern", 0, 1, "layer_types", "full_attention", "sliding_attention"},
+    {NULL, "_sliding_window_pattern", 0, 1, "layer_types", "full_attention", "sliding_attention"},
+    {NULL, "full_attention_interval", 0, 1, "layer_types", "full_attention", "linear_attention"},
+    {NULL, "no_rope_layer_interval", 0, 1, "no_rope_layers", NULL, NULL},
+    {"gemma2", NULL, 2, 1, "layer_types", "full_attention", "sliding_attention"},
+    {"gemma3_text", NULL, 6, 1, "layer_types", "full_attention", "sliding_attention"},
+    {"cohere2", NULL, 4, 1, "layer_types", "full_attention", "sliding_attention"},
+    {"gpt_oss", NULL, 2, 1, "layer_types", "full_attention", "sliding_attention"},
+    {"olmo3", NULL, 4, 1, "layer_types", "full_attention", "sliding_attention"},
+    {"qwen3_next", NULL, 4, 1, "layer_types", "full_attention", "linear_attention"},
+    {"smollm3", NULL, 4, 1, "no_rope_layers", NULL, NULL},
+    {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
+};
+
+static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
+{
+    json_t *const made = json_array();
+    for (size_t l = 0; l < c->layers; l++) {
+        const bool hit = (l + p->shift) % period == 0;
+        json_t *const entry = p->hit ? json_string(hit ? p->hit : p->miss) : json_integer(!hit);
+        if (organ_cut_stays(c, l) ? json_array_append_new(made, entry) : (json_decref(entry), 0)) {
+            json_decref(made);
+            return NULL;
+        }
+    }
+    return made;
+}
+
+/* Writes the overriding list if the pattern is no longer valid for the kept layers. */
+static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
+{
+    uint64_t period = p->period;
+    if (p->key && !organ_cut_whole(c, p->key, &period))
+        return;
+    if (p->model && !is_model(c, p->model))
+        return;
+    if (period < 2 || json_is_array(json_object_get(c->object, p->list)) ||
+        organ_json_edit_has(c->edit, c->inside, p->list))
+        return;
+    if (!organ_cut_period_holds(c->run, c->layers, period, p->shift))
+        organ_cut_set(c, p->list, pattern_list(c, p, period));
+}
+
+/* Cohere2MoeConfig: the leading dense layers have a pattern of their own, and the others are counted from the first of
+ * them on. Without layer_types and with such layers, sets layer_types. */
+static void list_dense_prefix(const organ_cut_config *c)
+{
+    static const char *const key = "layer_types";
+    uint64_t dense, own = 1, other = 4;
+    json_t *const list = json_array();
+    organ_cut_whole(c, "first_k_dense_replace", &dense);
+    if (organ_cut_whole(c, "prefix_dense_sliding_window_pattern", &own) == NULL)
+        own = 1;
+    if (organ_cut_whole(c, "sliding_window_pattern", &other) == NULL)
+        other = 4;
+    for (size_t l = 0; l < c->layers; l++) {
+        const uint64_t every = l < dense ? own : other, number = l < dense ? l : l - dense;
+        const bool full = every && (number + 1) % every == 0;
+        if (organ_cut_stays(c, l) &&
+            json_array_append_new(list, json_string(full ? "full_attention" : "sliding_attention")))
+            organ_fail_memory(c->error, key);
+    }
+    organ_cut_set(c, key, list);
+}
+
+/* GlmMoeDsaConfig: F or S in index_topk_pattern, or every index_topk_freq-th layer, has an indexer. indexer_types
+ * overrides both. */
+static void list_indexers(const organ_cut_config *c)
+{
+    static const char *const key = "indexer_types";
+    const char *const letters = json_string_value(json_object_get(c->object, "index_topk_pattern"));
+    uint64_t freq, offset;
+    const bool numbered = organ_cut_whole(c, "index_topk_freq", &freq) && freq > 1;
+    if (organ_cut_whole(c, "index_skip_topk_offset", &offset) == NULL)
+        offset = 2;
+    if (json_is_array(json_object_get(c->object, key)) || (!letters && !numbered))
+        return;
+    if (letters && strlen(letters) != c->layers) {
+        organ_cut_refuse(c, "index_topk_pattern", "it has not a letter for each layer");
+        return;
+    }
+    json_t *const list = json_array();
+    size_t full = 0;
+    for (size_t l = 0; l < c->layers; l++) {
+        const bool indexed = letters ? letters[l] == 'F' : l + 1 <= offset || (l + 1 - offset) % freq == 0;
+        full = indexed ? l : full;
+        if (!organ_cut_stays(c, l))
+            continue;
+        if (!organ_cut_stays(c, full))
+            organ_cut_refuse(c, letters ? "index_topk_pattern" : "index_topk_freq",
+                             "a layer that stays uses the keys that a layer to be dropped chooses");
+        if (json_array_append_new(list, json_string(indexed ? "full" : "shared")))
+            organ_fail_memory(c->error, key);
+    }
+    organ_cut_set(c, key, list);
+}
+
+/* ---- steps that no list overrides ---- */
+
+/* Layer l has the kind if (l + shift) % step is 0, or with a key for an offset if l % step is the offset, and if it is
+ * not before the layer that `from` names nor after the one of `to`. Values that config.json does not have are those of
+ * models whose model_type begins with `model`; NULL: config.json must have the key. */
+typedef struct patterns_step {
+    const char *key, *offset, *from, *to, *model;
+    uint64_t shift, otherwise, offset_otherwise;
+} patterns_step;
+
+static const patterns_step steps[] = {
+    {.key = "moe_layer_interval", .shift = 1, .from = "moe_layer_start_index", .to = "moe_layer_end_index"},
+    {.key = "moe_layer_freq", .from = "first_k_dense_replace"},
+    {.key = "interleave_moe_layer_step", .shift = 1},
+    {.key = "attn_layer_period",
+     .offset = "attn_layer_offset",
+     .model = "jamba",
+     .otherwise = 8,
+     .offset_otherwise = 4},
+    {.key = "expert_layer_period",
+     .offset = "expert_layer_offset",
+     .model = "jamba",
+     .otherwise = 2,
+     .offset_otherwise = 1},
+    {.key = "global_attn_every_n_layers"},
+};
+
+static uint64_t number_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
+{
+    uint64_t value;
+    return key && organ_cut_whole(c, key, &value) ? value : otherwise;
+}
+
+/* Returns whether the step with that offset (l % step for layers of the kind) gives each kept layer its kind. */
+static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
+                      uint64_t step, uint64_t offset)
+{
+    const uint64_t from = number_or(c, s->from, 0), to = number_or(c, s->to, UINT64_MAX);
+    for (size_t l = 0; l < c->layers; l++)
+        if (organ_cut_stays(c, l) && l >= from && l <= to &&
+            (l % before == before_offset) != ((uint64_t)c->run->facts[l].becomes % step == offset))
+            return false;
+    return true;
+}
+
+/* Finds the least step after `before` that fits; without a key for the offset, the offset follows from the step. */
+static bool find_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
+                      uint64_t *step, uint64_t *offset)
+{
+    for (*step = 1; *step <= c->layers + 1; ++*step)
+        for (*offset = 0; *offset < *step; ++*offset)
+            if ((s->offset || *offset == (*step - s->shift % *step) % *step) &&
+                step_fits(c, s, before, before_offset, *step, *offset))
+                return true;
+    return false;
+}
+
+static void edit_step(const organ_cut_config *c, const patterns_step *s)
+{
+    const bool known = s->model && is_model(c, s->model);
+    const uint64_t before = number_or(c, s->key, known ? s->otherwise : 0);
+    uint64_t step, offset;
+    if (before < 2)
+        return;
+    const uint64_t here = s->offset ? number_or(c, s->offset, known ? s->offset_otherwise : 0) % before
+                                    : (before - s->shift % before) % before;
+    if (step_fits(c, s, before, here, before, here))
+        return;
+    if (!find_step(c, s, before, here, &step, &offset)) {
+        organ_cut_refuse(c, s->key,
+                         s->offset ? "no step and offset give the layers that stay their kinds"
+                                   : "no other step gives the layers that stay their kinds");
+        return;
+    }
+    organ_cut_set(c, s->key, json_integer((json_int_t)step));
+    if (s->offset)
+        organ_cut_set(c, s->offset, json_integer((json_int_t)offset));
+}
+
+/* Qwen can also list its dense layers, so that its step is replaced by a list. */
+static void edit_sparse_step(const organ_cut_config *c)
+{
+    uint64_t period;
+    if (!organ_cut_whole(c, "decoder_sparse_step", &period) || period < 2 ||
+        organ_cut_period_holds(c->run, c->layers, period, 1))
+        return;
+    json_t *const dense = json_array();
+    for (size_t l = 0; l < c->layers; l++)
+        if (organ_cut_stays(c, l) && c->run->facts[l].experts == 0)
+            json_array_append_new(dense, json_integer(c->run->facts[l].becomes));
+    organ_cut_set(c, "decoder_sparse_step", json_integer(1));
+    organ_cut_set(c, "mlp_only_layers", dense);
+}
+
+void organ_cut_edit_patterns(const organ_cut_config *c)
+{
+    const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;
+    const bool listed = json_is_array(json_object_get(c->object, "moe_layers"));
+    if (!cuts)
+        return;
+    list_indexers(c);
+    if (is_model(c, "cohere2_moe") && !json_is_array(json_object_get(c->object, "layer_types")))
+        list_dense_prefix(c);
+    for (size_t k = 0; k < COUNT_OF(patterns) && !c->error->status; k++)
+        edit_pattern(c, &patterns[k]);
+    for (size_t k = 0; k < COUNT_OF(steps) && !c->error->status; k++)
+        if (!listed || strncmp(steps[k].key, "interleave", 10) != 0)
+            edit_step(c, &steps[k]);
+    if (!c->error->status)
+        edit_sparse_step(c);
+}

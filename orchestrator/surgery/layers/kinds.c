@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/layers/kinds.h"
+
+#include "orchestrator/forward/config/config.h"
+#include "orchestrator/report/text/members.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- by the configuration ---- */
+
+static const char *attention_name(const organ_layer_kind *kind)
+{
+    if (kind->latent)
+        return "latent attention";
+    if (kind->chunk)
+        return "chunked attention";
+    return kind->window ? "sliding attention" : "attention";
+}
+
+static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
+{
+    static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
+                                        [ORGAN_MIXER_SHORT_CONV] = "short convolution",
+                                        [ORGAN_MIXER_MAMBA] = "Mamba",
+                                        [ORGAN_MIXER_MAMBA2] = "Mamba-2"};
+    if (mixer == ORGAN_MIXER_ATTENTION)
+        return attention_name(kind);
+    return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";
+}
+
+static void add_word(char *name, const char *between, const char *word)
+{
+    const size_t length = strlen(name);
+    snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
+}
+
+static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
+{
+    if (layer >= config->layers) {
+        add_word(name, "", "multi-token prediction");
+        return;
+    }
+    const organ_layer_kind *const kind = &config->kinds[layer];
+    if (kind->mixer != ORGAN_MIXER_NONE)
+        add_word(name, "", mixer_name(kind->mixer, kind));
+    if (kind->second != ORGAN_MIXER_NONE)
+        add_word(name, " and ", mixer_name(kind->second, kind));
+    if (kind->feed && kind->mixture && config->dual_ffn)
+        add_word(name, ", ", "dense and mixture");
+    else if (kind->feed)
+        add_word(name, ", ", kind->mixture ? "mixture" : "dense");
+}
+
+/* ---- by the tensors ---- */
+
+/* The parts that a layer can have. A name is used if the layer has a tensor of one of the roles. */
+static const struct part {
+    const char *name;
+    organ_role roles[7];
+} parts_of_layers[] = {
+    {"attention", {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_K, ORGAN_ROLE_KV}},
+    {"latent attention", {ORGAN_ROLE_KV_A}},
+    {"recurrent", {ORGAN_ROLE_STATE, ORGAN_ROLE_STATE_GATE, ORGAN_ROLE_CONV}},
+    {"mixture", {ORGAN_ROLE_ROUTER}},
+    {"dense", {ORGAN_ROLE_DOWN}},
+};
+#define PARTS (sizeof parts_of_layers / sizeof *parts_of_layers)
+
+static bool is_of(const organ_tensor *tensor, const struct part *part)
+{
+    if (tensor->anatomy.role == ORGAN_ROLE_DOWN && tensor->anatomy.experts != ORGAN_EXPERTS_NONE)
+        return false;
+    for (size_t k = 0; k < sizeof part->roles / sizeof *part->roles && part->roles[k] != ORGAN_ROLE_OTHER; k++)
+        if (tensor->anatomy.role == part->roles[k])
+            return true;
+    return false;
+}
+
+static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
+{
+    for (size_t p = 0; p < PARTS; p++) {
+        int32_t last = -1;
+        for (size_t t = 0; t < model->tensor_count; t++) {
+            const int32_t layer = model->tensors[t].anatomy.layer;
+            if (layer < 0 || (size_t)layer >= kinds->layers || layer == last ||
+                !is_of(&model->tensors[t], &parts_of_layers[p]))
+                continue;
+            if (!strstr(kinds->names[layer], parts_of_layers[p].name))
+                add_word(kinds->names[layer], ", ", parts_of_layers[p].name);
+            last = layer;
+        }
+    }
+}
+
+organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
+                                     organ_error *error)
+{
+    organ_forward_config config = {.layers = 0};
+    organ_error unsupported = {0};
+    *kinds = (organ_layers_kinds){.names = calloc(layers + 1, sizeof *kinds->names), .layers = layers};
+    if (!kinds->names)
+        return organ_fail_memory(error, model->path);
+    if (organ_forward_config_read(model, &config, &unsupported) == ORGAN_OK)
+        for (size_t l = 0; l < layers; l++)
+            name_by_config(&config, l, kinds->names[l]);
+    else
+        name_by_tensors(model, kinds);
+    organ_forward_config_release(&config);
+    for (size_t l = 0; l < layers; l++)
+        if (!*kinds->names[l])
+            add_word(kinds->names[l], "", "another kind");
+    return ORGAN_OK;
+}
+
+void organ_layers_kinds_free(organ_layers_kinds *kinds)
+{
+    free(kinds->names);
+    kinds->names = NULL;
+}
+
+json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
+{
+    json_t *const rows = json_array();
+    for (size_t first = 0; first < kinds->layers; first++) {
+        size_t before = 0, count = 0, gone = 0;
+        for (size_t l = 0; l < kinds->layers; l++) {
+            const bool same = strcmp(kinds->names[l], kinds->names[first]) == 0;
+            before += same && l < first;
+            count += same;
+            gone += same && dropped[l];
+        }
+        if (before == 0)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("kind", kinds->names[first]), SET_COUNT("layers", count),
+                                                     SET_COUNT("dropped", gone)));
+    }
+    return rows;
+}
