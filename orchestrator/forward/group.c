@@ -111,7 +111,8 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     const organ_forward_config *c = &g->forward->config;
     token_job j = {
         .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
-    const bool on_sum = c->norms == ORGAN_NORMS_ON_SUM, of_output = c->norms != ORGAN_NORMS_BEFORE && !on_sum;
+    const organ_norm_placement norms = organ_forward_norms_of(c, g->layer->kind);
+    const bool on_sum = norms == ORGAN_NORMS_ON_SUM, of_output = norms != ORGAN_NORMS_BEFORE && !on_sum;
     if ((of_output && organ_forward_norm_all(g, part, out, out, tokens, error)) ||
         share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error))
         return error->status;

@@ -172,6 +172,11 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_mad
 /* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
  * stay in memory when the expert is dropped, so they count as the rest. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
+/* Returns the placement of a layer's norms. */
+static inline organ_norm_placement organ_forward_norms_of(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    return kind->norms_before ? ORGAN_NORMS_BEFORE : c->norms;
+}
 /* Returns the width of the vectors that routed experts read and write. */
 static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c)
 {

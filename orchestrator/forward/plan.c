@@ -546,7 +546,8 @@ static void add_norms(builder *b)
     const organ_forward_config *c = &b->forward->config;
     forward_view *const parts = b->plan->parts;
     const bool mixes = b->kind->mixer != ORGAN_MIXER_NONE, feeds = b->kind->feed;
-    const bool before = c->norms == ORGAN_NORMS_BEFORE || c->norms == ORGAN_NORMS_AROUND;
+    const organ_norm_placement norms = organ_forward_norms_of(c, b->kind);
+    const bool before = norms == ORGAN_NORMS_BEFORE || norms == ORGAN_NORMS_AROUND;
     if (c->norm_unweighted)
         return;
     if (before && mixes)
@@ -557,9 +558,9 @@ static void add_norms(builder *b)
         parts[PART_NORM_FFN] = parts[PART_NORM_ATTENTION];
         parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FFN] = parts[PART_BIAS_NORM_ATTENTION];
     }
-    if (c->norms != ORGAN_NORMS_BEFORE && mixes)
+    if (norms != ORGAN_NORMS_BEFORE && mixes)
         add_norm(b, PART_NORM_POST_ATTENTION, c->norm_biased, c->hidden);
-    if (c->norms != ORGAN_NORMS_BEFORE && feeds)
+    if (norms != ORGAN_NORMS_BEFORE && feeds)
         add_norm(b, PART_NORM_POST_FFN, c->norm_biased, c->hidden);
 }
 

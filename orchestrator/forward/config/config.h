@@ -132,6 +132,7 @@ typedef struct organ_recurrent_config {
 typedef struct organ_layer_kind {
     organ_mixer mixer, second; /* `second` reads the same norm, and its output is added to that of `mixer`; or NONE */
     bool feed;                 /* the layer has a feed-forward; false: only mixers */
+    bool norms_before;         /* its norms precede mixer and feed-forward, whatever those of other layers do */
     unsigned heads, kv_heads;  /* heads of q; heads of k and v, which divides it */
     unsigned head_dim;         /* width of a head of q and k */
     unsigned value_dim;        /* width of a head of v and of the attention's output */

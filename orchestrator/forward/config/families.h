@@ -62,6 +62,7 @@ typedef enum forward_unrotated {
     UNROTATED_FULL,       /* layers without a window, if other layers have one */
     UNROTATED_EVERY_FULL, /* layers without a window */
     UNROTATED_UNLESS,     /* all, unless position_embedding_type is "rope" */
+    UNROTATED_NULL, /* all, if rope_theta is null in the rotation, or in config.json without a rotation */
     UNROTATED_ALL
 } forward_unrotated;
 
@@ -171,6 +172,7 @@ typedef struct forward_recurrent {
     bool scaled;            /* the multipliers of Falcon-H1 */
     forward_flag twice;     /* of organ_recurrent_config */
     double norm_eps;        /* 0: that of the other norms */
+    bool norms_before;      /* norms of recurrent layers precede mixer and feed-forward */
 } forward_recurrent;
 
 typedef struct forward_family {

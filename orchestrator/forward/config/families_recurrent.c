@@ -69,6 +69,15 @@ static const forward_name jamba_names[] = {
     {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
     {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, MAMBA1_NAMES("mamba."), {0}};
 
+static const forward_name olmo_hybrid_names[] = {
+    {PART_NORM_ATTENTION, "attention_layer_norm.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
+    {PART_NORM_FFN, "feedforward_layer_norm.weight"}, {PART_NORM_FFN, "post_attention_layernorm.weight"},
+    {PART_NORM_POST_ATTENTION, "post_attention_layernorm.weight"},
+    {PART_NORM_POST_ATTENTION, "feedforward_layer_norm.weight"}, /* as transformers 5.23 saves it */
+    {PART_MIX_Z, "linear_attn.g_proj.weight"}, {PART_MIX_B, "linear_attn.b_proj.weight"},
+    {PART_MIX_A, "linear_attn.a_proj.weight"}, {PART_MIX_OUT, "linear_attn.o_proj.weight"},
+    {PART_NORM_MIXED, "linear_attn.o_norm.weight"}, {0}};
+
 /* ---- mixtures ---- */
 
 static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
@@ -112,6 +121,12 @@ static const forward_recurrent qwen3_next_recurrent = {
     .projections = ORGAN_PROJECTIONS_BY_HEAD};
 static const forward_recurrent qwen3_5_recurrent = {
     .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
+/* transformers constructs the norm of the recurrent layers with an epsilon of its own. */
+static const forward_recurrent olmo_hybrid_recurrent = {
+    .words = delta_words, .heads = {"linear_num_value_heads", 0}, .groups = {"linear_num_key_heads", 0},
+    .key_dim = {"linear_key_head_dim", 0}, .value_dim = {"linear_value_head_dim", 0},
+    .kernel = {"linear_conv_kernel_dim", 4}, .twice = {"linear_allow_neg_eigval", true}, .norm_eps = 1e-5,
+    .norms_before = true, .projections = ORGAN_PROJECTIONS_APART};
 static const forward_layer_word conv_words[] = {
     {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
     {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
@@ -200,6 +215,9 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "Qwen3_5ForCausalLM", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent},
     {.architecture = "Qwen3_5MoeForCausalLM", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
      .recurrent = &qwen3_5_recurrent},
+    {.architecture = "OlmoHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .qkv_bias = {"attention_bias", false},
+     .output_bias = {"attention_bias", false}, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_ALL,
+     .unrotated = UNROTATED_NULL, .recurrent = &olmo_hybrid_recurrent, .names = olmo_hybrid_names},
     {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,

@@ -109,6 +109,12 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     }
 }
 
+static bool has_null_theta(const config_hf_source *s)
+{
+    const json_t *const rope = organ_config_member(s->root, "rope_parameters");
+    return json_is_null(json_object_get(rope ? rope : s->root, "rope_theta"));
+}
+
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);
@@ -121,7 +127,8 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
             c->kinds[l].rotated = true;
     const bool unless = s->family->unrotated == UNROTATED_UNLESS &&
                         strcmp(organ_config_word(s, s->root, "position_embedding_type", "nope"), "rope");
-    for (unsigned l = 0; (unless || s->family->unrotated == UNROTATED_ALL) && l < c->layers; l++)
+    const bool none = s->family->unrotated == UNROTATED_NULL && has_null_theta(s);
+    for (unsigned l = 0; (unless || none || s->family->unrotated == UNROTATED_ALL) && l < c->layers; l++)
         c->kinds[l].rotated = false;
     if (s->family->chunk && !s->error->status)
         read_chunks(s, c);

@@ -18,6 +18,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->mixer = known->mixer;
     kind->second = known->second;
     kind->feed = known->feed != FEED_NONE;
+    kind->norms_before = s->family->recurrent->norms_before && kind->mixer > ORGAN_MIXER_ATTENTION;
     kind->mixture = known->feed == FEED_EXPERTS;
 }
 
