@@ -79,6 +79,19 @@ for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe
     judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 done
 
+# The same for a search for blocks and for the measurement of widths, whose files of measurements grow meanwhile.
+for words in "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
+    "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json"; do
+    read -ra words <<<"$words"
+    growing='known.json*' race put_thesis 4 "${words[@]}" "${early[@]}"
+    says "the name of the output was free when the run began: o exists"
+    judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
+    rm -r o
+    ends 0 "${words[@]}" "${early[@]}" --quiet
+    rm -r o known.json
+    judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+done
+
 # ---- a page that cannot be written at the end: what the run made is told ----
 mkdir pages
 take_pages() { rm -r pages; }

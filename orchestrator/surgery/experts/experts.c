@@ -173,6 +173,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
         organ_expert_heal_estimate(job->heal, &job->plan);
     organ_cut_out all = {.write = {.model = job->model,
                                    .requested = &o->write,
+                                   .checked = !o->write.dry_run,
                                    ORGAN_WRITE_BY(job),
                                    .definition = ORGAN_EXPERT_SCORES_DEFINITION,
                                    .schema = "organ.experts/1",
@@ -214,9 +215,7 @@ static organ_status work(organ_experts_job *job, json_t **report, organ_error *e
         organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
         /* Write nothing if an allocation failed while scores were computed. */
-        const organ_experts_options *const o = job->options;
-        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK &&
-            organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error) == ORGAN_OK)
+        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
             experts_cut(job, report, error);
     }
     organ_experts_remove_scores(job, error->status);

@@ -198,6 +198,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
         layers[l].dropped = job->drop.dropped[l];
     organ_cut_out made = {.write = {.model = job->model,
                                     .requested = &o->write,
+                                    .checked = searches(job) && !o->write.dry_run,
                                     .progress = job->progress,
                                     .engine = job->engine,
                                     .context = job,

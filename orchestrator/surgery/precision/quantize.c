@@ -241,6 +241,7 @@ static organ_status quantize(organ_quantize_job *job, json_t **report, organ_err
         return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
+                              .checked = job->widths && !o->write.dry_run,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,

@@ -53,6 +53,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .requested = &requested,
                                     ORGAN_WRITE_BY(job),
                                     .choice = true,
+                                    .checked = !dry,
                                     .plan = dry ? &job->plan : NULL,
                                     .definition = "width/1",
                                     .schema = "organ.width/1",
@@ -89,8 +90,7 @@ static organ_status narrow(organ_width_job *job, json_t **report, organ_error *e
         return width_cut(job, true, report, error);
     }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
-        organ_model_unchanged(job->model, error) ||
-        organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error))
+        organ_model_unchanged(job->model, error))
         return organ_width_choices_end(job, false, error);
     /* ORGAN_USAGE: another run holds the output. The choices are removed, because no later run could continue from
      * them. */

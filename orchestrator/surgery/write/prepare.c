@@ -46,9 +46,11 @@ static organ_status prepare_check_place(const organ_writing *w, organ_error *err
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
-    return organ_output_check(m->requested->output, w->output.like, m->requested->force, error)
-               ? error->status
-               : organ_output_reports_check(&w->output, &files, error);
+    if (m->checked)
+        organ_output_still_free(m->requested->output, w->output.like, m->requested->force, error);
+    else
+        organ_output_check(m->requested->output, w->output.like, m->requested->force, error);
+    return error->status ? error->status : organ_output_reports_check(&w->output, &files, error);
 }
 
 /* ---- files and units ---- */

@@ -29,6 +29,8 @@ typedef struct organ_write {
     const organ_write_options *requested;
     const char *resumed_by; /* as in organ_output */
     bool choice;            /* as in organ_output */
+    bool checked; /* the verb has checked the name of the output, and a long first phase followed: organ_write_run then
+                     returns ORGAN_IO, not ORGAN_USAGE, for a name that another process has taken meanwhile */
 
     /* ---- replaced ---- */
     const bool *replaced; /* a flag for each tensor of the model; NULL: the output is of another kind */
