@@ -130,6 +130,7 @@ surgery/write interface facts cache output plan trial
 surgery/purify interface inputs facts trial write measure
 surgery/cut inputs facts output write prune
 surgery/precision interface inputs facts cache output algebra calibration trial write allocate
+surgery/convert interface inputs facts output trial write precision
 surgery/layers interface inputs facts cache output algebra calibration trial allocate cut
 surgery/lora interface inputs facts cache output algebra trial write precision
 surgery/orthogonality interface inputs facts output algebra lora
@@ -153,12 +154,12 @@ formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
 formats/model model.h organ_directory.h recognise.h recognise_lists.h
 formats/weights weights.h
-formats/tokenizer tokenizer.h
+formats/tokenizer tokenizer.h tokenizer_gguf.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
 formats/names names.h
 forward forward.h perplexity.h
-forward/config config.h families.h parts.h gguf.h hf.h check.h text.h
+forward/config config.h families.h exchange.h parts.h gguf.h hf.h check.h text.h
 surgery/cache cache.h
 surgery/interface interface.h write_options.h
 surgery/inputs inputs.h
@@ -177,8 +178,9 @@ surgery/text text.h
 surgery/organs organs.h
 surgery/measure measure.h fleet.h z_measure.h
 surgery/purify purify.h
-surgery/precision precision.h plain_config.h quantize_pruned.h
+surgery/precision precision.h encoding.h plain_config.h quantize_pruned.h
 surgery/layers layers.h
+surgery/convert convert.h
 surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h

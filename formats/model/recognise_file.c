@@ -29,7 +29,7 @@ static const struct {
                 {"LORA_RESIZE_REPORT.md", "# "},     {"LORA_SANITIZE_REPORT.md", "# "}, {"PERPLEXITY_REPORT.md", "# "},
                 {"EVALUATION_REPORT.md", "# "},      {"ORTHOGONALITY_REPORT.md", "# "}, {"NOISE_PAIRS_REPORT.md", "# "},
                 {"AUTOPSY_REPORT.md", "# "},         {"Z_MEASURE_REPORT.md", "# "},     {"EXPERTS_REPORT.md", "# "},
-                {"WIDTH_REPORT.md", "# "},           {"LAYERS_REPORT.md", "# "}};
+                {"WIDTH_REPORT.md", "# "},           {"LAYERS_REPORT.md", "# "},      {"CONVERT_REPORT.md", "# "}};
 static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
 static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl",
                                     "shards-????????????????.jsonl"};

@@ -130,6 +130,37 @@ const organ_cutting *organ_cutting_named(const char *name, size_t length)
     return NULL;
 }
 
+/* Compares the steps of the tokenizer with a row: its patterns in their order, then bytes as letters. */
+static bool cuts_by(const organ_tokenizer *t, const organ_cutting *cutting)
+{
+    const bool nfc = t->normal_count == 1 && t->normal[0].kind == ORGAN_STEP_NORMAL_FORM && t->normal[0].form == 0;
+    size_t at = 0, patterns = 0;
+    if ((t->normal_count > 0 && !nfc) || nfc != ((cutting->rules & ORGAN_CUT_NFC) != 0) ||
+        t->ignore_merges != ((cutting->rules & ORGAN_CUT_WHOLE) != 0))
+        return false;
+    for (; patterns < ORGAN_CUTTING_PATTERNS && cutting->patterns[patterns]; patterns++, at++)
+        if (at >= t->cut_count || !t->cut[at].pattern || t->cut[at].behaviour != ORGAN_ISOLATED || t->cut[at].invert ||
+            strcmp(t->cut[at].pattern, cutting->patterns[patterns]) != 0)
+            return false;
+    return at + 1 == t->cut_count && t->cut[at].kind == ORGAN_STEP_BYTES;
+}
+
+const char *organ_cutting_of(const organ_tokenizer *t, const char *architecture, size_t *length)
+{
+    const organ_cutting *found = NULL;
+    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++) {
+        if (!cuts_by(t, &cuttings[k]))
+            continue;
+        if (has_name(cuttings[k].names, architecture, strlen(architecture))) {
+            *length = strlen(architecture);
+            return architecture;
+        }
+        found = found ? found : &cuttings[k];
+    }
+    *length = found ? strcspn(found->names, " ") : 0;
+    return found ? found->names : NULL;
+}
+
 organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
                                     organ_error *error)
 {

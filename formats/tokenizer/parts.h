@@ -265,6 +265,9 @@ typedef struct organ_cutting {
 } organ_cutting;
 
 const organ_cutting *organ_cutting_named(const char *name, size_t length); /* NULL: the name is not in the table */
+/* Returns a name of the first cutting with the rules of the tokenizer, not NUL-terminated: `architecture` if one with
+ * these rules has that name. NULL: there is none. */
+const char *organ_cutting_of(const organ_tokenizer *t, const char *architecture, size_t *length);
 /* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
 organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
                                     organ_error *error);

@@ -135,7 +135,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
-    if (w->output.single)
+    if (w->output.single || w->write->files)
         return ORGAN_OK;
     if (w->write->replaced)
         return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
@@ -206,12 +206,13 @@ static organ_status prepare_copy_extra(const organ_writing *w, const char *to, o
     return error->status;
 }
 
-static organ_status prepare_write_config(const organ_writing *w, const char *to, organ_error *error)
+static organ_status prepare_write_text(const organ_writing *w, const char *to, const char *name, const char *bytes,
+                                       organ_error *error)
 {
-    char *const path = organ_format("%s/" CONFIG, to);
+    char *const path = organ_format("%s/%s", to, name);
     if (!path)
         return organ_fail_memory(error, w->write->requested->output);
-    organ_text_write(path, w->config.bytes, error);
+    organ_text_write(path, bytes, error);
     free(path);
     return error->status;
 }
@@ -220,7 +221,10 @@ organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_e
 {
     if (w->write->layout)
         return organ_writing_begin_layout(w, to, error);
-    if (w->config_path && prepare_write_config(w, to, error))
+    for (const organ_written_file *file = w->write->files; file && file->name; file++)
+        if (prepare_write_text(w, to, file->name, file->bytes, error))
+            return error->status;
+    if (w->config_path && prepare_write_text(w, to, CONFIG, w->config.bytes, error))
         return error->status;
     return prepare_copy_extra(w, to, error);
 }

@@ -21,6 +21,12 @@
 #include "orchestrator/surgery/write/rows.h"
 #include "orchestrator/surgery/write/units.h"
 
+/* A file without tensors that the verb has made. */
+typedef struct organ_written_file {
+    const char *name;
+    char *bytes; /* text, NUL-terminated */
+} organ_written_file;
+
 /* Everything must outlive the call. Members may be zero unless the comment says otherwise. */
 typedef struct organ_write {
     const organ_model *model; /* never NULL */
@@ -45,6 +51,8 @@ typedef struct organ_write {
     size_t unit_count;
     organ_gguf_writer *gguf;     /* key-values of a GGUF output; NULL: safetensors */
     const char *const *left_out; /* names of files that are not copied, NULL at the end */
+    /* Not NULL: these files are written, up to a name that is NULL, and no file of the model is copied or edited. */
+    const organ_written_file *files;
     bool
         repacked; /* config.json of the model does not describe the output: an output of one file cannot be evaluated */
 

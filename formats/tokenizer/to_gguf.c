@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ * Vocabulary and merges as llama.cpp's converter writes them (conversion/base.py: get_vocab_base). */
+#include "formats/tokenizer/to_gguf.h"
+
+#include "formats/base/text_buffer.h"
+#include "formats/tokenizer/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEY(name) "tokenizer.ggml." name
+
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+
+/* ---- arrays ---- */
+
+static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
+{
+    char text[8];
+    for (size_t k = 0; k < bytes; k++)
+        text[k] = (char)(value >> 8 * k);
+    return organ_bytes_add(to, text, bytes);
+}
+
+static bool put_text(organ_bytes *to, const char *text, size_t length)
+{
+    return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
+}
+
+static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count)
+{
+    *to = (organ_bytes){0};
+    return put_u64(to, element, 4) && put_u64(to, count, 8);
+}
+
+static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count, bool whole,
+                              organ_gguf_writer *writer, organ_error *error)
+{
+    const organ_gguf_kv kv = {.key = key,
+                              .type = ORGAN_GGUF_ARRAY,
+                              .element = element,
+                              .count = count,
+                              .bytes = (const unsigned char *)from->data,
+                              .size = from->used};
+    if (whole)
+        organ_gguf_writer_kv(writer, &kv, error);
+    else
+        organ_fail_memory(error, key);
+    free(from->data);
+    return error->status;
+}
+
+/* ---- tokens ---- */
+
+static bool is_between(const char *text, size_t bytes, const char *with, const char *end)
+{
+    const size_t head = strlen(with), tail = strlen(end);
+    return bytes >= head + tail && memcmp(text, with, head) == 0 && memcmp(text + bytes - tail, end, tail) == 0;
+}
+
+/* Tokens that files mark as ordinary although they control a model; the list is llama.cpp's. */
+static bool looks_special(const char *text, size_t bytes)
+{
+    static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strlen(names[k]) == bytes && memcmp(text, names[k], bytes) == 0)
+            return true;
+    return is_between(text, bytes, "<|", "|>") || is_between(text, bytes, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
+           is_between(text, bytes, "<unused", ">");
+}
+
+static int32_t type_of(const gguf_export *e, uint32_t id)
+{
+    const organ_tokenizer *const t = e->t;
+    const organ_token *const token = id < t->facts.vocabulary ? &t->tokens[id] : NULL;
+    if (!token || !token->text)
+        return UNUSED;
+    if (!t->byte_level && id == t->unknown)
+        return UNKNOWN;
+    if (!t->byte_level && organ_tokenizer_byte(t, id) >= 0)
+        return BYTE;
+    const organ_added *const added = e->added[id];
+    if (!added)
+        return NORMAL;
+    return added->special || looks_special(token->text, token->bytes) ? CONTROL : USER_DEFINED;
+}
+
+/* Marks for blanks are blanks in tokens that are searched for in the text. */
+static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
+{
+    organ_bytes plain = {0};
+    bool whole = true;
+    for (size_t at = 0; at < bytes && whole;) {
+        const bool mark = bytes - at >= 3 && memcmp(text + at, ORGAN_BLANK, 3) == 0;
+        whole = organ_bytes_add(&plain, mark ? " " : text + at, 1);
+        at += mark ? 3 : 1;
+    }
+    whole = whole && put_text(to, plain.data, plain.used);
+    free(plain.data);
+    return whole;
+}
+
+static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
+{
+    char unused[32];
+    const organ_token *const token = id < e->t->facts.vocabulary ? &e->t->tokens[id] : NULL;
+    if (!token || !token->text)
+        return put_text(to, unused, (size_t)snprintf(unused, sizeof unused, "[PAD%u]", id));
+    if (type_of(e, id) == USER_DEFINED)
+        return put_unmarked(to, token->text, token->bytes);
+    return put_text(to, token->text, token->bytes);
+}
+
+static organ_status write_tokens(const gguf_export *e, organ_error *error)
+{
+    organ_bytes names, types;
+    bool whole = array_begin(&names, ORGAN_GGUF_STRING, e->count);
+    for (uint32_t id = 0; id < e->count && whole; id++)
+        whole = put_token(e, id, &names);
+    if (array_end(&names, KEY("tokens"), ORGAN_GGUF_STRING, e->count, whole, e->writer, error))
+        return error->status;
+    whole = array_begin(&types, ORGAN_GGUF_I32, e->count);
+    for (uint32_t id = 0; id < e->count && whole; id++)
+        whole = put_u64(&types, (uint32_t)type_of(e, id), 4);
+    return array_end(&types, KEY("token_type"), ORGAN_GGUF_I32, e->count, whole, e->writer, error);
+}
+
+/* ---- merges ---- */
+
+static int by_rank(const void *a, const void *b)
+{
+    const uint32_t x = ((const organ_merge *)a)->rank, y = ((const organ_merge *)b)->rank;
+    return (x > y) - (x < y);
+}
+
+/* The merges of tokens, in their order. The caller frees them; NULL without memory. */
+static organ_merge *ordered_merges(const organ_tokenizer *t, size_t *count)
+{
+    organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);
+    uint32_t left, right;
+    *count = 0;
+    for (size_t k = 0; all && k < t->merge_slots; k++)
+        if (t->merges[k].pair && organ_merge_is_of_tokens(&t->merges[k], &left, &right))
+            all[(*count)++] = t->merges[k];
+    if (all && *count)
+        qsort(all, *count, sizeof *all, by_rank);
+    return all;
+}
+
+/* A blank in a word of a merge is the letter of the byte 32: the array has the two words with a blank between them. */
+static bool put_word(organ_bytes *to, const organ_token *token)
+{
+    bool whole = true;
+    for (size_t k = 0; k < token->bytes && whole; k++)
+        whole = token->text[k] == ' ' ? organ_bytes_add(to, "\xC4\xA0", 2) : organ_bytes_add(to, token->text + k, 1);
+    return whole;
+}
+
+static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
+{
+    organ_bytes all, one = {0};
+    bool whole = array_begin(&all, ORGAN_GGUF_STRING, count);
+    for (size_t k = 0; k < count && whole; k++) {
+        uint32_t left, right;
+        organ_merge_is_of_tokens(&merges[k], &left, &right);
+        one.used = 0;
+        whole = put_word(&one, &e->t->tokens[left]) && organ_bytes_add(&one, " ", 1) &&
+                put_word(&one, &e->t->tokens[right]) && put_text(&all, one.data, one.used);
+    }
+    free(one.data);
+    return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, whole, e->writer, error);
+}
+
+/* SentencePiece merges the pair whose token has the highest score. Tokens get -0, -1, ... in the order of their first
+ * merges, then those that no merge makes, by id; bytes and special tokens have 0. */
+static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
+{
+    float *const scores = calloc(e->count + 1, sizeof *scores);
+    bool *const scored = calloc(e->count + 1, sizeof *scored);
+    organ_bytes all;
+    float next = 0;
+    bool whole = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
+    for (size_t k = 0; k < count && whole; k++)
+        if (merges[k].made < e->count && !scored[merges[k].made]) {
+            scores[merges[k].made] = -next++;
+            scored[merges[k].made] = true;
+        }
+    for (uint32_t id = 0; id < e->count && whole; id++)
+        if (!scored[id] && type_of(e, id) == NORMAL)
+            scores[id] = -next++;
+    for (uint32_t id = 0; id < e->count && whole; id++) {
+        uint32_t bits;
+        memcpy(&bits, &scores[id], sizeof bits);
+        whole = put_u64(&all, bits, 4);
+    }
+    free(scores);
+    free(scored);
+    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, whole, e->writer, error);
+}
+
+/* ---- kinds ---- */
+
+static organ_status set_word(const gguf_export *e, const char *key, const char *word, organ_error *error)
+{
+    return organ_gguf_writer_set_string(e->writer, key, word, strlen(word), error);
+}
+
+static organ_status write_byte_level(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
+{
+    size_t length = 0;
+    const char *const pre =
+        e->options->pre ? e->options->pre : organ_cutting_of(e->t, e->options->architecture, &length);
+    if (!pre)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tokenizer.json: no value of tokenizer.ggml.pre stands for its normalizer and "
+                          "pre_tokenizer; --pre NAME gives the nearest one",
+                          e->model->path);
+    if (set_word(e, KEY("model"), "gpt2", error) ||
+        organ_gguf_writer_set_string(e->writer, KEY("pre"), pre, e->options->pre ? strlen(pre) : length, error) ||
+        write_tokens(e, error))
+        return error->status;
+    return write_merges(e, merges, count, error);
+}
+
+static bool prepends(const organ_tokenizer *t)
+{
+    for (size_t k = 0; k < t->normal_count; k++)
+        if (t->normal[k].kind == ORGAN_STEP_PREPEND)
+            return true;
+    for (size_t k = 0; k < t->cut_count; k++)
+        if (t->cut[k].kind == ORGAN_STEP_METASPACE && t->cut[k].prefix != ORGAN_PREFIX_NEVER)
+            return true;
+    return false;
+}
+
+static organ_status write_sentence_piece(const gguf_export *e, const organ_merge *merges, size_t count,
+                                         organ_error *error)
+{
+    const bool marked = strcmp(e->options->architecture, "gemma4") == 0;
+    const unsigned char prefix = prepends(e->t);
+    const organ_gguf_kv kv = {.key = KEY("add_space_prefix"),
+                              .type = ORGAN_GGUF_BOOL,
+                              .element = ORGAN_GGUF_BOOL,
+                              .count = 1,
+                              .bytes = &prefix,
+                              .size = 1};
+    if (set_word(e, KEY("model"), marked ? "gemma4" : "llama", error) ||
+        (!marked && set_word(e, KEY("pre"), "default", error)) || write_tokens(e, error) ||
+        write_scores(e, merges, count, error) || organ_gguf_writer_kv(e->writer, &kv, error))
+        return error->status;
+    return marked ? write_merges(e, merges, count, error) : ORGAN_OK;
+}
+
+static organ_status write_kind(gguf_export *e, organ_error *error)
+{
+    size_t count;
+    organ_merge *const merges = ordered_merges(e->t, &count);
+    e->added = calloc(e->t->facts.vocabulary + 1, sizeof *e->added);
+    if (!merges || !e->added)
+        organ_fail_memory(error, e->model->path);
+    for (size_t k = 0; e->added && k < e->t->raw.count + e->t->normalized.count; k++) {
+        const organ_added *const one =
+            k < e->t->raw.count ? &e->t->raw.items[k] : &e->t->normalized.items[k - e->t->raw.count];
+        if (one->id < e->t->facts.vocabulary)
+            e->added[one->id] = one;
+    }
+    if (!error->status)
+        e->t->byte_level ? write_byte_level(e, merges, count, error) : write_sentence_piece(e, merges, count, error);
+    free(merges);
+    return error->status;
+}
+
+/* ---- all of it ---- */
+
+/* Sets *found if the model has a tokenizer.json; rejects other tokenizer files. */
+static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
+{
+    static const char *const names[] = {"tokenizer.json", "tekken.json",     "tiktoken.model",
+                                        "hy.tiktoken",    "tokenizer.model", "vocab.json"};
+    *found = false;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        char *const path = organ_format("%s/%s", model->directory, names[k]);
+        const bool there = path && access(path, F_OK) == 0;
+        free(path);
+        if (!path)
+            return organ_fail_memory(error, model->path);
+        if (there && k == 0) {
+            *found = true;
+            return ORGAN_OK;
+        }
+        if (there)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: has the tokenizer %s and no tokenizer.json, the only form that is converted",
+                              model->path, names[k]);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
+                                     organ_gguf_writer *writer, organ_error *error)
+{
+    gguf_export e = {.model = model, .options = options, .writer = writer, .count = options->vocabulary};
+    organ_tokenizer *t = NULL;
+    bool found;
+    if (check_file(model, &found, error))
+        return error->status;
+    if (!found)
+        return organ_gguf_writer_set_string(writer, KEY("model"), "none", 4, error);
+    if (organ_tokenizer_open(model, &t, error))
+        return error->status;
+    e.t = t;
+    if (t->facts.vocabulary > options->vocabulary)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer has %u ids, the embedding %llu rows", model->path,
+                   t->facts.vocabulary, (unsigned long long)options->vocabulary);
+    else if (write_kind(&e, error) == ORGAN_OK)
+        organ_tokenizer_write_special(&e, error);
+    free(e.added);
+    organ_tokenizer_close(t);
+    return error->status;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * Data and functions that the sources of organ_tokenizer_to_gguf share. */
+#ifndef ORGAN_TOKENIZER_TO_GGUF_H
+#define ORGAN_TOKENIZER_TO_GGUF_H
+
+#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_gguf.h"
+
+typedef struct gguf_export {
+    const organ_model *model;
+    const organ_tokenizer *t;
+    const organ_tokenizer_gguf_options *options;
+    organ_gguf_writer *writer;
+    uint64_t count;            /* tokens of the file */
+    const organ_added **added; /* by id; NULL: not an added token */
+} gguf_export;
+
+/* Writes the ids of special tokens, the tokens that are added to a text, and the chat template. */
+organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error);
+
+#endif

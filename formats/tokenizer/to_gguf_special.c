@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * Ids of special tokens, tokens around a text and the chat template, as llama.cpp's converter finds them
+ * (gguf-py: vocab.py, SpecialVocab). */
+#include "formats/tokenizer/to_gguf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SPECIAL_FILE_LIMIT = 256 << 20 };
+
+static const struct {
+    const char *word, *id, *adds; /* in the files; keys */
+} kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
+             {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
+             {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
+             {"mask", "mask_token_id", NULL}};
+enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
+
+typedef struct special_words {
+    const gguf_export *e;
+    const char *text[KINDS]; /* of tokenizer_config.json */
+    int adds[KINDS];         /* -1: nothing says it */
+} special_words;
+
+static const char *word_of(const json_t *value)
+{
+    return organ_json_plain(json_is_object(value) ? json_object_get(value, "content") : value);
+}
+
+/* ---- the post-processor ---- */
+
+static const char *special_at(const json_t *list, size_t index)
+{
+    return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
+}
+
+static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
+
+static const char *sequence_at(const json_t *list, size_t index)
+{
+    return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
+}
+
+/* Returns 1 if the template puts a separator between two texts, 0 if it does not, -1 if it has no place for one. */
+static int separates(const special_words *w, const json_t *pair, const char *first, const char *last)
+{
+    size_t from = first && same_word(special_at(pair, 0), first), to = json_array_size(pair);
+    to -= last && to && same_word(special_at(pair, to - 1), last);
+    if (to < from + 3 || !same_word(sequence_at(pair, from), "A") || !same_word(sequence_at(pair, to - 1), "B"))
+        return -1;
+    const char *const between = special_at(pair, from + 1), *const second =
+                                                                to - from == 4 ? special_at(pair, from + 2) : NULL;
+    const bool one = between && !last && (same_word(between, w->text[SEP]) || same_word(between, w->text[EOS]));
+    return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
+}
+
+static void read_template(special_words *w, const json_t *processor)
+{
+    const json_t *const single = json_object_get(processor, "single");
+    const size_t count = json_array_size(single);
+    const char *const first = count > 1 ? special_at(single, 0) : NULL;
+    const char *const last = count > 1 ? special_at(single, count - 1) : NULL;
+    if (first) {
+        w->text[BOS] = w->text[BOS] ? w->text[BOS] : first;
+        w->adds[BOS] = same_word(first, w->text[BOS]) || same_word(first, w->text[CLS]);
+    }
+    if (last) {
+        w->text[EOS] = last;
+        w->adds[EOS] = 1;
+    }
+    const int between = separates(w, json_object_get(processor, "pair"), first, last);
+    if (between >= 0)
+        w->adds[SEP] = between;
+}
+
+static void read_processor(special_words *w, const json_t *processor)
+{
+    const char *const type = organ_json_plain(json_object_get(processor, "type"));
+    if (same_word(type, "ByteLevel")) {
+        w->adds[BOS] = w->adds[BOS] < 0 ? 0 : w->adds[BOS];
+        w->adds[EOS] = w->adds[EOS] < 0 ? 0 : w->adds[EOS];
+    } else if (same_word(type, "RobertaProcessing"))
+        w->adds[BOS] = w->adds[EOS] = w->adds[SEP] = 1;
+    else if (same_word(type, "TemplateProcessing"))
+        read_template(w, processor);
+}
+
+static void read_post(special_words *w, const json_t *post)
+{
+    const json_t *const list = json_object_get(post, "processors");
+    if (!list)
+        read_processor(w, post);
+    for (size_t k = 0; k < json_array_size(list); k++)
+        read_processor(w, json_array_get(list, k));
+}
+
+/* ---- tokenizer_config.json ---- */
+
+static void find_special(special_words *w, const json_t *config, const json_t *post)
+{
+    for (unsigned k = 0; k < KINDS; k++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s_token", kinds[k].word);
+        w->text[k] = word_of(json_object_get(config, key));
+        w->adds[k] = -1;
+    }
+    w->text[BOS] = w->text[BOS] ? w->text[BOS] : w->text[CLS];
+    w->text[EOS] = w->text[EOS] ? w->text[EOS] : w->text[SEP];
+    read_post(w, post);
+    for (unsigned k = 0; k < KINDS; k++) {
+        const json_t *const said = kinds[k].adds ? json_object_get(config, kinds[k].adds) : NULL;
+        if (w->adds[k] < 0 && json_is_boolean(said))
+            w->adds[k] = json_is_true(said);
+    }
+}
+
+/* The id of an added token; -1: none has this text. */
+static int64_t id_of(const gguf_export *e, const char *text)
+{
+    for (uint32_t id = 0; text && id < e->t->facts.vocabulary; id++)
+        if (e->added[id] && strlen(text) == e->t->tokens[id].bytes &&
+            memcmp(text, e->t->tokens[id].text, e->t->tokens[id].bytes) == 0)
+            return id;
+    return -1;
+}
+
+static organ_status write_ids(const special_words *w, organ_error *error)
+{
+    const gguf_export *const e = w->e;
+    for (unsigned k = 0; k < KINDS && !error->status; k++) {
+        char key[64], member[32];
+        int64_t id = id_of(e, w->text[k]);
+        snprintf(member, sizeof member, "%s_token_id", kinds[k].word);
+        const json_t *const value = json_object_get(e->options->config, member);
+        id = id < 0 && json_is_integer(value) ? json_integer_value(value) : id;
+        if (id < 0 || (uint64_t)id >= e->count)
+            continue;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s", kinds[k].id);
+        organ_gguf_writer_set_integer(e->writer, key, ORGAN_GGUF_U32, id, error);
+    }
+    for (unsigned k = 0; k < KINDS && !error->status; k++) {
+        char key[64];
+        const unsigned char value = w->adds[k] > 0;
+        const organ_gguf_kv kv = {
+            .key = key, .type = ORGAN_GGUF_BOOL, .element = ORGAN_GGUF_BOOL, .count = 1, .bytes = &value, .size = 1};
+        snprintf(key, sizeof key, "tokenizer.ggml.%s", kinds[k].adds ? kinds[k].adds : "");
+        if (kinds[k].adds && w->adds[k] >= 0)
+            organ_gguf_writer_kv(e->writer, &kv, error);
+    }
+    return error->status;
+}
+
+/* ---- the chat template ---- */
+
+static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
+{
+    static const char key[] = "tokenizer.chat_template";
+    const json_t *const value = json_object_get(config, "chat_template");
+    char *bytes = NULL;
+    size_t length = 0;
+    if (json_is_string(value))
+        return organ_gguf_writer_set_string(e->writer, key, json_string_value(value), json_string_length(value), error);
+    for (size_t k = 0; k < json_array_size(value) && !error->status; k++) {
+        const json_t *const one = json_array_get(value, k), *const text = json_object_get(one, "template");
+        const char *const name = organ_json_plain(json_object_get(one, "name"));
+        char full[128];
+        if (!name || !json_is_string(text))
+            continue;
+        snprintf(full, sizeof full, "%s%s%.64s", key, strcmp(name, "default") ? "." : "",
+                 strcmp(name, "default") ? name : "");
+        organ_gguf_writer_set_string(e->writer, full, json_string_value(text), json_string_length(text), error);
+    }
+    if (!json_is_array(value) &&
+        organ_model_load(e->model, "chat_template.jinja", SPECIAL_FILE_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+        bytes)
+        organ_gguf_writer_set_string(e->writer, key, bytes, length, error);
+    free(bytes);
+    return error->status;
+}
+
+/* ---- all of it ---- */
+
+/* Reads one member of a file, or the whole file if `member` is NULL. *value is NULL if there is no file. */
+static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
+                              organ_error *error)
+{
+    organ_json_source text = {.label = name};
+    char *bytes = NULL;
+    *value = NULL;
+    if (organ_model_load(e->model, name, SPECIAL_FILE_LIMIT, &bytes, &text.length, error) == ORGAN_OK && bytes) {
+        text.bytes = bytes;
+        const organ_json_span all = {0, text.length}, span = member ? organ_json_member(&text, all, member) : all;
+        if (span.end > span.begin)
+            organ_json_parse(&text, span, member, value, error);
+    }
+    free(bytes);
+    return error->status;
+}
+
+organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error)
+{
+    json_t *config = NULL, *post = NULL;
+    special_words words = {.e = e};
+    if (read_part(e, "tokenizer_config.json", NULL, &config, error) == ORGAN_OK &&
+        read_part(e, "tokenizer.json", "post_processor", &post, error) == ORGAN_OK) {
+        find_special(&words, config, post);
+        if (write_ids(&words, error) == ORGAN_OK)
+            write_template(e, config, error);
+    }
+    json_decref(config);
+    json_decref(post);
+    return error->status;
+}

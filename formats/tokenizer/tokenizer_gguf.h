@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * A tokenizer in tokenizer.json as the key-values tokenizer.* of a GGUF file. */
+#ifndef ORGAN_TOKENIZER_GGUF_H
+#define ORGAN_TOKENIZER_GGUF_H
+
+#include "formats/gguf/file.h"
+#include "formats/tokenizer/tokenizer.h"
+
+#include <jansson.h>
+
+typedef struct organ_tokenizer_gguf_options {
+    uint64_t vocabulary;      /* rows of the embedding: ids without a token get unused names */
+    const char *pre;          /* tokenizer.ggml.pre; NULL: the first name in cuttings.c with the rules of the file */
+    const char *architecture; /* general.architecture */
+    const json_t *config;     /* config.json, for ids of special tokens that tokenizer_config.json does not name */
+} organ_tokenizer_gguf_options;
+
+/* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files. A model
+ * without tokenizer files gets tokenizer.ggml.model "none". ORGAN_BAD_INPUT if tokenizer.json is malformed, has rules
+ * that no value of tokenizer.ggml.pre stands for, is of another kind than byte-level BPE and SentencePiece BPE, or if
+ * the tokenizer is in another file. ORGAN_IO. */
+organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
+                                     organ_gguf_writer *writer, organ_error *error);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * organ convert. */
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/convert/convert.h"
+
+typedef struct convert_call {
+    organ_call call;
+    organ_convert_options convert;
+} convert_call;
+#define CALL convert_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option convert_options[] = {
+    OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
+    CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true),
+    TEXT("type", "TYPE", convert.type,
+         "type of the matrices; same: BF16, F16 or F32 as the first matrix of MODEL has, BF16 if it is quantised",
+         .fallback = "same", .choices = ORGAN_CONVERT_TYPES),
+    TEXT("pre", "NAME", convert.pre,
+         "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: found by "
+         "the rules in tokenizer.json"),
+    SHARD_SIZE(convert),
+    WRITING(convert, "OUT", "print what would be converted")};
+
+RUN_WRITING(convert, organ_convert, convert)
+
+const organ_verb organ_convert_verb = {
+    .name = "convert",
+    .shares = true,
+    .summary = "convert a model between safetensors and GGUF",
+    .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors under the names of that "
+             "format with its order of rows, the configuration, the tokenizer and the chat template.\n"
+             "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type, "
+             "or F16 where rows are no whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
+             "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
+             "lists the key-values that differ from llama.cpp's.\n"
+             "Quantised tensors of MODEL are converted by value. Tensors of vision and audio towers and of layers that "
+             "predict further tokens are left out, and a note gives their number. A tensor, an architecture or a "
+             "tokenizer that cannot be converted is named, and nothing is written.\n"
+             "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL"),
+    OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
+    GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
+              "A file for llama.cpp, with the values of the model."},
+             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits a weight."}),
+    .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed during "
+             "the run, or its architecture, a tensor or its tokenizer has no form in the other format; 4 the disk is "
+             "full or a write fails; 130 interrupted (--resume continues)"
+             ORGAN_EVALUATION_EXITS ".",
+    .run = run_convert};

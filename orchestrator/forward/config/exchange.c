@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ * The rows follow llama.cpp's converter (conversion/base.py and the files of the architectures), which
+ * docs/verbs/convert.md compares with this program. */
+#include "orchestrator/forward/config/exchange.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+#define U32 ORGAN_GGUF_U32
+#define F32 ORGAN_GGUF_F32
+#define FLAG ORGAN_GGUF_BOOL
+#define WORD ORGAN_GGUF_STRING
+
+#define OF(members) EXCHANGE_MEMBER, members, NULL, NULL
+#define YARN(members) EXCHANGE_MEMBER, members, NULL, "rope.rope_type=yarn"
+
+const exchange_key organ_exchange_common[] = {
+    {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
+    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length")},
+    {"embedding_length", U32, OF("hidden_size n_embd dim")},
+    {"feed_forward_length", U32,
+     OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim")},
+    {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
+    {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads")},
+    {"rope.scaling.type", WORD, EXCHANGE_MEMBER, "rope.rope_type", "linear=linear yarn=yarn longrope=longrope", NULL},
+    {"rope.scaling.factor", F32, EXCHANGE_MEMBER, "rope.factor", NULL, "rope.rope_type=linear"},
+    {"rope.scaling.factor", F32, YARN("rope.factor")},
+    {"rope.scaling.original_context_length", U32, YARN("rope.original_max_position_embeddings")},
+    {"rope.scaling.yarn_attn_factor", F32, YARN("rope.attention_factor rope.attn_factor")},
+    {"rope.scaling.yarn_beta_fast", F32, YARN("rope.beta_fast")},
+    {"rope.scaling.yarn_beta_slow", F32, YARN("rope.beta_slow")},
+    {"rope.freq_base", F32, OF("rope.rope_theta")},
+    {"rope.freq_base_swa", F32, OF("swa.rope_theta rope_local_base_freq")},
+    {"attention.layer_norm_rms_epsilon", F32, OF("rms_norm_eps")},
+    {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon norm_eps")},
+    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts")},
+    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts")},
+    {"expert_group_count", U32, OF("n_group")},
+    {"expert_group_used_count", U32, OF("topk_group")},
+    {"attention.key_length", U32, OF("head_dim")},
+    {"attention.value_length", U32, OF("head_dim")},
+    {0}};
+
+static const exchange_key some_keys[] = {
+    {"vocab_size", U32, OF("vocab_size")},
+    {"rope.dimension_count", U32, EXCHANGE_ROTATED, NULL, NULL, NULL},
+    {"rope.scaling.original_context_length", U32, OF("rope.original_max_position_embeddings")},
+    {"rope.scaling.attn_factor", F32, EXCHANGE_LONGROPE, NULL, NULL, NULL},
+    {"attention.sliding_window", U32, OF("sliding_window")},
+    {"attention.sliding_window_pattern", FLAG, EXCHANGE_WINDOWS, NULL, NULL, NULL},
+    {"attention.scale", F32, OF("attention_multiplier")},
+    {"attention.clamp_kqv", F32, OF("clip_qkv")},
+    {"embedding_scale", F32, OF("embedding_multiplier")},
+    {"residual_scale", F32, OF("residual_multiplier")},
+    {"logit_scale", F32, OF("logits_scaling logit_scale")},
+    {"attn_logit_softcapping", F32, OF("attn_logit_softcapping")},
+    {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
+    {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
+    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size")},
+    {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
+    {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
+    {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale")},
+    {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
+    {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
+    {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
+    {"use_parallel_residual", FLAG, OF("use_parallel_residual")},
+    {"attention.q_lora_rank", U32, OF("q_lora_rank")},
+    {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
+    {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
+    {"attention.value_length_mla", U32, OF("v_head_dim")},
+};
+
+#define LLAMA "vocab_size rope.dimension_count"
+#define MOE   "expert_feed_forward_length"
+#define SILU  "\"hidden_act\": \"silu\""
+
+static const forward_exchange rows[] = {
+    {"MixtralForCausalLM", "llama", LLAMA, "mixtral", "expert_count", "{" SILU "}", false},
+    {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
+     false},
+    {"MistralForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
+    {"Qwen2ForCausalLM", "qwen2", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", false},
+    {"Qwen3ForCausalLM", "qwen3", "", "qwen3", NULL,
+     "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"Qwen2MoeForCausalLM", "qwen2moe", MOE " expert_shared_feed_forward_length", "qwen2_moe", NULL,
+     "{" SILU ", \"norm_topk_prob\": false, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
+     "\"use_sliding_window\": false}", false},
+    {"Qwen3MoeForCausalLM", "qwen3moe", MOE, "qwen3_moe", NULL,
+     "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
+     "\"use_sliding_window\": false, \"attention_bias\": false}", false},
+    {"GemmaForCausalLM", "gemma", "", "gemma", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
+    {"Gemma2ForCausalLM", "gemma2", "attn_logit_softcapping final_logit_softcapping attention.sliding_window",
+     "gemma2", NULL, "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
+    {"Gemma3ForCausalLM", "gemma3", "final_logit_softcapping attention.sliding_window", "gemma3_text", NULL,
+     "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
+    {"Phi3ForCausalLM", "phi3",
+     "rope.dimension_count rope.scaling.original_context_length rope.scaling.attn_factor "
+     "attention.sliding_window", "phi3", NULL,
+     "{" SILU "}", false},
+    {"Olmo3ForCausalLM", "olmo2", "attention.sliding_window attention.sliding_window_pattern", "olmo3",
+     "attention.sliding_window", "{" SILU ", \"attention_bias\": false}", false},
+    {"Olmo2ForCausalLM", "olmo2", "", "olmo2", NULL, "{" SILU ", \"attention_bias\": false}", false},
+    {"OlmoeForCausalLM", "olmoe", "", "olmoe", NULL,
+     "{" SILU ", \"attention_bias\": false, \"norm_topk_prob\": false}", false},
+    {"SmolLM3ForCausalLM", "smollm3", LLAMA, "smollm3", NULL,
+     "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false, \"no_rope_layer_interval\": 4}", false},
+    {"SeedOssForCausalLM", "seed_oss", "", "seed_oss", NULL, "{" SILU "}", false},
+    {"GraniteForCausalLM", "granite",
+     LLAMA " attention.scale embedding_scale residual_scale logit_scale", "granite", NULL,
+     "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}", false},
+    {"Dots1ForCausalLM", "dots1",
+     MOE " leading_dense_block_count expert_shared_count expert_weights_scale expert_weights_norm", "dots1", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"Glm4MoeForCausalLM", "glm4moe",
+     MOE " rope.dimension_count leading_dense_block_count expert_shared_count expert_gating_func expert_weights_scale "
+     "expert_weights_norm nextn_predict_layers", "glm4_moe", NULL, "{" SILU "}", false},
+    {"ArceeForCausalLM", "arcee", LLAMA, "arcee", NULL,
+     "{\"hidden_act\": \"relu2\", \"attention_bias\": false, \"mlp_bias\": false}", false},
+    {"Ernie4_5ForCausalLM", "ernie4_5", "", "ernie4_5", NULL, "{" SILU ", \"use_bias\": false}", false},
+    {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
+     "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
+};
+/* clang-format on */
+
+const exchange_key *organ_exchange_key_named(const char *key, size_t length)
+{
+    for (size_t k = 0; k < COUNT(some_keys); k++)
+        if (strlen(some_keys[k].key) == length && memcmp(some_keys[k].key, key, length) == 0)
+            return &some_keys[k];
+    return NULL;
+}
+
+const forward_exchange *organ_exchange_named(const char *architecture)
+{
+    for (size_t k = 0; k < COUNT(rows); k++)
+        if (strcmp(rows[k].architecture, architecture) == 0)
+            return &rows[k];
+    return NULL;
+}
+
+const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
+{
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        char key[128];
+        if (!rows[k].model_type || strcmp(rows[k].gguf, architecture) != 0)
+            continue;
+        snprintf(key, sizeof key, "%s.%s", architecture, rows[k].when ? rows[k].when : "");
+        if (!rows[k].when || organ_gguf_integer(gguf, key, 0) != 0)
+            return &rows[k];
+    }
+    return NULL;
+}
+
+organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
+{
+    char known[sizeof error->message] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
+        const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
+        if (gguf && k && strcmp(rows[k - 1].gguf, name) == 0)
+            continue;
+        const size_t length = strlen(name) - (gguf ? 0 : strlen("ForCausalLM"));
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", (int)length, name);
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%.100s' cannot be converted, only %s", label,
+                      *architecture ? architecture : "(none)", known);
+}
+
+/* ---- parts by name ---- */
+
+/* Returns whether the architecture can have the part: some names stand for different parts in different architectures.
+ */
+static bool has_part(const forward_family *f, forward_part part)
+{
+    const bool after = f->norms == ORGAN_NORMS_AFTER, around = f->norms == ORGAN_NORMS_AROUND;
+    if (part == PART_NORM_ATTENTION || part == PART_NORM_FFN)
+        return !after;
+    if (part == PART_NORM_POST_ATTENTION || part == PART_NORM_POST_FFN)
+        return after || around;
+    if (part >= PART_MIX_IN && part <= PART_NORM_MIXED)
+        return f->recurrent != NULL;
+    if (part == PART_HEAD_GATE)
+        return f->gate != ORGAN_UNGATED;
+    return true;
+}
+
+/* Compares a name with a pattern, in which '#' stands for a number. */
+static bool matches(const char *name, const char *pattern, int64_t *number)
+{
+    *number = -1;
+    for (; *pattern; pattern++) {
+        if (*pattern != '#') {
+            if (*name++ != *pattern)
+                return false;
+            continue;
+        }
+        char *end;
+        if (*name < '0' || *name > '9')
+            return false;
+        *number = strtol(name, &end, 10);
+        if (*number > INT32_MAX)
+            return false;
+        name = end;
+    }
+    return *name == 0;
+}
+
+static bool search_part(const forward_family *f, bool gguf, bool top, const char *tail, bool bias, exchange_part *found)
+{
+    const forward_part first = top ? PART_EMBEDDING : 0, end = top ? PART_NAMES : PART_EMBEDDING;
+    for (forward_part part = first; part < end; part++) {
+        const char *pattern;
+        char other[256];
+        for (unsigned k = 0;
+             has_part(f, part) && (pattern = organ_forward_part_name(gguf ? f->gguf_names : f->names, part, gguf, k));
+             k++)
+            if (matches(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number)) {
+                found->part = part;
+                found->bias = bias;
+                return true;
+            }
+    }
+    return false;
+}
+
+bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
+{
+    const size_t length = strlen(tail);
+    if (search_part(family, gguf, top, tail, false, found))
+        return true;
+    return length > 5 && strcmp(tail + length - 5, ".bias") == 0 && search_part(family, gguf, top, tail, true, found);
+}
+
+bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
+{
+    const char *pattern = organ_forward_part_name(gguf ? family->gguf_names : family->names, part->part, gguf, 0);
+    char other[256];
+    if (!pattern)
+        return false;
+    pattern = part->bias ? organ_forward_bias_name(pattern, other) : pattern;
+    const char *const mark = strchr(pattern, '#');
+    if (mark)
+        snprintf(name, 256, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)part->number, mark + 1);
+    else
+        snprintf(name, 256, "%s", pattern);
+    return true;
+}

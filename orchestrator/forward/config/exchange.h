@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ * Tables for converting an architecture between safetensors and GGUF, in addition to families.h: the value of
+ * general.architecture, and key-values with the members of config.json that have the same meaning. Functions find the
+ * part of a tensor by its name. Both directions of a conversion use the same rows. */
+#ifndef ORGAN_FORWARD_CONFIG_EXCHANGE_H
+#define ORGAN_FORWARD_CONFIG_EXCHANGE_H
+
+#include "orchestrator/forward/config/families.h"
+
+/* A number that a key-value has and no member of config.json: it is computed from the configuration. */
+typedef enum exchange_rule {
+    EXCHANGE_MEMBER,   /* the value of a member */
+    EXCHANGE_ROTATED,  /* rotated dimensions of a head */
+    EXCHANGE_WINDOWS,  /* a flag for each layer: it has a window */
+    EXCHANGE_GATING,   /* the function of the router: 2 is the logistic */
+    EXCHANGE_MLA_KEY,  /* latent attention: width of a head's key and query */
+    EXCHANGE_MLA_WIDE, /* latent numbers and rotated dimensions, the width of a key in the cache */
+    EXCHANGE_NO_SCALE, /* the word "none" */
+    EXCHANGE_LONGROPE, /* factor of the attention, in files with factors of the frequencies */
+} exchange_rule;
+
+/* One key-value. */
+typedef struct exchange_key {
+    const char *key;      /* after "ARCHITECTURE." */
+    organ_gguf_type type; /* of its value, or of the elements of an array */
+    exchange_rule rule;
+    /* Members of config.json, separated by blanks; the first one that is there has the value. "rope.NAME" is a member
+     * of rope_parameters or rope_scaling (of full_attention in it), or of the configuration if they lack it; "swa.NAME"
+     * is one of sliding_attention in them. */
+    const char *members;
+    const char *words; /* "sigmoid=2 softmax=1": texts in config.json and their numbers; NULL: the value is a number */
+    const char *when;  /* "rope.rope_type=yarn": the key belongs to files whose member has this value; NULL: to all */
+} exchange_key;
+
+/* The keys that files of all architectures have if config.json has the member; the last row has no key. */
+extern const exchange_key organ_exchange_common[];
+
+/* Returns the row of a key that only some architectures have, or NULL. */
+const exchange_key *organ_exchange_key_named(const char *key, size_t length);
+
+/* An architecture that can be converted. */
+typedef struct forward_exchange {
+    const char *architecture; /* in config.json: the row in families.h */
+    const char *gguf;         /* general.architecture */
+    const char *keys;         /* keys of organ_exchange_key_named, separated by blanks */
+    const char *model_type;   /* of config.json; NULL: a file of this kind becomes one of another row's architecture */
+    const char *when;         /* a GGUF file becomes one of this row if it has this key; NULL: any does */
+    const char *rest;         /* members of config.json that no key says, as JSON */
+    bool norms_plus_one;      /* GGUF: 1 is added to the weights of norms */
+} forward_exchange;
+
+/* Returns the row of an architecture in config.json, or NULL. */
+const forward_exchange *organ_exchange_named(const char *architecture);
+/* Returns the row for a GGUF file, or NULL. */
+const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
+
+/* Fails with ORGAN_BAD_INPUT; the message lists the architectures that can be converted. */
+organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
+
+/* The part that a tensor is. */
+typedef struct exchange_part {
+    forward_part part;
+    bool bias;      /* it is the bias of that part */
+    int64_t number; /* of the expert or head in its name; -1: none */
+} exchange_part;
+
+/* Finds the part of the tensor whose name ends with `tail`, after the number of its layer or, with `top`, after the
+ * prefix of the text model. Returns false if no part has this name. */
+bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail,
+                              exchange_part *found);
+
+/* Writes the name of a part, without the number of its layer. `number` stands for '#'. Returns false if this form of
+ * the architecture has no such part. */
+bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256]);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "formats/base/json_text.h"
+#include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
+#include "orchestrator/forward/config/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- options ---- */
+
+/* The type that "same" stands for: that of the first matrix, if it is plain, else BF16. */
+static organ_dtype convert_same_type(const organ_weights *weights)
+{
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_dtype dtype = weights->weights[k].codes->dtype;
+        if (weights->weights[k].rank >= 2)
+            return dtype == ORGAN_F16 || dtype == ORGAN_F32 ? dtype : ORGAN_BF16;
+    }
+    return ORGAN_BF16;
+}
+
+static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
+{
+    const char *const type = job->options->type;
+    if (strcmp(type, "same") == 0) {
+        job->type = convert_same_type(job->weights);
+        return ORGAN_OK;
+    }
+    const organ_encoding *const blocks = organ_encoding_named(type);
+    if (!blocks)
+        return organ_dtype_requested(type, &job->type, error);
+    if (!job->to_gguf)
+        return organ_fail(error, ORGAN_USAGE, "--type %s: safetensors get bf16, f16 or f32; organ quantize makes codes",
+                          type);
+    job->type = blocks->codes;
+    job->encoding = blocks->codes == ORGAN_Q8_0 ? NULL : blocks; /* Q8_0 is rounded as llama.cpp's converter does */
+    return ORGAN_OK;
+}
+
+/* ---- the model ---- */
+
+/* config.json is read again, since organ_forward_config has no members that only the other format needs. */
+static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
+{
+    organ_json_source text = {.label = "config.json"};
+    const char *architecture = job->model->config.architecture;
+    char *bytes = NULL;
+    if (organ_model_load(job->model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error))
+        return error->status;
+    if (!bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json", job->model->path);
+    organ_hf_config_tidy(bytes, text.length);
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
+        job->text = organ_config_text(job->file, &architecture);
+        job->family = organ_forward_family_named(architecture, false);
+        job->exchange = organ_exchange_named(architecture);
+        if (!job->exchange || !job->family)
+            organ_exchange_refuse(job->model->path, architecture, false, error);
+        else
+            job->gguf_family = organ_forward_family_named(job->exchange->gguf, true);
+    }
+    free(bytes);
+    return error->status;
+}
+
+static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
+{
+    const organ_model *const model = job->model;
+    if (job->to_gguf && convert_read_json(job, error))
+        return error->status;
+    if (!job->to_gguf) {
+        const char *const name = model->config.model_type;
+        job->exchange = organ_exchange_of_gguf(model->gguf, name);
+        job->gguf_family = organ_forward_family_named(name, true);
+        if (!job->exchange || !job->gguf_family)
+            return organ_exchange_refuse(model->path, name, true, error);
+        job->family = organ_forward_family_named(job->exchange->architecture, false);
+    }
+    return organ_forward_config_read(model, &job->config, error);
+}
+
+static organ_status convert_open(organ_convert_job *job, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    job->to_gguf = strcmp(o->to, "gguf") == 0;
+    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "converted", error))
+        return error->status;
+    if ((job->model->gguf != NULL) == job->to_gguf)
+        return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
+                          job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
+    if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
+        convert_find_rows(job, error))
+        return error->status;
+    job->prefix = job->to_gguf && !job->family->prefix ? organ_text_prefix(job->weights) : job->family->prefix;
+    job->prefix = job->prefix ? job->prefix : "model.";
+    return ORGAN_OK;
+}
+
+/* ---- the run ---- */
+
+static organ_status convert_all(void *context, organ_writing *run, organ_error *error)
+{
+    organ_convert_job *const job = context;
+    job->run = run;
+    return organ_convert_pass(job, error);
+}
+
+static bool convert_recall(void *context, size_t item, const json_t *results)
+{
+    (void)context;
+    (void)item;
+    return json_is_object(results);
+}
+
+static void convert_close(organ_convert_job *job)
+{
+    for (size_t k = 0; k < job->file_count; k++)
+        free(job->files[k].bytes);
+    free(job->files);
+    organ_gguf_writer_destroy(job->gguf);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    free(job->facts);
+    free(job->sources);
+    free(job->places);
+    organ_name_table_release(&job->names);
+    organ_arena_release(&job->arena);
+    json_decref(job->file);
+    organ_forward_config_release(&job->config);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    if (convert_open(job, error) || organ_convert_plan(job, error) ||
+        (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
+        return error->status;
+    organ_progress_warn(job->progress, job->model);
+    if (job->dropped)
+        organ_progress_note(job->progress, "%zu tensors of vision, audio or prediction of further tokens are left out",
+                            job->dropped);
+    const organ_write made = {.model = job->model,
+                              .requested = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "convert/1",
+                              .gguf = job->gguf,
+                              .files = job->files,
+                              .stage = "converting",
+                              .name = "convert.json",
+                              .markdown_name = "CONVERT_REPORT.md",
+                              .model_is = "model",
+                              .made_as = job->type == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .repacked = true,
+                              .fill = convert_all,
+                              .recall = convert_recall,
+                              .schema = "organ.convert/1",
+                              .parameters = organ_convert_parameters,
+                              .document = organ_convert_document};
+    return organ_write_run(&made, report, error);
+}
+
+organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
+{
+    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    convert_run(&job, report, error);
+    convert_close(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * Conversion of a model between safetensors, as transformers loads it, and GGUF, as llama.cpp loads it. */
+#ifndef ORGAN_CONVERT_H
+#define ORGAN_CONVERT_H
+
+#include "orchestrator/surgery/interface/write_options.h"
+#include "orchestrator/surgery/trial/evaluate_options.h"
+
+ORGAN_API_BEGIN
+
+/* The types that matrices of a converted model can have, separated by '|'. "same": BF16, F16 or F32, the narrowest type
+ * that has all values of the first matrix of the model. */
+#define ORGAN_CONVERT_TYPES "same|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+
+typedef struct organ_convert_options {
+    const char *model;
+    const char *to;   /* "gguf" or "safetensors" */
+    const char *type; /* one of ORGAN_CONVERT_TYPES; safetensors: "same", "bf16", "f16" or "f32" */
+    const char *pre;  /* GGUF: tokenizer.ggml.pre, the name of the rules that split a text; NULL: found by the rules */
+    organ_write_options write;
+} organ_convert_options;
+
+/* Writes the model in the other format: tensors with the names, shapes and order of rows that the format's programs
+ * expect, the configuration and the tokenizer. Values are rounded once, to nearest even, if the type does not have
+ * them. Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them; a
+ * type with blocks gives way to F16 where rows are no whole blocks.
+ *
+ * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
+ * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is
+ * also written next to the file, or into organ/ of the directory. Partial outputs and `resume` follow the rules of
+ * organ_quantize_model.
+ *
+ * Returns
+ *   - ORGAN_USAGE if options are invalid or the model has the format already;
+ *   - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format, if
+ *     a tensor is missing, or if the model changed during the run;
+ *   - ORGAN_IO or ORGAN_INTERRUPTED;
+ *   - with `evaluate` also the errors of organ_perplexity. */
+organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ * Data and functions that the sources of the conversion share:
+ *
+ *   convert.c           checks options, opens the model, runs
+ *   convert_plan.c      lists pieces and sources
+ *   convert_pieces.c    pieces of the output, and places of rows in them
+ *   convert_to_gguf.c   the pieces that each tensor of safetensors becomes
+ *   convert_to_hf.c     the pieces that each tensor of GGUF becomes
+ *   convert_pass.c      reads the sources once and writes the pieces
+ *   convert_keys.c      key-values of a GGUF output
+ *   convert_config.c    config.json of a safetensors output
+ *   convert_document.c  the report */
+#ifndef ORGAN_CONVERT_JOB_H
+#define ORGAN_CONVERT_JOB_H
+
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
+#include "formats/weights/weights.h"
+#include "orchestrator/forward/config/exchange.h"
+#include "orchestrator/surgery/convert/convert.h"
+#include "orchestrator/surgery/precision/encoding.h"
+#include "orchestrator/surgery/write/write.h"
+
+#include <jansson.h>
+
+/* A function of each value. */
+typedef enum convert_function {
+    CONVERT_SAME,
+    CONVERT_PLUS_ONE,
+    CONVERT_MINUS_ONE,
+    CONVERT_MINUS_EXP, /* -exp(x) */
+    CONVERT_LOG_MINUS  /* log(-x) */
+} convert_function;
+
+/* Where rows of a source go. A source is a stack of matrices; of each block of `block` rows of its matrices
+ * [matrix, matrix + matrices) it takes `rows` rows from `first` on. Row 0 of block b of matrix m goes to row
+ * at + (m - matrix) x per_matrix + b x per_block of the piece, whose rows are counted over all its matrices. */
+typedef struct convert_place {
+    size_t piece;
+    uint64_t matrix, matrices;
+    uint64_t block, first, rows;
+    uint64_t at, per_matrix, per_block;
+    bool pairs, halves; /* the order of the rows in a block changes: 0, n/2, 1, n/2 + 1, ... , or back */
+    /* A block is written as a matrix of `rows` columns, with a row for each of `cols` columns of the source: `col`,
+     * col + col_step, ... */
+    bool transposed;
+    uint64_t col, col_step, cols;
+    convert_function function;
+} convert_place;
+
+/* A weight of the model, whose rows are read once. */
+typedef struct convert_source {
+    const organ_weight *weight;
+    size_t first, count; /* places */
+    uint64_t block;      /* that of all its places; 1 if the rows keep their order */
+    organ_dtype as;      /* type in which rows are read */
+} convert_source;
+
+typedef struct convert_piece {
+    uint64_t rows, filled;          /* rows, and those that have a source */
+    uint64_t left;                  /* rows that must still be written */
+    bool skip;                      /* an earlier run or another rank writes it */
+    const float *values;            /* of a tensor that is computed from the configuration; NULL: it has sources */
+    const organ_encoding *encoding; /* of blocks that are fitted; NULL: values are rounded */
+} convert_piece;
+
+typedef struct organ_convert_job {
+    const organ_convert_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights;
+    bool to_gguf;
+    organ_dtype type;               /* of matrices */
+    const organ_encoding *encoding; /* of blocks; NULL: none */
+    organ_forward_config config;
+    const forward_family *family, *gguf_family; /* rows of both forms */
+    const forward_exchange *exchange;
+    const char *prefix;  /* of the tensors of the text model in safetensors */
+    json_t *file, *text; /* config.json, and the object in it that configures the text model */
+    organ_arena arena;
+    organ_name_table names; /* of pieces */
+    organ_shard_piece *pieces;
+    convert_piece *facts; /* of the pieces */
+    organ_unit *units;    /* one for each piece */
+    size_t piece_count, piece_room;
+    convert_source *sources;
+    size_t source_count;
+    convert_place *places;
+    size_t place_count, place_room;
+    size_t dropped; /* tensors of other parts of the model, which the output does not have */
+    organ_gguf_writer *gguf;
+    organ_written_file *files; /* of a safetensors output: config.json and tokenizer files */
+    size_t file_count;
+    organ_writing *run;          /* valid while the pass runs */
+    const convert_source **todo; /* indexed by the items of the pass */
+} organ_convert_job;
+
+/* ---- convert_plan.c ---- */
+
+/* Lists the pieces, and for each weight its places. ORGAN_BAD_INPUT naming a tensor that is unknown, or missing. */
+organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_pieces.c ---- */
+
+/* Finds the piece of that name or adds it; its type follows from name and rank. SIZE_MAX without memory. */
+size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
+                           organ_error *error);
+
+/* Adds a place of the source that is being planned. */
+organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
+
+/* All rows of the source, in their order, from row `at` of a piece on. */
+convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
+
+/* ---- one direction each: the places of one weight ---- */
+
+organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
+organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
+/* Adds the tensors of a GGUF file whose values follow from config.json: divisors of frequencies. ORGAN_BAD_INPUT for a
+ * rotation that the architecture cannot have in GGUF. */
+organ_status organ_convert_computed(organ_convert_job *job, organ_error *error);
+/* Refuses a tensor. */
+organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
+                                   organ_error *error);
+
+/* ---- convert_pass.c ---- */
+
+organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
+
+/* ---- metadata ---- */
+
+/* Adds the key-values of the architecture and of the tokenizer to job->gguf. */
+organ_status organ_convert_keys(organ_convert_job *job, organ_error *error);
+/* Makes job->files. */
+organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_document.c ---- */
+
+json_t *organ_convert_parameters(void *job);
+json_t *organ_convert_document(void *job, const organ_writing *made);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT
+ * The key-values of a GGUF output. */
+#include "formats/base/json_text.h"
+#include "formats/base/path.h"
+#include "formats/tokenizer/tokenizer_gguf.h"
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_SIZE 160
+
+/* ---- members ---- */
+
+static const json_t *keys_of(const json_t *object, const char *name)
+{
+    const json_t *const value = json_object_get(object, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static const json_t *keys_rope(const json_t *text, const char *layers)
+{
+    const json_t *all = keys_of(text, "rope_parameters");
+    all = all ? all : keys_of(text, "rope_scaling");
+    const json_t *const own = keys_of(all, layers);
+    return own || strcmp(layers, "full_attention") ? own : all;
+}
+
+static const json_t *keys_member_named(const json_t *text, const char *name)
+{
+    if (strncmp(name, "swa.", 4) == 0)
+        return keys_of(keys_rope(text, "sliding_attention"), name + 4);
+    if (strncmp(name, "rope.", 5))
+        return keys_of(text, name);
+    const json_t *const rope = keys_rope(text, "full_attention");
+    const json_t *value = keys_of(rope, name + 5);
+    if (!value && strcmp(name + 5, "rope_type") == 0) /* its name in older files */
+        value = keys_of(rope, "type");
+    return value ? value : keys_of(text, name + 5);
+}
+
+/* The first of the members that is there. */
+static const json_t *keys_member(const json_t *text, const char *members)
+{
+    for (const char *at = members; at && *at;) {
+        char name[96];
+        const size_t length = strcspn(at, " ");
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        const json_t *const value = keys_member_named(text, name);
+        if (value)
+            return value;
+        at += length + (at[length] == ' ');
+    }
+    return NULL;
+}
+
+static bool keys_apply(const json_t *text, const char *when)
+{
+    char name[96];
+    if (!when)
+        return true;
+    const char *const is = strchr(when, '=');
+    snprintf(name, sizeof name, "%.*s", (int)(is - when), when);
+    const char *const word = organ_json_plain(keys_member_named(text, name));
+    return word && strcmp(word, is + 1) == 0;
+}
+
+/* ---- values ---- */
+
+static organ_status keys_set_flags(organ_convert_job *job, const char *key, organ_error *error)
+{
+    const unsigned layers = job->config.layers;
+    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + layers);
+    const uint32_t element = ORGAN_GGUF_BOOL;
+    const uint64_t count = layers;
+    if (!bytes)
+        return organ_fail_memory(error, key);
+    memcpy(bytes, &element, sizeof element);
+    memcpy(bytes + sizeof element, &count, sizeof count);
+    for (unsigned l = 0; l < layers; l++)
+        bytes[ORGAN_GGUF_ARRAY_HEAD + l] = job->config.kinds[l].window > 0;
+    const organ_gguf_kv kv = {.key = key,
+                              .type = ORGAN_GGUF_ARRAY,
+                              .element = ORGAN_GGUF_BOOL,
+                              .count = layers,
+                              .bytes = bytes,
+                              .size = ORGAN_GGUF_ARRAY_HEAD + layers};
+    organ_gguf_writer_kv(job->gguf, &kv, error);
+    free(bytes);
+    return error->status;
+}
+
+static organ_status keys_set_number(organ_convert_job *job, const char *key, organ_gguf_type type, double value,
+                                    organ_error *error)
+{
+    const float single = (float)value;
+    const unsigned char flag = value != 0;
+    organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = &flag, .size = 1};
+    if (type == ORGAN_GGUF_F32) {
+        kv.bytes = (const unsigned char *)&single;
+        kv.size = sizeof single;
+    } else if (type != ORGAN_GGUF_BOOL)
+        return organ_gguf_writer_set_integer(job->gguf, key, type, (int64_t)value, error);
+    return organ_gguf_writer_kv(job->gguf, &kv, error);
+}
+
+/* The number or word of a text in a list "TEXT=NUMBER ..."; NULL if the list does not have it. */
+static const char *keys_word(const char *words, const char *text, size_t *length)
+{
+    const size_t own = strlen(text);
+    for (const char *at = words; *at;) {
+        const size_t all = strcspn(at, " ");
+        if (strncmp(at, text, own) == 0 && at[own] == '=') {
+            *length = all - own - 1;
+            return at + own + 1;
+        }
+        at += all + (at[all] == ' ');
+    }
+    return NULL;
+}
+
+static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
+                                  organ_error *error)
+{
+    const char *const text = organ_json_plain(value);
+    size_t length = 0;
+    const char *const word = text ? keys_word(row->words, text, &length) : NULL;
+    if (!word)
+        return ORGAN_OK; /* "default", and rotations that the file has as tensors */
+    if (row->type == ORGAN_GGUF_STRING)
+        return organ_gguf_writer_set_string(job->gguf, key, word, length, error);
+    return organ_gguf_writer_set_integer(job->gguf, key, row->type, atoi(word), error);
+}
+
+static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
+                                    organ_error *error)
+{
+    const json_t *const value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
+    if (!value)
+        return ORGAN_OK;
+    if (row->words)
+        return keys_set_word(job, row, key, value, error);
+    if (json_is_boolean(value))
+        return keys_set_number(job, key, row->type, json_is_true(value), error);
+    if (json_is_number(value))
+        return keys_set_number(job, key, row->type, json_number_value(value), error);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s: is no number", job->model->path, row->members);
+}
+
+static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    char key[KEY_SIZE];
+    snprintf(key, sizeof key, "%s.%s", job->exchange->gguf, row->key);
+    switch (row->rule) {
+    case EXCHANGE_ROTATED:
+        return keys_set_number(job, key, row->type, c->rope.dimensions, error);
+    case EXCHANGE_WINDOWS:
+        return keys_set_flags(job, key, error);
+    case EXCHANGE_GATING:
+        return keys_set_number(job, key, row->type, c->router.logistic ? 2 : 1, error);
+    case EXCHANGE_MLA_KEY:
+        return keys_set_number(job, key, row->type, c->latent.plain + c->latent.rotated, error);
+    case EXCHANGE_MLA_WIDE:
+        return keys_set_number(job, key, row->type, c->latent.rank + c->latent.rotated, error);
+    case EXCHANGE_NO_SCALE:
+        return organ_gguf_writer_set_string(job->gguf, key, "none", 4, error);
+    case EXCHANGE_LONGROPE:
+        if (c->rope.kind != ORGAN_ROPE_LONGROPE)
+            return ORGAN_OK;
+        return keys_set_number(job, key, row->type, c->rope.attention_factor, error);
+    case EXCHANGE_MEMBER:
+        return keys_set_member(job, row, key, error);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- all ---- */
+
+static int64_t keys_file_type(const organ_convert_job *job)
+{
+    if (job->encoding)
+        return job->encoding->file_type;
+    if (job->type == ORGAN_Q8_0)
+        return 7;
+    if (job->type == ORGAN_BF16)
+        return 32;
+    return job->type == ORGAN_F16;
+}
+
+static organ_status keys_general(organ_convert_job *job, organ_error *error)
+{
+    const char *const name = organ_path_name(job->model->path), *const arch = job->exchange->gguf;
+    organ_gguf_writer_set_string(job->gguf, "general.architecture", arch, strlen(arch), error);
+    if (!error->status)
+        organ_gguf_writer_set_string(job->gguf, "general.type", "model", 5, error);
+    if (!error->status)
+        organ_gguf_writer_set_string(job->gguf, "general.name", name, strlen(name), error);
+    if (!error->status)
+        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, keys_file_type(job), error);
+    if (!error->status)
+        organ_gguf_writer_set_integer(job->gguf, "general.quantization_version", ORGAN_GGUF_U32, 2, error);
+    return error->status;
+}
+
+organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
+{
+    if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))
+        return error->status;
+    for (const exchange_key *row = organ_exchange_common; row->key && !error->status; row++)
+        keys_set(job, row, error);
+    for (const char *at = job->exchange->keys; *at && !error->status;) {
+        const size_t length = strcspn(at, " ");
+        keys_set(job, organ_exchange_key_named(at, length), error);
+        at += length + (at[length] == ' ');
+    }
+    if (error->status)
+        return error->status;
+    return organ_tokenizer_to_gguf(
+        job->model,
+        &(organ_tokenizer_gguf_options){job->config.vocabulary, job->options->pre, job->exchange->gguf, job->text},
+        job->gguf, error);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * Reads each source once and writes its rows to their pieces. Sources are read in the type of their pieces, so that
+ * rows that only move are neither widened nor rounded. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The buffers of a worker after the strip: rows in a new order, rows in the type of the piece, ORGAN_PUT_SCRATCH. */
+typedef struct pass_buffers {
+    size_t values; /* that the first two hold */
+    unsigned char *ordered, *stored, *put;
+} pass_buffers;
+
+typedef struct pass_strip {
+    const organ_convert_job *job;
+    const convert_source *source;
+    const convert_place *place;
+    const organ_weight_strip *strip;
+    uint64_t matrix, row; /* of the strip's first row */
+    size_t bytes;         /* of a value */
+    pass_buffers buffers;
+} pass_strip;
+
+static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2; }
+
+/* ---- values ---- */
+
+/* exp and log of the C library, whose results do not depend on the instruction set. */
+static void pass_apply(convert_function function, float *values, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        switch (function) {
+        case CONVERT_PLUS_ONE:
+            values[k] += 1;
+            break;
+        case CONVERT_MINUS_ONE:
+            values[k] -= 1;
+            break;
+        case CONVERT_MINUS_EXP:
+            values[k] = -expf(values[k]);
+            break;
+        case CONVERT_LOG_MINUS:
+            values[k] = logf(-values[k]);
+            break;
+        case CONVERT_SAME:
+            break;
+        }
+}
+
+/* Writes whole rows of the piece, `cols` values each, from row `at` on. `values` may be changed. */
+static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
+                             organ_error *error)
+{
+    const size_t piece = s->place->piece;
+    const organ_dtype dtype = s->job->pieces[piece].dtype;
+    const organ_dtype_info *const type = organ_dtype_describe(dtype);
+    const organ_encoding *const encoding = s->job->facts[piece].encoding;
+    const size_t row = cols / type->elements * type->bytes;
+    void *data = values;
+    if (s->place->function != CONVERT_SAME)
+        pass_apply(s->place->function, values, rows * cols);
+    if (dtype != s->source->as) {
+        data = s->buffers.stored;
+        if (encoding)
+            organ_encoding_fit(encoding, s->job->engine->kernels, values, NULL, rows, cols, data);
+        else
+            organ_narrow(s->job->engine->kernels, dtype, values, data, rows * cols / type->elements);
+    }
+    return organ_write_put(s->job->run, piece, data, rows * row, at * row, s->buffers.put, error);
+}
+
+/* ---- order ---- */
+
+/* The row of the source, within a block, that becomes row k. */
+static uint64_t pass_row_from(const convert_place *place, uint64_t k)
+{
+    if (place->pairs)
+        return k % 2 * (place->rows / 2) + k / 2;
+    if (place->halves)
+        return k % (place->rows / 2) * 2 + k / (place->rows / 2);
+    return k;
+}
+
+static void pass_transpose(const pass_strip *s, const unsigned char *from, unsigned char *to)
+{
+    const convert_place *const p = s->place;
+    for (uint64_t c = 0; c < p->cols; c++)
+        for (uint64_t r = 0; r < p->rows; r++)
+            memcpy(to + (c * p->rows + r) * s->bytes,
+                   from + ((p->first + r) * s->strip->cols + p->col + c * p->col_step) * s->bytes, s->bytes);
+}
+
+/* Orders the rows of one block. */
+static void pass_order(const pass_strip *s, const unsigned char *from, unsigned char *to)
+{
+    const convert_place *const p = s->place;
+    const size_t row = s->strip->cols * s->bytes;
+    if (p->transposed)
+        pass_transpose(s, from, to);
+    else if (p->pairs || p->halves)
+        for (uint64_t k = 0; k < p->rows; k++)
+            memcpy(to + k * row, from + (p->first + pass_row_from(p, k)) * row, row);
+    else
+        memcpy(to, from + p->first * row, p->rows * row);
+}
+
+/* Blocks whose rows follow one another in the piece are written together, as many as the buffer holds. */
+static organ_status pass_blocks(const pass_strip *s, organ_error *error)
+{
+    const convert_place *const p = s->place;
+    const size_t cols = (size_t)(p->transposed ? p->rows : s->strip->cols);
+    const size_t made = (size_t)(p->transposed ? p->cols : p->rows), block = (size_t)p->block;
+    const size_t together = p->per_block == made ? organ_max(s->buffers.values / (made * cols), 1) : 1;
+    const size_t blocks = s->strip->rows / block;
+    const uint64_t to = p->at + (s->matrix - p->matrix) * p->per_matrix + s->row / block * p->per_block;
+    for (size_t b = 0, count; b < blocks; b += count) {
+        count = organ_min(together, blocks - b);
+        for (size_t k = 0; k < count; k++)
+            pass_order(s, (unsigned char *)s->strip->values + (b + k) * block * s->strip->cols * s->bytes,
+                       s->buffers.ordered + k * made * cols * s->bytes);
+        if (pass_put(s, s->buffers.ordered, count * made, cols, to + b * p->per_block, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* Rows in the order of the source, as many at once as the buffer for another type holds. */
+static organ_status pass_straight(const pass_strip *s, organ_error *error)
+{
+    const size_t cols = s->strip->cols, together = organ_max(s->buffers.values / cols, 1);
+    const uint64_t to = s->place->at + (s->matrix - s->place->matrix) * s->place->per_matrix + s->row;
+    const bool as_read = s->job->pieces[s->place->piece].dtype == s->source->as;
+    for (size_t r = 0, count; r < s->strip->rows; r += count) {
+        count = as_read ? s->strip->rows : organ_min(together, s->strip->rows - r);
+        if (pass_put(s, (unsigned char *)s->strip->values + r * cols * s->bytes, count, cols, to + r, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* ---- strips ---- */
+
+static bool pass_takes(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
+{
+    return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
+}
+
+static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t block)
+{
+    uint64_t most = ORGAN_STRIP_VALUES;
+    for (size_t k = 0; k < job->source_count; k++)
+        if (job->sources[k].as == as && job->sources[k].block == block)
+            most = organ_max(most, block * organ_weight_matrices(job->sources[k].weight).cols);
+    return (size_t)most;
+}
+
+static organ_status pass_work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                              organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    const convert_source *const source = job->todo[strip->item];
+    const uint64_t rows = organ_weight_matrices(source->weight).rows;
+    pass_strip s = {.job = job,
+                    .source = source,
+                    .strip = strip,
+                    .matrix = strip->first / rows,
+                    .row = strip->first % rows,
+                    .bytes = pass_value_bytes(source->as)};
+    (void)result;
+    s.buffers.values = pass_values(job, source->as, source->block);
+    s.buffers.ordered = scratch;
+    s.buffers.stored = s.buffers.ordered + s.buffers.values * s.bytes;
+    s.buffers.put = s.buffers.stored + s.buffers.values * sizeof(float);
+    for (size_t k = source->first; k < source->first + source->count && !error->status; k++) {
+        s.place = &job->places[k];
+        if (!pass_takes(job, s.place, s.matrix))
+            continue;
+        if (s.place->block == rows && s.place->rows == rows && source->block == 1)
+            pass_straight(&s, error);
+        else
+            pass_blocks(&s, error);
+    }
+    return error->status;
+}
+
+/* Counts the rows that the strip has given to its pieces, and finishes those that are whole. */
+static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_convert_job *const job = context;
+    const convert_source *const source = job->todo[strip->item];
+    const uint64_t rows = organ_weight_matrices(source->weight).rows, matrix = strip->first / rows;
+    (void)result;
+    for (size_t k = source->first; k < source->first + source->count; k++) {
+        const convert_place *const place = &job->places[k];
+        const uint64_t made = place->transposed ? place->cols : place->rows;
+        if (!pass_takes(job, place, matrix))
+            continue;
+        job->facts[place->piece].left -= source->block == 1 ? strip->rows : strip->rows / (size_t)place->block * made;
+        if (job->facts[place->piece].left == 0 && organ_write_finish(job->run, place->piece, json_object(), error))
+            return error->status;
+    }
+    organ_progress_advance(job->progress, strip->rows * strip->cols * pass_value_bytes(source->as),
+                           strip->last ? source->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+/* ---- the pass ---- */
+
+static bool pass_is_left(const organ_convert_job *job, const convert_source *source)
+{
+    for (size_t k = source->first; k < source->first + source->count; k++)
+        if (!job->facts[job->places[k].piece].skip)
+            return true;
+    return false;
+}
+
+/* The sources that are read in this type, with blocks of this many rows. */
+static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
+                               organ_error *error)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->source_count; k++) {
+        const convert_source *const source = &job->sources[k];
+        if (source->as != as || source->block != block || !pass_is_left(job, source))
+            continue;
+        job->todo[count] = source;
+        items[count++].weight = source->weight;
+    }
+    const size_t values = pass_values(job, as, block);
+    const organ_weight_pass pass = {.model = job->model,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = as,
+                                    .row_multiple = (size_t)block,
+                                    .scratch_bytes =
+                                        values * (pass_value_bytes(as) + sizeof(float)) + ORGAN_PUT_SCRATCH,
+                                    .context = job,
+                                    .work = pass_work,
+                                    .retire = pass_retire};
+    return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
+}
+
+/* The next larger block of any source; 0 after the last. */
+static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
+{
+    uint64_t next = 0;
+    for (size_t k = 0; k < job->source_count; k++)
+        if (job->sources[k].block > block && (next == 0 || job->sources[k].block < next))
+            next = job->sources[k].block;
+    return next;
+}
+
+/* Tensors whose values follow from the configuration. */
+static organ_status pass_computed(organ_convert_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->piece_count && !error->status; k++)
+        if (job->facts[k].values && !job->facts[k].skip &&
+            organ_write_put(job->run, k, job->facts[k].values, job->pieces[k].bytes, 0, NULL, error) == ORGAN_OK)
+            organ_write_finish(job->run, k, json_object(), error);
+    return error->status;
+}
+
+organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
+{
+    static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};
+    organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
+    const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
+    if (!items || !todo)
+        organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->piece_count; k++) {
+        job->facts[k].skip = job->pieces[k].same || organ_write_done(job->run, k);
+        job->facts[k].left = job->facts[k].rows;
+    }
+    if (!error->status)
+        pass_computed(job, error);
+    for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
+        for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
+            pass_group(job, items, types[k], block, error);
+    job->todo = NULL;
+    free(todo);
+    free(items);
+    return error->status;
+}

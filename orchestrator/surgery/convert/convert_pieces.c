@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ * Pieces of the output, their types, and the places of rows in them. */
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include "formats/base/paged_rows.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- types ---- */
+
+static bool plan_ends(const char *name, const char *end)
+{
+    const size_t length = strlen(name), own = strlen(end);
+    return length >= own && strcmp(name + length - own, end) == 0;
+}
+
+/* Tensors that llama.cpp's converter always stores as F32, in addition to vectors and norms. */
+static bool plan_is_single(const char *name, unsigned rank)
+{
+    static const char *const ends[] = {"_norm.weight",         "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight",
+                                       "position_embd.weight", "ssm_conv1d.weight",   "shortconv.conv.weight",
+                                       "indexer.proj.weight",  "ssm_conv1d_q.weight", "ssm_conv1d_k.weight",
+                                       "ssm_conv1d_v.weight"};
+    if (rank <= 1 || !plan_ends(name, ".weight"))
+        return true;
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+        if (plan_ends(name, ends[k]))
+            return true;
+    return false;
+}
+
+/* The head, or the embeddings if they are the head, get the type that `quantize` gives them. */
+static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
+{
+    const bool head =
+        strcmp(name, "output.weight") == 0 || (job->config.tied_output && strcmp(name, "token_embd.weight") == 0);
+    return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
+}
+
+static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
+                             const organ_encoding **encoding)
+{
+    *encoding = NULL;
+    if (!job->to_gguf)
+        return job->type;
+    if (plan_is_single(name, rank))
+        return ORGAN_F32;
+    if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
+        return (*encoding)->codes;
+    return shape[rank - 1] % organ_dtype_describe(job->type)->elements ? ORGAN_F16 : job->type;
+}
+
+/* ---- pieces ---- */
+
+static bool plan_grow(organ_convert_job *job)
+{
+    if (job->piece_count < job->piece_room)
+        return true;
+    const size_t room = job->piece_room ? 2 * job->piece_room : 256;
+    organ_shard_piece *const pieces = organ_rows_take(room, sizeof *pieces);
+    convert_piece *const facts = realloc(job->facts, room * sizeof *facts);
+    job->facts = facts ? facts : job->facts;
+    if (!pieces || !facts) {
+        organ_rows_free(pieces);
+        return false;
+    }
+    if (job->piece_count)
+        memcpy(pieces, job->pieces, job->piece_count * sizeof *pieces);
+    organ_rows_free(job->pieces);
+    job->pieces = pieces;
+    job->piece_room = room;
+    return true;
+}
+
+size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
+                           organ_error *error)
+{
+    const size_t *const known = organ_name_table_find(&job->names, name);
+    if (known)
+        return *known;
+    uint64_t *const own = organ_arena_take(&job->arena, (rank + 1) * sizeof *own);
+    char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
+    if (!own || !kept || !plan_grow(job) || !organ_name_table_put(&job->names, kept, job->piece_count)) {
+        organ_fail_memory(error, job->options->model);
+        return SIZE_MAX;
+    }
+    convert_piece *const facts = &job->facts[job->piece_count];
+    *facts = (convert_piece){.rows = 1};
+    for (unsigned d = 0; d < rank; d++) {
+        own[d] = shape[d];
+        facts->rows *= d + 1 < rank ? shape[d] : 1;
+    }
+    const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
+    job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
+    return job->piece_count++;
+}
+
+/* ---- places ---- */
+
+convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    return (convert_place){.piece = piece,
+                           .matrices = m.count,
+                           .block = m.rows,
+                           .rows = m.rows,
+                           .at = at,
+                           .per_matrix = m.rows,
+                           .per_block = m.rows};
+}
+
+/* Rows of the piece that the place fills. */
+static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
+{
+    return place->matrices * (m->rows / place->block) * (place->transposed ? place->cols : place->rows);
+}
+
+organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
+{
+    if (place->piece == SIZE_MAX)
+        return error->status;
+    convert_source *const source = &job->sources[job->source_count];
+    const organ_matrices m = organ_weight_matrices(source->weight);
+    const organ_shard_piece *const piece = &job->pieces[place->piece];
+    const uint64_t cols = piece->rank ? piece->shape[piece->rank - 1] : 1;
+    if (place->block == 0 || m.rows % place->block || cols != (place->transposed ? place->rows : m.cols))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
+                          job->model->path, source->weight->name, m.rows, m.cols, piece->name);
+    if (!organ_grow(&job->places, job->place_count, &job->place_room, sizeof *job->places))
+        return organ_fail_memory(error, job->options->model);
+    job->places[job->place_count++] = *place;
+    job->facts[place->piece].filled += plan_rows(place, &m);
+    source->count++;
+    return ORGAN_OK;
+}
+
+/* ---- refusals ---- */
+
+organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
+                                   organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' %s", job->model->path, tensor, why);
+}

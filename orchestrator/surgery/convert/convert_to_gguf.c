@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ * The tensors of a GGUF file that a tensor of safetensors becomes. */
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include "orchestrator/forward/config/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROPE_FREQS "rope_freqs.weight"
+
+typedef struct gguf_move {
+    organ_convert_job *job;
+    const organ_weight *weight;
+    int64_t layer; /* -1: none */
+    exchange_part part;
+    organ_error *error;
+} gguf_move;
+
+/* ---- names ---- */
+
+/* Returns the piece of a part in this layer, with the shape of the weight or another one. */
+static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned rank, const uint64_t *shape)
+{
+    const exchange_part as = {.part = part, .bias = move->part.bias, .number = move->part.number};
+    char tail[256], name[300];
+    if (!organ_exchange_part_name(move->job->gguf_family, true, &as, tail)) {
+        organ_convert_unknown(move->job, move->weight->name, "has no name in GGUF", move->error);
+        return SIZE_MAX;
+    }
+    if (move->layer < 0)
+        snprintf(name, sizeof name, "%s", tail);
+    else
+        snprintf(name, sizeof name, "blk.%lld.%s", (long long)move->layer, tail);
+    return organ_convert_piece(move->job, name, rank, shape, move->error);
+}
+
+/* ---- places ---- */
+
+static bool to_gguf_adds_one(const gguf_move *move)
+{
+    const char *const name = move->weight->name, *const end = strstr(name, "norm.weight");
+    return move->job->exchange->norms_plus_one && end && end[strlen("norm.weight")] == 0;
+}
+
+/* The whole tensor under another name. */
+static organ_status to_gguf_whole(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_convert_job *const job = move->job;
+    const forward_part part = move->part.part;
+    convert_place all = organ_convert_all(w, to_gguf_piece(move, part, w->rank, w->shape), 0);
+    if (to_gguf_adds_one(move))
+        all.function = CONVERT_PLUS_ONE;
+    const bool rotated = part == PART_Q || part == PART_K || part == PART_BIAS_Q || part == PART_BIAS_K;
+    if (rotated && job->gguf_family->gguf_pairs) {
+        all.pairs = true;
+        all.block = all.rows = all.per_block = job->config.kinds[move->layer].head_dim;
+    }
+    return organ_convert_place(move->job, &all, move->error);
+}
+
+/* One of the numbered experts, as a matrix of a stack. */
+static organ_status to_gguf_stacked(const gguf_move *move, forward_part part)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t experts = move->job->config.experts;
+    if (w->rank != 2 || move->part.number < 0 || (uint64_t)move->part.number >= experts)
+        return organ_convert_unknown(move->job, w->name, "is no matrix of one of the experts in config.json",
+                                     move->error);
+    const uint64_t shape[3] = {experts, w->shape[0], w->shape[1]};
+    const convert_place all =
+        organ_convert_all(w, to_gguf_piece(move, part, 3, shape), (uint64_t)move->part.number * w->shape[0]);
+    return organ_convert_place(move->job, &all, move->error);
+}
+
+/* Two tensors that are one below the other in each matrix. */
+static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, forward_part lower)
+{
+    const organ_weight *const w = move->weight;
+    const organ_matrices m = organ_weight_matrices(w);
+    uint64_t shape[4];
+    if (w->rank < 2 || w->rank > 4 || m.rows % 2)
+        return organ_convert_unknown(move->job, w->name, "is no matrix of two halves", move->error);
+    memcpy(shape, w->shape, w->rank * sizeof *shape);
+    shape[w->rank - 2] = m.rows / 2;
+    for (unsigned half = 0; half < 2 && !move->error->status; half++) {
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, half ? lower : upper, w->rank, shape), 0);
+        place.first = half * (m.rows / 2);
+        place.rows = place.per_matrix = place.per_block = m.rows / 2;
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+static organ_status to_gguf_part(const gguf_move *move)
+{
+    const forward_family *const gguf = move->job->gguf_family;
+    switch (move->part.part) {
+    case PART_EXPERT_GATE:
+        return to_gguf_stacked(move, PART_EXPERTS_GATE);
+    case PART_EXPERT_UP:
+        return to_gguf_stacked(move, PART_EXPERTS_UP);
+    case PART_EXPERT_DOWN:
+        return to_gguf_stacked(move, PART_EXPERTS_DOWN);
+    case PART_EXPERTS_GATE_UP:
+        return to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
+    case PART_SHARED_GATE_UP:
+        return to_gguf_halves(move, PART_SHARED_GATE, PART_SHARED_UP);
+    case PART_GATE_UP:
+        if (!organ_forward_part_name(gguf->gguf_names, PART_GATE_UP, true, 0))
+            return to_gguf_halves(move, PART_GATE, PART_UP);
+        return to_gguf_whole(move);
+    default:
+        return to_gguf_whole(move);
+    }
+}
+
+/* ---- one weight ---- */
+
+/* Tensors that llama.cpp computes, and heads that are the embeddings. */
+static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
+{
+    static const char *const computed[] = {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"};
+    const organ_role role = weight->anatomy.role;
+    for (size_t k = 0; k < sizeof computed / sizeof *computed; k++) {
+        const char *const at = strstr(weight->name, computed[k]);
+        if (at && at[strlen(computed[k])] == 0)
+            return true;
+    }
+    if (job->config.tied_output && strcmp(weight->name, organ_text_head(job->weights)) == 0)
+        return true;
+    const bool other = role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
+    job->dropped += other;
+    return other;
+}
+
+/* Finds layer and part of the weight by its name. */
+static bool to_gguf_find(gguf_move *move)
+{
+    const organ_convert_job *const job = move->job;
+    const char *name = move->weight->name, *const ladder = job->family->ladder ? job->family->ladder : "layers";
+    const size_t prefix = strlen(job->prefix), rung = strlen(ladder);
+    char head[256];
+    const char *const own = organ_forward_part_name(job->family->names, PART_OUTPUT, false, 0);
+    move->layer = -1;
+    const char *const output = own ? own : organ_text_head(job->weights);
+    if (strcmp(name, output) == 0 || strcmp(name, organ_forward_bias_name(output, head)) == 0) {
+        move->part = (exchange_part){.part = PART_OUTPUT, .bias = strcmp(name, output) != 0, .number = -1};
+        return true;
+    }
+    if (strncmp(name, job->prefix, prefix))
+        return false;
+    name += prefix;
+    if (strncmp(name, ladder, rung) || name[rung] != '.' || name[rung + 1] < '0' || name[rung + 1] > '9')
+        return organ_exchange_find_part(job->family, false, true, name, &move->part);
+    char *end;
+    move->layer = strtol(name + rung + 1, &end, 10);
+    return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
+}
+
+organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
+{
+    gguf_move move = {.job = job, .weight = weight, .error = error};
+    if (to_gguf_is_dropped(job, weight))
+        return ORGAN_OK;
+    if (!to_gguf_find(&move))
+        return organ_convert_unknown(job, weight->name, "is unknown: its name in GGUF is not known", error);
+    if (move.layer >= (int64_t)job->config.layers) { /* layers that predict further tokens */
+        job->dropped++;
+        return ORGAN_OK;
+    }
+    return to_gguf_part(&move);
+}
+
+/* ---- tensors that are computed ---- */
+
+static organ_status to_gguf_computed(organ_convert_job *job, const char *name, const float *values, uint64_t count,
+                                     organ_error *error)
+{
+    float *const kept = organ_arena_take(&job->arena, count * sizeof *kept);
+    const size_t piece = kept ? organ_convert_piece(job, name, 1, &count, error) : SIZE_MAX;
+    if (!kept)
+        return organ_fail_memory(error, name);
+    if (piece == SIZE_MAX)
+        return error->status;
+    memcpy(kept, values, count * sizeof *kept);
+    job->facts[piece].values = kept;
+    job->facts[piece].filled = job->facts[piece].rows;
+    return ORGAN_OK;
+}
+
+/* Llama 3: divisors of the frequencies (_compute_llama3_parameters of transformers), in FP32 as llama.cpp's converter
+ * computes them. */
+static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
+{
+    const organ_rope_config *const r = &job->config.rope;
+    const unsigned count = r->dimensions / 2;
+    float *const divisors = malloc((count + 1) * sizeof *divisors);
+    if (!divisors)
+        return organ_fail_memory(error, ROPE_FREQS);
+    const float factor = (float)r->factor, low = (float)r->low_freq_factor, high = (float)r->high_freq_factor;
+    const double context = (double)r->original_context;
+    for (unsigned k = 0; k < count; k++) {
+        const float frequency = 1 / powf((float)r->theta, (float)(2 * k) / (float)r->dimensions);
+        const float length = (float)(2 * M_PI) / frequency;
+        const float smooth = ((float)context / length - low) / (float)(r->high_freq_factor - r->low_freq_factor);
+        divisors[k] = 1 / ((1 - smooth) / factor + smooth);
+        if (length < (float)(context / high))
+            divisors[k] = 1;
+        else if (length > (float)(context / low))
+            divisors[k] = factor;
+    }
+    to_gguf_computed(job, ROPE_FREQS, divisors, count, error);
+    free(divisors);
+    return error->status;
+}
+
+organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
+{
+    const organ_rope_config *const r = &job->config.rope;
+    const unsigned count = r->dimensions / 2;
+    switch (r->kind) {
+    case ORGAN_ROPE_DEFAULT:
+    case ORGAN_ROPE_LINEAR:
+    case ORGAN_ROPE_YARN:
+        return ORGAN_OK;
+    case ORGAN_ROPE_LLAMA3:
+        return to_gguf_llama3(job, error);
+    case ORGAN_ROPE_LONGROPE:
+        if (strcmp(job->exchange->gguf, "phi3") == 0 &&
+            to_gguf_computed(job, ORGAN_ROPE_LONG, r->long_factors, count, error) == ORGAN_OK)
+            to_gguf_computed(job, ORGAN_ROPE_SHORT, r->short_factors, count, error);
+        if (strcmp(job->exchange->gguf, "phi3") == 0)
+            return error->status;
+        break;
+    case ORGAN_ROPE_DYNAMIC:
+    case ORGAN_ROPE_PROPORTIONAL:
+        break;
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: the rope_type has no form in a GGUF file of %s",
+                      job->model->path, job->exchange->gguf);
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ convert as its users see it. fixtures/convert.tsv has digests of files that equal those of llama.cpp's converter.
+# Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+root=${organ%/build/organ}
+ends 0 help convert
+matches help/help_convert ../out
+
+# make TYPE: a model of fixtures/architectures without a tokenizer.
+make() {
+    (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out
+    rm -f "$1/tokenizer.json"
+}
+
+# ---- the files that were compared with llama.cpp's ----
+ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+while IFS=$'\t' read -r name type _ _ sha256; do
+    [[ $name == \#* ]] && continue
+    [[ -e $name ]] || make "$name"
+    ends 0 convert "$name" -o made.gguf --to gguf --type "$type" --quiet --force
+    judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
+done <"$root/fixtures/convert.tsv"
+
+# ---- results ----
+ends 0 convert tiny-qwen2 -o q.gguf --to gguf
+matches convert/convert ../out
+matches convert/convert_json q.convert.json
+matches convert/CONVERT_REPORT q.CONVERT_REPORT.md
+judge "there is no page" grep -q "</table>" q.CONVERT_REPORT.html
+ends 0 inspect q.gguf
+prints "No problems found"
+ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare q.gguf --json
+judge "the GGUF file scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+ends 0 convert tiny-qwen2 -o threads.gguf --to gguf --threads 3 --memory 64M --quiet
+judge "threads or memory change the bytes" cmp -s q.gguf threads.gguf
+ORGAN_ISA=scalar ends 0 convert tiny-qwen2 -o scalar8.gguf --to gguf --type q8_0 --quiet
+ends 0 convert tiny-qwen2 -o fast8.gguf --to gguf --type q8_0 --quiet
+judge "the instruction set changes the bytes" cmp -s scalar8.gguf fast8.gguf
+ends 0 convert tiny-qwen2 -o k.gguf --to gguf --type q4_k --quiet
+ends 0 quantize q.gguf -o qk.gguf --scheme q4_k --quiet
+judge "the blocks are not those of quantize" test "$("$organ" inspect k.gguf --tensors --json | jq -S '[.tensors[] | [.name, .dtype]] | sort')" = \
+    "$("$organ" inspect qk.gguf --tensors --json | jq -S '[.tensors[] | [.name, .dtype]] | sort')"
+ends 0 convert tiny-qwen2 -o dry.gguf --to gguf --dry-run --quiet
+judge "a dry run wrote something" test ! -e dry.gguf
+
+# ---- quantised sources, by value ----
+ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-channel --quiet
+ends 0 dequantize fp8 -o plain --quiet
+ends 0 convert fp8 -o of_codes.gguf --to gguf --type bf16 --quiet
+ends 0 convert plain -o of_values.gguf --to gguf --type bf16 --quiet
+ends 0 perplexity of_codes.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_values.gguf --json
+judge "codes have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+
+# ---- a run that goes on ----
+interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 0 convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --quiet --resume
+judge "the resumed file differs" cmp -s resumed.gguf fast8.gguf
+
+# ---- refusals ----
+refused 2 "MODEL" convert
+refused 2 "--to" convert tiny-qwen2 -o no.gguf
+refused 2 "is GGUF already" convert q.gguf -o no.gguf --to gguf
+refused 2 "name a .gguf" convert tiny-qwen2 -o no --to gguf
+refused 4 "nowhere" convert nowhere -o no.gguf --to gguf
+mkdir strange && cp -rL tiny-qwen2/. strange && chmod -R u+w strange
+sed -i 's/Qwen2ForCausalLM/Qwen7ForCausalLM/' strange/config.json
+refused 3 "architecture 'Qwen7ForCausalLM' cannot be converted, only Mixtral, Llama" convert strange -o no.gguf --to gguf
+cp tiny-qwen2/config.json strange && sed -i 's/(?i:.s|/(?i:|/' strange/tokenizer.json
+refused 3 "no value of tokenizer.ggml.pre stands for" convert strange -o no.gguf --to gguf
+ends 0 convert strange -o named.gguf --to gguf --pre qwen2 --quiet
+rm strange/tokenizer.json && touch strange/tokenizer.model
+refused 3 "has the tokenizer tokenizer.model and no tokenizer.json" convert strange -o no.gguf --to gguf
+jq '.rope_scaling = {"rope_type": "dynamic", "factor": 2.0}' tiny-qwen2/config.json >strange/config.json
+refused 3 "the rope_type has no form in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
+judge "a refused run wrote something" test ! -e no.gguf
+finish
