@@ -10,7 +10,10 @@
  *
  *     S = g S,    S = S + k (b (v - S^T k))^T,    o = S^T q.
  *
- * The output projection reads norm(o) silu(z), with the root mean square norm of each head. */
+ * The output projection reads norm(o) silu(z), with the root mean square norm of each head.
+ *
+ * Kimi Delta Attention (Kimi Team 2025, "Kimi Linear", arXiv:2510.26692; transformers, KimiLinearDeltaAttention) has a
+ * decay for each number of a key, computes a and z by two matrices each, and reads norm(o) logistic(z). */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
@@ -30,7 +33,9 @@ typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     delta_rows parts[3];                 /* q, k, v */
-    float *z, *b, *a, *outs;             /* tokens x values, heads, heads, values */
+    float *z, *b, *a, *outs;             /* tokens x values, heads, decays, values */
+    float *low_z, *low_a;                /* by_channel: tokens x value_dim, from which z and a are computed */
+    size_t decays;                       /* numbers of a token in a */
     float *fused, *fused_ba;             /* projections whose rows alternate by key head */
     size_t keys, values;                 /* numbers of a token in k and in v */
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
@@ -39,6 +44,7 @@ typedef struct delta_job {
 
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
+static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
 static size_t state_of_head(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
@@ -48,9 +54,10 @@ size_t organ_forward_delta_width(const organ_forward_config *c, const organ_laye
 {
     (void)kind;
     const organ_recurrent_config *const r = &c->recurrent;
-    const size_t used = 2 * keys_of(r) + 3 * values_of(r) + 2 * (size_t)r->heads;
+    const size_t low = r->by_channel ? 2 * (size_t)r->value_dim : 0,
+                 used = 2 * keys_of(r) + 3 * values_of(r) + r->heads + decays_of(r);
     const bool fused = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
-    return used + (fused ? 2 * keys_of(r) + 2 * values_of(r) + 2 * (size_t)r->heads : 0);
+    return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) + 2 * (size_t)r->heads : 0);
 }
 
 size_t organ_forward_delta_state(const organ_forward_config *c)
@@ -93,30 +100,46 @@ static void split_heads(void *context, size_t index, size_t worker)
         split_token_heads(j, t);
 }
 
-static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
+/* A linear layer of the mixer. */
+typedef struct delta_linear {
+    forward_part part;
+    const float *from;
+    float *to;
+    size_t width;
+} delta_linear;
+
+/* Computes those of the linear layers that the model has. */
+static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
+    for (size_t k = 0; k < count; k++)
+        if (g->layer->plan->parts[all[k].part].slot != SIZE_MAX &&
+            organ_forward_add_linear(g, all[k].part, NULL, all[k].from, all[k].to, all[k].width, error))
+            return error->status;
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
+static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
+{
+    const forward_group *const g = j->group;
     const organ_recurrent_config *const r = j->sizes;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
-    const struct {
-        forward_part part;
-        float *to;
-        size_t width;
-    } all[] = {
-        {PART_MIX_IN, by_head ? j->fused : j->parts[0].rows, 2 * j->keys + (by_head ? 2 : 1) * j->values},
-        {PART_MIX_Q, j->parts[0].rows, j->keys},
-        {PART_MIX_K, j->parts[1].rows, j->keys},
-        {PART_MIX_V, j->parts[2].rows, j->values},
-        {PART_MIX_Z, j->z, j->values},
-        {PART_MIX_BA, j->fused_ba, 2 * (size_t)r->heads},
-        {PART_MIX_B, j->b, r->heads},
-        {PART_MIX_A, j->a, r->heads},
+    const delta_linear outer[] = {{PART_MIX_Z, r->by_channel ? j->low_z : normed, j->z, j->values},
+                                  {PART_MIX_A, r->by_channel ? j->low_a : normed, j->a, j->decays}};
+    const delta_linear all[] = {
+        {PART_MIX_IN, normed, by_head ? j->fused : j->parts[0].rows, 2 * j->keys + (by_head ? 2 : 1) * j->values},
+        {PART_MIX_Q, normed, j->parts[0].rows, j->keys},
+        {PART_MIX_K, normed, j->parts[1].rows, j->keys},
+        {PART_MIX_V, normed, j->parts[2].rows, j->values},
+        {PART_MIX_Z_LOW, normed, j->low_z, r->value_dim},
+        {PART_MIX_A_LOW, normed, j->low_a, r->value_dim},
+        {PART_MIX_BA, normed, j->fused_ba, 2 * (size_t)r->heads},
+        {PART_MIX_B, normed, j->b, r->heads},
+        outer[0],
+        outer[1],
     };
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (g->layer->plan->parts[all[k].part].slot != SIZE_MAX &&
-            organ_forward_add_linear(g, all[k].part, NULL, normed, all[k].to, all[k].width, error))
-            return error->status;
-    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) || !by_head)
+    const size_t count = sizeof all / sizeof *all - (r->by_channel ? 2 : 0);
+    if (run_linears(j, all, count, error) || (r->by_channel && run_linears(j, outer, 2, error)) || !by_head)
         return error->status;
     return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
                                (double)g->tokens * (double)(2 * j->keys + 2 * j->values) * ORGAN_SHARE_NUMBER,
@@ -164,17 +187,17 @@ static void unit_heads(const delta_job *j, size_t t)
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
-    const size_t heads = j->sizes->heads;
-    float *const a = j->a + t * heads, *const b = j->b + t * heads;
+    const size_t heads = j->sizes->heads, of_head = j->decays / heads;
+    float *const a = j->a + t * j->decays, *const b = j->b + t * heads;
     float *const rates = j->outs + t * j->values; /* not in use yet */
     memcpy(rates, j->rates, heads * sizeof *rates);
     kernels->exp_below(rates, heads, 0);
-    for (size_t h = 0; h < heads; h++)
-        a[h] += j->biases[h];
-    organ_forward_softplus(kernels, a, heads);
-    for (size_t h = 0; h < heads; h++)
-        a[h] *= -rates[h];
-    kernels->exp_below(a, heads, 0);
+    for (size_t k = 0; k < j->decays; k++)
+        a[k] += j->biases[k];
+    organ_forward_softplus(kernels, a, j->decays);
+    for (size_t k = 0; k < j->decays; k++)
+        a[k] *= -rates[k / of_head];
+    kernels->exp_below(a, j->decays, 0);
     organ_forward_logistic(kernels, b, heads);
     for (size_t h = 0; h < heads && j->sizes->twice; h++)
         b[h] *= 2;
@@ -210,14 +233,15 @@ static void delta_recur(void *context, size_t index, size_t worker)
                                          .queries = j->parts[0].rows + first * j->parts[0].stride + of_key * r->key_dim,
                                          .keys = j->parts[1].rows + first * j->parts[1].stride + of_key * r->key_dim,
                                          .values = j->parts[2].rows + first * j->parts[2].stride + head * r->value_dim,
-                                         .decays = j->a + first * r->heads + head,
+                                         .decays = j->a + first * j->decays + head * (j->decays / r->heads),
                                          .strengths = j->b + first * r->heads + head,
                                          .outs = j->outs + first * j->values + head * r->value_dim,
                                          .state = state,
                                          .key_stride = j->parts[1].stride,
                                          .query_stride = j->parts[0].stride,
                                          .value_stride = j->parts[2].stride,
-                                         .decay_stride = r->heads,
+                                         .decay_stride = j->decays,
+                                         .decay_by_key = r->by_channel,
                                          .strength_stride = r->heads,
                                          .out_stride = j->values,
                                          .state_stride = organ_recurrence_stride(r->value_dim),
@@ -225,17 +249,25 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* z = norm(o) silu(z) */
+/* z = norm(o) silu(z), or norm(o) logistic(z) */
 static void delta_gate(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const delta_job *const j = context;
     const size_t dim = j->sizes->value_dim, first = index * TOKENS_AT_ONCE,
                  tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
+    const organ_kernels *const kernels = j->group->forward->engine->kernels;
     float *const outs = j->outs + first * j->values;
     for (size_t at = 0; at < tokens * j->values; at += dim)
         organ_forward_norm(outs + at, j->norms, 0, j->sizes->norm_eps, dim, outs + at);
-    j->group->forward->engine->kernels->gate_silu(j->z + first * j->values, outs, tokens * j->values);
+    float *const z = j->z + first * j->values;
+    if (!j->sizes->by_channel) {
+        kernels->gate_silu(z, outs, tokens * j->values);
+        return;
+    }
+    organ_forward_logistic(kernels, z, tokens * j->values);
+    for (size_t k = 0; k < tokens * j->values; k++)
+        z[k] *= outs[k];
 }
 
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
@@ -246,7 +278,8 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
     if (delta_project(j, normed, error) || delta_convolve(j, error) ||
-        organ_forward_share(engine, pieces, tokens * (double)(4 * j->keys + 4 * r->heads * ORGAN_SHARE_HARD),
+        organ_forward_share(engine, pieces,
+                            tokens * (double)(4 * j->keys + 2 * (r->heads + j->decays) * ORGAN_SHARE_HARD),
                             delta_prepare, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, delta_recur, j, error) ||
         organ_forward_share(engine, pieces, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error) ||
@@ -264,6 +297,7 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
                    .sizes = r,
                    .keys = keys,
                    .values = values,
+                   .decays = decays_of(r),
                    .rates = organ_forward_values(g->layer, PART_A_LOG),
                    .biases = organ_forward_values(g->layer, PART_DT_BIAS),
                    .norms = organ_forward_values(g->layer, PART_NORM_MIXED)};
@@ -275,7 +309,9 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
     j.outs = j.z + g->tokens * values;
     j.b = j.outs + g->tokens * values;
     j.a = j.b + g->tokens * r->heads;
-    j.fused = j.a + g->tokens * r->heads;
+    j.low_z = j.a + g->tokens * j.decays;
+    j.low_a = j.low_z + g->tokens * r->value_dim;
+    j.fused = j.low_z; /* no model has both */
     j.fused_ba = j.fused + g->tokens * 2 * (keys + values);
     return run_delta(&j, normed, out, error);
 }

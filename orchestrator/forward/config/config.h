@@ -116,6 +116,9 @@ typedef struct organ_recurrent_config {
     organ_projections projections;
     double norm_eps;                      /* of the norm before the output projection */
     bool twice;                           /* write strengths are doubled */
+    /* Kimi Delta Attention: a decay for each number of a key instead of one for each head, decays and gate are products
+     * of two matrices with value_dim numbers between them, and the gate is logistic instead of silu. */
+    bool by_channel;
     bool conv_biased, biased, out_biased; /* the convolution, the input and the output projection have biases */
     unsigned rank;                        /* Mamba: numbers from which the time steps are computed */
     bool step_norms;                      /* Mamba: they, B and C are normalised, */

@@ -78,6 +78,25 @@ static const forward_name olmo_hybrid_names[] = {
     {PART_MIX_A, "linear_attn.a_proj.weight"}, {PART_MIX_OUT, "linear_attn.o_proj.weight"},
     {PART_NORM_MIXED, "linear_attn.o_norm.weight"}, {0}};
 
+#define KIMI_EXPERTS(part) "block_sparse_moe." part ".weight"
+static const forward_name kimi_names[] = {
+    {PART_MIX_Q, "self_attn.q_proj.weight"}, {PART_MIX_K, "self_attn.k_proj.weight"},
+    {PART_MIX_V, "self_attn.v_proj.weight"}, {PART_MIX_Z, "self_attn.g_b_proj.weight"},
+    {PART_MIX_A, "self_attn.f_b_proj.weight"}, {PART_MIX_B, "self_attn.b_proj.weight"},
+    {PART_MIX_OUT, "self_attn.o_proj.weight"}, {PART_CONV_Q, "self_attn.q_conv1d.weight"},
+    {PART_CONV_K, "self_attn.k_conv1d.weight"}, {PART_CONV_V, "self_attn.v_conv1d.weight"},
+    {PART_A_LOG, "self_attn.A_log"}, {PART_DT_BIAS, "self_attn.dt_bias"}, {PART_NORM_MIXED, "self_attn.o_norm.weight"},
+    {PART_ROUTER, KIMI_EXPERTS("gate")}, {PART_ROUTER_BIAS, "block_sparse_moe.gate.e_score_correction_bias"},
+    {PART_EXPERT_GATE, KIMI_EXPERTS("experts.#.w1")}, {PART_EXPERT_UP, KIMI_EXPERTS("experts.#.w3")},
+    {PART_EXPERT_DOWN, KIMI_EXPERTS("experts.#.w2")}, {PART_SHARED_GATE, KIMI_EXPERTS("shared_experts.gate_proj")},
+    {PART_SHARED_UP, KIMI_EXPERTS("shared_experts.up_proj")},
+    {PART_SHARED_DOWN, KIMI_EXPERTS("shared_experts.down_proj")},
+    /* transformers 5.23 saves dense layers with the names of mixtures. */
+    {PART_GATE, "mlp.gate_proj.weight"}, {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_UP, "mlp.up_proj.weight"},
+    {PART_UP, KIMI_EXPERTS("up_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")},
+    {0}};
+#undef KIMI_EXPERTS
+
 /* ---- mixtures ---- */
 
 static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
@@ -108,6 +127,12 @@ static const forward_mixture nemotron_mixture = {
     .router = {.logistic = true, .corrected = true}, .normalise = {"norm_topk_prob", true},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .dense = DENSE_WORDS};
 
+static const forward_mixture kimi_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .router = {.logistic = true, .corrected = true},
+    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
+    .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1};
+
 /* ---- layers ---- */
 
 static const forward_layer_word delta_words[] = {
@@ -127,6 +152,18 @@ static const forward_recurrent olmo_hybrid_recurrent = {
     .key_dim = {"linear_key_head_dim", 0}, .value_dim = {"linear_value_head_dim", 0},
     .kernel = {"linear_conv_kernel_dim", 4}, .twice = {"linear_allow_neg_eigval", true}, .norm_eps = 1e-5,
     .norms_before = true, .projections = ORGAN_PROJECTIONS_APART};
+static const forward_recurrent kimi_recurrent = {
+    .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
+    .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
+    .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
+/* The names in published files. */
+static const char *const kimi_aliases[][2] = {
+    {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
+    {"n_group", "num_expert_group"}, {"num_local_experts", "num_experts"},
+    {"num_experts_per_tok", "num_experts_per_token"}, {"n_shared_experts", "num_shared_experts"}, {NULL, NULL}};
+static const forward_fixed kimi_fixed[] = {
+    {"moe_router_activation_func", "\"sigmoid\""}, {"mla_use_nope", "true"}, {"moe_layer_freq", "1"},
+    {"use_grouped_topk", "true"}, {0}};
 static const forward_layer_word conv_words[] = {
     {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
     {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
@@ -218,6 +255,9 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "OlmoHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .qkv_bias = {"attention_bias", false},
      .output_bias = {"attention_bias", false}, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_ALL,
      .unrotated = UNROTATED_NULL, .recurrent = &olmo_hybrid_recurrent, .names = olmo_hybrid_names},
+    {.architecture = "KimiLinearForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
+     .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
+     .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
     {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,

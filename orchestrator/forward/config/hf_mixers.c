@@ -18,6 +18,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->mixer = known->mixer;
     kind->second = known->second;
     kind->feed = known->feed != FEED_NONE;
+    kind->latent = kind->latent && kind->mixer == ORGAN_MIXER_ATTENTION;
     kind->norms_before = s->family->recurrent->norms_before && kind->mixer > ORGAN_MIXER_ATTENTION;
     kind->mixture = known->feed == FEED_EXPERTS;
 }
@@ -61,6 +62,40 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Gives the layers of a list, which are numbered from 1 on, a word. Returns the length of the list. */
+static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
+                            organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(object, key);
+    if (!json_is_array(list))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not a list of numbers of layers", s->label, key);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > c->layers)
+            organ_config_refuse(s, key, value, "a number of a layer from 1 on");
+        else
+            set_word(s, key, word, &c->kinds[json_integer_value(value) - 1]);
+    }
+    return json_array_size(list);
+}
+
+/* KimiLinearConfig of transformers. */
+static void read_numbered_words(const config_hf_source *s, const json_t *object, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].mixer = ORGAN_MIXER_NONE;
+    if (read_numbered(s, object, "full_attn_layers", r->words[0].word, c) +
+            read_numbered(s, object, "kda_layers", r->words[1].word, c) !=
+        c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: full_attn_layers and kda_layers do not name each of %u layers once",
+                   s->label, c->layers);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_NONE)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u is neither in full_attn_layers nor in kda_layers",
+                       s->label, l + 1);
+}
+
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -86,8 +121,13 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
+    const json_t *const object = r->object ? organ_config_member(s->root, r->object) : NULL;
+    if (object && !json_is_object(object))
+        organ_config_refuse(s, r->object, object, "an object");
     if (r->pattern && organ_config_member(s->root, r->pattern))
         read_pattern(s, r->pattern, c);
+    else if (object && !organ_config_member(s->root, types_of(s)))
+        read_numbered_words(s, object, c);
     else if (r->alike)
         read_mixer_interval(s, c);
     else if (r->indices && !organ_config_member(s->root, types_of(s)))
@@ -115,6 +155,18 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
         return organ_config_needed(s, r->inner);
     const double inner = organ_config_number(s, r->expand) * (double)c->hidden;
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
+}
+
+static void read_object(const config_hf_source *s, organ_recurrent_config *to)
+{
+    const char *const key = s->family->recurrent->object;
+    const json_t *const object = key ? organ_config_member(s->root, key) : NULL;
+    const config_hf_source source = {s->label, s->file, object, s->family, s->error};
+    if (!object)
+        return;
+    to->heads = to->groups = organ_config_size(&source, "num_heads", to->heads);
+    to->key_dim = to->value_dim = organ_config_size(&source, "head_dim", to->key_dim);
+    to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
 }
 
 /* The width of a head may be "auto" (Bamba, Granite). */
@@ -230,6 +282,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
                                             .conv_biased = organ_config_flag_of(s, r->conv_bias),
                                             .biased = organ_config_flag_of(s, r->bias),
                                             .out_biased = organ_config_flag_of(s, r->out_bias),
+                                            .by_channel = r->by_channel,
                                             .normed = organ_config_flag_of(s, r->normed),
                                             .norm_first = organ_config_flag_of(s, r->norm_first),
                                             .step_norms = r->step_norms,
@@ -238,6 +291,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
     if (r->norm_eps_key)
         c->recurrent.norm_eps = organ_config_real(s, s->root, r->norm_eps_key, r->norm_eps);
     read_head(s, c);
+    read_object(s, &c->recurrent);
     read_steps(s, c);
     if (r->scaled)
         read_factors(s, c);

@@ -71,6 +71,7 @@ unsigned organ_config_needed(const config_hf_source *s, const char *key)
 
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback)
 {
+    key = own_name(s, key);
     const json_t *value = organ_config_member(s->root, key);
     if (value && !json_is_boolean(value))
         organ_config_refuse(s, key, value, "true or false");

@@ -85,6 +85,8 @@ typedef enum forward_part {
     PART_MIX_BA, /* write strength and decay in one, */
     PART_MIX_B,  /* or each on its own */
     PART_MIX_A,
+    PART_MIX_Z_LOW, /* where Z and A are products of two matrices, those that read the hidden state */
+    PART_MIX_A_LOW,
     PART_MIX_OUT,
     PART_CONV,   /* kernels of the causal convolution, channels x width; of q, k and v in one, */
     PART_CONV_Q, /* or each on its own */

@@ -15,6 +15,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
+    const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
     const struct {
         bool requested;
@@ -24,17 +25,19 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
         {apart, {PART_MIX_Q, false, keys, c->hidden}},
         {apart, {PART_MIX_K, false, keys, c->hidden}},
         {apart, {PART_MIX_V, false, values, c->hidden}},
-        {!by_head, {PART_MIX_Z, false, values, c->hidden}},
+        {r->by_channel, {PART_MIX_Z_LOW, false, r->value_dim, c->hidden}},
+        {r->by_channel, {PART_MIX_A_LOW, false, r->value_dim, c->hidden}},
+        {!by_head, {PART_MIX_Z, false, values, low}},
         {by_head, {PART_MIX_BA, false, 2 * (uint64_t)r->heads, c->hidden}},
         {!by_head, {PART_MIX_B, false, r->heads, c->hidden}},
-        {!by_head, {PART_MIX_A, false, r->heads, c->hidden}},
+        {!by_head, {PART_MIX_A, false, decays, low}},
         {true, {PART_MIX_OUT, false, c->hidden, values}},
         {!apart, {PART_CONV, true, 2 * keys + values, r->kernel}},
         {apart, {PART_CONV_Q, true, keys, r->kernel}},
         {apart, {PART_CONV_K, true, keys, r->kernel}},
         {apart, {PART_CONV_V, true, values, r->kernel}},
         {true, {PART_A_LOG, true, 0, r->heads}},
-        {true, {PART_DT_BIAS, true, 0, r->heads}},
+        {true, {PART_DT_BIAS, true, 0, decays}},
         {true, {PART_NORM_MIXED, true, 0, r->value_dim}},
     };
     size_t count = 0;

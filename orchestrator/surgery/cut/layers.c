@@ -32,23 +32,26 @@ static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
     return made;
 }
 
-static bool are_numbers_below(const json_t *list, size_t limit)
+/* Layers are numbered from `first` on. */
+static bool are_numbers(const json_t *list, size_t first, size_t limit)
 {
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *const value = json_array_get(list, k);
-        if (!json_is_integer(value) || json_integer_value(value) < 0 || (size_t)json_integer_value(value) >= limit)
+        if (!json_is_integer(value) || json_integer_value(value) < (json_int_t)first ||
+            (size_t)json_integer_value(value) - first >= limit)
             return false;
     }
     return true;
 }
 
-/* Returns the new numbers of kept layers. NULL if out of memory. */
-static json_t *kept_numbers(const organ_cut_config *c, const json_t *list)
+/* Returns the new numbers of kept layers, which are numbered from `first` on. NULL if out of memory. */
+static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_t first)
 {
     json_t *const made = json_array();
     for (size_t k = 0; k < json_array_size(list); k++) {
-        const size_t layer = (size_t)json_integer_value(json_array_get(list, k));
-        if (organ_cut_stays(c, layer) && json_array_append_new(made, json_integer(c->run->facts[layer].becomes))) {
+        const size_t layer = (size_t)json_integer_value(json_array_get(list, k)) - first;
+        const json_int_t becomes = (json_int_t)first + (json_int_t)c->run->facts[layer].becomes;
+        if (organ_cut_stays(c, layer) && json_array_append_new(made, json_integer(becomes))) {
             json_decref(made);
             return NULL;
         }
@@ -90,8 +93,8 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
         return;
     if (is_among(key, by_layer, COUNT_OF(by_layer)) && (count == c->layers || count == c->run->layer_count))
         organ_cut_set(c, key, kept_entries(c, list));
-    else if (is_among(key, of_numbers, COUNT_OF(of_numbers)) && are_numbers_below(list, c->run->layer_count))
-        organ_cut_set(c, key, kept_numbers(c, list));
+    else if (is_among(key, of_numbers, COUNT_OF(of_numbers)) && are_numbers(list, 0, c->run->layer_count))
+        organ_cut_set(c, key, kept_numbers(c, list, 0));
     else if (count && (count == c->layers || strstr(key, "layer")))
         organ_cut_refuse(
             c, key, "it may have an entry for each layer, or name layers, and it is not known how it would be cut");
@@ -198,6 +201,24 @@ static void renumber_layer_sizes(const organ_cut_config *c)
     json_decref(made);
 }
 
+/* linear_attn_config of Kimi Linear lists the numbers of layers, from 1 on. */
+static void renumber_linear_layers(const organ_cut_config *c)
+{
+    static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers"};
+    const json_t *const old = json_object_get(c->object, key);
+    json_t *const made = json_is_object(old) ? json_copy((json_t *)old) : NULL;
+    for (size_t k = 0; made && k < COUNT_OF(lists); k++) {
+        const json_t *const list = json_object_get(old, lists[k]);
+        if (!are_numbers(list, 1, c->layers))
+            organ_cut_refuse(c, key, "a list has something else than numbers of layers, from 1 on");
+        else if (list && json_object_set_new(made, lists[k], kept_numbers(c, list, 1)))
+            organ_fail_memory(c->error, key);
+    }
+    if (made && !c->error->status)
+        organ_cut_set(c, key, json_incref(made));
+    json_decref(made);
+}
+
 /* transformers gives the last layer of Gemma 4 global attention, whatever layer_types has. */
 static void check_last_layer(const organ_cut_config *c)
 {
@@ -251,6 +272,7 @@ void organ_cut_edit_layers(const organ_cut_config *c)
     edit_bounds(c);
     edit_shared_kv(c);
     renumber_layer_sizes(c);
+    renumber_linear_layers(c);
     if (!c->error->status)
         organ_cut_edit_patterns(c);
 }
