@@ -116,4 +116,21 @@ judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
 refused 3 "num_kv_shared_layers is 4: a layer that stays takes its keys and values from one that would be dropped" \
     layers gemma4_text-shared -o no --drop 2-2 --quiet
 
+# ---- quantize: stacks of experts stay plain, are counted as such, and loaders are told to leave them and the output head alone ----
+make gpt_neox
+ends 0 quantize gpt_oss -o codes --scheme fp8-channel
+says "8 stacks of experts, 85.5 % of the weights in matrices, stay plain: loaders read quantised experts as fp8-channel from a tensor for each"
+judge "the share of quantised weights" test "$(jq '.matrices | [.percent > 14.2, .percent < 14.3, .few] | all' codes/organ/quantize.json)" = true
+judge "experts are ignored" test "$(jq -c '[.quantization_config.ignore[] | select(test("^model.layers.[0-9].mlp.experts$"))] | length' codes/config.json)" = 4
+chmod -R u+w codes && rm -r codes
+ends 0 quantize llama4_text -o codes --scheme int8-group32
+says "transformers (5.23) does not open Llama 4 with plain experts as int8-group32"
+chmod -R u+w codes && rm -r codes
+ends 0 quantize gpt_neox -o codes --scheme int8-channel --quiet
+judge "the output head, and its name in transformers, are ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '["embed_out","lm_head"]'
+chmod -R u+w codes && rm -r codes
+ends 0 quantize gpt_neox -o codes --scheme int8-channel --targets '*' --quiet
+judge "a quantised output head is not ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '[]'
+chmod -R u+w codes && rm -r codes
+
 finish

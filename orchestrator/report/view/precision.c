@@ -242,7 +242,11 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
-    MATRICES(""),
+    MATRICES_SHARE("", "the quantised ones are"),
+    MATRICES_FEW("", "quantised",
+                 "{left_alone?The report says why targets stay as they are.|organ does not take the others by default, "
+                 "or --targets leaves them out.}"),
+    MATRICES_LEFT("", "not quantised"),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
     SAY(ON_ALL, "totals.unreached_experts",
         "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token "

@@ -6,31 +6,55 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or
- * is a bias. */
+/* Returns the module of a plain matrix: "model.layers.0.mlp.gate" of "model.layers.0.mlp.gate.weight". Stacked experts
+ * may be parameters of their module: "model.layers.0.mlp.experts" of "model.layers.0.mlp.experts.down_proj". NULL for a
+ * tensor that is no matrix, is looked up, or is a bias. */
 static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name), end = strlen(".weight");
-    if (tensor->rank != 2 || tensor->anatomy.role == ORGAN_ROLE_EMBED || length <= end ||
-        strcmp(tensor->name + length - end, ".weight") != 0)
+    const bool weight = length > end && strcmp(tensor->name + length - end, ".weight") == 0;
+    const bool stack = tensor->rank == 3 && organ_quantize_is_routed(tensor);
+    const char *const dot = strrchr(tensor->name, '.');
+    if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
         return NULL;
-    return json_stringn(tensor->name, length - end);
+    return json_stringn(tensor->name, (size_t)(dot - tensor->name));
 }
 
-/* The modules that are no targets, in file order. The output head is named even where it is tied to the embedding: a
- * loader makes it. */
+static bool has_module(const json_t *rows, const json_t *name)
+{
+    for (size_t k = json_array_size(rows); k > 0; k--)
+        if (json_equal(json_array_get(rows, k - 1), name))
+            return true;
+    return false;
+}
+
+static bool quantises_head(const organ_quantize_job *job)
+{
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].weight->anatomy.role == ORGAN_ROLE_OUTPUT && job->parts[k].weight->anatomy.layer < 0)
+            return true;
+    return false;
+}
+
+/* The modules that are no targets, in file order. Unless the output head is quantised, its name in loaders is one of
+ * them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to lm_head. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
-    json_t *const rows = json_array();
-    bool head = false;
+    const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
+    json_t *const rows = json_array(), *const head = json_string(biogpt ? "output_projection" : "lm_head");
+    const organ_tensor *last = NULL;
     for (size_t k = 0; k < job->piece_count; k++) {
-        json_t *const module = job->pieces[k].same ? quantize_config_module_json(job->pieces[k].same) : NULL;
-        head = head || (module && strcmp(json_string_value(module), "lm_head") == 0);
-        if (module)
-            json_array_append_new(rows, module);
+        const organ_tensor *const same = job->pieces[k].same;
+        json_t *const module = same ? quantize_config_module_json(same) : NULL;
+        const bool next = last && same && same->rank == 3 && last->rank == 3; /* the other stack of a layer */
+        if (module && !(next && json_equal(json_array_get(rows, json_array_size(rows) - 1), module)))
+            json_array_append(rows, module);
+        last = module ? same : last;
+        json_decref(module);
     }
-    if (!head && !organ_weights_named(job->weights, "lm_head.weight"))
-        json_array_append_new(rows, json_string("lm_head"));
+    if (!quantises_head(job) && !has_module(rows, head))
+        json_array_append(rows, head);
+    json_decref(head);
     return rows;
 }
 

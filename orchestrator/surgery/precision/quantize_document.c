@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
@@ -211,6 +212,22 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
+/* The share of the matrices that is quantised. Targets that stay as they are do not count, nor do embeddings and output
+ * head, which GGUF quantises too. */
+static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
+{
+    bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
+    if (!quantised)
+        return NULL;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const size_t at = (size_t)(job->parts[k].weight->codes - job->model->tensors);
+        quantised[at] = job->targets.chosen[at];
+    }
+    json_t *const made = organ_matrices_json(job->model, quantised);
+    free(quantised);
+    return made;
+}
+
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
@@ -224,7 +241,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     return ORGAN_OBJECT(
         SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)), SET("totals", totals),
         SET_COUNT("clipped_blocks", job->partial), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
+        SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),

@@ -18,7 +18,8 @@ static bool ends_in_weight(const char *name)
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
-        return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
+        return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
+               "schemes (MXFP4).";
     if (!ends_in_weight(tensor->name))
         return "its name does not end in '.weight', so its scales would have none.";
     if (!organ_target_is_float(tensor))
@@ -213,6 +214,35 @@ static void note_clipped(const organ_quantize_job *job)
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
+/* The share of the matrices that stays plain in stacks. */
+static void note_stacks(const organ_quantize_job *job)
+{
+    uint64_t plain = 0, all = 0;
+    size_t stacks = 0;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_weight *const w = &job->weights->weights[k];
+        if (!organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
+            continue;
+        all += w->elements;
+        if (w->rank < 3 || !is_chosen(job, w->codes) || job->encodings[w->codes - job->model->tensors])
+            continue;
+        plain += w->elements;
+        stacks++;
+    }
+    if (stacks)
+        organ_progress_note(job->progress,
+                            "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
+                            "quantised experts as %s from a tensor for each expert and matrix",
+                            stacks, 100 * (double)plain / (double)all, job->encoding->name);
+    if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
+        job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
+        organ_progress_note(
+            job->progress,
+            "transformers (5.23) does not open Llama 4 with plain experts as %s: it expects a quantised "
+            "tensor for each expert; it opens fp8-block128",
+            job->encoding->name);
+}
+
 /* Prints notes on outputs that transformers 5.23 with compressed-tensors 0.20 failed to open in tests. */
 static void note_experts(const organ_quantize_job *job)
 {
@@ -236,5 +266,6 @@ void organ_quantize_note_loaders(const organ_quantize_job *job)
         note_regrouped(job);
     if (job->partial)
         note_clipped(job);
+    note_stacks(job);
     note_experts(job);
 }
