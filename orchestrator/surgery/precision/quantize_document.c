@@ -212,7 +212,7 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* The share of the matrices that is quantised. Targets that stay as they are do not count, nor do embeddings and output
+/* The share of the matrices that is quantised. Targets that are left plain do not count, nor do embeddings and output
  * head, which GGUF quantises too. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
