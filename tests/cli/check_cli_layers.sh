@@ -9,7 +9,8 @@ gguf=$fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 text=tiny-qwen2/calibration.txt
 searched=(--calibration "$text" --context 64 --search-tokens 640)
 healed=(--heal --calibration "$text" --samples 16 --context 128)
-if sampled; then healed=(--heal --calibration "$text" --samples 8 --context 64); fi
+short=(--heal --calibration "$text" --samples 8 --context 64)
+if sampled; then healed=("${short[@]}"); fi
 
 ends 0 help layers
 matches help/help_layers ../out
@@ -83,9 +84,10 @@ judge "a killed search ends elsewhere" test "$(jq -c .search ../out)" = "$(jq -c
 # ---- healed ----
 ends 0 layers tiny-qwen2 -o healed --drop 1-1 "${healed[@]}" --threads 1 --quiet
 sampled || matches layers/layers_healed ../out
+ends 0 layers tiny-qwen2 -o short --drop 1-1 "${short[@]}" --threads 1 --quiet
 if ! sampled; then # with --scratch a sanitized program heals blocks of GGUF
-    ends 0 layers tiny-qwen2 -o threads --drop 1-1 "${healed[@]}" --scratch . --threads 3 --quiet
-    judge "other bytes by more threads and with --scratch" cmp -s healed/model.safetensors threads/model.safetensors
+    ends 0 layers tiny-qwen2 -o threads --drop 1-1 "${short[@]}" --scratch . --threads 3 --quiet
+    judge "other bytes by more threads and with --scratch" cmp -s short/model.safetensors threads/model.safetensors
 fi
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
 ends 0 audit tiny-qwen2 healed --compensated
@@ -122,7 +124,7 @@ if sampled; then kept="--scratch ."; fi
 for name in $names; do
     ends 0 layers $name.gguf -o $name-plain.gguf --drop 1-1 --quiet
     # shellcheck disable=SC2086 # words
-    ends 0 layers $name.gguf -o $name-healed.gguf --drop 1-1 "${healed[@]}" $kept --threads 1 --quiet
+    ends 0 layers $name.gguf -o $name-healed.gguf --drop 1-1 "${short[@]}" $kept --threads 1 --quiet
     if ! sampled; then
         plain=$(perplexity_of $name-plain.gguf)
         judge "healing $name made it worse than $plain" test "$(jq -n "$plain > 1.05 * $(perplexity_of $name-healed.gguf)")" = true
@@ -131,24 +133,24 @@ for name in $names; do
     prints "Passed: the copy"
 done
 if ! in_part; then # as the healed layers of safetensors
-    ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${healed[@]}" --threads 3 --scratch . --quiet
+    ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${short[@]}" --threads 3 --scratch . --quiet
     judge "other blocks by more threads and with --scratch" cmp q8-healed.gguf q8-threads.gguf
-    interrupted KILL q8-resumed.gguf layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --threads 1
-    ends 0 layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --resume --quiet
+    interrupted KILL q8-resumed.gguf layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${short[@]}" --threads 1
+    ends 0 layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${short[@]}" --resume --quiet
     judge "a resumed run has other blocks" cmp q8-healed.gguf q8-resumed.gguf
     judge "a resumed run tells something else" test "$(jq -c .heal q8-healed.layers.json)" = "$(jq -c .heal q8-resumed.layers.json)"
 fi
 
 # ---- interrupted and resumed ----
-interrupted INT resumed layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --threads 1
+interrupted INT resumed layers tiny-qwen2 -o resumed --drop 1-1 "${short[@]}" --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 judge "a half model is under the final name" test ! -e resumed
-refused 2 "--resume continues it, --force starts over" layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}"
-ends 2 layers tiny-qwen2 -o resumed --drop 2-2 "${healed[@]}" --resume
+refused 2 "--resume continues it, --force starts over" layers tiny-qwen2 -o resumed --drop 1-1 "${short[@]}"
+ends 2 layers tiny-qwen2 -o resumed --drop 2-2 "${short[@]}" --resume
 says "the unfinished run cannot be continued"
-ends 0 layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --resume
-judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
-judge "a resumed run tells something else of what it healed" test "$(jq -c .heal healed/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
+ends 0 layers tiny-qwen2 -o resumed --drop 1-1 "${short[@]}" --resume
+judge "a resumed run differs from a whole one" cmp -s short/model.safetensors resumed/model.safetensors
+judge "a resumed run tells something else of what it healed" test "$(jq -c .heal short/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- what is only told ----

@@ -15,25 +15,26 @@ verbs=(inspect prune perplexity generate wanda gptq layers width experts)
 is_in_part=false
 if [[ ${EFFORT:-some} != all && ${1:-} != --write && -z ${TYPES:-} ]]; then is_in_part=true; fi
 
-# cell_of TYPE VERB: the cell of the page.
-cell_of() {
-    local column type=${1//_/\\_}
-    for column in "${!verbs[@]}"; do [[ ${verbs[column]} != "$2" ]] || break; done
-    awk -F ' [|] ' -v type="$type" -v column=$((column + 3)) '$2 == type { print $column }' "$page"
-}
+# The cells of the page by "TYPE VERB", and its reasons as they are in $scratch/reasons.
+declare -A cells_of reasons_of
+while IFS=$'\t' read -r type verb cell; do cells_of["$type $verb"]=$cell; done < <(awk -F ' [|] ' -v verbs="${verbs[*]}" '
+    BEGIN { count = split(verbs, verb, " ") }
+    /^[|] [A-Za-z0-9]+ [|] [a-z]/ && $2 != "model type" { gsub(/\\/, "", $2); for (k = 1; k <= count; k++) print $2 "\t" verb[k] "\t" $(k + 2) }' "$page")
+while IFS=$'\t' read -r type verb reason; do reasons_of["$type $verb"]=$reason; done < <(sed -n 's/^- \([^ ,]*\), \([a-z]*\): /\1\t\2\t/p' "$page")
 
 # left_out TYPE VERB: whether this run takes the verb's cell, and its reason, from the page. The verb `turn` is tried.
 left_out() {
+    local reason=${reasons_of["$1 $2"]:-}
     $is_in_part && [[ $2 != prune && $2 != "$turn" ]] || return
-    cell=$(cell_of "$1" "$2")
+    cell=${cells_of["$1 $2"]:-}
     [[ -n $cell ]] || return
-    sed -n "s/^- $1, $2: /$1\t$2\t/p" "$page" >>"$scratch/reasons"
+    if [[ -n $reason ]]; then printf '%s\t%s\t%s\n' "$1" "$2" "$reason" >>"$scratch/reasons"; fi
 }
 
 # turn_of NUMBER TYPE: the verb that the type with this number tries besides the dry run.
 turn_of() {
     local turns=(wanda gptq layers width generate perplexity)
-    if [[ $(cell_of "$2" experts) != - ]]; then turns+=(experts); fi
+    if [[ ${cells_of["$2 experts"]:-} != - ]]; then turns+=(experts); fi
     turn=${turns[$1 % ${#turns[@]}]}
 }
 
