@@ -56,6 +56,16 @@ more searched mended memory_enough
 foresees width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
 foresees wider width tiny-qwen2 --ffn 75% "${text[@]}" --samples 4
 more width wider output_bytes
+# Experts whose second moments do not fit the memory together take further runs of their layer, up to memory_good.
+narrow=(width tiny-moe --ffn 75% "${text[@]}" --samples 4)
+foresees narrow "${narrow[@]}"
+judge "the good memory is the least one" jq -e '.plan.memory_good > .plan.memory_enough' narrow.json
+for bound in enough good; do # of 2 threads: the least memory depends on their number
+    ends 0 "${narrow[@]}" -o made --dry-run --json --quiet --threads 2 --memory "$(jq .plan.memory_$bound narrow.json)"
+    cp ../out $bound.json
+done
+more good enough products
+judge "more than the good memory saves work" test "$(jq .plan.products good.json)" = "$(jq .plan.products narrow.json)"
 
 # In words, on a terminal and on a page.
 for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts tiny-moe --keep 50% ${text[*]} --samples 4" \

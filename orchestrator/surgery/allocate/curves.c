@@ -474,8 +474,9 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     if (organ_curves_unknown(c) == 0)
         return;
     c->together = 1; /* as many as --memory holds are no need */
-    organ_calibration_run_estimate(c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights},
-                                   plan);
+    organ_calibration_run_estimate(
+        c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights, levels * solve->matrices},
+        plan);
     double products = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t layer = c->targets.tensors[k]->anatomy.layer;

@@ -11,6 +11,9 @@
 
 #define TILE ((size_t)64) /* tokens of which the logits of the donor are held */
 
+/* For the plan: operations that take as long as the exponentials and the comparison of a logit. */
+#define LOGIT 150.0
+
 struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
@@ -226,7 +229,7 @@ double organ_variants_products(const organ_forward *forward, const organ_model *
                                size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
-    double token = 2 * (double)c->hidden * (double)c->vocabulary;
+    double token = (2 * (double)c->hidden + LOGIT) * (double)c->vocabulary;
     for (int32_t l = layer; l < (int32_t)c->layers; l++)
         token += organ_calibration_token_products(forward, model, l, context);
     return token * (double)tokens;

@@ -25,7 +25,7 @@ static const organ_calibrated_method methods[] = {
      .can_leave = true,
      .by_imatrix = true,
      .rows = true,
-     .solve = {14, 25000}},
+     .solve = {14, 25000, 1e9}},
     {.name = "physarum-v3",
      .method = ORGAN_PRUNE_PHYSARUM_V3,
      .version = 3,
@@ -34,16 +34,20 @@ static const organ_calibrated_method methods[] = {
      .two_streams = true,
      .products = true,
      .effort = true,
-     .solve = {30, 2000}},
+     .solve = {30, 3500, 5e8}},
     {.name = "alps",
      .method = ORGAN_PRUNE_ALPS,
      .version = 2,
      .compensates = true,
      .products = true,
-     .solve = {100, 2000}},
-    {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1, .solve = {0, 1000}},
-    {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true, .solve = {0, 1000}},
-    {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true, .solve = {1.66, 1000}}};
+     .solve = {95, 3500, 7e8}},
+    {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1, .solve = {0, 1000, 0}},
+    {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true, .solve = {0, 2500, 0}},
+    {.name = "sparsegpt",
+     .method = ORGAN_PRUNE_SPARSEGPT,
+     .version = 1,
+     .compensates = true,
+     .solve = {1.66, 2500, 1e8}}};
 
 /* ---- options ---- */
 
@@ -259,8 +263,8 @@ static void calibrated_estimate(organ_calibrated_job *job)
         organ_plan_memory(plan, organ_calibrated_enough(job), 0);
     for (size_t k = 0; k < job->base.targets.count && !job->calib; k++) {
         const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
-        organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights}, (double)m.count, (double)m.rows,
-                            (double)m.cols, 0);
+        organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights, 0}, (double)m.count,
+                            (double)m.rows, (double)m.cols, 0);
     }
     if (job->allocation)
         organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);

@@ -76,7 +76,7 @@ static organ_status divided_run(divided_job *job, json_t **report, organ_error *
     if (o->write.dry_run && organ_prune_estimate(&job->base, error) != ORGAN_OK)
         return error->status;
     if (o->write.dry_run)
-        organ_prune_allocation_estimate(job->allocation, &(organ_plan_solve){0, FLOW}, &job->base.plan);
+        organ_prune_allocation_estimate(job->allocation, &(organ_plan_solve){0, FLOW, 0}, &job->base.plan);
     return organ_prune_run(&job->base, report, error);
 }
 

@@ -217,8 +217,7 @@ static uint64_t whole_moments(const organ_calibration_run *calib)
         for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
             const organ_matrices m = organ_calibration_matrices(calib, targets->tensors[k]);
             const bool expert = m.count > 1 || targets->tensors[k]->anatomy.expert >= 0;
-            if (!expert || !calib->work->mixtures)
-                sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
+            sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
         }
         max = sum > max ? sum : max;
     }

@@ -7,6 +7,7 @@
 #define ATTENTION       8.0   /* operations for each value of a head and score: products of few columns are slower, */
 #define SCORE           60.0  /* for each score, */
 #define VALUE           150.0 /* and for each value that a norm or an activation makes */
+#define ROUTED          3.0   /* values for each input of an expert: gathered, weighted, added */
 #define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
 
 static double estimate_tokens_of(const organ_calibration_run *calib)
@@ -30,7 +31,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
                                         size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
-    double weights = 0, wide = (double)c->intermediate;
+    double weights = 0, wide = (double)c->intermediate, moved = 0;
     bool mixture = false;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
@@ -42,9 +43,17 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     if (mixture) {
         wide = (double)c->experts_used * (double)c->expert_intermediate;
         weights += 3 * wide * (double)c->hidden;
+        moved = ROUTED * (double)c->experts_used * (double)c->hidden;
     }
-    const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide;
+    const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide + moved;
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
+}
+
+/* The operations of one layer on the whole text. */
+static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
+{
+    return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
+                                                                        calib->options->calibration.context);
 }
 
 static int32_t estimate_last_layer(const organ_calibration_run *calib)
@@ -60,6 +69,33 @@ static bool follows(const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
+}
+
+/* Returns how often the layer runs on the text: in each run as many of the experts' second moments are gathered as fit
+ * in the memory (assign_passes of captures.c). */
+static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
+{
+    const uint64_t memory = calib->moments_memory;
+    uint64_t others = 0;
+    double runs = 1;
+    bool begun = false;
+    for (size_t k = first; k < end; k++) {
+        const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
+        others +=
+            is_expert(calib->targets->tensors[k]) ? 0 : m.count * organ_calibration_memory(m.cols, m.rows, false, true);
+    }
+    uint64_t left = others < memory ? memory - others : 0;
+    for (size_t k = first; k < end && calib->work->mixtures; k++) {
+        const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
+        const uint64_t bytes = organ_calibration_memory(m.cols, m.rows, false, true);
+        for (uint64_t e = 0; e < m.count && is_expert(calib->targets->tensors[k]); e++, begun = true) {
+            const bool again = begun && bytes > left;
+            runs += again;
+            left = again ? memory : left;
+            left = bytes < left ? left - bytes : 0; /* one matrix fits even if `memory` is smaller */
+        }
+    }
+    return runs;
 }
 
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
@@ -91,13 +127,13 @@ void organ_calibration_run_estimate(const organ_calibration_run *calib, const or
     const double passes = passes_of[calib->options->streams];
     const organ_targets *const targets = calib->targets;
     for (int32_t l = 0; l <= estimate_last_layer(calib); l++)
-        plan->products += passes * estimate_tokens_of(calib) *
-                          organ_calibration_token_products(calib->facts.forward, calib->model, l,
-                                                           calib->options->calibration.context);
+        plan->products += passes * estimate_run_of(calib, l);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;
         add_layer_targets(calib, k, end, solve, plan);
+        plan->products +=
+            (estimate_runs(calib, k, end) - 1) * estimate_run_of(calib, targets->tensors[k]->anatomy.layer);
     }
     organ_plan_memory(plan, organ_calibration_run_min_memory(calib), organ_calibration_run_max_memory(calib));
 }

@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: sets of blocks judged in a round, and the share of the layers that is computed for each. */
+/* For the plan: sets of blocks judged in a round, and the work on each, as a share of a run through its blocks. */
 #define ROUND_SETS 16.0
-#define SHARED     0.6
+#define SHARED     0.9
 /* For the plan: rounds in which all exchanges are judged, one around the best set and a part of one around each earlier
  * best set. */
 #define BETTER 1.5

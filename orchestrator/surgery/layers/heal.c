@@ -18,7 +18,7 @@
 
 /* For the plan: solutions of a part that the whole model judges, and how much faster a dense part is solved than
  * experts. */
-#define TRIED        8.0
+#define TRIED        11.0
 #define SWEEPS_WHOLE 10.0
 
 #define CHUNK_TOKENS ((size_t)1024)

@@ -31,8 +31,8 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {
-    plan->products +=
-        count * (solve->squares * (rows * cols * block + cols * block * block / 3) + solve->weights * rows * cols);
+    plan->products += count * (solve->squares * (rows * cols * block + cols * block * block / 3) +
+                               solve->weights * rows * cols + solve->matrices);
 }
 
 json_t *organ_plan_json(const organ_plan *plan)

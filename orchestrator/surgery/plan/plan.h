@@ -21,8 +21,9 @@ typedef struct organ_plan {
 
 /* The work on a matrix of rows x cols, without the forward passes on the calibration text, in operations. */
 typedef struct organ_plan_solve {
-    double squares; /* for each of rows x cols^2 + cols^3 / 3 */
-    double weights; /* for each of rows x cols */
+    double squares;  /* for each of rows x cols^2 + cols^3 / 3 */
+    double weights;  /* for each of rows x cols */
+    double matrices; /* for each matrix: most of the work on small experts */
 } organ_plan_solve;
 
 #define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: --memory takes no less */

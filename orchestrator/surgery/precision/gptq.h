@@ -60,6 +60,6 @@ organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix,
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
 /* Work of GPTQ on a matrix, including the refit of scales and the descent, for the plan of a dry run. */
-#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 19, .weights = 3000})
+#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 19, .weights = 3500, .matrices = 3e8})
 
 #endif

@@ -356,7 +356,8 @@ organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_target
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
 {
     const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
-    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights};
+    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights,
+                              ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
 }
 
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)

@@ -19,7 +19,7 @@
 
 /* For the plan: equivalent operations per weight and iteration, and typical number of passes that find the gains of a
  * sparsity. */
-#define ITERATION 21.0
+#define ITERATION 32.0
 #define SEARCHES  5.0
 
 /* State of the main pass. */

@@ -13,9 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns. */
-#define NARROW_LOSS  10.0
-#define NARROW_WANDA 4.0
+/* For the plan: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns, and per matrix. */
+#define NARROW_LOSS   10.0
+#define NARROW_WANDA  4.0
+#define NARROW_MATRIX 1e8
 
 #define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together, but at least a row */
 
@@ -191,7 +192,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
 void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
-    organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0}, &job->plan);
+    organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0, NARROW_MATRIX},
+                                   &job->plan);
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
