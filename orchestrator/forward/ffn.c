@@ -53,7 +53,8 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
         float *room = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
-        if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error))
+        if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
+            organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
             return error->status;
         if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, room, error)
                                                    : ffn_one(g, first, tokens, normed, out, room, error))

@@ -111,6 +111,8 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     const organ_forward_config *c = &g->forward->config;
     token_job j = {
         .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
+    if (c->residual_normed)
+        j.scale = g->layer->kind->beta[part == PART_NORM_POST_FFN];
     const organ_norm_placement norms = organ_forward_norms_of(c, g->layer->kind);
     const bool on_sum = norms == ORGAN_NORMS_ON_SUM, of_output = norms != ORGAN_NORMS_BEFORE && !on_sum;
     if ((of_output && organ_forward_norm_all(g, part, out, out, tokens, error)) ||
@@ -134,6 +136,15 @@ organ_status organ_forward_combine(const forward_group *g, float *to, const floa
     token_job j = {
         .from = from, .to = to, .tokens = tokens, .width = (size_t)g->forward->config.hidden, .scale = scale};
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, combine_tokens, error);
+}
+
+organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, const float *normed, float *hidden,
+                                       size_t tokens, organ_error *error)
+{
+    if (!g->forward->config.residual_normed)
+        return ORGAN_OK;
+    memcpy(hidden, normed, tokens * (size_t)g->forward->config.hidden * sizeof *hidden);
+    return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
 /* The gate of Gemma 3n's sparse layers (modeling_gemma3n.py, _gaussian_topk). */

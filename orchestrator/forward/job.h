@@ -581,6 +581,9 @@ organ_status organ_forward_norm_inner(const forward_group *group, forward_part p
 /* hidden += out, or norm(out) with sandwich norms. */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
+/* With residual_normed, hidden = alpha normed, with the factor of mixers (0) or feed-forwards (1); else nothing. */
+organ_status organ_forward_keep_normed(const forward_group *group, unsigned half, const float *normed, float *hidden,
+                                       size_t tokens, organ_error *error);
 /* to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
 organ_status organ_forward_combine(const forward_group *group, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error);

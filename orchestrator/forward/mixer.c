@@ -15,6 +15,8 @@ static const forward_mixer mixers[] = {
                            organ_forward_mamba_scratch},
     [ORGAN_MIXER_MAMBA2] = {organ_forward_mamba2, organ_forward_mamba2_width, organ_forward_mamba2_state,
                             organ_forward_mamba2_scratch},
+    [ORGAN_MIXER_LIGHTNING] = {organ_forward_lightning, organ_forward_lightning_width, organ_forward_lightning_state,
+                               organ_forward_lightning_scratch},
 };
 
 bool organ_forward_attends(const organ_layer_kind *kind)
@@ -62,6 +64,8 @@ organ_status organ_forward_mix(forward_group *g, organ_error *error)
     if (g->before && g->before->tokens == 0)
         memset(g->before->state, 0, organ_forward_mixer_state(&g->forward->config, kind) * sizeof *normed);
     if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error))
+        return error->status;
+    if (organ_forward_keep_normed(g, 0, normed, g->hidden, g->tokens, error))
         return error->status;
     if (kind->second == ORGAN_MIXER_NONE)
         mixers[kind->mixer].run(g, normed, out, other, error);

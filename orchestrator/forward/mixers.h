@@ -76,6 +76,14 @@ size_t organ_forward_mamba2_width(const organ_forward_config *config, const orga
 size_t organ_forward_mamba2_state(const organ_forward_config *config);
 size_t organ_forward_mamba2_scratch(const organ_forward_config *config);
 
+/* ---- lightning attention (lightning.c) ---- */
+
+organ_status organ_forward_lightning(forward_group *group, const float *normed, float *out, float *room,
+                                     organ_error *error);
+size_t organ_forward_lightning_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_lightning_state(const organ_forward_config *config);
+size_t organ_forward_lightning_scratch(const organ_forward_config *config);
+
 /* ---- all mixers of a layer (mixer.c) ---- */
 
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */

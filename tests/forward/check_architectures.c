@@ -47,7 +47,7 @@ static const char *const model_types[] = {
     "lfm2", "lfm2-adjusted", "lfm2_moe", "mamba2", "bamba", "falcon_h1", "falcon_h1-norm", "granitemoehybrid",
     "granitemoehybrid-dense", "mamba", "falcon_mamba", "jamba", "nemotron_h",
     "nemotron_h-moe", "nemotron_h-latent", "olmo_hybrid", "olmo_hybrid-plain",
-    "kimi_linear", "kimi_linear-hub",
+    "kimi_linear", "kimi_linear-hub", "minimax", "minimax-window",
     "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
 };
 /* clang-format on */

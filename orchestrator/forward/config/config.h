@@ -94,7 +94,8 @@ typedef enum organ_mixer {
     ORGAN_MIXER_DELTA,      /* the gated delta rule (forward/delta.c) */
     ORGAN_MIXER_SHORT_CONV, /* a gated causal convolution (forward/short_conv.c) */
     ORGAN_MIXER_MAMBA,      /* forward/mamba.c */
-    ORGAN_MIXER_MAMBA2      /* forward/mamba2.c */
+    ORGAN_MIXER_MAMBA2,     /* forward/mamba2.c */
+    ORGAN_MIXER_LIGHTNING   /* forward/lightning.c */
 } organ_mixer;
 
 /* The tensors with the input projections of the delta rule: q, k and v in one, the others each their own; all in two,
@@ -136,6 +137,7 @@ typedef struct organ_layer_kind {
     organ_mixer mixer, second; /* `second` reads the same norm, and its output is added to that of `mixer`; or NONE */
     bool feed;                 /* the layer has a feed-forward; false: only mixers */
     bool norms_before;         /* its norms precede mixer and feed-forward, whatever those of other layers do */
+    float alpha[2], beta[2];   /* with residual_normed: after the mixer, and after the feed-forward */
     unsigned heads, kv_heads;  /* heads of q; heads of k and v, which divides it */
     unsigned head_dim;         /* width of a head of q and k */
     unsigned value_dim;        /* width of a head of v and of the attention's output */
@@ -214,6 +216,9 @@ typedef struct organ_forward_config {
         rope_local;        /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
     unsigned window;       /* sliding window in tokens of the layers that have one; 0: none has */
     double residual_scale; /* factor of what attention and feed-forward add to the hidden state; 1: none */
+    /* MiniMax 1: mixer and feed-forward replace the hidden state by alpha x their normed input + beta x their output,
+     * with the numbers of the layer. */
+    bool residual_normed;
     double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
     organ_norm_placement norms;
     organ_norm norm;

@@ -172,6 +172,7 @@ typedef struct forward_recurrent {
     bool scaled;            /* the multipliers of Falcon-H1 */
     forward_flag twice;     /* of organ_recurrent_config */
     double norm_eps;        /* 0: that of the other norms */
+    bool lightning;         /* heads are those of the attention, and layers have factors of their residuals */
     bool by_channel;        /* of organ_recurrent_config */
     /* An object with num_heads, head_dim and short_conv_kernel_size, which precede the members above, and, used without
      * `types`, the numbers from 1 on of the layers with the first and the second word: full_attn_layers, kda_layers. */

@@ -97,6 +97,14 @@ static const forward_name kimi_names[] = {
     {0}};
 #undef KIMI_EXPERTS
 
+#define MINIMAX_EXPERTS(part) "block_sparse_moe." part ".weight"
+static const forward_name minimax_names[] = {
+    {PART_MIX_IN, "self_attn.qkv_proj.weight"}, {PART_MIX_Z, "self_attn.output_gate.weight"},
+    {PART_MIX_OUT, "self_attn.out_proj.weight"}, {PART_NORM_MIXED, "self_attn.norm.weight"},
+    {PART_ROUTER, MINIMAX_EXPERTS("gate")}, {PART_EXPERT_GATE, MINIMAX_EXPERTS("experts.#.w1")},
+    {PART_EXPERT_UP, MINIMAX_EXPERTS("experts.#.w3")}, {PART_EXPERT_DOWN, MINIMAX_EXPERTS("experts.#.w2")}, {0}};
+#undef MINIMAX_EXPERTS
+
 /* ---- mixtures ---- */
 
 static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
@@ -133,6 +141,10 @@ static const forward_mixture kimi_mixture = {
     .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
     .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1};
 
+static const forward_mixture minimax_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .normalise = {NULL, true}};
+
 /* ---- layers ---- */
 
 static const forward_layer_word delta_words[] = {
@@ -164,6 +176,10 @@ static const char *const kimi_aliases[][2] = {
 static const forward_fixed kimi_fixed[] = {
     {"moe_router_activation_func", "\"sigmoid\""}, {"mla_use_nope", "true"}, {"moe_layer_freq", "1"},
     {"use_grouped_topk", "true"}, {0}};
+static const forward_layer_word lightning_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"linear_attention", ORGAN_MIXER_LIGHTNING, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
+static const forward_recurrent minimax_recurrent = {.words = lightning_words, .lightning = true};
 static const forward_layer_word conv_words[] = {
     {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
     {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
@@ -258,6 +274,8 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "KimiLinearForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
+    {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .windows = WINDOWS_ALL,
+     .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
     {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
     {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,

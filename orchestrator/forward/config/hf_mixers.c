@@ -244,6 +244,30 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
                    s->label);
 }
 
+/* MiniMaxDecoderLayer of transformers. */
+static void read_lightning(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_recurrent_config *const to = &c->recurrent;
+    to->heads = to->groups = c->heads;
+    to->key_dim = to->value_dim = c->head_dim;
+    to->kernel = 1;
+    c->residual_normed = true;
+    for (unsigned l = 0; l < c->layers; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        const bool full = kind->mixer == ORGAN_MIXER_ATTENTION;
+        kind->alpha[0] =
+            (float)organ_config_real(s, s->root, full ? "full_attn_alpha_factor" : "linear_attn_alpha_factor", 1);
+        kind->beta[0] =
+            (float)organ_config_real(s, s->root, full ? "full_attn_beta_factor" : "linear_attn_beta_factor", 1);
+        kind->alpha[1] = (float)organ_config_real(s, s->root, "mlp_alpha_factor", 1);
+        kind->beta[1] = (float)organ_config_real(s, s->root, "mlp_beta_factor", 1);
+        if (!isfinite(kind->alpha[0]) || !isfinite(kind->beta[0]) || !isfinite(kind->alpha[1]) ||
+            !isfinite(kind->beta[1]))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a factor of the residuals of layer %u is not finite", s->label,
+                       l);
+    }
+}
+
 /* Lfm2MLP of transformers. */
 static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
 {
@@ -292,6 +316,8 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
         c->recurrent.norm_eps = organ_config_real(s, s->root, r->norm_eps_key, r->norm_eps);
     read_head(s, c);
     read_object(s, &c->recurrent);
+    if (r->lightning)
+        read_lightning(s, c);
     read_steps(s, c);
     if (r->scaled)
         read_factors(s, c);

@@ -105,6 +105,16 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
     return wanted_parts(all, sizeof all / sizeof *all, parts);
 }
 
+static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
+{
+    const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;
+    const wanted_part all[] = {{true, {PART_MIX_IN, false, 3 * inner, c->hidden}},
+                               {true, {PART_MIX_Z, false, inner, c->hidden}},
+                               {true, {PART_NORM_MIXED, true, 0, inner}},
+                               {true, {PART_MIX_OUT, false, c->hidden, inner}}};
+    return wanted_parts(all, sizeof all / sizeof *all, parts);
+}
+
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
     switch (mixer) {
@@ -116,6 +126,8 @@ size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixe
         return mamba_parts(c, parts);
     case ORGAN_MIXER_MAMBA2:
         return mamba2_parts(c, parts);
+    case ORGAN_MIXER_LIGHTNING:
+        return lightning_parts(c, parts);
     default:
         return 0;
     }

@@ -233,6 +233,14 @@ static void check_last_layer(const organ_cut_config *c)
                          "loaders give the last layer full attention, and the last layer that stays has another");
 }
 
+/* Lightning attention of MiniMax 1 forgets at a rate that depends on the number of the layer and on their count. */
+static void check_rates(const organ_cut_config *c, size_t kept)
+{
+    const char *const model = json_string_value(json_object_get(c->object, "model_type"));
+    if (model && strcmp(model, "minimax") == 0 && kept < c->layers)
+        organ_cut_refuse(c, "model_type", "loaders compute the decays of a layer from its number");
+}
+
 /* A layer that is "shared" uses the keys that the indexer of the last "full" layer before it has chosen. */
 static void check_indexers(const organ_cut_config *c)
 {
@@ -266,6 +274,7 @@ void organ_cut_edit_layers(const organ_cut_config *c)
         kept += organ_cut_stays(c, l);
     if (kept < c->layers)
         edit_depth(c, kept);
+    check_rates(c, kept);
     check_indexers(c);
     check_last_layer(c);
     edit_lists(c);

@@ -33,7 +33,7 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
                           path, h->is.layers, c->layers);
-    if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1)
+    if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1 || c->residual_normed)
         return organ_fail(
             error, ORGAN_USAGE,
             "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);

@@ -86,6 +86,7 @@ static const struct told {
     {"\"linear_attn_config\": {\"kda_layers\": [0, 2]}", "d1", "linear_attn_config is {\"kda_layers\":[0,2]}", NULL},
     {"\"linear_attn_config\": {\"full_attn_layers\": [7]}", "d1", "linear_attn_config is {\"full_attn_layers\":[7]}",
      NULL},
+    {"\"model_type\": \"minimax\"", "d0", "loaders compute the decays of a layer from its number", NULL},
     {"\"moe_topk\": [1, 2, 3, 4, 5, 6]", "d1 d2", "moe_topk", "[1,4,5,6]"},
     {"\"time_step_limit\": [1, 2, 3, 4, 5, 6]", "d1", "time_step_limit", "[1,2,3,4,5,6]"},
     {"\"per_layer_config\": {\"1\": {\"a\": 1}, \"5\": {\"a\": 2}}", "d1 d2", "per_layer_config", "{\"3\":{\"a\":2}}"},
