@@ -145,7 +145,22 @@ static const struct wish {
     {"blk.0.ffn_down_exps.weight", "model.layers.0.mlp.down_proj.weight", -1, NULL, 0, 0},
     {"blk.0.ffn_down.weight", "model.layers.0.mlp.experts.0.down_proj.weight", -1, NULL, 0, 0},
     {"blk.0.attn_norm.weight", "model.layers.0.input_layernorm.weight", -1, NULL, 0, 0},
-    {"blk.0.attn_q_a.weight", "model.layers.0.self_attn.q_a_proj.weight", -1, NULL, 0, 0},
+    {"blk.0.attn_q_a.weight", "model.layers.0.self_attn.q_a_proj.weight", -1, "blk.0.attn_q_a.weight", 0, 1},
+    {"blk.0.attn_q_b.weight", "model.layers.0.self_attn.kv_a_proj_with_mqa.weight", -1, NULL, 0, 0},
+    {"blk.0.attn_kv_a_mqa.weight", "model.layers.0.self_attn.q_a_proj.weight", -1, "blk.0.attn_kv_a_mqa.weight", 0, 1},
+    {"blk.0.attn_v_b.weight", "model.layers.0.self_attn.kv_b_proj.weight", -1, NULL, 0, 0},
+    {"blk.0.attn_kv_b.weight", "model.layers.0.self_attn.kv_b_proj.weight", -1, "blk.0.attn_kv_b.weight", 0, 1},
+    {"blk.0.attn_gate.weight,blk.0.attn_qkv.weight", "model.layers.0.linear_attn.in_proj_qkv.weight", -1,
+     "blk.0.attn_qkv.weight", 0, 1},
+    {"blk.0.ssm_out.weight,blk.0.ssm_in.weight", "model.layers.0.mamba.in_proj.weight", -1, "blk.0.ssm_in.weight", 0,
+     1},
+    {"blk.0.ssm_out.weight", "backbone.layers.0.mixer.out_proj.weight", -1, "blk.0.ssm_out.weight", 0, 1},
+    {"blk.0.ssm_x.weight,blk.0.ssm_dt.weight", "model.layers.0.mamba.dt_proj.weight", -1, "blk.0.ssm_dt.weight", 0, 1},
+    {"blk.0.ssm_x.weight,blk.0.ssm_dt.weight", "model.layers.0.mamba.x_proj.weight", -1, "blk.0.ssm_x.weight", 0, 1},
+    {"blk.0.shortconv.in_proj.weight", "model.layers.0.conv.in_proj.weight", -1, "blk.0.shortconv.in_proj.weight", 0,
+     1},
+    {"blk.0.ssm_ba.weight,blk.0.ssm_out.weight", "model.layers.0.linear_attn.out_proj.weight", -1,
+     "blk.0.ssm_out.weight", 0, 1},
 };
 
 /* An older file with these entries, of two values each. */
@@ -200,6 +215,23 @@ START_TEST(doubtful_entries)
     ck_assert_int_eq(organ_imatrix_open(scratch_path("m"), &m, &error), ORGAN_OK);
     ck_assert_int_eq(organ_imatrix_find(m, tensor, &a, 1, 4, &place, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "'blk.0.ffn_down_exps.weight' and 'blk.0.ffn_down.1.weight'") != NULL, "%s",
+                  error.message);
+    organ_imatrix_close(m);
+}
+END_TEST
+
+/* The columns of Qwen3.5's out_proj have another order in llama.cpp. */
+START_TEST(columns_in_another_order)
+{
+    organ_imatrix *m;
+    organ_error error = {0};
+    organ_imatrix_place place;
+    const char *const tensor = "model.layers.0.linear_attn.out_proj.weight";
+    const organ_anatomy a = organ_anatomy_of(tensor);
+    make_named("blk.0.ssm_alpha.weight,blk.0.ssm_out.weight,blk.1.ssm_ba.weight");
+    ck_assert_int_eq(organ_imatrix_open(scratch_path("m"), &m, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_imatrix_find(m, tensor, &a, -1, 4, &place, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "'blk.0.ssm_out.weight' in another order of heads") != NULL, "%s",
                   error.message);
     organ_imatrix_close(m);
 }
@@ -412,6 +444,7 @@ int main(void)
     tcase_add_test(files, experts_have_their_own_counts);
     tcase_add_loop_test(files, entry_is_found, 0, COUNT(wishes));
     tcase_add_test(files, doubtful_entries);
+    tcase_add_test(files, columns_in_another_order);
     tcase_add_loop_test(files, numbers_are_refused, 0, COUNT(bad_numbers));
     tcase_add_loop_test(files, file_is_refused, 0, COUNT(bad_files));
     tcase_add_test(files, file_is_cut);
