@@ -28,6 +28,7 @@ static const char *const model_types[] = {
     "glm", "glm4",
     "gemma4_text-dense", "gemma4_text-moe", "gemma4_text-equal", "gemma4_text-shared", "gemma3n_text",
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
+    "deepseek_v2-groups", "deepseek_v3-groups", "dots1-groups", "glm4_moe-groups", "mimo_v2_flash-groups",
     "cohere", "cohere2", "stablelm", "stablelm-parallel",
     "deepseek_v32", "deepseek_v32-indexer", "glm_moe_dsa", "glm_moe_dsa-indexer", "glm_moe_dsa-shared",
     "falcon", "falcon-7b", "gptj", "persimmon",
