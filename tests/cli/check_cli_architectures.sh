@@ -133,4 +133,61 @@ ends 0 quantize gpt_neox -o codes --scheme int8-channel --targets '*' --quiet
 judge "a quantised output head is not ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '[]'
 chmod -R u+w codes && rm -r codes
 
+# ---- width and experts: the mean negative log-likelihood of the output is that of transformers 5.23 ----
+# scores OUT NLL: the likelihood of 72 tokens.
+scores() {
+    ends 0 perplexity "$1" --text "$text" --max-tokens 72 --context 72 --json --quiet
+    judge "$1: $(jq '.models[0].figures.perplexity | log' ../out) nats a token, not $2" \
+        test "$(jq "(.models[0].figures.perplexity | log) - $2 | fabs < 1e-5" ../out)" = true
+    chmod -R u+w "$1" && rm -r "$1"
+}
+while read -r type option nll; do
+    [[ -e $type ]] || make "$type"
+    ends 0 width "$type" -o narrower --"$option" 50% --multiple-of 8 "${short[@]}"
+    ends 0 audit "$type" narrower --compensated --quiet
+    scores narrower "$nll"
+done <<'END'
+cohere2_moe ffn 7.8997286
+gemma3n_text ffn 11.7240413
+gemma4_text-equal ffn 23.9276860
+gemma4_text-moe ffn 21.0211348
+granitemoehybrid-dense ffn 6.6170312
+lfm2-adjusted ffn 13.5924555
+END
+while read -r type option nll; do
+    [[ -e $type ]] || make "$type"
+    ends 0 width "$type" -o narrower --"$option" 50% "${short[@]}"
+    scores narrower "$nll"
+done <<'END'
+lfm2 heads 14.5405860
+jamba heads 9.6853271
+nemotron_h heads 9.6920784
+granitemoehybrid heads 6.6756869
+END
+make qwen3_vl_moe bloom deepseek_v3 falcon_h1
+ends 0 width qwen3_vl_moe -o narrower --ffn 50% --multiple-of 8 "${short[@]}"
+ends 0 audit qwen3_vl_moe narrower --compensated --quiet
+chmod -R u+w narrower && rm -r narrower
+refused 3 'model_type is "bloom": loaders give its feed-forward 4 times as many channels as the hidden size' \
+    width bloom -o no --ffn 50% --multiple-of 8 "${short[@]}"
+refused 2 "its attention is latent (MLA), and all heads share one latent key and value: --heads cannot take any" \
+    width deepseek_v3 -o no --heads 50% "${short[@]}"
+refused 2 "its q_proj has the rows of a gate next to those of each head" width qwen3_next -o no --heads 50% "${short[@]}"
+refused 2 "its attention runs in parallel with a recurrent mixer" width falcon_h1 -o no --heads 50% "${short[@]}"
+
+# Routers that choose groups of four experts: three of each group stay.
+while read -r type nll; do
+    make "$type"
+    ends 0 experts "$type" -o fewer-experts --keep 75% --calibration "$text" --samples 4 --context 64 --quiet
+    judge "$type: a group keeps more than another" test "$(jq -c '[.layers[].kept_experts | select(.) | [map(select(. < 4)), map(select(. > 3))] | map(length)] | unique' \
+        fewer-experts/organ/experts.json)" = '[[3,3]]'
+    scores fewer-experts "$nll"
+done <<'END'
+deepseek_v2-groups 9.1244287
+deepseek_v3-groups 8.5588865
+dots1-groups 9.2295859
+glm4_moe-groups 8.9431760
+mimo_v2_flash-groups 9.4636667
+END
+
 finish

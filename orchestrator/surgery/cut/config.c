@@ -24,6 +24,24 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
+/* Sets a list of numbers, all of which are `before`, to as many times `after`. */
+static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
+{
+    const json_t *const list = json_object_get(c->object, key);
+    json_t *const made = json_array();
+    bool same = json_array_size(list) > 0;
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        same = same && json_is_integer(json_array_get(list, k)) &&
+               json_integer_value(json_array_get(list, k)) == (json_int_t)before;
+        if (json_array_append_new(made, json_integer((json_int_t)after)))
+            organ_fail_memory(c->error, key);
+    }
+    if (same)
+        organ_cut_set(c, key, json_incref(made));
+    json_decref(made);
+    return same;
+}
+
 /* Sets those of the members whose value is `before` to `after`. Returns their number. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
@@ -70,11 +88,38 @@ static size_t edit_experts(const organ_cut_config *c)
 
 /* ---- widths ---- */
 
+static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
+{
+    const json_t *const value = json_object_get(c->object, key);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+/* LFM2 computes the width from intermediate_size, or from block_ff_dim, unless block_auto_adjust_ff_dim is false. */
+static size_t set_unadjusted(const organ_cut_config *c)
+{
+    organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
+    set_number(c, "intermediate_size", c->run->channels_after);
+    if (json_object_get(c->object, "block_ff_dim"))
+        set_number(c, "block_ff_dim", c->run->channels_after);
+    return 1;
+}
+
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
                                        "ffn_dim"};
-    return change_numbers(c, keys, COUNT_OF(keys), c->run->channels_before, c->run->channels_after);
+    static const char *const own[] = {"prefix_dense_intermediate_size"};
+    const char *const model = json_string_value(json_object_get(c->object, "model_type"));
+    const uint64_t before = c->run->channels_before, after = c->run->channels_after;
+    if (model && strcmp(model, "lfm2") == 0 && is_true(c, "block_auto_adjust_ff_dim", true))
+        return set_unadjusted(c);
+    if (model && (strcmp(model, "bloom") == 0 || strcmp(model, "mpt") == 0))
+        organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");
+    if (json_is_array(json_object_get(c->object, keys[0])) && change_list(c, keys[0], before, after)) /* Gemma 3n */
+        return 1;
+    if (config_number_of(c, own[0]))
+        return change_numbers(c, own, COUNT_OF(own), before, after);
+    return change_numbers(c, keys, COUNT_OF(keys), before, after);
 }
 
 static bool has_dense(const organ_cut_run *run)
@@ -85,23 +130,29 @@ static bool has_dense(const organ_cut_run *run)
     return false;
 }
 
-/* Returns 1 if the width of shared experts is stated as a multiple of the routed width, or is the routed width, so that
- * it has no key of its own. */
+/* Changes the width of a shared expert that is the only feed-forward (Granite 4 without experts). Returns 1 if it did,
+ * or if the width of shared experts is stated as a multiple of the routed width, or is the routed width, so that it has
+ * no key of its own. */
 static size_t count_shared(const organ_cut_config *c)
 {
     static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
                                       "moe_shared_expert_intermediate_size"};
     static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
+    const organ_cut_run *const run = c->run;
+    if (!run->cuts_expert_channels &&
+        change_numbers(c, own, COUNT_OF(own), run->shared_channels_before, run->shared_channels_after))
+        return 1;
     for (size_t k = 0; k < COUNT_OF(keys); k++)
-        if (json_object_get(c->object, "moe_intermediate_size") && config_number_of(c, keys[k])) {
-            if (!organ_cut_shared_follow(c->run))
+        if (config_number_of(c, keys[k]) &&
+            (json_object_get(c->object, "moe_intermediate_size") ||
+             config_number_of(c, keys[k]) * run->expert_channels_before == run->shared_channels_before)) {
+            if (!organ_cut_shared_follow(run))
                 organ_cut_refuse(c, keys[k], ORGAN_CUT_SHARED_FOLLOW);
             return 1;
         }
     for (size_t k = 0; k < COUNT_OF(own); k++)
         if (json_object_get(c->object, own[k]))
             return 0;
-    const organ_cut_run *const run = c->run;
     return json_object_get(c->object, "intermediate_size") && organ_cut_shared_follow(run) &&
            run->shared_channels_before == run->expert_channels_before;
 }
@@ -115,6 +166,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     const size_t found =
         change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
     if (found && !has_own && has_dense(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
+        !config_number_of(c, "prefix_dense_intermediate_size") &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
         organ_cut_refuse(c, common[0],
                          "it is the width of layers without experts too, and these would have another one");

@@ -205,6 +205,17 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
                     &run->expert_channels_before, &run->expert_channels_after, error);
 }
 
+/* Layers with a recurrent mixer, or with a feed-forward alone, have no heads of K and V. */
+static bool attends(const organ_model *model, size_t layer)
+{
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const organ_anatomy *const a = &model->tensors[t].anatomy;
+        if (a->layer == (int32_t)layer && a->role == ORGAN_ROLE_O)
+            return true;
+    }
+    return false;
+}
+
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
@@ -231,8 +242,8 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
                      "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
             return error->status;
         if (kv_heads)
-            even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V",
-                     &run->kv_heads_before, &run->kv_heads_after, error);
+            even_out(run, l, &layer->kv_heads, attends(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0,
+                     "heads of K and V", &run->kv_heads_before, &run->kv_heads_after, error);
     }
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;

@@ -208,9 +208,8 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
                                    organ_cut_shares *shares, organ_error *error)
 {
     const organ_role role = owner_role(run, t);
-    if (run->facts[t->anatomy.layer].experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: channels that all of them share cannot be cut",
-                          run->model->path, (int)t->anatomy.layer);
+    if (t->anatomy.experts != ORGAN_EXPERTS_NONE) /* in parallel with the dense feed-forward (Gemma 4) */
+        return ORGAN_OK;
     share_rows_and_cols(t, role, &run->cut->layers[t->anatomy.layer].channels, &lists->gate_up, shares);
     if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
         return plan_refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);

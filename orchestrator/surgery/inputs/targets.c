@@ -139,12 +139,22 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
+/* Stacks of Qwen3-VL's mixture are in_features x out_features in published files, the other way in those that
+ * transformers 5 writes with its own names. */
+static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
+{
+    const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;
+    const uint64_t size = (uint64_t)model->config.hidden_size;
+    return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
+}
+
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;
-    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0) && !model->gguf &&
-           tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_target_is_float(tensor) &&
-           organ_role_describe(tensor->anatomy.role)->projection;
+    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0 ||
+            (strncmp(architecture, "Qwen3VLMoe", 10) == 0 && has_hidden_first(model, tensor))) &&
+           !model->gguf && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+           organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
 bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)

@@ -127,6 +127,9 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
             take_width(job, &model->tensors[t], error);
     }
     const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    const size_t shared = job->shares[ORGAN_WIDTH_SHARED].whole;
+    if (!error->status && !dense && !experts && shared) /* Granite 4 without experts */
+        return channels_option(job, ORGAN_WIDTH_SHARED, error);
     if (!error->status && !dense && !experts)
         return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could take", model->path);
     if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
@@ -136,7 +139,7 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     if (error->status || channels_option(job, ORGAN_WIDTH_CHANNELS, error) ||
         channels_option(job, ORGAN_WIDTH_EXPERTS, error))
         return error->status;
-    return experts && job->shares[ORGAN_WIDTH_SHARED].whole ? follow_experts(job, error) : ORGAN_OK;
+    return experts && shared ? follow_experts(job, error) : ORGAN_OK;
 }
 
 /* llama.cpp assumes for these architectures that all heads together are as wide as the hidden size, regardless of
@@ -154,11 +157,33 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+static organ_status refuse_heads(const organ_width_job *job, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot take any", job->model->path, why);
+}
+
+/* Attention whose heads cannot be removed. */
+static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
+{
+    if (config->latent.rank)
+        return refuse_heads(job, "its attention is latent (MLA), and all heads share one latent key and value", error);
+    if (config->gate_in_q)
+        return refuse_heads(job, "its q_proj has the rows of a gate next to those of each head", error);
+    for (unsigned l = 0; l < config->layers; l++)
+        if (config->kinds[l].second != ORGAN_MIXER_NONE)
+            return refuse_heads(job, "its attention runs in parallel with a recurrent mixer", error);
+    return ORGAN_OK;
+}
+
 static organ_status plan_heads(organ_width_job *job, organ_error *error)
 {
     organ_forward_config config;
     if (check_reader(job, error) || organ_forward_config_read(job->model, &config, error))
         return error->status;
+    if (check_attention(job, &config, error) != ORGAN_OK) {
+        organ_forward_config_release(&config);
+        return error->status;
+    }
     job->query_heads = config.heads;
     organ_width_share *const share = &job->shares[ORGAN_WIDTH_HEADS];
     *share = (organ_width_share){.whole = config.kv_heads,
