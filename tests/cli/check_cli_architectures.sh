@@ -116,6 +116,16 @@ judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
 refused 3 "num_kv_shared_layers is 4: a layer that stays takes its keys and values from one that would be dropped" \
     layers gemma4_text-shared -o no --drop 2-2 --quiet
 
+# A search judges only sets that config.json can describe: of ten layers, four take keys and values of an earlier one.
+[[ -e gemma3n_text ]] || make gemma3n_text
+ends 0 layers gemma3n_text -o shorter --drop 3 --calibration "$text" --context 32 --search-tokens 64 --rounds 2 --json --quiet
+judge "the search judged too few sets" test "$(jq '.search.judged > 8' ../out)" = true
+ends 0 perplexity shorter --text "$text" --max-tokens 40 --context 32 --quiet
+chmod -R u+w shorter && rm -r shorter
+ends 0 layers jamba -o shorter --drop 2 --calibration "$text" --context 32 --search-tokens 64 --json --quiet
+judge "not all sets of two of four layers were judged" test "$(jq -c '[.search.judged, .search.whole]' ../out)" = '[6,true]'
+chmod -R u+w shorter && rm -r shorter
+
 # ---- quantize: stacks of experts stay plain, are counted as such, and loaders are told to leave them and the output head alone ----
 make gpt_neox
 ends 0 quantize gpt_oss -o codes --scheme fp8-channel

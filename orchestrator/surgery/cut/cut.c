@@ -215,3 +215,23 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     organ_cut_release(&run);
     return error->status;
 }
+
+organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
+                                 organ_error *error)
+{
+    const organ_cut_out cut = {.write = {.model = model}, .layers = layers, .layer_count = layer_count};
+    organ_cut_run run = {.cut = &cut, .model = model, .settings = json_array()};
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    if (!run.settings)
+        organ_fail_memory(error, model->path);
+    else if (!model->gguf && organ_cut_resolve(&run, error) == ORGAN_OK &&
+             organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+             organ_json_edit_begin(&edit, model->path, bytes, length, error) == ORGAN_OK)
+        organ_cut_edit_config(&run, &edit, error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    organ_cut_release(&run);
+    return error->status;
+}

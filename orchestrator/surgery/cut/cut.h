@@ -65,6 +65,11 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
  *     express. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error);
 
+/* Checks whether the model's config.json can describe it without some blocks; ORGAN_BAD_INPUT as organ_cut_make.
+ * ORGAN_OK for a GGUF file, whose keys organ_cut_make checks. Writes nothing. */
+organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
+                                 organ_error *error);
+
 /* ---- functions for `resolve` ---- */
 
 /* Returns whether tensors of this type can be rewritten: floats, and GGUF blocks with a search for their scales. */

@@ -170,6 +170,20 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     return error->status;
 }
 
+/* Asks before the search judges a set, which takes long, and the smaller model is written after it. */
+static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
+{
+    const organ_layers_job *const job = context;
+    organ_cut_layer *const layers = calloc(job->layers + 1, sizeof *layers);
+    if (!layers)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t l = 0; l < job->layers; l++)
+        layers[l].dropped = dropped[l];
+    organ_cut_describes(job->model, layers, job->layers, error);
+    free(layers);
+    return error->status;
+}
+
 static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
@@ -202,6 +216,7 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
                                             .all = ORGAN_LAYERS_ALL,
                                             .context = job,
                                             .judge = choose_judge,
+                                            .describes = choose_describes,
                                             .on_round = tell};
         organ_layers_search_run(&search, &c->found, error);
     }

@@ -18,6 +18,7 @@ typedef struct search_work {
     exchange *exchanges; /* exchanges of the best set, at most layers^2 */
     bool *flags;         /* flags of the sets of a round */
     double *divergence;
+    organ_error why; /* why the set that was asked for last is not described */
 } search_work;
 
 static organ_status no_memory(const search_work *w, organ_error *error)
@@ -34,6 +35,15 @@ static bool was_judged(const search_work *w, const bool *dropped)
             return true;
     return false;
 }
+
+/* Errors other than ORGAN_BAD_INPUT count as described, so that the judge finds them, too. */
+static bool is_described(search_work *w, const bool *dropped)
+{
+    w->why = (organ_error){0};
+    return !w->search->describes || w->search->describes(w->search->context, dropped, &w->why) != ORGAN_BAD_INPUT;
+}
+
+static bool is_new(search_work *w, const bool *dropped) { return !was_judged(w, dropped) && is_described(w, dropped); }
 
 static organ_status keep(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
@@ -123,7 +133,7 @@ static size_t exchange_blocks(search_work *w)
         memcpy(made, best, s->layers * sizeof *made);
         made[w->exchanges[k].back] = false;
         made[w->exchanges[k].out] = true;
-        count += !was_judged(w, made);
+        count += is_new(w, made);
     }
     return count;
 }
@@ -145,6 +155,37 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
+/* Sets `dropped` to the described run of consecutive blocks with the least influence together; of equals the later. */
+static bool begin_with_run(search_work *w, bool *dropped)
+{
+    const organ_layers_search *const s = w->search;
+    size_t best = s->layers;
+    double least = 0;
+    for (size_t first = 0; first + s->requested <= s->layers; first++) {
+        double sum = 0;
+        for (size_t l = 0; l < s->layers; l++) {
+            dropped[l] = l >= first && l < first + s->requested;
+            sum += dropped[l] ? s->influence[l] : 0;
+        }
+        if (!is_described(w, dropped) || (best < s->layers && sum > least))
+            continue;
+        best = first;
+        least = sum;
+    }
+    for (size_t l = 0; l < s->layers; l++)
+        dropped[l] = best < s->layers && l >= best && l < best + s->requested;
+    return best < s->layers;
+}
+
+static organ_status search_begin(search_work *w, bool *dropped, organ_error *error)
+{
+    begin_with_least(w, dropped);
+    if (is_described(w, dropped) || begin_with_run(w, dropped))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "no run of %zu blocks can be dropped: %.1000s", w->search->requested,
+                      w->why.message);
+}
+
 /* Counts the sets, up to one more than `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
@@ -164,7 +205,7 @@ static organ_status judge_all(search_work *w, organ_error *error)
     size_t count = 0;
     do {
         memcpy(w->flags + count * s->layers, next, s->layers * sizeof *next);
-        count += !was_judged(w, next);
+        count += is_new(w, next);
     } while (next_choice(s, next));
     free(next);
     w->found->whole = w->found->settled = true;
@@ -196,11 +237,8 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
                      .divergence = malloc(max * sizeof *w.divergence)};
     if (!w.exchanges || !w.flags || !w.divergence)
         no_memory(&w, error);
-    else {
-        begin_with_least(&w, w.flags);
-        if (search_judge(&w, 0, 1, error) == ORGAN_OK)
-            s->rounds &&count_choices(s, s->all) <= s->all ? judge_all(&w, error) : exchange_all(&w, error);
-    }
+    else if (search_begin(&w, w.flags, error) == ORGAN_OK && search_judge(&w, 0, 1, error) == ORGAN_OK)
+        s->rounds &&count_choices(s, s->all) <= s->all ? judge_all(&w, error) : exchange_all(&w, error);
     free(w.exchanges);
     free(w.flags);
     free(w.divergence);

@@ -28,6 +28,9 @@ typedef struct organ_layers_search {
     void *context;
     /* Sets divergence[k] to that of the k-th of `count` sets, whose flags are consecutive. */
     organ_status (*judge)(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error);
+    /* Returns ORGAN_BAD_INPUT with the reason if no configuration describes the model without these blocks: such sets
+     * are not judged. NULL: all sets are described. */
+    organ_status (*describes)(void *context, const bool *dropped, organ_error *error);
     /* A round is over; `best` is the best of all so far. NULL: nothing. */
     void (*on_round)(void *context, size_t round, size_t judged, const organ_layers_set *best);
 } organ_layers_search;
@@ -42,10 +45,11 @@ typedef struct organ_layers_found {
     bool settled; /* no exchange of one block makes it better; always with `whole` */
 } organ_layers_found;
 
-/* From the blocks of least influence on, rounds of exchanges of one dropped block for one that is kept, those first
- * that add least influence; the best of a round is taken where it is better. Ends when all exchanges were judged, or
- * after the rounds. The same whatever judges, and however often it was asked before. To be released whatever it
- * returns. */
+/* From the blocks of least influence on, or if they are not described from the consecutive blocks of least influence
+ * on, rounds of exchanges of one dropped block for one that is kept, those first that add least influence; the best of
+ * a round is taken where it is better. Ends when all exchanges were judged, or after the rounds. The same whatever
+ * judges, and however often it was asked before. To be released whatever it returns. ORGAN_BAD_INPUT if no such start
+ * is described. */
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 
