@@ -41,3 +41,18 @@ bool organ_utf8_valid(const char *s)
         at += length;
     return length > 0;
 }
+
+size_t organ_utf8_space(const unsigned char *s)
+{
+    if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))
+        return 1;
+    if (*s == 0xC2 && (s[1] == 0x85 || s[1] == 0xA0))
+        return 2;
+    if (*s < 0xE1 || *s > 0xE3 || organ_utf8_length(s) != 3)
+        return 0;
+    const unsigned code = (*s & 0x0FU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU);
+    return code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+                   code == 0x205F || code == 0x3000
+               ? 3
+               : 0;
+}

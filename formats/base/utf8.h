@@ -22,6 +22,10 @@ size_t organ_utf8_within(const void *s, size_t left, uint32_t *code);
  * logs all use this list. */
 bool organ_utf8_hidden(uint32_t code);
 
+/* Returns the length of the white space character at s, as Python's str.isspace has it, or 0. The text must be
+ * NUL-terminated. */
+size_t organ_utf8_space(const unsigned char *s);
+
 /* Returns true if the whole string is valid UTF-8. */
 bool organ_utf8_valid(const char *s);
 

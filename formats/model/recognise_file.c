@@ -24,12 +24,14 @@ typedef struct head {
 
 static const struct {
     const char *name, *title;
-} markdown[] = {{"REPORT.md", "# Surgery report: "}, {"PURIFY_REPORT.md", "# "},        {"DEQUANTIZE_REPORT.md", "# "},
-                {"QUANTIZE_REPORT.md", "# "},        {"LORA_REPORT.md", "# "},          {"LORA_MERGE_REPORT.md", "# "},
-                {"LORA_RESIZE_REPORT.md", "# "},     {"LORA_SANITIZE_REPORT.md", "# "}, {"PERPLEXITY_REPORT.md", "# "},
-                {"EVALUATION_REPORT.md", "# "},      {"ORTHOGONALITY_REPORT.md", "# "}, {"NOISE_PAIRS_REPORT.md", "# "},
-                {"AUTOPSY_REPORT.md", "# "},         {"Z_MEASURE_REPORT.md", "# "},     {"EXPERTS_REPORT.md", "# "},
-                {"WIDTH_REPORT.md", "# "},           {"LAYERS_REPORT.md", "# "},      {"CONVERT_REPORT.md", "# "}};
+} markdown[] = {
+    {"REPORT.md", "# Surgery report: "}, {"PURIFY_REPORT.md", "# "},        {"DEQUANTIZE_REPORT.md", "# "},
+    {"QUANTIZE_REPORT.md", "# "},        {"LORA_REPORT.md", "# "},          {"LORA_MERGE_REPORT.md", "# "},
+    {"LORA_RESIZE_REPORT.md", "# "},     {"LORA_SANITIZE_REPORT.md", "# "}, {"PERPLEXITY_REPORT.md", "# "},
+    {"EVALUATION_REPORT.md", "# "},      {"TASKS_REPORT.md", "# "},         {"ORTHOGONALITY_REPORT.md", "# "},
+    {"NOISE_PAIRS_REPORT.md", "# "},     {"AUTOPSY_REPORT.md", "# "},       {"Z_MEASURE_REPORT.md", "# "},
+    {"EXPERTS_REPORT.md", "# "},         {"WIDTH_REPORT.md", "# "},         {"LAYERS_REPORT.md", "# "},
+    {"CONVERT_REPORT.md", "# "}};
 static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
 static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl",
                                     "shards-????????????????.jsonl"};

@@ -13,6 +13,7 @@ typedef struct perplexity_call {
     organ_evaluate_options evaluate;
     organ_words pruned;      /* evaluate PRUNED... */
     organ_words experiments; /* evaluate --experiment */
+    const char *tasks;       /* evaluate --tasks */
     organ_generate_options generate;
 } perplexity_call;
 #define CALL perplexity_call
@@ -24,9 +25,10 @@ typedef struct perplexity_call {
     "exact: FP32, the same bits on every machine; split: 24 bits as three BF16 numbers, by AMX, with other last " \
     "digits; bf16: operands rounded to BF16, by AMX or AVX512-BF16. split and bf16 fail on a CPU that cannot compute " \
     "them faster than exact"
-#define EXPERIMENT(verb) \
+#define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
-          "the UTF-8 text to predict; it is not normalised or stripped", .required = true), \
+          "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
+#define EXPERIMENT(verb) \
     TEXT("style", "STYLE", verb.experiment.style, \
          "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
          "half of each whole window; lm-eval: every token, with a rolling window, also per word and per byte", \
@@ -51,6 +53,7 @@ typedef struct perplexity_call {
 /* ---- perplexity ---- */
 
 static const organ_option perplexity_options[] = {
+    TEXT_INPUT(perplexity, .required = true),
     EXPERIMENT(perplexity),
     DRY_RUN(perplexity.dry_run, "score nothing, say what memory and time the run takes"),
     MODEL("compare", "OTHER", perplexity.compare,
@@ -94,6 +97,11 @@ const organ_verb organ_perplexity_verb = {
 /* ---- evaluate ---- */
 
 static const organ_option evaluate_options[] = {
+    TEXT_INPUT(evaluate, .required = false),
+    INPUT("tasks", "FILE", tasks,
+          "in place of a text: questions with several choices, one JSON object a line with \"context\", \"choices\" "
+          "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false),
+    FLAG("answers", evaluate.answers, "with --tasks: the JSON report has each model's answer to each question"),
     EXPERIMENT(evaluate),
     TEXT("targets", "GLOB,...", evaluate.targets,
          "count killed weights in the tensors whose names match a GLOB; default: those in the log of each pruning, "
@@ -110,6 +118,16 @@ WORK(evaluate_work)
     o->experiments = own->experiments.word;
     o->experiment_count = own->experiments.count;
     o->experiment.access = &call->access;
+    if (!o->experiment.text == !own->tasks)
+        return organ_fail(error, ORGAN_USAGE, "evaluate needs either --text FILE or --tasks FILE");
+    if (!own->tasks && !o->count)
+        return organ_fail(error, ORGAN_USAGE, "evaluate --text needs PRUNED, a model to compare with the donor; "
+                                              "'organ perplexity' scores one model");
+    if (!own->tasks && o->answers)
+        return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");
+    o->tasks = own->tasks != NULL;
+    if (own->tasks)
+        o->experiment.text = own->tasks;
     return organ_evaluate(o, engine, progress, report, error);
 }
 RUN_WORK(evaluate, true)
@@ -127,14 +145,21 @@ const organ_verb organ_evaluate_verb = {
              "limits of the figures.\n"
              PROTOCOLS "\n"
              "Differences are to the donor, with the error of paired tokens. KL is the mean of KL(donor || model) "
-             "in nats per token. Top-1 is the share of tokens for which model and donor predict the same token.",
+             "in nats per token. Top-1 is the share of tokens for which model and donor predict the same token.\n"
+             "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
+             "context. acc is the share of questions whose likeliest choice is right, acc_norm the same per character "
+             "of the choice. Differences to the donor are paired: a 95 % interval and McNemar's test. docs/tasks.md "
+             "says how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
-             OPERAND("PRUNED...", MODEL, pruned, "models made from DONOR, one or more")),
+             {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
+              ORGAN_NAMES_MODEL}),
     GROUPS(GROUP("Options", evaluate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt",
               "Compares two prunings with their donor."},
              {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation",
               "Also writes the table as Markdown, HTML and JSON."},
+             {"organ evaluate donor a b --tasks arc.jsonl",
+              "Compares accuracies on multiple-choice questions."},
              {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
               "Compares two experiments in one table, each under its name."}),
     .exits = EXITS ", or a model has another tokenizer than the donor; 4 an input cannot be read or DIR cannot be "

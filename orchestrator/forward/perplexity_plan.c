@@ -134,29 +134,13 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
-/* Returns the length of the white space (Python's \s) at the start of s, or 0. The text is NUL-terminated. */
-static size_t blank(const unsigned char *s)
-{
-    if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))
-        return 1;
-    if (*s == 0xC2 && (s[1] == 0x85 || s[1] == 0xA0))
-        return 2;
-    if (*s < 0xE1 || *s > 0xE3 || organ_utf8_length(s) != 3)
-        return 0;
-    const unsigned code = (*s & 0x0FU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU);
-    return code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
-                   code == 0x205F || code == 0x3000
-               ? 3
-               : 0;
-}
-
 uint64_t organ_perplexity_words(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;
     uint64_t words = 1;
     bool inside = false;
     for (size_t k = 0; k < bytes;) {
-        const size_t length = blank(s + k);
+        const size_t length = organ_utf8_space(s + k);
         words += length && !inside;
         inside = length > 0;
         k += length ? length : 1;

@@ -34,6 +34,7 @@
     VIEW(prune)                                                                                                        \
     VIEW(purify)                                                                                                       \
     VIEW(quantize)                                                                                                     \
+    VIEW(tasks)                                                                                                        \
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \
     VIEW(untrusted)                                                                                                    \

@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
+#include "orchestrator/surgery/text/evaluate_tasks.h"
 #include "orchestrator/surgery/text/perplexity_foresee.h"
 #include "orchestrator/surgery/trial/trial.h"
 
@@ -305,6 +306,8 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (options->tasks)
+        return organ_evaluate_tasks(options, engine, progress, report, error);
     evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;

@@ -32,6 +32,8 @@ typedef struct organ_evaluate_options {
                                        experiment NAME */
     size_t experiment_count;
     const char *targets; /* as in organ_audit_options; NULL: what the log of each pruning says, else the projections */
+    bool tasks;   /* experiment.text is a JSONL file of questions (text/task_file.h), and `count` may be 0 */
+    bool answers; /* with `tasks`: the report has the answer of each model to each question */
     organ_experiment_options experiment;
 } organ_evaluate_options;
 

@@ -266,7 +266,10 @@ static void check_text_of(organ_trial *trial)
              (unsigned long long)XXH3_64bits(trial->text.bytes, trial->text.size));
 }
 
-static organ_status trial_open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
+/* Opens the text, the models and the tokenizer. *refusal is set instead of *error if the memory is too small for the
+ * text, because a message that also covers the windows needs the models. */
+static organ_status trial_open_inputs(organ_trial *trial, const char *const *paths, size_t count, organ_error *refusal,
+                                      organ_error *error)
 {
     const organ_experiment_options *const options = trial->options;
     if (organ_engine_compute(&trial->engine, options->compute, error) != ORGAN_OK)
@@ -276,7 +279,7 @@ static organ_status trial_open_all(organ_trial *trial, const char *const *paths,
     const bool loaded = organ_text_load(&trial->text, options->text, trial->memory, error) == ORGAN_OK;
     if (!loaded && !organ_memory_named(error))
         return error->status;
-    const organ_error refusal = *error;
+    *refusal = *error;
     *error = (organ_error){0};
     trial->text_bytes = trial->text.size;
     if (loaded)
@@ -288,19 +291,38 @@ static organ_status trial_open_all(organ_trial *trial, const char *const *paths,
         trial->models[m].path = paths[m];
         open_model(trial, &trial->models[m], error);
     }
-    if (error->status || choose_protocol(trial, error))
+    return error->status ? error->status : choose_protocol(trial, error);
+}
+
+organ_status organ_trial_fit(organ_trial *trial, organ_error *error)
+{
+    const extent windows = {trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]};
+    organ_text_release(&trial->text);
+    return trial_share_memory(trial, windows, error);
+}
+
+static organ_status trial_open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
+{
+    organ_error refusal = {0};
+    if (trial_open_inputs(trial, paths, count, &refusal, error) != ORGAN_OK)
         return error->status;
     *error = refusal;
-    if (loaded)
+    if (!refusal.status)
         trial_lay_out(trial, error);
     if (organ_memory_named(error))
         share_both(trial, error);
-    organ_text_release(&trial->text);
-    return error->status
-               ? error->status
-               : trial_share_memory(
-                     trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]},
-                     error);
+    return error->status ? error->status : organ_trial_fit(trial, error);
+}
+
+organ_status organ_trial_open_inputs(organ_trial *trial, const char *const *paths, size_t count,
+                                     const organ_experiment_options *options, const organ_engine *engine,
+                                     const organ_progress *progress, organ_error *error)
+{
+    organ_error refusal = {0};
+    *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    if (trial_open_inputs(trial, paths, count, &refusal, error) == ORGAN_OK && refusal.status)
+        *error = refusal;
+    return error->status;
 }
 
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count,

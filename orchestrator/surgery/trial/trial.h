@@ -51,6 +51,13 @@ typedef struct organ_trial {
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count,
                               const organ_experiment_options *options, const organ_engine *engine,
                               const organ_progress *progress, organ_error *error);
+/* organ_trial_open in two steps, for callers that plan the windows themselves. The first opens models, tokenizer and
+ * text and sets trial->protocol; the caller then fills trial->plan from trial->text. The second releases the text and
+ * checks that the windows fit the memory. organ_trial_close must follow whatever they return. */
+organ_status organ_trial_open_inputs(organ_trial *trial, const char *const *paths, size_t count,
+                                     const organ_experiment_options *options, const organ_engine *engine,
+                                     const organ_progress *progress, organ_error *error);
+organ_status organ_trial_fit(organ_trial *trial, organ_error *error);
 /* Like organ_trial_open, for a model and another one made of it. The second may consist of tensors alone: a missing
  * config.json and the tokenizer are read from the model before. With `after` NULL the second model does not exist yet:
  * its forward pass is checked for the kind of weights `as`, and otherwise as if it were equal to the model before. */

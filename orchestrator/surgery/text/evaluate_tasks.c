@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ * Questions with several choices: every choice of every question is a window of one trial. */
+#include "orchestrator/surgery/text/evaluate_tasks.h"
+
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/compute.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/text/task_figures.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct task_run {
+    const organ_evaluate_options *options;
+    organ_trial trial;
+    organ_task_set set;
+    organ_task_answer *answers; /* models x questions */
+    double *values;             /* of the questions of a task: 1 or 0 */
+} task_run;
+
+/* ---- figures ---- */
+
+/* One of the two metrics. */
+typedef struct task_metric {
+    const char *name;
+    bool normalised;
+} task_metric;
+static const task_metric task_metrics[] = {{"acc", false}, {"acc_norm", true}};
+
+static bool answered_right(const task_run *r, size_t m, size_t question, bool normalised)
+{
+    const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
+    return normalised ? answer->right_normalised : answer->right;
+}
+
+/* `task`: an index, or the number of tasks for all questions together. */
+static bool belongs(const task_run *r, size_t question, size_t task)
+{
+    return task == r->set.tasks || r->set.questions[question].task == task;
+}
+
+static json_t *pairs_json(const organ_task_pairs *pairs)
+{
+    const organ_task_difference d = organ_task_difference_of(pairs);
+    return ORGAN_OBJECT(SET_REAL("difference", d.difference), SET_REAL("low", d.low), SET_REAL("high", d.high),
+                        SET_COUNT("only_first", pairs->only_first), SET_COUNT("only_this", pairs->only_other),
+                        SET_REAL("p", organ_task_mcnemar(pairs)));
+}
+
+/* A row of the results: a task, a metric and a model. */
+static json_t *result_json(const task_run *r, size_t task, const task_metric *metric, size_t m)
+{
+    organ_task_pairs pairs = {0};
+    for (size_t q = 0; q < r->set.count; q++) {
+        if (!belongs(r, q, task))
+            continue;
+        const bool own = answered_right(r, m, q, metric->normalised),
+                   first = answered_right(r, 0, q, metric->normalised);
+        r->values[pairs.count++] = own;
+        pairs.only_first += first && !own;
+        pairs.only_other += own && !first;
+    }
+    const organ_mean mean = organ_mean_of(r->values, pairs.count);
+    return ORGAN_OBJECT(SET_BYTES_OF("task", task < r->set.tasks ? r->set.names[task] : NULL),
+                        SET_TEXT("metric", metric->name), SET("model", organ_name_json(r->trial.models[m].model->path)),
+                        SET_COUNT("questions", pairs.count), SET_REAL("value", mean.mean),
+                        SET_REAL_OF("value_error", isfinite(mean.error), mean.error),
+                        SET("comparison", m ? pairs_json(&pairs) : json_null()));
+}
+
+static json_t *results_json(const task_run *r)
+{
+    const size_t pooled = r->set.tasks > 1;
+    json_t *const results = json_array();
+    for (size_t task = 0; task < r->set.tasks + pooled; task++)
+        for (size_t k = 0; k < sizeof task_metrics / sizeof *task_metrics; k++)
+            for (size_t m = 0; m < r->trial.count; m++)
+                json_array_append_new(results, result_json(r, task, &task_metrics[k], m));
+    return results;
+}
+
+/* ---- answers ---- */
+
+static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
+{
+    const organ_task_question *const q = &r->set.questions[question];
+    json_t *const list = json_array();
+    for (size_t k = 0; k < q->choices; k++)
+        json_array_append_new(
+            list, json_real(organ_task_likelihood(&r->set.choices[q->first + k], r->trial.models[m].scores.nll)));
+    return list;
+}
+
+static json_t *answer_json(const task_run *r, size_t question, size_t m)
+{
+    const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
+    return ORGAN_OBJECT(SET_COUNT("choice", answer->choice), SET_COUNT("choice_norm", answer->normalised),
+                        SET("likelihoods", likelihoods_json(r, question, m)));
+}
+
+static json_t *question_json(const void *context, size_t question)
+{
+    const task_run *const r = context;
+    const organ_task_question *const q = &r->set.questions[question];
+    json_t *const models = json_array(), *const gold = json_array();
+    for (size_t k = 0; k < q->choices; k++)
+        if (r->set.choices[q->first + k].gold)
+            json_array_append_new(gold, json_integer((json_int_t)k));
+    for (size_t m = 0; m < r->trial.count; m++)
+        json_array_append_new(models, answer_json(r, question, m));
+    return ORGAN_OBJECT(SET_BYTES("task", r->set.names[q->task]), SET_COUNT("line", q->line), SET("gold", gold),
+                        SET("models", models));
+}
+
+/* ---- the document ---- */
+
+static json_t *experiment_json(const task_run *r)
+{
+    const organ_trial *const t = &r->trial;
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(t->tokenizer);
+    const char *const path = t->options->text, *const slash = strrchr(path, '/');
+    return ORGAN_OBJECT(
+        SET("file", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : path), SET_COUNT("bytes", t->text_bytes),
+                                 SET_TEXT("xxh3", t->digest))),
+        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                                      SET_TEXT("digest", facts->digest))),
+        SET_COUNT("context", t->protocol.context), SET_COUNT("tasks", r->set.tasks),
+        SET_COUNT("questions", r->set.count), SET_COUNT("choices", r->set.choice_count),
+        SET_COUNT("windows", t->plan.windows), SET_COUNT("tokens_scored", t->plan.scored), SET_COUNT("cut", r->set.cut),
+        SET_TEXT("compute", organ_compute_name(t->engine.compute)),
+        SET_BYTES_OF("compute_isa", t->engine.dots ? t->engine.dots->isa : NULL));
+}
+
+static json_t *task_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("likelihood", "Sum of ln p over the tokens of a choice after its context. The tokens are those that "
+                               "context, delimiter and choice have together after as many tokens as the context has "
+                               "alone, as in lm-evaluation-harness."),
+        SET_TEXT("acc", "Share of the questions whose choice with the largest likelihood is right."),
+        SET_TEXT("acc_norm", "The same with the likelihood divided by the number of characters of the choice."),
+        SET_TEXT("value_error", "Standard error of the share if questions are independent."),
+        SET_TEXT("difference", "Share of this model minus that of the first model on the same questions, with the 95 % "
+                               "interval of Bonett and Price (2012) for paired shares."),
+        SET_TEXT("p", "Exact two-sided test of McNemar: the probability, if both models are equally good, of a split "
+                      "at least as uneven among the questions that only one of them answers right."));
+}
+
+static json_t *models_of(const organ_trial *trial)
+{
+    json_t *const models = json_array();
+    for (size_t m = 0; m < trial->count; m++)
+        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model))));
+    return models;
+}
+
+static json_t *tasks_document(const task_run *r)
+{
+    return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),
+                        SET("models", models_of(&r->trial)), SET("results", results_json(r)),
+                        SET_IF(r->options->answers, "answers", organ_json_rows(r->set.count, question_json, r)),
+                        SET("definitions", task_definitions_json()), SET("run", organ_trial_run_json(&r->trial)));
+}
+
+/* ---- the run ---- */
+
+static organ_status check_options(const organ_evaluate_options *o, organ_error *error)
+{
+    const char *const style = o->experiment.style;
+    if (o->experiment.max_tokens)
+        return organ_fail(error, ORGAN_USAGE, "--max-tokens does not apply to --tasks");
+    if (o->targets || o->experiment_count)
+        return organ_fail(error, ORGAN_USAGE, "%s counts killed weights and does not apply to --tasks",
+                          o->targets ? "--targets" : "--experiment");
+    if (style && strcmp(style, "hf") != 0 && strcmp(style, "lm-eval") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--style %s does not apply to --tasks, which are scored as lm-eval does",
+                          style);
+    return ORGAN_OK;
+}
+
+static organ_status answer_all(task_run *r, organ_error *error)
+{
+    r->answers = calloc(r->set.count * r->trial.count, sizeof *r->answers);
+    r->values = calloc(r->set.count, sizeof *r->values);
+    if (!r->answers || !r->values)
+        return organ_fail_memory(error, r->trial.options->text);
+    for (size_t m = 0; m < r->trial.count; m++)
+        for (size_t q = 0; q < r->set.count; q++)
+            r->answers[m * r->set.count + q] = organ_task_answer_of(&r->set, q, r->trial.models[m].scores.nll);
+    return ORGAN_OK;
+}
+
+static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"tasks.json", "TASKS_REPORT.md", NULL};
+    const organ_experiment_options *const o = &r->options->experiment;
+    if (organ_trial_open_inputs(&r->trial, paths, r->options->count + 1, o, engine, progress, error))
+        return error->status;
+    const uint64_t made_for = organ_forward_describe(r->trial.models[0].forward)->context;
+    if (!o->context && made_for)
+        r->trial.protocol.context = (size_t)made_for;
+    if (organ_task_set_read(&r->set, &r->trial, error) || organ_trial_fit(&r->trial, error) ||
+        organ_trial_run(&r->trial, error) || answer_all(r, error))
+        return error->status;
+    *report = tasks_document(r);
+    if (!*report)
+        return organ_fail_memory(error, o->text);
+    if (!o->output)
+        return ORGAN_OK;
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = engine->ranks}, &files,
+                              NULL, *report, error);
+}
+
+organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error)
+{
+    task_run r = {.options = options};
+    const organ_memory_work memory = organ_memory_work_begin();
+    const char **const paths = calloc(options->count + 1, sizeof *paths);
+    *report = NULL;
+    if (!paths)
+        return organ_fail_memory(error, options->donor);
+    paths[0] = options->donor;
+    for (size_t k = 0; k < options->count; k++)
+        paths[k + 1] = options->pruned[k];
+    if (check_options(options, error) == ORGAN_OK)
+        run_tasks(&r, paths, engine, progress, report, error);
+    organ_trial_close(&r.trial);
+    organ_task_set_free(&r.set);
+    free(r.answers);
+    free(r.values);
+    free(paths);
+    return organ_report_end(&memory, report, options->donor, error);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * Accuracies of models on questions with several choices, and differences between two models on the same questions. */
+#ifndef ORGAN_TASK_FIGURES_H
+#define ORGAN_TASK_FIGURES_H
+
+#include "orchestrator/forward/perplexity.h"
+#include "orchestrator/surgery/text/task_file.h"
+
+/* The answer of a model to a question: indices of its choices, the lowest among equals. */
+typedef struct organ_task_answer {
+    size_t choice;     /* largest log-likelihood (acc) */
+    size_t normalised; /* largest log-likelihood divided by the characters of the choice (acc_norm) */
+    bool right, right_normalised;
+} organ_task_answer;
+
+/* Log-likelihood of a choice in nats: minus the sum of `nll` of its tokens, in their order. */
+double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
+
+/* Answers question `question` from the scores of a model. Source: lm-evaluation-harness 0.4.13,
+ * ConfigurableTask.process_results. */
+organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll);
+
+/* Paired comparison of right answers of two models to the same questions. */
+typedef struct organ_task_pairs {
+    size_t count;                  /* questions */
+    size_t only_first, only_other; /* questions that one model alone answers right */
+} organ_task_pairs;
+
+/* Exact two-sided test of McNemar (1947): the probability, if both models are equally good, of a split of only_first +
+ * only_other questions at least as uneven as this one. In (0, 1]. */
+double organ_task_mcnemar(const organ_task_pairs *pairs);
+
+/* Difference of accuracies (other - first) with a 95 % confidence interval: the adjusted Wald interval of Bonett and
+ * Price (2012), which adds one question to each of only_first and only_other, cut to [-1, 1]. */
+typedef struct organ_task_difference {
+    double difference, low, high;
+} organ_task_difference;
+organ_task_difference organ_task_difference_of(const organ_task_pairs *pairs);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ * Questions with several choices, read from a JSONL file, and the windows that score their choices.
+ *
+ * A line is an object: "context", a text; "choices", 2 to 1024 texts; "gold", the index of the right choice or an array
+ * of the indices of all right ones; optionally "task", the name of the task (default: the name of the file without its
+ * ending), and "delimiter", the text between context and choice (default: one blank). Other members are ignored, empty
+ * lines are skipped. */
+#ifndef ORGAN_TASK_FILE_H
+#define ORGAN_TASK_FILE_H
+
+#include "orchestrator/surgery/trial/trial.h"
+
+#define ORGAN_TASK_CHOICES 1024 /* limit of choices of a question */
+#define ORGAN_TASK_NAMES   1024 /* limit of tasks in a file */
+
+typedef struct organ_task_choice {
+    size_t first, tokens; /* its scored tokens in the plan */
+    size_t characters;    /* of its text, without the delimiter; at least 1 */
+    bool gold;            /* a right choice */
+} organ_task_choice;
+
+typedef struct organ_task_question {
+    size_t task;           /* index of its task */
+    size_t line;           /* in the file, from 1 */
+    size_t first, choices; /* its choices */
+} organ_task_question;
+
+typedef struct organ_task_set {
+    char **names; /* of the tasks, in the order of the file */
+    size_t tasks;
+    organ_task_question *questions;
+    size_t count;
+    organ_task_choice *choices;
+    size_t choice_count;
+    size_t cut; /* choices whose window lost tokens at its beginning, because it was longer than the context */
+    size_t task_room, question_room, choice_room; /* allocated */
+} organ_task_set;
+
+/* Parses trial->text, tokenizes each question with trial->tokenizer and writes the windows of all choices to
+ * trial->plan. The tokens of a choice are those that the text context + delimiter + choice has after as many tokens as
+ * the context alone has; white space at the end of the context counts as the beginning of the choice. BOS comes first
+ * if the tokenizer adds one; without tokens of a context, BOS (EOS if there is none) stands for it. A window has the
+ * last trial->protocol.context inputs. Two choices with the same inputs share a window. Source:
+ * lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and HFLM._loglikelihood_tokens.
+ *
+ * ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more tokens
+ * than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more than
+ * half of trial->memory; ORGAN_IO without memory. organ_task_set_free must follow whatever it returns. */
+organ_status organ_task_set_read(organ_task_set *set, organ_trial *trial, organ_error *error);
+void organ_task_set_free(organ_task_set *set);
+
+#endif
