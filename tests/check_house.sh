@@ -154,7 +154,7 @@ formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
 formats/model model.h organ_directory.h recognise.h recognise_lists.h
 formats/weights weights.h
-formats/tokenizer tokenizer.h tokenizer_gguf.h
+formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
 formats/names names.h

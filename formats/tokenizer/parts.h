@@ -161,6 +161,10 @@ int organ_tokenizer_byte(const organ_tokenizer *t,
                          uint32_t id); /* the byte of a token such as "<0x0A>"; -1 for any other token */
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
+/* Returns the merges of tokens in the order of their ranks, those of one rank by the ids of their tokens. The caller
+ * frees them; NULL without memory. */
+organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count);
+
 /* Decodes one character of valid UTF-8 and sets its length. */
 uint32_t organ_utf8_at(const char *s, size_t *length);
 size_t organ_utf8_put(uint32_t code, char *to);

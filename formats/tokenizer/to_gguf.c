@@ -129,26 +129,6 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 
 /* ---- merges ---- */
 
-static int by_rank(const void *a, const void *b)
-{
-    const uint32_t x = ((const organ_merge *)a)->rank, y = ((const organ_merge *)b)->rank;
-    return (x > y) - (x < y);
-}
-
-/* The merges of tokens, in their order. The caller frees them; NULL without memory. */
-static organ_merge *ordered_merges(const organ_tokenizer *t, size_t *count)
-{
-    organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);
-    uint32_t left, right;
-    *count = 0;
-    for (size_t k = 0; all && k < t->merge_slots; k++)
-        if (t->merges[k].pair && organ_merge_is_of_tokens(&t->merges[k], &left, &right))
-            all[(*count)++] = t->merges[k];
-    if (all && *count)
-        qsort(all, *count, sizeof *all, by_rank);
-    return all;
-}
-
 /* A blank in a word of a merge is the letter of the byte 32: the array has the two words with a blank between them. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
@@ -256,7 +236,7 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
 static organ_status write_kind(gguf_export *e, organ_error *error)
 {
     size_t count;
-    organ_merge *const merges = ordered_merges(e->t, &count);
+    organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
     e->added = calloc(e->t->facts.vocabulary + 1, sizeof *e->added);
     if (!merges || !e->added)
         organ_fail_memory(error, e->model->path);

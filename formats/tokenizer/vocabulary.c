@@ -247,3 +247,24 @@ bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint3
 {
     return find_pair(t, pair_of(OF_CHARACTERS, left, right)) != NULL;
 }
+
+static int by_rank(const void *a, const void *b)
+{
+    const organ_merge *const x = a, *const y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return (x->pair > y->pair) - (x->pair < y->pair);
+}
+
+organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)
+{
+    organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);
+    uint32_t left, right;
+    *count = 0;
+    for (size_t k = 0; all && k < t->merge_slots; k++)
+        if (t->merges[k].pair && organ_merge_is_of_tokens(&t->merges[k], &left, &right))
+            all[(*count)++] = t->merges[k];
+    if (all && *count)
+        qsort(all, *count, sizeof *all, by_rank);
+    return all;
+}

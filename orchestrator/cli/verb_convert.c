@@ -36,6 +36,8 @@ const organ_verb organ_convert_verb = {
              "or F16 where rows are no whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
              "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
              "lists the key-values that differ from llama.cpp's.\n"
+             "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
+             "get --type; blocks are converted by value.\n"
              "Quantised tensors of MODEL are converted by value. Tensors of vision and audio towers and of layers that "
              "predict further tokens are left out, and a note gives their number. A tensor, an architecture or a "
              "tokenizer that cannot be converted is named, and nothing is written.\n"
@@ -45,7 +47,8 @@ const organ_verb organ_convert_verb = {
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
               "A file for llama.cpp, with the values of the model."},
-             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits a weight."}),
+             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits a weight."},
+             {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed during "
              "the run, or its architecture, a tensor or its tokenizer has no form in the other format; 4 the disk is "
              "full or a write fails; 130 interrupted (--resume continues)"

@@ -11,7 +11,17 @@ matches help/help_convert ../out
 # make TYPE: a model of fixtures/architectures without a tokenizer.
 make() {
     (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out
-    rm -f "$1/tokenizer.json"
+    mv "$1/tokenizer.json" "$1.json"
+}
+
+# likelihood MODEL...: the likelihoods of a text by each model, which gets the tokenizer of a fixture.
+likelihood() {
+    local model all=()
+    for model; do
+        cp "${model%%-back}.json" "$model/tokenizer.json"
+        all+=("$("$organ" perplexity "$model" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --json --quiet | jq '.models[0].figures.nll')")
+    done
+    echo "${all[@]}"
 }
 
 # ---- the files that were compared with llama.cpp's ----
@@ -21,6 +31,11 @@ while IFS=$'\t' read -r name type _ _ sha256; do
     [[ -e $name ]] || make "$name"
     ends 0 convert "$name" -o made.gguf --to gguf --type "$type" --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
+    [[ $type != f32 ]] && continue
+    ends 0 convert made.gguf -o "$name-back" --to safetensors --quiet
+    read -r before after < <(likelihood "$name" "$name-back")
+    judge "$name scores $before, and $after after both conversions" test -n "$before" -a "$before" = "$after"
+    rm -r "$name-back"
 done <"$root/fixtures/convert.tsv"
 
 # ---- results ----
@@ -44,6 +59,21 @@ judge "the blocks are not those of quantize" test "$("$organ" inspect k.gguf --t
     "$("$organ" inspect qk.gguf --tensors --json | jq -S '[.tensors[] | [.name, .dtype]] | sort')"
 ends 0 convert tiny-qwen2 -o dry.gguf --to gguf --dry-run --quiet
 judge "a dry run wrote something" test ! -e dry.gguf
+
+# ---- and back ----
+ends 0 convert q.gguf -o back --to safetensors
+matches convert/convert_back ../out
+matches convert/config_back back/config.json
+ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare back --json
+judge "the model that came back scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+ends 0 convert back -o again.gguf --to gguf --quiet
+judge "keys or tokens of a round trip differ" cmp -s <("$organ" tokenize q.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)') \
+    <("$organ" tokenize again.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)')
+ends 0 convert fast8.gguf -o of_blocks --to safetensors --type f32 --quiet
+ends 0 perplexity fast8.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_blocks --json
+judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+refused 2 "name a directory" convert q.gguf -o no.safetensors --to safetensors
+refused 2 "safetensors get bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
 
 # ---- quantised sources, by value ----
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-channel --quiet
@@ -75,5 +105,7 @@ rm strange/tokenizer.json && touch strange/tokenizer.model
 refused 3 "has the tokenizer tokenizer.model and no tokenizer.json" convert strange -o no.gguf --to gguf
 jq '.rope_scaling = {"rope_type": "dynamic", "factor": 2.0}' tiny-qwen2/config.json >strange/config.json
 refused 3 "the rope_type has no form in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
+jq '.norm_topk_prob = false' tiny-moe/config.json >strange/config.json && cp -Lf tiny-moe/*.safetensors* tiny-moe/tokenizer.json strange
+refused 3 "normalise_experts is 0, and programs would read 1 from a GGUF file" convert strange -o no.gguf --to gguf --quiet
 judge "a refused run wrote something" test ! -e no.gguf
 finish

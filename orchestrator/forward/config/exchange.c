@@ -211,21 +211,27 @@ static bool matches(const char *name, const char *pattern, int64_t *number)
     return *name == 0;
 }
 
+static bool is_part(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
+{
+    char other[256];
+    if (!pattern || !matches(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
+        return false;
+    found->part = part;
+    found->bias = bias;
+    return true;
+}
+
+/* Names of the architecture precede those that most have. */
 static bool search_part(const forward_family *f, bool gguf, bool top, const char *tail, bool bias, exchange_part *found)
 {
     const forward_part first = top ? PART_EMBEDDING : 0, end = top ? PART_NAMES : PART_EMBEDDING;
-    for (forward_part part = first; part < end; part++) {
-        const char *pattern;
-        char other[256];
-        for (unsigned k = 0;
-             has_part(f, part) && (pattern = organ_forward_part_name(gguf ? f->gguf_names : f->names, part, gguf, k));
-             k++)
-            if (matches(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number)) {
-                found->part = part;
-                found->bias = bias;
-                return true;
-            }
-    }
+    const forward_name *const own = gguf ? f->gguf_names : f->names;
+    for (const forward_name *n = own; n && n->name; n++)
+        if (n->part >= first && n->part < end && is_part(tail, n->name, bias, n->part, found))
+            return true;
+    for (forward_part part = first; part < end; part++)
+        if (has_part(f, part) && is_part(tail, organ_forward_part_name(own, part, gguf, 0), bias, part, found))
+            return true;
     return false;
 }
 
@@ -239,10 +245,14 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
 
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
 {
-    const char *pattern = organ_forward_part_name(gguf ? family->gguf_names : family->names, part->part, gguf, 0);
+    const forward_name *const own = gguf ? family->gguf_names : family->names;
+    const char *pattern = organ_forward_part_name(own, part->part, gguf, 0), *later;
     char other[256];
     if (!pattern)
         return false;
+    /* Of several names in safetensors, the last one is that of published files. */
+    for (unsigned k = 1; !gguf && (later = organ_forward_part_name(own, part->part, gguf, k)); k++)
+        pattern = later;
     pattern = part->bias ? organ_forward_bias_name(pattern, other) : pattern;
     const char *const mark = strchr(pattern, '#');
     if (mark)

@@ -88,6 +88,9 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
     job->to_gguf = strcmp(o->to, "gguf") == 0;
+    if (!job->to_gguf && organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "%s: safetensors have files next to them: name a directory",
+                          o->write.output);
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "converted", error))
         return error->status;
     if ((job->model->gguf != NULL) == job->to_gguf)
@@ -162,6 +165,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,
+                              .check = organ_convert_check,
                               .schema = "organ.convert/1",
                               .parameters = organ_convert_parameters,
                               .document = organ_convert_document};

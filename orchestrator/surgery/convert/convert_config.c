@@ -1,8 +1,328 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a safetensors output. */
+ * config.json of a safetensors output: members of the rows of exchange.h, then what organ_forward_config has. */
+#include "formats/base/json_dump.h"
+#include "formats/tokenizer/tokenizer_json.h"
+#include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/convert/convert_job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers ---- */
+
+/* A number that was rounded to FP32, with the fewest digits that give the same FP32 number. */
+static json_t *config_real(double value)
+{
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtof(text, NULL) == (float)value)
+            break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+static json_t *config_value(const organ_gguf_kv *kv)
+{
+    int64_t whole;
+    double real;
+    if (kv->type == ORGAN_GGUF_BOOL)
+        return json_boolean(kv->size && kv->bytes[0]);
+    if (organ_gguf_integer_at(kv, 0, &whole))
+        return json_integer(whole);
+    return organ_gguf_real_at(kv, 0, &real) ? config_real(real) : NULL;
+}
+
+/* The text of a number or word in a list "TEXT=NUMBER ..."; NULL if the list does not have it. */
+static json_t *config_word(const char *words, const char *value, size_t length)
+{
+    for (const char *at = words; *at;) {
+        const size_t all = strcspn(at, " ");
+        const char *const is = memchr(at, '=', all);
+        if (is && all - (size_t)(is + 1 - at) == length && memcmp(is + 1, value, length) == 0)
+            return json_stringn(at, (size_t)(is - at));
+        at += all + (at[all] == ' ');
+    }
+    return NULL;
+}
+
+/* ---- members ---- */
+
+static bool config_is_named(const char *own, const char *name, size_t length)
+{
+    return own && strlen(own) == length && memcmp(own, name, length) == 0;
+}
+
+/* Returns whether the row of the architecture names this member. */
+static bool config_has_member(const forward_family *f, const char *name, size_t length)
+{
+    const forward_mixture *const m = f->mixture;
+    return config_is_named(f->eps_key, name, length) || config_is_named("intermediate_size", name, length) ||
+           (m && (config_is_named(m->experts, name, length) || config_is_named(m->used, name, length) ||
+                  config_is_named(m->width, name, length) || config_is_named(m->shared_width, name, length) ||
+                  config_is_named(m->shared_count, name, length) || config_is_named(m->dense_first, name, length) ||
+                  config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
+}
+
+/* The member that the architecture has among those of a row, else the first one. */
+static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
+{
+    const char *first = NULL;
+    for (const char *at = members; *at;) {
+        const size_t all = strcspn(at, " ");
+        const bool windowed = strncmp(at, "swa.", 4) == 0;
+        *length = all;
+        if (!windowed && config_has_member(job->family, at, all))
+            return at;
+        first = first || windowed ? first : at;
+        at += all + (at[all] == ' ');
+    }
+    *length = first ? strcspn(first, " ") : 0;
+    return first;
+}
+
+static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
+{
+    char key[160], name[96];
+    size_t length = 0;
+    snprintf(key, sizeof key, "%s.%s", job->exchange->gguf, row->key);
+    const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
+    const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
+    if (!kv || kv->type == ORGAN_GGUF_ARRAY || !member)
+        return 0;
+    const char *const text = organ_gguf_string(job->model->gguf, key, &length);
+    json_t *value = NULL;
+    if (!row->words)
+        value = config_value(kv);
+    else if (text)
+        value = config_word(row->words, text, length);
+    config_member(job, row->members, &length);
+    snprintf(name, sizeof name, "%.*s", (int)length, member);
+    if (!value)
+        return 0;
+    if (strncmp(name, "rope.", 5))
+        return json_object_set_new(config, name, value);
+    if (strcmp(name, "rope.rope_theta") == 0)
+        return json_object_set_new(config, "rope_theta", value);
+    return json_object_set_new(rope, name + 5, value);
+}
+
+/* ---- what the configuration has ---- */
+
+static int config_put_flag(json_t *config, forward_flag flag, bool value)
+{
+    return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
+}
+
+static int config_put_windows(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
+        job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
+        return 0;
+    if (!c->window)
+        return json_object_set_new(config, "sliding_window", json_null());
+    int failed = json_object_set_new(config, "sliding_window", json_integer(c->window));
+    if (job->family->windows == WINDOWS_ALL)
+        return failed;
+    json_t *const types = json_array();
+    for (unsigned l = 0; l < c->layers; l++)
+        failed |=
+            json_array_append_new(types, json_string(c->kinds[l].window ? "sliding_attention" : "full_attention"));
+    return json_object_set_new(config, "layer_types", types) || failed;
+}
+
+static int config_put_sizes(const organ_convert_job *job, json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    const forward_family *const f = job->family;
+    int failed = json_object_set_new(config, "vocab_size", json_integer((json_int_t)c->vocabulary)) |
+                 json_object_set_new(config, "head_dim", json_integer(c->head_dim)) |
+                 json_object_set_new(config, "num_key_value_heads", json_integer(c->kv_heads)) |
+                 json_object_set_new(config, "tie_word_embeddings", json_boolean(c->tied_output)) |
+                 config_put_flag(config, f->qkv_bias, c->qkv_bias) | config_put_flag(config, f->mlp_bias, c->mlp_bias) |
+                 config_put_windows(job, config);
+    if (f->output_bias.key && (!f->qkv_bias.key || strcmp(f->output_bias.key, f->qkv_bias.key)))
+        failed |= config_put_flag(config, f->output_bias, c->output_bias);
+    if (f->qk_norm_key)
+        failed |= json_object_set_new(config, f->qk_norm_key, json_boolean(c->qk_norm != ORGAN_QK_NORM_NONE));
+    if (f->query_scalar)
+        failed |= json_object_set_new(config, "query_pre_attn_scalar",
+                                      json_integer(llround(1 / (c->attention_scale * c->attention_scale))));
+    if (f->mixture && f->mixture->normalise.key)
+        failed |= config_put_flag(config, f->mixture->normalise, c->normalise_experts);
+    if (c->rope.dimensions != c->head_dim)
+        failed |=
+            json_object_set_new(config, "partial_rotary_factor", config_real((double)c->rope.dimensions / c->head_dim));
+    return failed;
+}
+
+static int config_put_ids(const organ_convert_job *job, json_t *config)
+{
+    static const char *const ids[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
+                                         {"tokenizer.ggml.eos_token_id", "eos_token_id"},
+                                         {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
+    int failed = 0;
+    for (size_t k = 0; k < 3; k++) {
+        const int64_t id = organ_gguf_integer(job->model->gguf, ids[k][0], -1);
+        const bool there = id >= 0 && (uint64_t)id < job->config.vocabulary;
+        failed |= json_object_set_new(config, ids[k][1], there ? json_integer(id) : json_null());
+    }
+    return failed;
+}
+
+/* ---- factors of frequencies ---- */
+
+static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
+{
+    const organ_weight *const weight = organ_weights_named(job->weights, name);
+    const unsigned count = job->config.rope.dimensions / 2;
+    organ_weight_reader *reader = NULL;
+    char note[256];
+    if (!weight || weight->elements != count || weight->rank != 1)
+        return organ_convert_unknown(job, name, "is missing or has not a number for each pair of dimensions", error);
+    void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
+                              ? NULL
+                              : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
+    float *const row = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64 + 64);
+    if (!error->status && (!scratch || !row))
+        organ_fail_memory(error, name);
+    if (!error->status && organ_weight_read(reader, 0, 1, ORGAN_F32, row, scratch, error) == ORGAN_OK)
+        memcpy(values, row, count * sizeof *values);
+    free(row);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+/* The parameters that models of Llama 3 were published with, of which rope_freqs.weight has the divisors. */
+static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
+{
+    static const double factors[] = {8, 32, 16, 4, 2, 64};
+    const unsigned count = job->config.rope.dimensions / 2;
+    float *const tried = malloc((count + 1) * sizeof *tried);
+    if (!tried)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < sizeof factors / sizeof *factors && !json_object_size(rope); k++) {
+        organ_rope_config r = job->config.rope;
+        r.factor = factors[k];
+        r.low_freq_factor = 1;
+        r.high_freq_factor = 4;
+        r.original_context = 8192;
+        organ_convert_llama3(&r, tried);
+        if (memcmp(tried, values, count * sizeof *tried) == 0) {
+            json_object_set_new(rope, "rope_type", json_string("llama3"));
+            json_object_set_new(rope, "factor", json_real(r.factor));
+            json_object_set_new(rope, "low_freq_factor", json_real(1));
+            json_object_set_new(rope, "high_freq_factor", json_real(4));
+            json_object_set_new(rope, "original_max_position_embeddings", json_integer(8192));
+        }
+    }
+    free(tried);
+    if (!json_object_size(rope))
+        organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
+    return error->status;
+}
+
+static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
+{
+    static const char *const lists[][2] = {{ORGAN_ROPE_LONG, "long_factor"}, {ORGAN_ROPE_SHORT, "short_factor"}};
+    const unsigned count = job->config.rope.dimensions / 2;
+    float *const values = calloc(count + 1, sizeof *values);
+    if (!values)
+        return organ_fail_memory(error, job->options->model);
+    if (organ_weights_named(job->weights, "rope_freqs.weight") &&
+        config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK)
+        config_find_llama3(job, values, rope, error);
+    for (size_t k = 0; k < 2 && job->config.rope.kind == ORGAN_ROPE_LONGROPE && !error->status; k++) {
+        json_t *const list = json_array();
+        config_read_factors(job, lists[k][0], values, error);
+        for (unsigned i = 0; i < count; i++)
+            json_array_append_new(list, config_real((double)values[i]));
+        json_object_set_new(rope, lists[k][1], list);
+        json_object_set_new(rope, "rope_type", json_string("longrope"));
+    }
+    free(values);
+    return error->status;
+}
+
+/* ---- all of it ---- */
+
+static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
+{
+    int failed = 0;
+    for (const exchange_key *row = organ_exchange_common; row->key; row++)
+        failed |= config_put_row(job, row, config, rope);
+    for (const char *at = job->exchange->keys; *at;) {
+        const size_t length = strcspn(at, " ");
+        failed |= config_put_row(job, organ_exchange_key_named(at, length), config, rope);
+        at += length + (at[length] == ' ');
+    }
+    return failed;
+}
+
+/* Rotations of layers with and without a window, where both have a base of their own and one name for it. */
+static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
+{
+    const organ_rope_config *const local = &job->config.rope_local;
+    if (job->family->local != LOCAL_PLAIN || local->theta == job->config.rope.theta)
+        return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
+    json_t *const both = json_object(), *const own = json_object();
+    int failed = json_object_set_new(own, "rope_type", json_string("default")) |
+                 json_object_set_new(own, "rope_theta", config_real(local->theta)) |
+                 json_object_set(rope, "rope_theta", json_object_get(config, "rope_theta"));
+    if (!json_object_get(rope, "rope_type"))
+        failed |= json_object_set_new(rope, "rope_type", json_string("default"));
+    failed |= json_object_set(both, "full_attention", rope) | json_object_set_new(both, "sliding_attention", own) |
+              json_object_del(config, "rope_theta");
+    return failed | json_object_set_new(config, "rope_parameters", both);
+}
+
+static const char *config_torch_type(organ_dtype type)
+{
+    if (type == ORGAN_F32)
+        return "float32";
+    return type == ORGAN_F16 ? "float16" : "bfloat16";
+}
+
+static char *config_text(organ_convert_job *job, organ_error *error)
+{
+    json_t *const config = json_object(), *const rest = json_loads(job->exchange->rest, 0, NULL);
+    json_t *const rope = json_object(), *const names = json_array();
+    int failed = json_array_append_new(names, json_string(job->exchange->architecture)) |
+                 json_object_set_new(config, "architectures", names) |
+                 json_object_set_new(config, "model_type", json_string(job->exchange->model_type)) |
+                 json_object_set_new(config, "torch_dtype", json_string(config_torch_type(job->type))) |
+                 json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
+                 config_put_ids(job, config);
+    config_put_factors(job, rope, error);
+    const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
+    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
+        failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
+    failed |= config_put_both(job, config, rope);
+    char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    if (!text && !error->status)
+        organ_fail_memory(error, job->options->model);
+    json_decref(rope);
+    json_decref(rest);
+    json_decref(config);
+    return text;
+}
 
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
-    return organ_fail(error, ORGAN_USAGE, "%s: GGUF to safetensors is not there yet", job->model->path);
+    if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
+        return organ_fail(error, ORGAN_USAGE, "--type: safetensors get bf16, f16 or f32");
+    if (!(job->files = calloc(4, sizeof *job->files)))
+        return organ_fail_memory(error, job->options->model);
+    char *const config = config_text(job, error);
+    job->files[job->file_count++] = (organ_written_file){"config.json", config};
+    if (error->status || organ_gguf_says(job->model->gguf, "tokenizer.ggml.model", "none") ||
+        !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
+        return error->status;
+    job->files[job->file_count++].name = "tokenizer.json";
+    job->files[job->file_count++].name = "tokenizer_config.json";
+    return organ_tokenizer_to_json(job->model, &job->files[1].bytes, &job->files[2].bytes, error);
 }

@@ -9,6 +9,7 @@
  *   convert_pass.c      reads the sources once and writes the pieces
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
+ *   convert_check.c     compares the configurations of model and output
  *   convert_document.c  the report */
 #ifndef ORGAN_CONVERT_JOB_H
 #define ORGAN_CONVERT_JOB_H
@@ -113,6 +114,10 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
 /* All rows of the source, in their order, from row `at` of a piece on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
+/* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
+ * llama.cpp's converter does (_compute_llama3_parameters of transformers). */
+void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
+
 /* ---- one direction each: the places of one weight ---- */
 
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
@@ -134,6 +139,11 @@ organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error);
 /* Makes job->files. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_check.c ---- */
+
+/* Compares the configuration of the output with that of the model. ORGAN_BAD_INPUT naming what differs. */
+organ_status organ_convert_check(void *job, const char *to, const char *path, organ_error *error);
 
 /* ---- convert_document.c ---- */
 

@@ -5,6 +5,7 @@
 #include "formats/base/paged_rows.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +44,8 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
                              const organ_encoding **encoding)
 {
     *encoding = NULL;
-    if (!job->to_gguf)
-        return job->type;
+    if (!job->to_gguf) /* corrections of routers are F32 in published files */
+        return strstr(name, "correction_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
         return ORGAN_F32;
     if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
@@ -143,4 +144,22 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
                                    organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' %s", job->model->path, tensor, why);
+}
+
+/* ---- divisors of frequencies ---- */
+
+void organ_convert_llama3(const organ_rope_config *r, float *divisors)
+{
+    const float factor = (float)r->factor, low = (float)r->low_freq_factor;
+    const double context = (double)r->original_context;
+    for (unsigned k = 0; k < r->dimensions / 2; k++) {
+        const float frequency = 1 / powf((float)r->theta, (float)(2 * k) / (float)r->dimensions);
+        const float length = (float)(2 * M_PI) / frequency;
+        const float smooth = ((float)context / length - low) / (float)(r->high_freq_factor - r->low_freq_factor);
+        divisors[k] = 1 / ((1 - smooth) / factor + smooth);
+        if (length < (float)(context / r->high_freq_factor))
+            divisors[k] = 1;
+        else if (length > (float)(context / r->low_freq_factor))
+            divisors[k] = factor;
+    }
 }

@@ -4,7 +4,6 @@
 
 #include "orchestrator/forward/config/text.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,28 +191,14 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return ORGAN_OK;
 }
 
-/* Llama 3: divisors of the frequencies (_compute_llama3_parameters of transformers), in FP32 as llama.cpp's converter
- * computes them. */
 static organ_status to_gguf_llama3(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
-    const unsigned count = r->dimensions / 2;
-    float *const divisors = malloc((count + 1) * sizeof *divisors);
+    float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
     if (!divisors)
         return organ_fail_memory(error, ROPE_FREQS);
-    const float factor = (float)r->factor, low = (float)r->low_freq_factor, high = (float)r->high_freq_factor;
-    const double context = (double)r->original_context;
-    for (unsigned k = 0; k < count; k++) {
-        const float frequency = 1 / powf((float)r->theta, (float)(2 * k) / (float)r->dimensions);
-        const float length = (float)(2 * M_PI) / frequency;
-        const float smooth = ((float)context / length - low) / (float)(r->high_freq_factor - r->low_freq_factor);
-        divisors[k] = 1 / ((1 - smooth) / factor + smooth);
-        if (length < (float)(context / high))
-            divisors[k] = 1;
-        else if (length > (float)(context / low))
-            divisors[k] = factor;
-    }
-    to_gguf_computed(job, ROPE_FREQS, divisors, count, error);
+    organ_convert_llama3(r, divisors);
+    to_gguf_computed(job, ROPE_FREQS, divisors, r->dimensions / 2, error);
     free(divisors);
     return error->status;
 }

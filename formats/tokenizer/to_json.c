@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT
+ * Byte-level BPE becomes a model of type BPE after Split and ByteLevel. SentencePiece becomes BPE with byte fallback,
+ * whose merges are all pairs of tokens that make a token, in the order of the scores, as transformers converts
+ * tokenizer.model (convert_slow_tokenizer.py). */
+#include "formats/base/json_dump.h"
+#include "formats/base/text_buffer.h"
+#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- text ---- */
+
+static void json_text(FILE *out, const char *text, size_t bytes)
+{
+    fputc('"', out);
+    for (size_t k = 0; k < bytes; k++) {
+        const unsigned char c = (unsigned char)text[k];
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(out, "\\u%04x", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+static void json_plain(FILE *out, const char *text) { json_text(out, text, strlen(text)); }
+
+/* ---- steps ---- */
+
+#define BYTE_LEVEL                                                                                                     \
+    "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": false, \"use_regex\": false}"
+
+static bool write_normal(FILE *out, const organ_step *step)
+{
+    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    if (step->kind == ORGAN_STEP_NORMAL_FORM)
+        fprintf(out, "{\"type\": \"%s\"}", forms[step->form]);
+    else if (step->kind == ORGAN_STEP_PREPEND)
+        fprintf(out, "{\"type\": \"Prepend\", \"prepend\": \"" ORGAN_BLANK "\"}");
+    else if (step->kind == ORGAN_STEP_REPLACE && step->text && step->text_bytes == 1 && *step->text == ' ')
+        fprintf(out, "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" ORGAN_BLANK "\"}");
+    else
+        return false;
+    return true;
+}
+
+static bool write_cut(FILE *out, const organ_step *step)
+{
+    if (step->kind == ORGAN_STEP_BYTES) {
+        fputs(BYTE_LEVEL, out);
+        return true;
+    }
+    if (step->kind != ORGAN_STEP_SPLIT || !step->pattern || step->behaviour != ORGAN_ISOLATED)
+        return false;
+    fputs("{\"type\": \"Split\", \"pattern\": {\"Regex\": ", out);
+    json_plain(out, step->pattern);
+    fputs("}, \"behavior\": \"Isolated\", \"invert\": false}", out);
+    return true;
+}
+
+static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
+{
+    const organ_step *const steps = cut ? t->cut : t->normal;
+    const size_t count = cut ? t->cut_count : t->normal_count;
+    bool known = true;
+    fprintf(out, "  \"%s\": ", cut ? "pre_tokenizer" : "normalizer");
+    if (count == 0)
+        fputs("null", out);
+    if (count > 1)
+        fprintf(out, "{\"type\": \"Sequence\", \"%s\": [", cut ? "pretokenizers" : "normalizers");
+    for (size_t k = 0; k < count && known; k++) {
+        fputs(k ? ", " : "", out);
+        known = cut ? write_cut(out, &steps[k]) : write_normal(out, &steps[k]);
+    }
+    fputs(count > 1 ? "]},\n" : ",\n", out);
+    return known;
+}
+
+static void write_around(FILE *out, const organ_tokenizer *t)
+{
+    const organ_token *const bos = t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
+    fputs("  \"post_processor\": ", out);
+    if (!t->facts.adds_bos || !bos) {
+        fputs(t->byte_level ? BYTE_LEVEL ",\n" : "null,\n", out);
+        return;
+    }
+    fputs("{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": ", out);
+    json_text(out, bos->text, bos->bytes);
+    fputs(
+        ", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"SpecialToken\": {\"id\": ",
+        out);
+    json_text(out, bos->text, bos->bytes);
+    fputs(", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": ", out);
+    json_text(out, bos->text, bos->bytes);
+    fputs(", \"type_id\": 1}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": {", out);
+    json_text(out, bos->text, bos->bytes);
+    fputs(": {\"id\": ", out);
+    json_text(out, bos->text, bos->bytes);
+    fprintf(out, ", \"ids\": [%lld], \"tokens\": [", (long long)t->facts.bos);
+    json_text(out, bos->text, bos->bytes);
+    fputs("]}}},\n", out);
+}
+
+static void write_decoder(FILE *out, const organ_tokenizer *t)
+{
+    const bool prefix = t->normal_count && t->normal[0].kind == ORGAN_STEP_PREPEND;
+    if (t->byte_level) {
+        fputs("  \"decoder\": " BYTE_LEVEL ",\n", out);
+        return;
+    }
+    fputs("  \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": "
+          "\"" ORGAN_BLANK "\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}",
+          out);
+    if (prefix)
+        fputs(", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}", out);
+    fputs("]},\n", out);
+}
+
+/* ---- tokens ---- */
+
+static int by_id(const void *a, const void *b)
+{
+    const uint32_t x = ((const organ_added *)a)->id, y = ((const organ_added *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static bool write_added(FILE *out, const organ_tokenizer *t)
+{
+    const size_t count = t->raw.count + t->normalized.count;
+    organ_added *const all = malloc((count + 1) * sizeof *all);
+    bool first = true;
+    if (!all)
+        return false;
+    for (size_t k = 0; k < count; k++)
+        all[k] = k < t->raw.count ? t->raw.items[k] : t->normalized.items[k - t->raw.count];
+    qsort(all, count, sizeof *all, by_id);
+    fputs("  \"added_tokens\": [", out);
+    for (size_t k = 0; k < count; k++) {
+        if (t->tokens[all[k].id].unused || !t->tokens[all[k].id].text)
+            continue;
+        fprintf(out, "%s\n    {\"id\": %u, \"content\": ", first ? "" : ",", all[k].id);
+        json_text(out, t->tokens[all[k].id].text, t->tokens[all[k].id].bytes);
+        fprintf(out,
+                ", \"single_word\": false, \"lstrip\": false, \"rstrip\": %s, \"normalized\": false, \"special\": %s}",
+                all[k].rstrip ? "true" : "false", all[k].special ? "true" : "false");
+        first = false;
+    }
+    fputs("\n  ],\n", out);
+    free(all);
+    return true;
+}
+
+static void write_vocabulary(FILE *out, const organ_tokenizer *t)
+{
+    bool first = true;
+    fputs("    \"vocab\": {", out);
+    for (uint32_t id = 0; id < t->facts.vocabulary; id++) {
+        const organ_token *const token = &t->tokens[id];
+        /* Of several ids with the same text, the last one is found. */
+        if (!token->text || token->unused || organ_tokenizer_id(t, token->text, token->bytes) != id)
+            continue;
+        fputs(first ? "\n      " : ",\n      ", out);
+        json_text(out, token->text, token->bytes);
+        fprintf(out, ": %u", id);
+        first = false;
+    }
+    fputs("\n    },\n", out);
+}
+
+static bool write_merges(FILE *out, const organ_tokenizer *t)
+{
+    size_t count;
+    organ_merge *const merges = organ_tokenizer_merges(t, &count);
+    if (!merges)
+        return false;
+    fputs("    \"merges\": [", out);
+    for (size_t k = 0; k < count; k++) {
+        uint32_t left, right;
+        organ_merge_is_of_tokens(&merges[k], &left, &right);
+        fputs(k ? ",\n      [" : "\n      [", out);
+        json_text(out, t->tokens[left].text, t->tokens[left].bytes);
+        fputs(", ", out);
+        json_text(out, t->tokens[right].text, t->tokens[right].bytes);
+        fputs("]", out);
+    }
+    fputs("\n    ]\n", out);
+    free(merges);
+    return true;
+}
+
+static void write_model(FILE *out, const organ_tokenizer *t)
+{
+    const organ_token *const unknown =
+        !t->byte_level && t->unknown < t->facts.vocabulary ? &t->tokens[t->unknown] : NULL;
+    fputs("  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ", out);
+    if (unknown)
+        json_text(out, unknown->text, unknown->bytes);
+    else
+        fputs("null", out);
+    fprintf(out,
+            ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s,\n"
+            "    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n",
+            unknown ? "true" : "false", t->byte_level ? "false" : "true", t->ignore_merges ? "true" : "false");
+    write_vocabulary(out, t);
+}
+
+static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
+{
+    organ_text text;
+    char *made = NULL;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return NULL;
+    fputs("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n", text.out);
+    if (!write_added(text.out, t))
+        organ_fail_memory(error, model->path);
+    if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre have no form in tokenizer.json",
+                   model->path);
+    write_around(text.out, t);
+    write_decoder(text.out, t);
+    write_model(text.out, t);
+    if (!write_merges(text.out, t) && !error->status)
+        organ_fail_memory(error, model->path);
+    fputs("  }\n}\n", text.out);
+    organ_text_end(&text, &made, error);
+    return made;
+}
+
+/* ---- tokenizer_config.json ---- */
+
+static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
+                     const char *member)
+{
+    const int64_t id = organ_gguf_integer(model->gguf, key, -1);
+    if (id < 0 || id >= t->facts.vocabulary || !t->tokens[id].text)
+        return 0;
+    return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
+}
+
+static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
+{
+    static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},
+                                            {"tokenizer.ggml.eos_token_id", "eos_token"},
+                                            {"tokenizer.ggml.unknown_token_id", "unk_token"},
+                                            {"tokenizer.ggml.seperator_token_id", "sep_token"},
+                                            {"tokenizer.ggml.padding_token_id", "pad_token"}};
+    json_t *const config = json_object();
+    size_t length = 0;
+    const char *const chat = organ_gguf_string(model->gguf, "tokenizer.chat_template", &length);
+    int failed = json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast")) |
+                 json_object_set_new(config, "clean_up_tokenization_spaces", json_false()) |
+                 json_object_set_new(config, "add_bos_token", json_boolean(t->facts.adds_bos)) |
+                 json_object_set_new(config, "add_eos_token",
+                                     json_boolean(organ_gguf_integer(model->gguf, "tokenizer.ggml.add_eos_token", 0)));
+    for (size_t k = 0; k < sizeof tokens / sizeof *tokens; k++)
+        failed |= set_token(config, model, t, tokens[k][0], tokens[k][1]);
+    if (chat)
+        failed |= json_object_set_new(config, "chat_template", json_stringn(chat, length));
+    char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2));
+    json_decref(config);
+    if (!text)
+        organ_fail_memory(error, model->path);
+    return text;
+}
+
+organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error)
+{
+    organ_tokenizer *t = NULL;
+    *tokenizer = *config = NULL;
+    if (organ_tokenizer_open(model, &t, error) != ORGAN_OK)
+        return error->status;
+    *tokenizer = tokenizer_text(model, t, error);
+    if (!error->status)
+        *config = config_text(model, t, error);
+    organ_tokenizer_close(t);
+    return error->status;
+}
