@@ -95,6 +95,7 @@ typedef struct organ_verb {
     const organ_example *examples;
     size_t example_count;
     const char *exits; /* what its exit codes mean, paragraphs as in `about` */
+    bool no_job;       /* a server does not run it for its clients: it reads or writes outside of the served folder */
     bool shares;       /* several processes that a launcher has started share its work */
     organ_status (*run)(void *call, organ_error *error);
 } organ_verb;

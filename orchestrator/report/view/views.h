@@ -28,6 +28,7 @@
     VIEW(lora_resize)                                                                                                  \
     VIEW(lora_sanitize)                                                                                                \
     VIEW(measure)                                                                                                      \
+    VIEW(models)                                                                                                       \
     VIEW(noise_pairs)                                                                                                  \
     VIEW(orthogonality)                                                                                                \
     VIEW(perplexity)                                                                                                   \

@@ -9,7 +9,7 @@
 
 /* ---- which verbs, which options ---- */
 
-bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL; }
+bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL && !verb->no_job; }
 
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name)
 {

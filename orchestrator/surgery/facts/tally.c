@@ -35,9 +35,31 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
+/* "ORG/NAME" for a path .../models--ORG--NAME/snapshots/COMMIT, a model in the Hugging Face cache; NULL for others. */
+static json_t *cached_name(const char *path, const char *last)
+{
+    static const char folder[] = "/snapshots/", entry[] = "models--";
+    if (last - path < (long)sizeof folder || strncmp(last - strlen(folder), folder, strlen(folder)) != 0)
+        return NULL;
+    const char *const end = last - strlen(folder);
+    const char *begin = end;
+    while (begin > path && begin[-1] != '/')
+        begin--;
+    const char *const own = begin + strlen(entry), *const dashes = strstr(own, "--");
+    if (strncmp(begin, entry, strlen(entry)) != 0 || !dashes || dashes >= end)
+        return NULL;
+    char name[256];
+    const int length =
+        snprintf(name, sizeof name, "%.*s/%.*s", (int)(dashes - own), own, (int)(end - dashes - 2), dashes + 2);
+    return length < (int)sizeof name ? organ_document_string(name) : NULL;
+}
+
 json_t *organ_name_json(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
+    json_t *const cached = cached_name(path, last);
+    if (cached)
+        return cached;
     char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
     json_t *const name = organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
     free(whole);

@@ -35,7 +35,8 @@ double organ_billionth(double x);
 /* An array of what `row` makes of `context` and each row of the anatomy; NULL is no row. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);
 
-/* A model is called by the last part of its path; "." and ".." by that of the directory they are. */
+/* A model is called by the last part of its path; "." and ".." by that of the directory they are; a snapshot
+ * in the Hugging Face cache by ORG/NAME. */
 json_t *organ_name_json(const char *path);
 
 /* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"}; and "not_run", for a model

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ * organ models. */
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/health/health.h"
+
+typedef struct models_call {
+    organ_call call;
+    organ_models_options models;
+} models_call;
+#define CALL models_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option models_options[] = {
+    TEXT("match", "GLOB", models.match, "list only models whose name matches, for example 'ollama:*'")};
+
+RUN(models, organ_models, models)
+
+const organ_verb organ_models_verb = {
+    .name = "models",
+    .no_job = true,
+    .summary = "list the models in the caches of Hugging Face, Ollama and LM Studio",
+    .about = "Lists the models that other programs have downloaded, by the names that every verb takes in place of a "
+             "path, with architecture, format and size, and what organ can do with each. It reads the headers of "
+             "their files and no weights.\n"
+             "open: the files are complete and well-formed. score: the forward pass supports the architecture and "
+             "finds every weight (perplexity, evaluate, generate); tokenizers are not read. calibrate: and a layer "
+             "multiplies a matrix that is F32, F16 or BF16 (prune --method wanda, quantize --method gptq). cut: "
+             "blocks are numbered, so that layers can drop one. A model that does not open or does not score has the "
+             "reason in --json and --html.\n"
+             "At most 10000 models are listed.",
+    GROUPS(GROUP("Options", models_options), MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ models", "Prints all models with what organ can do with them."},
+             {"organ models --match 'hf:Qwen/*' --json | jq -r '.models[] | select(.scores).name'",
+              "Prints the names of Qwen's models in the Hugging Face cache that can be scored."}),
+    .exits = "0 done, also if models do not open; 2 wrong usage; 4 a folder cannot be listed, or memory is exhausted; "
+             "130 interrupted.",
+    .run = run_models};
