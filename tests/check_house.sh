@@ -136,6 +136,7 @@ surgery/lora interface inputs facts cache output algebra trial write precision
 surgery/orthogonality interface inputs facts output algebra lora
 surgery/health interface inputs facts output trial
 surgery/untrusted facts
+surgery/fetch facts
 surgery/experts interface inputs facts cache plan algebra calibration trial cut
 surgery/width interface inputs facts cache output algebra calibration trial cut
 serve/confine
@@ -157,7 +158,7 @@ formats/weights weights.h
 formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
-formats/names names.h
+formats/names names.h hub_server.h
 forward forward.h perplexity.h
 forward/config config.h families.h exchange.h parts.h gguf.h hf.h check.h text.h
 surgery/cache cache.h
@@ -185,6 +186,7 @@ surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
+surgery/fetch fetch.h
 surgery/experts experts.h heal.h scores.h measure.h
 surgery/width width.h
 serve/confine confine.h

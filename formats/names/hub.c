@@ -295,6 +295,22 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
+bool organ_hub_lacks(const char *text, organ_arena *arena)
+{
+    organ_error ignored = {0};
+    organ_hub_name name;
+    struct stat about;
+    const char *const root = organ_hub_root(arena);
+    if (!root || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK)
+        return false;
+    const char *const entry = organ_path_join(arena, root, name.folder);
+    if (!entry || !organ_is_folder(entry) || !name.revision)
+        return entry && !organ_is_folder(entry);
+    const char *const ref = organ_arena_format(arena, "%s/refs/%s", entry, name.revision);
+    const char *const snapshot = organ_arena_format(arena, "%s/snapshots/%s", entry, name.revision);
+    return ref && snapshot && stat(ref, &about) != 0 && stat(snapshot, &about) != 0;
+}
+
 /* "models--ORG--NAME" as "ORG/NAME"; NULL for the entry of a data set or without memory. */
 static const char *entry_id(const char *folder, organ_arena *arena)
 {

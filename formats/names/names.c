@@ -31,6 +31,12 @@ static organ_store store_of(const char *text)
     return store;
 }
 
+bool organ_name_is_remote(const char *text, organ_arena *arena)
+{
+    struct stat about;
+    return store_of(text) == ORGAN_STORE_HUB && lstat(text, &about) != 0 && organ_hub_lacks(text, arena);
+}
+
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
 /* `text` is no path. If it has the form ORG/NAME and there is a cache, the message says that the cache was searched,

@@ -23,6 +23,10 @@
  * is neither a path nor in the cache, and if a folder cannot be read. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
+/* Returns true for a name "hf:..." that is not in the cache: no entry of that name, or neither a ref nor a snapshot of
+ * that revision. False for a name that is malformed, and for an existing path. */
+bool organ_name_is_remote(const char *text, organ_arena *arena);
+
 /* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
 bool organ_name_has_prefix(const char *text);
 

@@ -17,6 +17,10 @@ organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error);
 /* Returns true, without a message, if the cache has an entry for a name without a prefix. */
 bool organ_hub_has(const char *text, organ_arena *arena);
 
+/* Returns true, without a message, if the cache has neither an entry for the name nor, for a revision that is named,
+ * its ref or snapshot. */
+bool organ_hub_lacks(const char *text, organ_arena *arena);
+
 /* "; did you mean 'ORG/NAME'?", or "". */
 #define ORGAN_NEAR_ROOM 256
 void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM]);

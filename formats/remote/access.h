@@ -15,7 +15,10 @@ typedef struct organ_model_access {
     const char *const *headers; /* "Name: value", sent to the host of the URL and to no other that it redirects to;
                                    never in a message */
     size_t header_count;
-    bool alone; /* of a split GGUF model only the part that is named is opened */
+    const char *bearer; /* token, sent as "Authorization: Bearer TOKEN" to the scheme, host and port of bearer_origin
+                           and to no other; NULL: none. Not sent if `headers` has an Authorization */
+    const char *bearer_origin; /* a URL */
+    bool alone;                /* of a split GGUF model only the part that is named is opened */
     const char *const *
         also; /* of a .safetensors file that is opened alone: paths of others with tensors that belong to its weights */
     size_t also_count;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/http_request.h"
 
+#include "formats/base/text_buffer.h"
 #include "formats/remote/curl_library.h"
 #include "formats/remote/http_address.h"
 
@@ -25,10 +26,11 @@
 
 struct organ_http_line {
     const organ_model_access *access;
-    CURLSH *share; /* connections and TLS sessions, kept from request to request */
-    CURL *curl;    /* handle of the last request */
-    struct curl_slist *headers;
-    bool origin_public; /* the server that the user named has a public address */
+    CURLSH *share;                 /* connections and TLS sessions, kept from request to request */
+    CURL *curl;                    /* handle of the last request */
+    struct curl_slist *headers;    /* those of access->headers */
+    struct curl_slist *authorised; /* the same and the token */
+    bool origin_public;            /* the server that the user named has a public address */
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -73,6 +75,22 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Makes the list of headers for the server that gets the token. */
+static organ_status take_bearer(organ_http_line *line, organ_error *error)
+{
+    const organ_model_access *const access = line->access;
+    bool has = !access->bearer || !access->bearer_origin;
+    for (size_t k = 0; k < access->header_count; k++)
+        has = has || strncasecmp(access->headers[k], "Authorization:", 14) == 0;
+    char *const token = has ? NULL : organ_format("Authorization: Bearer %s", access->bearer);
+    struct curl_slist *longer = token ? organ_curl.slist_append(NULL, token) : NULL;
+    free(token);
+    line->authorised = longer;
+    for (size_t k = 0; longer && k < access->header_count; k++)
+        longer = organ_curl.slist_append(line->authorised, access->headers[k]);
+    return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
+}
+
 static bool share_connections(organ_http_line *line)
 {
     line->share = organ_curl.share_init();
@@ -89,7 +107,8 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
     organ_http_line *line = *result = calloc(1, sizeof *line);
     if (line && share_connections(line)) {
         line->access = access ? access : &usual;
-        take_headers(line, error);
+        if (take_headers(line, error) == ORGAN_OK)
+            take_bearer(line, error);
     } else
         organ_fail(error, ORGAN_IO, "no memory for a connection");
     if (error->status) {
@@ -104,6 +123,7 @@ void organ_http_line_close(organ_http_line *line)
     if (!line)
         return;
     organ_curl.slist_free_all(line->headers);
+    organ_curl.slist_free_all(line->authorised);
     organ_curl.easy_cleanup(line->curl);
     organ_curl.share_cleanup(line->share);
     free(line);
@@ -350,7 +370,9 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     organ_curl.easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
     organ_curl.easy_setopt(curl, CURLOPT_PREREQDATA, h);
     if (same_origin(url, request->origin_url))
-        organ_curl.easy_setopt(curl, CURLOPT_HTTPHEADER, line->headers);
+        organ_curl.easy_setopt(curl, CURLOPT_HTTPHEADER,
+                               line->authorised && same_origin(url, line->access->bearer_origin) ? line->authorised
+                                                                                                 : line->headers);
     if (request->ranged) {
         snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, request->from, request->from + (request->room - 1));
         organ_curl.easy_setopt(curl, CURLOPT_RANGE, range);

@@ -41,6 +41,7 @@ struct organ_http {
     pthread_mutex_t lock; /* guards all members below */
     organ_http_line *line;
     char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; query: "?..." or "" */
+    bool paths;                 /* '/' in the name of a file separates folders; else it is part of the name */
     bool greeted;               /* the server has answered */
     double spent;               /* seconds of requests of this read, */
     uint64_t taken;             /* and bytes received */
@@ -410,12 +411,25 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     return error->status;
 }
 
+void organ_http_take_paths(organ_http *http) { http->paths = true; }
+
+/* Replaces each "%2F" of an escaped name by '/'. */
+static void unescape_slashes(char *name)
+{
+    for (char *at = name; (at = strstr(at, "%2F")); at++) {
+        *at = '/';
+        memmove(at + 1, at + 3, strlen(at + 3) + 1);
+    }
+}
+
 /* Creates the entry of a file; its size is not known yet. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
     char *encoded = file ? organ_curl.easy_escape(NULL, name, 0) : NULL;
     if (encoded) {
+        if (http->paths)
+            unescape_slashes(encoded);
         file->http = http;
         file->url = organ_format("%s%s%s", http->base, encoded, http->query);
         file->shown = organ_format("%s%s", http->shown, name);

@@ -42,6 +42,8 @@ typedef struct organ_http_file organ_http_file; /* one file in it */
  * server yet. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http,
                                organ_error *error);
+/* From now on names of files may be paths: '/' separates folders below the URL. */
+void organ_http_take_paths(organ_http *http);
 void organ_http_destroy(organ_http *http); /* its files must be closed; NULL is allowed */
 
 /* Asks for the size and the first bytes. ORGAN_IO: cannot be reached, not there, not allowed; ORGAN_BAD_INPUT: the

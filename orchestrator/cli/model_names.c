@@ -1,23 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/model_names.h"
 
-#include "formats/names/names.h"
+#include "formats/names/hub_server.h"
 
-static organ_status resolve_word(organ_names names, const char **word, organ_call *call, organ_error *error)
+/* Replaces the name of a model that is not in the cache by the URL at which the hub serves it, for verbs that read
+ * URLs. HF_HUB_OFFLINE leaves the message of the cache. */
+static organ_status stream_word(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
+{
+    organ_error absent = {0};
+    const char *unused;
+    if (organ_hub_is_offline())
+        return organ_name_resolve(*word, &call->names, &unused, error);
+    if (!organ_verb_option(verb, "header")) {
+        organ_name_resolve(*word, &call->names, &unused, &absent);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s; %s needs it there: organ fetch %s --cache", absent.message,
+                          verb->name, *word);
+    }
+    if (organ_hub_set_token(NULL, &call->names, &call->access, error) != ORGAN_OK)
+        return error->status;
+    return organ_hub_stream(*word, &call->access, &call->names, word, error);
+}
+
+static organ_status resolve_word(organ_names names, const char **word, const organ_verb *verb, organ_call *call,
+                                 organ_error *error)
 {
     if (!*word || (names != ORGAN_NAMES_MODEL && !(names == ORGAN_NAMES_INPUT && organ_name_has_prefix(*word))))
         return ORGAN_OK;
-    return organ_name_resolve(*word, &call->names, word, error);
+    return names == ORGAN_NAMES_MODEL && organ_name_is_remote(*word, &call->names)
+               ? stream_word(word, verb, call, error)
+               : organ_name_resolve(*word, &call->names, word, error);
 }
 
-static organ_status resolve_argument(const organ_option *argument, organ_call *call, organ_error *error)
+static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
+                                     organ_error *error)
 {
     void *const at = (char *)call + argument->offset;
     organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
     if (argument->value == ORGAN_VALUE_TEXT)
-        return resolve_word(argument->names, at, call, error);
+        return resolve_word(argument->names, at, verb, call, error);
     for (size_t k = 0; words && k < words->count && !error->status; k++)
-        resolve_word(argument->names, &words->word[k], call, error);
+        resolve_word(argument->names, &words->word[k], verb, call, error);
     return error->status;
 }
 
@@ -25,10 +47,10 @@ organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, 
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
         const organ_option operand = organ_operand_as_option(&verb->operands[k]);
-        resolve_argument(&operand, call, error);
+        resolve_argument(&operand, verb, call, error);
     }
     const organ_option *option;
     for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
-        resolve_argument(option, call, error);
+        resolve_argument(option, verb, call, error);
     return error->status;
 }

@@ -185,7 +185,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 /* ---- the verbs, one file of orchestrator/cli for each family ----
  */
 
-extern const organ_verb organ_inspect_verb, organ_models_verb;
+extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
 extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
     organ_report_verb;

@@ -18,6 +18,7 @@
     VIEW(evaluate)                                                                                                     \
     VIEW(experts)                                                                                                      \
     VIEW(extract)                                                                                                      \
+    VIEW(fetch)                                                                                                        \
     VIEW(fleet)                                                                                                        \
     VIEW(generate)                                                                                                     \
     VIEW(graft)                                                                                                        \

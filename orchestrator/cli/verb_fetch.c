@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * organ fetch. */
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/fetch/fetch.h"
+
+typedef struct fetch_call {
+    organ_call call;
+    organ_fetch_options fetch;
+    organ_words include, exclude; /* --include, --exclude */
+    bool cache;                   /* --cache */
+} fetch_call;
+#define CALL fetch_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+WORK(fetch_work)
+{
+    if (own->cache == (own->fetch.output != NULL))
+        return organ_fail(error, ORGAN_USAGE, "fetch: name either a folder with -o DIR, or the cache with --cache");
+    own->fetch.access = &call->access;
+    own->fetch.include = own->include.word;
+    own->fetch.include_count = own->include.count;
+    own->fetch.exclude = own->exclude.word;
+    own->fetch.exclude_count = own->exclude.count;
+    return organ_fetch(&own->fetch, progress, report, error);
+}
+RUN_WORK(fetch, false)
+
+static const organ_option fetch_options[] = {
+    OUTPUT("DIR", fetch.output, "folder for the files; files that are there with the right digest are kept"),
+    FLAG("cache", cache, "download into the cache of huggingface_hub, in its layout"),
+    WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated"),
+    WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated"),
+    INPUT("token-file", "FILE", fetch.token_file,
+          "file with the token for the hub; default: HF_TOKEN, else the file in which huggingface_hub keeps it"),
+    DRY_RUN(fetch.dry_run, "list the files and the bytes that are left to download")};
+
+const organ_verb organ_fetch_verb = {
+    .name = "fetch",
+    .no_job = true,
+    .summary = "download a model from the hub of Hugging Face, with resume and digests",
+    .about = "Asks the hub for the commit of the revision and its files, downloads them and compares each with the "
+             "size and the digest of the list: SHA-256 of large files, SHA-1 of git's blobs of small ones. A file has "
+             "the name FILE.part (in the cache DIGEST.incomplete) until it is whole; the same command continues an "
+             "interrupted download, and broken connections are tried again. The free space of the disk is compared "
+             "with the bytes that are left before anything is downloaded.\n"
+             "HF_ENDPOINT names another server than https://huggingface.co. The token goes to that server alone, not "
+             "to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
+    OPERANDS(OPERAND("NAME", NOTHING, fetch.model, "the model: hf:ORG/NAME[/FILE][@REVISION]")),
+    GROUPS(GROUP("Options", fetch_options), REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ fetch hf:Qwen/Qwen2.5-7B-Instruct -o Qwen2.5-7B-Instruct",
+              "Downloads all files into a folder."},
+             {"organ fetch hf:Qwen/Qwen2.5-7B-Instruct --cache --exclude '*.bin'",
+              "Downloads into the cache, where every program that uses it finds the model."},
+             {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
+    .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE; 3 the "
+             "name is malformed, or a size or digest is not that of the list; 4 the server refuses or cannot be "
+             "reached, or the disk is full; 130 interrupted.",
+    .run = run_fetch};

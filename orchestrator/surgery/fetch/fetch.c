@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/fetch/fetch.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/fetch/fetch_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* A selected file. */
+typedef struct fetch_row {
+    const organ_hub_file *file;
+    const char *path, *part;
+    const char *link; /* in the cache: the link in the snapshot to `path`; else NULL */
+    uint64_t there;   /* bytes of an earlier run */
+    organ_fetched how;
+} fetch_row;
+
+typedef struct fetch_job {
+    const organ_fetch_options *options;
+    const organ_progress *progress;
+    organ_model_access access;
+    organ_hub_name name;
+    organ_hub_files found;
+    const char *folder; /* the output, or the entry of the cache */
+    fetch_row *rows;
+    size_t count;
+    uint64_t bytes, left;
+    double started;
+    organ_arena arena;
+} fetch_job;
+
+static bool matches_any(const char *path, const char *const *globs, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (fnmatch(globs[k], path, 0) == 0)
+            return true;
+    return false;
+}
+
+static bool is_selected(const fetch_job *job, const char *path)
+{
+    const organ_fetch_options *const o = job->options;
+    if (job->name.file && strcmp(job->name.file, path) != 0)
+        return false;
+    return (o->include_count == 0 || matches_any(path, o->include, o->include_count)) &&
+           !matches_any(path, o->exclude, o->exclude_count);
+}
+
+static uint64_t bytes_at(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
+}
+
+/* Sets the paths of a row, and counts the bytes that are there. */
+static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error)
+{
+    organ_arena *const arena = &job->arena;
+    const bool cache = !job->options->output;
+    char *path = cache ? organ_format("%s/blobs/%s", job->folder, row->file->digest)
+                       : organ_format("%s/%s", job->folder, row->file->path);
+    char *part = organ_format("%s%s", path ? path : "", cache ? ".incomplete" : ".part");
+    char *link = organ_format("%s/snapshots/%s/%s", job->folder, job->found.commit, row->file->path);
+    if (path && part && link) {
+        row->path = organ_arena_copy(arena, path, strlen(path));
+        row->part = organ_arena_copy(arena, part, strlen(part));
+        row->link = cache ? organ_arena_copy(arena, link, strlen(link)) : NULL;
+    }
+    free(path);
+    free(part);
+    free(link);
+    if (!row->path || !row->part || (cache && !row->link))
+        return organ_fail_memory(error, job->options->model);
+    const uint64_t whole = bytes_at(row->path), begun = whole ? whole : bytes_at(row->part);
+    row->there = begun < row->file->bytes ? begun : row->file->bytes;
+    job->bytes += row->file->bytes;
+    job->left += row->file->bytes - row->there;
+    return ORGAN_OK;
+}
+
+static organ_status select_files(fetch_job *job, organ_error *error)
+{
+    job->rows = calloc(job->found.count + 1, sizeof *job->rows);
+    if (!job->rows)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->found.count && !error->status; k++)
+        if (is_selected(job, job->found.files[k].path)) {
+            job->rows[job->count].file = &job->found.files[k];
+            place_row(job, &job->rows[job->count++], error);
+        }
+    if (job->count == 0)
+        organ_fail(error, ORGAN_USAGE, "%s: none of the %zu files of commit %s is selected", job->options->model,
+                   job->found.count, job->found.commit);
+    return error->status;
+}
+
+/* Compares the bytes that are left with the free space of the file system that gets them. */
+static organ_status check_space(const fetch_job *job, organ_error *error)
+{
+    struct statvfs disk;
+    char *folder = strdup(job->folder);
+    while (folder && statvfs(folder, &disk) != 0) {
+        char *const slash = strrchr(folder, '/');
+        if (errno != ENOENT || (slash && slash == folder)) {
+            organ_fail_errno(error, errno, "%s", job->folder);
+            break;
+        }
+        strcpy(slash ? slash : folder, slash ? "" : ".");
+    }
+    if (!folder)
+        return organ_fail_memory(error, job->folder);
+    free(folder);
+    const uint64_t free_bytes = error->status ? 0 : (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (!error->status && free_bytes < job->left)
+        return organ_fail(error, ORGAN_IO, "%s: %" PRIu64 " bytes are left to download, but only %" PRIu64 " are free",
+                          job->folder, job->left, free_bytes);
+    return error->status;
+}
+
+/* ---- the cache ---- */
+
+/* Makes the link snapshots/COMMIT/FILE -> ../../blobs/DIGEST, with one ".." more for each folder in FILE. */
+static organ_status link_blob(const fetch_row *row, organ_error *error)
+{
+    char target[2048] = "../../";
+    size_t length = strlen(target);
+    for (const char *c = row->file->path; *c && length + 100 < sizeof target; c++)
+        if (*c == '/')
+            length += (size_t)snprintf(target + length, sizeof target - length, "../");
+    snprintf(target + length, sizeof target - length, "blobs/%s", row->file->digest);
+    if (organ_fetch_folders(row->link, error) != ORGAN_OK)
+        return error->status;
+    if (unlink(row->link) != 0 && errno != ENOENT)
+        return organ_fail_errno(error, errno, "%s", row->link);
+    if (symlink(target, row->link) != 0)
+        return organ_fail_errno(error, errno, "%s", row->link);
+    return ORGAN_OK;
+}
+
+/* Writes a small file under another name and renames it. */
+static organ_status write_small(const char *path, const char *text, organ_error *error)
+{
+    char *const made = organ_format("%s.tmp", path);
+    if (!made)
+        return organ_fail_memory(error, path);
+    if (organ_fetch_folders(path, error) == ORGAN_OK) {
+        const int fd = organ_open(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
+        if (fd < 0 || organ_write_all(fd, text, strlen(text)) != 0 || rename(made, path) != 0)
+            organ_fail_errno(error, errno, "%s", path);
+        if (fd >= 0)
+            close(fd);
+    }
+    free(made);
+    return error->status;
+}
+
+/* Writes refs/REVISION, and CACHEDIR.TAG in the root of the cache, which tells backup programs to skip it. */
+static organ_status finish_cache(const fetch_job *job, organ_error *error)
+{
+    const char *const revision = job->name.revision ? job->name.revision : "main";
+    char *const ref = organ_format("%s/refs/%s", job->folder, revision);
+    char *const tag = organ_format("%.*sCACHEDIR.TAG", (int)(organ_path_name(job->folder) - job->folder), job->folder);
+    struct stat about;
+    if (!ref || !tag)
+        organ_fail_memory(error, job->folder);
+    else if (strcmp(revision, job->found.commit) != 0)
+        write_small(ref, job->found.commit, error);
+    if (!error->status && lstat(tag, &about) != 0)
+        write_small(tag, "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models.\n", error);
+    free(ref);
+    free(tag);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+static organ_status fetch_files(fetch_job *job, organ_error *error)
+{
+    organ_http *http = NULL;
+    void *const room = malloc(ORGAN_FETCH_ROOM);
+    if (!room)
+        return organ_fail_memory(error, job->options->model);
+    if (organ_http_create(job->found.url, &job->access, &http, error) == ORGAN_OK)
+        organ_http_take_paths(http);
+    organ_progress_begin(job->progress, "fetching", job->left, job->count);
+    for (size_t k = 0; k < job->count && !error->status; k++) {
+        fetch_row *const row = &job->rows[k];
+        const organ_fetch_file one = {row->file, row->path, row->part, http, job->progress, room};
+        if (organ_fetch_one(&one, &row->how, error) == ORGAN_OK && row->link)
+            link_blob(row, error);
+    }
+    organ_progress_end(job->progress);
+    organ_http_destroy(http);
+    free(room);
+    return error->status || job->options->output ? error->status : finish_cache(job, error);
+}
+
+static json_t *fetch_row_json(const void *context, size_t k)
+{
+    static const char *const words[] = {
+        [ORGAN_FETCH_NEW] = "fetched", [ORGAN_FETCH_CONTINUED] = "continued", [ORGAN_FETCH_PRESENT] = "present"};
+    const fetch_job *const job = context;
+    const fetch_row *const row = &job->rows[k];
+    const uint64_t left = row->file->bytes - row->there;
+    return ORGAN_OBJECT(SET_BYTES("file", row->file->path), SET_COUNT("bytes", row->file->bytes),
+                        SET_TEXT("digest", row->file->digest), SET_TEXT("kind", row->file->lfs ? "sha256" : "git"),
+                        SET_COUNT("left", job->options->dry_run ? left : 0),
+                        SET_TEXT("state", job->options->dry_run ? "to fetch" : words[row->how]));
+}
+
+static json_t *fetch_document(const fetch_job *job)
+{
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.fetch/1", "fetch/1"), SET_TEXT("model", job->name.id),
+        SET_BYTES("revision", job->name.revision ? job->name.revision : "main"), SET_TEXT("commit", job->found.commit),
+        SET_FLAG("dry_run", job->options->dry_run), SET_FLAG("cache", !job->options->output),
+        SET("files", organ_json_rows(job->count, fetch_row_json, job)),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("files", job->count), SET_COUNT("bytes", job->bytes),
+                                   SET_COUNT("left", job->options->dry_run ? job->left : 0))),
+        SET("run",
+            ORGAN_OBJECT(SET_BYTES("folder", job->folder), SET_COUNT("fetched", job->options->dry_run ? 0 : job->left),
+                         SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)))));
+}
+
+static organ_status find_folder(fetch_job *job, organ_error *error)
+{
+    const char *const root = job->options->output ? NULL : organ_hub_root(&job->arena);
+    if (!job->options->output && !root)
+        return organ_fail(error, ORGAN_USAGE, "%s: neither HOME nor HF_HOME says where the cache is",
+                          job->options->model);
+    job->folder = root ? organ_path_join(&job->arena, root, job->name.folder)
+                       : organ_arena_copy(&job->arena, job->options->output, organ_path_length(job->options->output));
+    return job->folder ? ORGAN_OK : organ_fail_memory(error, job->options->model);
+}
+
+static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *error)
+{
+    const organ_fetch_options *const o = job->options;
+    if (organ_hub_name_parse(o->model, &job->arena, &job->name, error) || find_folder(job, error) ||
+        organ_hub_set_token(o->token_file, &job->arena, &job->access, error) ||
+        organ_hub_list_files(o->model, &job->name, &job->access, &job->arena, &job->found, error) ||
+        select_files(job, error) || check_space(job, error) || (!o->dry_run && fetch_files(job, error)))
+        return error->status;
+    *report = fetch_document(job);
+    return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
+}
+
+organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
+                         organ_error *error)
+{
+    fetch_job job = {.options = options, .progress = progress, .started = organ_seconds_now()};
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    job.access = options->access ? *options->access : (organ_model_access){0};
+    run_fetch(&job, report, error);
+    free(job.rows);
+    organ_arena_release(&job.arena);
+    return organ_report_end(&memory, report, options->model, error);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ * One file of a download: received by ranges, checked, and renamed. */
+#ifndef ORGAN_FETCH_FILE_H
+#define ORGAN_FETCH_FILE_H
+
+#include "formats/names/hub_server.h"
+#include "formats/remote/remote.h"
+#include "orchestrator/stream/progress.h"
+
+/* How a file came to be there. */
+typedef enum organ_fetched { ORGAN_FETCH_NEW, ORGAN_FETCH_CONTINUED, ORGAN_FETCH_PRESENT } organ_fetched;
+
+typedef struct organ_fetch_file {
+    const organ_hub_file *file;
+    const char *path, *part; /* where the file is to be, and where it is received */
+    organ_http *http;        /* the folder of the commit; names are paths */
+    const organ_progress *progress;
+    void *room; /* ORGAN_FETCH_ROOM bytes */
+} organ_fetch_file;
+
+#define ORGAN_FETCH_ROOM ((size_t)16 << 20)
+
+/* Makes the folders above a path. */
+organ_status organ_fetch_folders(const char *path, organ_error *error);
+
+/* Downloads the file unless it is there with its digest. Errors as those of organ_fetch; what was received before an
+ * error stays in `part`, except after a wrong digest or size. */
+organ_status organ_fetch_one(const organ_fetch_file *fetch, organ_fetched *how, organ_error *error);
+
+#endif

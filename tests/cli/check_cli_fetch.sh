@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ fetch, and models that verbs read from the hub by ranges, against a server that answers as the hub does (tests/kit/hub_server.c).
+. "$(dirname "$0")/../kit/cli_kit.sh"
+unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME HF_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN http_proxy
+export HOME=$PWD/../user HF_HOME=$PWD/../user/hf
+commit=0123456789abcdef0123456789abcdef01234567
+repo=$PWD/../hub/tiny/qwen2
+mkdir -p "$HOME" "$repo/sub/deep" "$PWD/../hub/tiny/gguf" "$PWD/../hub/tiny/many"
+cp "$model"/* "$repo" && chmod u+w "$repo"/* && rm "$repo/calibration.txt" && echo hello >"$repo/sub/deep/x y.txt" && : >"$repo/empty"
+mv "$repo/sub/deep/x y.txt" "$repo/sub/deep/x.txt" && echo "*.bin" >"$repo/.gitattributes"
+cp "$model-gguf/tiny-qwen2-Q8_0.gguf" ../hub/tiny/gguf && cp "$model-gguf/tiny-qwen2-Q8_0.gguf" ../hub/tiny/many/a.gguf && cp ../hub/tiny/many/a.gguf ../hub/tiny/many/b.gguf
+"$golden/../../build/checks/hub_server" ../hub >../where &
+server=$!
+says_where ../where || bad "the server does not start" ../where
+export HF_ENDPOINT=http://127.0.0.1:$port
+manners() { printf %s "$*" >../hub/manners; }
+straight() { rm -f ../hub/manners; }
+asked() { cut -d ' ' -f "$1" ../hub/log | sort | uniq -c | sed 's/^ *//'; }
+
+ends 0 help fetch
+matches help/help_fetch ../out
+
+# ---- into a folder ----
+ends 0 fetch hf:tiny/qwen2 -o plain --dry-run
+matches fetch/fetch_dry ../out
+judge "a dry run writes" test ! -e plain
+ends 0 fetch hf:tiny/qwen2 -o plain --json --html page.html
+cp ../out saved.json
+sed -E 's/"folder": .*/"folder": "",/' ../out >../plain_json
+matches fetch/fetch_json ../plain_json
+ends 0 report saved.json -o saved.html
+judge "the files are not those of the server" diff -r plain "$repo"
+: >../hub/log
+ends 0 fetch hf:tiny/qwen2 -o plain --json
+judge "what is there is fetched again" test "$(jq -c '[.files[].state] | unique' ../out)" = '["present"]'
+judge "more than the list is asked for" test "$(asked 1)" = "1 hub"
+ends 0 fetch hf:tiny/qwen2@refs/pr/1 -o some --include '*.json' --include 'sub/*' --exclude 'tok*' --json
+judge "the wrong files are selected" test "$(jq -c '[.files[].file]' ../out)" = \
+    '["config.json","generation_config.json","model.safetensors.index.json","reference.json","sub/deep/x.txt","vocab.json"]'
+ends 0 fetch hf:tiny/qwen2/config.json -o one
+judge "more than one file is fetched" test "$(ls one)" = config.json
+refused 2 "none of the 15 files of commit $commit is selected" fetch hf:tiny/qwen2 -o none --include '*.bin'
+refused 2 "name either a folder with -o DIR, or the cache with --cache" fetch hf:tiny/qwen2
+refused 2 "name either a folder" fetch hf:tiny/qwen2 -o x --cache
+refused 3 "no name of a model" fetch hf:tiny/../x -o x
+refused 4 "the server has no such model, or no revision main of it" fetch hf:tiny/lost -o x
+refused 4 "the server has no such model, or no revision v7 of it" fetch hf:tiny/qwen2@v7 -o x
+HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests" fetch hf:tiny/qwen2 -o x
+HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is no http(s) URL" fetch hf:tiny/qwen2 -o x
+echo other >one/config.json
+refused 2 "one/config.json: exists, but has another content than config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
+
+# ---- interrupted, and wrong ----
+big=model-00002-of-00003.safetensors
+head -c 1000000 "$repo/$big" >one/$big.part
+: >../hub/log
+ends 0 fetch hf:tiny/qwen2/$big -o one --json
+judge "the part is not continued" test "$(jq -r '.files[0].state, .run.fetched' ../out | paste -sd ' ')" = "continued 3307712"
+judge "bytes that were there are asked for" grep -q " bytes=1000000-" ../hub/log
+judge "the file is another" cmp -s one/$big "$repo/$big"
+rm one/$big && head -c 1000000 /dev/zero >one/$big.part
+ends 0 fetch hf:tiny/qwen2/$big -o one
+judge "wrong bytes are kept" cmp -s one/$big "$repo/$big"
+rm one/$big
+manners cut 700000 once
+ends 0 fetch hf:tiny/qwen2/$big -o one
+judge "after a broken connection the file is another" cmp -s one/$big "$repo/$big"
+rm one/$big
+wrong() {
+    manners "$1"
+    ends "$2" fetch "hf:tiny/qwen2/$big" -o one
+    says "$3"
+    judge "manners '$1': something is left" test "$(ls one)" = config.json
+    straight
+}
+wrong digest 3 "the received bytes have the digest"
+wrong size 3 "has 4307712 bytes, but its list says 4307713"
+wrong longer 3 "has 4307722 bytes, but its list says 4307712"
+wrong path 3 "'a/../../b' is no path of a file in a repository"
+wrong form 3 "has another form"
+wrong commit 3 "has no commit or no list of files"
+wrong garbage 3 "hf:tiny/qwen2/$big"
+
+# ---- tokens go to one host ----
+manners gated
+refused 4 "401" fetch hf:tiny/qwen2/config.json -o x
+straight
+: >../hub/log
+HF_TOKEN=hf_secret ends 0 fetch hf:tiny/qwen2/$big -o one
+echo " hf_secret " >../token
+rm one/$big
+HF_TOKEN=hf_other ends 0 fetch hf:tiny/qwen2/$big -o one --token-file ../token
+mkdir -p "$HF_HOME" && cp ../token "$HF_HOME/token" && rm one/$big
+ends 0 fetch hf:tiny/qwen2/$big -o one
+judge "the hub does not get the token" test "$(grep -c '^hub .* Bearer hf_secret$' ../hub/log)" = "$(grep -c ^hub ../hub/log)"
+judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' -$')" = 0
+judge "the other host is not asked" grep -q ^cdn ../hub/log
+rm "$HF_HOME/token"
+HF_TOKEN='a b' refused 2 "the token in HF_TOKEN has a character that no token has" fetch hf:tiny/qwen2 -o x
+refused 4 "nowhere" fetch hf:tiny/qwen2 -o x --token-file nowhere
+
+# ---- into the cache, as huggingface_hub lays it out ----
+refused 3 "has no models--tiny--qwen2; prune needs it there: organ fetch hf:tiny/qwen2 --cache" prune hf:tiny/qwen2 -o made
+ends 0 fetch hf:tiny/qwen2 --cache
+entry=$HF_HOME/hub/models--tiny--qwen2
+judge "refs/main is not the commit" test "$(cat "$entry/refs/main")" = $commit
+judge "the snapshot is another" diff -r "$entry/snapshots/$commit" "$repo"
+judge "large files are not named by their digest" \
+    test "$(readlink "$entry/snapshots/$commit/$big")" = "../../blobs/$(sha256sum "$repo/$big" | cut -d ' ' -f 1)"
+judge "small files are not named by git's blob" \
+    test "$(readlink "$entry/snapshots/$commit/config.json")" = "../../blobs/$(git hash-object "$repo/config.json")"
+judge "links of folders are wrong" \
+    test "$(readlink "$entry/snapshots/$commit/sub/deep/x.txt")" = "../../../../blobs/$(git hash-object "$repo/sub/deep/x.txt")"
+ends 0 prune hf:tiny/qwen2 -o made --iterations 2
+ends 0 fetch hf:tiny/qwen2@v1 --cache --json
+judge "blobs are fetched twice" test "$(jq -c '[.files[].state] | unique' ../out)" = '["present"]'
+ends 0 inspect hf:tiny/qwen2@v1
+
+# ---- read by ranges ----
+rm -rf "$HF_HOME/hub"
+run perplexity "$model" --text "$model/heldout.txt" --max-tokens 200 --json
+jq '.model.perplexity // .perplexity' ../out >../expected
+: >../hub/log
+HF_TOKEN=hf_secret ends 0 perplexity hf:tiny/qwen2@v1 --text "$model/heldout.txt" --max-tokens 200 --json
+jq '.model.perplexity // .perplexity' ../out | cmp -s - ../expected || bad "the perplexity is another" ../out
+judge "files are not of the commit" test "$(grep '^hub GET /tiny' ../hub/log | grep -vc "/resolve/$commit/")" = 0
+judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' -$')" = 0
+ends 0 inspect hf:tiny/gguf
+ends 0 inspect hf:tiny/many/b.gguf
+refused 3 "no index of shards and not one GGUF model: name a file" inspect hf:tiny/many
+refused 3 "the repository has no file c.gguf at commit $commit" inspect hf:tiny/many/c.gguf
+refused 4 "tiny/qwen2: no model here" inspect tiny/qwen2
+HF_HUB_OFFLINE=1 refused 3 "has no models--tiny--qwen2" inspect hf:tiny/qwen2
+judge "the cache is written" test ! -e "$HF_HOME/hub"
+kill $server
+finish
