@@ -42,13 +42,18 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-static organ_status cut_fill(void *context, organ_writing *units, organ_error *error)
+organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 {
-    organ_cut_run *const run = context;
-    run->run = units;
-    if (run->cut->resolve && run->cut->resolve(run->cut->write.context, run, error))
-        return error->status;
-    return organ_cut_copy(run, error);
+    organ_cut_run *const run = inner;
+    run->run = writing;
+    return run;
+}
+
+void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
+
+static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
+{
+    return organ_cut_copy(organ_cut_begin(inner, writing), error);
 }
 
 static bool cut_recall(void *context, size_t item, const json_t *results)
@@ -198,7 +203,8 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     write->made_as = ORGAN_MADE_ALIKE;
     write->inner = run;
     write->edit = organ_cut_edit_config;
-    write->fill = cut_fill;
+    if (!write->fill)
+        write->fill = cut_fill;
     write->recall = cut_recall;
     write->depends = cut_kept_json;
     return organ_write_run(write, report, error);

@@ -33,19 +33,18 @@ typedef struct organ_cut_run organ_cut_run;
 typedef struct organ_cut_out {
     /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
      * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept numbers,
-     * which are added), `plan` (the memory of a copy is added) and `settle`. organ_cut_make sets the other members. */
+     * which are added), `plan` (the memory of a copy is added), `settle`, and `fill` if tensors are resolved.
+     * organ_cut_make sets the other members. */
     organ_write write;
     const organ_cut_layer *layers; /* one for each layer of the donor */
     size_t layer_count;            /* must equal organ_cut_layers */
-    /* A flag for each tensor of the donor whose kept part gets new values from `resolve`; NULL: no tensor does. */
+    /* A flag for each tensor of the donor whose kept part gets new values from `write.fill`; NULL: no tensor does. */
     const bool *resolved;
     /* `results` returns the object that the journal stores with a complete resolved tensor. `recall` reads it when a
      * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. Both get
      * write.context. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
     bool (*recall)(void *context, const organ_tensor *tensor, const json_t *results);
-    /* Puts the matrices of `resolved`, before unchanged parts are copied. */
-    organ_status (*resolve)(void *context, organ_cut_run *run, organ_error *error);
 } organ_cut_out;
 
 /* Returns one plus the highest layer number in the names of the model's tensors, including layers of multi-token
@@ -70,7 +69,14 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error);
 
-/* ---- functions for `resolve` ---- */
+/* ---- functions for `write.fill` ---- */
+
+/* A verb that resolves tensors calls organ_cut_begin first, with both arguments of `fill`, then puts all matrices of
+ * `resolved`, and at last calls organ_cut_copy, which copies the unchanged parts. organ_cut_context returns
+ * write.context. */
+organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
+void *organ_cut_context(const organ_cut_run *run);
+organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
 /* Returns whether tensors of this type can be rewritten: floats, and GGUF blocks with a search for their scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type);

@@ -148,7 +148,6 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
  * last byte, or if the model cannot be read (`error`). */
 size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, organ_error *error);
 
-organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 uint64_t organ_cut_copy_memory(void); /* bytes per worker */
 
 #endif

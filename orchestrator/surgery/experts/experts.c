@@ -128,9 +128,11 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
 }
 
-static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
 {
-    return organ_expert_heal_run(((organ_experts_job *)context)->heal, run, error);
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const organ_experts_job *const job = organ_cut_context(run);
+    return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
 static json_t *results(void *context, const organ_tensor *tensor)
@@ -183,13 +185,13 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .parameters = organ_experts_parameters,
                                    .document = organ_experts_document,
                                    .plan = &job->plan,
+                                   .fill = job->heal ? experts_fill : NULL,
                                    .identity = job->heal ? experts_identity : NULL},
                          .layers = job->layers,
                          .layer_count = job->layer_count,
                          .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
                          .results = job->heal ? results : NULL,
-                         .recall = job->heal ? experts_recall : NULL,
-                         .resolve = job->heal ? resolve : NULL};
+                         .recall = job->heal ? experts_recall : NULL};
     return organ_cut_make(&all, report, error);
 }
 

@@ -45,7 +45,7 @@ void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan)
 /* Returns a flag for each tensor of the model: true if its values change. For organ_cut_out.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
 
-/* For organ_cut_out.resolve: refits layer by layer and puts the matrices. Layers that an interrupted run has put are
+/* For organ_write.fill: refits layer by layer and puts the matrices. Layers that an interrupted run has put are
  * read back. */
 organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
 

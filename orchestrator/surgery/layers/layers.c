@@ -160,9 +160,11 @@ static organ_status layers_choose(organ_layers_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
 {
-    return organ_layers_heal_run(((organ_layers_job *)context)->heal, run, error);
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const organ_layers_job *const job = organ_cut_context(run);
+    return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
 static json_t *results(void *context, const organ_tensor *tensor)
@@ -203,6 +205,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .engine = job->engine,
                                     .context = job,
                                     .plan = &job->plan,
+                                    .fill = job->heal ? layers_fill : NULL,
                                     .definition = ORGAN_LAYERS_DEFINITION,
                                     .schema = ORGAN_LAYERS_SCHEMA,
                                     .name = "layers.json",
@@ -215,8 +218,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                           .layer_count = blocks,
                           .resolved = job->resolved,
                           .results = job->heal ? results : NULL,
-                          .recall = job->heal ? layers_recall : NULL,
-                          .resolve = job->heal ? resolve : NULL};
+                          .recall = job->heal ? layers_recall : NULL};
     organ_cut_make(&made, report, error);
     free(layers);
     return error->status;

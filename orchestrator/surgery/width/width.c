@@ -36,13 +36,14 @@ static organ_status put_part(const organ_width_job *job, organ_cut_run *run, con
     return error->status;
 }
 
-static organ_status put_parts(void *context, organ_cut_run *run, organ_error *error)
+static organ_status put_parts(void *inner, organ_writing *writing, organ_error *error)
 {
-    const organ_width_job *const job = context;
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const organ_width_job *const job = organ_cut_context(run);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_cut_done(run, job->parts[k].tensor))
             put_part(job, run, &job->parts[k], error);
-    return error->status;
+    return error->status ? error->status : organ_cut_copy(run, error);
 }
 
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
@@ -54,6 +55,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     ORGAN_WRITE_BY(job),
                                     .choice = true,
                                     .checked = !dry,
+                                    .fill = put_parts,
                                     .plan = dry ? &job->plan : NULL,
                                     .definition = "width/1",
                                     .schema = "organ.width/1",
@@ -65,8 +67,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .document = organ_width_document},
                           .layers = job->layers,
                           .layer_count = job->layer_count,
-                          .resolved = job->targets.chosen,
-                          .resolve = put_parts};
+                          .resolved = job->targets.chosen};
     return organ_cut_make(&made, report, error);
 }
 

@@ -278,9 +278,10 @@ static bool stays(const organ_cut_keep *keep, uint64_t number)
 }
 
 /* Every matrix that is resolved gets 0.5 + its number everywhere, and the read back is what was put. */
-static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+static organ_status resolve(void *inner, organ_writing *writing, organ_error *error)
 {
-    const job *const j = context;
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const job *const j = organ_cut_context(run);
     float *const values = malloc(sizeof(float) << 16), *const back = malloc(sizeof(float) << 16);
     for (size_t t = 0; t < j->model->tensor_count && !error->status; t++) {
         const organ_tensor *const tensor = &j->model->tensors[t];
@@ -299,7 +300,7 @@ static organ_status resolve(void *context, organ_cut_run *run, organ_error *erro
     }
     free(values);
     free(back);
-    return error->status;
+    return error->status ? error->status : organ_cut_copy(run, error);
 }
 
 static organ_status run_cut(job *j, const organ_engine *engine, const char *path, organ_error *error)
@@ -321,6 +322,7 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                    .requested = &requested,
                                    .engine = engine,
                                    .context = j,
+                                   .fill = way->resolved ? resolve : NULL,
                                    .definition = "experts/1",
                                    .schema = "organ.experts/1",
                                    .name = "experts.json",
@@ -330,8 +332,7 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                    .document = document},
                          .layers = layers,
                          .layer_count = organ_cut_layers(j->model),
-                         .resolved = way->resolved ? j->resolved : NULL,
-                         .resolve = way->resolved ? resolve : NULL};
+                         .resolved = way->resolved ? j->resolved : NULL};
     organ_cut_make(&cut, &cut_report, error);
     free(j->resolved);
     return error->status;

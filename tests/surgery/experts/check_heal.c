@@ -184,9 +184,11 @@ static json_t *document(void *context, const organ_writing *made)
     return ORGAN_OBJECT(SET("heal", organ_expert_heal_json(h->heal)));
 }
 
-static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+static organ_status fill(void *inner, organ_writing *writing, organ_error *error)
 {
-    return organ_expert_heal_run(((healing *)context)->heal, run, error);
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const healing *const h = organ_cut_context(run);
+    return organ_expert_heal_run(h->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
 static json_t *results(void *context, const organ_tensor *tensor)
@@ -231,13 +233,13 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
                                        .name = "experts.json",
                                        .markdown_name = "EXPERTS_REPORT.md",
                                        .parameters = parameters,
+                                       .fill = fill,
                                        .document = document},
                              .layers = layers,
                              .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
                              .resolved = organ_expert_heal_resolved(h.heal),
                              .results = results,
-                             .recall = recall,
-                             .resolve = resolve};
+                             .recall = recall};
         organ_cut_make(&cut, &report, error);
     }
     organ_expert_heal_close(h.heal);
