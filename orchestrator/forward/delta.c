@@ -36,7 +36,7 @@ typedef struct delta_job {
     float *z, *b, *a, *outs;             /* tokens x values, heads, decays, values */
     float *low_z, *low_a;                /* by_channel: tokens x value_dim, from which z and a are computed */
     size_t decays;                       /* numbers of a token in a */
-    float *fused, *fused_ba;             /* projections whose rows alternate by key head */
+    float *fused, *fused_ba;             /* projections whose rows alternate by key head; NULL: there are none */
     size_t keys, values;                 /* numbers of a token in k and in v */
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
     forward_conv convs[3];
@@ -57,7 +57,7 @@ size_t organ_forward_delta_width(const organ_forward_config *c, const organ_laye
     const size_t low = r->by_channel ? 2 * (size_t)r->value_dim : 0,
                  used = 2 * keys_of(r) + 3 * values_of(r) + r->heads + decays_of(r);
     const bool fused = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
-    return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) + 2 * (size_t)r->heads : 0);
+    return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) : 0) + (r->fused_ba ? 2 * (size_t)r->heads : 0);
 }
 
 size_t organ_forward_delta_state(const organ_forward_config *c)
@@ -73,19 +73,29 @@ size_t organ_forward_delta_scratch(const organ_forward_config *c)
 
 /* ---- projections ---- */
 
-/* Copies q, k, v, z, b and a of a token from projections in which those of one key head and of the value heads that it
+/* Copies q, k, v and z of a token from a projection in which those of one key head and of the value heads that it
  * serves follow each other. */
 static void split_token_heads(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
-    const size_t served = r->heads / r->groups, dv = served * r->value_dim;
-    const float *from = j->fused + t * 2 * (j->keys + j->values), *ba = j->fused_ba + t * 2 * r->heads;
-    for (size_t h = 0; h < r->groups; h++, ba += 2 * served) {
+    const size_t dv = r->heads / r->groups * r->value_dim;
+    const float *from = j->fused + t * 2 * (j->keys + j->values);
+    for (size_t h = 0; h < r->groups; h++) {
         const size_t widths[] = {r->key_dim, r->key_dim, dv};
         for (size_t p = 0; p < 3; from += widths[p++])
             memcpy(j->parts[p].rows + t * j->parts[p].stride + h * widths[p], from, widths[p] * sizeof *from);
         memcpy(j->z + t * j->values + h * dv, from, dv * sizeof *from);
         from += dv;
+    }
+}
+
+/* The same for b and a. */
+static void split_token_gates(const delta_job *j, size_t t)
+{
+    const organ_recurrent_config *const r = j->sizes;
+    const size_t served = r->heads / r->groups;
+    const float *ba = j->fused_ba + t * 2 * r->heads;
+    for (size_t h = 0; h < r->groups; h++, ba += 2 * served) {
         memcpy(j->b + t * r->heads + h * served, ba, served * sizeof *ba);
         memcpy(j->a + t * r->heads + h * served, ba + served, served * sizeof *ba);
     }
@@ -96,8 +106,12 @@ static void split_heads(void *context, size_t index, size_t worker)
     (void)worker;
     const delta_job *const j = context;
     const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        split_token_heads(j, t);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        if (j->fused)
+            split_token_heads(j, t);
+        if (j->fused_ba)
+            split_token_gates(j, t);
+    }
 }
 
 /* A linear layer of the mixer. */
@@ -123,7 +137,7 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
 {
     const forward_group *const g = j->group;
     const organ_recurrent_config *const r = j->sizes;
-    const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
+    const bool by_head = j->fused != NULL;
     const delta_linear outer[] = {{PART_MIX_Z, r->by_channel ? j->low_z : normed, j->z, j->values},
                                   {PART_MIX_A, r->by_channel ? j->low_a : normed, j->a, j->decays}};
     const delta_linear all[] = {
@@ -139,7 +153,8 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
         outer[1],
     };
     const size_t count = sizeof all / sizeof *all - (r->by_channel ? 2 : 0);
-    if (run_linears(j, all, count, error) || (r->by_channel && run_linears(j, outer, 2, error)) || !by_head)
+    if (run_linears(j, all, count, error) || (r->by_channel && run_linears(j, outer, 2, error)) ||
+        (!j->fused && !j->fused_ba))
         return error->status;
     return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
                                (double)g->tokens * (double)(2 * j->keys + 2 * j->values) * ORGAN_SHARE_NUMBER,
@@ -190,13 +205,12 @@ static void gate_token(const delta_job *j, size_t t)
     const size_t heads = j->sizes->heads, of_head = j->decays / heads;
     float *const a = j->a + t * j->decays, *const b = j->b + t * heads;
     float *const rates = j->outs + t * j->values; /* not in use yet */
-    memcpy(rates, j->rates, heads * sizeof *rates);
-    kernels->exp_below(rates, heads, 0);
+    organ_forward_rates(kernels, j->sizes, j->rates, rates, heads);
     for (size_t k = 0; k < j->decays; k++)
         a[k] += j->biases[k];
     organ_forward_softplus(kernels, a, j->decays);
     for (size_t k = 0; k < j->decays; k++)
-        a[k] *= -rates[k / of_head];
+        a[k] *= rates[k / of_head];
     kernels->exp_below(a, j->decays, 0);
     organ_forward_logistic(kernels, b, heads);
     for (size_t h = 0; h < heads && j->sizes->twice; h++)
@@ -220,7 +234,8 @@ static void delta_recur(void *context, size_t index, size_t worker)
     const delta_job *const j = context;
     const organ_recurrent_config *const r = j->sizes;
     const forward_group *const g = j->group;
-    const size_t head = index % r->heads, w = g->window + index / r->heads, of_key = head / (r->heads / r->groups);
+    const size_t head = index % r->heads, w = g->window + index / r->heads,
+                 of_key = r->tiled ? head % r->groups : head / (r->heads / r->groups);
     const size_t first = g->windows->begin[w] - g->first;
     float *state = organ_forward_mixer_scratch_of(g, worker);
     if (g->before)
@@ -311,7 +326,9 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
     j.a = j.b + g->tokens * r->heads;
     j.low_z = j.a + g->tokens * j.decays;
     j.low_a = j.low_z + g->tokens * r->value_dim;
-    j.fused = j.low_z; /* no model has both */
-    j.fused_ba = j.fused + g->tokens * 2 * (keys + values);
+    if (r->fused_ba)
+        j.fused_ba = j.low_z; /* no model has both */
+    if (r->projections == ORGAN_PROJECTIONS_BY_HEAD)
+        j.fused = j.low_z + (r->fused_ba ? g->tokens * 2 * (size_t)r->heads : 0);
     return run_delta(&j, normed, out, error);
 }

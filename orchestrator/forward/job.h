@@ -313,6 +313,9 @@ float organ_forward_mean_square(const float *x, size_t n);
 void organ_forward_cut(float *x, size_t n, float cut);
 /* Replaces each value x by ln(1 + e^x), and above 20 by x, which is the same in FP32, as torch does. */
 void organ_forward_softplus(const organ_kernels *kernels, float *values, size_t n);
+/* Computes rates = -e^A_log of `count` numbers of the tensor of A_log, `stored`, which may be `rates`. */
+void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
+                         float *rates, size_t count);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the

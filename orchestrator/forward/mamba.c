@@ -115,11 +115,9 @@ static void mamba_recur(void *context, size_t index, size_t worker)
         float *const row = rates + i * CHANNELS;
         for (size_t k = 0; k < n; k++)
             row[k] = j->rates[(from + k) * j->states + i];
-        g->forward->engine->kernels->exp_below(row, n, 0);
-        for (size_t k = 0; k < n; k++) {
-            row[k] = -row[k];
+        organ_forward_rates(g->forward->engine->kernels, j->sizes, row, row, n);
+        for (size_t k = 0; k < n; k++)
             state[i * CHANNELS + k] = g->before ? g->before->state[i * j->inner + from + k] : 0;
-        }
     }
     for (size_t t = first; t < first + g->windows->begin[w + 1] - g->windows->begin[w]; t++)
         mamba_token(j, t, from, n, rates, decays, state);

@@ -86,12 +86,11 @@ static void prepare_steps(void *context, size_t index, size_t worker)
         for (size_t h = 0; h < heads; h++)
             steps[h] += j->biases[h];
         organ_forward_softplus(kernels, steps, heads);
-        memcpy(decays, j->rates, heads * sizeof *decays);
-        kernels->exp_below(decays, heads, 0);
+        organ_forward_rates(kernels, j->sizes, j->rates, decays, heads);
         for (size_t h = 0; h < heads; h++) {
             steps[h] = steps[h] < least ? least : steps[h];
             steps[h] = steps[h] > max ? max : steps[h];
-            decays[h] *= -steps[h];
+            decays[h] *= steps[h];
         }
         kernels->exp_below(decays, heads, 0);
     }

@@ -200,3 +200,15 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
     else
         activate_by_gate(kernels, activation, x, n);
 }
+
+void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
+                         float *rates, size_t count)
+{
+    if (rates != stored)
+        memcpy(rates, stored, count * sizeof *rates);
+    if (sizes->exp_stored)
+        return;
+    kernels->exp_below(rates, count, 0);
+    for (size_t k = 0; k < count; k++)
+        rates[k] = -rates[k];
+}

@@ -121,6 +121,20 @@ static const struct {
     {"mimo_v2_flash", "key\tmimo2.expert_weights_scale\tf32\t2.5"},
     {"deepseek_v32", ""},
     {"glm_moe_dsa", ""},
+    {"qwen3_next", ""},
+    {"qwen3_5_text", ""},
+    {"qwen3_5_moe_text", ""},
+    {"lfm2", ""},
+    {"lfm2_moe", ""},
+    {"granitemoehybrid", ""},
+    {"granitemoehybrid-dense", ""},
+    {"bamba", ""},
+    {"falcon_h1-gguf", ""},
+    {"nemotron_h-gguf", ""},
+    {"jamba", ""},
+    {"mamba-gguf", ""},
+    {"falcon_mamba-gguf", ""},
+    {"mamba2", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)

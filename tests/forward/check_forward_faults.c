@@ -258,7 +258,7 @@ START_TEST(gguf_that_cannot_be)
     static const struct {
         const char *base, *from, *to, *says[3];
     } rows[] = {
-        {"llama", "llama", "mamba", {"'mamba' is not supported"}},
+        {"llama", "llama", "rwkv7", {"'rwkv7' is not supported"}},
         {"llama", ".block_count", ".block_xount", {"'llama.block_count' is missing"}},
         {"llama", ".context_length", ".xontext_length", {"'llama.context_length' is missing"}},
         {"llama", "blk.0.attn_output.bias", "blk.0.attn_outpux.bias", {"'blk.1.attn_output.bias' is there"}},

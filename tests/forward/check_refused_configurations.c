@@ -298,6 +298,18 @@ static const struct {
     {"deepseek_v32", "key\tdeepseek32.attention.indexer.top_k\tu32\t0", "index_topk is 0"},
     {"glm_moe_dsa", "key\tglm-dsa.attention.indexer.head_count\tu32\t5000", "index_n_heads is 5000"},
     {"glm_moe_dsa", "key\tglm-dsa.attention.indexer.key_length\tu32\t4", "index_head_dim is 4"},
+    {"qwen3_5_text", "key\tqwen35.ssm.time_step_rank\tu32\t3", "no multiple of time_step_rank 3"},
+    {"qwen3_5_text", "key\tqwen35.ssm.time_step_rank\tu32\t0", "no multiple of time_step_rank 0"},
+    {"qwen3_5_text", "key\tqwen35.ssm.group_count\tu32\t3", "no multiple of 3 key heads"},
+    {"qwen3_5_text", "key\tqwen35.ssm.state_size\tu32\t0", "width of their keys is 0"},
+    {"qwen3_next", "key\tqwen3next.ssm.conv_kernel\tu32\t4294967295", "kernel of their convolution is 4294967295"},
+    {"lfm2", "key\tlfm2.shortconv.l_cache\tu32\t0", "kernel of the convolution is 0"},
+    {"lfm2", "key\tlfm2.attention.head_count_kv\t[i32]\t0,2,0,0", "num_key_value_heads is 0"},
+    {"lfm2", "key\tlfm2.attention.sliding_window\tu32\t16", "lfm2.attention.sliding_window"},
+    {"jamba", "key\tjamba.ssm.time_step_rank\tu32\t0", "rank of their time steps is 0"},
+    {"jamba", "key\tjamba.ssm.inner_size\tu32\t0", "number of heads of recurrent layers is 0"},
+    {"mamba2", "key\tmamba2.ssm.dt_b_c_rms\tbool\t1", "mamba2.ssm.dt_b_c_rms"},
+    {"mamba-gguf", "key\tmamba.embedding_length\tu32\t63", "not an even number"},
 };
 
 START_TEST(impossible_keys_are_refused)

@@ -98,8 +98,8 @@ typedef enum organ_mixer {
     ORGAN_MIXER_LIGHTNING   /* forward/lightning.c */
 } organ_mixer;
 
-/* The tensors with the input projections of the delta rule: q, k and v in one, the others each their own; all in two,
- * whose rows alternate by key head (Qwen3-Next); or each its own, convolutions as well. */
+/* The tensors with q, k, v and z of the delta rule: q, k and v in one, z its own; all in one, whose rows alternate by
+ * key head (Qwen3-Next); or each its own, convolutions as well. */
 typedef enum organ_projections {
     ORGAN_PROJECTIONS_QKV,
     ORGAN_PROJECTIONS_BY_HEAD,
@@ -115,6 +115,10 @@ typedef struct organ_recurrent_config {
     unsigned value_dim; /* (Mamba-1: 1, with a head for each channel) */
     unsigned kernel;    /* tokens in the causal convolution before the recurrence */
     organ_projections projections;
+    bool fused_ba;   /* write strengths and decays are one projection, whose rows alternate by key head */
+    bool tiled;      /* head h of values has key head h % groups; false: h / (heads / groups) */
+    bool exp_stored; /* the tensor of A_log has -e^A_log */
+    bool norm_rows;  /* the norm before the output projection is stored with a row for each group (Mamba-2) */
     double norm_eps;                      /* of the norm before the output projection */
     bool twice;                           /* write strengths are doubled */
     /* Kimi Delta Attention: a decay for each number of a key instead of one for each head, decays and gate are products

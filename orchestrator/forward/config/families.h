@@ -169,7 +169,7 @@ typedef struct forward_recurrent {
     const char *inner;     /* or this member, if it is not null */
     forward_flag normed, norm_first;
     const char *least_step; /* the least time step; NULL: time_step_limit has both limits */
-    bool scaled;            /* the multipliers of Falcon-H1 */
+    bool scaled;            /* the multipliers of Falcon-H1; in GGUF files they are factors of the weights */
     forward_flag twice;     /* of organ_recurrent_config */
     double norm_eps;        /* 0: that of the other norms */
     bool lightning;         /* heads are those of the attention, and layers have factors of their residuals */
@@ -178,6 +178,13 @@ typedef struct forward_recurrent {
      * `types`, the numbers from 1 on of the layers with the first and the second word: full_attn_layers, kda_layers. */
     const char *object;
     bool norms_before;      /* norms of recurrent layers precede mixer and feed-forward */
+    /* GGUF. Files of all architectures have -e^A_log in the place of A_log, convolutions without dimensions of 1, and
+     * the norm of Mamba-2 as groups x (heads x value_dim / groups). */
+    bool gguf_tiled; /* the heads of values with the same place among those of a key head follow each other: first of
+                        each key head, second of each, ... (rows of v, z, b, a, A_log, dt_bias and the convolution, and
+                        columns of the output projection) */
+    bool gguf_split; /* projections by key head are stored as q, k and v in one tensor and z in another; those of b and
+                        a stay in one */
 } forward_recurrent;
 
 typedef struct forward_family {

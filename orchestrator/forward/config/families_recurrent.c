@@ -20,6 +20,22 @@ static const forward_name lfm2_names[] = {
     {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, {0}};
 #undef EXPERTS
 
+static const forward_name delta_gguf_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
+/* The second name is of older files, in which q, k, v and z are one tensor. */
+static const forward_name qwen3_next_gguf_names[] = {
+    {PART_NORM_FFN, "post_attention_norm.weight"}, {PART_MIX_IN, "attn_qkv.weight"}, {PART_MIX_IN, "ssm_in.weight"},
+    {0}};
+static const forward_name lfm2_gguf_names[] = {
+    {PART_FINAL_NORM, "token_embd_norm.weight"}, {PART_MIX_IN, "shortconv.in_proj.weight"},
+    {PART_BIAS_MIX_IN, "shortconv.in_proj.bias"}, {PART_CONV, "shortconv.conv.weight"},
+    {PART_BIAS_CONV, "shortconv.conv.bias"}, {PART_MIX_OUT, "shortconv.out_proj.weight"},
+    {PART_BIAS_MIX_OUT, "shortconv.out_proj.bias"}, {0}};
+static const forward_name mamba_gguf_names[] = {{PART_MIX_IN, "ssm_in.weight"}, {0}};
+static const forward_name falcon_h1_gguf_names[] = {
+    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "ffn_norm"}, {PART_NORM_FFN, "ffn_norm.weight"}, {0}};
+static const forward_name nemotron_gguf_names[] = {
+    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {0}};
+
 #define MAMBA_NAMES(prefix) {PART_MIX_IN, prefix "in_proj.weight"}, {PART_CONV, prefix "conv1d.weight"}, \
     {PART_MIX_OUT, prefix "out_proj.weight"}, {PART_A_LOG, prefix "A_log"}, {PART_DT_BIAS, prefix "dt_bias"}, \
     {PART_NORM_MIXED, prefix "norm.weight"}, {PART_BIAS_MIX_IN, prefix "in_proj.bias"}, \
@@ -111,7 +127,7 @@ static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
 static const forward_mixture qwen3_next_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
-    .shared_gated = true, .normalise = {"norm_topk_prob", true}, .required = qwen_required};
+    .shared_gated = true, .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .required = qwen_required};
 static const forward_mixture qwen3_5_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
@@ -123,7 +139,8 @@ static const forward_mixture jamba_mixture = {
 static const forward_mixture lfm2_mixture = {
     .experts = "num_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .router = {.logistic = true, .corrected = true, .sum_plus = 1e-6F}, .corrected = "use_expert_bias",
-    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .dense_first = "num_dense_layers",
+    .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
+    .dense_first = "num_dense_layers",
     .dense_otherwise = 2};
 static const forward_mixture granite_hybrid_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
@@ -155,9 +172,9 @@ static const forward_layer_word delta_words[] = {
     .kernel = {"linear_conv_kernel_dim", 4}
 static const forward_recurrent qwen3_next_recurrent = {
     .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES,
-    .projections = ORGAN_PROJECTIONS_BY_HEAD};
+    .projections = ORGAN_PROJECTIONS_BY_HEAD, .gguf_split = true};
 static const forward_recurrent qwen3_5_recurrent = {
-    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES};
+    .words = delta_words, .interval = {"full_attention_interval", 4}, DELTA_SIZES, .gguf_tiled = true};
 /* transformers constructs the norm of the recurrent layers with an epsilon of its own. */
 static const forward_recurrent olmo_hybrid_recurrent = {
     .words = delta_words, .heads = {"linear_num_value_heads", 0}, .groups = {"linear_num_key_heads", 0},
@@ -263,11 +280,12 @@ static const forward_fixed granite_fixed[] = {{"attention_bias", "false"}, {0}};
     .norm_adds_one = true, .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_in_q = true
 
 const forward_family organ_forward_families_recurrent[] = {
-    {.architecture = "Qwen3NextForCausalLM", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
-     .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names},
-    {.architecture = "Qwen3_5ForCausalLM", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent},
-    {.architecture = "Qwen3_5MoeForCausalLM", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
-     .recurrent = &qwen3_5_recurrent},
+    {.architecture = "Qwen3NextForCausalLM", .gguf = "qwen3next", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
+     .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names, .gguf_names = qwen3_next_gguf_names},
+    {.architecture = "Qwen3_5ForCausalLM", .gguf = "qwen35", QWEN_HYBRID, .recurrent = &qwen3_5_recurrent,
+     .gguf_names = delta_gguf_names},
+    {.architecture = "Qwen3_5MoeForCausalLM", .gguf = "qwen35moe", QWEN_HYBRID, .mixture = &qwen3_5_mixture,
+     .recurrent = &qwen3_5_recurrent, .gguf_names = delta_gguf_names},
     {.architecture = "OlmoHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .qkv_bias = {"attention_bias", false},
      .output_bias = {"attention_bias", false}, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_ALL,
      .unrotated = UNROTATED_NULL, .recurrent = &olmo_hybrid_recurrent, .names = olmo_hybrid_names},
@@ -276,33 +294,41 @@ const forward_family organ_forward_families_recurrent[] = {
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
     {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .windows = WINDOWS_ALL,
      .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
-    {.architecture = "Lfm2ForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
+    {.architecture = "Lfm2ForCausalLM", .gguf = "lfm2", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
+     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .adjusted_feed = true, .recurrent = &lfm2_recurrent, .names = lfm2_names},
-    {.architecture = "Lfm2MoeForCausalLM", .theta = 1e6, .tied = true, .eps_key = "norm_eps", .eps = 1e-5,
+    {.architecture = "Lfm2MoeForCausalLM", .gguf = "lfm2moe", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
+     .eps = 1e-5, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &lfm2_mixture, .recurrent = &lfm2_recurrent, .names = lfm2_names},
-    {.architecture = "Mamba2ForCausalLM", .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+    {.architecture = "Mamba2ForCausalLM", .gguf = "mamba2", .theta = 1e4, .eps_key = "layer_norm_epsilon",
+     .eps = 1e-5, .gguf_names = mamba_gguf_names,
      .prefix = "backbone.", .attention_free = true, .context = 2048,
      .recurrent = &mamba2_recurrent, .names = mamba2_names},
     {.architecture = "BambaForCausalLM", .theta = 1e4, .rotated_part = 0.5, .eps = 1e-5,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false},
      .recurrent = &bamba_recurrent, .names = bamba_names},
-    {.architecture = "GraniteMoeHybridForCausalLM", .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_UNLESS,
+    {.architecture = "GraniteMoeHybridForCausalLM", .gguf = "granitehybrid", .gguf_pairs = true,
+     .gguf_names = mamba_gguf_names, .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_UNLESS,
      .multipliers = &granite_multipliers, .mixture = &granite_hybrid_mixture, .recurrent = &granite_recurrent,
      .fixed = granite_fixed, .names = granite_hybrid_names},
-    {.architecture = "FalconH1ForCausalLM", .theta = 1e5, .eps = 1e-5, .multipliers = &falcon_multipliers,
+    {.architecture = "FalconH1ForCausalLM", .gguf = "falcon-h1", .theta = 1e5, .eps = 1e-5,
+     .gguf_names = falcon_h1_gguf_names, .multipliers = &falcon_multipliers,
      .fixed = falcon_fixed, .recurrent = &falcon_recurrent, .names = bamba_names},
-    {.architecture = "NemotronHForCausalLM", .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+    {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_pairs = true,
+     .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
      .prefix = "backbone.", .unrotated = UNROTATED_ALL, .qkv_bias = {"attention_bias", false},
      .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false}, .ungated = true,
      .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
      .fixed = nemotron_fixed, .mixture = &nemotron_mixture, .recurrent = &nemotron_recurrent, .names = nemotron_names},
-    {.architecture = "MambaForCausalLM", .theta = 1e4, .tied = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
+    {.architecture = "MambaForCausalLM", .gguf = "mamba", .theta = 1e4, .tied = true,
+     .eps_key = "layer_norm_epsilon", .eps = 1e-5, .gguf_names = mamba_gguf_names,
      .prefix = "backbone.", .attention_free = true, .context = 2048,
      .recurrent = &mamba_recurrent, .names = mamba_names},
     {.architecture = "FalconMambaForCausalLM", .theta = 1e4, .tied = true, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .prefix = "backbone.", .attention_free = true, .context = 2048,
      .recurrent = &falcon_mamba_recurrent,
      .names = mamba_names},
-    {.architecture = "JambaForCausalLM", .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_ALL,
+    {.architecture = "JambaForCausalLM", .gguf = "jamba", .theta = 1e4, .eps = 1e-6,
+     .gguf_names = mamba_gguf_names, .unrotated = UNROTATED_ALL,
      .mixture = &jamba_mixture, .recurrent = &jamba_recurrent, .names = jamba_names},
     {0}};

@@ -5,6 +5,7 @@
 #include "orchestrator/forward/config/check.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
@@ -22,6 +23,10 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     c->hidden = organ_key_needed(s, "embedding_length");
     c->context = organ_key_needed(s, "context_length");
     c->head_dim = organ_key_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
+    if (s->family->attention_free) {
+        c->heads = c->kv_heads = 1;
+        c->head_dim = (unsigned)c->hidden;
+    }
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
@@ -50,7 +55,11 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
 {
     const forward_family *const f = s->family;
     const bool rms = f->norm == ORGAN_NORM_RMS;
-    const char *const eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    char full[CONFIG_KEY_LIMIT];
+    const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    /* llama.cpp's converter writes the other key for Nemotron-H. */
+    if (rms && f->recurrent && !organ_key_find(s, eps, full))
+        eps = "attention.layer_norm_epsilon";
     organ_key_require(s, eps);
     c->rms_eps = organ_key_real(s, eps, 0);
     c->embedding_scale = f->scaled_embeddings ? sqrt((double)c->hidden) : 1;
@@ -93,6 +102,8 @@ static void refuse_foreign_keys(const config_gguf_source *s)
                    {"rope.scaling.yarn_log_multiplier", 0, scaled},
                    {"rope.scaling.alpha", 0, false},
                    {"expert_group_scale", 0, false},
+                   {"attention.sliding_window", 0, !s->family->recurrent},
+                   {"ssm.dt_b_c_rms", 0, s->family->recurrent && s->family->recurrent->rank},
                    {"moe_every_n_layers", 0, false}};
     char full[CONFIG_KEY_LIMIT];
     for (size_t k = 0; k < sizeof foreign / sizeof *foreign; k++)
@@ -131,12 +142,25 @@ static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].xielu[k] = (float)organ_key_real_of_layer(s, keys[k], l);
 }
 
+/* Returns true if the first layer with the matrix has a bias for it. */
+static bool is_biased(const config_gguf_source *s, const organ_forward_config *c, const char *matrix)
+{
+    char name[CONFIG_KEY_LIMIT];
+    for (unsigned l = 0; l < c->layers; l++) {
+        snprintf(name, sizeof name, "blk.%u.%s.weight", l, matrix);
+        if (!organ_key_tensor(s, name))
+            continue;
+        snprintf(name, sizeof name, "blk.%u.%s.bias", l, matrix);
+        return organ_key_tensor(s, name);
+    }
+    return false;
+}
+
 static void read_biases(const config_gguf_source *s, organ_forward_config *c)
 {
-    c->qkv_bias = organ_key_tensor(s, "blk.0.attn_q.bias") || organ_key_tensor(s, "blk.0.attn_qkv.bias") ||
-                  organ_key_tensor(s, "blk.0.attn_kv_a_mqa.bias");
-    c->output_bias = organ_key_tensor(s, "blk.0.attn_output.bias");
-    c->mlp_bias = organ_key_tensor(s, "blk.0.ffn_down.bias");
+    c->qkv_bias = is_biased(s, c, "attn_q") || is_biased(s, c, "attn_qkv") || is_biased(s, c, "attn_kv_a_mqa");
+    c->output_bias = is_biased(s, c, "attn_output");
+    c->mlp_bias = is_biased(s, c, "ffn_down");
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
@@ -154,6 +178,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     organ_key_latent(s, c);
     organ_key_experts(s, c);
     read_gguf_scales(s, c);
+    organ_key_mixers(s, c);
     c->activation = f->activation;
     c->gate_limit = f->gate_limit.otherwise;
     c->gate_alpha = f->gate_alpha.otherwise;

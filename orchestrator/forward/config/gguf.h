@@ -15,5 +15,7 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the mixers of layers and the sizes of recurrent ones. It needs kinds, heads and the eps of norms. */
+void organ_key_mixers(const config_gguf_source *s, organ_forward_config *config);
 
 #endif

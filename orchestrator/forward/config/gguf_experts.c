@@ -72,6 +72,14 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
+/* Without experts, the dense layers of Granite 4 are as wide as its shared expert. */
+static void read_shared_alone(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;
+    for (unsigned l = 0; width && l < c->layers; l++)
+        c->kinds[l].intermediate = width;
+}
+
 /* llama.cpp's defaults for missing keys; a scale of 0 means none. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
@@ -80,8 +88,10 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->experts = organ_key_size(s, "expert_count", 0);
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
         c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
-    if (c->experts == 0)
+    if (c->experts == 0) {
+        read_shared_alone(s, m, c);
         return;
+    }
     c->dual_ffn = s->family->dual_ffn;
     c->experts_used = organ_key_needed(s, "expert_used_count");
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
@@ -95,6 +105,6 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
-    if (!s->error->status && m->dense == DENSE_FREQ)
+    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD))
         find_dense(s, c);
 }

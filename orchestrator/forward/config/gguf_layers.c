@@ -42,6 +42,9 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].rotated = (l + 1) % 4 != 0;
+    /* Granite 4 rotates no q and k if the key is false. */
+    if (s->family->unrotated == UNROTATED_UNLESS && organ_key_flag(s, "rope.scaling.finetuned", true))
+        return;
     if (s->family->unrotated >= UNROTATED_FULL)
-        organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
+        organ_forward_config_unrotate(s->family->unrotated != UNROTATED_FULL, c);
 }

@@ -301,6 +301,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
                                             .key_dim = size_of(s, r->key_dim),
                                             .kernel = size_of(s, r->kernel),
                                             .projections = r->projections,
+                                            .fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD,
                                             .norm_eps = r->norm_eps > 0 ? r->norm_eps : c->rms_eps,
                                             .twice = organ_config_flag_of(s, r->twice),
                                             .conv_biased = organ_config_flag_of(s, r->conv_bias),

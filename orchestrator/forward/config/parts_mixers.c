@@ -28,9 +28,9 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
         {r->by_channel, {PART_MIX_Z_LOW, false, r->value_dim, c->hidden}},
         {r->by_channel, {PART_MIX_A_LOW, false, r->value_dim, c->hidden}},
         {!by_head, {PART_MIX_Z, false, values, low}},
-        {by_head, {PART_MIX_BA, false, 2 * (uint64_t)r->heads, c->hidden}},
-        {!by_head, {PART_MIX_B, false, r->heads, c->hidden}},
-        {!by_head, {PART_MIX_A, false, decays, low}},
+        {r->fused_ba, {PART_MIX_BA, false, 2 * (uint64_t)r->heads, c->hidden}},
+        {!r->fused_ba, {PART_MIX_B, false, r->heads, c->hidden}},
+        {!r->fused_ba, {PART_MIX_A, false, decays, low}},
         {true, {PART_MIX_OUT, false, c->hidden, values}},
         {!apart, {PART_CONV, true, 2 * keys + values, r->kernel}},
         {apart, {PART_CONV_Q, true, keys, r->kernel}},
@@ -95,13 +95,17 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t inner = (uint64_t)r->heads * r->value_dim, channels = inner + 2 * (uint64_t)r->groups * r->key_dim;
-    const uint64_t rows = inner + channels + r->heads;
-    const wanted_part all[] = {
-        {true, {PART_MIX_IN, false, rows, c->hidden}},   {r->biased, {PART_BIAS_MIX_IN, true, 0, rows}},
-        {true, {PART_CONV, true, channels, r->kernel}},  {r->conv_biased, {PART_BIAS_CONV, true, 0, channels}},
-        {true, {PART_A_LOG, true, 0, r->heads}},         {true, {PART_DT_BIAS, true, 0, r->heads}},
-        {true, {PART_SKIP, true, 0, r->heads}},          {r->normed, {PART_NORM_MIXED, true, 0, inner}},
-        {true, {PART_MIX_OUT, false, c->hidden, inner}}, {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    const uint64_t rows = inner + channels + r->heads, groups = r->norm_rows ? r->groups : 0;
+    const wanted_part all[] = {{true, {PART_MIX_IN, false, rows, c->hidden}},
+                               {r->biased, {PART_BIAS_MIX_IN, true, 0, rows}},
+                               {true, {PART_CONV, true, channels, r->kernel}},
+                               {r->conv_biased, {PART_BIAS_CONV, true, 0, channels}},
+                               {true, {PART_A_LOG, true, 0, r->heads}},
+                               {true, {PART_DT_BIAS, true, 0, r->heads}},
+                               {true, {PART_SKIP, true, 0, r->heads}},
+                               {r->normed, {PART_NORM_MIXED, true, groups, groups ? inner / groups : inner}},
+                               {true, {PART_MIX_OUT, false, c->hidden, inner}},
+                               {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
     return wanted_parts(all, sizeof all / sizeof *all, parts);
 }
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ * The mixers of GGUF key-values. No key names the kind of a layer in the same way for all architectures, but its
+ * tensors do: a layer attends if it has an output projection of the attention, is recurrent if it has that of the
+ * recurrent mixer, and has a feed-forward if it has a down projection. */
+#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/gguf.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *name)
+{
+    char full[CONFIG_KEY_LIMIT];
+    snprintf(full, sizeof full, "blk.%u.%s", layer, name);
+    return organ_key_tensor(s, full);
+}
+
+static bool any_has(const config_gguf_source *s, const organ_forward_config *c, const char *name)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (has_tensor(s, l, name))
+            return true;
+    return false;
+}
+
+/* Returns the recurrent mixer of the architecture; its layers have no other. */
+static organ_mixer recurrent_mixer(const forward_recurrent *r)
+{
+    const forward_layer_word *word = r->words;
+    while (word->word && word->mixer <= ORGAN_MIXER_ATTENTION)
+        word++;
+    return word->mixer;
+}
+
+static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
+{
+    const char *const out = organ_forward_part_name(s->family->gguf_names, PART_MIX_OUT, true, 0);
+    const bool attends = has_tensor(s, layer, "attn_output.weight"), recurs = has_tensor(s, layer, out);
+    if (recurs)
+        kind->mixer = recurrent;
+    else
+        kind->mixer = attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
+    kind->second = recurs && attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
+    kind->feed = has_tensor(s, layer, "ffn_down.weight") || has_tensor(s, layer, "ffn_down_exps.weight");
+    if (kind->mixer == ORGAN_MIXER_NONE && !kind->feed)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u has no tensors of a mixer or a feed-forward", s->label,
+                   layer);
+}
+
+/* Layers without attention have no heads of k and v in the file; sizes of such a layer are not used. */
+static void share_heads(organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION || c->kinds[l].second == ORGAN_MIXER_ATTENTION)
+            c->kv_heads = c->kinds[l].kv_heads;
+    for (unsigned l = 0; l < c->layers; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION)
+            continue;
+        kind->heads = c->heads;
+        kind->kv_heads = c->kv_heads;
+        kind->head_dim = kind->value_dim = c->head_dim;
+    }
+}
+
+/* In files of Mamba-2 and the delta rule, time_step_rank is the number of heads. */
+static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
+{
+    const unsigned inner = organ_key_needed(s, "ssm.inner_size"), rank = organ_key_needed(s, "ssm.time_step_rank");
+    to->kernel = organ_key_needed(s, "ssm.conv_kernel");
+    to->key_dim = organ_key_needed(s, "ssm.state_size");
+    if (mixer == ORGAN_MIXER_MAMBA) {
+        to->heads = inner;
+        to->groups = to->value_dim = 1;
+        to->rank = rank;
+        return;
+    }
+    to->heads = rank;
+    to->groups = organ_key_needed(s, "ssm.group_count");
+    if (rank == 0 || inner % rank)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.ssm.inner_size' is %u, no multiple of time_step_rank %u",
+                   s->label, s->architecture, inner, rank);
+    else
+        to->value_dim = inner / rank;
+}
+
+/* Falcon-Mamba has norms without weights, Jamba norms with weights. */
+static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const forward_name *const names = s->family->gguf_names;
+    const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, true, 0);
+    to->step_norms_bare = organ_key_flag(s, "ssm.dt_b_c_rms", false);
+    to->step_norms = to->step_norms_bare || any_has(s, c, "ssm_dt_norm.weight");
+    to->conv_biased = any_has(s, c, conv);
+    to->biased = any_has(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, true, 0));
+    to->out_biased = any_has(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, true, 0));
+    to->normed = to->norm_rows = any_has(s, c, "ssm_norm.weight");
+    to->fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
+    to->projections = r->gguf_split && !any_has(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
+}
+
+void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    if (!r || s->error->status)
+        return;
+    const organ_mixer mixer = recurrent_mixer(r);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        read_kind(s, l, mixer, &c->kinds[l]);
+    share_heads(c);
+    c->recurrent = (organ_recurrent_config){
+        .norm_eps = c->rms_eps, .step_max = INFINITY, .out_scale = 1, .tiled = r->gguf_tiled, .exp_stored = true};
+    if (mixer == ORGAN_MIXER_SHORT_CONV)
+        c->recurrent.kernel = organ_key_needed(s, "shortconv.l_cache");
+    else
+        read_ssm(s, mixer, &c->recurrent);
+    read_options(s, c, &c->recurrent);
+}
