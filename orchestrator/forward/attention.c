@@ -2,6 +2,7 @@
  * Attention of a group of windows. A tile of queries is multiplied with keys in blocks, with an online softmax
  * (Milakov and Gimelshein 2018) that carries maximum and sum from block to block. So memory does not grow with the
  * number of keys. */
+#include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 

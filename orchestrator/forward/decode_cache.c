@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
  * memory, together with one layer that is read again each time; if all fit, so does the output head. */
+#include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"

@@ -2,6 +2,7 @@
 #include "orchestrator/forward/forward.h"
 
 #include "orchestrator/forward/config/text.h"
+#include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"

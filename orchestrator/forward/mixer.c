@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 

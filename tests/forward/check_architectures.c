@@ -2,6 +2,7 @@
  * Each architecture of fixtures/architectures gives the likelihoods that transformers gives, with and without a KV
  * cache. */
 #include "orchestrator/forward/job.h"
+#include "orchestrator/forward/latent.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
