@@ -107,6 +107,11 @@ hunyuan_v1_moe-stacked 1-1 8.7237762
 laguna 1-1 9.4337048
 mpt 1-1 14.9710035
 qwen3_next 1-1 17.1986517
+kimi_linear 2-2 9.3545455
+kimi_linear-hub 1-1 9.0579810
+nemotron_h-moe 1-1 9.6599742
+nemotron_h-latent 3-3 9.4034379
+olmo_hybrid 2-2 9.2427931
 END
 ends 0 layers jamba -o no --drop 1,2 --dry-run --json
 judge "the kinds of blocks" test "$(jq -c .kinds ../out)" = \
@@ -199,5 +204,30 @@ dots1-groups 9.2295859
 glm4_moe-groups 8.9431760
 mimo_v2_flash-groups 9.4636667
 END
+
+# ---- layers of multi-token prediction keep their bytes, and reports say that they are not run ----
+# digest MODEL: of the bytes of its prediction layer, in the order of names.
+digest() {
+    local file=$1/model.safetensors length begin end
+    length=$(od -An -t u8 -N 8 "$file" | tr -d ' ')
+    head -c $((8 + length)) "$file" | tail -c +9 |
+        jq -r 'to_entries | map(select(.key | startswith("mtp."))) | sort_by(.key)[].value.data_offsets | @tsv' |
+        while read -r begin end; do tail -c +$((9 + length + begin)) "$file" | head -c $((end - begin)); done | sha256sum
+}
+for type in qwen3_next-mtp qwen3_5_text-mtp; do
+    make "$type"
+    count=$("$organ" inspect "$type" --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length')
+    judge "$type has no prediction layer" test "$count" -ge 15
+    ends 0 prune "$type" -o magnitude --sparsity 50 --method magnitude --quiet
+    ends 0 prune "$type" -o wanda --sparsity 50 --method wanda "${short[@]}"
+    ends 0 quantize "$type" -o gptq --scheme int8-channel --method gptq "${short[@]}"
+    ends 0 width "$type" -o thin --ffn 50% --multiple-of 8 "${short[@]}"
+    ends 0 layers "$type" -o shorter --drop 2-2
+    prints "not run: mtp, $count tensors"
+    for made in magnitude wanda gptq thin shorter; do
+        judge "$made of $type: the prediction layer has other bytes" test "$(digest "$made")" = "$(digest "$type")"
+    done
+    chmod -R u+w magnitude wanda gptq thin shorter && rm -r magnitude wanda gptq thin shorter
+done
 
 finish
