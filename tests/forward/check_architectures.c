@@ -137,6 +137,12 @@ static const struct {
     {"mamba-gguf", ""},
     {"falcon_mamba-gguf", ""},
     {"mamba2", ""},
+    {"gpt2", ""},
+    {"gpt_bigcode", ""},
+    {"bloom", ""},
+    {"bloom-heads", ""},
+    {"mpt-heads", ""},
+    {"hy_v3", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)

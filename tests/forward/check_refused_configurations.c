@@ -310,6 +310,11 @@ static const struct {
     {"jamba", "key\tjamba.ssm.inner_size\tu32\t0", "number of heads of recurrent layers is 0"},
     {"mamba2", "key\tmamba2.ssm.dt_b_c_rms\tbool\t1", "mamba2.ssm.dt_b_c_rms"},
     {"mamba-gguf", "key\tmamba.embedding_length\tu32\t63", "not an even number"},
+    {"mpt-heads", "key\tmpt.attention.max_alibi_bias\tf32\t0", "max_alibi_bias 0"},
+    {"mpt-heads", "key\tmpt.attention.max_alibi_bias\tf32\t1e9", "largest bias of ALiBi"},
+    {"mpt-heads", "key\tmpt.attention.clamp_kqv\tf32\t-1", "limited"},
+    {"bloom", "key\tbloom.attention.max_alibi_bias\tf32\t16", "bloom.attention.max_alibi_bias"},
+    {"gpt2", "key\tgpt2.context_length\tu32\t511", "'position_embd.weight' is 512 x 64, not 511 x 64"},
 };
 
 START_TEST(impossible_keys_are_refused)

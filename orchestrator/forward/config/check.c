@@ -69,6 +69,12 @@ void organ_forward_config_unrotate(bool every, organ_forward_config *c)
         c->kinds[l].rotated = !any || c->kinds[l].window;
 }
 
+void organ_forward_config_place(organ_forward_config *c)
+{
+    for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
+        c->kinds[l].rotated = false;
+}
+
 void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -187,6 +193,9 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
                           c->attention_scale);
+    if (!(c->alibi_max >= 0) || !(c->alibi_max <= 64))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the largest bias of ALiBi is %g, not from 0 to 64", label,
+                          c->alibi_max);
     if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: q, k and v are limited to +-%g, which is not above 0", label,
                           c->clip_qkv);

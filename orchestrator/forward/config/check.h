@@ -33,6 +33,9 @@ void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern
 /* Takes the positions from the layers without a window, with `every` false only if other layers have one. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *config);
 
+/* Layers of models with learned positions or ALiBi do not rotate q and k. */
+void organ_forward_config_place(organ_forward_config *config);
+
 /* Gives the layers their sinks; they need their windows. */
 void organ_forward_config_sinks(organ_forward_config *config, forward_sinks sinks);
 

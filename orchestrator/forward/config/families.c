@@ -56,6 +56,8 @@ static const forward_name hy_names[] = {
     {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS,
     {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"}, {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"},
     {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
+static const forward_name hy_gguf_names[] = {
+    {PART_ROUTER_BIAS, "exp_probs_b"}, {PART_ROUTER_BIAS, "exp_probs_b.bias"}, {0}};
 static const forward_name post_attn_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
 static const forward_name hunyuan_names[] = {
     {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
@@ -221,7 +223,7 @@ static const char *const hy_required[] = {"num_shared_experts", "router_scaling_
 static const forward_mixture hy_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .shared_count = "num_shared_experts",
-    .router = LOGISTIC, .normalise = {NULL, true}, .scale = "router_scaling_factor",
+    .router = LOGISTIC, .normalise = {NULL, true}, .scale = "router_scaling_factor", .gguf_unsaid = true,
     .dense_first = "first_k_dense_replace", .dense_otherwise = 1, .required = hy_required};
 static const char *const solar_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture solar_mixture = {
@@ -405,8 +407,9 @@ static const forward_family families[] = {
      .mixture = &ernie_mixture, .names = ernie_moe_names, .fixed = unbiased_fixed},
     {.architecture = "ExaoneMoeForCausalLM", EXAONE_MOE},
     {.architecture = "ExaoneMoEForCausalLM", .gguf = "exaone-moe", EXAONE_MOE},
-    {.architecture = "HYV3ForCausalLM", .theta = 11158840, .head_dim = 128, ATTENTION_BIAS,
-     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names, .fixed = unbiased_fixed},
+    {.architecture = "HYV3ForCausalLM", .gguf = "hy_v3", .theta = 11158840, .head_dim = 128, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names, .gguf_names = hy_gguf_names,
+     .fixed = unbiased_fixed},
     {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .head_dim = 128, .qkv_bias = {"attention_bias", false},
      .mixture = &solar_mixture, .names = shared_experts_names},
     {.architecture = "MellumForCausalLM", .theta = 5e5, .head_dim = 128, ATTENTION_BIAS, .local = LOCAL_OWN,

@@ -130,6 +130,7 @@ typedef struct forward_mixture {
     forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
     const char *dense_width;     /* of dense layers, if config.json has it; else they are intermediate_size wide */
     const char *dense_first;     /* their number, */
+    bool gguf_unsaid;            /* GGUF files do not have their number: dense layers have no router */
     unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it;
                                     DENSE_NONE: 0 */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */

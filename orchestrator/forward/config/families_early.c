@@ -79,11 +79,13 @@ static const forward_fixed gpt2_fixed[] = {
     .tied = true, .names = mpt_names, .fixed = mpt_fixed
 
 const forward_family organ_forward_families_early[] = {
-    {.architecture = "GPT2LMHeadModel", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+    {.architecture = "GPT2LMHeadModel", .gguf = "gpt2", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
+     .four_times = true,
      .aliases = gpt2_aliases, .transposed = true, .learned = true, .fused = ORGAN_FUSED_THIRDS, ALL_BIASES, LAYER_NORM,
      .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "activation_function", .tied = true,
      .names = gpt2_names, .fixed = gpt2_fixed},
-    {.architecture = "GPTBigCodeForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
+    {.architecture = "GPTBigCodeForCausalLM", .gguf = "starcoder", .prefix = "transformer.", .ladder = "h",
+     .theta = 1e4,
      .four_times = true, .aliases = gpt2_aliases, .early = EARLY_BIGCODE, .learned = true,
      .fused = ORGAN_FUSED_THIRDS, ALL_BIASES, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .tied = true, .names = gpt2_names, .fixed = gpt2_fixed},
@@ -91,11 +93,12 @@ const forward_family organ_forward_families_early[] = {
      .aliases = neo_aliases, .early = EARLY_NEO, .learned = true, .attention_scale = 1, .output_bias = {NULL, true},
      .mlp_bias = {NULL, true}, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .tied = true, .names = neo_names},
-    {.architecture = "BloomForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+    {.architecture = "BloomForCausalLM", .gguf = "bloom", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
+     .four_times = true,
      .context = 2048, .aliases = bloom_aliases, .fused = ORGAN_FUSED_HEADS, .embedding_normed = true, .alibi = 8,
      ALL_BIASES, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "", .tied = true,
      .names = bloom_names, .fixed = bloom_fixed},
-    {.architecture = "MptForCausalLM", MPT},
+    {.architecture = "MptForCausalLM", .gguf = "mpt", MPT},
     {.architecture = "MPTForCausalLM", MPT}, /* in published files */
     {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
      .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},

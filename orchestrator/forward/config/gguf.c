@@ -89,14 +89,14 @@ static bool uses_query_scale(const forward_family *f) { return f->latent || f->q
  * architecture uses the key. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
-    const bool scaled = uses_query_scale(s->family);
+    const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;
     const struct {
         const char *key;
         double neutral;
         bool used;
     } foreign[] = {{"attention.causal", 1, false},
-                   {"attention.clamp_kqv", 0, s->family->clip},
-                   {"attention.max_alibi_bias", 0, false},
+                   {"attention.clamp_kqv", 0, s->family->clip || mpt},
+                   {"attention.max_alibi_bias", 0, mpt},
                    {"attention.temperature_scale", 0, scaled},
                    {"rope.scaling.yarn_ext_factor", 1, false},
                    {"rope.scaling.yarn_log_multiplier", 0, scaled},
@@ -164,6 +164,21 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
+/* Files of MPT have the largest bias of ALiBi; llama.cpp computes BLOOM with 8. */
+static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
+{
+    if (s->family->early == EARLY_MPT) {
+        organ_key_require(s, "attention.max_alibi_bias");
+        c->alibi_max = organ_key_real(s, "attention.max_alibi_bias", 0);
+        c->clip_qkv = organ_key_real(s, "attention.clamp_kqv", 0);
+        if (!(c->alibi_max > 0) || organ_key_tensor(s, "position_embd.weight"))
+            organ_fail(s->error, ORGAN_BAD_INPUT,
+                       "%s: learned positions in place of ALiBi (max_alibi_bias %g) are not supported", s->label,
+                       c->alibi_max);
+    }
+    organ_forward_config_place(c);
+}
+
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -196,6 +211,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
         organ_key_query(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);
+    read_alibi(s, c);
     organ_key_gemma(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }

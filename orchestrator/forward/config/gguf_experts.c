@@ -37,9 +37,12 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     const char *const width = "expert_shared_feed_forward_length";
     c->shared_gated = m->shared_gated;
     c->shared_own = m->shared_width != NULL;
-    if (m->shared_count)
+    char full[CONFIG_KEY_LIMIT];
+    const bool counted = m->shared_count && (organ_key_find(s, "expert_shared_count", full) != NULL ||
+                                             organ_key_find(s, width, full) == NULL);
+    if (counted) /* files of Hy3 have only the width of all shared experts */
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
-    if (!m->shared_width)
+    if (counted || (!m->shared_count && !m->shared_width))
         return;
     c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
@@ -105,6 +108,6 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
-    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD))
+    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->gguf_unsaid))
         find_dense(s, c);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Members of config.json that few architectures have: heads that differ between layers (Laguna) or between k and v
  * (MiMo-V2), and those of architectures from GPT-2 to MPT. */
+#include "orchestrator/forward/config/check.h"
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
@@ -173,6 +174,5 @@ void organ_config_early(const config_hf_source *s, organ_forward_config *c)
         readers[s->family->early](s, c);
     if (c->fused == ORGAN_FUSED_QUARTERS && c->heads % 4)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_attention_heads is %u, no multiple of 4", s->label, c->heads);
-    for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
-        c->kinds[l].rotated = false;
+    organ_forward_config_place(c);
 }
