@@ -32,8 +32,8 @@ const organ_verb organ_models_verb = {
              "At most 10000 models are listed.",
     GROUPS(GROUP("Options", models_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},
-             {"organ models --match 'hf:Qwen/*' --json | jq -r '.models[] | select(.scores).name'",
-              "Prints the names of Qwen's models in the Hugging Face cache that can be scored."}),
+             {"organ models --match 'hf:Qwen/*' --json | jq -r .models[].name",
+              "Prints the names of Qwen's models in the Hugging Face cache."}),
     .exits = "0 done, also if models do not open; 2 wrong usage; 4 a folder cannot be listed, or memory is exhausted; "
              "130 interrupted.",
     .run = run_models};

@@ -105,7 +105,7 @@ gemma4_text-shared 1-1 23.6864093
 glm_moe_dsa-shared 1-1 8.8928252
 hunyuan_v1_moe-stacked 1-1 8.7237762
 laguna 1-1 9.4337048
-mpt 1-1 14.9710035
+mpt 1-1 14.8802413
 qwen3_next 1-1 17.1986517
 kimi_linear 2-2 9.3545455
 kimi_linear-hub 1-1 9.0579810

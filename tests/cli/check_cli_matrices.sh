@@ -59,26 +59,29 @@ kinds='[{"name": "model.layers.N.mixer.blend", "tensors": 2, "elements": 16384, 
  {"name": "model.layers.N.self_attn.third", "tensors": 1, "elements": 2048, "percent": 4.444444}]'
 # The sums of the kinds above and of the two targets of 4,096.
 expected="{tensors: 11, elements: 46080, target_tensors: 2, target_elements: 8192, percent: 17.777778, few: true, left: $kinds}"
-warning="Only 17.78 % of the weights in matrices are targets."
+few() { echo "Only 17.78 % of the weights in matrices are $1."; }
 
-for how in "prune unknown -o pruned --iterations 2" "quantize unknown -o codes --scheme int8-channel"; do
+for how in "targets prune unknown -o pruned --iterations 2" "quantised quantize unknown -o codes --scheme int8-channel"; do
+    what=${how%% *}
     # shellcheck disable=SC2086 # words
-    ends 0 $how --quiet
-    prints "Matrices: the targets are 17.78 % of the 46,080 weights in matrices of"
-    prints "$warning"
+    ends 0 ${how#* } --quiet
+    prints "Matrices: the ${what/quantised/quantised ones} are 17.78 % of the 46,080 weights in matrices of"
+    prints "$(few "$what")"
     prints "model.layers.N.moe.experts.N.w9"
 done
 ends 0 audit unknown pruned --quiet
-prints "$warning"
+prints "$(few targets)"
 ends 0 audit unknown pruned --json --quiet
 cp ../out audit.json
 for document in pruned/organ/prune.json audit.json codes/organ/quantize.json; do
     judge "$document: other matrices" jq -e "(.matrices | .left |= map(.)) == $expected" "$document"
 done
 for report in pruned/organ/REPORT codes/organ/QUANTIZE_REPORT; do
-    judge "$report.md does not warn" grep -qF "$warning" $report.md
+    what=targets
+    [[ $report != codes* ]] || what=quantised
+    judge "$report.md does not warn" grep -qF "$(few $what)" $report.md
     judge "$report.md does not list the kinds" grep -q 'blend.*35.56' $report.md
-    judge "$report.html does not warn" grep -qF "$warning" $report.html
+    judge "$report.html does not warn" grep -qF "$(few $what)" $report.html
 done
 
 # Nothing is left, or little: the share stands there, and no warning.

@@ -5,6 +5,7 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME OLLAMA_MODELS
 export HOME=$PWD/user HF_HOME=$PWD/user/hf
+export HF_HUB_OFFLINE=1 # names that the caches lack are not asked for elsewhere
 hub=$HF_HOME/hub
 commit=0123456789abcdef0123456789abcdef01234567
 gguf=$model-gguf/tiny-qwen2-Q8_0.gguf
