@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "organ is for little-endian machines alone: weights are used in the order of bytes that their files have"
+#error "organ supports only little-endian machines: it uses weights in the byte order of their files"
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -63,7 +63,7 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
         {"avx512-mixed", organ_kernels_avx512_mixed, cpu.avx512}, /* only if requested by name */
     };
     const int any = !requested || !*requested;
-    *why = "unknown name: it is one of scalar, avx2, avx512, avx512-mixed, neon";
+    *why = "unknown name; the names are scalar, avx2, avx512, avx512-mixed, neon";
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         const int usable = rows[k].table && rows[k].supported;
         if (!any && strcmp(requested, rows[k].isa) != 0)

@@ -38,7 +38,7 @@ split() {
 
 # What is compared of a line.
 # shellcheck disable=SC2016
-plain() { sed -E -e '/^ *Time: /d' -e '/^organ: .* is through: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+plain() { sed -E -e '/^ *Time: /d' -e '/^organ: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
 # holds WANTED PRINTED: the lines of WANTED are those of PRINTED, "..." standing for any number of lines. A part between two of these is
 # looked for from where the one before it ended; the first part stands at the beginning, the last one at the end.

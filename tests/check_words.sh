@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Finds phrases in comments of C files that are almost never plain English. Fails for the folders in `clean`, which have been rewritten; prints
-# file, line and sentence of each finding. Ends with the line "N passed, N failed".
+# Finds phrases in comments and messages of C files that are almost never plain English. Fails for the folders in `clean`, which have been
+# rewritten; prints file, line and sentence of each finding. Ends with the line "N passed, N failed".
 #
 #   tests/check_words.sh --list FOLDER...     prints the findings of any folders
+#   tests/check_words.sh --texts FOLDER...    prints the findings in string literals: messages, labels, help
 #   tests/check_words.sh --count FOLDER...    prints the findings per 1,000 lines of comments
 #
 # Better wordings: "Where it is absent" -> "If it is absent"; "What is given" -> "The value"; "the kernel sees" -> "the kernel reads".
@@ -27,6 +28,11 @@ fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|i
 perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
 # Phrases that are plain although they match.
 exceptions='see organ_|along the axis|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
+
+# Wrong in a message, a label or a help text, which are the string literals with a space in them.
+texts='(^| )(anew|beside|besides|behind|as (it|they) (is|are|was|were|stands)|(is|are) no [a-z]+|has not (a|the)|is not known|(is|are) there twice|not there|what (it|they|is|was|are|were|stays|goes|remains|stands|comes)|lies|stands|goes|told|heard|knows|sees|saw|nats a token|cannot be had|along (a|the) text|looked (at|through)|asked for|anything of|is whole)( |$|[,.;:%])'
+# Plain although they match.
+plain_texts='(is|are) no (evidence|longer|faster|bool)|[Tt]here (is|are) no |known (as they are|to (have|belong))|stands for|Behind a proxy'
 
 # findings FOLDER...: a line "FILE:LINE: KIND: SENTENCE" for each finding, and at last "lines N", the number of lines with comments.
 findings() {
@@ -70,6 +76,20 @@ findings() {
         END { print "lines " lines + 0 }'
 }
 
+# texts_of FOLDER...: a line "FILE:LINE: text: LITERAL" for each literal with a wrong phrase.
+texts_of() {
+    find "$@" -name '*.[ch]' | sort | xargs -d '\n' awk -v wrong="$texts" -v plain="$plain_texts" '
+        /^ *(\/\*|\*|#include)/ { next }
+        {
+            line = $0
+            gsub(/\/\*.*/, "", line)
+            while (match(line, /"([^"\\]|\\.)*"/)) {
+                text = substr(line, RSTART + 1, RLENGTH - 2); line = substr(line, RSTART + RLENGTH)
+                if (index(text, " ") && tolower(text) ~ wrong && text !~ plain) print FILENAME ":" FNR ": text: " substr(text, 1, 160)
+            }
+        }'
+}
+
 count_words() {
     local room
     printf '%-26s %8s %9s %9s %11s %6s\n' folder lines openings fillers perception all
@@ -85,6 +105,7 @@ count_words() {
 case ${1:-} in
 --count) shift && count_words "$@" && exit ;;
 --list) shift && findings "$@" && exit ;;
+--texts) shift && texts_of "$@" && exit ;;
 esac
 
 passed=0
@@ -93,7 +114,7 @@ scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
 for room in "${clean[@]}"; do
-    if findings "$room" | grep -v '^lines ' >"$scratch/found"; then
+    if { findings "$room" && texts_of "$room"; } | grep -v '^lines ' >"$scratch/found"; then
         cat "$scratch/found"
         failed=$((failed + 1))
     else
@@ -105,12 +126,12 @@ done
 mkdir "$scratch/room"
 cat >"$scratch/room/wrong.c" <<'END'
 /* Copies rows. What was given goes first. */
-int told; /* `told` and "who sees" are not judged */
+int told = f("the file lies there", "lies", "there is no file"); /* `told` and "who sees" are not judged */
 /* Reads the value
  * anew. */
 END
-found=$(findings "$scratch/room" | sed 's,^.*/wrong\.c:,,' | paste -sd '|')
-if [[ $found == "1: opening: What was given goes first|1: filler: What was given goes first|1: perception: What was given goes first|3: filler: Reads the value anew|lines 4" ]]; then
+found=$({ findings "$scratch/room" && texts_of "$scratch/room"; } | sed 's,^.*/wrong\.c:,,' | paste -sd '|')
+if [[ $found == "1: opening: What was given goes first|1: filler: What was given goes first|1: perception: What was given goes first|3: filler: Reads the value anew|lines 4|2: text: the file lies there" ]]; then
     passed=$((passed + 1))
 else
     echo "the phrases of a wrong file give: $found"

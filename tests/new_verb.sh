@@ -93,7 +93,7 @@ static organ_status @ID@_choose(@ID@_job *job, organ_error *error)
         job->items[job->item_count++].weight = weight;
         job->bytes += organ_weight_bytes(weight);
     }
-    return job->item_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: it has no weights", job->model->path);
+    return job->item_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no weights", job->model->path);
 }
 
 /* Called by several workers at a time, for strips in any order. `values` has rows x cols numbers of type float. */

@@ -86,8 +86,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
                                 p->key);
     pcre2_get_error_message(fault, why, sizeof why);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", patterns->label, patterns->field,
-                      p->key, (const char *)why);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", patterns->label,
+                      patterns->field, p->key, (const char *)why);
 }
 
 static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole,
@@ -226,8 +226,8 @@ static organ_status refuse_others(const organ_json_object *from, organ_error *er
         if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
             !(json_is_object(value) && json_object_size(value) == 0))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: %s is set: such an adapter is more than W + scale B A, and not understood",
-                              from->text->label, fields[k]);
+                              "%s: %s is set: only adapters of the form W + scale B A are supported", from->text->label,
+                              fields[k]);
     }
     return ORGAN_OK;
 }

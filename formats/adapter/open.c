@@ -36,7 +36,7 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
 {
     struct stat info;
     if (organ_http_is_url(path))
-        return organ_fail(error, ORGAN_USAGE, "an adapter behind a URL is not read: download it first");
+        return organ_fail(error, ORGAN_USAGE, "adapters at URLs are not supported: download it first");
     if (stat(path, &info) != 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     size_t length = strlen(path);
@@ -44,8 +44,8 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
         const char *const name = organ_path_name(path);
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: is no adapter: a directory with " ORGAN_ADAPTER_CONFIG " and " ORGAN_ADAPTER_WEIGHTS
-                              " is one",
+                              "%s: is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
+                              " and " ORGAN_ADAPTER_WEIGHTS " is one",
                               path);
         length = (size_t)(name - path);
         path = length ? path : ".";
@@ -81,14 +81,14 @@ static organ_status open_open_files(open_state *s, organ_error *error)
             return error->status;
     if (!has[SINGLE] && !has[INDEX] && has[PICKLE])
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is a Python pickle, which can run any code when it is read, so it is not: load the "
-                          "adapter with peft and save it again with safe_serialization=True",
+                          "%s: is a Python pickle, which organ does not read because it can run code: load the adapter "
+                          "with peft and save it again with safe_serialization=True",
                           paths[PICKLE]);
     if (!has[SINGLE] && !has[INDEX])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_WEIGHTS,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_WEIGHTS,
                           s->adapter.path);
     if (!has[CONFIG])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_CONFIG,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_CONFIG,
                           s->adapter.path);
     if (organ_adapter_config_read(paths[CONFIG], ORGAN_ADAPTER_CONFIG, &s->adapter, &s->rules, error) == ORGAN_OK)
         organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
@@ -141,14 +141,15 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
 {
     char why[160];
     if (t->dtype != ORGAN_F32 && t->dtype != ORGAN_F16 && t->dtype != ORGAN_BF16 && t->dtype != ORGAN_F64) {
-        snprintf(why, sizeof why, "dtype is %s, a factor is F32, F16, BF16 or F64", organ_dtype_name(t->dtype));
+        snprintf(why, sizeof why, "dtype is %s, but a factor must be F32, F16, BF16 or F64",
+                 organ_dtype_name(t->dtype));
         return fail_tensor(s, t, why, error);
     }
     if (t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0)
         return ORGAN_OK;
-    snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, a factor is a matrix that is not empty%s",
+    snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, but a factor must be a non-empty matrix%s",
              t->rank, t->elements,
-             t->elements == 0 ? " (training in shards that were not gathered before saving leaves such)" : "");
+             t->elements == 0 ? " (sharded training saves empty tensors unless the shards are gathered first)" : "");
     return fail_tensor(s, t, why, error);
 }
 
@@ -193,7 +194,7 @@ static organ_status sort_out(open_state *s, organ_error *error)
             return error->status;
     }
     if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: " ORGAN_ADAPTER_WEIGHTS ": holds no tensor", s->adapter.path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: " ORGAN_ADAPTER_WEIGHTS ": contains no tensor", s->adapter.path);
     return ORGAN_OK;
 }
 
@@ -217,7 +218,7 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
         return fail_tensor(s, pair->a, why, error);
     }
     if (pair->rank != (uint64_t)rank) {
-        snprintf(why, sizeof why, "has rank %" PRIu64 ", but by " ORGAN_ADAPTER_CONFIG " it is %" PRId64, pair->rank,
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but " ORGAN_ADAPTER_CONFIG " states %" PRId64, pair->rank,
                  rank);
         return fail_tensor(s, pair->a, why, error);
     }

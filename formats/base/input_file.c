@@ -39,8 +39,8 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
             return organ_fail_errno(error, errno, "%s: cannot be read at byte %" PRIu64, label, offset + done);
         if (got == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: ended at byte %" PRIu64 " while it was read, %" PRIu64 " were expected", label,
-                              offset + done, offset + size);
+                              "%s: ended at byte %" PRIu64 " while it was read, but %" PRIu64 " bytes were expected",
+                              label, offset + done, offset + size);
         done += got > 0 ? (size_t)got : 0;
     }
     return ORGAN_OK;
@@ -65,7 +65,7 @@ static organ_status open_within(const char *path, const char *label, size_t limi
     if ((uint64_t)info.st_size <= limit)
         return ORGAN_OK;
     close(*fd);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have",
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the limit of %zu for such a file",
                       label, (uint64_t)info.st_size, limit);
 }
 

@@ -196,7 +196,7 @@ static organ_status parse_value(const organ_json_source *text, organ_json_span s
     size_t values;
     skip_value(s, begin, span.end, &values);
     if (values > ORGAN_JSON_VALUES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%scontains more than %zu values", text->label,
                           what ? what : "", what ? " " : "", ORGAN_JSON_VALUES);
     json_error_t fault;
     bool no_memory;

@@ -82,6 +82,6 @@ void organ_error_output_whole(organ_error *error, const char *path)
     snprintf(shown, sizeof shown, "%s", path);
     error->message[0] = '\0';
     append_visible(error, shown);
-    append_visible(error, " is whole, but a later step failed: ");
+    append_visible(error, " is complete, but a later step failed: ");
     error->errnum = WHOLE_OUTPUT;
 }

@@ -39,11 +39,11 @@ static const char *mistaken_for(const unsigned char *magic)
         const char *magic, *what;
     } known[] = {
         {"FUGG", "; it was written by a big-endian machine"},
-        {"vers", "; it is perhaps a Git LFS pointer, the model itself was not downloaded"},
+        {"vers", "; it may be a Git LFS pointer: download the model itself"},
         {"ggml", "; it is a GGML file, a forerunner of GGUF"},
         {"lmgg", "; it is a GGML file, a forerunner of GGUF"},
         {"tjgg", "; it is a GGJT file, a forerunner of GGUF"},
-        {"PK\3\4", "; it is a zip archive, perhaps of PyTorch"},
+        {"PK\3\4", "; it is a zip archive, probably saved by PyTorch"},
         {"<!DO", "; it is a web page"},
         {"<htm", "; it is a web page"},
     };
@@ -65,7 +65,7 @@ static organ_status read_version(reader_reader *r)
             c, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported", version,
             __builtin_bswap32(version));
     if (version < 1 || version > 3)
-        return organ_gguf_refuse(c, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
+        return organ_gguf_refuse(c, "version %" PRIu32 " is not supported; 1, 2 and 3 are", version);
     r->header->view.version = version;
     c->narrow = version == 1;
     return r->cursor.error->status;
@@ -78,8 +78,7 @@ static uint64_t read_number_of(reader_reader *r, const char *field, size_t short
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t count = organ_gguf_take_count(c, field), max = organ_gguf_left(c) / shortest;
     if (count > max)
-        organ_gguf_refuse(c,
-                          "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most",
+        organ_gguf_refuse(c, "%s is %" PRId64 ", but the %" PRIu64 " bytes that follow have room for at most %" PRIu64,
                           field, (int64_t)count, organ_gguf_left(c), max);
     return count;
 }
@@ -125,8 +124,8 @@ static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int6
     if (*size > INT64_MAX)
         organ_gguf_refuse(&r->cursor, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)*size);
     else if (__builtin_mul_overflow(*elements, (int64_t)*size, elements))
-        organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64,
-                          axis, *size, INT64_MAX);
+        organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements exceeds %" PRId64, axis,
+                          *size, INT64_MAX);
 }
 
 static organ_status read_info_shape(reader_reader *r, organ_tensor *tensor)
@@ -154,7 +153,7 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
         const char *name, *why;
     } known[] = {
         {4, "Q4_2", "was removed from the format"},        {5, "Q4_3", "was removed from the format"},
-        {9, "Q8_1", "is used in computing, never stored"}, {15, "Q8_K", "is used in computing, never stored"},
+        {9, "Q8_1", "exists only during computation"},     {15, "Q8_K", "exists only during computation"},
         {31, "Q4_0_4_4", "was removed from the format"},   {32, "Q4_0_4_8", "was removed from the format"},
         {33, "Q4_0_8_8", "was removed from the format"},   {36, "IQ4_NL_4_4", "was removed from the format"},
         {37, "IQ4_NL_4_8", "was removed from the format"}, {38, "IQ4_NL_8_8", "was removed from the format"},
@@ -162,7 +161,7 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (known[k].type == type)
             return organ_gguf_refuse(cursor, "type %" PRId32 " is %s, which %s", type, known[k].name, known[k].why);
-    return organ_gguf_refuse(cursor, "type %" PRId32 " is not known", type);
+    return organ_gguf_refuse(cursor, "type %" PRId32 " is unknown", type);
 }
 
 static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
@@ -177,8 +176,8 @@ static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
         return organ_gguf_refuse(&r->cursor, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row,
                                  info->name, info->elements);
     if (!organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
-        return organ_gguf_refuse(&r->cursor, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits",
-                                 tensor->elements, info->name);
+        return organ_gguf_refuse(&r->cursor, "the size of %" PRIu64 " elements of %s exceeds 64 bits", tensor->elements,
+                                 info->name);
     return r->cursor.error->status;
 }
 
@@ -207,8 +206,8 @@ static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
                                  "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64,
                                  offset, r->next);
     if (__builtin_add_overflow(offset, tensor->bytes, &r->end) || !organ_gguf_pad(r->end, alignment, &r->next))
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits",
-                                 offset, tensor->bytes);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, exceed 64 bits", offset,
+                                 tensor->bytes);
     return r->cursor.error->status;
 }
 
@@ -223,7 +222,7 @@ static organ_status enter_name(reader_reader *r)
     if (*kept >= r->first)
         return organ_gguf_refuse(&r->cursor, "duplicate name: tensor %zu and tensor %zu of the file",
                                  *kept - r->first + 1, number - r->first + 1);
-    return organ_gguf_refuse(&r->cursor, "%s has a tensor of this name too",
+    return organ_gguf_refuse(&r->cursor, "%s also has a tensor of this name",
                              r->files[r->list->tensors[*kept].file].name);
 }
 
@@ -261,13 +260,13 @@ static organ_status place_data(reader_reader *r)
     uint64_t begin = r->cursor.at;
     snprintf(r->cursor.where, sizeof r->cursor.where, "header");
     if (!organ_gguf_pad(begin, header->view.alignment, &begin))
-        return organ_gguf_refuse(&r->cursor, "the beginning of the data is beyond 64 bits");
+        return organ_gguf_refuse(&r->cursor, "the offset of the data exceeds 64 bits");
     if (header->tensor_count == 0 && begin > r->cursor.file->size)
         begin = r->cursor.file->size;
     header->data_offset = begin;
     if (__builtin_add_overflow(begin, r->end, &header->data_end) ||
         __builtin_add_overflow(begin, r->next, &header->padded_end) || header->padded_end > INT64_MAX)
-        return organ_gguf_refuse(&r->cursor, "data of %" PRIu64 " bytes is more than a file can have", r->end);
+        return organ_gguf_refuse(&r->cursor, "data of %" PRIu64 " bytes exceeds the largest size of a file", r->end);
     for (size_t k = r->first; k < r->list->count; k++)
         r->list->tensors[k].offset += begin;
     return ORGAN_OK;

@@ -68,11 +68,11 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
         return ORGAN_OK;
     if (!organ_gguf_split_parse(file_name, &named_part, &named_parts))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key 'split.count' is %" PRId64 ", but the name is not NAME-%05" PRId64 "-of-%05" PRId64
-                          ".gguf: the other parts cannot be found",
+                          "%s: key 'split.count' is %" PRId64 ", but the file name is not NAME-%05" PRId64
+                          "-of-%05" PRId64 ".gguf: the other parts cannot be found",
                           file_name, count, number + 1, count);
     if (named_parts != *parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
                           file_name, count, named_parts);
     return ORGAN_OK;
 }
@@ -101,10 +101,10 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
         return error->status;
     if (parts > 1 && number != index)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,
+                          "%s: key 'split.no' is %" PRId64 ", but the file name has part %u, which is %u", file_name,
                           number, index + 1, index);
     if (parts > 1 && count != parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
                           file_name, count, parts);
     if (parts > 1 && index + 1 == parts && total >= 0 && (uint64_t)total != tensors)
         return organ_fail(error, ORGAN_BAD_INPUT,

@@ -45,7 +45,7 @@ static organ_status hold(organ_gguf_cursor *cursor, size_t end)
     if (end <= cursor->held)
         return ORGAN_OK;
     if (end > ORGAN_GGUF_HEADER_LIMIT)
-        return organ_gguf_refuse(cursor, "the header reaches to byte %zu at least, beyond the limit of %zu", end,
+        return organ_gguf_refuse(cursor, "the header extends to at least byte %zu, beyond the limit of %zu", end,
                                  ORGAN_GGUF_HEADER_LIMIT);
     size_t requested = cursor->held ? 2 * cursor->held : FIRST_READ;
     if (requested < end)
@@ -138,7 +138,7 @@ static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
     const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
     if (number < ORGAN_GGUF_TYPES)
         return (organ_gguf_type)number;
-    organ_gguf_refuse(cursor, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
+    organ_gguf_refuse(cursor, "%s %" PRIu32 " is unknown, the highest is %d", field, number, ORGAN_GGUF_TYPES - 1);
     return ORGAN_GGUF_U8;
 }
 
@@ -161,8 +161,8 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
     const uint64_t least = kv->count * (text ? organ_gguf_count_bytes(cursor) : organ_gguf_type_bytes(kv->element));
     if (least > organ_gguf_left(cursor))
         return organ_gguf_refuse(cursor,
-                                 "array of %" PRIu64 " %s takes %" PRIu64
-                                 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
+                                 "array of %" PRIu64 " %s needs at least %" PRIu64
+                                 " bytes, past the end of the file (%" PRIu64 " bytes follow)",
                                  kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
     if (!text)
         organ_gguf_take(cursor, "array", least);

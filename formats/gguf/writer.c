@@ -154,12 +154,12 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     const uint64_t row = made->rank ? made->shape[made->rank - 1] : 1;
     int64_t elements = 1;
     if (type->ggml < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': dtype %s is not known to GGUF", made->name, type->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': GGUF has no dtype %s", made->name, type->name);
     /* Multiply in the order of the reader: after a dimension of 0, any other dimension is accepted. */
     for (unsigned axis = made->rank; axis-- > 0;)
         if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': with dimension %" PRIu64 " the number of elements is beyond %" PRId64,
+                              "tensor '%s': with dimension %" PRIu64 " the number of elements exceeds %" PRId64,
                               made->name, made->shape[axis], INT64_MAX);
     if (row % type->elements || !organ_dtype_bytes(made->dtype, (uint64_t)elements, &made->bytes))
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -217,8 +217,8 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
         writer->offsets[k] = *end;
         if (__builtin_add_overflow(*end, i->bytes, end) || !organ_gguf_pad(*end, alignment, end) || *end > INT64_MAX)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are more than a file can have", i->name,
-                              i->bytes, writer->offsets[k]);
+                              "tensor '%s': %" PRIu64 " bytes at %" PRIu64 " exceed the largest size of a file",
+                              i->name, i->bytes, writer->offsets[k]);
     }
     return ORGAN_OK;
 }
@@ -267,12 +267,12 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
         return error->status;
     if (alignment > ORGAN_GGUF_WRITTEN_ALIGNMENT)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "general.alignment is %" PRIu64
-                          ": a header is padded to multiples of it, and no more than %u is written",
+                          "general.alignment is %" PRIu64 ", more than the %u bytes of padding that organ writes",
                           alignment, ORGAN_GGUF_WRITTEN_ALIGNMENT);
     organ_gguf_pad(header_bytes(writer), alignment, &begin);
     if (end > INT64_MAX - begin)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensors of %" PRIu64 " bytes are more than a file can have", end);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensors of %" PRIu64 " bytes exceed the largest size of a file",
+                          end);
     writer->bytes = calloc(begin, 1);
     if (!writer->bytes)
         return organ_fail_memory(error, "a GGUF header");

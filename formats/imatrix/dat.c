@@ -94,7 +94,7 @@ static void take_entry(cursor *c)
 static void take_end(cursor *c)
 {
     char text[LONGEST_NAME];
-    snprintf(c->where, sizeof c->where, "behind the entries");
+    snprintf(c->where, sizeof c->where, "after the entries");
     if (c->error->status || left(c) == 0)
         return;
     c->s->view.chunks = take_number(c, "the last chunk", 0, INT32_MAX);

@@ -20,8 +20,8 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
         !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
         return organ_fail_memory(error, s->file.path);
     if (*kept != number)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' is there twice: number %zu and number %zu",
-                          s->file.name, name, *kept + 1, number + 1);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: duplicate entry '%s': number %zu and number %zu", s->file.name,
+                          name, *kept + 1, number + 1);
     s->entries[number] = (organ_imatrix_entry){name, organ_anatomy_of(name), values, counts};
     s->places[number] = place;
     s->view.entries = s->entries;

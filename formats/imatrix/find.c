@@ -108,8 +108,8 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has no entry for it among its %zu ('%s', ...)",
                           tensor, s->file.name, imatrix->entry_count, imatrix->entries[0].name);
     if (second)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has two entries that could be meant, '%s' and '%s'",
-                          tensor, s->file.name, found->name, second->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has two matching entries, '%s' and '%s'", tensor,
+                          s->file.name, found->name, second->name);
     const bool stacked = expert >= 0 && found->anatomy.expert < 0;
     *place = (organ_imatrix_place){found, stacked ? (uint64_t)expert : 0, stacked ? experts : 1};
     return ORGAN_OK;

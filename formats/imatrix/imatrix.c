@@ -21,10 +21,11 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
     if (organ_gguf_says(gguf, "general.type", "imatrix"))
         return ORGAN_OK;
     if (!type)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no importance matrix: there is no 'general.type' that says 'imatrix'", s->file.name);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: 'general.type' is '%.*s', not 'imatrix'",
-                      s->file.name, length < 80 ? (int)length : 80, type);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an importance matrix: key 'general.type' is missing",
+                          s->file.name);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: is not an importance matrix: 'general.type' is '%.*s', not 'imatrix'", s->file.name,
+                      length < 80 ? (int)length : 80, type);
 }
 
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
@@ -70,11 +71,11 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
     for (int k = 0; k < 2; k++)
         if (both[k]->dtype != ORGAN_F32 || both[k]->elements == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' has %" PRIu64 " elements of type %s; it must have some, of F32",
+                              "%s: tensor '%s' has %" PRIu64 " elements of type %s, but must be F32 and not empty",
                               s->file.name, both[k]->name, both[k]->elements, organ_dtype_name(both[k]->dtype));
     if (sums->elements % counts->elements)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s' has %" PRIu64 " elements, which do not divide among the %" PRIu64 " of '%s'",
+                          "%s: tensor '%s' has %" PRIu64 " elements, not a multiple of the %" PRIu64 " of '%s'",
                           s->file.name, sums->name, sums->elements, counts->elements, counts->name);
     return organ_imatrix_add(s, name, sums->elements, counts->elements,
                              (organ_imatrix_bytes){sums->offset, counts->offset}, error);
@@ -223,13 +224,12 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     uint64_t requested;
     if (e->counts != 1 && e->counts != place->matrices)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' is of %" PRIu64,
+                          "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' has %" PRIu64,
                           s->file.name, e->name, e->counts, tensor, place->matrices);
     if (__builtin_mul_overflow(features, place->matrices, &requested) || e->values != requested ||
         place->matrix >= place->matrices)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64
-                          " inputs",
+                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' has %" PRIu64 " x %" PRIu64 " inputs",
                           s->file.name, e->name, e->values, tensor, place->matrices, features);
     return ORGAN_OK;
 }

@@ -58,8 +58,8 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which is not there%s", named_by(s, file),
-                      s->place.gguf ? "is one part of a model, another is" : "names", file->name, why);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which does not exist%s", named_by(s, file),
+                      s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
 static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
@@ -80,7 +80,7 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     if (s->http)
         return open_remote(s, file, error);
     if (named_by(s, file) && access(file->path, F_OK) != 0 && errno == ENOENT)
-        return fail_missing(s, file, lstat(file->path, &info) == 0 ? " (the symbolic link leads nowhere)" : "", error);
+        return fail_missing(s, file, lstat(file->path, &info) == 0 ? " (dangling symbolic link)" : "", error);
     return organ_model_file_open_here(file, error);
 }
 
@@ -198,7 +198,7 @@ static organ_status read_index(model_state *s, organ_error *error)
         organ_shards_parse(bytes, length, name, &s->shards, error);
         s->place.index = name;
     } else if (!error->status && s->place.index) {
-        organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
+        organ_fail(error, ORGAN_IO, "%s: no such file", s->place.path);
     }
     free(bytes);
     return error->status;
@@ -257,8 +257,7 @@ static organ_status open_single(model_state *s, organ_error *error)
     if (s->missing)
         return organ_fail(error, ORGAN_IO,
                           "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME
-                          " there; a file of another "
-                          "name must be named",
+                          " there; name a file of another name",
                           s->place.path);
     *error = fault;
     return fault.status;
@@ -302,14 +301,14 @@ static organ_status note_oddities(model_state *s, organ_error *error)
     const uint64_t alignment = s->header.view.alignment;
     if (alignment & (alignment - 1)) {
         snprintf(text, sizeof text,
-                 "%s: general.alignment is %" PRIu64 ", which is no power of two: llama.cpp refuses the file",
+                 "%s: general.alignment is %" PRIu64 ", not a power of two: llama.cpp rejects the file",
                  s->files[0].name, alignment);
         if (note(s, text, s->problems, &s->model.problem_count, error) != ORGAN_OK)
             return error->status;
     }
     for (size_t k = 0; k < s->list.count; k++)
         if (strlen(s->list.tensors[k].name) >= ORGAN_GGUF_NAME_LIMIT) {
-            snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp refuses more than %u",
+            snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp rejects more than %u",
                      s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT,
                      ORGAN_GGUF_NAME_LIMIT - 1);
             return note(s, text, s->problems, &s->model.problem_count, error);
@@ -480,8 +479,8 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
 {
     if (model->file_count == 0 || !model->files[0].remote)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE,
-                      "%s: a model behind a URL can be read, as by inspect, measure, autopsy and perplexity, but not "
-                      "%s: download it first",
-                      model->path, doing);
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "%s: a model at a URL can be read (inspect, measure, autopsy, perplexity), but not %s: download it first",
+        model->path, doing);
 }

@@ -96,7 +96,7 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
     if (!text)
-        organ_directory_refuse(r, what, "%s is missing or not a text", field);
+        organ_directory_refuse(r, what, "%s is missing or not a string", field);
     return text ? text : "";
 }
 
@@ -153,7 +153,7 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
         return fail_memory(r);
     const bool linked = is_in_link(path);
     if (lstat(path, &info) != 0)
-        return errno == ENOENT ? organ_directory_refuse(r, what, "%s is not there", name)
+        return errno == ENOENT ? organ_directory_refuse(r, what, "%s is missing", name)
                                : organ_fail_errno(r->error, errno, "%s: cannot be examined", path);
     if (linked || !S_ISREG(info.st_mode))
         return organ_directory_refuse(r, what, "%s %s", name,
@@ -195,7 +195,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
             return r->error->status;
         if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size ||
             gap->offset < donor->data_offset || (k && gap->offset < gap[-1].offset + gap[-1].bytes))
-            return organ_directory_refuse(r, name, "gap %zu at %" PRIu64 " has no place in the file", k, gap->offset);
+            return organ_directory_refuse(r, name, "gap %zu at %" PRIu64 " is outside the file", k, gap->offset);
         gap->file = found.name;
     }
     donor->gaps = gaps;
@@ -241,7 +241,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
     if (!kept)
         fail_memory(r);
     else if (*kept != number)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is there twice", r->text.label, SHOWN, name);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is listed twice", r->text.label, SHOWN, name);
     donor.size = organ_directory_count_of(r, name, object, "size");
     donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
     if (organ_directory_stat(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
@@ -284,7 +284,7 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
                 {"xxh3", strlen(xxh3) == 16 && strspn(xxh3, "0123456789abcdef") == 16}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
         if (!rows[k].agrees) {
-            organ_directory_refuse(r, tensor->name, "%s is not what the kept header says", rows[k].member);
+            organ_directory_refuse(r, tensor->name, "%s differs from the stored header", rows[k].member);
             return;
         }
 }
@@ -294,7 +294,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     const size_t *const found = organ_name_table_find(&r->list->names, name);
     if (!found || r->files[*found].name) {
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' is %s", r->text.label, SHOWN, name,
-                   found ? "there twice" : "in no kept header");
+                   found ? "listed twice" : "not in any stored header");
         return;
     }
     const organ_tensor *const tensor = &r->list->tensors[*found];
@@ -307,7 +307,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     if (!kept)
         fail_memory(r);
     else if (*kept != *found)
-        organ_directory_refuse(r, name, "%s belongs to '%.*s' already", file->name, SHOWN,
+        organ_directory_refuse(r, name, "%s already belongs to '%.*s'", file->name, SHOWN,
                                r->list->tensors[*kept].name);
     r->manifest->tensors[*found].offset = tensor->offset;
     strcpy(r->manifest->tensors[*found].xxh3, xxh3);
@@ -379,7 +379,7 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
         donor->data_offset = header->data_offset;
         if (size < header->data_end || size > header->padded_end)
             organ_directory_refuse(r, r->manifest->files[k].name,
-                                   "size is %" PRIu64 ", but the tensors of the kept header end at %" PRIu64, size,
+                                   "size is %" PRIu64 ", but the tensors of the stored header end at %" PRIu64, size,
                                    header->data_end);
     }
     organ_gguf_header_release(&part);
@@ -436,7 +436,7 @@ static organ_status read_manifest(organ_directory_reading *r)
     for (size_t k = 0; k < r->list->count; k++) {
         organ_tensor *const tensor = &r->list->tensors[k];
         if (!r->files[k].name)
-            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' of the kept header is missing",
+            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' of the stored header is missing",
                               r->text.label, SHOWN, tensor->name);
         tensor->file = (uint32_t)k;
         tensor->offset = 0;

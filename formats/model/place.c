@@ -158,7 +158,7 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
     if (found->others > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
-                          " that says how they belong together: name one file",
+                          " that lists the files of one model: name one file",
                           place->directory, found->others);
     if (found->ggufs > 1)
         return organ_fail(error, ORGAN_BAD_INPUT,

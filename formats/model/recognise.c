@@ -18,7 +18,7 @@
 
 #define MAX_ENTRIES ((size_t)1000000)
 #define DEEPEST     32
-#define UNLISTED    ", which no report, manifest or index there lists as organ's"
+#define UNLISTED    ", which no report, manifest or index of organ there lists"
 #define STEP        ((size_t)1 << 16)
 
 /* The position of a directory in an output, which determines the files that it may contain. */
@@ -141,7 +141,7 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
     char path[PATH_MAX];
     struct stat info;
     if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW)) {
-        organ_fail_errno(w->error, errno, "%s/%s%s%s: cannot be looked at", w->root, folder, *folder ? "/" : "", name);
+        organ_fail_errno(w->error, errno, "%s/%s%s%s: cannot be examined", w->root, folder, *folder ? "/" : "", name);
         return false;
     }
     if (snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name) >= (int)sizeof path)
@@ -159,7 +159,7 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
     const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd >= 0)
         return visit_folder(w, fd, path, place_of_folder(w, name, where), depth + 1);
-    organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, path);
+    organ_fail_errno(w->error, errno, "%s/%s: cannot be listed", w->root, path);
     return false;
 }
 
@@ -188,12 +188,12 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
             return false;
         }
         if (!add_name(list, entry->d_name)) {
-            organ_fail_errno(w->error, ENOMEM, "%s: cannot be looked through", w->root);
+            organ_fail_errno(w->error, ENOMEM, "%s: cannot be listed", w->root);
             return false;
         }
     }
     if (errno)
-        organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, folder);
+        organ_fail_errno(w->error, errno, "%s/%s: cannot be listed", w->root, folder);
     if (list->count)
         qsort(list->names, list->count, sizeof *list->names, by_name_bytes);
     return !w->error->status;
@@ -205,7 +205,7 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     name_list list = {0};
     DIR *const directory = fdopendir(fd);
     if (!directory) {
-        organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, folder);
+        organ_fail_errno(w->error, errno, "%s/%s: cannot be listed", w->root, folder);
         close(fd);
         return false;
     }
@@ -224,7 +224,7 @@ static organ_status walk_output(recognise_walk *w)
     struct stat info;
     const int fd = organ_open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd < 0 || fstat(fd, &info)) {
-        organ_fail_errno(w->error, errno, "%s: cannot be looked through", w->root);
+        organ_fail_errno(w->error, errno, "%s: cannot be listed", w->root);
         if (fd >= 0)
             close(fd);
         return w->error->status;
@@ -244,7 +244,7 @@ static organ_status check_directory(const char *path, const char *like, organ_er
 {
     recognise_walk *const w = calloc(1, sizeof *w);
     if (!w)
-        return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
+        return organ_fail_errno(error, ENOMEM, "%s: cannot be listed", path);
     *w = (recognise_walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->stranger)
         organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->stranger);
@@ -257,7 +257,7 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
     struct stat info;
     if (lstat(path, &info))
         return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK
-                                                   : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+                                                   : organ_fail_errno(error, errno, "%s: cannot be examined", path);
     if (S_ISDIR(info.st_mode))
         return check_directory(path, like, error);
     if (S_ISLNK(info.st_mode))
@@ -269,7 +269,7 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
         error->status)
         return error->status;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s exists and is no model and no report of organ: --force does not replace it", path);
+                      "%s exists and is neither a model nor a report of organ: --force does not replace it", path);
 }
 
 organ_status organ_check_report_place(const char *path, organ_error *error)
@@ -277,10 +277,10 @@ organ_status organ_check_report_place(const char *path, organ_error *error)
     struct stat info;
     if (lstat(path, &info))
         return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK
-                                                   : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+                                                   : organ_fail_errno(error, errno, "%s: cannot be examined", path);
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file: it is not overwritten", path);
     if (info.st_size == 0 || organ_is_report_at(AT_FDCWD, path, error) || error->status)
         return error->status;
-    return organ_fail(error, ORGAN_USAGE, "%s: exists and is no report of organ: it is not overwritten", path);
+    return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a report of organ: it is not overwritten", path);
 }

@@ -114,7 +114,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
         return names;
     DIR *const entries = names ? organ_open_folder(path) : NULL;
     if (!entries && names && organ_is_system_failure(errno))
-        organ_fail_errno(error, errno, "%s: cannot be looked through", path);
+        organ_fail_errno(error, errno, "%s: cannot be listed", path);
     for (const struct dirent *entry; entries && (entry = readdir(entries));)
         if (organ_ends_with(entry->d_name, ending))
             json_object_set_new(names, entry->d_name, json_true());
@@ -227,7 +227,7 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
         read_sources(w, like, error);
     organ_memory_work_end(&work, &w->files, directory, error);
     if (!w->files && !error->status)
-        organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", directory);
+        organ_fail_errno(error, ENOMEM, "%s: cannot be listed", directory);
     return error->status;
 }
 

@@ -28,5 +28,6 @@ static void load_curl(void)
 organ_status organ_curl_open(organ_error *error)
 {
     pthread_once(&loaded, load_curl);
-    return fault.status ? organ_fail(error, ORGAN_IO, "what reads URLs is missing: %s", fault.message) : ORGAN_OK;
+    return fault.status ? organ_fail(error, ORGAN_IO, "reading URLs needs a library that is missing: %s", fault.message)
+                        : ORGAN_OK;
 }

@@ -54,7 +54,7 @@ static organ_status take_place(char *text, const char *plain, size_t length, org
 {
     const bool file = is_file_name(plain);
     if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
-        return organ_fail(error, ORGAN_USAGE, "%s: its last part is no name of a file or a directory", text);
+        return organ_fail(error, ORGAN_USAGE, "%s: its last part is not the name of a file or directory", text);
     size_t end = strlen(text);
     while (!file && end > 0 && text[end - 1] == '/')
         end--;

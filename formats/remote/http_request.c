@@ -65,8 +65,8 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
         if (!is_header(line->access->headers[k]))
-            return organ_fail(error, ORGAN_USAGE,
-                              "header %zu that is to be sent is not of the form 'Name: value' on one line", k + 1);
+            return organ_fail(error, ORGAN_USAGE, "request header %zu is not of the form 'Name: value' on one line",
+                              k + 1);
         struct curl_slist *longer = organ_curl.slist_append(line->headers, line->access->headers[k]);
         if (!longer)
             return organ_fail_errno(error, ENOMEM, "headers of a request");
@@ -248,8 +248,8 @@ static bool is_late(hop *h)
     if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_MIN_RATE)
         return false;
     answer->hopeless = true;
-    snprintf(answer->fault, sizeof answer->fault,
-             "it takes too long: %zu bytes came in the last %.1f s of what a reading may take", answer->got, taken);
+    snprintf(answer->fault, sizeof answer->fault, "the transfer is too slow: %zu bytes arrived in %.1f s", answer->got,
+             taken);
     return true;
 }
 
@@ -272,8 +272,8 @@ static bool refuses(hop *h, organ_reach reach)
         return false;
     h->answer->hopeless = true;
     snprintf(h->answer->fault, sizeof h->answer->fault, "%s, which is not followed",
-             link ? "it redirects to a link-local address or one where a cloud keeps the credentials of its machines"
-                  : "a public server redirects to an address that is none (loopback or private)");
+             link ? "it redirects to a link-local address or to an address from which a cloud serves credentials"
+                  : "a public server redirects to a loopback or private address");
     return true;
 }
 
@@ -453,10 +453,10 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
         return NULL;
     organ_curl.easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
     if (!next)
-        give_up(answer, "it redirects nowhere");
+        give_up(answer, "it redirects without a target");
     else if (strncasecmp(next, "https://", 8) != 0 &&
              (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))
-        give_up(answer, "it redirects to something that is not https");
+        give_up(answer, "it redirects to a URL that is not https");
     char *copy = answer->broken ? NULL : strdup(next);
     if (!copy && !answer->broken)
         give_up(answer, "no memory");

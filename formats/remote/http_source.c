@@ -139,7 +139,7 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
     if (answer->broken && (answer->hopeless || !answer->code))
         snprintf(out, 320, "%s", answer->fault);
     else if (answer->broken || answer->code == 206)
-        snprintf(out, 320, "the answer broke off (%s)", *answer->fault ? answer->fault : "no byte came");
+        snprintf(out, 320, "the answer broke off (%s)", *answer->fault ? answer->fault : "no data arrived");
     else
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
@@ -185,15 +185,15 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
             "%s: the server answers with status %ld: authentication is required or access is denied (--header)",
             file->shown, code);
     return organ_fail(error, ORGAN_IO, "%s: the server answers with status %ld%s", file->shown, code,
-                      file->absent ? ": there is no such file" : "");
+                      file->absent ? ": no such file" : "");
 }
 
 static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
                                  organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: was changed on the server while it was in use: its %s was %s and is %s", file->shown, what,
-                      before, *now ? now : "no longer given");
+                      "%s: was changed on the server while it was in use: its %s was %s and is now %s", file->shown,
+                      what, before, *now ? now : "no longer sent");
 }
 
 /* The first answer sets size and validator of the file; later answers must agree, otherwise the file was changed during
@@ -211,7 +211,7 @@ static organ_status same_file(organ_http_file *file, const organ_http_answer *an
     if (answer->total != file->size)
         return fail_changed(file, "size", before, now, error);
     if (strcmp(answer->validator, file->validator) != 0)
-        return fail_changed(file, "ETag or time of modification", *file->validator ? file->validator : "not given",
+        return fail_changed(file, "ETag or time of modification", *file->validator ? file->validator : "not sent",
                             answer->validator, error);
     return ORGAN_OK;
 }
@@ -224,7 +224,7 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
     if (answer->code == 416 && !file->known && answer->total == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", file->shown);
     if (answer->code == 416)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no byte %" PRIu64 " any more: it was changed on the server",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no longer has byte %" PRIu64 ": it was changed on the server",
                           file->shown, request->from);
     if (answer->code == 200)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -235,13 +235,13 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
         return fail_code(file, answer->code, error);
     if (!answer->has_range)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the server answers a range without a Content-Range that says which", file->shown);
+                          "%s: the server answers a range request without a valid Content-Range", file->shown);
     if (answer->encoded)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown);
     if (answer->first != request->from || answer->last > last || answer->too_long)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s: bytes %" PRIu64 "-%" PRIu64 " were asked for, but the server sends %s%" PRIu64 "-%" PRIu64,
+            "%s: bytes %" PRIu64 "-%" PRIu64 " were requested, but the server sends %s%" PRIu64 "-%" PRIu64,
             file->shown, request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
     return same_file(file, answer, error);
 }
@@ -497,8 +497,8 @@ static organ_status judge_whole(organ_http_file *file, const organ_http_answer *
                                 organ_error *error)
 {
     if (answer->too_long)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than the %zu bytes that such a file may have",
-                          file->shown, limit);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes, the limit for such a file", file->shown,
+                          limit);
     if (answer->code != 200)
         return fail_code(file, answer->code, error);
     return answer->encoded

@@ -65,8 +65,7 @@ static uint64_t read_field_number(const entry *e, int field, const json_t *array
     if (json_is_integer(value) && json_integer_value(value) >= 0)
         return (uint64_t)json_integer_value(value);
     char reason[80];
-    snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807",
-             index + 1);
+    snprintf(reason, sizeof reason, ": element %zu is not a whole number from 0 to 9223372036854775807", index + 1);
     fail_entry_field(e, field_names[field], reason);
     return 0;
 }
@@ -87,7 +86,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     tensor->elements = 1;
     for (unsigned k = 0; k < tensor->rank; k++)
         if (__builtin_mul_overflow(tensor->elements, tensor->shape[k], &tensor->elements))
-            return fail_entry_field(e, "shape", ": the number of elements is beyond 18446744073709551615");
+            return fail_entry_field(e, "shape", ": the number of elements exceeds 18446744073709551615");
     if (organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
         return ORGAN_OK;
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
@@ -96,7 +95,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
         snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes",
                  tensor->elements, type->name);
     else
-        snprintf(reason, sizeof reason, ": the number of bytes is beyond %" PRIu64, UINT64_MAX);
+        snprintf(reason, sizeof reason, ": the number of bytes exceeds %" PRIu64, UINT64_MAX);
     return fail_entry_field(e, "shape", reason);
 }
 
@@ -149,7 +148,7 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
                           label, SHOWN, e->name, end, e->from->data_bytes);
     if (end - begin != tensor->bytes) {
         char reason[120];
-        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64,
+        snprintf(reason, sizeof reason, " of %s needs %" PRIu64 " bytes, but data_offsets span %" PRIu64,
                  organ_dtype_name(tensor->dtype), tensor->bytes, end - begin);
         return fail_entry_field(e, "shape", reason);
     }
@@ -168,7 +167,7 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
         if (!organ_json_is(name, field_names[k]))
             continue;
         if (e->fields[k])
-            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what,
+            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s occurs twice", e->from->file->name, what,
                               field_names[k]);
         return organ_json_parse(header, value, where, &e->fields[k], e->from->error);
     }
@@ -231,7 +230,7 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__ occurs twice", r->file->name);
     r->has_metadata = true;
     const bool null = span.end - span.begin == 4 && memcmp(r->header.bytes + span.begin, "null", 4) == 0;
     return null ? ORGAN_OK : check_strings(r, span);
@@ -278,7 +277,7 @@ static organ_status enter_one(const safetensors_reader *r, size_t k)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name,
                           SHOWN, name);
     if (*kept != k)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too",
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s also has a tensor of this name",
                           r->file->name, SHOWN, name, r->files[list->tensors[*kept].file].name);
     return ORGAN_OK;
 }
@@ -336,9 +335,9 @@ static const char *mistaken_for(const unsigned char *magic)
     static const struct {
         const char *magic, *what;
     } known[] = {
-        {"version ", "; it is a Git LFS pointer, the model itself was not downloaded"},
+        {"version ", "; it is a Git LFS pointer: download the model itself"},
         {"GGUF", "; it is a GGUF file"},
-        {"PK\3\4", "; it is a zip archive, perhaps of PyTorch"},
+        {"PK\3\4", "; it is a zip archive, probably saved by PyTorch"},
         {"<!DOCTYP", "; it is a web page"},
         {"<html", "; it is a web page"},
     };
@@ -353,14 +352,15 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 {
     unsigned char bytes[8];
     if (file->size < sizeof bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the file has %" PRIu64 " bytes, the header length alone takes 8",
-                          file->name, file->size);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the file has %" PRIu64 " bytes, fewer than the 8 of the header length", file->name,
+                          file->size);
     if (organ_model_file_read(file, bytes, sizeof bytes, 0, error) != ORGAN_OK)
         return error->status;
     *length = organ_little_endian(bytes, sizeof bytes);
     if (*length > ORGAN_SAFETENSORS_HEADER_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is beyond the limit of %u%s",
-                          file->name, *length, ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " exceeds the limit of %u%s", file->name,
+                          *length, ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
     if (*length > file->size - sizeof bytes)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",

@@ -40,7 +40,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     if (!kept || !organ_grow(&shards->entries, shards->entry_count, &shards->entry_capacity, sizeof *shards->entries))
         return organ_fail_memory(error, shards->label);
     if (*kept != shards->entry_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is there twice", shards->label, SHOWN,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is listed twice", shards->label, SHOWN,
                           name);
     shards->entries[shards->entry_count++] = (organ_shard_entry){copy, file};
     return ORGAN_OK;
@@ -57,13 +57,12 @@ static organ_status read_entry(organ_shards *shards, const organ_json_source *te
     const int length = (int)(span.end - span.begin > SHOWN ? SHOWN : span.end - span.begin);
     size_t file = 0;
     if (!name)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not the name of a file",
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not a file name",
                             shards->label, SHOWN, tensor, length, text->bytes + span.begin);
     else if (!is_plain_name(name))
-        status =
-            organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the directory of the model",
-                       shards->label, SHOWN, tensor, SHOWN, name);
+        status = organ_fail(error, ORGAN_BAD_INPUT,
+                            "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the model's directory",
+                            shards->label, SHOWN, tensor, SHOWN, name);
     else if ((status = enter_file(shards, name, &file, error)) == ORGAN_OK)
         status = enter_tensor(shards, tensor, file, error);
     json_decref(value);
@@ -128,7 +127,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
 {
     const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
     if ((is_map && seen[0]++) || (is_metadata && seen[1]++))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is there twice", shards->label, name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s occurs twice", shards->label, name);
     if (is_map)
         return read_weight_map(shards, text, span, error);
     if (is_metadata)
@@ -146,7 +145,7 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     if (!error->status && !seen[0])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
     if (!error->status && shards->file_count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty: it names no file", shards->label);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty", shards->label);
     return error->status;
 }
 
@@ -219,9 +218,8 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
         if (!organ_name_table_find(&shards->tensor_names, list->tensors[k].name) && misplaced++ == 0)
             first = list->tensors[k].name;
     if (misplaced)
-        snprintf(warning, ORGAN_SHARDS_WARNING,
-                 "%s: weight_map says nothing or another file of %zu tensor%s, the first is '%.*s'", shards->label,
-                 misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
+        snprintf(warning, ORGAN_SHARDS_WARNING, "%s: weight_map omits or misplaces %zu tensor%s, the first is '%.*s'",
+                 shards->label, misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
     return ORGAN_OK;
 }
 

@@ -214,7 +214,7 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
     const organ_tokenizer *t = bpe->tokenizer;
     const uint32_t whole = t->ignore_merges ? organ_tokenizer_id(t, word, bytes) : NONE;
     if (bytes >= INT32_MAX)
-        return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; longest is %d", bytes,
+        return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; the limit is %d", bytes,
                           INT32_MAX - 1);
     bool good = whole == NONE || organ_ids_add(bpe->ids, whole);
     size_t begin = 0, length;

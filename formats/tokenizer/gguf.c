@@ -47,7 +47,7 @@ static organ_status begin_strings(const gguf_source *s, const char *key, strings
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
     if (!list->kv || list->kv->type != ORGAN_GGUF_ARRAY || list->kv->element != ORGAN_GGUF_STRING)
-        return refuse_key(s, key, " is %s", list->kv ? "no array of strings" : "missing");
+        return refuse_key(s, key, " is %s", list->kv ? "not an array of strings" : "missing");
     if (list->kv->count == 0 || list->kv->count >= ID_LIMIT)
         return refuse_key(s, key, " has %llu strings", (unsigned long long)list->kv->count);
     return ORGAN_OK;
@@ -70,7 +70,7 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
     if (left >= sizeof length)
         memcpy(&length, list->kv->bytes + list->at, sizeof length);
     if (left < sizeof length || length > left - sizeof length || length > ORGAN_TOKEN_SIZE)
-        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; at most %u are read",
+        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; the limit is %u",
                           (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
     copy->used = 0;
     if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) ||
@@ -95,7 +95,7 @@ static organ_status array_next_to(const gguf_source *s, const char *key, bool ne
     if (!*kv && !needed)
         return ORGAN_OK;
     if (!*kv || (*kv)->type != ORGAN_GGUF_ARRAY)
-        return refuse_key(s, key, " is %s", *kv ? "no array" : "missing");
+        return refuse_key(s, key, " is %s", *kv ? "not an array" : "missing");
     if ((*kv)->count != count)
         return refuse_key(s, key, " has %llu values for %llu tokens", (unsigned long long)(*kv)->count,
                           (unsigned long long)count);
@@ -114,7 +114,7 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
 {
     int64_t type = NORMAL;
     if (types && !organ_gguf_integer_at(types, id, &type))
-        return refuse_key(s, types->key, ": value %u is no whole number", id);
+        return refuse_key(s, types->key, ": value %u is not a whole number", id);
     if (!organ_tokenizer_token(s->t, id, text->data, text->used))
         return organ_fail_memory(s->error, s->label);
     s->t->tokens[id].unused = type == UNUSED;
@@ -183,7 +183,7 @@ static organ_status choose_cutting(const gguf_source *s)
     size_t length = 0;
     const char *name = organ_gguf_string(s->model->gguf, KEY("pre"), &length);
     if (!name)
-        return refuse_key(s, KEY("pre"), " is missing: how a text is cut into words is not known");
+        return refuse_key(s, KEY("pre"), " is missing: it names the pre-tokenizer");
     const organ_cutting *const cutting = organ_cutting_named(name, length);
     if (!cutting)
         return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
@@ -228,7 +228,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     for (uint32_t k = 0; k < count && !s->error->status; k++) {
         all[k].id = k;
         if (!organ_gguf_real_at(kv, k, &all[k].score) || isnan(all[k].score))
-            refuse_key(s, KEY("scores"), ": value %u is no number", k);
+            refuse_key(s, KEY("scores"), ": value %u is not a number", k);
     }
     if (!s->error->status) {
         qsort(all, count, sizeof *all, by_score);

@@ -60,7 +60,7 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
         for (size_t k = 0; k < count; k++)
             if (strcmp(names[k], json_string_value(walk.name)) == 0) {
                 if (spans[k].end)
-                    json_refuse(r, "'%s' is there twice", names[k]);
+                    json_refuse(r, "'%s' occurs twice", names[k]);
                 spans[k] = walk.value;
             }
     for (size_t k = 0; k < small && !r->error->status; k++)
@@ -92,8 +92,8 @@ static organ_status check_reach(const json_reading *r, const char *list, const c
 {
     if (id < r->text.length + ID_SLACK)
         return ORGAN_OK;
-    return json_refuse(r, "%s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name", list, word,
-                       id, r->text.length);
+    return json_refuse(r, "%s: '%.100s': id %u exceeds the number of tokens that a file of %zu bytes can list", list,
+                       word, id, r->text.length);
 }
 
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
@@ -103,16 +103,16 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
     const size_t bytes = json_string_length(name);
     uint32_t id;
     if (!read_id(&r->text, value, &id))
-        return json_refuse(r, "vocab: '%.100s': '%.*s' is no id from 0 to %d", word,
+        return json_refuse(r, "vocab: '%.100s': '%.*s' is not an id from 0 to %d", word,
                            (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin),
                            r->text.bytes + value.begin, ID_LIMIT - 1);
     if (bytes > ORGAN_TOKEN_SIZE)
-        return json_refuse(r, "vocab: id %u has %zu bytes; at most %u are read", id, bytes, ORGAN_TOKEN_SIZE);
+        return json_refuse(r, "vocab: id %u has %zu bytes; the limit is %u", id, bytes, ORGAN_TOKEN_SIZE);
     if (check_reach(r, "vocab", word, id) != ORGAN_OK)
         return r->error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID)
-        return json_refuse(r, "vocab: '%.100s' is there twice, as %u and as %u", word, there, id);
+        return json_refuse(r, "vocab: '%.100s' occurs twice, as %u and as %u", word, there, id);
     if (id < t->token_count && t->tokens[id].text)
         return json_refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
@@ -200,7 +200,7 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
         if (!string)
             return l->r->error->status;
         if (!pair && (!blank || memchr(blank + 1, ' ', bytes - (size_t)(blank + 1 - string))))
-            return refuse_merge(l, "it is not two words with a blank between them");
+            return refuse_merge(l, "it is not two words separated by a space");
         if (k == 0)
             *first = blank ? (size_t)(blank - string) : bytes;
         if (!organ_bytes_add(both, string, blank ? *first : bytes) ||
@@ -309,10 +309,10 @@ static organ_status put_added(const json_reading *r, const json_t *one, size_t i
     const char *word = json_string_value(content);
     const size_t bytes = json_string_length(content);
     if (!word || bytes == 0 || bytes > ORGAN_TOKEN_SIZE)
-        return json_refuse(r, "added_tokens: number %zu: 'content' is no text of 1 to %u bytes", index,
+        return json_refuse(r, "added_tokens: number %zu: 'content' is not a string of 1 to %u bytes", index,
                            ORGAN_TOKEN_SIZE);
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= ID_LIMIT)
-        return json_refuse(r, "added_tokens: '%.100s': 'id' is no number from 0 to %d", word, ID_LIMIT - 1);
+        return json_refuse(r, "added_tokens: '%.100s': 'id' is not a number from 0 to %d", word, ID_LIMIT - 1);
     const organ_added added = {.text = word,
                                .bytes = bytes,
                                .id = (uint32_t)json_integer_value(id),

@@ -83,11 +83,11 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     if (!memory)
         return organ_fail_memory(error, label);
     if (!good)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u: '%.*s' is no base64", label, id,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u: '%.*s' is not valid base64", label, id,
                           (int)(bytes > 80 ? 80 : bytes), base64);
     if (word->used > ORGAN_TOKEN_SIZE)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u is longer than is read (%u bytes as letters)", label,
-                          id, ORGAN_TOKEN_SIZE);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u is longer than the limit of %u bytes", label, id,
+                          ORGAN_TOKEN_SIZE);
     const uint32_t there = organ_tokenizer_id(t, word->data, word->used);
     if (there != ORGAN_NO_ID)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens %u and %u are the same bytes", label, there, id);

@@ -197,9 +197,9 @@ static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
     const char before = s->made.data[s->made.used - 1], after = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
     /* Side by side with an inner class '-' stands for itself; as members of one class it would make a range. */
     if (opens && (after == '^' || after == ':' || after == ']' || after == '[' || before == '-'))
-        return refuse_pattern(s, "a class in a class that is no plain union", error);
+        return refuse_pattern(s, "a nested class that is not a plain union", error);
     if (!opens && after == '-')
-        return refuse_pattern(s, "a class in a class that is no plain union", error);
+        return refuse_pattern(s, "a nested class that is not a plain union", error);
     if (!opens && s->intersects && s->inner == 1 && after != ']')
         return refuse_pattern(s, "an intersection of classes", error);
     s->intersects = s->intersects && (opens || s->inner > 1);
@@ -275,7 +275,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
 {
     regex_scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; the limit is %d", what, bytes,
                           PATTERN_LIMIT);
     rewrite_pattern(&s, error);
     if (!error->status) {

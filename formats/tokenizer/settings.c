@@ -53,7 +53,7 @@ static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t
         t->facts.bos = token_named(t, first);
     if (t->facts.adds_bos && t->facts.bos < 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: a token is put before a text, but none of the vocabulary is the 'bos_token'", label);
+                          "%s: each text must begin with BOS, but 'bos_token' is not in the vocabulary", label);
     return ORGAN_OK;
 }
 

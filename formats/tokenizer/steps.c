@@ -101,7 +101,7 @@ static void get_pattern(const steps_reading *r, organ_step *step)
     else if (json_is_string(regex))
         set_regex(r, step, json_string_value(regex), json_string_length(regex));
     else
-        refuse_step(r, "'pattern' has neither a text 'String' nor 'Regex'");
+        refuse_step(r, "'pattern' has neither a string 'String' nor 'Regex'");
 }
 
 static organ_behaviour get_behaviour(const steps_reading *r)

@@ -52,7 +52,7 @@ static organ_status find_members(tekken_reading *r)
         for (size_t k = 0; k < TEKKEN_COUNT; k++)
             if (organ_json_is(walk.name, tekken_names[k])) {
                 if (r->spans[k].end)
-                    organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' is there twice", r->text->label, tekken_names[k]);
+                    organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' occurs twice", r->text->label, tekken_names[k]);
                 r->spans[k] = walk.value;
             }
     for (size_t k = 0; k < TEKKEN_COUNT && !r->error->status; k++)
@@ -68,7 +68,7 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     const json_t *const value = json_object_get(config, name);
     const int64_t number = json_is_integer(value) ? json_integer_value(value) : -1;
     if (number < 1 || number > max)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: '%s' is no number from 1 to %lld", r->text->label, name,
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: '%s' is not a number from 1 to %lld", r->text->label, name,
                    (long long)max);
     return number;
 }
@@ -103,9 +103,9 @@ static organ_status read_config(tekken_reading *r, long *version)
     char *end = NULL;
     *version = name && *name == 'v' ? strtol(name + 1, &end, 10) : 0;
     if (!pattern || !*pattern)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: 'pattern' is missing or not a text", r->text->label);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: 'pattern' is missing or not a string", r->text->label);
     else if (!end || *end || *version < 1)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: version '%.40s' is not known", r->text->label,
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: version '%.40s' is unknown", r->text->label,
                    name ? name : "");
     else if (read_tekken_sizes(r, config) == ORGAN_OK)
         organ_tokenizer_cut_by(r->t, r->text->label, &(organ_cutting){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS},
@@ -128,12 +128,12 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     const json_t *const text = json_object_get(one, "token_str");
     if (index >= r->special || !json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
         return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: special_tokens: number %zu has no 'rank' of this number below %u", r->text->label, index,
-                          r->special);
+                          "%s: special_tokens: number %zu does not have its number as 'rank', or it is not below %u",
+                          r->text->label, index, r->special);
     if (!json_is_string(text) || json_string_length(text) == 0 || json_string_length(text) > ORGAN_TOKEN_SIZE)
         return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: special_tokens: number %zu: 'token_str' is no text of 1 to %u bytes", r->text->label,
-                          index, ORGAN_TOKEN_SIZE);
+                          "%s: special_tokens: number %zu: 'token_str' is not a string of 1 to %u bytes",
+                          r->text->label, index, ORGAN_TOKEN_SIZE);
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
@@ -194,7 +194,8 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     if (!json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u has another 'rank'", r->text->label, index);
     else if (!json_is_string(base64))
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u: 'token_bytes' is no text", r->text->label, index);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u: 'token_bytes' is not a string", r->text->label,
+                   index);
     else
         organ_tokenizer_ranked(r->t, r->text->label, r->special + index, json_string_value(base64),
                                json_string_length(base64), word, r->error);
@@ -230,7 +231,7 @@ static organ_status read_vocab(const tekken_reading *r)
     }
     free(word.data);
     if (!r->error->status && index < r->tokens)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'vocab' is no list of %u tokens: it ends after %u",
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'vocab' is not a list of %u tokens: it ends after %u",
                           text->label, r->tokens, index);
     return r->error->status;
 }

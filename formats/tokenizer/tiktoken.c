@@ -53,11 +53,12 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     uint32_t rank;
     if (!blank || !rank_of(blank + 1, bytes - (size_t)(blank + 1 - line), &rank))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: line %zu is not a token as base64, a blank and its rank below %d", text->label, number,
+                          "%s: line %zu is not a token in base64, a space and its rank below %d", text->label, number,
                           ID_LIMIT);
     /* A token takes four bytes at least: without gaps no rank is larger than this. */
     if (rank >= text->length / 4)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: rank %u is beyond the tokens of a file of %zu bytes",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: line %zu: rank %u exceeds the number of tokens that a file of %zu bytes can list",
                           text->label, number, rank, text->length);
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
@@ -101,7 +102,7 @@ static organ_status check_decoder(const tiktoken_class *class, const json_t *dec
                               config_name, name, class->special, count - 1);
         if (!json_is_string(content) || json_string_length(content) == 0 ||
             json_string_length(content) > ORGAN_TOKEN_SIZE)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens_decoder: '%s': 'content' is no text",
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens_decoder: '%s': 'content' is not a string",
                               config_name, name);
     }
     return ORGAN_OK;
@@ -141,8 +142,8 @@ static organ_status load_config(const organ_model *model, const char *label, jso
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to %s: it names the tokenizer's class", model->path,
-                   config_name, label);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to %s: it names the class of the tokenizer",
+                   model->path, config_name, label);
     if (!error->status)
         organ_json_parse_object(&text, config, error);
     free(bytes);

@@ -49,8 +49,8 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     if (organ_weight_shape(search, weight, rank - 2, codes->shape, codes->shape[rank - 2], cols))
         return search->error->status;
     if (cols % size != 0)
-        return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64,
-                                 cols, size);
+        return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, not a multiple of %" PRIu64, cols,
+                                 size);
     /* Six bits per code: three bytes for four codes, so 24 bytes for the 32 codes of a scale. */
     if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
         return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
@@ -176,8 +176,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
         return search->error->status;
     const char *const type = organ_dtype_name(codes->dtype);
     if (scale)
-        return organ_weight_fail(search, codes,
-                                 "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
+        return organ_weight_fail(search, codes, "is %s and has a scale, '%.200s': no known scheme has such codes", type,
                                  scale->name);
     if (words)
         return ORGAN_OK;

@@ -37,7 +37,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
         same = scale->shape[k] == codes->shape[k];
     if (!same)
         return organ_weight_fail(search, scale,
-                                 "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
+                                 "has shape %s, but '%.200s' has %s: all axes but the last must be equal",
                                  organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
                                  organ_weight_axes(rank, codes->shape, words));
     if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MAX)
@@ -129,8 +129,7 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
     if (all % groups != 0)
         return organ_weight_fail(search, weight->codes,
-                                 "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups", words,
-                                 groups);
+                                 "has %" PRIu64 " words in a row, not a multiple of %" PRIu64 " groups", words, groups);
     if (bits == 0 && *group > 0 && product % *group == 0)
         bits = product / *group;
     if (bits > 0 && *group == 0 && product % bits == 0)
@@ -144,8 +143,7 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64
-                                 " bits for each scale: "
-                                 "that is no group of codes by %s (%s)",
+                                 " bits for each scale, which matches no group of codes of %s (%s)",
                                  words, groups, product, numbers_text(said, numbers), file);
     weight->bits = (unsigned)bits;
     return ORGAN_OK;

@@ -69,7 +69,7 @@ static void check_strategy(const scope *at, organ_quant_group *group)
     const char *strategy = "";
     organ_quant_read_term(at, "strategy", &strategy);
     if (!organ_is_one_of(strategy, known))
-        organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a strategy that is known");
+        organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a known strategy");
     if (organ_is_one_of(strategy, grouped) && group->group_size <= 0)
         organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"%s\", but there is no group_size above 0",
                    at->config->file, at->path, strategy);

@@ -47,8 +47,8 @@ static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, c
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
     if (!rule->code) {
         pcre2_get_error_message(fault, why, sizeof why);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", file, field, rule->text,
-                          (const char *)why);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", file, field,
+                          rule->text, (const char *)why);
     }
     if (rules->machine)
         return ORGAN_OK;

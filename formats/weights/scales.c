@@ -72,8 +72,8 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
     }
     if (said == 0)
         return organ_weight_fail(search, weight->scale,
-                                 "has %" PRIu64 " groups for %" PRIu64 " columns: the group size is ambiguous, and "
-                                 "no config says it",
+                                 "has %" PRIu64 " groups for %" PRIu64
+                                 " columns: the group size is ambiguous, and no config states it",
                                  groups, cols);
     return organ_weight_fail(search, weight->scale,
                              "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64
@@ -107,10 +107,9 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                                  " (%s) has a row of scales for each row",
                                  has, whole, group->group_size, search->config->file);
     if (group->block_rows == 0)
-        return organ_weight_fail(search, weight->scale,
-                                 "has shape %s for a weight of shape %s: the block size is ambiguous, and no config "
-                                 "says it",
-                                 has, whole);
+        return organ_weight_fail(
+            search, weight->scale,
+            "has shape %s for a weight of shape %s: the block size is ambiguous, and no config states it", has, whole);
     const uint64_t grid[2] = {organ_divide_up(m.rows, group->block_rows), organ_divide_up(m.cols, group->block_cols)};
     return organ_weight_fail(search, weight->scale,
                              "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64

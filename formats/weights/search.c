@@ -94,7 +94,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     weight->anatomy = organ_anatomy_of(weight->name);
     char text[128];
     return fits ? ORGAN_OK
-                : organ_weight_fail(search, weight->codes, "holds codes of a weight of shape %s, which cannot be",
+                : organ_weight_fail(search, weight->codes, "would unpack to a weight of the impossible shape %s",
                                     organ_weight_axes(weight->rank, shape, text));
 }
 

@@ -77,13 +77,13 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
         return NULL;
     *dropped = true;
     if (has_one_of(name, activations, sizeof activations / sizeof *activations))
-        return "scales activations, which a plain model does not";
+        return "scales activations, which a plain model does not need";
     if (has_one_of(name, caches, sizeof caches / sizeof *caches))
-        return "scales the cache or scores of attention, which a plain model does not";
+        return "scales the cache or scores of attention, which a plain model does not need";
     *dropped = false;
     if (has_one_of(name, companions, sizeof companions / sizeof *companions) ||
         (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
-        return "would be the companion of a packed weight, which is not there";
+        return "is named like a companion of a packed weight that is missing";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
     /* An unknown tensor of a module with a packed weight. */
@@ -115,7 +115,7 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
     write_value(note->what, note->found, found);
     if (note->count > 1)
         snprintf(others, sizeof others, " and %zu other%s", note->count - 1, note->count > 2 ? "s" : "");
-    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed",
+    snprintf(out, size, "%s states %s %s, but the tensors of '%.300s'%s have %s: organ uses the tensors' value",
              search->config->file, note->what, said, note->first, others, found);
 }
 

@@ -71,11 +71,12 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
         if (width == 8)
             memcpy(&values[k], bytes + k * width, 8);
         if (values[k] < 1)
-            return organ_weight_fail(search, t, "says axis %u is %" PRId64 ", not a number from 1", k, values[k]);
+            return organ_weight_fail(search, t, "states that axis %u is %" PRId64 ", not a number from 1", k,
+                                     values[k]);
         shape[k] = (uint64_t)values[k];
         if (k + 1 < codes->rank && shape[k] != codes->shape[k])
-            return organ_weight_fail(search, t, "says axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k, shape[k],
-                                     codes->name, codes->shape[k]);
+            return organ_weight_fail(search, t, "states that axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k,
+                                     shape[k], codes->name, codes->shape[k]);
     }
     return ORGAN_OK;
 }
@@ -87,7 +88,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     unsigned found = 0, count = 0;
     weight->bits = (unsigned)group->bits;
     if (!is_sane(cols))
-        return organ_weight_fail(search, weight->shape_tensor, "says that a row has %" PRIu64 " codes", cols);
+        return organ_weight_fail(search, weight->shape_tensor, "states that a row has %" PRIu64 " codes", cols);
     if (weight->bits && !layouts(cols, weight->bits, words))
         return organ_weight_fail(
             search, weight->codes,
@@ -103,10 +104,10 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     weight->bits = found;
     if (count == 1)
         return ORGAN_OK;
-    return organ_weight_fail(search, weight->codes,
-                             "has %" PRIu64 " words in a row for %" PRIu64
-                             " codes: no config states the bits of a code, and %s",
-                             words, cols, count ? "several numbers are possible" : "no number makes so many");
+    return organ_weight_fail(
+        search, weight->codes,
+        "has %" PRIu64 " words in a row for %" PRIu64 " codes: no config states the bits of a code, and %s", words,
+        cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
 /* Returns the layouts that are possible for codes and zero points; *same is set if the layouts do not differ for
@@ -165,7 +166,7 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
         return search->error->status;
     const unsigned possible = possible_layouts(weight, &same);
     if (!possible)
-        return organ_weight_fail(search, weight->zero, "is packed in another way than '%.200s'", weight->codes->name);
+        return organ_weight_fail(search, weight->zero, "is packed differently from '%.200s'", weight->codes->name);
     weight->dense_words = !same && possible == DENSE;
     if (!same && possible != (DENSE | PADDED))
         search->layouts_found |= possible;
@@ -207,7 +208,7 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
         if (search->layouts_found != DENSE && search->layouts_found != PADDED)
             return organ_weight_fail(
                 search, weight->codes,
-                "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
+                "has the same number of words whether or not codes of %u bits cross words: the layout is ambiguous",
                 weight->bits);
         weight->dense_words = search->layouts_found == DENSE;
     }
@@ -229,7 +230,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
     const unsigned count = (unsigned)fits[0] + fits[1] + fits[2];
     if (count > 1 && !*method)
-        organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config says which");
+        organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config states which");
     if (count != 1 || fits[said - ORGAN_SCHEME_GPTQ])
         return said;
     organ_scheme found = ORGAN_SCHEME_GPTQ; /* exactly one layout fits */
@@ -269,7 +270,7 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         return ORGAN_OK;
     char q[128], z[128], s[128];
     return organ_weight_fail(
-        search, weight->codes, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
+        search, weight->codes, "has shape %s, qzeros %s, scales %s%s: these shapes fit no codes of %s bits",
         organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
         organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
         said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
@@ -312,8 +313,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     if (organ_weight_shape(search, weight, 0, NULL, out, in))
         return search->error->status;
     if (group->group_size == 0)
-        return organ_weight_fail(search, weight->codes,
-                                 "is AWQ gemv, whose group_size is only in a config, and there is none");
+        return organ_weight_fail(search, weight->codes, "is AWQ gemv, but there is no config that states group_size");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
     /* As calculate_zeros_width of llm-awq: a row has a multiple of this many words of zero points. */
     const uint64_t below_128 = size == 64 ? 2 : 4, multiple = size >= 128 ? 1 : below_128;
@@ -321,7 +321,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     weight->block_cols = size;
     if (in % size != 0)
         return organ_weight_fail(search, weight->codes,
-                                 "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in, size);
+                                 "has %" PRIu64 " columns, not a multiple of group_size %" PRIu64, in, size);
     if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}))
         return search->error->status;
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});

@@ -30,7 +30,7 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
     /* Not ORGAN_USAGE: the path was checked when the run began. The message may end with a command, so nothing is
      * appended. */
     if (page.status != ORGAN_OK)
-        organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
+        organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
@@ -95,10 +95,10 @@ static void note_unspooled(const organ_progress *progress)
     const char *folder;
     const int fault = organ_unnamed_files_fault(&folder);
     if (fault)
-        organ_progress_note(
-            progress,
-            "the rows of the report took memory beside --memory: no file in %s (%s); TMPDIR names another folder",
-            folder, strerror(fault));
+        organ_progress_note(progress,
+                            "the rows of the report needed memory in addition to --memory: no file in %s (%s); set "
+                            "TMPDIR to another directory",
+                            folder, strerror(fault));
 }
 
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,

@@ -85,7 +85,7 @@ static void say_resume(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
         return;
-    fprintf(stderr, "organ: to go on: organ %s --resume", verb->name);
+    fprintf(stderr, "organ: to continue: organ %s --resume", verb->name);
     for (int k = 0; k < argc; k++) {
         if (strcmp(argv[k], "--resume") == 0)
             continue;
@@ -103,7 +103,7 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
     if (!launch->launcher)
         return organ_fail(
             error, ORGAN_USAGE,
-            "--ranks %zu, but no launcher has started this process: begin with 'mpirun -n %zu' or 'srun -n %zu'",
+            "--ranks %zu, but no launcher has started this process: start it with 'mpirun -n %zu' or 'srun -n %zu'",
             requested, requested, requested);
     return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", requested, launch->launcher,
                       launch->count, launch->count == 1 ? "" : "es");
@@ -117,7 +117,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         return error->status;
     if (launch->count > 1 && !verb->shares)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s cannot share its work among the %zu processes that %s has started: start it alone",
+                          "%s does not support the %zu processes that %s has started: start it as a single process",
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
@@ -125,7 +125,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         (!call->html ||
          !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error))))
         verb->run(call, error);
-    return organ_ranks_sync_status(call->ranks, "the end", error);
+    return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
 /* Why the run has not ended well, if so. */
@@ -223,7 +223,7 @@ static organ_status finish_output(organ_status status, bool events)
     const bool closed = fclose(stdout) == 0;
     if ((closed && !lost) || left)
         return status;
-    organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not everything could be written" : strerror(errno));
+    organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not all output could be written" : strerror(errno));
     say_error(&error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }

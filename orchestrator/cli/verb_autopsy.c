@@ -30,10 +30,10 @@ static organ_status run_autopsy(void *context, organ_error *error)
 {
     const CALL *const own = context;
     if (own->print_ranges && own->autopsy.model)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--print-ranges goes without a model: it prints the ranges that are used without --ranges");
+        return organ_fail(error, ORGAN_USAGE, "--print-ranges does not accept a model: it prints the built-in ranges");
     if (own->print_ranges && own->call.html)
-        return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without --html: what it prints is no report");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--print-ranges cannot be combined with --html: its output is not a report");
     if (own->print_ranges)
         return print_ranges(&own->call, error);
     if (!own->autopsy.model)

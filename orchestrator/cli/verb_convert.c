@@ -33,7 +33,7 @@ const organ_verb organ_convert_verb = {
     .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors under the names of that "
              "format with its order of rows, the configuration, the tokenizer and the chat template.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type, "
-             "or F16 where rows are no whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
+             "or F16 if rows are not whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
              "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
              "lists the key-values that differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "

@@ -42,10 +42,10 @@ const organ_verb organ_fetch_verb = {
     .summary = "download a model from the hub of Hugging Face, with resume and digests",
     .about = "Asks the hub for the commit of the revision and its files, downloads them and compares each with the "
              "size and the digest of the list: SHA-256 of large files, SHA-1 of git's blobs of small ones. A file has "
-             "the name FILE.part (in the cache DIGEST.incomplete) until it is whole; the same command continues an "
+             "the name FILE.part (in the cache DIGEST.incomplete) until it is complete; the same command continues an "
              "interrupted download, and broken connections are tried again. The free space of the disk is compared "
              "with the bytes that are left before anything is downloaded.\n"
-             "HF_ENDPOINT names another server than https://huggingface.co. The token goes to that server alone, not "
+             "HF_ENDPOINT names another server than https://huggingface.co. The token is sent to that server only, not "
              "to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
     OPERANDS(OPERAND("NAME", NOTHING, fetch.model, "the model: hf:ORG/NAME[/FILE][@REVISION]")),
     GROUPS(GROUP("Options", fetch_options), REACH_GROUP, REPORTING_GROUP),

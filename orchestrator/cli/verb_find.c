@@ -26,11 +26,11 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
         }
     const char *const nearest = second ? organ_nearest(second, names, count) : NULL;
     if (!second)
-        organ_fail(error, ORGAN_USAGE, "%s: what to do is missing: one of %s", family, all);
+        organ_fail(error, ORGAN_USAGE, "%s: the second word is missing: one of %s", family, all);
     else if (nearest)
         organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s'; did you mean '%s %s'?", family, second, family, nearest);
     else
-        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s': '%s' goes with %s", family, second, family, all);
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s': after '%s' use %s", family, second, family, all);
     return NULL;
 }
 

@@ -29,7 +29,7 @@ static organ_status run_version(void *context, organ_error *error)
         return error->status;
     printf("organ %s\n", ORGAN_VERSION);
     if (requested && *requested)
-        printf("kernels  %s, as ORGAN_ISA asks; the best for this CPU is %s\n", chosen->isa, best->isa);
+        printf("kernels  %s, as set by ORGAN_ISA; the best for this CPU is %s\n", chosen->isa, best->isa);
     else
         printf("kernels  %s, the best for this CPU\n", chosen->isa);
     fputs("usable  ", stdout);
@@ -39,7 +39,7 @@ static organ_status run_version(void *context, organ_error *error)
             printf(" %s", names[k]);
     const bool timed = !(requested && *requested) && organ_kernels_twin(chosen);
     printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
-           timed ? ", the quicker of two here" : "");
+           timed ? ", the faster of two on this CPU" : "");
     const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
     printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
     organ_topology_destroy(topology);

@@ -20,8 +20,8 @@ WORK(inspect_work)
     if (!own->untrusted)
         return organ_inspect(&own->inspect, report, error);
     if (own->inspect.tensors || own->inspect.match)
-        return organ_fail(error, ORGAN_USAGE, "--untrusted looks at files, not at tensors: --tensors and --match have "
-                                              "no meaning with it");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--untrusted examines files, not tensors: --tensors and --match have no meaning with it");
     return organ_untrusted(&(organ_untrusted_options){.model = own->inspect.model}, report, error);
 }
 RUN_WORK(inspect, false)

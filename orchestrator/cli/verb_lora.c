@@ -89,7 +89,7 @@ const organ_verb organ_lora_sanitize_verb = {
     .summary = "make a LoRA adapter that servers accept, or check one",
     .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors that are not factors and keys "
              "that contain lm_head, embed_tokens, norm, bias, layernorm or rotary_emb; the report names each with "
-             "the size of what is lost. target_modules keeps only names that still have keys, and modules_to_save "
+             "the norm of the lost part. target_modules keeps only names that still have keys, and modules_to_save "
              "becomes null.\n"
              "A server uses one rank and one scale for an adapter: organ multiplies the scale of each module "
              "(rsLoRA, alpha_pattern, rank_pattern) into its B, pads lower ranks with zeros and sets lora_alpha to "

@@ -53,18 +53,20 @@ static organ_status refuse_pairs(const CALL *own, organ_error *error)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;
     if (own->pairs.count == 2)
-        return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given once: one noise has nothing to be "
-                                              "compared with. A second --pair CLEAN NOISY is missing; for one noise "
-                                              "against an adapter: CLEAN NOISY ADAPTER");
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: --pair is given once: a second --pair CLEAN NOISY is missing; to compare one "
+                          "noise with an adapter: CLEAN NOISY ADAPTER");
     if (own->pairs.count != 4)
-        return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given %zu times, but two noises are compared",
+        return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given %zu times, but must be given twice",
                           own->pairs.count / 2);
     if (o->noisy)
-        return organ_fail(error, ORGAN_USAGE, "orthogonality: behind two --pair comes one adapter or tuned model at "
-                                              "most, not '%s' too",
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: two --pair can be followed by at most one adapter or tuned model, not also "
+                          "'%s'",
                           o->noisy);
     if (o->noisy2 || o->top_k)
-        return organ_fail(error, ORGAN_USAGE, "orthogonality: %s goes with CLEAN NOISY ADAPTER, not with --pair",
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: %s can be used with CLEAN NOISY ADAPTER, but not with --pair",
                           o->noisy2 ? "--noisy2" : "--top-k");
     return ORGAN_OK;
 }

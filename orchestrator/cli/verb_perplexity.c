@@ -55,7 +55,7 @@ typedef struct perplexity_call {
 static const organ_option perplexity_options[] = {
     TEXT_INPUT(perplexity, .required = true),
     EXPERIMENT(perplexity),
-    DRY_RUN(perplexity.dry_run, "score nothing, say what memory and time the run takes"),
+    DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs"),
     MODEL("compare", "OTHER", perplexity.compare,
           "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
           "MODEL and top-1 agreement")};

@@ -58,12 +58,10 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
 
 void organ_option_allows(const organ_option *option, char *out, size_t size)
 {
-    static const char *const kinds[] = {[ORGAN_VALUE_FLAG] = "no value",
-                                        [ORGAN_VALUE_TEXT] = "a text that is not empty",
-                                        [ORGAN_VALUE_WORDS] = "a text that is not empty",
-                                        [ORGAN_VALUE_COUNT] = "a whole number",
-                                        [ORGAN_VALUE_REAL] = "a number",
-                                        [ORGAN_VALUE_BYTES] = "an amount of memory like 512M or 2G"};
+    static const char *const kinds[] = {
+        [ORGAN_VALUE_FLAG] = "no value",          [ORGAN_VALUE_TEXT] = "a non-empty text",
+        [ORGAN_VALUE_WORDS] = "a non-empty text", [ORGAN_VALUE_COUNT] = "a whole number",
+        [ORGAN_VALUE_REAL] = "a number",          [ORGAN_VALUE_BYTES] = "an amount of memory like 512M or 2G"};
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices)
@@ -317,8 +315,8 @@ static organ_status take_long(parser *p, const char *name, organ_error *error)
     if (!option)
         return unknown_long(p->verb, name, length, error);
     if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
-        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but was given '%s'", p->verb->name,
-                          option->name, name + length + 1);
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but got '%s'", p->verb->name, option->name,
+                          name + length + 1);
     return take_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 

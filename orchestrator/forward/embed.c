@@ -13,8 +13,7 @@
 organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, organ_error *error)
 {
     if (f->positions && tokens > f->config.positions)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: a window of %zu tokens is longer than the table of %" PRIu64 " learned positions",
+        return organ_fail(error, ORGAN_USAGE, "%s: a window of %zu tokens exceeds the %" PRIu64 " learned positions",
                           f->model->path, tokens, f->config.positions);
     return ORGAN_OK;
 }
@@ -27,7 +26,7 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
             return error->status;
         for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
             if (windows->tokens[t] >= f->config.vocabulary)
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu",
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, outside the vocabulary of %llu",
                                   f->model->path, t, (unsigned long)windows->tokens[t],
                                   (unsigned long long)f->config.vocabulary);
     }

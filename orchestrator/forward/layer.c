@@ -179,7 +179,7 @@ static void load_piece(void *context, size_t index, size_t worker)
 /* Exchanges the pieces that the ranks have read. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
-    if (!ranks || organ_ranks_agree(ranks, "a layer is read", error))
+    if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
         return error->status;
     for (size_t index = 0; index < pieces && !error->status; index++) {
         size_t k, within;
@@ -279,7 +279,7 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
     if (forward->foreseen)
-        return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: its output does not exist yet", forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
     if ((streamed ? plan->resident : plan->bytes) >= memory)
         return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,

@@ -82,14 +82,14 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
                           p->context);
     if (p->style == ORGAN_STYLE_LM_EVAL && p->bos < 0 && p->eos < 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: style lm-eval puts BOS or EOS before the text, and the tokenizer has neither", text);
+                          "%s: style lm-eval puts BOS or EOS before the text, but the tokenizer has neither", text);
     if (p->style != ORGAN_STYLE_LM_EVAL && p->adds_bos && p->bos < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model puts BOS before a text, and the tokenizer has none",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model needs BOS before a text, but the tokenizer has none",
                           text);
     if (p->style == ORGAN_STYLE_LLAMA_CPP && count / 2 < p->context)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s has %zu tokens, but style llama.cpp needs two windows of %zu: %zu tokens; take a smaller --context",
+            "%s has %zu tokens, but style llama.cpp needs two windows of %zu, that is %zu tokens: reduce --context",
             text, count, p->context, 2 * p->context);
     if (count < 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu token%s: there is nothing to score", text, count,

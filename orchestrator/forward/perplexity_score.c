@@ -152,12 +152,12 @@ static organ_status check_sources(const perplexity_score_scoring *s, organ_error
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s answers with %llu logits, %s with %llu", s->sources[m].name,
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s computes %llu logits per token, %s %llu", s->sources[m].name,
                               (unsigned long long)s->sources[m].vocabulary, s->sources[0].name,
                               (unsigned long long)s->sources[0].vocabulary);
     for (size_t k = 0; k < s->plan->scored; k++)
         if (s->plan->targets[k] >= s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u of the text is beyond its %llu logits",
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token id %u of the text exceeds its %llu logits",
                               s->sources[0].name, s->plan->targets[k], (unsigned long long)s->sources[0].vocabulary);
     return ORGAN_OK;
 }

@@ -192,8 +192,8 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         add_named_part(b, part, 0, cols);
     else if (exists(b, name_of(b, part)))
         organ_fail(b->error, ORGAN_BAD_INPUT,
-                   "%s: tensor '%s' is there, but the config says that there is no such bias", b->forward->model->path,
-                   full_name(b, name_of(b, part), name));
+                   "%s: tensor '%s' exists, but the config states that the model has no such bias",
+                   b->forward->model->path, full_name(b, name_of(b, part), name));
 }
 
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)

@@ -18,7 +18,7 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
         snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64, rows, cols);
     else
         snprintf(must, sizeof must, "%" PRIu64, cols);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path,
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, but the config requires %s", forward->model->path,
                       weight->name, *is ? is : "a single number", must);
 }
 

@@ -247,11 +247,12 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     for (unsigned e = 0; e < c->experts; e++)
         count += !kept || kept[e];
     if (count == 0 || count < c->experts_used)
-        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token",
+        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, but each token needs %u",
                           layer->forward->model->path, count, c->experts, c->experts_used);
     if (count < organ_forward_min_experts(c) || !groups_are_even(c, kept, count))
         return organ_fail(
-            error, ORGAN_USAGE, "%s: %u of %u experts are kept, but not as many of each of %u groups, and %u at least",
+            error, ORGAN_USAGE,
+            "%s: %u of %u experts are kept, but each of the %u groups must keep the same number, at least %u",
             layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_min_experts(c));
     if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);

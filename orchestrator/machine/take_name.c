@@ -136,10 +136,10 @@ void organ_keep_former(const char *grown, const char *final, const char *why, or
         aside = organ_name_with_number(final);
         fault = aside ? organ_take_name(grown, aside) : ENOMEM;
     }
-    organ_fail(
-        error, ORGAN_IO,
-        "%.300s is the whole new output; what had this name was changed during the run and is kept as %.300s (%.300s)",
-        final, fault ? grown : aside, why);
+    organ_fail(error, ORGAN_IO,
+               "%.300s is the complete new output; the former file of this name was changed during the run and is kept "
+               "as %.300s (%.300s)",
+               final, fault ? grown : aside, why);
     free(aside);
 }
 
@@ -148,10 +148,10 @@ organ_status organ_fail_nameless(const char *grown, const char *final, const cha
 {
     static const char how[] = "the finished output is kept as";
     if (naming == ORGAN_NAME_TAKEN)
-        organ_fail(error, ORGAN_IO, "%.250s: something took this name during the run; %s %.250s; to take it: %.440s",
+        organ_fail(error, ORGAN_IO, "%.250s: this name was taken during the run; %s %.250s; to rename it: %.440s",
                    final, how, grown, command);
     else
-        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown,
+        organ_fail_errno(error, fault, "%.200s: cannot be renamed; %s %.200s; to rename it: %.400s", final, how, grown,
                          command);
     return error->status;
 }

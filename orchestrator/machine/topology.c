@@ -148,7 +148,7 @@ static organ_status hide_all_but(organ_topology *topology, const char *allowed, 
     if (!set)
         return organ_fail_errno(error, ENOMEM, "list of CPUs '%s'", allowed);
     if (hwloc_bitmap_list_sscanf(set, allowed) != 0)
-        organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': not understood", allowed);
+        organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': invalid syntax", allowed);
     else if (restrict_to(topology, set, ORGAN_CPU_UNBOUND, &none, error) == ORGAN_OK && none)
         organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': the machine has none of them", allowed);
     hwloc_bitmap_free(set);
@@ -190,7 +190,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     if (!made)
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
     if (guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
-        organ_fail(error, ORGAN_USAGE, "machine '%s': not understood", description);
+        organ_fail(error, ORGAN_USAGE, "machine '%s': invalid syntax", description);
     else if (topology_load(made) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
@@ -237,11 +237,11 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     bool malformed;
     organ_topology *const made = load_record(xml, length, &malformed);
     if (malformed)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a machine as hwloc records it (lstopo machine.xml)", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a topology recorded by hwloc (lstopo machine.xml)", path);
     else if (!made)
         organ_fail_errno(error, ENOMEM, "%s: machine", path);
     else if (!has_cpus(made))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no CPU that may be used", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no usable CPU", path);
     free(xml);
     return made ? finish_topology(made, topology, error) : error->status;
 }
@@ -379,7 +379,7 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     if (!set)
         organ_fail_memory(error, "a share of the cores");
     else if (guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = set}) != 0)
-        organ_fail_errno(error, errno, "cores %zu to %zu cannot be taken", from, to - 1);
+        organ_fail_errno(error, errno, "cores %zu to %zu cannot be used", from, to - 1);
     hwloc_bitmap_free(set);
     organ_topology_destroy(topology);
     return error->status;

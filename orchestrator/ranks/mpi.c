@@ -50,7 +50,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
     if (judge(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), why))
         return 1;
     if (level < MPI_THREAD_SERIALIZED) {
-        snprintf(why, ORGAN_WIRE_WHY, "this MPI library lets one thread alone call it");
+        snprintf(why, ORGAN_WIRE_WHY, "this MPI library can be called by one thread only");
         return 1;
     }
     return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) ||

@@ -53,7 +53,7 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
         *error = (organ_error){0};
     return organ_fail(error, ORGAN_IO,
                       "rank %d of %zu (%s) has sent nothing for %u s (" ORGAN_SILENCE_VARIABLE
-                      "): it is stopped, or its host hangs or cannot be reached%s%.600s",
+                      "): it was stopped, or its host hangs or cannot be reached%s%.600s",
                       silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "",
                       before.message);
 }
@@ -110,7 +110,7 @@ static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *o
 {
     for (size_t r = 1; r < ranks->count; r++)
         if (strcmp(of[r].where, of[0].where) != 0)
-            return organ_fail(error, ORGAN_IO, "the ranks have parted ways: rank 0 is at '%s', rank %zu at '%s'",
+            return organ_fail(error, ORGAN_IO, "the ranks reached different steps: rank 0 '%s', rank %zu '%s'",
                               of[0].where, r, of[r].where);
     return ORGAN_OK;
 }
@@ -156,13 +156,13 @@ static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arri
     if (!travels)
         ready = 0;
     if (!ready)
-        organ_fail_memory(error, "what the ranks exchange");
+        organ_fail_memory(error, "the exchange between ranks");
     if (ranks->wire.gather(&ready, 1, others ? others : &ready, organ_ranks_pause, why))
         fail_lost(ranks, why, error);
     for (size_t r = 0; r < ranks->count && travels; r++)
         travels = others[r] != 0;
     if (!travels)
-        organ_fail(error, ORGAN_IO, "a rank has no memory for what the ranks exchange");
+        organ_fail(error, ORGAN_IO, "a rank has no memory for the exchange between ranks");
     free(others);
     for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++) {
         if (r == ranks->rank && of[r].bytes)
@@ -288,7 +288,7 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 {
     if (organ_ranks_count(ranks) < 2)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among %zu ranks: start it alone", what,
+    return organ_fail(error, ORGAN_USAGE, "%s does not support %zu ranks: start it as a single process", what,
                       organ_ranks_count(ranks));
 }
 
@@ -356,8 +356,9 @@ static organ_status take_silence(organ_ranks *ranks, const char *text, organ_err
     ranks->watch.seconds = text[0] ? (uint32_t)seconds : ORGAN_SILENCE_SECONDS;
     if ((text[0] && (text[0] < '0' || text[0] > '9')) || *end || seconds > ORGAN_SILENCE_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          ORGAN_SILENCE_VARIABLE " is '%s': it must be seconds, from 1 to %d, or 0 for ever", text,
-                          ORGAN_SILENCE_MAX);
+                          ORGAN_SILENCE_VARIABLE
+                          " is '%s': it must be a number of seconds from 1 to %d, or 0 for no limit",
+                          text, ORGAN_SILENCE_MAX);
     return ORGAN_OK;
 }
 
@@ -380,8 +381,9 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     for (size_t r = 0; r < ranks->count && !error->status; r++) {
         memcpy(ranks->hosts[r], of[r].host, sizeof of[r].host);
         if (strcmp(of[r].version, mine.version) != 0)
-            organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version",
-                       r, of[r].host, of[r].version, mine.host, mine.version);
+            organ_fail(error, ORGAN_USAGE,
+                       "rank %zu (%s) is organ %s, but this rank (%s) is %s: all must have the same version", r,
+                       of[r].host, of[r].version, mine.host, mine.version);
     }
     if (!error->status && take_silence(ranks, of[0].silence, error) == ORGAN_OK)
         take_cores(ranks, of, error);
@@ -395,14 +397,13 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     char why[ORGAN_WIRE_WHY] = "";
     int rank = 0, count = 0;
     if (ranks->wire.open(&rank, &count, why))
-        return organ_fail(error, ORGAN_IO, "MPI cannot begin: %s", why);
+        return organ_fail(error, ORGAN_IO, "MPI cannot be initialised: %s", why);
     ranks->rank = (size_t)rank;
     ranks->count = (size_t)count;
     if (ranks->count != launch->count)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s has started %zu processes, but MPI sees %zu of them: the module is of another MPI "
-                          "library than the launcher; with "
-                          "srun it may be that --mpi=pmix is missing",
+                          "%s has started %zu processes, but MPI finds %zu: the module belongs to another MPI library "
+                          "than the launcher; with srun, --mpi=pmix may be missing",
                           launch->launcher, launch->count, ranks->count);
     return introduce(ranks, error);
 }
@@ -437,9 +438,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
         return ORGAN_OK;
     if (load_wire(&wire, &cause))
         return organ_fail(error, ORGAN_IO,
-                          "%s has started %zu processes, and the module with which they share work cannot be loaded: "
-                          "%.600s; build it with "
-                          "'ninja mpi' (libopenmpi-dev) or install it; without it start organ alone",
+                          "%s has started %zu processes, but the MPI module cannot be loaded: %.600s; build it with "
+                          "'ninja mpi' (libopenmpi-dev) or install it, or start organ as a single process",
                           launch->launcher, launch->count, cause.message);
     return organ_ranks_join_by(&wire, launch, stop, ranks, error);
 }

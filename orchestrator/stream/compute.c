@@ -18,13 +18,13 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
     while (name && compute < ORGAN_COMPUTES && strcmp(name, names[compute]) != 0)
         compute++;
     if (compute == ORGAN_COMPUTES)
-        return organ_fail(error, ORGAN_USAGE, "--compute '%s' is not known: exact, split or bf16", name);
+        return organ_fail(error, ORGAN_USAGE, "--compute '%s' is unknown: exact, split or bf16", name);
     const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !organ_ask_for_tiles();
     cpu.amx = cpu.amx && !withheld;
     engine->compute = (organ_compute)compute;
     engine->dots = organ_dots_choose(cpu, engine->kernels, engine->compute, &why);
     if (engine->dots || engine->compute == ORGAN_COMPUTE_EXACT)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "--compute %s cannot be had here: %s%s; exact can be had everywhere", name,
-                      withheld ? "the kernel does not let the program use AMX, and " : "", why);
+    return organ_fail(error, ORGAN_USAGE, "--compute %s is not available on this machine: %s%s; exact always is", name,
+                      withheld ? "the kernel denies the use of AMX, and " : "", why);
 }

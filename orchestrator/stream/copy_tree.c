@@ -126,7 +126,7 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';
         if (mkdir(path, 0777) && errno != EEXIST)
-            organ_fail_errno(error, errno, "%s: cannot be made", path);
+            organ_fail_errno(error, errno, "%s: cannot be created", path);
         *slash = '/';
         if (error->status)
             break;

@@ -28,7 +28,8 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
     if (organ_resize_file(file->fd, (off_t)size))
-        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", file->path, (unsigned long long)size);
+        return organ_fail_errno(error, errno, "%s: cannot be resized to %llu bytes", file->path,
+                                (unsigned long long)size);
     return ORGAN_OK;
 }
 
@@ -37,7 +38,8 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
     if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
         return ORGAN_OK;
     if (size && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", file->path, (unsigned long long)size);
+        return organ_fail_errno(error, errno, "%s: cannot be resized to %llu bytes", file->path,
+                                (unsigned long long)size);
     return organ_direct_resize(file, size, error);
 }
 
@@ -136,7 +138,7 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
         if (got < 0)
             organ_fail_errno(error, errno, "%s: cannot be read at %llu", from_path, (unsigned long long)from_offset);
         else if (got == 0)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: ends at byte %llu: it was changed while it was read", from_path,
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: ends at byte %llu: it was changed while being read", from_path,
                        (unsigned long long)from_offset);
         else if (organ_direct_write(to, buffer + lead, (size_t)got, to_offset, error) == ORGAN_OK) {
             from_offset += (uint64_t)got;

@@ -69,7 +69,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     if (no_memory)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
     if (organ_resize_file(journal->fd, (off_t)whole))
-        return organ_fail_errno(error, errno, "%s: cannot be cut after its last whole line", path);
+        return organ_fail_errno(error, errno, "%s: cannot be truncated after its last complete line", path);
     return ORGAN_OK;
 }
 
@@ -90,7 +90,7 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
 {
     if (organ_resize_file(journal->fd, 0))
-        return organ_fail_errno(error, errno, "%s: cannot be emptied", journal->path);
+        return organ_fail_errno(error, errno, "%s: cannot be truncated", journal->path);
     return ORGAN_OK;
 }
 

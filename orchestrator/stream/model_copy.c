@@ -62,9 +62,8 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     *list = (organ_file_list){0};
     if (donor->file_count > 0 && donor->files[0].remote && (donor->whole_directory || donor->index))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: files next to a model at a URL cannot be listed, so that the whole model cannot be "
-                          "copied: name one "
-                          ".safetensors or .gguf file there, or download it first",
+                          "%s: the directory of a model at a URL cannot be listed, so its other files cannot be "
+                          "copied: name one .safetensors or .gguf file, or download the model first",
                           donor->path);
     if (!donor->whole_directory)
         return donor->index ? list_index(donor, list, error) : ORGAN_OK;

@@ -94,8 +94,8 @@ static organ_status remove_former(const char *path, const char *final, const cha
     if (organ_check_replaceable(path, like, &why) == ORGAN_OK) {
         if (organ_remove_tree(path))
             organ_fail_errno(error, errno,
-                             "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
-                             final, path);
+                             "%.300s is complete, but the output that it replaced cannot be removed from %.300s", final,
+                             path);
         return error->status;
     }
     organ_keep_former(path, final, why.message, error);

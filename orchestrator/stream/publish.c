@@ -80,7 +80,7 @@ static organ_status set_mark(const organ_publish *publish, organ_error *error)
 {
     const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
     if (fd < 0)
-        return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
+        return organ_fail_errno(error, errno, "%s/%s: cannot be created", publish->partial, ORGAN_GROWING_MARK);
     close(fd);
     /* The mark must be on the disk before any file: otherwise a power cut could leave incomplete files without it, and
      * a later run would accept them as a complete output. */
@@ -132,7 +132,7 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
     }
     for (size_t k = 0; k < ORGAN_NAMING_MAX && !error->status && (names ? names[k] != NULL : k == 0); k++) {
         if (names ? fstatat(publish->lock, names[k], &info, AT_SYMLINK_NOFOLLOW) : fstat(publish->lock, &info))
-            organ_fail_errno(error, errno, "%s: cannot be looked at", publish->partial);
+            organ_fail_errno(error, errno, "%s: cannot be examined", publish->partial);
         note.nodes[note.count++] = info.st_ino;
     }
     const int at = journal ? publish->lock : AT_FDCWD;
@@ -154,7 +154,7 @@ static void end_note(const organ_publish *publish, const char *journal, organ_er
     const bool rest = !kept && (lstat(publish->partial, &info) == 0 ||
                                 (publish->choice && organ_naming_remove_choice(publish->final)));
     if (!rest && (!kept || !journal) && unlink(publish->note) && errno != ENOENT && !error->status)
-        organ_fail_errno(error, errno, "%.300s is whole and has its name, but %.300s cannot be removed", publish->final,
+        organ_fail_errno(error, errno, "%.300s is complete, but %.300s cannot be removed", publish->final,
                          publish->note);
 }
 
@@ -200,9 +200,8 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
         command = organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
     if (command)
         organ_fail(error, ORGAN_USAGE,
-                   "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give "
-                   "it up; to take it: "
-                   "%.400s",
+                   "%.200s: %.200s contains a finished output that could not be renamed to this name; to discard it, "
+                   "remove that directory; to rename it: %.400s",
                    publish->final, publish->partial, command);
     else
         organ_fail_memory(error, publish->final);
@@ -225,7 +224,7 @@ static bool publish_is_whole(const organ_publish *publish, const organ_naming_no
 static organ_status bring_back(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
-        return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_JOURNAL_FOLDER);
+        return organ_fail_errno(error, errno, "%s/%s: cannot be created", publish->partial, ORGAN_JOURNAL_FOLDER);
     if (set_mark(publish, error) == ORGAN_OK)
         move_journal(publish, ORGAN_JOURNAL_NAME, true, error);
     publish->whole = publish->resumed = !error->status;
@@ -267,13 +266,13 @@ static organ_status make_partial(organ_publish *publish, organ_publish_way way, 
     const bool exists = stat(publish->parent, &info) == 0;
     if (!exists || !S_ISDIR(info.st_mode))
         return organ_fail(error, ORGAN_USAGE,
-                          exists ? "%s: '%s' to put it in is no directory"
-                                 : "%s: the directory '%s' to put it in does not exist",
+                          exists ? "%s: its parent '%s' is not a directory"
+                                 : "%s: its parent directory '%s' does not exist",
                           publish->final, publish->parent);
     if (lstat(publish->partial, &info) == 0 && (take_over_partial(publish, way, error) || publish->resumed))
         return error->status;
     if (mkdir(publish->partial, 0777))
-        return organ_fail_errno(error, errno, "%s: cannot be made", publish->partial);
+        return organ_fail_errno(error, errno, "%s: cannot be created", publish->partial);
     if (lock_partial(publish, error) == ORGAN_OK && set_mark(publish, error) == ORGAN_OK)
         return ORGAN_OK;
     organ_remove_tree(publish->partial);
@@ -294,7 +293,7 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
     if (finish_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 &&
         !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
         organ_check_replaceable(path, publish->like, error) == ORGAN_OK && !publish->force)
-        organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);
+        organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is complete", path);
     return error->status;
 }
 
@@ -398,11 +397,10 @@ static organ_naming give_name(organ_publish *publish, const naming_plan *plan, o
 /* Fails because the output has its name but the disk did not confirm the renaming. */
 static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
 {
-    return organ_fail_errno(
-        error, errnum,
-        "%.300s is whole and has its name, but %.300s cannot be synchronised with the disk: after a power cut the name "
-        "may be missing",
-        publish->final, path);
+    return organ_fail_errno(error, errnum,
+                            "%.300s is complete, but %.300s cannot be synchronised with the disk: after a power "
+                            "failure the name may be missing",
+                            publish->final, path);
 }
 
 /* Marks a directory before its removal: if the run is killed meanwhile, the next run may remove the rest. */
@@ -424,9 +422,9 @@ static organ_status finish_name(const organ_publish *publish, const char *former
     if (removes)
         mark_former(former);
     if (removes && organ_remove_tree(former))
-        return organ_fail_errno(
-            error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
-            publish->final, former);
+        return organ_fail_errno(error, errno,
+                                "%.300s is complete, but the output that it replaced cannot be removed from %.300s",
+                                publish->final, former);
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 

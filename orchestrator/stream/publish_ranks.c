@@ -35,9 +35,8 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     free(path);
     if (length < 0 || strcmp(found, token) != 0)
         return organ_fail(error, ORGAN_IO,
-                          "%s: the output that rank 0 began in %s is not visible here: the output must lie on a "
-                          "file system that all "
-                          "ranks share",
+                          "%s: the output that rank 0 began in %s is not visible here: the output must be on a file "
+                          "system that all ranks share",
                           publish->final, publish->partial);
     return ORGAN_OK;
 }
@@ -73,11 +72,11 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
     for (size_t r = 0; r < count && !error->status; r++) {
         make_sign(sign, r);
         if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
-            organ_fail(error, ORGAN_IO,
-                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host "
-                       "what another one has "
-                       "written and closed, and keep apart what several write into one page",
-                       publish->final, r, publish->partial);
+            organ_fail(
+                error, ORGAN_IO,
+                "%s: the mark that rank %zu wrote to %s is not visible here: the file system must show each host what "
+                "another has written and closed, and must keep apart what several hosts write to one page",
+                publish->final, r, publish->partial);
     }
     if (fd >= 0)
         close(fd);

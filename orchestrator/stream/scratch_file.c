@@ -35,7 +35,7 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
     if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         file->fd = open_named(directory);
     return file->fd >= 0 ? ORGAN_OK
-                         : organ_fail_errno(error, errno, "%s: no scratch file can be made in it", directory);
+                         : organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
 }
 
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,

@@ -50,7 +50,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 {
     const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
     if (fd < 0)
-        return organ_fail_errno(error, errno, "%s: cannot be made", path);
+        return organ_fail_errno(error, errno, "%s: cannot be created", path);
     organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
     if (close(fd) && errno != EINTR) /* after EINTR the descriptor is closed too */
         organ_fail_errno(error, errno, "%s: cannot be written", path);
@@ -294,12 +294,12 @@ organ_status organ_transfer_room(const char *directory, const char *final, const
 {
     struct statvfs disk;
     if (statvfs(directory, &disk))
-        return organ_fail_errno(error, errno, "%s: cannot tell the free space", directory);
+        return organ_fail_errno(error, errno, "%s: cannot determine the free space", directory);
     const uint64_t have = (uint64_t)disk.f_bavail * disk.f_frsize;
     char need_text[16], have_text[16], missing_text[16];
     if (bytes <= have)
         return ORGAN_OK;
-    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, %s are free: %s are missing", final, what,
+    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, but %s are free: %s are missing", final, what,
                organ_quantity_text(bytes, need_text), organ_quantity_text(have, have_text),
                organ_quantity_text(bytes - have, missing_text));
     error->errnum = ENOSPC;

@@ -62,7 +62,7 @@ organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_t
                                 size_t bytes, void *to, organ_error *error)
 {
     if (at > tensor->bytes || bytes > tensor->bytes - at)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, '%s' takes %" PRIu64,
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, but '%s' needs %" PRIu64,
                           tensor->name, tensor->bytes, reader->weight->name, at + bytes);
     const unsigned char *const held = organ_weight_in_memory(reader, tensor, at, bytes);
     if (held) {

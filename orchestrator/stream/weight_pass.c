@@ -107,11 +107,11 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
         return error->status;
     if (organ_weight_reader_rows(&reader) != c.rows && c.cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %llu rows, its counterpart '%s' has %llu",
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %llu rows, but its counterpart '%s' has %llu",
                           both->weight->name, (unsigned long long)c.rows, both->other->name,
                           (unsigned long long)organ_weight_reader_rows(&reader));
     if (organ_weight_reader_cols(&reader) != c.cols && c.cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu",
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %zu columns, but its counterpart '%s' has %llu",
                           both->weight->name, c.cols, both->other->name,
                           (unsigned long long)organ_weight_reader_cols(&reader));
     plan->other = organ_max(plan->other, bytes);

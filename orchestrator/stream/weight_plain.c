@@ -76,8 +76,8 @@ static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
     if (!organ_can_widen(dtype) && !table_bits(dtype) && dtype != ORGAN_U16 && dtype != ORGAN_U32 && dtype != ORGAN_U64)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': values of type %s are no real numbers", r->weight->name,
-                          organ_dtype_name(dtype));
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': values of type %s are not real numbers",
+                          r->weight->name, organ_dtype_name(dtype));
     return ORGAN_OK;
 }
 

@@ -129,7 +129,7 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     if (rows && (w->codes->bytes % rows || r->row_bytes < need))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': has %" PRIu64 " bytes for %" PRIu64 " rows of '%s', where %" PRIu64
-                          " columns of %" PRIu64 " bits take %" PRIu64 " each",
+                          " columns of %" PRIu64 " bits need %" PRIu64 " each",
                           w->codes->name, w->codes->bytes, rows, w->name, cols, bits, need);
     return ORGAN_OK;
 }
@@ -155,7 +155,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
             row_words = organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups;
         if (w->zero->elements < row_words * r->shape.count || w->zero->dtype != ORGAN_I32)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' takes",
+                              "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' needs",
                               w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
     }
     r->step = r->packed_zero ? 32 : 1;

@@ -58,7 +58,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     const uint64_t cols = r->groups;
     if (!has_floats(r, tensor))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' of '%s': has type %s, which scales and zero points are not stored as",
+                          "tensor '%s' of '%s': has type %s, which is not a type of scales or zero points",
                           tensor->name, r->weight->name, organ_dtype_name(tensor->dtype));
     *grid =
         (weight_grid){.tensor = tensor, .element = organ_dtype_describe(tensor->dtype)->bytes, .cols = (size_t)cols};
@@ -73,7 +73,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
         if (grid->matrix < grid->rows * cols)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "tensor '%s': has %" PRIu64 " elements, fewer than the %" PRIu64 " x %" PRIu64
-                              " that '%s' takes",
+                              " that '%s' needs",
                               tensor->name, tensor->elements, grid->rows, cols, r->weight->name);
     }
     grid->stride = grid->matrix / grid->rows;
@@ -147,8 +147,8 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
             ordered = true;
         else if (r->g_idx[k] < 0 || (size_t)r->g_idx[k] >= r->groups)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': column %zu is of group %" PRId32 ", there are %zu groups", tensor->name, k,
-                              r->g_idx[k], r->groups);
+                              "tensor '%s': column %zu belongs to group %" PRId32 ", but there are %zu groups",
+                              tensor->name, k, r->g_idx[k], r->groups);
     }
     if (ordered || natural) {
         free(r->g_idx);

@@ -57,14 +57,15 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
                says_v2 = census.all && census.half == census.all;
     r->plus_one = says_v1 || (!says_v2 && !w->labelled_v2);
     if (r->plus_one == w->labelled_v2)
-        snprintf(note, 256,
-                 "the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s",
-                 w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
-                 says_v1 ? "gptq" : "gptq_v2");
+        snprintf(
+            note, 256,
+            "the configuration states %s, but all its zero points are stored as %u, which means %s: it is read as %s",
+            w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
+            says_v1 ? "gptq" : "gptq_v2");
     else if (r->plus_one && census.greatest)
         snprintf(
             note, 256,
-            "%llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
+            "%llu of its %llu zero points are stored as %u, the largest code: with the 1 that gptq adds they become 0",
             (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
     return ORGAN_OK;
 }

@@ -61,7 +61,7 @@ static organ_status check_elements(const organ_weight_reader *r, const organ_ten
 {
     if (tensor->elements == need)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " %s, '%s' takes %" PRIu64, tensor->name,
+    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " %s, but '%s' needs %" PRIu64, tensor->name,
                       tensor->elements, what, r->weight->name, need);
 }
 
@@ -77,8 +77,9 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
         return error->status;
     const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows;
     if (is_awq(r) && r->shape.rows % AWQ_CODES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " rows, no multiple of the 8 of a word",
-                          w->name, r->shape.rows);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': has %" PRIu64 " rows, not a multiple of the 8 in a word", w->name,
+                          r->shape.rows);
     if (w->codes->dtype != ORGAN_I32 || (w->zero && w->zero->dtype != ORGAN_I32))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': words of type %s, expected I32", w->codes->name,
                           organ_dtype_name(w->codes->dtype));

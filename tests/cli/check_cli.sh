@@ -33,14 +33,14 @@ prints "organ 0."
 isas=$(sed -n 's/^usable *//p' ../out)
 twins= # tables that differ in one kernel alone
 if grep -qw avx512 <<<"$isas"; then
-    prints "the quicker of two here"
+    prints "the faster of two on this CPU"
     twins=avx512-mixed
 fi
 ends 0 --version
 prints "the best for this CPU"
 for isa in $isas $twins; do
     ORGAN_ISA=$isa ends 0 version
-    prints "kernels  $isa, as ORGAN_ISA asks"
+    prints "kernels  $isa, as set by ORGAN_ISA"
     prints "tiles    $isa"
 done
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
@@ -75,7 +75,7 @@ ends 0 prune tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf -o pruned-gguf 
 prints "target: every weight of the pruned tensors  941,591  4,300,800  21.89 %"
 judge "both parts are not there" test -f pruned-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -a -f pruned-gguf/tiny-qwen2-BF16-00002-of-00002.gguf
 ends 0 audit tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf pruned-gguf --quiet
-prints "Passed: the copy is the donor with the killed weights set to zero"
+prints "Passed: the copy equals the donor except for the killed weights, which are zero"
 rm -rf pruned-gguf
 # A GGUF file becomes one, with the bytes that it has in a directory.
 plain=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
@@ -162,7 +162,7 @@ for signal in INT TERM HUP; do
     judge "a half model is under the final name" test ! -e resumed
     again=(--resume)
 done
-resume=$(sed -n 's/^organ: to go on: organ //p' ../err)
+resume=$(sed -n 's/^organ: to continue: organ //p' ../err)
 refused 2 "--resume" prune tiny-qwen2 -o resumed --iterations 31
 eval "run $resume"
 judge "the command to go on ends with $code" test $code -eq 0
@@ -234,10 +234,10 @@ judge "the older measure is not in the report" test "$(jq -r '.models[0].seed | 
 ends 0 measure tiny-qwen2 --quiet --json --definition z --type norm
 judge "the older measure is there unasked" test "$(jq '.models[0] | has("seed")' ../out)" = false
 ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
-judge "the page does not show the older measure" grep -q "The older measure beside it" seeded/Z_MEASURE_REPORT.html
+judge "the page does not show the older measure" grep -q "The older measure" seeded/Z_MEASURE_REPORT.html
 rm -rf seeded
 refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
-refused 2 "--delete-after writes down z/1 alone" measure tiny-qwen2 --delete-after --definition seed -o measured
+refused 2 "--delete-after stores only z/1" measure tiny-qwen2 --delete-after --definition seed -o measured
 refused 2 "measure: MODEL... is missing" measure
 refused 2 "--type" measure tiny-qwen2 --type liver
 refused 2 "--layers" measure tiny-qwen2 --layers 9-
@@ -249,12 +249,12 @@ ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" measure tiny-qwen2
 
 # ---- models behind URLs; what a server does is tested by tests/check_http*.c ----
 refused 2 "the URL of the model is malformed" measure http://
-refused 2 "no name of a file or a directory" measure http://127.0.0.1/.x
-refused 2 "header 1 that is to be sent is not" measure http://127.0.0.1:9/x.gguf --header hush
+refused 2 "not the name of a file or directory" measure http://127.0.0.1/.x
+refused 2 "request header 1 is not" measure http://127.0.0.1:9/x.gguf --header hush
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 refused 2 "--header needs a value" measure tiny-qwen2 --header
 refused 2 "--delete-after needs -o" measure tiny-qwen2 --delete-after
-refused 2 "--delete-after is for shards on this machine" measure http://127.0.0.1:9/x.gguf -o measured --delete-after
+refused 2 "--delete-after is for local shards" measure http://127.0.0.1:9/x.gguf -o measured --delete-after
 ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
 says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
@@ -262,7 +262,7 @@ if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 if grep -q libcurl < <(ldd "$organ"); then bad "libcurl is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libcurl.so.4
 export LD_LIBRARY_PATH=$scratch/libraries
-refused 4 "what reads URLs is missing: " inspect http://127.0.0.1:9/x.gguf
+refused 4 "reading URLs needs a library that is missing: " inspect http://127.0.0.1:9/x.gguf
 ends 0 inspect tiny-qwen2
 unset LD_LIBRARY_PATH
 cp -rL tiny-qwen2 coming && chmod -R u+w coming && mv coming/model-00002-of-00003.safetensors later
@@ -431,7 +431,7 @@ ends 0 assemble $split -o merged.gguf --quiet
 prints "merged into one with a new header"
 printf '\1' | dd of=apart/organs/blk_0_ffn_up.bin bs=1 seek=9 conv=notrunc status=none
 ends 0 assemble apart -o together.gguf --force --quiet
-prints "1 tensor is not as taken out of the donor:"
+prints "1 tensor was changed since extraction:"
 prints "blk.0.ffn_up.weight"
 ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o chimera.gguf --quiet
 matches chimera/chimera ../out
@@ -443,7 +443,7 @@ matches graft/graft ../out
 judge "the same weights from the other format are not the same" cmp -s again.gguf merged.gguf
 ends 3 graft --source apart --target merged.gguf -o none.gguf --layers 2-9 --map 2-9:6-13 --quiet
 matches graft/graft_mismatch ../out
-says "apart does not fit into merged.gguf: layer count: layers 2-9 were asked for, but the source has 4 (0-3)"
+says "apart does not fit into merged.gguf: layer count: layers 2-9 were requested, but the source has 4 (0-3)"
 judge "something was written" test ! -e none.gguf
 refused 2 "extract: -o DIR is missing" extract tiny-qwen2
 refused 2 "assemble: DIR is missing" assemble -o x.gguf
@@ -455,12 +455,12 @@ refused 2 "apart exists" extract tiny-qwen2 -o apart
 refused 2 "cannot be the input" extract merged.gguf -o merged.gguf --force
 refused 2 "cannot be the input" assemble apart -o apart/x --force
 refused 2 "cannot be the input" graft --source apart --target merged.gguf -o merged.gguf --force
-refused 2 "nothing is converted here" assemble apart -o x.safetensors
+refused 2 "assemble does not convert" assemble apart -o x.safetensors
 refused 3 "is an organ directory" prune apart -o x
 refused 4 "nowhere" extract nowhere -o x
 rm apart/norm/output_norm.bin
-refused 3 "norm/output_norm.bin is not there" assemble apart -o x.gguf
-refused 3 "norm/output_norm.bin is not there" inspect apart
+refused 3 "norm/output_norm.bin is missing" assemble apart -o x.gguf
+refused 3 "norm/output_norm.bin is missing" inspect apart
 sed -i 's,"file": "norm/output_norm.bin","file": "../../tiny-qwen2/config.json",' apart/manifest.json
 refused 3 "'../../tiny-qwen2/config.json' is not a file of an organ directory" assemble apart -o x.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"

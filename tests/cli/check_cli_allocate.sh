@@ -19,7 +19,7 @@ differ() { judge "$1 and $2 are the same" bash -c '! cmp -s <(cat "$1"/*.safeten
 ends 0 "${prune[@]}" -o v2 --method physarum-v2 --budget 50% --allocation v2.curves --quiet
 sampled || matches prune/allocated ../out
 sampled || matches prune/allocated_report v2/organ/REPORT.md
-judge "no map of what each tensor got" grep -q 'What each projection of each layer got' v2/organ/REPORT.html
+judge "no map of what each tensor got" grep -q 'Allocation by layer and projection' v2/organ/REPORT.html
 judge "the curves were not kept" grep -q '"schema": "organ.allocation/1"' v2.curves
 before=$(inventory | grep curves)
 ends 0 "${prune[@]}" -o again --method physarum-v2 --budget 50% --allocation v2.curves
@@ -73,26 +73,26 @@ done
 all=("${v2[@]}" "${short[@]}" --allocate global)
 refused 2 "--allocate is 'local', but must be one of global" "${v2[@]}" "${short[@]}" --allocate local
 refused 2 '--allocate global needs --budget or --sparsity' "${all[@]}"
-refused 2 "--budget '50' is none: percent of zeros" "${all[@]}" --budget 50
+refused 2 "--budget '50' is invalid: give percent of zeros" "${all[@]}" --budget 50
 refused 2 '--budget 3.5bpw has no meaning for prune: zeros are stored like other weights' "${all[@]}" --budget 3.5bpw
 refused 2 '--budget 9GB has no meaning for prune' "${all[@]}" --budget 9GB
-refused 2 '--budget 50% and --sparsity 60: one of the two says how much' "${all[@]}" --budget 50% --sparsity 60
-refused 2 'all of them together cannot get 10 %' "${all[@]}" --budget 10%
-refused 2 'all of them together cannot get 97 %' "${all[@]}" --sparsity 97
+refused 2 '--budget 50% and --sparsity 60 exclude each other' "${all[@]}" --budget 50% --sparsity 60
+refused 2 'the mean cannot be 10 %' "${all[@]}" --budget 10%
+refused 2 'the mean cannot be 97 %' "${all[@]}" --sparsity 97
 refused 2 '--pattern 2:4 gives every tensor the same' "${all[@]}" --pattern 2:4
 refused 2 '--allocate has no meaning with --imatrix' prune tiny-qwen2 -o new --method wanda --allocate global --budget 50% --imatrix x
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50%
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --allocate global --budget 50%
-refused 2 '--block-size cannot be asked for with --allocate' prune tiny-qwen2 -o new --method physarum-v1 "${short[@]}" --allocate global --budget 50% --block-size 64
-refused 2 'that calibrate nothing, not 80000 (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 80000 --memory 16G
+refused 2 '--block-size cannot be combined with --allocate' prune tiny-qwen2 -o new --method physarum-v1 "${short[@]}" --allocate global --budget 50% --block-size 64
+refused 2 'fewer than the 80000 needed (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 80000 --memory 16G
 ends 0 "${v2[@]}" --calibration $text --samples 1000 --context 72 --allocate global --budget 50% --dry-run --json
 says 'of 72 are used, not 1000 (--samples)'
 judge "the windows of a text leave too little for the allocation" test "$(jq '.calibration.samples > 500 and .allocation.tokens >= 1024' ../out)" = true
 refused 2 '--allocate-layers' "${all[@]}" --budget 50% --allocate-layers 1
-refused 2 'has the curves of another run: its method is "physarum-v2/2", here it is "wanda/1"' prune tiny-qwen2 -o new --method wanda "${targets[@]}" "${short[@]}" --allocate global --budget 50% --allocation v2.curves
-refused 2 'its samples is 4, here it is 5' "${all[@]}" --budget 50% --samples 5 --allocation v2.curves
+refused 2 'contains the curves of a different run: its method is "physarum-v2/2", but here it is "wanda/1"' prune tiny-qwen2 -o new --method wanda "${targets[@]}" "${short[@]}" --allocate global --budget 50% --allocation v2.curves
+refused 2 'its samples is 4, but here it is 5' "${all[@]}" --budget 50% --samples 5 --allocation v2.curves
 refused 2 'its text is ' "${v2[@]}" "${short[@]/calibration.txt/heldout.txt}" --allocate global --budget 50% --allocation v2.curves
-refused 2 'it is of other targets' "${all[@]}" --budget 50% --targets '*.self_attn.[qv]_proj.weight,*.2.mlp.up_proj.weight' --allocation v2.curves
+refused 2 'the file belongs to other targets' "${all[@]}" --budget 50% --targets '*.self_attn.[qv]_proj.weight,*.2.mlp.up_proj.weight' --allocation v2.curves
 refused 2 'tensors, not the 4 of this run' "${all[@]}" --budget 50% --targets '*.self_attn.v_proj.weight' --allocation v2.curves
 echo '{"schema": "organ.prune/1"}' >wrong.curves
 refused 3 "wrong.curves: its schema is 'organ.prune/1', not organ.allocation/1" "${all[@]}" --budget 50% --allocation wrong.curves

@@ -42,12 +42,12 @@ for type in gpt_oss llama4_text; do
     ends 0 audit $type narrow --compensated --quiet
     ends 0 perplexity narrow --text "$text" --max-tokens 40 --context 32 --quiet
     ends 0 width $type -o same --ffn 50% --multiple-of 8 --no-resolve --calibration "$text" --samples 1 --context 4 --quiet
-    prints "saw no token of the text"
+    prints "got no token of the text"
     ends 0 audit $type same --quiet
     # 64 outputs are no groups of three, 96 inputs are
     ends 0 prune $type -o groups --method wanda --pattern 2:3 "${short[@]}" --targets '*.experts.down_proj'
     judge "$type: not a third is pruned" test "$(jq .totals.target.percent groups/organ/prune.json)" = 33.333333
-    refused 2 "is stored as in_features x out_features: --pattern works along the inputs of a row and cannot take it" \
+    refused 2 "is stored as in_features x out_features: --pattern needs the inputs of a row contiguous and does not support it" \
         prune $type -o no --method magnitude --pattern 2:4 --quiet
     chmod -R u+w narrow same groups && rm -r narrow same groups
 done
@@ -118,7 +118,7 @@ judge "the kinds of blocks" test "$(jq -c .kinds ../out)" = \
     '[{"kind":"Mamba, dense","layers":2,"dropped":1},{"kind":"attention, mixture","layers":2,"dropped":1}]'
 ends 0 layers qwen3_next -o no --drop 1 --calibration "$text" --context 32 --dry-run --json
 judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
-refused 3 "num_kv_shared_layers is 4: a layer that stays takes its keys and values from one that would be dropped" \
+refused 3 "num_kv_shared_layers is 4: a kept layer uses the keys and values of a dropped one" \
     layers gemma4_text-shared -o no --drop 2-2 --quiet
 
 # A search judges only sets that config.json can describe: of ten layers, four take keys and values of an earlier one.

@@ -51,7 +51,7 @@ for scheme in awq-gemm-32 awq-gemv-64 ct-float-quantized ct-int-quantized ct-mxf
     prints "no finding"
 done
 ends 0 autopsy precision/gptq-mislabelled-v1-4 --quiet
-prints "which is gptq_v2: read as gptq_v2."
+prints "which means gptq_v2: it is read as gptq_v2."
 COLUMNS=300 ends 1 autopsy precision/fp8-ue8m0 --quiet
 prints "Its scales are too large"
 
@@ -61,7 +61,7 @@ ends 0 quantize plain -o scaled --scheme fp8-block128 --quiet
 COLUMNS=300 ends 0 autopsy scaled --quiet
 prints "Not tested: whether all scales of the model are wrong by one factor. --text FILE tests that"
 ends 0 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
-prints "all scales times  perplexity  nats a token"
+prints "all scales times  perplexity  nats per token"
 judge "no scale test in the report" grep -q "all scales times" reports/AUTOPSY_REPORT.md
 judge "no scale test in the page" grep -q "all scales times" reports/AUTOPSY_REPORT.html
 # A whole power of two in FP32 is one step of the exponent: the bytes of each scale_inv, doubled in place.
@@ -82,7 +82,7 @@ judge "no finding in the report" grep -q "all scales wrong by one factor" report
 judge "no finding in the page" grep -q "all scales wrong by one factor" reports/AUTOPSY_REPORT.html
 COLUMNS=300 ends 1 autopsy scaled plain --quiet
 prints "scales wrong by one factor: all its scales are 2 times their correct values; relative error 100 percent"
-refused 2 "no weight of tiny-qwen2 has scales beside its codes" autopsy tiny-qwen2 --text tiny-qwen2/heldout.txt
+refused 2 "no weight of tiny-qwen2 has codes with scales" autopsy tiny-qwen2 --text tiny-qwen2/heldout.txt
 rm -r plain scaled reports
 
 # ---- a sick one: the end of one shard was never written, and some of the last is noise ----
@@ -121,7 +121,7 @@ refused 4 "none.json" autopsy tiny-qwen2 --ranges none.json
 
 # ---- wrong usage, missing and broken models ----
 refused 2 "MODEL is missing" autopsy
-refused 2 "--print-ranges goes without a model" autopsy tiny-qwen2 --print-ranges
+refused 2 "--print-ranges does not accept a model" autopsy tiny-qwen2 --print-ranges
 refused 2 "did you mean '--ranges'" autopsy tiny-qwen2 --range ranges.json
 refused 2 "unknown verb 'autopsie'; did you mean 'autopsy'?" autopsie tiny-qwen2
 refused 2 "no weight of tiny-qwen2 has such a name" autopsy tiny-qwen2 --match nothing

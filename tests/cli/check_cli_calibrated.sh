@@ -20,7 +20,7 @@ judge "the words of v1 are in the report of v2" bash -c '! grep -q "static magni
 ends 0 audit tiny-qwen2 v2 --compensated --quiet
 matches prune/calibrated_audit ../out
 ends 1 audit tiny-qwen2 v2 --quiet
-says '--compensated counts such weights'
+says '--compensated counts them'
 ends 0 audit tiny-qwen2 v2 --compensated --json --quiet
 judge "audit and prune count differently" test "$(number compensated ../out)" = "$(number compensated v2/organ/prune.json)"
 judge "audit and prune kill differently" test "$(number killed ../out)" = "$(number killed v2/organ/prune.json)"
@@ -108,8 +108,8 @@ refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o n
 for pattern in 0:4 4:4 5:4 8:17 2:4:8 2/4 ' 2:4' 2: 2:-4 002:4; do
     refused 2 "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= 16, not '$pattern'" "${v2[@]}" "${short[@]}" --pattern "$pattern"
 done
-refused 2 "rows of 320 weights do not divide into the groups of --pattern 3:7" "${v2[@]}" "${short[@]}" --pattern 3:7
-refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
+refused 2 "rows of 320 weights are not whole groups of --pattern 3:7" "${v2[@]}" "${short[@]}" --pattern 3:7
+refused 2 'it cannot be combined with --sparsity' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
 head -c 6000 $text >../little.txt
 ends 0 prune tiny-qwen2 -o new --calibration ../little.txt --context 64 -s 50 --dry-run --json
 says '25 windows of 64 are used, not 128 (--samples)'
@@ -128,13 +128,13 @@ refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt
 refused 2 '--scratch has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --scratch disk
 refused 2 '--scratch has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --scratch disk
 refused 2 '--scratch has no meaning with --imatrix' prune tiny-qwen2 -o new --method wanda -s 50 --imatrix nothing.gguf --scratch disk
-refused 4 'absent: no scratch file can be made in it: No such file' "${v2[@]}" "${short[@]}" --scratch absent
-refused 4 'v2/config.json: no scratch file can be made in it: Not a directory' "${v2[@]}" "${short[@]}" --scratch v2/config.json
-refused 4 'absent: no scratch file can be made in it' "${v2[@]}" "${short[@]}" --scratch absent --dry-run
+refused 4 'absent: no scratch file can be created in it: No such file' "${v2[@]}" "${short[@]}" --scratch absent
+refused 4 'v2/config.json: no scratch file can be created in it: Not a directory' "${v2[@]}" "${short[@]}" --scratch v2/config.json
+refused 4 'absent: no scratch file can be created in it' "${v2[@]}" "${short[@]}" --scratch absent --dry-run
 # A limit on files, as a quota has it: the states of these windows are 10.5 MB, twice.
 (trap '' XFSZ && ulimit -f 8192 && exec "$organ" "${v2[@]}" --calibration $text --samples 128 --context 64 --quiet --scratch disk) >../out 2>../err
 judge "ends with another code than 4" test $? = 4
-judge "it does not say what has no place" grep -q 'disk: 10485760 bytes of hidden states (--scratch) cannot be kept there: File too large' ../err
+judge "it does not say what has no place" grep -q 'disk: cannot store 10485760 bytes of hidden states (--scratch): File too large' ../err
 judge "something is left" test -z "$(ls -A disk)$(compgen -G '.new*')$(compgen -G 'new*')"
 : >nothing.txt
 refused 3 'nothing.txt: has no tokens' "${v2[@]}" --calibration nothing.txt

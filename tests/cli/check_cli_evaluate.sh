@@ -83,5 +83,5 @@ cp tiny-qwen2/config.json other/ && rm other/tokenizer.json
 refused 3 "--evaluate: other: there is no tokenizer.json" prune other -o out "${eval[@]}"
 ends 0 assemble tiny-qwen2 -o packed.safetensors --quiet
 cp packed/model.safetensors packed.safetensors && cp packed/config.json tiny-qwen2/tokenizer.json tiny-qwen2/tokenizer_config.json .
-refused 2 "out.safetensors would be tensors alone" dequantize packed.safetensors -o out.safetensors "${eval[@]}"
+refused 2 "out.safetensors would have tensors only" dequantize packed.safetensors -o out.safetensors "${eval[@]}"
 finish

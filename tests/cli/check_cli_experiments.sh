@@ -9,7 +9,7 @@ print=$(printf 'fingerprint [0-9a-f]\\{16\\}')
 # What stands in a file: the method, that it is not activation-aware, the experiment, the denominators with their values, the coverage.
 errata() {
     local what
-    for what in "Physarum v1 is static magnitude flow" "it is not the activation-aware v2" "$print" "Two experiments are never mixed" \
+    for what in "Physarum v1 is static magnitude flow" "it is not the activation-aware v2" "$print" "Do not mix experiments" \
         "means nothing without its denominator"; do
         judge "$1 does not say '$what'" grep -q "$what" <(tr '\n' ' ' <"$1" | tr -s ' ')
     done
@@ -82,7 +82,7 @@ errata ../page.html
 refused 2 "'one' cannot be the name of two experiments: v1 and magnitude differ in their method" evaluate tiny-qwen2 v1 magnitude \
     "${scored[@]}" --experiment 'one=*'
 refused 2 "which differ in their method" evaluate tiny-qwen2 v1 magnitude "${scored[@]}" --experiment flow=v1
-refused 2 "no pruned model is called other" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow=other
+refused 2 "no pruned model is named other" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow=other
 refused 2 "is not NAME=MODEL" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow
 
 # ---- a log without a fingerprint, as it was written before ----

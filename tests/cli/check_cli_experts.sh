@@ -91,13 +91,13 @@ ends 0 experts tiny-moe --score loss -o whole --keep 50% "${long[@]}" --scores l
 kept=.late.organ-scores.json killed_measuring experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --threads 1
 judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
-refused 2 "late.organ-scores.json: is of a run that was interrupted while it measured; --resume continues it, --force starts over" \
+refused 2 "late.organ-scores.json: belongs to a run that was interrupted during the measurement; --resume continues it, --force starts over" \
     experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
-refused 2 "has the scores of another run, which is unfinished: its samples is 48, here it is 8; --samples 48 --context 128 go on with it, --force without --resume measures again" \
+refused 2 "contains the scores of a different run, which is unfinished: its samples is 48, but here it is 8; --samples 48 --context 128 continue it; --force without --resume measures again" \
     experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
 judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
 ends 0 experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --resume
-says "layers are measured already"
+says "layers are already measured"
 judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
 judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers long.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
@@ -118,7 +118,7 @@ matches experts/experts_plan ../out
 # ---- beside an expert for all tokens ----
 cp -r "$(dirname "$model")/forward/qwen2moe" shared && chmod -R u+w shared && cp tiny-moe/tokenizer*.json shared
 ends 0 experts shared -o fewer --keep 50% --heal "${along[@]}" --quiet
-prints "3 of 3 layers are healed"
+prints "3 of 3 layers are refitted"
 judge "config.json has another number of experts" test "$(jq -c '[.num_experts, .shared_expert_intermediate_size]' fewer/config.json)" = '[3,40]'
 ends 0 audit shared fewer --compensated --quiet
 ends 0 width shared -o narrow --ffn 50% --multiple-of 4 "${along[@]}" --quiet
@@ -139,10 +139,10 @@ matches experts/experts_groups ../out
 judge "config.json has another number of experts" test "$(jq -c '[.n_routed_experts, .n_group, .first_k_dense_replace, .num_nextn_predict_layers]' fewer/config.json)" = '[4,2,1,0]'
 ends 0 audit groups fewer --quiet
 ends 0 experts groups -o healed --keep 4 --heal "${along[@]}" --quiet
-prints "2 of 2 layers are healed"
+prints "2 of 2 layers are refitted"
 ends 0 audit groups healed --compensated --quiet
 refused 2 "--keep 5: the router chooses among 2 groups of experts" experts groups -o no --keep 5 "${along[@]}"
-refused 2 "a multiple of 2 from 4 on" experts groups -o no --keep 2 "${along[@]}"
+refused 2 "keep a multiple of 2, at least 4" experts groups -o no --keep 2 "${along[@]}"
 ends 0 experts groups -o plan --keep 4 --score loss --per-layer global "${along[@]}" --dry-run --json
 judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4]'
 ends 0 layers groups -o lower --drop 0, --heal "${along[@]}" --quiet
@@ -150,8 +150,8 @@ ends 0 audit groups lower --compensated --quiet
 judge "the first layers are still said to have no experts" test "$(jq .first_k_dense_replace lower/config.json)" = 0
 ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
 judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
-refused 2 "a text goes through 3 of the 4 of groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
-refused 2 "in none of the 3 layers of the forward pass: 'width' cannot narrow it; 'organ layers --drop 3,' takes its block out" width groups -o no --heads 1 "${along[@]}"
+refused 2 "the forward pass runs 3 of the 4 of groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
+refused 2 "in none of the 3 layers of the forward pass: 'width' cannot narrow it; 'organ layers --drop 3,' drops its block" width groups -o no --heads 1 "${along[@]}"
 ends 0 layers groups -o flat --drop 1-3 --quiet
 cp tiny-moe/tokenizer*.json flat
 refused 2 "has no experts: its layers are dense" experts flat -o no --keep 4 "${along[@]}"
@@ -182,20 +182,20 @@ jq -c '.layers[0].loss |= map(0)' scores.json >uneven.json
 mkdir taken && echo x >taken/x
 refused 2 "-o OUT is missing" experts tiny-moe
 refused 2 "--keep N|P% is missing" experts tiny-moe --score loss -o no --scores scores.json
-refused 2 "--calibration TEXT, or what was measured, --scores FILE" experts tiny-moe --score loss -o no --keep 50%
-refused 2 "--keep many: is neither a number of experts nor a share" experts tiny-moe --score loss -o no --keep many --scores scores.json
-refused 2 "--keep 16: each layer has 16 experts: nothing would be cut" experts tiny-moe --score loss -o no --keep 16 --scores scores.json
-refused 2 "--keep 3: 4 experts work on each token" experts tiny-moe --score loss -o no --keep 3 --scores scores.json
+refused 2 "give a text to measure experts on (--calibration TEXT) or stored measurements (--scores FILE)" experts tiny-moe --score loss -o no --keep 50%
+refused 2 "--keep many: is neither a number nor a share" experts tiny-moe --score loss -o no --keep many --scores scores.json
+refused 2 "--keep 16: each layer has 16 experts: nothing would be removed" experts tiny-moe --score loss -o no --keep 16 --scores scores.json
+refused 2 "--keep 3: each token needs 4 experts" experts tiny-moe --score loss -o no --keep 3 --scores scores.json
 refused 2 "--keep 16: each layer has 16 experts" experts tiny-moe --score loss -o no --keep 16 "${long[@]}"
 refused 2 "--keep 1e30: is neither" experts tiny-moe --score loss -o no --keep 1e30 --scores scores.json
 refused 2 "--keep 8.5: is neither" experts tiny-moe --score loss -o no --keep 8.5 --scores scores.json
-refused 2 "config.json and the keys of GGUF have one number of experts for all layers" \
+refused 2 "config.json and GGUF have one number of experts for all layers" \
     experts tiny-moe --score loss -o no --keep 10 --scores uneven.json --per-layer global
 refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
-refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
-refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
-refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json
-refused 2 "part.json: has the scores of another run, which is unfinished: its context is 64, here it is 32; --samples 8 --context 64 go on with it, name another file with --scores to measure again" \
+refused 2 "other.json: contains the scores of a different run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
+refused 2 "part.json: does not have the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
+refused 2 "none.json: does not have the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json
+refused 2 "part.json: contains the scores of a different run, which is unfinished: its context is 64, but here it is 32; --samples 8 --context 64 continue it; to measure again, give another file with --scores" \
     experts tiny-moe --score loss -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
 refused 3 "config.json: its schema is ''" experts tiny-moe --score loss -o no --keep 50% --scores tiny-moe/config.json
 refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json

@@ -47,7 +47,7 @@ if ! in_part; then
 fi
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 refused 2 '--scratch has no meaning for --method nearest' quantize tiny-qwen2 -o new --scheme int3-group32 --scratch disk
-refused 4 'absent: no scratch file can be made in it' quantize tiny-qwen2 -o new --scheme int3-group32 "${short[@]}" --scratch absent
+refused 4 'absent: no scratch file can be created in it' quantize tiny-qwen2 -o new --scheme int3-group32 "${short[@]}" --scratch absent
 
 # ---- the other widths, as the reader of packed weights sees them ----
 for scheme in $schemes; do
@@ -87,7 +87,7 @@ ends 0 perplexity mixed --text tiny-qwen2/heldout.txt --context 64 --max-tokens 
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mixed.curves --threads 3
 judge "curves that are there make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-told --budget 3.5bpw --allocation mixed.curves
-says "(vLLM) want the same width for them: --one-width"
+says "(vLLM) need the same width for them: use --one-width"
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 4bpw --one-width
 judge "it warns of widths that are alike" bash -c '! grep -q vLLM ../err'
 # layer_schemes LAYER: what q, k and v of it got, each once.
@@ -95,7 +95,7 @@ layer_schemes() { jq -r ".tensors[] | select(.layer == $1) | .scheme" mixed-alik
 judge "q, k and v have not the same" test "$(layer_schemes 0 | wc -l) $(layer_schemes 3 | wc -l)" = "1 1"
 judge "all layers got one scheme" test "$(layer_schemes 0)" != "$(layer_schemes 3)"
 refused 2 "--one-width has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --one-width
-refused 2 "has the curves of another run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
+refused 2 "contains the curves of a different run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
 # Routed experts are one choice: transformers reads one scheme for all of them.
 if ! sampled; then
     ln -s "$(dirname "$model")/tiny-moe" tiny-moe
@@ -133,10 +133,10 @@ refused 2 "scheme mixed needs --method gptq" quantize tiny-qwen2 -o no -s mixed 
 refused 2 "--allocate has no meaning with scheme int4-group32" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --allocate global --budget 4bpw
 refused 2 "--budget has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --budget 4bpw
 refused 2 "--budget 50% has no meaning for quantize" "${mixed[@]}" -o no --budget 50%
-refused 2 "--budget 2bpw: codes of 2 bits with their scales take 2.25 bits a weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
-refused 2 "--budget 1M: with all targets in 2 bits the tensors take" "${mixed[@]}" "${some[@]}" -o no --budget 1M
+refused 2 "--budget 2bpw: codes of 2 bits with their scales need 2.25 bits per weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
+refused 2 "--budget 1M: with all targets in 2 bits the tensors need" "${mixed[@]}" "${some[@]}" -o no --budget 1M
 refused 2 "--budget 16bpw is enough for all targets unquantised" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
-refused 2 "has the curves of another run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
+refused 2 "contains the curves of a different run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
 
 # ---- interrupted and resumed, and the same bytes whatever the way ----
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=1}" "${narrow[@]}"
@@ -184,7 +184,7 @@ for scheme in $blocks; do
         below "$(number kl_divergence ../out)" "$(number kl_divergence ../nearest)"
 done
 ends 0 quantize $plain -o both.gguf --scheme q4_1 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
-prints "Columns weighed by tiny-qwen2.gguf"
+prints "Columns weighted by tiny-qwen2.gguf"
 judge "the imatrix changes nothing" test "$(cmp -s both.gguf by_text.gguf; echo $?)" = 1
 ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" --no-resolve
 judge "the definition is not gptq-gguf/1" grep -q '"gptq-gguf/1"' plain.quantize.json

@@ -10,7 +10,7 @@ ends 0 experts tiny-moe --score loss -o plain --keep 50% "${along[@]}" --quiet
 ends 0 experts tiny-moe --score loss -o healed --keep 50% "${along[@]}" --heal --quiet
 matches experts/heal ../out
 matches experts/HEAL_REPORT healed/organ/EXPERTS_REPORT.md
-judge "no picture of what layers miss" grep -q "What each layer misses, before and after its heal" healed/organ/EXPERTS_REPORT.html
+judge "no picture of what layers miss" grep -q "Error of each layer before and after its refit" healed/organ/EXPERTS_REPORT.html
 judge "the bars of the layers have no names" grep -q ">layer 3</text>" healed/organ/EXPERTS_REPORT.html
 judge "other experts stay" test "$(jq -c '[.layers[].kept_experts]' plain/organ/experts.json)" = "$(jq -c '[.layers[].kept_experts]' healed/organ/experts.json)"
 judge "a healed layer misses more" test "$(jq '[.heal.layers[] | select(.healed and .after >= .before)] | length' healed/organ/experts.json)" = 0
@@ -34,12 +34,12 @@ judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scra
 # ---- told and refused before anything is measured ----
 ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --heal --dry-run --json
 judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memory_enough > 8388608' ../out)" = true
-refused 2 "--heal needs a text to heal along" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal
-refused 2 "--heal takes at least 4 windows (--samples)" \
+refused 2 "--heal needs a text: --calibration TEXT" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal
+refused 2 "--heal needs at least 4 windows (--samples)" \
     experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal
-refused 2 "and what healing it takes; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --heal --memory 16M
+refused 2 "the work memory of healing it; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --heal --memory 16M
 ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
-refused 2 "down_proj.weight' is F8_E4M3: --heal cannot give it other values" \
+refused 2 "down_proj.weight' is F8_E4M3: --heal cannot refit it" \
     experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --heal
 
 # ---- by several processes ----

@@ -38,7 +38,7 @@ judge "the last section is not the run" test "$(grep -c '<section' <(sed -n '/ar
 printf '\0\0\0\1' | dd of=other/model-00002-of-00003.safetensors bs=1 seek=9000 conv=notrunc 2>/dev/null
 ends 1 audit tiny-qwen2 other --html failed.html --quiet
 page failed.html
-judge "what does not hold is not on the page" grep -q 'What does not hold' failed.html
+judge "what does not hold is not on the page" grep -q 'Failed checks' failed.html
 judge "no check is marked" grep -q 'class="no"' failed.html
 
 # A dry run has one.
@@ -67,14 +67,14 @@ ln -s nowhere/at/all dangling
 for command in "audit tiny-qwen2 out --html" "prune tiny-qwen2 -o new --html" "report audit.json -o"; do
     # shellcheck disable=SC2086 # words
     {
-        refused 2 "notes.html: exists and is no report of organ: it is not overwritten" $command notes.html
-        refused 2 "weights.html: exists and is no report of organ" $command weights.html
+        refused 2 "notes.html: exists and is not a report of organ: it is not overwritten" $command notes.html
+        refused 2 "weights.html: exists and is not a report of organ" $command weights.html
         refused 2 "directory: exists and is not a file" $command directory
         refused 2 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
     }
 done
 refused 2 "--html needs a value" audit tiny-qwen2 out --html
-refused 2 "--print-ranges goes without --html" autopsy --print-ranges --html page.html
+refused 2 "--print-ranges cannot be combined with --html" autopsy --print-ranges --html page.html
 
 # ---- organ report ----
 echo '{"schema": "organ.prune/1",' >broken.json

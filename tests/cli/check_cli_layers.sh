@@ -36,9 +36,9 @@ prints "No problems found"
 ends 0 perplexity named --text "$text" --max-tokens 200 --context 64 --quiet
 prints perplexity
 ends 0 layers tiny-qwen2 -o range --drop 1-2 --quiet
-prints "2 of 4 blocks went: 1-2."
+prints "2 of 4 blocks were dropped: 1-2."
 ends 0 layers tiny-qwen2 -o one --drop 1, --quiet
-prints "1 of 4 blocks went: 1."
+prints "1 of 4 blocks were dropped: 1."
 ends 0 layers tiny-qwen2 -o same --drop 1-1 --quiet
 judge "1, and 1-1 are not the same" cmp -s one/model.safetensors same/model.safetensors
 ends 0 layers "$gguf" -o small.gguf --drop 0-1 --quiet
@@ -110,7 +110,7 @@ judge "a part made the whole model worse" test "$(jq '[.heal.kl_before, .heal.pa
 ends 0 prune tiny-qwen2 -o idle --method magnitude --sparsity 99.9999 --targets 'model.layers.1.*.[od]*_proj.weight' --quiet
 ends 0 layers idle -o idle_plain --drop 1-1 --quiet
 ends 0 layers idle -o idle_healed --drop 1-1 --heal --calibration "$text" --samples 4 --context 32 --quiet
-prints "weights stay."
+prints "lowered the divergence from the whole model, 0 nats"
 judge "a heal that lowers nothing says something else" test "$(jq '.heal | .lower == false and .kl_before == 0 and .kl == 0' idle_healed/organ/layers.json)" = true
 judge "a heal that lowers nothing was written" cmp -s idle_plain/model.safetensors idle_healed/model.safetensors
 
@@ -168,34 +168,34 @@ jq -c '.influence = [1]' scores.json >short.json
 mkdir taken && echo x >taken/x
 refused 2 "-o OUT is missing" layers tiny-qwen2
 refused 2 "--drop BLOCKS|N is missing" layers tiny-qwen2 -o no
-refused 2 "names block 4, and tiny-qwen2 has blocks 0 to 3" layers tiny-qwen2 -o no --drop 2-4
+refused 2 "names block 4, but tiny-qwen2 has blocks 0 to 3" layers tiny-qwen2 -o no --drop 2-4
 refused 2 "--drop has 'two'" layers tiny-qwen2 -o no --drop two
 refused 2 "leaves no block: tiny-qwen2 has 4" layers tiny-qwen2 -o no --drop 0-3
 refused 2 "leaves no block" layers tiny-qwen2 -o no --drop 4 "${searched[@]}"
 refused 2 "names block 2 twice" layers tiny-qwen2 -o no --drop 2,1-3
-refused 2 "block 2 alone is named by 2-2" layers tiny-qwen2 -o no --drop 2
+refused 2 "for block 2 alone give 2-2" layers tiny-qwen2 -o no --drop 2
 refused 2 "--heal needs a text" layers tiny-qwen2 -o no --drop 2-2 --heal
-refused 2 "--calibration has no meaning for blocks that are named, without --heal" layers tiny-qwen2 -o no --drop 2-2 --calibration "$text"
+refused 2 "--calibration has no meaning for named blocks without --heal" layers tiny-qwen2 -o no --drop 2-2 --calibration "$text"
 refused 2 "--scores has no meaning" layers tiny-qwen2 -o no --drop 2-2 --scores scores.json
-refused 2 "other.json: has the scores of another run: its model is" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores other.json
-refused 2 "its context is 64, here it is 32" \
+refused 2 "other.json: contains the scores of a different run: its model is" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores other.json
+refused 2 "its context is 64, but here it is 32" \
     layers tiny-qwen2 -o no --drop 2 --calibration "$text" --context 32 --search-tokens 640 --scores scores.json
-refused 3 "beyond.json: sets[0].dropped[0] is no block of 0 to 3" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores beyond.json
+refused 3 "beyond.json: sets[0].dropped[0] is not a block from 0 to 3" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores beyond.json
 refused 3 "words.json: sets[0] has no array 'dropped' or no divergence" \
     layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores words.json
-refused 3 "short.json: influence is no array of 4 numbers" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores short.json
+refused 3 "short.json: influence is not an array of 4 numbers" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores short.json
 refused 3 "its schema is ''" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores tiny-qwen2/config.json
 head -c 3000 "$text" >../little.txt
 ends 0 layers tiny-qwen2 -o no --drop 2 --calibration ../little.txt --search-tokens 200000 --context 256 --dry-run
 says "windows of 256 are used, not 782 (--search-tokens)"
 refused 2 "windows of 256 (--context), and at least 4 are needed" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration ../little.txt --context 256
-refused 2 "--heal holds back one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
+refused 2 "--heal holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --memory 8M
 ends 0 quantize tiny-qwen2 -o packed --scheme fp8-channel --quiet
-refused 2 "o_proj.weight' is F8_E4M3: --heal cannot give it other values" layers packed -o no --drop 2-2 "${healed[@]}"
+refused 2 "o_proj.weight' is F8_E4M3: --heal cannot refit it" layers packed -o no --drop 2-2 "${healed[@]}"
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
-refused 2 "--heal cannot give it other values" layers int4 -o no --drop 2-2 "${healed[@]}"
+refused 2 "--heal cannot refit it" layers int4 -o no --drop 2-2 "${healed[@]}"
 refused 2 "taken" layers tiny-qwen2 -o taken --drop 2-2
 refused 2 "tiny-qwen2" layers tiny-qwen2 -o tiny-qwen2 --drop 2-2 --force
 refused 4 "nothing" layers nothing -o no --drop 2-2

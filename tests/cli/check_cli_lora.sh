@@ -16,7 +16,7 @@ done
 # ---- sanitize ----
 ends 1 lora sanitize tiny-lora --check
 matches lora/lora_check ../out
-says "tiny-lora: 7 things in it a server would refuse"
+says "tiny-lora: 7 findings that a server would reject"
 ends 0 lora sanitize tiny-lora -o servable --base tiny-qwen2 --quiet
 matches lora/lora_sanitize ../out
 matches lora/LORA_SANITIZE_REPORT servable/organ/LORA_SANITIZE_REPORT.md
@@ -54,7 +54,7 @@ sed -i 's/layers\.1\./layers.7./g' lost/adapter_model.safetensors
 before=$(inventory)
 ends 3 lora merge --base tiny-qwen2 --adapter lost -o no
 matches lora/lora_merge_unplaced ../out
-says "lost: 8 keys of the adapter find no place in tiny-qwen2, nothing was written; the first"
+says "lost: 8 keys of the adapter fit no weight of tiny-qwen2, nothing was written; the first"
 judge "something was left behind" test "$(inventory)" == "$before"
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 lora merge --base fp8 --adapter tiny-lora -o from-fp8 --quiet
@@ -78,7 +78,7 @@ mkdir taken && echo x >taken/x
 mkdir pickle && cp tiny-lora/adapter_config.json pickle && echo x >pickle/adapter_model.bin
 cp -r tiny-lora/. zero
 sed -i 's/"r": 4/"r": 0/' zero/adapter_config.json
-refused 2 "lora: what to do is missing: one of" lora
+refused 2 "lora: the second word is missing: one of" lora
 refused 2 "did you mean 'lora merge'" lora merg
 refused 2 "unknown verb 'resize'; did you mean 'lora resize'?" resize tiny-lora -o no
 for words in "help lora" "lora --help" "lora -h"; do
@@ -92,7 +92,7 @@ refused 2 "--adapter DIR is missing" lora merge --base tiny-qwen2 -o no
 refused 2 "did you mean '--scale'" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --scal 2
 refused 2 "lora merge: --dtype is 'fp8', but must be one of bf16, f16, f32" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --dtype fp8
 refused 2 "-o OUT is missing" lora sanitize tiny-lora
-refused 2 "with --check nothing is written" lora sanitize tiny-lora --check -o no
+refused 2 "--check writes no output" lora sanitize tiny-lora --check -o no
 refused 2 "--rank R is missing" lora resize tiny-lora -o no
 refused 2 "energy" lora resize tiny-lora --rank 2 --energy 2 -o no
 for verb in "sanitize tiny-lora" "resize tiny-lora --rank 2" "merge --base tiny-qwen2 --adapter tiny-lora"; do
@@ -103,7 +103,7 @@ for verb in "sanitize tiny-lora" "resize tiny-lora --rank 2" "merge --base tiny-
 done
 refused 2 "tiny-qwen2" lora merge --base tiny-qwen2 --adapter tiny-lora -o tiny-qwen2 --force
 refused 2 "are merged into safetensors models" lora merge --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --adapter tiny-lora -o no
-refused 3 "adapter_model.bin: is a Python pickle, which can run any code" lora sanitize pickle --check
+refused 3 "adapter_model.bin: is a Python pickle, which organ does not read" lora sanitize pickle --check
 refused 3 "adapter_config.json: r is 0, not a whole number above 0" lora resize zero --rank 2 -o no
 refused 3 "there is no adapter_model.safetensors" lora sanitize tiny-qwen2 --check
 refused 3 "module 'model.layers.7.mlp.down_proj' does not fit" lora sanitize lost -o no --base tiny-qwen2

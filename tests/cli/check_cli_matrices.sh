@@ -65,7 +65,7 @@ for how in "targets prune unknown -o pruned --iterations 2" "quantised quantize 
     what=${how%% *}
     # shellcheck disable=SC2086 # words
     ends 0 ${how#* } --quiet
-    prints "Matrices: the ${what/quantised/quantised ones} are 17.78 % of the 46,080 weights in matrices of"
+    prints "Matrices: ${what/quantised/quantised weights} are 17.78 % of the 46,080 weights in"
     prints "$(few "$what")"
     prints "model.layers.N.moe.experts.N.w9"
 done
@@ -86,7 +86,7 @@ done
 
 # Nothing is left, or little: the share stands there, and no warning.
 ends 0 prune known -o all --iterations 2 --quiet
-prints "Matrices: the targets are 100.00 % of the 8,192 weights in matrices of"
+prints "Matrices: targets are 100.00 % of the 8,192 weights in matrices of"
 judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
 ends 0 prune tiny-moe -o moe --iterations 2 --quiet
 judge "a warning about routers" bash -c '! grep -q WARNING ../out'
@@ -106,35 +106,35 @@ told() {
 }
 all_kinds=$(jq -c 'map(.name)' <<<"$kinds")
 ends 0 purify unknown -o purified --method haar --quiet
-told "the purified ones are"
+told "purified weights are"
 prints "Only 17.78 % of the weights in matrices are purified."
 counts purified/organ/purify.json .matrices 8192 "$all_kinds"
 ends 0 measure unknown --type skeleton -o measured --quiet
 prints "model.layers.N.moe.experts.N.w9"
 counts measured/z_report.json ".models[0].matrices" 8192 "$all_kinds"
 ends 0 measure unknown --quiet
-prints "Matrices: the measured ones are 100.00 % of the 46,080 weights in matrices of"
+prints "Matrices: measured weights are 100.00 % of the 46,080 weights in matrices of"
 ends 1 autopsy unknown --match '*q_proj*' -o examined --quiet
-told "the examined ones are"
+told "examined weights are"
 counts examined/autopsy.json .matrices 8192 "$all_kinds"
 ends 0 dequantize codes -o plainer --quiet
-told "the packed ones are"
+told "packed weights are"
 counts plainer/organ/dequantize.json .matrices 8192 "$all_kinds"
 ends 0 dequantize known -o same --quiet
 judge "a share of packed matrices where none is" bash -c '! grep -q Matrices: ../out'
 ends 0 lora extract --base unknown --tuned tuned -o adapter -r 2 --quiet
-told "the adapter has factors for"
+told "modules with factors are"
 prints "Only 17.78 % of the weights in matrices are in the adapter."
 counts adapter/organ/lora_extract.json .matrices 8192 "$all_kinds"
 ends 0 lora merge --base unknown --adapter adapter -o merged --quiet
-told "those that the adapter changes are"
+told "changed weights are"
 counts merged/organ/lora_merge.json .matrices 8192 "$all_kinds"
 ends 0 orthogonality unknown codes adapter -o noise --quiet
-told "the compared ones are"
+told "compared weights are"
 counts noise/orthogonality.json .matrices 8192 "$all_kinds"
 ends 0 quantize tuned -o tuned_codes --scheme int8-channel --quiet
 ends 0 orthogonality --pair unknown codes --pair tuned tuned_codes -o pairs --quiet
-told "the compared ones are"
+told "compared weights are"
 counts pairs/noise_pairs.json .matrices 8192 "$all_kinds"
 for report in purified/organ/PURIFY_REPORT measured/Z_MEASURE_REPORT examined/AUTOPSY_REPORT plainer/organ/DEQUANTIZE_REPORT adapter/organ/LORA_REPORT \
     merged/organ/LORA_MERGE_REPORT noise/ORTHOGONALITY_REPORT pairs/NOISE_PAIRS_REPORT; do
@@ -150,7 +150,7 @@ for name in every wanted; do
 done
 scored=(--text "$model/heldout.txt" --context 32 --max-tokens 64 --quiet --experiment every=every --experiment wanted=wanted)
 ends 0 evaluate "$model" every wanted "${scored[@]}" -o evaluated
-prints "Matrices: the targets are 100.00 % of the 4,300,800 weights in matrices of"
+prints "Matrices: targets are 100.00 % of the 4,300,800 weights in matrices of"
 judge "a share for each of two models" jq -e '.coverage | length == 1 and .[0].models == ["every", "wanted"] and .[0].matrices.percent == 100' evaluated/evaluate.json
 judge "a share in a model's sparsity" jq -e '[.models[].sparsity | has("matrices")?] | any | not' evaluated/evaluate.json
 ends 0 evaluate "$model" wanted "${scored[@]:0:7}" --targets '*q_proj*,*k_proj*,*v_proj*,*o_proj*' -o evaluated --force

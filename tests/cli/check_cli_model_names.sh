@@ -185,7 +185,7 @@ refused 3 "$shard is a link to '../../blobs/${blob##*/}', which is not there" in
 mv lost "$blob"
 target=$(readlink "$shard")
 rm "$shard"
-refused 3 "model.safetensors.index.json: names 'model-00002-of-00003.safetensors', which is not there" inspect tiny/qwen2
+refused 3 "model.safetensors.index.json: names 'model-00002-of-00003.safetensors', which does not exist" inspect tiny/qwen2
 ln -s "$target" "$shard"
 mkdir -p "$hub/models--tiny--begun/refs" "$hub/models--tiny--begun/snapshots/$commit" "$hub/models--tiny--begun/blobs"
 refused 3 "has no refs/main" inspect hf:tiny/begun

@@ -24,16 +24,16 @@ put_thesis() { mkdir -p o && echo thesis >o/thesis.txt; }
 put_file() { echo thesis >o.safetensors; }
 for attempt in 1 2 3; do
     race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
-    says "took this name during the run"
+    says "this name was taken during the run"
     judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
     judge "the finished work is not kept" test -f .o.organ-partial/organ/prune.json
     rm -r o
     ends 2 prune tiny-qwen2 -o ../area/o --quiet
-    says "keeps a finished output"
+    says "contains a finished output"
     ends 2 prune tiny-qwen2 -o o --force --quiet
-    says "keeps a finished output"
+    says "contains a finished output"
     ends 2 prune tiny-qwen2 -o o --resume --quiet
-    says "keeps a finished output"
+    says "contains a finished output"
     mkdir o
     take
     judge "nothing was taken" test -f o-2/organ/prune.json
@@ -96,19 +96,19 @@ done
 mkdir pages
 take_pages() { rm -r pages; }
 race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200
-says "all but the page is done: pages/o.html: there is no directory pages to write the page into"
+says "everything except the page is done: pages/o.html: there is no directory pages to write the page into"
 prints "organ audit tiny-qwen2 o"
 judge "the output is not whole" test -f o/organ/prune.json
 echo mine >taken
-refused 2 "taken/o: 'taken' to put it in is no directory" prune tiny-qwen2 -o taken/o
+refused 2 "taken/o: its parent 'taken' is not a directory" prune tiny-qwen2 -o taken/o
 
 # ---- --force: an output of organ, a model, and nothing else ----
 ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20
 for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv"; do
     mkdir -p "o/$(dirname "$what")"
     echo mine >"o/$what"
-    refused 2 "'$what', which no report, manifest or index there lists as organ's" prune tiny-qwen2 -o o --force --quiet
-    refused 2 "'$what', which no report, manifest or index there lists as organ's" prune tiny-qwen2 -o o --quiet
+    refused 2 "'$what', which no report, manifest or index of organ there lists" prune tiny-qwen2 -o o --force --quiet
+    refused 2 "'$what', which no report, manifest or index of organ there lists" prune tiny-qwen2 -o o --quiet
     refused 2 "'$what'" extract tiny-qwen2 -o o --force --quiet
     refused 2 "'$what'" quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
     refused 2 "'$what'" purify tiny-qwen2 --method haar -o o --force --quiet
@@ -117,7 +117,7 @@ for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv
 done
 put_change() { echo thesis >o/thesis.txt; }
 race put_change 4 prune tiny-qwen2 -o o --force --iterations 200
-says "o is the whole new output; what had this name was changed during the run and is kept as o-2"
+says "o is the complete new output; the former file of this name was changed during the run and is kept as o-2"
 judge "the thesis is lost" test "$(cat o-2/thesis.txt)" = thesis
 judge "the thesis is in the output" test ! -e o/thesis.txt
 rm -r o-2
@@ -127,7 +127,7 @@ ln -s o link
 refused 2 "symbolic link" prune tiny-qwen2 -o link --force
 refused 2 "symbolic link" prune tiny-qwen2 -o link/ --force
 echo thesis >thesis.gguf
-refused 2 "no model" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o thesis.gguf --force
+refused 2 "neither a model nor a report of organ" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o thesis.gguf --force
 # A model that organ did not write is replaced where its index lists it and the input has the same other files, also as links into a cache.
 cp -rL tiny-qwen2 donor && chmod -R u+w donor && rm donor/calibration.txt donor/heldout.txt donor/reference.json
 cp -r donor base && cp -r donor lone
@@ -190,28 +190,28 @@ here="assemble twice"
 judge "not the donor again" diff -r "$model" whole
 
 # ---- reports ----
-refused 2 "reports cannot go into the directory of the input" measure base -o base
-refused 2 "reports cannot go into the directory of the input" measure o -o o
-refused 2 "reports cannot go into the directory of the input" measure o -o o/reports
-refused 2 "reports cannot go into the directory of the input" measure o/model-00002-of-00003.safetensors -o o
-refused 2 "reports cannot go into the directory of the input" measure one.safetensors o -o o
-refused 2 "reports cannot go into the directory of the input" autopsy o -o o
-refused 2 "reports cannot go into the directory of the input" autopsy one.safetensors o -o o
+refused 2 "reports cannot be written to the directory of the input" measure base -o base
+refused 2 "reports cannot be written to the directory of the input" measure o -o o
+refused 2 "reports cannot be written to the directory of the input" measure o -o o/reports
+refused 2 "reports cannot be written to the directory of the input" measure o/model-00002-of-00003.safetensors -o o
+refused 2 "reports cannot be written to the directory of the input" measure one.safetensors o -o o
+refused 2 "reports cannot be written to the directory of the input" autopsy o -o o
+refused 2 "reports cannot be written to the directory of the input" autopsy one.safetensors o -o o
 mkdir models && cp -rL tiny-qwen2 models/a
-refused 2 "reports cannot go into the directory of the input" fleet models -o models/a/out
-refused 2 "reports cannot go into the directory of the input" inspect o --html o/page.html
-refused 2 "reports cannot go into the directory of the input" audit tiny-qwen2 o --html o/organ/page.html
-refused 2 "reports cannot go into the directory of the input" orthogonality --pair tiny-qwen2 o --pair o tiny-qwen2 --html o/page.html
+refused 2 "reports cannot be written to the directory of the input" fleet models -o models/a/out
+refused 2 "reports cannot be written to the directory of the input" inspect o --html o/page.html
+refused 2 "reports cannot be written to the directory of the input" audit tiny-qwen2 o --html o/organ/page.html
+refused 2 "reports cannot be written to the directory of the input" orthogonality --pair tiny-qwen2 o --pair o tiny-qwen2 --html o/page.html
 refused 2 "cannot be the input" lora sanitize "$model/../tiny-lora" --base o -o o --force
 ends 0 measure one.safetensors -o reports --quiet
 ends 0 measure one.safetensors -o reports --quiet
 for name in z_report.json Z_MEASURE_REPORT.md Z_MEASURE_REPORT.html; do
     cp "reports/$name" kept && echo mine >"reports/$name"
-    refused 2 "reports/$name: exists and is no report of organ" measure one.safetensors -o reports
+    refused 2 "reports/$name: exists and is not a report of organ" measure one.safetensors -o reports
     mv kept "reports/$name"
 done
 printf '<!doctype html>\n<p>mine</p>\n' >index.html
-refused 2 "index.html: exists and is no report of organ" inspect o --html index.html
+refused 2 "index.html: exists and is not a report of organ" inspect o --html index.html
 echo '{}' >one.dequantize.json
 cat "$model-gguf/tiny-qwen2-Q8_0.gguf" >q8.gguf
 refused 2 "one.dequantize.json exists" dequantize q8.gguf -o one.gguf

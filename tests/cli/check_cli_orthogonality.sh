@@ -57,7 +57,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
 fi
 rm -rf report
 ends 0 orthogonality tiny-qwen2 tiny-qwen2 adapter --modules '*.layers.2.*'
-prints "There is no noise: both models have the same values in these modules."
+prints "There is no noise: both models have equal values in these modules."
 prints "1 of 4 modules"
 
 # A GGUF model by its own names: Q8_0 takes less than FP8 did.
@@ -99,11 +99,11 @@ ends 0 orthogonality --pair tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf 
 prints "7 modules"
 refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8
 refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8 adapter
-refused 2 "--pair is given 3 times, but two noises are compared" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --pair a b
+refused 2 "--pair is given 3 times, but must be given twice" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --pair a b
 refused 2 "--pair needs 2 values" orthogonality --pair tiny-qwen2 fp8 --pair tuned
-refused 2 "not 'fp8' too" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 adapter fp8
-refused 2 "--noisy2 goes with CLEAN NOISY ADAPTER" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --noisy2 int4
-refused 2 "--top-k goes with" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --top-k 3
+refused 2 "not also 'fp8'" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 adapter fp8
+refused 2 "--noisy2 can be used with CLEAN NOISY ADAPTER" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --noisy2 int4
+refused 2 "--top-k can be used with" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --top-k 3
 refused 2 "are the same model: tiny-qwen2" orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2 tuned-fp8
 refused 2 "NOISY of the first --pair and NOISY of the second --pair are the same model" orthogonality --pair tiny-qwen2 fp8 --pair tuned ./fp8/
 refused 3 "does not fit" orthogonality --pair tiny-qwen2 fp8 --pair "$model/../forward/qwen2" tuned-fp8 -o out
@@ -119,7 +119,7 @@ mkdir there && touch there/file
 refused 2 "there" orthogonality tiny-qwen2 fp8 adapter -o there
 refused 2 "adapter" orthogonality tiny-qwen2 fp8 adapter -o adapter --force
 refused 4 "nowhere" orthogonality nowhere fp8 adapter
-refused 3 "no adapter here" orthogonality tiny-qwen2 fp8 tiny-qwen2
+refused 3 "is not an adapter" orthogonality tiny-qwen2 fp8 tiny-qwen2
 make_adapter other self_attn.x_proj
 refused 3 "other does not fit: 'model.layers.0.self_attn.x_proj' is not in tiny-qwen2" orthogonality tiny-qwen2 fp8 other -o out
 make_adapter wrong mlp.up_proj

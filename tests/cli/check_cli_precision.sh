@@ -47,7 +47,7 @@ ends 0 dequantize regrouped -o regrouped-plain --dtype f32 --quiet
 ends 0 perplexity regrouped --text tiny-moe/calibration.txt --context 64 --max-tokens 512 --compare regrouped-plain --json
 judge "two schemes are read back as other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 refused 3 "have 24 values, which is not a multiple of 32" quantize "$model/../forward/qwen3moe" -o no -s int4-group32
-refused 2 "take all of their projections or none" quantize tiny-moe -o no -s fp8-tensor --targets '*.down_proj.weight'
+refused 2 "all of their projections must be targets or none" quantize tiny-moe -o no -s fp8-tensor --targets '*.down_proj.weight'
 ends 0 quantize tiny-moe -o channels -s int8-channel
 says "transformers (5.23) does not open a mixture of experts as int8-channel"
 rm -r regrouped regrouped-plain channels
@@ -59,7 +59,7 @@ judge "a dry run wrote something" test ! -e dry
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme fp8-channel --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 says "--resume continues, or remove ./.resumed.organ-partial"
-says "organ: to go on: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
+says "organ: to continue: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
 judge "a half model is under the final name" test ! -e resumed
 refused 2 "--resume continues it, --force starts over" quantize tiny-qwen2 -o resumed --scheme fp8-channel
 ends 2 quantize tiny-qwen2 -o resumed --scheme fp8-tensor --resume
@@ -102,7 +102,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
 fi
 rm -r plain
 ends 0 dequantize tiny-qwen2 -o plain
-says "tiny-qwen2 has no packed tensor: it is plain already and is only rewritten"
+says "tiny-qwen2 has no packed tensor: it is already plain and is only rewritten"
 matches dequantize/dequantize_plain ../out
 rm -r plain
 ends 0 dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o plain.gguf --dtype f16
@@ -179,8 +179,8 @@ refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
 refused 2 "quantize: --scheme is 'fp8', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no --scheme fp8
 refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
 refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
-refused 3 "is quantised already (fp8): dequantize it first: organ dequantize fp8-block128 -o OUT" quantize fp8-block128 -o no -s int4-group32
-refused 3 "is quantised already (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
+refused 3 "is already quantised (fp8): dequantize it first: organ dequantize fp8-block128 -o OUT" quantize fp8-block128 -o no -s int4-group32
+refused 3 "is already quantised (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
 refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
 refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
 refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor

@@ -86,7 +86,7 @@ ends 0 "${divided[@]}" -o shared --budget 60% --allocation curves --threads 1
 matches prune/then_allocated ../out
 says "allocation: 9 tensors at 2 levels"
 judge "the budget was not met" test "$(number masked shared/organ/quantize.json)" = 264196
-judge "no map of what each tensor got" grep -q 'What each projection of each layer got' shared/organ/QUANTIZE_REPORT.html
+judge "no map of what each tensor got" grep -q 'Allocation by layer and projection' shared/organ/QUANTIZE_REPORT.html
 ends 0 "${divided[@]/--then=int4-group32/--quiet}" -o alone --budget 60% --allocation curves
 for tensor in layers.0.self_attn.v_proj layers.2.mlp.up_proj; do
     judge "$tensor got another share than without --then" test \
@@ -94,8 +94,8 @@ for tensor in layers.0.self_attn.v_proj layers.2.mlp.up_proj; do
         "$(grep -A 4 "name.*$tensor" alone/organ/prune.json | number sparsity /dev/stdin)"
 done
 ends 0 "${divided[@]}" -o bits --budget 3.1bpw --allocation curves --threads 3
-says "--budget 3.1bpw: 60.0000 % of the weights are zero then"
-prints 'The budget was 3.1bpw: codes of what is kept'
+says "--budget 3.1bpw: 60.0000 % of the weights become zero"
+prints 'The budget was 3.1bpw: codes of kept weights'
 judge "curves that are there are measured again" bash -c '! grep -q "tensors at 2 levels" ../err'
 judge "60 % and what they take are not the same" cmp -s shared/model.safetensors bits/model.safetensors
 ends 0 "${divided[@]}" -o bytes --budget 9000K --allocation curves --dry-run
@@ -112,21 +112,21 @@ if ! in_part; then # as cli_allocate and cli_gptq have it
 fi
 
 # ---- refusals ----
-needs="--then needs a method that makes up for what is lost"
+needs="--then needs a method that compensates"
 refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o no --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method wanda -s 50 "${short[@]}" --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method physarum-v2 --no-compensate "${short[@]}" --then int4-group32
 refused 2 "--then is 'q4_k', but must be one of" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --then q4_k
-refused 2 "--budget 1.7bpw: with 95 to 20 % of their weights zero the targets take 1.701 to 4.700 bits a weight as int4-group32" "${divided[@]}" -o no --budget 1.7bpw
-refused 2 "--budget 8M: with 95 to 20 % of their weights zero the targets take 9134736 to 9299856 bytes with all other tensors as int4-group32" "${divided[@]}" -o no --budget 8M
-refused 2 "all of them together cannot get 97 %" "${divided[@]}" -o no --budget 97%
-refused 2 "one of the two says how much" "${divided[@]}" -o no --budget 3bpw -s 50
+refused 2 "--budget 1.7bpw: with 95 to 20 % of their weights zero the targets need 1.701 to 4.700 bits a weight as int4-group32" "${divided[@]}" -o no --budget 1.7bpw
+refused 2 "--budget 8M: with 95 to 20 % of their weights zero the targets need 9134736 to 9299856 bytes with all other tensors as int4-group32" "${divided[@]}" -o no --budget 8M
+refused 2 "the mean cannot be 97 %" "${divided[@]}" -o no --budget 97%
+refused 2 "exclude each other" "${divided[@]}" -o no --budget 3bpw -s 50
 refused 2 "--pattern 2:4 gives every tensor the same" "${divided[@]}" -o no --budget 3bpw --pattern 2:4
 refused 2 "--budget 3bpw has no meaning for prune" "${divided[@]/--then=int4-group32/--quiet}" -o no --budget 3bpw
-refused 2 "what measuring divergences with it takes; --memory" "${divided[@]}" -o no --budget 3bpw --memory 10M
+refused 2 "the work memory of measuring divergences with it; --memory" "${divided[@]}" -o no --budget 3bpw --memory 10M
 refused 4 "missing/curves" "${divided[@]}" -o no --budget 50% --allocation missing/curves
-refused 2 "rows of 320 weights do not divide into the groups of pattern 3:7" prune tiny-qwen2 -o no --method alps --pattern 3:7 "${short[@]}" --then int4-group32
+refused 2 "rows of 320 weights are not whole groups of pattern 3:7" prune tiny-qwen2 -o no --method alps --pattern 3:7 "${short[@]}" --then int4-group32
 refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no "${half[@]}" \
     "${short[@]}" --then int4-group32
 finish

@@ -31,7 +31,7 @@ matches quantize/gguf_report_json weighed.quantize.json
 judge "no page beside the report" grep -q "</html>" weighed.QUANTIZE_REPORT.html
 judge "the imatrix changes nothing" test "$(cmp -s weighed.gguf q5_k.gguf; echo $?)" = 1
 ends 0 quantize $plain -o older.gguf --scheme q5_k --imatrix imatrix/tiny-qwen2.dat --quiet
-prints "Columns weighed by tiny-qwen2.dat (imatrix.dat"
+prints "Columns weighted by tiny-qwen2.dat (imatrix.dat"
 ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run --quiet
 matches quantize/gguf_dry ../out
 judge "a dry run wrote something" test ! -e dry.gguf
@@ -85,9 +85,9 @@ refused 2 "--imatrix has no meaning with scheme fp8-tensor" quantize tiny-qwen2 
 refused 3 "no target can be quantised as q4_k; tensor 'blk.0.attn_k.weight': it is stored as Q8_0" \
     quantize $packed -o no.gguf -s q4_k --targets '*attn_k.weight'
 refused 4 "missing.gguf" quantize $plain -o no.gguf -s q4_k --imatrix missing.gguf
-refused 3 "is no importance matrix" quantize $plain -o no.gguf -s q4_k --imatrix $packed
+refused 3 "is not an importance matrix" quantize $plain -o no.gguf -s q4_k --imatrix $packed
 head -c 40000 imatrix/tiny-qwen2.dat >cut.dat
 refused 3 "cut.dat" quantize $plain -o no.gguf -s q4_k --imatrix cut.dat
-refused 3 "entry 'blk.0.attn_q.weight' has 320 values, but tensor 'blk.0.attn_q.weight' is of 1 x 32 inputs" \
+refused 3 "entry 'blk.0.attn_q.weight' has 320 values, but tensor 'blk.0.attn_q.weight' has 1 x 32 inputs" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 --imatrix $new
 finish

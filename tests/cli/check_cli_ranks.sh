@@ -8,7 +8,7 @@ launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:
 here="four processes"
 launched 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "a verb that shares nothing runs" test $? = 2
-says 'organ: tokenize cannot share its work among the 4 processes that mpirun has started: start it alone'
+says 'organ: tokenize does not support the 4 processes that mpirun has started: start it as a single process'
 launched 3 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "the others do not fail" test $? = 2
 judge "all ranks say the same" test ! -s ../err
@@ -23,7 +23,7 @@ launched 0 prune tiny-qwen2 -o new --ranks 1
 says 'organ: --ranks 1, but mpirun has started 4 processes'
 launched 2 prune tiny-qwen2 -o new --ranks 1
 judge "all ranks say the same" test ! -s ../err
-refused 2 "--ranks 2, but no launcher has started this process: begin with 'mpirun -n 2' or 'srun -n 2'" inspect tiny-qwen2 --ranks 2
+refused 2 "--ranks 2, but no launcher has started this process: start it with 'mpirun -n 2' or 'srun -n 2'" inspect tiny-qwen2 --ranks 2
 refused 2 "prune: --ranks is '0', but must be" prune tiny-qwen2 -o new --ranks 0
 ends 0 inspect tiny-qwen2 --ranks 1
 env OMPI_COMM_WORLD_SIZE=1 OMPI_COMM_WORLD_RANK=0 "$organ" prune tiny-qwen2 -o new --ranks 8 >../out 2>../err
@@ -33,12 +33,12 @@ judge "something was made" test ! -e new
 mkdir bare && cp "$organ" bare/organ
 env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 bare/organ prune tiny-qwen2 -o new >../out 2>../err
 judge "it runs without the module" test $? = 4
-says 'mpirun has started 2 processes, and the module with which they share work cannot be loaded: liborgan_mpi.so'
+says 'mpirun has started 2 processes, but the MPI module cannot be loaded: liborgan_mpi.so'
 judge "something was made" test ! -e new
 need_launcher
 env PMI_SIZE=4 PMI_RANK=0 "$organ" prune tiny-qwen2 -o new >../out 2>../err
 judge "processes that do not see each other run" test $? = 2
-says 'mpirun has started 4 processes, but MPI sees 1 of them'
+says 'mpirun has started 4 processes, but MPI finds 1'
 judge "something was made" test ! -e new
 
 # ---- the same bytes ----
@@ -68,7 +68,7 @@ run measure tiny-qwen2 --definition seed -o alone-measured
 judge "2 ranks report something else" cmp <(tells measured/z_report.json) <(tells alone-measured/z_report.json)
 cp -rL tiny-qwen2 shards && chmod -R u+w shards
 ranks 2 2 measure shards -o gone --delete-after
-says 'measure --delete-after cannot share its work among 2 ranks: start it alone'
+says 'measure --delete-after does not support 2 ranks: start it as a single process'
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 1000
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --compare one1 --max-tokens 300
 looked 0 evaluate tiny-qwen2 one1 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 700
@@ -118,7 +118,7 @@ judge "there is nothing to go on with" test -d .new.organ-partial
 slowly 2 TERM
 judge "it ends with another code" test $code = 130
 judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
-judge "the command to go on is not shown" grep -q 'organ: to go on: organ prune --resume' ../err
+judge "the command to go on is not shown" grep -q 'organ: to continue: organ prune --resume' ../err
 ranks 7 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 says 'continuing: '
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)

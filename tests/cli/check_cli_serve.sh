@@ -91,7 +91,7 @@ mkdir other
 begin --root models --quiet
 asks "GET /nothing"
 answers "404 Not Found"
-refused 4 "127.0.0.1:$port': another program listens there already" serve --root other --listen "127.0.0.1:$port"
+refused 4 "127.0.0.1:$port': another program already listens there" serve --root other --listen "127.0.0.1:$port"
 stopped TERM
 
 umask 077
@@ -128,6 +128,6 @@ refused 2 "--timeout" serve --root models --timeout 0
 if grep -q libmicrohttpd < <(ldd "$organ"); then bad "libmicrohttpd is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libmicrohttpd.so.12
 export LD_LIBRARY_PATH=$scratch/libraries
-refused 4 "what serves HTTP is missing: " serve --root models
+refused 4 "serving HTTP needs a library that is missing: " serve --root models
 unset LD_LIBRARY_PATH
 finish

@@ -60,7 +60,7 @@ mkdir bare
 cp tiny-qwen2/model-00001-of-00003.safetensors bare/model.safetensors
 refused 3 "there is no tokenizer.json: copy it from the original model into this directory" tokenize bare --text text
 truncate -s 1073741825 long.txt # has no blocks on the disk
-refused 3 "long.txt: has 1073741825 bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G long.txt)" \
+refused 3 "long.txt: has 1073741825 bytes, but the limit for texts is 1 GiB: give a part of it (head -c 1G long.txt)" \
     tokenize tiny-qwen2 --text long.txt
 rm long.txt
 # The root of an entry of the Hugging Face cache names its snapshots.

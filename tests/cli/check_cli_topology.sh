@@ -33,10 +33,10 @@ refused 3 "is a directory" topology --import .
 head -c 3000 2x24.xml >cut.xml
 printf 'leak:%s\n' hwloc_alloc_setup_object hwloc_bitmap_alloc >../hwloc.supp
 LSAN_OPTIONS="${LSAN_OPTIONS:-}:suppressions=$PWD/../hwloc.supp:print_suppressions=0" \
-    refused 3 "cut.xml: is not a machine as hwloc records it" topology --import cut.xml
+    refused 3 "cut.xml: is not a topology recorded by hwloc" topology --import cut.xml
 : >empty.xml
-refused 3 "empty.xml: is not a machine as hwloc records it" topology --import empty.xml
-refused 3 "is not a machine as hwloc records it" topology --import tiny-qwen2/config.json
+refused 3 "empty.xml: is not a topology recorded by hwloc" topology --import empty.xml
+refused 3 "is not a topology recorded by hwloc" topology --import tiny-qwen2/config.json
 
 # ---- machines recorded elsewhere: "FILE CORES NODES LEFT-OUT" ----
 if [[ -d ${ORGAN_TOPOLOGIES:-} ]]; then

@@ -28,7 +28,7 @@ for donor in tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf; do
     rm parts/skeleton/*.bin && echo x >parts/extra.py
     ends 1 inspect --untrusted parts
     prints "extra.py: it is Python source"
-    prints "Files that do not make a model together"
+    prints "Files that do not form a model"
     rm -r parts
 done
 ends 0 prune tiny-qwen2 -o pruned --iterations 2
@@ -51,8 +51,8 @@ ends 1 inspect --untrusted bad --json
 matches inspect/untrusted_json ../out
 ends 1 inspect --untrusted bad --json --html bad.html
 judge "the page names every kind" test "$(grep -o '<h2[^>]*>[^<]*' bad.html | wc -l)" -ge 8
-for words in "Pickles" "Programs beside the weights" "Configs that ask for code" "Chat templates that reach out" "Links out of the directory" \
-    "Names that hide what they are" "Devices, pipes and sockets" "Tensors that are not where they claim to be"; do
+for words in "Pickles" "Programs next to the weights" "Configs that ask for code" "Chat templates that reach out" "Links out of the directory" \
+    "Misleading names" "Devices, pipes and sockets" "Tensors with wrong positions"; do
     judge "the page has $words" grep -qF "$words" bad.html
 done
 mkdir -p "markup/<script>alert(1)<"

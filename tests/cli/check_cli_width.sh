@@ -30,7 +30,7 @@ ends 0 inspect narrow
 prints "No problems found"
 prints "intermediate 640, 5 heads, 1 KV heads, head 32"
 ends 0 audit tiny-qwen2 narrow --compensated --quiet
-prints "was cut out, with 8 re-solved"
+prints "removed parts, with 8 refitted"
 ends 1 audit tiny-qwen2 narrow --quiet
 ends 0 perplexity narrow --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
 if ! sampled; then
@@ -38,7 +38,7 @@ if ! sampled; then
     judge "a share and its number differ" cmp -s <(cat narrow/*.safetensors) <(cat counted/*.safetensors)
 fi
 ends 0 width tiny-qwen2 -o dry "${short[@]}" --ffn 75% --dry-run
-prints "640 of 864 channels of each feed-forward stay"
+prints "640 of 864 channels of each feed-forward are kept"
 prints "Dry run, nothing was written"
 judge "a dry run made something" test ! -e dry -a ! -e .dry.organ-choice.organ-partial
 ends 0 width tiny-qwen2 -o fine "${short[@]}" --ffn 70% --multiple-of 1 --dry-run --json
@@ -76,13 +76,13 @@ prints "3 heads, 1 KV heads"
 # ---- experts: each its own channels ----
 mixed=(width tiny-moe --calibration tiny-moe/calibration.txt --samples 16 --context 64 --ffn 75% --multiple-of 8)
 ends 0 "${mixed[@]}" -o fewer --quiet --threads 1
-prints "72 of 96 channels of each expert stay"
-prints "Every expert saw "
+prints "72 of 96 channels of each expert are kept"
+prints "Every expert got at least "
 judge "config.json says another width" grep -q '"moe_intermediate_size": 72' fewer/config.json
 judge "config.json says another width of layers without experts" grep -q '"intermediate_size": 192' fewer/config.json
 ends 0 audit tiny-moe fewer --compensated --quiet
 prints "72 of 96"
-prints "was cut out, with 64 re-solved"
+prints "removed parts, with 64 refitted"
 ends 1 audit tiny-moe fewer --quiet
 ends 0 inspect fewer
 prints "No problems found"
@@ -94,13 +94,13 @@ judge "a dry run does not tell what experts take" test "$(number expert_moments 
 ends 0 "${mixed[@]}" -o tight --quiet --threads 2 --memory $((least / 1024 + 1))K
 same fewer tight
 ends 0 "${mixed[@]}" -o seldom --quiet --samples 1 --context 16
-prints "experts saw no token of the text: their channels are chosen by the"
-judge "the report does not name them" grep -q "saw no token of the text" seldom/organ/WIDTH_REPORT.md
+prints "experts got no token of the text: their channels are chosen by the"
+judge "the report does not name them" grep -q "got no token of the text" seldom/organ/WIDTH_REPORT.md
 judge "no picture of the experts" grep -q "Output lost by layer and expert" seldom/organ/WIDTH_REPORT.html
 ends 0 audit tiny-moe seldom --compensated --quiet
 if ! in_part; then
     ends 0 "${mixed[@]}" -o both --heads 1 --quiet
-    prints "72 of 96 channels of each expert stay, and 1 of 2 heads of K and V"
+    prints "72 of 96 channels of each expert are kept, and 1 of 2 heads of K and V"
     ends 0 audit tiny-moe both --compensated --quiet
 fi
 
@@ -117,7 +117,7 @@ judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 # ---- refusals ----
 new=(width tiny-qwen2 -o new "${short[@]}")
 refused 2 "width: --calibration FILE is missing" width tiny-qwen2 -o new --ffn 75%
-refused 2 "--ffn or --heads says how much of what stays" "${new[@]}"
+refused 2 "nothing to remove: give --ffn or --heads" "${new[@]}"
 refused 2 "--multiple-of has no meaning without --ffn" "${new[@]}" --heads 1 --multiple-of 8
 refused 2 "did you mean '--heads'" "${new[@]}" --haeds 1
 refused 2 "--score is 'wand', but must be one of loss, wanda; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
@@ -126,16 +126,16 @@ refused 2 "--ffn '7.5' is neither a share" "${new[@]}" --ffn 7.5
 refused 2 "--ffn '75 %' is neither a share" "${new[@]}" --ffn '75 %'
 refused 2 "--ffn 0% is not above 0 and below 100 percent" "${new[@]}" --ffn 0%
 refused 2 "--ffn 100% is not above 0 and below 100 percent" "${new[@]}" --ffn 100%
-refused 2 "--ffn 1% leaves nothing: of 864 channels it is 8.64, and what stays is a multiple of 32 (--multiple-of)" "${new[@]}" --ffn 1%
-refused 2 "--ffn 99% takes nothing away" "${new[@]}" --ffn 99%
-refused 2 "--ffn 650 is no multiple of 32" "${new[@]}" --ffn 650
-refused 2 "--ffn 864: from 1 to 863 of 864 channels can stay" "${new[@]}" --ffn 864
+refused 2 "--ffn 1% leaves nothing: of 864 channels it is 8.64, rounded to a multiple of 32 (--multiple-of)" "${new[@]}" --ffn 1%
+refused 2 "--ffn 99% removes nothing" "${new[@]}" --ffn 99%
+refused 2 "--ffn 650 is not a multiple of 32" "${new[@]}" --ffn 650
+refused 2 "--ffn 864: give 1 to 863 of 864 channels" "${new[@]}" --ffn 864
 refused 2 "--heads 10% leaves nothing: of 2 heads of K and V it is 0.2" "${new[@]}" --heads 10%
-refused 2 "--heads 2: from 1 to 1 of 2 heads of K and V can stay" "${new[@]}" --heads 2
+refused 2 "--heads 2: give 1 to 1 of 2 heads of K and V" "${new[@]}" --heads 2
 refused 2 "--multiple-of is '0'" "${new[@]}" --ffn 50% --multiple-of 0
 refused 2 "which is 0 windows of 1048576 (--context), and at least 1 is needed" width tiny-qwen2 -o new --calibration $text --samples 64 --context 1048576 --ffn 50%
 refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
-refused 2 "--ffn 100: from 1 to 95 of 96 channels of an expert can stay" width tiny-moe -o new "${short[@]}" --ffn 100
+refused 2 "--ffn 100: give 1 to 95 of 96 channels of an expert" width tiny-moe -o new "${short[@]}" --ffn 100
 refused 2 "--ffn 20% leaves nothing: of 96 channels of an expert it is 19.2" width tiny-moe -o new "${short[@]}" --ffn 20% --multiple-of 96
 refused 2 "llama.cpp reads no GGUF model of architecture 'qwen2' with fewer heads" width $gguf -o new.gguf "${short[@]}" --heads 1
 refused 3 "cannot be refitted" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%

@@ -234,7 +234,7 @@ static void judge(const struct row *row, const char *what, bool there, const org
     ck_assert_msg(!there || is_whole(row), "%s: what was there is gone: %s", what, error->message);
     if (unfinished)
         ck_assert_msg(strstr(error->message, "--resume"), "%s: something is left: %s", what, error->message);
-    if (strstr(error->message, "is whole"))
+    if (strstr(error->message, "is complete"))
         ck_assert_msg(is_whole(row) && !strstr(error->message, "--resume"), "%s: %s", what, error->message);
     else if (!there && row->kind != REPORTS)
         ck_assert_msg(!exists(output), "%s: something has the name: %s", what, error->message);
@@ -424,7 +424,7 @@ START_TEST(finished_work_is_kept)
         /* The same command gives it the name, now that this is free; another one does not take it. */
         for (int force = 0; force < 2; force++) {
             ck_assert_int_eq(run_words("extract @one.safetensors -o #", force, &error), ORGAN_USAGE);
-            ck_assert_msg(strstr(error.message, "keeps a finished output"), "%s", error.message);
+            ck_assert_msg(strstr(error.message, "contains a finished output"), "%s", error.message);
         }
         ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s",
                       error.message);
@@ -432,7 +432,7 @@ START_TEST(finished_work_is_kept)
     }
     for (int force = 0; force < 2; force++) {
         ck_assert_int_eq(run_words(row->words, force, &error), ORGAN_USAGE);
-        ck_assert_msg(strstr(error.message, "keeps a finished output"), "%s", error.message);
+        ck_assert_msg(strstr(error.message, "contains a finished output"), "%s", error.message);
     }
     run_command_of(&error);
     ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s",

@@ -158,7 +158,7 @@ static bool is_right_end(const sweep *s, const outcome *o, size_t whole)
         return false;
     if (whole)
         return (o->code == 2 || (o->code == 0 && !s->each)) && !find_torn(s, &o->left, &after) && after >= whole;
-    return o->code == 2 && strstr(o->said, "keeps a finished output") && keeps_whole(s, &o->left);
+    return o->code == 2 && strstr(o->said, "contains a finished output") && keeps_whole(s, &o->left);
 }
 
 /* What a fleet notes of the files of its models. */
@@ -312,8 +312,8 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (!strcasestr(o->said, "memory"))
         snprintf(text, TEXT, "does not say that memory is the reason: %.900s", message_in(o->said));
-    else if (o->complete && !o->unchanged && !strstr(o->said, "is whole"))
-        snprintf(text, TEXT, "does not say that the output is whole: %.900s", message_in(o->said));
+    else if (o->complete && !o->unchanged && !strstr(o->said, "is complete"))
+        snprintf(text, TEXT, "does not say that the output is complete: %.900s", message_in(o->said));
     else if (!o->unchanged && !o->same && !(s->resumable && strstr(o->said, "--resume")) && !s->keeps && !s->again)
         snprintf(text, TEXT, "ended with 4 and left '%s'", a_file_left(o));
 }
@@ -409,7 +409,7 @@ static bool goes_on_with_donor(const sweep *s, const outcome *o)
 static void judge_files(const sweep *s, const outcome *o, const pick *p, char text[TEXT])
 {
     const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* what the run cannot take away */
-    const bool told = strstr(o->said, "cannot be removed; nothing needs it any more") != NULL;
+    const bool told = strstr(o->said, "cannot be removed, but is no longer needed") != NULL;
     if (o->code == s->ends && !((p->removes || told) && o->complete) &&
         !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
         judge_success(s, o, text);

@@ -297,8 +297,8 @@ static const struct {
     size_t tokens;
     const char *message;
 } too_long[] = {
-    {"opt", 513, "a window of 513 tokens is longer than the table of 512 learned positions"},
-    {"gpt2", 513, "a window of 513 tokens is longer than the table of 512 learned positions"},
+    {"opt", 513, "a window of 513 tokens exceeds the 512 learned positions"},
+    {"gpt2", 513, "a window of 513 tokens exceeds the 512 learned positions"},
 };
 
 START_TEST(windows_that_are_too_long_are_refused)

@@ -114,10 +114,10 @@ START_TEST(texts_that_do_not_do)
                 "a.txt has 1 token: ");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true}, 0, ORGAN_BAD_INPUT, "a.txt has 0 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true}, 9, ORGAN_BAD_INPUT,
-                "a.txt: the model puts BOS");
+                "a.txt: the model needs BOS");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 3, 1, 1, true}, 9, ORGAN_USAGE, "3 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LLAMA_CPP, 5, 1, 1, false}, 9, ORGAN_BAD_INPUT,
-                "two windows of 5: 10 tokens");
+                "two windows of 5, that is 10 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LM_EVAL, 4, -1, -1, false}, 9, ORGAN_BAD_INPUT, "has neither");
 }
 END_TEST
@@ -311,12 +311,12 @@ START_TEST(models_that_do_not_do)
 {
     organ_stop stop = {0};
     sources[1].vocabulary = VOCABULARY - 1;
-    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned answers with 36 logits, donor with 37");
+    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned computes 36 logits per token, donor 37");
     sources[1].vocabulary = VOCABULARY;
     fakes[1].broken = sample[1];
     refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned: its logits for scored token 2 of");
     plan.targets[4] = VOCABULARY;
-    refuse_score(1, NULL, ORGAN_BAD_INPUT, "donor: token 37 of the text is beyond its 37 logits");
+    refuse_score(1, NULL, ORGAN_BAD_INPUT, "donor: token id 37 of the text exceeds its 37 logits");
     plan.targets[4] = 0;
     organ_stop_ask(&stop);
     refuse_score(1, &stop, ORGAN_INTERRUPTED, "stopped");

@@ -184,7 +184,7 @@ START_TEST(dispatch_obeys_or_says_why)
         ck_assert_str_eq(why, tables[isa] ? "this CPU does not support it" : "this build has no kernels for it");
     }
     ck_assert_ptr_null(organ_kernels_choose(all, "AVX2", &why));
-    ck_assert_str_eq(why, "unknown name: it is one of scalar, avx2, avx512, avx512-mixed, neon");
+    ck_assert_str_eq(why, "unknown name; the names are scalar, avx2, avx512, avx512-mixed, neon");
     ck_assert_ptr_null(organ_kernels_choose(all, "sse2", &why));
 }
 END_TEST

@@ -179,11 +179,11 @@ START_TEST(records_that_are_none_are_refused)
     static const struct {
         const char *from, *to, *says;
     } rows[] = {
-        {"<?xml", "{\"a\": 1} <?xml", "is not a machine"},
-        {"</topology>", "", "is not a machine"},
-        {"type=\"Core\"", "type=\"Nonsense\"", "is not a machine"},
-        {"type=\"PU\"", "type=\"Core\"", "has no CPU that may be used"},
-        {"allowed_cpuset=\"0x000000ff\"", "allowed_cpuset=\"0x0\"", "has no CPU that may be used"},
+        {"<?xml", "{\"a\": 1} <?xml", "is not a topology recorded by hwloc"},
+        {"</topology>", "", "is not a topology recorded by hwloc"},
+        {"type=\"Core\"", "type=\"Nonsense\"", "is not a topology recorded by hwloc"},
+        {"type=\"PU\"", "type=\"Core\"", "has no usable CPU"},
+        {"allowed_cpuset=\"0x000000ff\"", "allowed_cpuset=\"0x0\"", "has no usable CPU"},
     };
     for (size_t k = 0; k < COUNT(rows); k++) {
         const char *const text = changed(rows[k].from, rows[k].to);
@@ -191,7 +191,7 @@ START_TEST(records_that_are_none_are_refused)
         ck_refused(scratch_path("machine.xml"), ORGAN_BAD_INPUT, rows[k].says);
     }
     scratch_text("machine.xml", "");
-    ck_refused(scratch_path("machine.xml"), ORGAN_BAD_INPUT, "is not a machine");
+    ck_refused(scratch_path("machine.xml"), ORGAN_BAD_INPUT, "is not a topology recorded by hwloc");
     ck_refused(scratch_path("nowhere.xml"), ORGAN_IO, "nowhere.xml");
     ck_refused("fixtures/topologies", ORGAN_BAD_INPUT, "directory");
 }

@@ -284,14 +284,13 @@ END_TEST
 
 static void part_ways(organ_ranks *ranks, organ_error *error)
 {
-    organ_ranks_agree(ranks, organ_ranks_rank(ranks) == 2 ? "the journals are open" : "the files are made", error);
+    organ_ranks_agree(ranks, organ_ranks_rank(ranks) == 2 ? "opening the journals" : "creating files", error);
 }
 
 START_TEST(ranks_that_part_ways_notice)
 {
     play(RANKS, part_ways);
-    all_end(ORGAN_IO,
-            "the ranks have parted ways: rank 0 is at 'the files are made', rank 2 at 'the journals are open'");
+    all_end(ORGAN_IO, "the ranks reached different steps: rank 0 'creating files', rank 2 'opening the journals'");
 }
 END_TEST
 
@@ -322,11 +321,11 @@ START_TEST(a_fault_after_the_output_says_that_it_is_whole)
 {
     play(RANKS, fail_after_the_output);
     all_end(ORGAN_IO, "): no memory");
-    ck_assert_int_eq(strncmp(players[0].error.message, "out is whole, but a later step failed: rank 2", 45), 0);
+    ck_assert_int_eq(strncmp(players[0].error.message, "out is complete, but a later step failed: rank 2", 45), 0);
     play(RANKS, miss_one_after_the_output);
     wire_broken = false;
-    all_end(ORGAN_IO, "out is whole, but a later step failed: rank 2 of 4 (");
-    ck_assert_ptr_null(strstr(players[0].error.message + 1, "out is whole"));
+    all_end(ORGAN_IO, "out is complete, but a later step failed: rank 2 of 4 (");
+    ck_assert_ptr_null(strstr(players[0].error.message + 1, "out is complete"));
 }
 END_TEST
 
@@ -382,9 +381,9 @@ START_TEST(a_silent_rank_is_named)
         ck_assert_int_eq(players[r].error.status, ORGAN_IO);
         /* Rank 2 is told nothing, and misses the first. */
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
-        ck_assert_ptr_nonnull(
-            strstr(message, ") has sent nothing for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
-                            "reached; interrupted after 3 tensors; --resume continues"));
+        ck_assert_ptr_nonnull(strstr(
+            message, ") has sent nothing for 2 s (ORGAN_SILENCE): it was stopped, or its host hangs or cannot be "
+                     "reached; interrupted after 3 tensors; --resume continues"));
     }
     ck_assert_uint_eq(wires_cut, RANKS);
 }
@@ -415,7 +414,7 @@ START_TEST(silence_is_seconds)
         setenv(ORGAN_SILENCE_VARIABLE, wrong[k], 1);
         play(RANKS, never_silent);
         all_end(ORGAN_USAGE, "ORGAN_SILENCE is '");
-        all_end(ORGAN_USAGE, "': it must be seconds, from 1 to 86400, or 0 for ever");
+        all_end(ORGAN_USAGE, "': it must be a number of seconds from 1 to 86400, or 0 for no limit");
     }
     unsetenv(ORGAN_SILENCE_VARIABLE); /* the tests after it may share the process */
 }
@@ -432,7 +431,7 @@ START_TEST(another_library_is_noticed)
     ranks_seen = 1;
     play(RANKS, never_played);
     ranks_seen = 0;
-    all_end(ORGAN_USAGE, "mpirun has started 4 processes, but MPI sees 1 of them");
+    all_end(ORGAN_USAGE, "mpirun has started 4 processes, but MPI finds 1");
 }
 END_TEST
 

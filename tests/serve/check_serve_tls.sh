@@ -131,7 +131,7 @@ judge "does not say who did what" await grep -q "\"token\":\"alice\",\"method\":
 judge "has lines that are none" test "$(grep -c '^{"time":"20.*}$' audit.1)" -eq "$(wc -l <audit.1)"
 printf 'carol read carol-carol-carol-carol\n' >tokens
 here="a changed file of tokens"
-judge "is not read" await grep -qF "tokens: read again: 1 tokens" ../serve
+judge "is not read" await grep -qF "tokens: reloaded: 1 tokens" ../serve
 ask 401 second.pem /metrics "${alice[@]}"
 ask 200 second.pem /metrics -H 'Authorization: Bearer carol-carol-carol-carol'
 here="the end"

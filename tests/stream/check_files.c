@@ -310,7 +310,7 @@ START_TEST(writers_find_the_signs_of_all)
                 ck_assert_int_eq(organ_publish_sign(r ? &q : &p, r, &error), ORGAN_OK);
         const bool whole = rows[k].missing == rows[k].signs;
         ck_assert_int_eq(organ_publish_verify(&q, rows[k].signs, &error), whole ? ORGAN_OK : ORGAN_IO);
-        snprintf(named, sizeof named, "what rank %zu has written", rows[k].missing);
+        snprintf(named, sizeof named, "the mark that rank %zu wrote", rows[k].missing);
         ck_assert_msg(whole || strstr(error.message, named), "%s", error.message);
         organ_publish_end(&q);
         organ_publish_abandon(&p);

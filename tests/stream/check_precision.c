@@ -61,13 +61,13 @@ static const golden goldens[] = {
     {"gptq-v2-3", ORGAN_SCHEME_GPTQ, 1, NULL},
     {"gptq-v2-4", ORGAN_SCHEME_GPTQ, 1, NULL},
     {"gptq-v2-8", ORGAN_SCHEME_GPTQ, 1, NULL},
-    {"gptq-wrap", ORGAN_SCHEME_GPTQ, 1, "zero points are stored as 15, the greatest code"},
+    {"gptq-wrap", ORGAN_SCHEME_GPTQ, 1, "zero points are stored as 15, the largest code"},
     {"gptq-mislabelled-v1-3", ORGAN_SCHEME_GPTQ, 1,
-     "says gptq, but all its zero points are stored as 4, which is gptq_v2: read as gptq_v2"},
+     "states gptq, but all its zero points are stored as 4, which means gptq_v2: it is read as gptq_v2"},
     {"gptq-mislabelled-v1-4", ORGAN_SCHEME_GPTQ, 1,
-     "says gptq, but all its zero points are stored as 8, which is gptq_v2: read as gptq_v2"},
+     "states gptq, but all its zero points are stored as 8, which means gptq_v2: it is read as gptq_v2"},
     {"gptq-mislabelled-v2-4", ORGAN_SCHEME_GPTQ, 1,
-     "says gptq_v2, but all its zero points are stored as 7, which is gptq: read as gptq"},
+     "states gptq_v2, but all its zero points are stored as 7, which means gptq: it is read as gptq"},
     {"mlx-affine", ORGAN_SCHEME_MLX, 11, NULL},
     {"mlx-affine-f16", ORGAN_SCHEME_MLX, 3, NULL},
     {"mlx-affine-f32", ORGAN_SCHEME_MLX, 3, NULL},
@@ -440,11 +440,13 @@ START_TEST(groups_that_are_not_there)
 {
     static const char gptq[] = GPTQ(",\"bits\":4,\"group_size\":32");
     static const char words[] = WORDS(4, ",\"strategy\":\"group\",\"group_size\":32,\"actorder\":\"group\"");
-    expect_bad(gptq, GPTQ_ORDER("0,1,2"), (const char *const[]){"g_idx'", "column 2 is of group 2", "2 groups", NULL});
-    expect_bad(gptq, GPTQ_ORDER("0,-1"), (const char *const[]){"g_idx'", "column 1 is of group -1", NULL});
-    expect_bad(gptq, GPTQ_ORDER("2147483647"), (const char *const[]){"column 0 is of group 2147483647", NULL});
-    expect_bad(words, CT_ORDER("0,1,1,2"), (const char *const[]){"g_idx'", "column 3 is of group 2", "2 groups", NULL});
-    expect_bad(words, CT_ORDER("-1,-2"), (const char *const[]){"column 1 is of group -2", NULL});
+    expect_bad(gptq, GPTQ_ORDER("0,1,2"),
+               (const char *const[]){"g_idx'", "column 2 belongs to group 2", "2 groups", NULL});
+    expect_bad(gptq, GPTQ_ORDER("0,-1"), (const char *const[]){"g_idx'", "column 1 belongs to group -1", NULL});
+    expect_bad(gptq, GPTQ_ORDER("2147483647"), (const char *const[]){"column 0 belongs to group 2147483647", NULL});
+    expect_bad(words, CT_ORDER("0,1,1,2"),
+               (const char *const[]){"g_idx'", "column 3 belongs to group 2", "2 groups", NULL});
+    expect_bad(words, CT_ORDER("-1,-2"), (const char *const[]){"column 1 belongs to group -2", NULL});
 }
 END_TEST
 

@@ -100,7 +100,7 @@ organ_status organ_forward_config_share(const char *label, unsigned shared, orga
         organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
         if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: num_kv_shared_layers is %u, and no layer before %u has keys and values for layer %u",
+                              "%s: num_kv_shared_layers is %u, but no layer before %u has keys and values for layer %u",
                               label, shared, first, l);
         }
         if (from->shared_at == 0) {
@@ -136,7 +136,7 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
                           "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,
                           rope->dimensions, width);
     if (rope->kind == ORGAN_ROPE_PROPORTIONAL && rope->angles == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor turns no pair of a head of %u", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor rotates no pair of a head of %u", label,
                           rope->dimensions);
     if (!(rope->theta > 1) || !isfinite(rope->theta))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
@@ -147,7 +147,7 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         rope->original_context == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
     if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' has no meaning for 2 dimensions of a head",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' is not defined for 2 dimensions of a head",
                           label);
     if (rope->kind == ORGAN_ROPE_LONGROPE && (!(rope->attention_factor > 0) || !isfinite(rope->attention_factor)))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
@@ -178,11 +178,12 @@ static organ_status check_heads(const char *label, const organ_forward_config *c
 {
     const organ_query_scale *const q = &c->query_scale;
     if (!isfinite(c->value_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the factor of values is %g, not finite", label, c->value_scale);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the values is %g, not finite", label,
+                          c->value_scale);
     if (!isfinite(q->beta) || (q->beta != 0 && (!(q->length >= 1) || !isfinite(q->length))))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: queries are scaled with beta %g by multiples of %g positions, which are not from 1",
-                          label, q->beta, q->length);
+                          "%s: queries are scaled with beta %g per %g positions, which must be at least 1", label,
+                          q->beta, q->length);
     return ORGAN_OK;
 }
 
@@ -197,7 +198,7 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the largest bias of ALiBi is %g, not from 0 to 64", label,
                           c->alibi_max);
     if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: q, k and v are limited to +-%g, which is not above 0", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the clipping limit of q, k and v is %g, not above 0", label,
                           c->clip_qkv);
     if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
         !isfinite(c->final_softcap))
@@ -215,14 +216,14 @@ static organ_status check_groups(const char *label, const organ_forward_config *
     const unsigned least = c->router.best_in_group ? 1 : 2;
     if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < least)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u groups of experts: %u are not %u or more in each of up to %d groups", label, groups,
-                          c->experts, least, ORGAN_ROUTER_GROUPS);
+                          "%s: %u groups of experts: %u experts are not %u or more in each of at most %d groups", label,
+                          groups, c->experts, least, ORGAN_ROUTER_GROUPS);
     if (used == 0 || used > groups)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u of %u groups of experts are chosen from", label, used,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the router chooses from %u of %u groups of experts", label, used,
                           groups);
     if (c->experts_used > used * (c->experts / groups))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: num_experts_per_tok is %u, and the %u groups that are chosen from have %u experts",
+                          "%s: num_experts_per_tok is %u, but the %u groups that the router chooses have %u experts",
                           label, c->experts_used, used, used * (c->experts / groups));
     return ORGAN_OK;
 }
@@ -243,10 +244,10 @@ static organ_status check_experts(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: biases of experts without a gate (mlp_bias) are not supported",
                           label);
     if (c->shared_intermediate > 1 << 24)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, not up to %u",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, above %u",
                           label, c->shared_intermediate, 1u << 24);
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: what experts give is scaled by %g, which is not above 0", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the experts' outputs is %g, not above 0", label,
                           (double)c->router_scale);
     if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -290,13 +291,13 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     if (mixer == ORGAN_MIXER_MAMBA && check_size(label, "the rank of their time steps", r->rank, 1 << 16, error))
         return error->status;
     if (r->heads % r->groups)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, no multiple of %u key heads",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, not a multiple of %u key heads",
                           label, r->heads, r->groups);
     const uint64_t wide = r->key_dim > r->value_dim ? r->key_dim : r->value_dim;
     if (r->heads * wide > (1 << 24))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u heads of %" PRIu64 " in recurrent layers are more than this program works on", label,
-                          r->heads, wide);
+                          "%s: %u heads of %" PRIu64 " in recurrent layers exceed the limit of organ", label, r->heads,
+                          wide);
     return ORGAN_OK;
 }
 
@@ -324,14 +325,14 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
         return error->status;
     if (kind->heads % kind->kv_heads)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: num_attention_heads is %u, no multiple of num_key_value_heads %u", label, kind->heads,
+                          "%s: num_attention_heads is %u, not a multiple of num_key_value_heads %u", label, kind->heads,
                           kind->kv_heads);
     if (kind->head_dim % 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: head_dim is %u, not even", label, kind->head_dim);
     const uint64_t width = kind->head_dim > kind->value_dim ? kind->head_dim : kind->value_dim;
     if (kind->heads * width > (1 << 24))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " are more than this program works on",
-                          label, kind->heads, width);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " exceed the limit of organ", label,
+                          kind->heads, width);
     return ORGAN_OK;
 }
 
@@ -351,9 +352,9 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
             check_recurrent(label, kind->mixer, &c->recurrent, error);
         if (kind->mixer >= ORGAN_MIXER_DELTA && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
             !c->ungated && !error->status)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention is not silu", label);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention must be silu", label);
         if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads of q are %u wide and those of v %u", label,
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads have q of width %u, but v of width %u", label,
                        kind->head_dim, kind->value_dim);
     }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||

@@ -13,7 +13,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
     c->layers = organ_key_needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks are for tokens after the next one", s->label, later,
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks predict further tokens (MTP)", s->label, later,
                    c->layers);
     else
         c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
@@ -29,7 +29,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     }
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: different head sizes are not supported",
                    s->label, c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
         organ_key_require(s, "feed_forward_length");

@@ -13,7 +13,7 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
                    value = organ_key_size(s, "attention.value_length_swa", local);
     if (value != local)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: different head sizes are not supported",
                    s->label, local, value);
     for (unsigned l = 0; l < c->layers; l++) {
         char name[64];

@@ -9,7 +9,7 @@ static bool has_longrope(const config_gguf_source *s)
 {
     const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);
     if (brief != lasting)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s'", s->label,
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensor '%s' exists, but '%s' is missing", s->label,
                    brief ? ORGAN_ROPE_SHORT : ORGAN_ROPE_LONG, brief ? ORGAN_ROPE_LONG : ORGAN_ROPE_SHORT);
     return brief && lasting;
 }
@@ -31,7 +31,7 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
     const char *const word = organ_gguf_string(s->model->gguf, full, &length);
     if (kv && !word)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not text", s->label, full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a string", s->label, full);
     else if (kv)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is '%.*s', which is not supported", s->label, full,
                    (int)(length < 60 ? length : 60), word);

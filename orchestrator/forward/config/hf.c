@@ -167,7 +167,7 @@ static void refuse_bitnet(const config_hf_source *s)
     const char *const word = organ_json_plain(method);
     if (word && strcmp(word, "bitnet") == 0)
         organ_config_refuse(s, "quantization_config.quant_method", method,
-                            "supported: its linear layers quantise their inputs, too");
+                            "supported: its linear layers also quantise their inputs");
 }
 
 /* Gemma 4 has "vision" where only images are read in both directions. */
@@ -249,8 +249,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
         return error->status;
     if (!bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json, which says how the model computes",
-                          model->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json is missing; the forward pass needs it", model->path);
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
     json_t *root = NULL;

@@ -24,7 +24,7 @@ static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forwa
 
 static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *const words = organ_config_list(s, "mlp_layer_types", "a word", c->layers);
+    const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
     for (unsigned l = 0; words && l < c->layers; l++) {
         const char *const word = organ_json_plain(json_array_get(words, l));
         const bool sparse = word && strcmp(word, "sparse") == 0;
@@ -42,14 +42,14 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     if (step == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: decoder_sparse_step is 0", s->label);
     if (dense && !json_is_array(dense))
-        organ_config_refuse(s, "mlp_only_layers", dense, "a list of numbers of layers");
+        organ_config_refuse(s, "mlp_only_layers", dense, "a list of layer numbers");
     for (unsigned l = 0; step && l < c->layers; l++)
         make_mixture(&c->kinds[l], (l + 1) % step == 0, c);
     for (size_t k = 0; k < json_array_size(dense); k++) {
         const json_t *const value = json_array_get(dense, k);
         const json_int_t l = json_integer_value(value);
         if (!json_is_integer(value) || l < 0)
-            organ_config_refuse(s, "mlp_only_layers", value, "a number of a layer");
+            organ_config_refuse(s, "mlp_only_layers", value, "a layer number");
         else if (l < c->layers)
             make_mixture(&c->kinds[l], false, c);
     }
@@ -75,13 +75,13 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     if (!list && step == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: interleave_moe_layer_step is 0", s->label);
     if (list && !json_is_array(list))
-        organ_config_refuse(s, "moe_layers", list, "a list of numbers of layers");
+        organ_config_refuse(s, "moe_layers", list, "a list of layer numbers");
     for (unsigned l = 0; (list || step) && l < c->layers; l++)
         make_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *const value = json_array_get(list, k);
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
-            organ_config_refuse(s, "moe_layers", value, "a number of a layer");
+            organ_config_refuse(s, "moe_layers", value, "a layer number");
         else
             make_mixture(&c->kinds[json_integer_value(value)], true, c);
     }

@@ -30,7 +30,7 @@ static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, org
     const size_t known = (organ_config_member(sizes, "head_dim") ? 1u : 0u) +
                          (organ_config_member(sizes, "num_key_value_heads") ? 1u : 0u);
     if (!json_is_object(sizes) || json_object_size(sizes) != known) {
-        organ_config_refuse(s, "per_layer_config", sizes, "head_dim and num_key_value_heads of layers");
+        organ_config_refuse(s, "per_layer_config", sizes, "head_dim and num_key_value_heads of each layer");
         return;
     }
     kind->head_dim = kind->value_dim = organ_config_size(&own, "head_dim", kind->head_dim);
@@ -67,8 +67,8 @@ static void check_heads(const config_hf_source *s, const organ_forward_config *c
     for (unsigned l = 0; l < c->layers; l++) {
         unsigned *const dim = &dims[c->kinds[l].window != 0];
         if (*dim && *dim != c->kinds[l].head_dim)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers of one kind have heads of %u and of %u", s->label, *dim,
-                       c->kinds[l].head_dim);
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers of the same kind have heads of %u and of %u", s->label,
+                       *dim, c->kinds[l].head_dim);
         *dim = c->kinds[l].head_dim;
     }
 }

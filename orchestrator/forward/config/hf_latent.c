@@ -31,7 +31,7 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
 /* The list has "full" for a layer with an indexer and "shared" for one that uses the choice of another. */
 static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
-    const json_t *const words = organ_config_list(s, key, "a word", c->layers);
+    const json_t *const words = organ_config_list(s, key, "a string", c->layers);
     for (unsigned l = 0; words && l < c->layers; l++) {
         const char *const word = organ_json_plain(json_array_get(words, l));
         c->kinds[l].indexed = word && strcmp(word, "full") == 0;
@@ -59,7 +59,8 @@ static void read_index_layers(const config_hf_source *s, organ_forward_config *c
     for (unsigned l = 0; l < c->layers; l++)
         c->latent.index_shared = c->latent.index_shared || !c->kinds[l].indexed;
     if (!s->error->status && !c->kinds[0].indexed)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer 0 has no indexer, and no layer before it has one", s->label);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer 0 has no indexer, and there is no earlier layer to share one",
+                   s->label);
 }
 
 static void read_indexer(const config_hf_source *s, organ_forward_config *c)

@@ -10,7 +10,7 @@
 /* If the list gives layers a window, config.json must have a size of it. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *const types = organ_config_list(s, "layer_types", "a word", c->layers);
+    const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
     for (unsigned l = 0; types && l < c->layers; l++) {
         const char *word = organ_json_plain(json_array_get(types, l));
         const bool windowed = word && strcmp(word, "sliding_attention") == 0 && !s->family->chunk;
@@ -19,7 +19,7 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
             continue;
         }
         if (windowed && c->window == 0)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
         if (!windowed && (!word || strcmp(word, "full_attention")))
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer_types: '%s' is not supported", s->label,
                        word ? word : "?");
@@ -51,7 +51,7 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
     if (windows == WINDOWS_PATTERN && pattern == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
     if (windows == WINDOWS_PATTERN && pattern != 1 && c->window == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
     if (s->family->dense_pattern)
         number_dense(s, pattern, c);
     else

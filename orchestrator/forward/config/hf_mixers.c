@@ -56,7 +56,7 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *const value = json_array_get(list, k);
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
-            organ_config_refuse(s, r->indices, value, "a number of a layer");
+            organ_config_refuse(s, r->indices, value, "a layer number");
         else
             set_word(s, r->indices, r->words[0].word, &c->kinds[json_integer_value(value)]);
     }
@@ -113,7 +113,7 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
 
 static void read_words(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *const types = organ_config_list(s, types_of(s), "a word", c->layers);
+    const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
     for (unsigned l = 0; types && l < c->layers && !s->error->status; l++)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
@@ -188,8 +188,8 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
     else
         to->value_dim = size_of(s, r->value_dim);
     if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers are not %llu numbers", s->label,
-                   to->heads, to->value_dim, (unsigned long long)inner);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers do not make up %llu channels",
+                   s->label, to->heads, to->value_dim, (unsigned long long)inner);
 }
 
 /* Returns item `index` of a list of numbers, or `otherwise` without the list. An upper limit without a bound is null
@@ -203,7 +203,7 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     if (json_is_number(item))
         return json_number_value(item);
     if (!json_is_array(list) || !item || (!json_is_null(item) && (!word || strcmp(word, "Infinity"))))
-        organ_config_refuse(s, key, list, "a list of enough numbers");
+        organ_config_refuse(s, key, list, "a list with a number for each layer");
     return INFINITY;
 }
 
@@ -215,7 +215,7 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
         r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 0);
     to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, INFINITY);
     if (!(to->step_min >= 0) || !(to->step_max >= to->step_min))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: time steps are limited to %g .. %g", s->label, to->step_min,
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the limits of the time steps are %g and %g", s->label, to->step_min,
                    to->step_max);
 }
 
@@ -240,7 +240,7 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
         finite = finite && isfinite(to->scales[k]);
     }
     if (!finite || c->value_scale == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a multiplier is not finite, or those of the attention are 0",
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a multiplier is not finite, or those of the attention multiply to 0",
                    s->label);
 }
 

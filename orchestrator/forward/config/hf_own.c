@@ -37,8 +37,8 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %u, which transformers computes with", s->label, key,
-                   value);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %u, the value that transformers always uses", s->label,
+                   key, value);
 }
 
 /* Layers with a window have twice as many heads of k and v. Published files have the window without the query itself,
@@ -62,7 +62,7 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
         kind->kv_heads = windowed ? kv : c->kv_heads;
         kind->value_dim = value_dim;
         if (windowed && window == 0)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
     }
     c->window = window;
 }
@@ -108,7 +108,7 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "attention_types"), *item, *kind;
     const bool listed = organ_config_member(s->root, "attention_layers") != NULL;
-    const json_t *const layers = listed ? organ_config_list(s, "attention_layers", "a word", c->layers) : NULL;
+    const json_t *const layers = listed ? organ_config_list(s, "attention_layers", "a string", c->layers) : NULL;
     unsigned layer = 0;
     size_t k, n;
     c->window = organ_config_size(s, "window_size", 256);
@@ -173,6 +173,6 @@ void organ_config_early(const config_hf_source *s, organ_forward_config *c)
     if (s->error->status == ORGAN_OK && s->family->early != EARLY_NONE)
         readers[s->family->early](s, c);
     if (c->fused == ORGAN_FUSED_QUARTERS && c->heads % 4)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_attention_heads is %u, no multiple of 4", s->label, c->heads);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_attention_heads is %u, not a multiple of 4", s->label, c->heads);
     organ_forward_config_place(c);
 }

@@ -53,7 +53,7 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     const size_t count = dimensions / 2;
     if (json_array_size(array) != count || count == 0) {
         organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: %s has %zu numbers, not one for each two of the %u dimensions that are rotated", s->label, key,
+                   "%s: %s has %zu numbers, not one for each pair of the %u rotated dimensions", s->label, key,
                    json_array_size(array), dimensions);
         return NULL;
     }
@@ -172,7 +172,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
         return rope;
     }
     if (!organ_config_member(object, "factor"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope scaling has no factor", s->label);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the rope scaling has no factor", s->label);
     rope.factor = organ_config_real(s, object, "factor", 0);
     if (rope.kind == ORGAN_ROPE_DYNAMIC)
         rope.original_context = c->context;

@@ -19,7 +19,7 @@ static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t i
     if (!kv)
         return fallback;
     if (!organ_gguf_integer_at(kv, kv->type == ORGAN_GGUF_ARRAY ? index : 0, &value) || value < 0) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not one whole number from 0", s->label, full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a whole number of at least 0", s->label, full);
         return 0;
     }
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
@@ -48,7 +48,7 @@ unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsign
     char full[CONFIG_KEY_LIMIT];
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
     if (kv && kv->type == ORGAN_GGUF_ARRAY && layer >= kv->count) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has no number for layer %u", s->label, full, layer);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has no value for layer %u", s->label, full, layer);
         return 0;
     }
     return size_at(s, key, layer, fallback);
@@ -60,7 +60,7 @@ double organ_key_real(const config_gguf_source *s, const char *key, double fallb
     const organ_gguf_kv *kv = organ_key_find(s, key, full);
     double value = fallback;
     if (kv && (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_real_at(kv, 0, &value)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not one number", s->label, full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a number", s->label, full);
     return value;
 }
 
@@ -69,7 +69,7 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
     const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
     double value = 0;
     if (!kv || kv->type != ORGAN_GGUF_ARRAY || layer >= kv->count || !organ_gguf_real_at(kv, layer, &value))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not an array or has no number for layer %u", s->label,
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not an array or has no value for layer %u", s->label,
                    key, layer);
     return value;
 }

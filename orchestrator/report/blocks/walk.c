@@ -47,7 +47,7 @@ static void put_made(organ_walk *walk, organ_table *table, const char *caption)
 /* Below a table on a page or in a Markdown file that does not have all rows. */
 static void say_cut(organ_walk *walk, size_t max, size_t count, const char *what)
 {
-    static const char said[] = "The table shows the first %s of %s %s; the report as JSON has all.";
+    static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
     char shown[32], all[32];
     organ_count_text(max, shown);
     organ_count_text(count, all);

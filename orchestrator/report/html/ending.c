@@ -111,7 +111,7 @@ static void put_run(organ_html *html, const json_t *run)
     const char *key;
     json_t *value;
     organ_html_section(html, "Run");
-    organ_html_paragraph(html, "This section varies from run to run; nothing above does.");
+    organ_html_paragraph(html, "This section differs between runs; everything above does not.");
     organ_table *const table = organ_table_create(columns, 2);
     member_rows(table, "", run);
     organ_html_table(html, table, NULL);
@@ -140,7 +140,7 @@ void organ_html_ending(organ_html *html, const json_t *definitions, const json_t
 {
     if (json_object_size(definitions)) {
         organ_html_section(html, "Definitions");
-        organ_html_terms(html, definitions, "term", "what it means here");
+        organ_html_terms(html, definitions, "term", "meaning");
     }
     if (json_object_size(run))
         put_run(html, run);

@@ -255,7 +255,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
     for (size_t k = 0; k < json_array_size(checks); k++) {
         const json_t *const check = organ_json_row_at(checks, k);
         put_between(out, "<tr><th scope=\"row\">", organ_json_text(check, "check"),
-                    json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 holds</td><td>"
+                    json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 passed</td><td>"
                                                                : "</th><td class=\"no\">\u2717 FAILED</td><td>");
         put_between(out, "", organ_json_text(check, "detail"), "</td></tr>\n");
     }
@@ -340,7 +340,7 @@ static void put_end(organ_html *html)
     if (html->sections)
         fputs("</section>\n", out);
     fprintf(out,
-            "</main>\n<footer>Made by organ. This page is whole: it asks nothing of a "
+            "</main>\n<footer>Made by organ. This page is self-contained: it loads nothing from a "
             "network.</footer>\n<script>%s</script>\n</body>\n</html>\n",
             organ_html_script);
 }

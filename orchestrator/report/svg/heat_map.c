@@ -214,7 +214,7 @@ static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
         fputc(' ', d->out);
     }
     organ_svg_text(d->out, heat_map_name_of(m->column_names, column * d->column_step, number), 80);
-    fprintf(d->out, ": %s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "nothing there");
+    fprintf(d->out, ": %s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "no value");
     if (d->marked[at] && m->mark_name) {
         fputs(" (", d->out);
         organ_svg_text(d->out, m->mark_name, 60);
@@ -400,7 +400,7 @@ static void put_key(const heat_map_drawing *d)
     }
     if (d->gaps) {
         ORGAN_SVG(d->out, "<path class=\"oc-void\" d=\"M%f %fh16v12h-16zm0 12l16-12\"/>\n", x, y);
-        organ_svg_label(d->out, x + 22, y + 10, "", "start", "nothing there", 20);
+        organ_svg_label(d->out, x + 22, y + 10, "", "start", "no value", 20);
     }
 }
 

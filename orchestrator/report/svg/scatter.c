@@ -101,7 +101,7 @@ static void put_frame(const scatter_drawing *d)
     const organ_scatter *const s = d->scatter;
     char note[80] = "";
     if (d->left_out)
-        snprintf(note, sizeof note, "%zu of %zu have no place here", d->left_out, s->count);
+        snprintf(note, sizeof note, "%zu of %zu are outside the plot", d->left_out, s->count);
     organ_svg_begin(d->out, WIDTH, d->height, s->title, s->description, "");
     organ_svg_head(d->out, LEFT, s->title, s->subtitle, note, 130);
     put_legend(d, head_height(d), true);

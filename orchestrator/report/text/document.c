@@ -266,7 +266,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
         organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
-        organ_fail_errno(error, fault, "%s: cannot be put in place", d->path);
+        organ_fail_errno(error, fault, "%s: cannot be renamed into place", d->path);
     if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_REPLACED)
         unlink(d->temporary);
     free(command);

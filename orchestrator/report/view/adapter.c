@@ -36,13 +36,13 @@ static const organ_block roles_table[] = {
     TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all modules", .total_row = "total",
           .caption = "By role: explained is the share of the squared norm of scale B A that is kept")};
 static const organ_block kept_blocks[] = {
-    SECTION(ON_PAGE, NULL, "How much is kept"),
+    SECTION(ON_PAGE, NULL, "Kept share"),
     MADE(ON_PAGE, NULL, kept_roles,
          BLOCKS(SHARE_BARS("Share of each change that is kept", "kept",
-                           "What is cut away is the best that could be spared at this rank."))),
+                           "The removed part is the smallest possible at this rank."))),
     SHARE_MAP("Share of each change that is kept", "kept", "explained"),
     FIGURE("modules.*.sigma.1", rank_curves,
-           "From the singular values of scale B A, all of them: what any rank would keep."),
+           "Computed from all singular values of scale B A: the share that any rank would keep."),
     RANK_MAP(NULL),
 };
 
@@ -53,15 +53,15 @@ static const organ_block kept_blocks[] = {
 /* ---- sanitize ---- */
 
 static const organ_item sanitize_merits[] = {
-    {NULL, "things{check? in it that a server would refuse| a server would have refused}", "{findings:size}"},
+    {NULL, "findings{check? that a server would reject| that a server would have rejected}", "{findings:size}"},
     {NULL, "{check?modules to keep|modules kept}", "{totals.modules:count}"},
-    {NULL, "{check?tensors to leave out|tensors left out}", "{dropped:size}"},
-    {NULL, "rank, the same of all modules", "{output.r:count}"}};
+    {NULL, "{check?tensors to remove|tensors removed}", "{dropped:size}"},
+    {NULL, "rank of every module", "{output.r:count}"}};
 
 static const organ_field findings[] = {FIELD_TEXT("where", "where", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                       FIELD_TEXT("why a server refuses it", "text", 0)};
+                                       FIELD_TEXT("why a server rejects it", "text", 0)};
 static const organ_field dropped[] = {
-    FIELD_WORDS("left out", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("removed", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT),
     FIELD_TEXT("because", "why", 0), FIELD_MAYBE_GENERAL("norm", "norm", 6),
     FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
 
@@ -70,20 +70,20 @@ static const organ_field dropped[] = {
         "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank "     \
         "{output.r} is above "                                                                                         \
         "512, "                                                                                                        \
-        "the most that vLLM serves: organ lora resize makes it smaller.}")
+        "the limit of vLLM: organ lora resize reduces it.}")
 
 static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
     HEADING("A sanitised adapter"),
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
     MERITS(NULL, sanitize_merits),
-    SECTION(ON_PAGE, NULL, "{check?What a server would refuse|What a server would have refused}"),
+    SECTION(ON_PAGE, NULL, "{check?Findings that a server would reject|Findings that a server would have rejected}"),
     EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}"))),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .max = MAX_FINDINGS, .what = "findings",
-          .caption = "{check?|In the adapter as it was}"),
-    SAY(ON_PAGE, "!findings", "Nothing that a server would refuse."),
-    SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would refuse."),
-    SECTION(ON_PAGE, NULL, "{check?What sanitising would do|What was done}"),
+          .caption = "{check?|In the original adapter}"),
+    SAY(ON_PAGE, "!findings", "Nothing that a server would reject."),
+    SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would reject."),
+    SECTION(ON_PAGE, NULL, "{check?Changes that sanitising would make|Changes}"),
     SAY(ON_PAGE, "base", "Against: {base:model}."),
     TABLE(ON_TEXT, "!check&dropped", "dropped", FIELDS(dropped)),
     MADE(ON_TEXT, "!check&totals.cut", kept_roles, BLOCKS_OF(roles_table)),
@@ -92,14 +92,13 @@ static const organ_block sanitize_blocks[] = {
         "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding "
         "changed B by at most "
         "{totals.worst_folding_error:.2g} of its norm}."),
-    SAY(ON_ALL, "!check&totals.padded",
-        "Filled up: {totals.padded} module{totals.padded:s} of lower rank, with zeros."),
+    SAY(ON_ALL, "!check&totals.padded", "Padded with zeros: {totals.padded} module{totals.padded:s} of lower rank."),
     SAY(ON_ALL, "!check&totals.cut",
-        "Cut: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
+        "Reduced: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
     EACH_IF(ON_ALL, "!check", "targets_removed",
-            BLOCKS(SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left."))),
+            BLOCKS(SAY(ON_ALL, NULL, "target_modules: {.} was removed, because no key of it is left."))),
     SERVED,
-    TABLE(ON_PAGE, "dropped", "dropped", FIELDS(dropped), .caption = "Left out, with the size of what is lost"),
+    TABLE(ON_PAGE, "dropped", "dropped", FIELDS(dropped), .caption = "Removed tensors with their norms"),
     PART_IF(ON_PAGE, "totals.cut", ".", BLOCKS_OF(kept_blocks)),
     SECTION(ON_FILES, NULL, "Modules"),
     MADE(ON_PAGE, NULL, kept_roles, BLOCKS_OF(roles_table)),
@@ -107,18 +106,18 @@ static const organ_block sanitize_blocks[] = {
     END("!check"),
 };
 
-const organ_view organ_lora_sanitize_view = {.schema = "organ.lora_sanitize/1",
-                                             .kind = "{check?Check of an adapter|A sanitised adapter}",
-                                             .title = "{adapter.name}",
-                                             .lead = "{check&findings?Not as a server takes it: {findings:size} "
-                                                     "thing{findings:s} in it would be refused.|A server takes "
-                                                     "{check?it as it is|what was made of it}.}",
-                                             BLOCKS_OF(sanitize_blocks)};
+const organ_view organ_lora_sanitize_view = {
+    .schema = "organ.lora_sanitize/1",
+    .kind = "{check?Check of an adapter|A sanitised adapter}",
+    .title = "{adapter.name}",
+    .lead = "{check&findings?A server would reject it: {findings:size} finding{findings:s}.|A server accepts {check?it "
+            "unchanged|the result}.}",
+    BLOCKS_OF(sanitize_blocks)};
 
 /* ---- resize ---- */
 
 static const organ_item resize_merits[] = {{NULL, "of the squared change is kept", "{/totals.explained:share}"},
-                                           {NULL, "in the module that it is least of", "{total.least:share}"},
+                                           {NULL, "in the module with the smallest share", "{total.least:share}"},
                                            {NULL, "rank now", "{/r:count}"},
                                            {NULL, "rank before", "{/totals.rank_before:count}"},
                                            {NULL, "of factors", "{/totals.bytes:bytes}"}};
@@ -132,10 +131,9 @@ static const organ_block resize_blocks[] = {
     MADE(ON_PAGE, NULL, kept_roles, BLOCKS(MERITS(NULL, resize_merits))),
     PART_IF(ON_PAGE, NULL, ".", BLOCKS_OF(kept_blocks)),
     MADE(ON_TEXT, NULL, kept_roles, BLOCKS_OF(roles_table)),
-    SAY(ON_ALL, "asked_rank>r&!totals.cut",
-        "No module has a higher rank than {r}: a larger one would hold nothing more, and r stays {r}."),
+    SAY(ON_ALL, "asked_rank>r&!totals.cut", "No module has a rank above {r}, so r stays {r}."),
     SAY(ON_ALL, "kept_as_they_are",
-        "No factor, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is "
+        "Not factors, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is "
         "{kept_as_they_are.0}."),
     SAY(ON_ALL, NULL,
         "All modules have r = lora_alpha = {r}; {totals.bytes_before:bytes} became {totals.bytes:bytes}."),

@@ -8,37 +8,34 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_COUNT("weights", "elements"),
                                       FIELD_PERCENT("given", "sparsity"),
                                       FIELD_WORDS("KL", COST("cost"), 0),
-                                      FIELD_WORDS("KL with the same for each", COST("uniform_cost"), 0),
-                                      FIELD_WORDS("curve", "{between?of other layers|measured}", 0)};
+                                      FIELD_WORDS("KL with equal shares", COST("uniform_cost"), 0),
+                                      FIELD_WORDS("curve", "{between?from other layers|measured}", 0)};
 
 const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS] = {
-    SECTION(ON_FILES, NULL, "What each tensor got"),
+    SECTION(ON_FILES, NULL, "Allocation by tensor"),
     SAY(ON_TERMINAL, "tensors",
-        "Allocation: one budget of {budget} %; by the curves " COST(
-            "cost") " nats a token, where the same for each tensor costs " COST("uniform_cost") "."),
+        "Allocation: one budget of {budget} %; predicted cost " COST("cost") " nats per token, against " COST(
+            "uniform_cost") "."),
     SAY(ON_TERMINAL, "!tensors",
-        "Allocation: one budget of {budget} % over {tensors_in_all} tensors; {known?their curves are read|{measured} "
-        "curves would be "
-        "measured}, on {tokens:count} tokens that calibrate no curve."),
+        "Allocation: one budget of {budget} % over {tensors_in_all} tensors; {known?their curves are read from a "
+        "file|{measured} curves would be measured}, on {tokens:count} tokens that are not used for calibration."),
     SAY(ON_FILES, "tensors",
-        "One budget of {budget} % was divided over {tensors_in_all} tensors by what each costs alone: curves of "
-        "{measured} of them were "
-        "measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate no curve. By the curves "
-        "all of them "
-        "cost " COST("cost") " nats a token; the same for each tensor would cost " COST("uniform_cost") "."),
+        "One budget of {budget} % was divided over {tensors_in_all} tensors by the cost of pruning each alone: curves "
+        "of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} that are not "
+        "used for calibration. The predicted cost of all of them is " COST(
+            "cost") " nats per token; equal shares would cost " COST("uniform_cost") "."),
     SAY(ON_FILES, "!tensors", "One budget of {budget} % would be divided over {tensors_in_all} tensors."),
     SAY(ON_ALL, "exchanges",
-        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices pruned by "
-        "themselves are "
-        "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; with every matrix pruned "
+        "individually, the model is {exchanges.before:.4g} nats per token from the donor before the exchanges and "
+        "{exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
-        .style = {.title = "What each projection of each layer got",
+        .style = {.title = "Allocation by layer and projection",
                   .description = "A field of cells, one for each projection in each layer, with the percentage of its "
-                                 "weights that it was "
-                                 "given to lose. The table below has the same numbers.",
+                                 "weights to set to zero. The table below has the same numbers.",
                   .row_label = "projection",
-                  .value_label = "sparsity given, percent"},
+                  .value_label = "allocated sparsity, percent"},
         .role = "role", .value = "sparsity", .weight = "elements", .layers = true,
-        .caption = "Few zeros where they cost much, many where they cost little; together they are the budget."),
-    TABLE(ON_FILES, "tensors", "tensors", FIELDS(tensors), .caption = "Nats a token by the curve of each tensor alone",
-          .max = 1000, .what = "tensors")};
+        .caption = "Tensors in which zeros cost more get fewer of them; all together meet the budget."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(tensors),
+          .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};

@@ -24,7 +24,7 @@ json_t *organ_layer_cells(const json_t *report);
          .name = "name", .values = {"bytes"}, .bytes = true, .remark = "{percent:percent}", .caption = (text))
 #define ANATOMY_BARS                                                                                                   \
     SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
-              "What the model consists of: the skeleton is its attention, the organs are its feed-forward networks.")
+              "Parts of the model: skeleton is attention, organs are feed-forward networks.")
 
 /* Of such cells, under "cells". */
 #define BYTES_MAP                                                                                                      \
@@ -33,6 +33,6 @@ json_t *organ_layer_cells(const json_t *report);
                   .description = "The bytes of the tensors of each role in each layer.",                               \
                   .value_label = "size"},                                                                              \
         .role = "role", .value = "bytes", .bytes = true, .zero = true, .inside = true,                                 \
-        .caption = "Where the bytes of the layers are; what stands in no layer is not shown.")
+        .caption = "Bytes by layer and role; tensors outside the layers are not shown.")
 
 #endif

@@ -6,8 +6,8 @@
 #define COMPENSATED "definition=compensated-pruning/1"
 #define VERDICT(changed)                                                                                               \
     "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \
-    "?Passed: the copy is the donor but for its target weights, of which " changed                                     \
-    ".|Passed: the copy is the donor with the killed weights set to zero, and nothing else.}}"
+    "?Passed: the copy equals the donor except for its target weights, of which " changed                              \
+    ".|Passed: the copy equals the donor except for the killed weights, which are zero.}}"
 #define NOT_TARGETS                                                                                                    \
     "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
@@ -24,7 +24,7 @@ static const organ_block blocks[] = {
                 SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read and compared weight by weight; no report or log was used."),
-    CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}."),
     SAY(ON_PAGE, NULL, "Zero before: {zero_before:count} target weights, not counted as killed. " NOT_TARGETS),
@@ -37,11 +37,11 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL, NULL, NOT_TARGETS),
     GAP(NULL),
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
-    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT("so many are zero and so many changed")),
+    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT("counts of zero and of changed weights")),
     SPARSITY(NULL),
     SPARSE_TENSORS(NULL),
     PAGE_ENDING,
-    SAY(ON_PAGE, NULL, "To audit again:"),
+    SAY(ON_PAGE, NULL, "To repeat the audit:"),
     COMMAND(ON_PAGE, NULL, AUDIT_COMMAND("pruned", COMPENSATED)),
 };
 

@@ -4,13 +4,13 @@
 #include "orchestrator/report/view/views.h"
 
 #define VERDICT                                                                                                        \
-    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the copy is the donor without what "               \
-    "was cut out, "                                                                                                    \
-    "{resolved?with {resolved:count} re-solved weight{resolved:s}, |}and nothing else.}"
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the copy equals the donor without the "            \
+    "removed parts, "                                                                                                  \
+    "{resolved?with {resolved:count} refitted weight{resolved:s}, |}and nothing else.}"
 
 static const organ_item merits[] = {
     {NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
-    {"resolved", "weights were re-solved", "{resolved:count}"},
+    {"resolved", "weights were refitted", "{resolved:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "after", "{bytes_after:bytes}"}};
 
@@ -37,16 +37,16 @@ static const organ_block blocks[] = {
                 SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read and compared byte by byte; no report or log was used."),
-    CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
     GAP(NULL),
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
     SECTION(ON_PAGE, NULL, "Layers"),
-    TABLE(ON_PAGE, NULL, "layers", FIELDS(layers), .caption = "What is left of each layer of the donor",
+    TABLE(ON_PAGE, NULL, "layers", FIELDS(layers), .caption = "Parts of each donor layer in the copy",
           .max = EVERY_TENSOR, .what = "layers"),
-    TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "What the configuration says otherwise",
+    TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "Differences of the configuration",
           .max = EVERY_TENSOR, .what = "settings"),
 };
 

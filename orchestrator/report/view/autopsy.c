@@ -256,21 +256,23 @@ static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE
 static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_TEXT("what", "what", 0), FIELD_TEXT("value", "value", 0),
                                     FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
-static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("what usually causes it", "cause", 0)};
+static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("usual cause", "cause", 0)};
 static const organ_field trials[] = {
     FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
-    FIELD_MAYBE_GENERAL("nats a token", "nll_difference", 3), FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
+    FIELD_MAYBE_GENERAL("nats per token", "nll_difference", 3), FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
 static const organ_field strays[] = {
-    FIELD_TEXT("tensor of no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("why", "why", 0)};
+    FIELD_TEXT("tensor that belongs to no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_TEXT("why", "why", 0)};
 
 /* ---- blocks ---- */
 
 #define UNEXPECTED                                                                                                     \
-    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is no fault: "   \
+    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is not a "       \
+    "fault: "                                                                                                          \
     "{unexpected}."
 #define MARKED                                                                                                         \
     "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
-    "{count>1?\n  The same is said of {count:-1} more weights: see autopsy.json.}"
+    "{count>1?\n  The same finding applies to {count:-1} more weights: see autopsy.json.}"
 #define VERDICT                                                                                                        \
     "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on "              \
     "{weights:count} "                                                                                                 \
@@ -306,65 +308,62 @@ static const organ_block findings[] = {
     EACH(ON_MARKDOWN, "findings", BLOCKS_OF(finding)),
     GAP("findings"),
     SAY(ON_MARKDOWN, "!findings", "None."),
-    SAY(ON_PAGE, "!findings", "None: no weight has what no healthy weight has."),
+    SAY(ON_PAGE, "!findings", "None."),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .max = MAX_ROWS, .what = "findings",
-          .caption = "Weights that are not healthy"),
+          .caption = "Weights with findings"),
     TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .max = MAX_CAUSES),
-    SAY(ON_PAGE, "findings", "To look closer:"),
+    SAY(ON_PAGE, "findings", "For details:"),
     EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command",
          .max = MAX_COMMANDS),
 };
 
 /* A limit is drawn where a weight comes near it. */
 static const organ_panels_of spread = {
-    .style =
-        {.title = "Standard deviation of the weights by layer",
-         .subtitle = "a jump from one layer to the next, or a layer that leaves its neighbours, is worth a look",
-         .description =
-             "Standard deviation of each matrix over the layers, one panel a role, logarithmic, with the range that is "
-             "expected.",
-         .y_label = "std (log scale)",
-         .log_y = true,
-         .band_name = "expected"},
+    .style = {.title = "Standard deviation of the weights by layer",
+              .subtitle = "look for jumps between layers and for layers that differ from their neighbours",
+              .description = "Standard deviation of each matrix over the layers, one panel per role, logarithmic, with "
+                             "the expected range.",
+              .y_label = "std (log scale)",
+              .log_y = true,
+              .band_name = "expected"},
     .role = "role",
     .series = {{"std", "in_layers", "std", 0, false},
                {"healthy: at most", "nears_most", "sick_most", 0, true},
                {"healthy: at least", "nears_least", "sick_least", 0, true}},
     .edges = {"std_least", "std_most"},
-    .caption = "The limits of what is healthy are drawn where a weight comes near them; all are in the table of ranges "
-               "below. A weight of "
-               "nothing but zeros has no place on a logarithmic axis: it is a gap here, and a finding above."};
+    .caption =
+        "A limit of the healthy range is drawn if a weight comes near it; the table of ranges below has all limits. A "
+        "weight of zeros only cannot be drawn on a logarithmic axis: it is a gap here and a finding above."};
 static const organ_panels_of sizes = {
     .style = {.title = "Largest value by layer",
-              .subtitle = "the largest |w| of each matrix; single large values are what low-precision codes lose",
-              .description = "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with "
-                             "what is expected at most.",
+              .subtitle = "the largest |w| of each matrix; codes of low precision represent single large values badly",
+              .description = "Largest magnitude in each matrix over the layers, one panel per role, logarithmic, with "
+                             "the expected maximum.",
               .y_label = "max |w| (log scale)",
               .log_y = true,
-              .band_name = "expected: up to here"},
+              .band_name = "expected maximum"},
     .role = "role",
     .series = {{"max |w|", "in_layers", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
     .edges = {NULL, "size_most"},
     .caption = "The upper edge of the band is the largest magnitude that is expected of the role."};
 static const organ_panels_of distances = {
     .style = {.title = "Distance from the other model by layer",
-              .subtitle = "norm of the difference beside the norm of the other's weight; 100 and more shown as 100",
-              .description = "Relative error of each matrix against the same one of the other model over the layers, "
-                             "one panel a role, with "
-                             "what is usual for how it is stored.",
+              .subtitle =
+                  "norm of the difference relative to the norm of the other model's weight; 100 and more shown as 100",
+              .description = "Relative error of each matrix against the same matrix of the other model over the "
+                             "layers, one panel per role, with the range that is usual for its type.",
               .y_label = "relative error, %",
-              .band_name = "usual for how it is stored"},
+              .band_name = "usual for this type"},
     .role = "role",
     .series = {{"relative error", "in_layers", "error", 0, false}},
     .edges = {"usual_least", "usual_most"},
-    .caption = "More than 50 percent is a finding: it is another weight, or codes were misread."};
+    .caption = "More than 50 percent is a finding: the weight is another one, or its codes were misread."};
 
 static const organ_block charts[] = {
     SECTION(ON_PAGE, "places.*.strain", "Layers"),
     MAP("places.*.strain", "places",
-        .style = {.title = "How near each weight is to the expected limits",
-                  .subtitle =
-                      "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
+        .style = {.title = "Distance of each weight from the expected limits",
+                  .subtitle = "1: at the limit; below: within; above: outside by this factor (99 and more shown as 99)",
                   .description =
                       "For each role and layer the largest of |mean|, std and values, each compared with the limit "
                       "of its role. Weights with findings are outlined.",
@@ -374,11 +373,10 @@ static const organ_block charts[] = {
                   .diverging = true},
         .role = "role", .value = "strain", .marks = "sick", .inside = true,
         .caption = "Outlined weights have findings. Above 1 a weight is outside the expected ranges of its role, which "
-                   "alone is no fault: "
-                   "small models have wider weights, large ones narrower."),
+                   "alone is not a fault: small models have wider weights, large ones narrower."),
     PANELS("in_layers", &spread),
     PANELS("in_layers", &sizes),
-    SECTION(ON_PAGE, "compared", "Beside the other model"),
+    SECTION(ON_PAGE, "compared", "Compared with the other model"),
     EACH_IF(ON_PAGE, "compared", "schemes", BLOCKS_OF(scheme)),
     PANELS("compared", &distances),
 };
@@ -393,7 +391,7 @@ static const organ_block remarks[] = {
     SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
     EACH(ON_MARKDOWN, "senses", BLOCKS_OF(remark)),
     TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .max = MAX_ROWS, .what = "remarks",
-                .caption = "Remarks: unusual, but no fault by itself"),
+                .caption = "Remarks: unusual values that alone are not faults"),
     TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .max = MAX_CAUSES),
     EACH(ON_ALL, "notes",
          BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
@@ -407,30 +405,30 @@ static const organ_block remarks[] = {
 };
 
 static const organ_block blocks[] = {
-    LINES(NULL, "Autopsy of {model:model}{other?\nbeside     {other:model}}\n\n"),
-    HEADING("Autopsy of {model.name}{other? beside {other.name}}"),
+    LINES(NULL, "Autopsy of {model:model}{other?\nagainst    {other:model}}\n\n"),
+    HEADING("Autopsy of {model.name}{other? against {other.name}}"),
     SAY(ON_MARKDOWN, NULL,
         "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
     MERITS(NULL, merits),
     EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
     GAP("schemes"),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
-    MATRICES_SHARE("", "the examined ones are"),
+    MATRICES_SHARE("", "examined weights are"),
     MATRICES_LEFT("", "not examined"),
     TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
     TABLE(ON_ALL, "scale_test", "scale_test.trials", FIELDS(trials),
-          .caption = "How well the text is predicted with all scales times a factor"),
+          .caption = "Prediction of the text with all scales times a factor"),
     PART(ON_ALL, ".", BLOCKS_OF(findings)),
     PART(ON_PAGE, ".", BLOCKS_OF(charts)),
     PART(ON_ALL, ".", BLOCKS_OF(remarks)),
     SECTION(ON_PAGE, NULL, "Roles"),
-    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extremes of the weights of each role"),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extreme values of the weights of each role"),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "weights",
-          .caption = "Every weight as the numbers that it means"),
+          .caption = "Dequantised values of every weight"),
     SECTION(ON_FILES, NULL, "Ranges"),
     SAY(ON_FILES, NULL, "A value outside the expected range is a remark, one outside the healthy range a finding."),
-    TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "The ranges that were used"),
+    TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "Ranges used"),
     GAP(NULL),
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
     TIME_LINE(""),
@@ -439,7 +437,7 @@ static const organ_block blocks[] = {
 
 const organ_view organ_autopsy_view = {.schema = "organ.autopsy/1",
                                        .kind = "Autopsy",
-                                       .title = "{model.name}{other? beside {other.name}}",
+                                       .title = "{model.name}{other? against {other.name}}",
                                        .lead = VERDICT,
                                        .make = autopsy_of,
                                        BLOCKS_OF(blocks)};

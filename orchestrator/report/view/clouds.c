@@ -125,23 +125,22 @@ static char *cloud_of(const json_t *report, const char *key, bool origin, const 
 
 char *organ_perplexity_cloud(const json_t *report)
 {
-    static const organ_scatter chart = {
-        .title = "Perplexity against sparsity",
-        .subtitle = "lower is better; each line is a method and begins in the donor",
-        .description = "Perplexity of each pruned model over the share of killed weights, one line a "
-                       "method, beginning in the donor.",
-        .x_label = "killed, percent of the target weights",
-        .y_label = "perplexity"};
+    static const organ_scatter chart = {.title = "Perplexity against sparsity",
+                                        .subtitle = "lower is better; each line is a method and starts at the donor",
+                                        .description = "Perplexity of each pruned model over the share of killed "
+                                                       "weights, one line per method, starting at the donor.",
+                                        .x_label = "killed, percent of the target weights",
+                                        .y_label = "perplexity"};
     return cloud_of(report, "figures.perplexity", true, &chart);
 }
 
 char *organ_divergence_cloud(const json_t *report)
 {
     static const organ_scatter chart = {
-        .title = "How far the predictions moved",
-        .subtitle = "KL divergence from the donor: 0 is the donor's own predictions",
-        .description = "KL divergence of each pruned model from the donor over the share of killed "
-                       "weights, one line a method.",
+        .title = "Change of the predictions",
+        .subtitle = "KL divergence from the donor: 0 means equal predictions",
+        .description =
+            "KL divergence of each pruned model from the donor over the share of killed weights, one line per method.",
         .x_label = "killed, percent of the target weights",
         .y_label = "KL divergence, nats per token"};
     return cloud_of(report, "comparison.kl_divergence", false, &chart);

@@ -15,7 +15,7 @@ static const organ_item experiment[] = {
 
 const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
     ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(experiment),
-          .caption = "What has to be the same wherever these numbers are set beside others")};
+          .caption = "Conditions that must be the same for a comparison with other figures")};
 
 #define LM_EVAL "evaluation.experiment.style=lm-eval"
 static const organ_field models[] = {
@@ -33,18 +33,18 @@ static const organ_item comparison[] = {{NULL, "difference in perplexity", "{com
 const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     GAP(NULL),
     SECTION(ON_FILES, NULL, "Evaluation"),
-    SAY_AFTER(ON_TERMINAL, "not_evaluated", "  NOT EVALUATED  ", "The output is whole, but: {not_evaluated}"),
-    SAY(ON_MARKDOWN, "not_evaluated", "> **Not evaluated.** The output is whole, but: {not_evaluated}"),
-    WARN(ON_PAGE, "not_evaluated", "The output is whole, but it was not evaluated: {not_evaluated}"),
+    SAY_AFTER(ON_TERMINAL, "not_evaluated", "  NOT EVALUATED  ", "The output is complete, but: {not_evaluated}"),
+    SAY(ON_MARKDOWN, "not_evaluated", "> **Not evaluated.** The output is complete, but: {not_evaluated}"),
+    WARN(ON_PAGE, "not_evaluated", "The output is complete, but it was not evaluated: {not_evaluated}"),
     SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
     TABLE(ON_ALL, "comparison", "before after", FIELDS(models),
           .caption = "Perplexity before and after, on the same tokens, with standard errors"),
     ITEMS(ON_ALL, "comparison", .name = "after versus before", .value = "value", .align = ORGAN_RIGHT,
-          ITEM_LIST(comparison), .caption = "What changed; errors are those of paired tokens"),
+          ITEM_LIST(comparison), .caption = "Changes; errors are those of paired tokens"),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
-    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors; tokens are taken as independent."),
+    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
     TERMS(ON_MARKDOWN, NULL, "definitions", NULL, NULL),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
-    WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
 };

@@ -11,10 +11,10 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
 #define EVALUATION_MERITS                                                                                              \
-    {"evaluation.comparison", "perplexity, which was {evaluation.before.figures.perplexity:figure}",                   \
+    {"evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                     \
      "{evaluation.after.figures.perplexity:figure}"},                                                                  \
     {                                                                                                                  \
-        "evaluation.comparison", "KL divergence from the donor, nats a token",                                         \
+        "evaluation.comparison", "KL divergence from the donor, nats per token",                                       \
             "{evaluation.comparison.kl_divergence:figure}"                                                             \
     }
 
@@ -28,7 +28,7 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
     "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
     "{experiment.text.xxh3}. "                                                                                         \
-    "{experiment.text.utf8?|Not all of it is UTF-8: what is not is read as U+FFFD. }"                                  \
+    "{experiment.text.utf8?|Bytes that are not UTF-8 are read as U+FFFD. }"                                            \
     "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest "                             \
     "{experiment.tokenizer.digest}. "                                                                                  \
     "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"  \

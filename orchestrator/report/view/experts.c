@@ -8,7 +8,7 @@
 
 static const organ_item merits[] = {
     EVALUATION_MERITS,
-    {NULL, "of {experts_before:count} experts {dry_run?would stay|stayed} in each layer", "{experts_after:count}"},
+    {NULL, "of {experts_before:count} experts {dry_run?would be kept|kept} in each layer", "{experts_after:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
@@ -20,75 +20,70 @@ static const organ_field layers[] = {
 static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};
 
-static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("missed before", "{before:~3}", 0),
-                                     FIELD_WORDS("missed after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
+static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("error before", "{before:~3}", 0),
+                                     FIELD_WORDS("error after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
                                      FIELD_WORDS("healed", "{healed?yes|no}", 0)};
 
 static const organ_field settings[] = {SETTING_FIELDS};
 
 static const organ_block blocks[] = {
-    LINES(NULL, MADE_WORDS("Cut experts out of", "model") "\n\n"),
+    LINES(NULL, MADE_WORDS("Removed experts from", "model") "\n\n"),
     HEADING("Experts of {model.name}"),
     MERITS(NULL, merits),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
     WARN(ON_ALL, "uneven",
-         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one "
-         "number for all: this "
-         "is a plan, and nothing could load such a model."),
+         "One budget for all layers leaves a different number of experts in each, but config.json and GGUF have one "
+         "number for all: this is only a plan, because no program could load such a model."),
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
-        "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: "
-        "{bytes_before:bytes} "
-        "{dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections {dry_run?would be|are} solved "
-        "anew, all "
-        "else {dry_run?would stay|is} as it was.|Their bytes {dry_run?would stay|are} as they were.}"),
+        "{experts_after:count} of {experts_before:count} experts {dry_run?would be kept|are kept} in each layer: "
+        "{bytes_before:bytes} {dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections "
+        "{dry_run?would be|are} refitted; all other tensors {dry_run?would stay|are} unchanged.|Their bytes "
+        "{dry_run?would stay|are} unchanged.}"),
     SAY(ON_ALL, "left_out",
-        "{left_out:count} {left_out=1?block|blocks} behind the last one, for tokens after the next, {dry_run?would "
-        "be|{left_out=1?is|are}} "
-        "left out: no text goes through, and nothing tells which experts to keep there."),
+        "{left_out:count} {left_out=1?block|blocks} after the last layer, for multi-token prediction, {dry_run?would "
+        "be|{left_out=1?is|are}} removed: the forward pass does not run them, so their experts have no scores."),
     SAY(ON_ALL, "heal&!dry_run",
-        "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less "
-        "than before on the "
-        "{heal.held_windows:count} windows held back."),
+        "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} refitted: their error "
+        "on the {heal.held_windows:count} held-out windows fell."),
     SAY(ON_TEXT, "dry_run&measurement",
-        "Which ones is to be measured{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the "
+        "The run measures which ones to keep{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} "
+        "in the "
         "scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
-         .style = {.title = "Which experts stay",
-                   .description = "A row for each layer, a cell for each of its experts: 1 for one that stays, 0 for "
-                                  "one that is cut out.",
+         .style = {.title = "Kept experts",
+                   .description =
+                       "A row for each layer, a cell for each of its experts: 1 if it is kept, 0 if it is removed.",
                    .row_label = "layer",
                    .column_label = "expert",
                    .value_label = "stays",
                    .high = 1},
          .name = "name", .values = "flags",
-         .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
-    TABLE(ON_FILES, NULL, "layers", FIELDS(layers),
-          .caption = "Experts of each layer, and which of them {dry_run?would stay|stay}", .max = EVERY_TENSOR,
-          .what = "layers"),
+         .caption = "1: kept, 0: removed; experts have the numbers of the original model."),
+    TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer, and the kept ones",
+          .max = EVERY_TENSOR, .what = "layers"),
     TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget",
           .max = EVERY_TENSOR, .what = "layers"),
     SECTION(ON_FILES, "heal&!dry_run", "Heal"),
     BARS("heal&!dry_run", "heal.layers",
-         .style = {.title = "What each layer misses, before and after its heal",
-                   .subtitle = "squared, a token, over the windows held back",
-                   .description = "Two bars for each layer: what the state behind it misses with the kept experts as "
-                                  "they were, and with "
-                                  "their down projections solved anew.",
+         .style = {.title = "Error of each layer before and after its refit",
+                   .subtitle = "squared error per token on the held-out windows",
+                   .description = "Two bars for each layer: the error of the hidden state after it with the kept "
+                                  "experts unchanged, and with their down projections refitted.",
                    .value_label = "missed",
                    .series = {"before", "after"},
                    .digits = 3},
          .named = "layer {layer}", .values = {"before", "after"},
-         .caption = "A layer is healed where that helps on tokens that it was not fitted to."),
+         .caption = "A layer is refitted only if that reduces the error on tokens that were not used for the fit."),
     TABLE(ON_FILES, "heal&!dry_run", "heal.layers", FIELDS(healed),
-          .caption = "What each layer misses, squared, a token, over the windows held back", .max = EVERY_TENSOR,
+          .caption = "Squared error of each layer per token on the held-out windows", .max = EVERY_TENSOR,
           .what = "layers"),
     SECTION(ON_FILES, NULL, "Settings"),
-    TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration",
-          .max = EVERY_TENSOR, .what = "settings"),
+    TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "Changes of the configuration", .max = EVERY_TENSOR,
+          .what = "settings"),
     PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
@@ -136,7 +131,7 @@ const organ_view organ_experts_view = {
     .schema = "organ.experts/1",
     .kind = "Experts",
     .title = "{model.name}",
-    .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each "
-            "layer; {heal?their down projections are solved anew|what stays keeps its bytes}.",
+    .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would be kept|are kept} in each layer; "
+            "{heal?their down projections are refitted|their bytes are unchanged}.",
     .make = with_flags,
     BLOCKS_OF(blocks)};

@@ -8,7 +8,8 @@
 #include "orchestrator/report/view/views.h"
 
 #define FROM_LOGS                                                                                                      \
-    "Counts are those of the log beside each model; `organ audit` counts anew. Each experiment has a table of its "    \
+    "Counts come from the log of each model; `organ audit` counts them from the bytes. Each experiment has a table "   \
+    "of its "                                                                                                          \
     "own."
 
 /* ---- what only the view needs ---- */
@@ -102,7 +103,7 @@ static const organ_field page_models[] = {
     FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|-}", 0),
     FIELD_WORDS("mean theta", "{theta_mean>-1?{theta_mean:.2f}°|-}", 0)};
 static const organ_field times[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                    FIELD_WORDS("taken apart in", "{seconds?{seconds:time}|-}", 0),
+                                    FIELD_WORDS("extracted in", "{seconds?{seconds:time}|-}", 0),
                                     FIELD_WORDS("measured in", "{measure_seconds:time}", 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
 static const organ_field pruned[] = {
@@ -147,10 +148,10 @@ static const organ_block dissection[] = {
                        "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
                    .row_label = "model",
                    .column_label = "part",
-                   .value_label = "of the bytes, percent",
+                   .value_label = "percent of the bytes",
                    .high = 100},
          .name = "name", .members = parts,
-         .caption = "What each model consists of: skeleton is attention, organs are feed-forward networks."),
+         .caption = "Parts of each model: skeleton is attention, organs are feed-forward networks."),
     BARS_WHERE("!measure&models.*.theta_mean", "models", "status=ok&theta_mean>-1",
                .style = {.title = "Mean theta",
                          .description = "A bar for each model: the mean theta of its tensors, in degrees.",
@@ -159,7 +160,7 @@ static const organ_block dissection[] = {
                          .digits = 4,
                          .unit = "°"},
                .name = "name", .values = {"theta_mean"},
-               .caption = "The mean theta of each model. The measure report beside this has everything."),
+               .caption = "The mean theta of each model. The measure report in the same directory has all figures."),
 };
 
 static const organ_block blocks[] = {
@@ -176,13 +177,13 @@ static const organ_block blocks[] = {
     PART_IF(ON_ALL, "experiments", ".", BLOCKS_OF(prunings)),
     SECTION(ON_PAGE, "others", "No models"),
     TABLE(ON_PAGE, "others", "others", FIELDS(others),
-          .caption = "What lies among the models and is none. It is neither measured nor ranked."),
+          .caption = "Files among the models that are not models. They are neither measured nor ranked."),
     PART(ON_PAGE, "measure", BLOCKS_OF(organ_measure_models_blocks)),
     SECTION(ON_PAGE, "measure", "Definitions"),
     EACH(ON_PAGE, "measure.definitions", BLOCKS(SAY(ON_PAGE, NULL, "{.}"))),
     PAGE_ENDING,
     TABLE(ON_PAGE, "run.models", "run.models", FIELDS(times),
-          .caption = "How long each model took that this run has done; unchanged ones are not done again."),
+          .caption = "Time of each model that this run processed; unchanged models are skipped."),
     SAY(ON_TERMINAL, NULL, "Unchanged since the last run: {run.unchanged} of {found}."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}."),
     LINES(NULL,
@@ -192,6 +193,6 @@ static const organ_block blocks[] = {
 const organ_view organ_fleet_view = {.schema = "organ.fleet/1",
                                      .kind = "Fleet",
                                      .title = "{totals.models} models",
-                                     .lead = "Every model that was found, taken apart and measured.",
+                                     .lead = "Every model that was found, extracted and measured.",
                                      .make = fleet_of,
                                      BLOCKS_OF(blocks)};

@@ -3,20 +3,19 @@
 #include "orchestrator/report/view/views.h"
 
 static const organ_item merits[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
-                                    {NULL, "tokens made", "{generated.ids:size}"}};
+                                    {NULL, "tokens generated", "{generated.ids:size}"}};
 
 static const organ_block blocks[] = {
     GAP(NULL), /* a terminal has the text already */
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Prompt"),
     LINES_ON(ON_PAGE, "prompt.text", "{prompt.text}"),
-    SECTION(ON_PAGE, NULL, "What the model added"),
+    SECTION(ON_PAGE, NULL, "Continuation"),
     LINES_ON(ON_PAGE, "generated.text", "{generated.text}"),
-    SAY(ON_PAGE, "!generated.text", "(nothing that can be seen)"),
+    SAY(ON_PAGE, "!generated.text", "(no visible characters)"),
     SAY(ON_PAGE, NULL,
-        "The likeliest token each time; {stopped=eos?it stopped at EOS|it stopped at the number of tokens "
-        "that was asked for}. "
-        "That a model speaks does not say how well: organ perplexity measures that."),
+        "Greedy decoding; it stopped at {stopped=eos?EOS|the requested number of tokens}. A continuation does not show "
+        "how good a model is: organ perplexity measures that."),
     SECTION(ON_PAGE, NULL, "Model"),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_PAGE, NULL,

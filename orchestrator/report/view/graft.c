@@ -31,7 +31,7 @@ static json_t *grafted(const json_t *report)
 }
 
 static const organ_item merits[] = {
-    {NULL, "of the output's elements are the source's", "{totals.percent_of_elements:percent}"},
+    {NULL, "of the output's elements come from the source", "{totals.percent_of_elements:percent}"},
     {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
     {NULL, "the header is {header_anew?rewritten|the target's, byte for byte}", "{header_anew?new|kept}"}};
 static const organ_field groups[] = {FIELD_TEXT("group", "group", 0), FIELD_COUNT("grafted", "grafted.tensors"),
@@ -53,32 +53,30 @@ static const organ_block blocks[] = {
     MERITS(FITS, merits),
     SAY(ON_PAGE, NULL, "Source: {source:model}."),
     SAY(ON_PAGE, NULL, "Target: {target:model}."),
-    SECTION(ON_PAGE, FITS, "What went where"),
+    SECTION(ON_PAGE, FITS, "Copied tensors"),
     BARS(FITS, "parts",
          .style = {.title = "Anatomy",
-                   .description =
-                       "Two bars for each part of the output: the bytes that stayed of the target, and those "
-                       "that the source gave. "
-                       "The table has the numbers.",
+                   .description = "Two bars for each part of the output: the bytes from the target and the bytes from "
+                                  "the source. The table has the numbers.",
                    .value_label = "size",
-                   .series = {"of the target", "of the source"},
+                   .series = {"from the target", "from the source"},
                    .digits = 3},
          .name = "group", .values = {"stayed", "grafted"}, .bytes = true,
-         .caption = "What the output consists of, and where it comes from."),
+         .caption = "Parts of the output and their origin."),
     TABLE(ON_ALL, FITS, "groups", FIELDS(groups), .total = "whole model", .total_row = "totals",
-          .caption = "What was grafted of each part of the output."),
+          .caption = "Grafted share of each part of the output."),
     MAP(FITS, "cells",
-        .style =
-            {.title = "What the source gave, by layer and role",
-             .description =
-                 "Percent of the elements of each role in each layer that are the source's; the rest is the target's.",
-             .value_label = "of the source, percent",
-             .low = 0,
-             .high = 100},
+        .style = {.title = "Share of the source by layer and role",
+                  .description = "Percent of the elements of each role in each layer that come from the source; the "
+                                 "others come from the target.",
+                  .value_label = "from the source, percent",
+                  .low = 0,
+                  .high = 100},
         .role = "role", .value = "percent",
-        .caption = "0 is the target's, 100 the source's. The column \"none\" has what stands in no layer."),
+        .caption = "0: all from the target, 100: all from the source. The column \"none\" has the tensors outside the "
+                   "layers."),
     SAY(ON_TERMINAL, FITS,
-        "{totals.percent_of_elements:percent} of the output's elements are the source's. The header is "
+        "{totals.percent_of_elements:percent} of the output's elements come from the source. The header is "
         "{header_anew?rewritten|the target's, byte for byte}."),
     SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
     EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
@@ -87,24 +85,23 @@ static const organ_block blocks[] = {
     EACH_IF(ON_PAGE, FITS, "notes", BLOCKS_OF(sentences)),
     SECTION(ON_PAGE, FITS, "Grafted tensors"),
     TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "grafted tensors",
-          .caption = "{dry_run?Tensors whose bytes would be the source's.|Tensors whose bytes are the source's, with "
-                     "the digest of what was "
-                     "written.}"),
+          .caption = "{dry_run?Tensors that would be copied from the source.|Tensors copied from the source, with the "
+                     "digest of the written bytes.}"),
     SAY(ON_PAGE, FITS "&!dry_run",
-        "Where a type is written as it was, the digest is that of the source's bytes. All other tensors have the "
-        "target's bytes."),
-    SECTION(ON_PAGE, "mismatches", "What does not fit"),
+        "If the type is unchanged, the digest equals that of the source's bytes. All other tensors have the target's "
+        "bytes."),
+    SECTION(ON_PAGE, "mismatches", "Mismatches"),
     TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
-          .caption = "Everything that keeps the source from being grafted, the models first, then their tensors."),
+          .caption = "All mismatches between source and target: first of the models, then of their tensors."),
     EVALUATION_ON(ON_TERMINAL | ON_PAGE),
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
     PAGE_ENDING,
 };
-const organ_view organ_graft_view = {.schema = "organ.graft/1",
-                                     .kind = "Graft",
-                                     .title = "{source.name} into {target.name}",
-                                     .lead = "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry "
-                                             "run: what would be grafted; nothing was written.|A copy of "
-                                             "the target in which the chosen tensors are the source's.}}",
-                                     .make = grafted,
-                                     BLOCKS_OF(blocks)};
+const organ_view organ_graft_view = {
+    .schema = "organ.graft/1",
+    .kind = "Graft",
+    .title = "{source.name} into {target.name}",
+    .lead = "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: the tensors that would be "
+            "grafted; nothing was written.|A copy of the target with the chosen tensors of the source.}}",
+    .make = grafted,
+    BLOCKS_OF(blocks)};

@@ -36,7 +36,7 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
     organ_html_report_schemas(known, sizeof known);
     if (!*schema)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "the document has no \"schema\", so it is no report; there are pages for %s", known);
+                          "the document has no \"schema\", so it is not a report; there are pages for %s", known);
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "there is no page for a report with the schema '%s'; there are pages for %s", schema, known);
 }

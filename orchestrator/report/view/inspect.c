@@ -12,7 +12,7 @@
 enum { MAX_WEIGHTS = 1000 };
 
 #define FOUND_NOTHING "No problems found in headers, index and config."
-#define WHOLE         "{/match?what matches|the model}"
+#define WHOLE         "{/match?the matching tensors|the model}"
 
 /* ---- tables ---- */
 
@@ -134,13 +134,12 @@ static const organ_block targets[] = {
         "{prunable_tensors=weights?pruned by default|projections}: {weights:count} tensors, {elements:count} elements, "
         "{percent_of_elements:percent} of " WHOLE "."),
     SAY(ON_TERMINAL, "weights>prunable_tensors",
-        "{prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be pruned"
+        "{prunable_tensors} of them are stored as F32, F16 or BF16, the types that can be pruned"
         "{/quantization.schemes?; organ dequantize unpacks the others}."),
     SAY(ON_PAGE, NULL,
         "Roles with * are the projections that pruning works on: {weights:count} tensors, {elements:count} elements, "
         "{percent_of_elements:percent} of " WHOLE
-        "; {prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be "
-        "pruned.")};
+        "; {prunable_tensors} of them are stored as F32, F16 or BF16, the types that can be pruned.")};
 
 /* An organ directory has a file for every tensor: that is no news. */
 #define FILES "files>1&!model.format=organ directory"
@@ -153,9 +152,10 @@ static const organ_block targets[] = {
                 .where = "!dropped", .max = 8, .lead = "  NOTE  ",                                                     \
                 .rest = "{more} more tensors belong to no weight: --json lists them."),                                \
         TOGETHER(places, NULL, "quantization.strays",                                                                  \
-                 BLOCKS(SAY(places, NULL,                                                                              \
-                            "{rows:size} scale{rows:s} of activations or caches, such as {rows.0.name}, would be of "  \
-                            "no use in a plain model.")),                                                              \
+                 BLOCKS(SAY(                                                                                           \
+                     places, NULL,                                                                                     \
+                     "{rows:size} scale{rows:s} of activations or caches, such as {rows.0.name}, {rows=1?is|are} not " \
+                     "needed in a plain model.")),                                                                     \
                  .where = "dropped")
 
 static const organ_block blocks[] = {
@@ -164,34 +164,32 @@ static const organ_block blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_TERMINAL, "config>-1", "{facts:join}"),
     SAY(ON_PAGE, "config>-1&facts", "{facts:join}"),
-    SAY(ON_TERMINAL | ON_PAGE, "!config>-1", "no config.json beside it"),
+    SAY(ON_TERMINAL | ON_PAGE, "!config>-1", "no config.json next to it"),
     GAP(NULL),
-    SAY(ON_PAGE, "match", "Counted is only what matches {match}."),
+    SAY(ON_PAGE, "match", "Counts include only tensors that match {match}."),
     SECTION(ON_PAGE, NULL, "Health of the file"),
     CHECKS(ON_PAGE, NULL, "checks"),
     NOTES(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Anatomy"),
-    SIZE_BARS("role_sizes", "role_sizes", "Size by role", "What takes the room in the file."),
+    SIZE_BARS("role_sizes", "role_sizes", "Size by role", "Bytes of the file by role."),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "{match?matching|whole model}", .total_row = "totals",
-          .caption = "What each role holds."),
+          .caption = "Tensors of each role."),
     PART(ON_PAGE, "projections", BLOCKS_OF(targets)),
-    SIZE_BARS("dtypes>1&type_sizes", "type_sizes", "Size by type", "How the elements are stored."),
+    SIZE_BARS("dtypes>1&type_sizes", "type_sizes", "Size by type", "Storage types of the elements."),
     BYTES_MAP,
     MAP("dtypes>1&cells", "cells",
         .style = {.title = "Bits per weight by layer and role",
-                  .description =
-                      "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
+                  .description = "Bits per weight of each role in each layer, including the scales of blocks.",
                   .value_label = "bits per weight"},
         .role = "role", .value = "bits", .zero = true, .inside = true,
-        .caption = "How finely each weight is stored, the scales of its block included."),
+        .caption = "Bits per weight, including the scales of its block."),
     SECTION(ON_PAGE, "quantization.schemes", "Quantisation"),
     TABLE(ON_ALL, "quantization.schemes", "quantization.schemes", FIELDS(schemes),
-          .caption = "How weights are packed. Codes and companions (scales, zero points) are tensors of their own and "
-                     "count as bytes of "
-                     "their weight; elements are those of the weights."),
+          .caption = "Quantisation schemes. Codes and companions (scales, zero points) are separate tensors and count "
+                     "as bytes of their weight; elements are those of the weights."),
     TABLE(ON_TERMINAL, "quantization.weights", "quantization.weights", FIELDS(weights)),
     TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights),
-          .max = MAX_WEIGHTS, .what = "weights", .caption = "Every weight, and the tensors that it is stored as."),
+          .max = MAX_WEIGHTS, .what = "weights", .caption = "Every weight and the tensors that store it."),
     SECTION(ON_PAGE, FILES, "Files"),
     TABLE(ON_ALL, FILES, "files", FIELDS(files), .caption = "The files of the model."),
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),
@@ -208,6 +206,6 @@ const organ_view organ_inspect_view = {
     .schema = "organ.inspect/1",
     .kind = "Inspection",
     .title = "{model.name}",
-    .lead = "{problems?Something is wrong with this file: see its health.|What is in the file. " FOUND_NOTHING "}",
+    .lead = "{problems?This file has faults: see its health.|Contents of the file. " FOUND_NOTHING "}",
     .make = whole_of,
     BLOCKS_OF(blocks)};

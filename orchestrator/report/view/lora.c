@@ -13,8 +13,8 @@ static char *rank_curves(const json_t *report) { return organ_rank_curves(report
 
 static const organ_item merits[] = {
     {"!dry_run", "of the squared change is explained", "{totals.explained:share}"},
-    {"!dry_run", "in the module that it is least of", "{totals.least_explained:share}"},
-    {"!dry_run", "of the base's norm is the change", "{totals.change:share}"},
+    {"!dry_run", "in the module with the smallest share", "{totals.least_explained:share}"},
+    {"!dry_run", "norm of the change relative to the base", "{totals.change:share}"},
     {NULL, "{dry_run?rank, at most|rank}", "{totals.rank_from}{totals.rank_to>totals.rank_from? to {totals.rank_to}}"},
     {NULL, "modules", "{totals.modules:count}"}};
 
@@ -34,8 +34,8 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_SHARE("explained", "explained"),
                                       FIELD_FIXED("residual", "residual", 4),
                                       FIELD_COUNT("passes", "passes")};
-static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
-                                     FIELD_TEXT("what it is", "reason", 0), FIELD_MAYBE_SHARE("change", "change"),
+static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE), FIELD_TEXT("kind", "reason", 0),
+                                     FIELD_MAYBE_SHARE("change", "change"),
                                      FIELD_WORDS("kept whole", "{kept?yes|no}", ORGAN_FIELD_LEFT)};
 
 static const organ_block warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
@@ -43,14 +43,15 @@ static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOT
                                    ITEM(ON_MARKDOWN, NULL, "{.}")};
 
 #define MEANING                                                                                                        \
-    "\"Change\" is the norm of W_tuned - W_base beside that of W_base, \"explained\" the share of its square that B "  \
+    "\"Change\" is the norm of W_tuned - W_base relative to that of W_base, \"explained\" the share of its square "    \
+    "that B "                                                                                                          \
     "A has, \"residual\" "                                                                                             \
-    "the norm of what is left beside that of the change"
+    "the norm of the remainder relative to that of the change"
 
 static const organ_block blocks[] = {
     HEADING("LoRA extraction"),
     MERITS(NULL, merits),
-    SECTION(ON_PAGE, NULL, "What it was made of"),
+    SECTION(ON_PAGE, NULL, "Source models"),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written and nothing compared."),
     EACH(ON_PAGE, "warnings", BLOCKS_OF(warning)),
     LINES_ON(ON_TEXT, NULL,
@@ -61,36 +62,32 @@ static const organ_block blocks[] = {
     GAP(NULL),
     SAY_AFTER(ON_TEXT, NULL, "", "{method.text}"),
     GAP(NULL),
-    SAY(ON_MARKDOWN, NULL, MEANING ". What is explained is measured with the factors as they are stored."),
+    SAY(ON_MARKDOWN, NULL, MEANING ". The explained share is measured with the stored factors."),
     SAY(ON_PAGE, NULL, "Tuned: {tuned:model}."),
     SAY(ON_PAGE, NULL, "Base: {base:model}."),
     EACH(ON_PAGE, "notes", BLOCKS_OF(note)),
     SAY(ON_PAGE, "adapter.vllm_max_lora_rank", "vLLM serves it with --max-lora-rank {adapter.vllm_max_lora_rank}."),
-    SECTION(ON_PAGE, "!dry_run", "How much is explained"),
+    SECTION(ON_PAGE, "!dry_run", "Explained share"),
     MADE(ON_PAGE, "!dry_run", explained_roles,
          BLOCKS(SHARE_BARS("Explained share of the change", "explained",
-                           "Measured with the factors as they are stored. What is not explained stays away from the "
-                           "tuned model."))),
+                           "Measured with the stored factors. The rest of the change is not in the adapter."))),
     SHARE_MAP("Explained share of the change", "explained", "explained"),
     FIGURE("modules.*.spectrum.1", rank_curves,
-           "From the singular values that were kept: where a curve is still steep at its end, a higher rank explains "
-           "more; where it is flat, "
-           "a lower one would do. A module that has fewer ranks stays where it ended. Factors rounded to their type "
-           "explain a little less "
-           "than this."),
+           "Computed from the kept singular values: if a curve is still steep at its end, a higher rank explains more; "
+           "if it is flat, a lower rank is enough. The curve of a module of lower rank continues at its last value. "
+           "Factors rounded to their type explain a little less than this."),
     RANK_MAP("!dry_run"),
     SECTION(ON_PAGE, NULL, "Projections"),
     TABLE(ON_ALL, NULL, "roles", FIELDS(projections), .total = "all", .total_row = "totals",
           .caption = "Modules by projection"),
-    MATRICES_SHARE("", "the adapter has factors for"),
+    MATRICES_SHARE("", "modules with factors are"),
     MATRICES_FEW("!parameters.modules&", "in the adapter",
-                 "The others are stacks of experts, or have names that organ does not take by default."),
+                 "The others are stacks of experts, or have names that are not in organ's default."),
     MATRICES_LEFT("", "not in the adapter"),
     SECTION(ON_FILES, "!dry_run", "Modules"),
     TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .max = EVERY_MODULE, .what = "modules", .caption = MEANING),
     SAY(ON_TERMINAL | ON_PAGE, "totals.unchanged", "Unchanged, without factors: {totals.unchanged} linear layers."),
-    SAY(ON_TERMINAL, "!not_extracted&!dry_run",
-        "Nothing else changed: all {totals.others} other tensors are the same in both models."),
+    SAY(ON_TERMINAL, "!not_extracted&!dry_run", "All {totals.others} other tensors are equal in both models."),
     SAY(ON_TERMINAL, "not_extracted",
         "{dry_run?Not to be compared|Changed, without factors}: {not_extracted:size} of {totals.others} other tensors"),
     EACH(ON_TERMINAL, "not_extracted",
@@ -100,7 +97,7 @@ static const organ_block blocks[] = {
     SAY_AFTER(ON_TERMINAL, "not_extracted>8", "    ", "and {not_extracted:-8} more, in the report"),
     SECTION(ON_FILES, "not_extracted", "{dry_run?Not to be compared|Changed, without factors}"),
     TABLE(ON_FILES, "not_extracted", "not_extracted", FIELDS(others), .max = MAX_OTHERS, .what = "tensors",
-          .caption = "Tensors that are no linear layers; kept whole only with --save-full"),
+          .caption = "Tensors that are not linear layers; --save-full stores them whole"),
     EACH(ON_TEXT, "warnings", BLOCKS_OF(warning)),
     EACH(ON_TEXT, "notes", BLOCKS_OF(note)),
     SAY(ON_TERMINAL, "adapter.vllm_max_lora_rank", "vLLM: --max-lora-rank {adapter.vllm_max_lora_rank}"),

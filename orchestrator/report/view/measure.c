@@ -93,7 +93,7 @@ static const organ_block reasons[] = {SAY_AFTER(ON_TERMINAL, NULL, "  no theta  
                                       ITEM(ON_MARKDOWN, NULL, "No theta: {name:code}, {reason}."),
                                       SAY(ON_PAGE, NULL, "No theta: {name}, {reason}.")};
 
-static const organ_block matrices[] = {MATRICES_SHARE("", "the measured ones are"), MATRICES_LEFT("", "not measured")};
+static const organ_block matrices[] = {MATRICES_SHARE("", "measured weights are"), MATRICES_LEFT("", "not measured")};
 
 static const organ_block text_blocks[] = {
     LINES(NULL, "Z-measure of {model:model}\n\n"),
@@ -110,7 +110,7 @@ static const organ_block text_blocks[] = {
     PART(ON_TEXT, ".", BLOCKS_OF(matrices)),
     EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .max = MAX_SAID),
     GAP("seed"),
-    SAY(ON_MARKDOWN, "seed", "### The older measure beside it"),
+    SAY(ON_MARKDOWN, "seed", "### The older measure"),
     TABLE(ON_TEXT, "seed", "seed.roles", FIELDS(seed_roles), .sums = "seed.groups", .sums_name = "group",
           .total = "all", .total_row = "seed"),
     TABLE(ON_TENSORS, "seed", "seed.per_tensor", FIELDS(seed_tensors)),
@@ -193,10 +193,9 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
            .name = "name", .x = "E", .y = key, .kind = "group", .named = 3, .caption = (seen))
 #define INDICATORS(path, only, said)                                                                                   \
     INDICATOR("K", "kurtosis", path, only, said,                                                                       \
-              "Noise stands at the lower left. Far up are tensors whose few large values stand out."),                 \
-        INDICATOR(                                                                                                     \
-            "C", "spacings of the quantiles", path, only, said,                                                        \
-            "Far to the right and up are tensors whose values do not crowd around their mean as those of noise do.")
+              "Noise is at the lower left. Tensors with a few large values are at the top."),                          \
+        INDICATOR("C", "spacings of the quantiles", path, only, said,                                                  \
+                  "Tensors whose values do not concentrate around their mean as noise does are at the upper right.")
 
 #define THETA_MAP(said)                                                                                                \
     MAP("layers", "per_tensor",                                                                                        \
@@ -225,14 +224,13 @@ static const organ_block page_blocks[] = {
     WARN(ON_PAGE, NULL, MEASURE_CAUTION),
     SECTION(ON_PAGE, "layers", "Layers and roles"),
     THETA_MAP("Every cell is the mean theta of the tensors of one role in one layer. {wells?An outline marks a "
-              "gravitational well: a tensor "
-              "whose theta is lower than that of its neighbours in the layers before and after. }What stands in no "
-              "layer is below, among "
-              "the roles."),
+              "gravitational well: a tensor whose theta is lower than that of its neighbours in the layers before and "
+              "after. }Tensors outside the layers are below, among the roles."),
     ROLE_LINES("Attention through the layers", "group=skeleton&!role=bias",
                "The roles of the attention, from the first layer to the last."),
     ROLE_LINES("Feed-forward through the layers", "group=organ&!role=bias", "The roles of the feed-forward network."),
-    ROLE_LINES("Norms and the rest", "role=bias|!group=skeleton&!group=organ", "Norms, and what else a layer has."),
+    ROLE_LINES("Norms and the rest", "role=bias|!group=skeleton&!group=organ",
+               "Norms and the other tensors of a layer."),
     TABLE(ON_PAGE, "layers", "layers", FIELDS(layers), .max = MAX_LAYERS, .what = "layers",
           .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the "
                      "mean of its skeleton, "
@@ -240,25 +238,21 @@ static const organ_block page_blocks[] = {
     SECTION(ON_PAGE, NULL, "Roles"),
     BARS_WHERE(NULL, "roles", "theta_mean>-1",
                .style = {.title = "Theta by role",
-                         .subtitle = "mean over the tensors; the whisker goes from the least to the most",
+                         .subtitle = "mean over the tensors; the whisker spans the lowest to the highest",
                          .description = "A bar for each role: the mean theta of its tensors in degrees.",
                          .value_label = "theta, degrees",
                          .series = {"mean theta", NULL},
                          .digits = 3,
                          .unit = "°"},
                .name = "role", .values = {"theta_mean"}, .low = "theta_min", .high = "theta_max",
-               .caption = "Mean theta of every role; the whisker goes from its least to its highest tensor."),
+               .caption = "Mean theta of every role; the whisker spans its lowest to its highest tensor."),
     ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model. Levels are distinct values of a tensor: "
-                         "few are the mark of "
-                         "quantisation, not of signal."),
+                         "few levels indicate quantisation, not signal."),
     SECTION(ON_PAGE, "with_theta", "Entropy, kurtosis and coherence"),
     SAY(ON_PAGE, "with_theta",
-        "Theta is made of three indicators between 0 and 1, each with its sampling noise taken off: E says how much "
-        "less entropy the "
-        "values "
-        "have than noise of the same variance, K how heavy their tails are, C how far the spacings of their quantiles "
-        "are from those of "
-        "noise. theta = asin √((E + K + C) / 3)."),
+        "Theta combines three indicators between 0 and 1, each less its sampling noise: E measures how much less "
+        "entropy the values have than noise of the same variance, K how heavy their tails are, C how far the spacings "
+        "of their quantiles are from those of noise. theta = asin √((E + K + C) / 3)."),
     PART_IF(ON_PAGE, "with_theta&!per_tensor>1200", ".",
             BLOCKS(INDICATORS("per_tensor", "theta>-1", "a point for each tensor"))),
     PART_IF(ON_PAGE, "with_theta&per_tensor>1200", ".",
@@ -266,7 +260,7 @@ static const organ_block page_blocks[] = {
                         BLOCKS(INDICATORS("rows", NULL,
                                           "means over the tensors of a role in a layer{step>1?, one of {step}}"))))),
     SECTION(ON_PAGE, NULL, "Gravitational wells"),
-    SAY(ON_PAGE, "!wells", "There are none: no tensor lies that far below both of its neighbours."),
+    SAY(ON_PAGE, "!wells", "None: no tensor is that far below both of its neighbours."),
     DIPS_TABLE(ON_PAGE, MAX_DIPS),
     SECTION(ON_PAGE, NULL, "Tensors"),
     SAY(ON_PAGE, NULL, RATINGS),
@@ -276,7 +270,7 @@ static const organ_block page_blocks[] = {
                      "scale, distinct "
                      "values."),
     EACH_IF(ON_PAGE, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .max = MAX_SAID_OF_PAGE,
-            .rest = "And {more} more without theta; the report as JSON has all."),
+            .rest = "And {more} more without theta; the JSON report has all."),
 };
 
 /* ---- a section for each of several models ---- */
@@ -313,7 +307,7 @@ static const organ_block large_model[] = {
     PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
 #define SECTIONS(if_, list)                                                                                            \
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
-            .rest = "Sections of their own have the first {most} of {all} models; the report as JSON has all.")
+            .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
 static json_t *cells_counted(const json_t *report)
 {
@@ -333,14 +327,15 @@ const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MA
 static const organ_block blocks[] = {
     HEADING("Z-measure"),
     SAY(ON_MARKDOWN, NULL, "> **Read this first.** " MEASURE_CAUTION),
-    SAY(ON_MARKDOWN, NULL, "Definition {definition}; organ {organ}. All tensors: the JSON file beside this one."),
+    SAY(ON_MARKDOWN, NULL,
+        "Definition {definition}; organ {organ}. The JSON file in the same directory has all tensors."),
     SAY(ON_MARKDOWN, NULL, "### Models"),
     TABLE(ON_MARKDOWN, NULL, "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS),
     TABLE(ON_TERMINAL, "models>1", "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS),
     SAY(ON_MARKDOWN, "models", "### Mean theta by group"),
     TABLE(ON_MARKDOWN, "models", "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS),
     TABLE(ON_TERMINAL, "models>1", "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS),
-    SAY(ON_MARKDOWN, "models.0.seed", "### The older measure beside it"),
+    SAY(ON_MARKDOWN, "models.0.seed", "### The older measure"),
     TABLE(ON_MARKDOWN, "models.0.seed", "models", FIELDS(seed_ranking)),
     TABLE(ON_TERMINAL, "models.0.seed&models>1", "models", FIELDS(seed_ranking)),
     EACH(ON_MARKDOWN, "models", BLOCKS_OF(text_blocks)),
@@ -352,14 +347,14 @@ static const organ_block blocks[] = {
     WARN(ON_PAGE, "!models=1", MEASURE_CAUTION),
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_fleet_blocks)),
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_models_blocks)),
-    SECTION(ON_PAGE, "models.0.seed", "The older measure beside it"),
+    SECTION(ON_PAGE, "models.0.seed", "The older measure"),
     WARN(ON_PAGE, "models.0.seed",
-         "seed/1 is a reconstruction, and sees the grid that values are stored on: quantisation alone moves it."),
+         "seed/1 is a reconstruction and depends on the grid of the storage type: quantisation alone changes it."),
     TABLE(ON_PAGE, "models.0.seed", "models", FIELDS(seed_ranking), .caption = "Models"),
     TABLE(ON_PAGE, "models.0.seed&models=1", "models.0.seed.roles", FIELDS(seed_roles), .sums = "models.0.seed.groups",
           .sums_name = "group", .total = "all", .total_row = "models.0.seed", .caption = "By role and group"),
     SECTION(ON_MARKDOWN, "others", "No models"),
-    SAY(ON_MARKDOWN, "others", "What lies among the models and is none is neither measured nor ranked."),
+    SAY(ON_MARKDOWN, "others", "Files among the models that are not models are neither measured nor ranked."),
     TABLE(ON_MARKDOWN, "others", "others", FIELDS(others)),
     SECTION(ON_FILES, NULL, "Definitions"),
     SAY(ON_PAGE, NULL, "Definition {definition}."),

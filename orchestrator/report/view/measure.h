@@ -7,7 +7,7 @@
 
 /* A warning for every report with theta. */
 #define MEASURE_CAUTION                                                                                                \
-    "theta tells how far the distribution of the values is from noise. A higher theta is no evidence of a better "     \
+    "theta measures how far the distribution of the values is from noise. A higher theta is no evidence of a better "  \
     "model: damage can raise "                                                                                         \
     "it."
 
@@ -23,7 +23,7 @@ extern const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS], organ_group
 
 /* A table of "others" (a member of both documents): files and folders next to the models that are no models. */
 #define OTHERS_FIELDS                                                                                                  \
-    FIELD_TEXT("no model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),                               \
-        FIELD_TEXT("what it is", "kind", 0), FIELD_BYTES("size", "bytes")
+    FIELD_TEXT("not a model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),                            \
+        FIELD_TEXT("kind", "kind", 0), FIELD_BYTES("size", "bytes")
 
 #endif

@@ -185,21 +185,22 @@ static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other
 #define THETA_GRID .name = "name", .step = 15, .floor = 30
 static const organ_block fleet_blocks[] = {
     SECTION(ON_PAGE, NULL, "Ranking"),
-    BARS(NULL, "ordered",
-         .style =
-             {.title = "Models by mean theta",
-              .subtitle = "{ordered.*.donor?chimeras set in below the model that most of their tensors come from}",
-              .description =
-                  "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
-                  "elements. The table below has the numbers.",
-              .value_label = "theta, degrees",
-              .series = {"every tensor once", "by elements"},
-              .digits = 4,
-              .unit = "°"},
-         .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
-         .remark = "{donor?with {from_donor} of {donor}}",
-         .caption =
-             "The models by their mean theta; a chimera stands below the model that most of its tensors come from."),
+    BARS(
+        NULL, "ordered",
+        .style =
+            {.title = "Models by mean theta",
+             .subtitle = "{ordered.*.donor?chimeras are indented below the model that most of their tensors come from}",
+             .description =
+                 "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
+                 "elements. The table below has the numbers.",
+             .value_label = "theta, degrees",
+             .series = {"each tensor counted once", "by elements"},
+             .digits = 4,
+             .unit = "°"},
+        .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
+        .remark = "{donor?with {from_donor} of {donor}}",
+        .caption =
+            "The models by their mean theta; a chimera is listed below the model that most of its tensors come from."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS,
           .caption = "Theta in degrees; signal is its sine. Tensors: those with a theta."),
     SECTION(ON_PAGE, NULL, "Parts and layers"),
@@ -233,8 +234,7 @@ static const organ_block fleet_blocks[] = {
                      .y_label = "theta of the organs, degrees",
                      .kinds = kinds},
            .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MAX_NAMED,
-           .caption = "How attention and feed-forward of each model stand to each other: what is grafted moves a model "
-                      "along one axis."),
+           .caption = "Theta of attention against theta of feed-forward: a graft moves a model along one axis."),
     POINTS("sizes_differ", "points", NULL,
            .style = {.title = "Theta and size",
                      .subtitle = "a point for each model",
@@ -244,17 +244,13 @@ static const organ_block fleet_blocks[] = {
                      .log_x = true,
                      .kinds = kinds},
            .name = "name", .x = "elements", .x_factor = 1e-6, .y = "theta_mean", .kind = "kind", .named = MAX_NAMED,
-           .caption = "Theta against the number of parameters. Whatever line the points suggest is one of these files, "
-                      "not a law."),
+           .caption = "Theta against the number of parameters. A trend among these files is not a general law."),
     SECTION(ON_PAGE, "kin", "Chimeras and kin"),
     SAY(ON_PAGE, "kin",
         "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
-        "and share of zeros are "
-        "taken for the same tensor. A model whose tensors are all found in two others, and in neither of them alone, "
-        "is a chimera; the one "
-        "with more of them is its body. Tensors whose values are all the same do not count, and types that a graft has "
-        "converted are not "
-        "recognised."),
+        "and share of zeros are counted as the same tensor. A model whose tensors are all found in two others, and in "
+        "neither of them alone, is a chimera; the one with more of them is its body. Constant tensors do not count, "
+        "and tensors that a graft converted to another type are not recognised."),
     TABLE(ON_PAGE, "kin", "kin", FIELDS(kin_fields), .caption = "Which models share tensors, and how many."),
 };
 

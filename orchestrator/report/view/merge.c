@@ -40,9 +40,8 @@ static const organ_block roles_table[] = {TABLE(ON_ALL, NULL, "rows", FIELDS(rol
 static const organ_block warning[] = {
     GAP(NULL),
     WARN(ON_ALL, NULL,
-         "Rounding took more than half of the change of {totals.erased} module{totals.erased:s}: it is finer than "
-         "their type can hold. "
-         "--dtype f32 keeps it."),
+         "Rounding discarded more than half of the change of {totals.erased} module{totals.erased:s}: the change is "
+         "finer than the precision of their type. --dtype f32 keeps it."),
     EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")),
          .where = "erased", .max = MAX_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
 };
@@ -63,31 +62,31 @@ static const organ_block blocks[] = {
         "\"Arrived\" is the "
         "share "
         "of the change that is in the output after rounding."),
-    SECTION(ON_PAGE, "unplaced", "What found no place"),
+    SECTION(ON_PAGE, "unplaced", "Unmatched keys"),
     TABLE(ON_PAGE, "unplaced", "unplaced", FIELDS(unplaced), .max = MAX_UNPLACED, .what = "keys",
-          .caption = "Keys of the adapter that the base has no place for: nothing was written"),
-    SECTION(ON_PAGE, "!unplaced&!dry_run", "How much arrived"),
+          .caption = "Keys of the adapter that match no weight of the base: nothing was written"),
+    SECTION(ON_PAGE, "!unplaced&!dry_run", "Arrived share"),
     PART_IF(ON_PAGE, "!unplaced&!dry_run&totals.erased", ".", BLOCKS_OF(warning)),
     MADE(ON_PAGE, "!unplaced&!dry_run", arrived_roles,
-         BLOCKS(SHARE_BARS("Share of the change that arrived", "arrived",
-                           "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the "
-                           "type that is written. Below one half, "
-                           "rounding took more than it left: --dtype f32 keeps it."))),
+         BLOCKS(SHARE_BARS(
+             "Share of the change that arrived", "arrived",
+             "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is "
+             "written. Below one half, rounding discarded more than it kept: --dtype f32 keeps it."))),
     SHARE_MAP("Share of the change that arrived", "arrived", "arrived"),
     EVALUATION_ON(ON_PAGE),
-    SECTION(ON_PAGE, NULL, "What was merged"),
+    SECTION(ON_PAGE, NULL, "Merged modules"),
     SAY(ON_PAGE, NULL, "Base: {base:model}."),
     SAY(ON_PAGE, "!scale=1", "The change was scaled by {scale}."),
     MADE(ON_TEXT, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     TABLE(ON_MARKDOWN, "!unplaced", "modules", FIELDS(modules)),
-    MATRICES_SHARE("!unplaced&", "those that the adapter changes are"),
+    MATRICES_SHARE("!unplaced&", "changed weights are"),
     MATRICES_LEFT("!unplaced&", "not in the adapter"),
     EACH_IF(ON_ALL, "!unplaced", "replaced",
-            BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole."))),
+            BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter stores whole."))),
     SAY(ON_ALL, "!unplaced&totals.dequantised",
         "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
     SAY(ON_ALL, "!unplaced&not_understood",
-        "Copied without being understood: {not_understood:size} tensors, in the report."),
+        "Copied without interpretation: {not_understood:size} tensors, listed in the report."),
     PART_IF(ON_TEXT, "!unplaced&totals.erased", ".", BLOCKS_OF(warning)),
     MADE(ON_PAGE, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     SECTION(ON_PAGE, "!unplaced", "Modules"),
@@ -102,10 +101,10 @@ static const organ_block blocks[] = {
     GAP("!dry_run&!unplaced"),
 };
 
-const organ_view organ_lora_merge_view = {.schema = "organ.lora_merge/1",
-                                          .kind = "LoRA merge{dry_run?, dry run}",
-                                          .title = "{adapter.name} into {base.name}",
-                                          .lead = "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, "
-                                                  "nothing was written: every key finds its place.|What the adapter "
-                                                  "changes is in the weights now, rounded to their type.}}",
-                                          BLOCKS_OF(blocks)};
+const organ_view organ_lora_merge_view = {
+    .schema = "organ.lora_merge/1",
+    .kind = "LoRA merge{dry_run?, dry run}",
+    .title = "{adapter.name} into {base.name}",
+    .lead = "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, nothing was written: every key matches a "
+            "weight.|The weights include the adapter's changes, rounded to their type.}}",
+    BLOCKS_OF(blocks)};

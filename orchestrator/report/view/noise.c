@@ -26,25 +26,26 @@ void organ_noise_within_cell(organ_table *table, const json_t *row)
     }
 
 static const organ_panels_of magnitudes = {
-    .style = {.title = "Size of noise and adapter",
-              .subtitle = "Frobenius norms; where the adapter lies above the noise, its change is larger than what "
-                          "quantisation took",
-              .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
-                             "panel a projection, "
-                             "logarithmic.",
-              .y_label = "Frobenius norm (log scale)",
-              .log_y = true},
+    .style =
+        {.title = "Size of noise and adapter",
+         .subtitle =
+             "Frobenius norms; where the adapter is above the noise, its change is larger than the quantisation error",
+         .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
+                        "panel a projection, "
+                        "logarithmic.",
+         .y_label = "Frobenius norm (log scale)",
+         .log_y = true},
     .role = "projection",
     .series = {NOISE_SERIES("noise of", "noise_norm"),
                {"change by the adapter", "noises.0.places", "change_norm", 2, false}},
-    .caption = "Where the adapter's line lies above that of the noise, what the adapter changes is larger than what "
-               "quantisation took."};
+    .caption =
+        "Where the adapter's line is above that of the noise, its change is larger than the quantisation error."};
 static const organ_panels_of cosines = {
     .style = {.title = "Cosine between noise and adapter",
-              .subtitle = "0: unrelated; above the band the adapter goes with what quantisation took, below against it",
+              .subtitle = "0: unrelated; above the band the adapter restores part of what quantisation removed, below "
+                          "it adds to the error",
               .description = "Cosine between quantisation noise and the adapter's change for each layer, one panel a "
-                             "projection, with the band "
-                             "in which random matrices lie.",
+                             "projection, with the band of random matrices.",
               .y_label = "cosine",
               .bars = true,
               .band_name = "random matrices: 3 standard deviations"},
@@ -52,20 +53,18 @@ static const organ_panels_of cosines = {
     .series = {NOISE_SERIES("cosine of the noise of", "cosine")},
     .band = "chance_std",
     .band_factor = 3,
-    .caption =
-        "Bars inside the band are what random matrices have: there noise and adapter have no direction in common."};
+    .caption = "Bars inside the band are typical of random matrices: noise and adapter share no direction there."};
 static const organ_panels_of leakages = {
     .style = {.title = "Noise in the adapter's output directions",
-              .subtitle = "share of the noise's norm; the dashed line is what noise without any direction has",
-              .description = "Share of the quantisation noise that lies in the output directions of the adapter for "
-                             "each layer, one panel a "
-                             "projection, with its expectation.",
+              .subtitle = "share of the noise's norm; the dashed line is the value for noise without any direction",
+              .description = "Share of the quantisation noise in the output directions of the adapter for each layer, "
+                             "one panel a projection, with its expectation.",
               .y_label = "leakage"},
     .role = "projection",
     .series = {NOISE_SERIES("leakage of the noise of", "leakage"),
                {"expected of noise without direction", "noises.0.places", "leakage_expected", 0, true}},
-    .caption = "At the dashed line the noise has no preference for the directions that the adapter writes into; above "
-               "it has."};
+    .caption = "At the dashed line the noise has no preference for the adapter's output directions; above it, it "
+               "prefers them."};
 
 const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
     {"magnitude.svg", &magnitudes}, {"cosine.svg", &cosines}, {"leakage.svg", &leakages}};
@@ -129,10 +128,11 @@ static json_t *noises_of(const json_t *report)
 #define NOISE_MERITS(n)                                                                                                \
     {"noises." n ".total.cosine>-2", "cosine of noise and adapter, {noises." n ".noisy.name}",                         \
      "{noises." n ".total.cosine:.4f}"},                                                                               \
-        {"noises." n ".total.ratio>-2", "noise beside the change by the adapter, {noises." n ".noisy.name}",           \
+        {"noises." n ".total.ratio>-2", "noise relative to the adapter's change, {noises." n ".noisy.name}",           \
          "{noises." n ".total.ratio:.3g}"},                                                                            \
     {                                                                                                                  \
-        "noises." n ".total.leakage_over_expected>-2", "leakage beside its expectation, {noises." n ".noisy.name}",    \
+        "noises." n ".total.leakage_over_expected>-2",                                                                 \
+            "leakage relative to its expectation, {noises." n ".noisy.name}",                                          \
             "{noises." n ".total.leakage_over_expected:.3g}"                                                           \
     }
 static const organ_item stored[] = {{NULL, NULL, "Stored as {stored_as}."}};
@@ -173,10 +173,9 @@ static const organ_block noise[] = {
     SECTION(ON_FILES, NULL, "The noise of {noisy.name}"),
     SAY(ON_MARKDOWN, NULL, "Stored as {stored_as}."),
     EACH(ON_MARKDOWN, "verdict.sentences", BLOCKS_OF(sentence)),
-    Z_MAP("How unusual each cosine is: the noise of {noisy.name}", "between noise and adapter",
-          "The sign is the direction: above 0 the adapter goes with what quantisation took, below against it. Unusual "
-          "is not large: the "
-          "cosines themselves are in the chart above."),
+    Z_MAP("Significance of each cosine: the noise of {noisy.name}", "between noise and adapter",
+          "The sign is the direction: above 0 the adapter restores part of what quantisation removed, below 0 it adds "
+          "to the error. A significant cosine can be small: the chart above has the cosines themselves."),
     EACH(ON_PAGE, "extremes", BLOCKS_OF(extreme)),
     TABLE(ON_ALL, NULL, "projections", FIELDS(projections), .total = "all", .total_row = "total",
           .caption = "By projection; chance: standard deviation of the cosine of random matrices, expected: leakage of "
@@ -210,7 +209,7 @@ static const organ_block blocks[] = {
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Verdict"),
     ITEMS(ON_PAGE, "noises", .of = "noises", .value = "{noisy.name}", ITEM_LIST(stored), .list = "verdict.sentences",
-          .caption = "What each noise was found to be"),
+          .caption = "Verdict on each noise"),
     WARN(ON_PAGE, NULL, ABOUT_WEIGHTS),
     SAY(ON_PAGE, NULL, "Clean: {clean:model}."),
     SAY(ON_PAGE, NULL,
@@ -225,7 +224,7 @@ static const organ_block blocks[] = {
     PANELS(NULL, &leakages),
     MADE(ON_ALL, NULL, noises_of, BLOCKS(EACH(ON_ALL, "noises", BLOCKS_OF(noise)))),
     PART(ON_ALL, "agreement", BLOCKS_OF(agreement)),
-    MATRICES_SHARE("", "the compared ones are"),
+    MATRICES_SHARE("", "compared weights are"),
     MATRICES_LEFT("", "not compared"),
     GAP(NULL),
     SAY(ON_TERMINAL, NULL,

@@ -14,14 +14,13 @@ enum { EVERY_NOISE_MODULE = 1500 }; /* rows of a table of modules on a page */
 #define FIELD_WITHIN FIELD_BY("|z|<=3", organ_noise_within_cell, 0)
 void organ_noise_within_cell(organ_table *table, const json_t *row);
 
-#define ABOUT_WEIGHTS "All this is about weights: what a model answers, only a measurement of its answers tells."
+#define ABOUT_WEIGHTS "These figures describe weights. They do not predict the answers of a model."
 
 /* z by projection and layer; `heading` is a template of the row that has the places. */
 #define Z_MAP(heading, of, text)                                                                                       \
     MAP("places.*.z", "places",                                                                                        \
         .style = {.title = (heading),                                                                                  \
-                  .subtitle =                                                                                          \
-                      "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",    \
+                  .subtitle = "z: cosine over its standard deviation by chance; 0 is the mean of random matrices",     \
                   .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",        \
                   .row_label = "projection",                                                                           \
                   .value_label = "z",                                                                                  \
@@ -33,7 +32,6 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 
 /* The tables where the verdicts begin. */
 #define THRESHOLDS                                                                                                     \
-    SECTION(ON_FILES, NULL, "Where the verdicts begin"),                                                               \
-        TERMS(ON_FILES, NULL, "thresholds", "verdict on", "begins where")
+    SECTION(ON_FILES, NULL, "Limits of the verdicts"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "condition")
 
 #endif

@@ -11,8 +11,8 @@
 
 static const organ_item merits[] = {
     {"verdict.cosine>-2", "cosine of both noises", "{verdict.cosine:.4f}"},
-    {"verdict.remains_to_noise_a>-2", "what remains of N_A - N_B beside N_A", "{verdict.remains_to_noise_a:.3g}"},
-    {"verdict.remains_to_change>-2", "what remains beside the change", "{verdict.remains_to_change:.3g}"}};
+    {"verdict.remains_to_noise_a>-2", "|N_A - N_B| relative to |N_A|", "{verdict.remains_to_noise_a:.3g}"},
+    {"verdict.remains_to_change>-2", "|N_A - N_B| relative to the change", "{verdict.remains_to_change:.3g}"}};
 
 #define NOISE_FIELDS                                                                                                   \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED("|N_A|/|W|", "noise_a_to_weight", 0),                             \
@@ -45,7 +45,7 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_MAYBE_ROUNDED("remains/|D|", "remains_to_change", 0)};
 
 static const organ_panels_of sizes = {
-    .style = {.title = "Size of both noises, of what remains, and of the change",
+    .style = {.title = "Norms of both noises, of their difference and of the change",
               .subtitle = "Frobenius norms; noises that cancel leave a remainder far below both",
               .description =
                   "Frobenius norms of the noise of each pair, of their difference and of the change for each "
@@ -58,21 +58,20 @@ static const organ_panels_of sizes = {
                {"N_B", "places", "noise_b", 1, false},
                {"N_A - N_B", "places", "remains", 2, false},
                {"change", "places", "change", 3, false}},
-    .caption = "Where N_A - N_B lies above the change, an adapter taken from the noisy models is mostly noise."};
-static const organ_panels_of cosines = {.style = {.title = "Cosine of both noises",
-                                                  .subtitle = "1: the same direction; 0: unrelated",
-                                                  .description =
-                                                      "Cosine of the noises of both pairs for each layer, one panel a "
-                                                      "projection, with the band in which random matrices "
-                                                      "lie.",
-                                                  .y_label = "cosine",
-                                                  .bars = true,
-                                                  .band_name = "random matrices: 3 standard deviations"},
-                                        .role = "projection",
-                                        .series = {{"cosine of N_A and N_B", "places", "cosine", 0, false}},
-                                        .band = "chance_std",
-                                        .band_factor = 3,
-                                        .caption = "Bars inside the band are what random matrices have."};
+    .caption = "Where N_A - N_B is above the change, an adapter extracted from the noisy models is mostly noise."};
+static const organ_panels_of cosines = {
+    .style = {.title = "Cosine of both noises",
+              .subtitle = "1: the same direction; 0: unrelated",
+              .description = "Cosine of the noises of both pairs for each layer, one panel a projection, with the band "
+                             "of random matrices.",
+              .y_label = "cosine",
+              .bars = true,
+              .band_name = "random matrices: 3 standard deviations"},
+    .role = "projection",
+    .series = {{"cosine of N_A and N_B", "places", "cosine", 0, false}},
+    .band = "chance_std",
+    .band_factor = 3,
+    .caption = "Bars inside the band are typical of random matrices."};
 
 #define OF_PAIR(which) "{" which ".name} ({" which ".stored_as})"
 
@@ -102,15 +101,14 @@ static const organ_block blocks[] = {
     EACH(ON_FILES, "verdict.sentences", BLOCKS_OF(sentence)),
     WARN(ON_PAGE, NULL, ABOUT_WEIGHTS),
     SAY(ON_MARKDOWN, NULL, ABOUT_WEIGHTS),
-    ITEMS(ON_PAGE, NULL, .name = "pair", .value = "model, and what it is stored as", ITEM_LIST(models),
-          .caption = "The models"),
+    ITEMS(ON_PAGE, NULL, .name = "pair", .value = "model and storage type", ITEM_LIST(models), .caption = "The models"),
     SAY(ON_PAGE, NULL, "The change is that of the {change.of}."),
     SAY(ON_MARKDOWN, NULL, "In the tables: " LEGEND),
     SECTION(ON_PAGE, NULL, "Layer by layer"),
     PANELS("places", &sizes),
     PANELS("places", &cosines),
-    Z_MAP("How unusual each cosine is", "of both noises",
-          "Unusual is not large: the cosines themselves are in the chart above."),
+    Z_MAP("Significance of each cosine", "of both noises",
+          "A significant cosine can be small: the chart above has the cosines themselves."),
     SECTION(ON_PAGE, NULL, "Numbers"),
     SECTION(ON_MARKDOWN, NULL, "By projection"),
     LINES(NULL, "The noises compared\n\n"),
@@ -118,15 +116,15 @@ static const organ_block blocks[] = {
           .caption = "The noises compared, by projection"),
     LINES(NULL, "The noises compared with the change\n\n"),
     TABLE(ON_ALL, NULL, "projections", FIELDS(change_by_projection), .total = "all", .total_row = "total",
-          .caption = "Beside the change, by projection"),
+          .caption = "Compared with the change, by projection"),
     EACH(ON_TERMINAL, "verdict.sentences", BLOCKS_OF(sentence)),
-    MATRICES_SHARE("", "the compared ones are"),
+    MATRICES_SHARE("", "compared weights are"),
     MATRICES_LEFT("", "not compared"),
     SECTION(ON_MARKDOWN, NULL, "By layer"),
     TABLE(ON_FILES, NULL, "layers", FIELDS(noises_by_layer), .total = "all", .total_row = "total",
           .caption = "The noises compared, by layer"),
     TABLE(ON_FILES, NULL, "layers", FIELDS(change_by_layer), .total = "all", .total_row = "total",
-          .caption = "Beside the change, by layer"),
+          .caption = "Compared with the change, by layer"),
     SECTION(ON_MARKDOWN, NULL, "Modules"),
     TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .max = EVERY_NOISE_MODULE, .what = "modules",
           .caption = "Every module"),

@@ -26,7 +26,7 @@ static json_t *extracted(const json_t *report)
     return whole;
 }
 
-static const organ_item extract_merits[] = {WRITTEN, {NULL, "headers, kept as they are", "{sources:size}"}};
+static const organ_item extract_merits[] = {WRITTEN, {NULL, "headers, stored unchanged", "{sources:size}"}};
 static const organ_field folders[] = {FIELD_WORDS("folder", "{folder}/", ORGAN_FIELD_LEFT),
                                       FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("elements", "elements"),
                                       FIELD_BYTES("size", "bytes")};
@@ -41,34 +41,31 @@ static const organ_block extract_all[] = {
     SECTION(ON_PAGE, NULL, "Anatomy"),
     ANATOMY_BARS,
     TABLE_WHERE(ON_ALL, NULL, "folders", "tensors", FIELDS(folders), .total = "all tensors", .total_row = "totals",
-                .caption = "What lies in each folder."),
+                .caption = "Contents of each folder."),
     BYTES_MAP,
-    SAY(ON_TERMINAL, NULL, "Headers: {sources:size}, {sources:sum.header_bytes:bytes}, kept in header/ as they are."),
+    SAY(ON_TERMINAL, NULL, "Headers: {sources:size}, {sources:sum.header_bytes:bytes}, stored unchanged in header/."),
     SAY(ON_TERMINAL, "sources.*.gap_bytes",
-        "Between tensors: {sources:sum.gap_bytes:bytes} that are not zeros, kept there too."),
+        "Between tensors: {sources:sum.gap_bytes:bytes} that are not zeros, also stored there."),
     SECTION(ON_PAGE, NULL, "Sources"),
     TABLE(ON_PAGE, NULL, "sources", FIELDS(sources),
-          .caption = "The files that were taken apart: their headers are kept in header/, and so is what stands "
-                     "between tensors and is not "
-                     "zeros."),
+          .caption =
+              "The extracted files: header/ has their headers and the bytes between tensors that are not zeros."),
     BESIDE(ON_TERMINAL, "Beside", ", in files/"),
-    BESIDE(ON_PAGE, "Beside the tensors", ", in files/"),
+    BESIDE(ON_PAGE, "Other files", ", in files/"),
     SAY(ON_PAGE, "!dry_run",
-        "What proves it: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble "
-        "compares them with the "
-        "bytes "
-        "that it finds, and says whether the donor is there again."),
+        "Verification: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble compares "
+        "them with the bytes of the files and reports whether its output equals the donor."),
     TIME_LINE(", on the disk"),
 };
 
-const organ_view organ_extract_view = {.schema = "organ.extract/1",
-                                       .kind = "Extraction",
-                                       .title = "{model.name}",
-                                       .lead = "{dry_run?A dry run: what the model would be taken apart into; nothing "
-                                               "was written.|The model taken apart: a file for every "
-                                               "tensor, in folders for skeleton, organs, embedding and norms.}",
-                                       .make = extracted,
-                                       BLOCKS_OF(extract_all)};
+const organ_view organ_extract_view = {
+    .schema = "organ.extract/1",
+    .kind = "Extraction",
+    .title = "{model.name}",
+    .lead = "{dry_run?A dry run: the files that extract would write; nothing was written.|The extracted model: a file "
+            "for every tensor, in folders for skeleton, organs, embedding and norms.}",
+    .make = extracted,
+    BLOCKS_OF(extract_all)};
 
 /* ---- assemble ---- */
 
@@ -93,14 +90,14 @@ static json_t *assembled(const json_t *report)
 static const organ_item assemble_merits[] = {
     WRITTEN,
     {"!dry_run&donor_again", "the donor, byte for byte", "yes"},
-    {"!dry_run&!donor_again", "tensors not as taken out of the donor", "{changed:size}"}};
+    {"!dry_run&!donor_again", "tensors changed since extraction", "{changed:size}"}};
 static const organ_field files[] = {FILE_FIELDS};
 static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("role", "role", 0)};
 
 #define NOT_DONOR "!dry_run&!donor_again&"
-#define AGAIN     "No tensor was changed: byte for byte what the donor was."
-#define UNCHANGED "No tensor was changed since the directory was made; it is no longer its donor."
+#define AGAIN     "No tensor was changed: the output equals the donor byte for byte."
+#define UNCHANGED "No tensor was changed since the directory was created, but it no longer equals its donor."
 
 static const organ_block assemble_all[] = {
     LINES(NULL, MADE_WORDS("Assembled", "model") "\n\n"),
@@ -110,20 +107,19 @@ static const organ_block assemble_all[] = {
     ANATOMY_BARS,
     BYTES_MAP,
     SECTION(ON_PAGE, NULL, "Files"),
-    TABLE(ON_ALL, NULL, "files", FIELDS(files), .caption = "{dry_run?What would be written.|What was written.}"),
-    BESIDE(ON_PAGE, "Beside the tensors", ""),
+    TABLE(ON_ALL, NULL, "files", FIELDS(files), .caption = "{dry_run?Tensors that would be written.|Written tensors.}"),
+    BESIDE(ON_PAGE, "Other files", ""),
     SECTION(ON_PAGE, NULL, "Proof"),
     SAY(ON_ALL, "merged", "The donor's files were merged into one with a new header."),
-    SAY(ON_PAGE, "dry_run", "A dry run reads no tensor: nothing is proved."),
+    SAY(ON_PAGE, "dry_run", "A dry run reads no tensor and verifies nothing."),
     SAY(ON_TERMINAL, "!dry_run&donor_again", AGAIN),
     SAY(ON_PAGE, "!dry_run&donor_again",
         AGAIN " The XXH3 digest of every tensor that was written is the one in manifest.json."),
-    SAY(ON_TERMINAL, NOT_DONOR "changed", "{changed:size} tensor{changed=1? is|s are} not as taken out of the donor:"),
+    SAY(ON_TERMINAL, NOT_DONOR "changed", "{changed:size} tensor{changed=1? was|s were} changed since extraction:"),
     SAY(ON_TERMINAL, NOT_DONOR "changed>-1&!changed&!merged", UNCHANGED),
     SAY(ON_PAGE, NOT_DONOR "!changed", UNCHANGED),
     TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .max = MAX_CHANGED, .what = "changed tensors",
-          .caption =
-              "Tensors that are not as taken out of the donor: their XXH3 digest is not the one in manifest.json."),
+          .caption = "Tensors changed since extraction: their XXH3 digest differs from manifest.json."),
     EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .max = SHOWN,
             .rest = AND_MORE, .lead = "    "),
     BESIDE(ON_TERMINAL, "Beside", ""),
@@ -133,7 +129,7 @@ static const organ_block assemble_all[] = {
 const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
                                         .kind = "Assembly",
                                         .title = "{model.name}",
-                                        .lead = "{dry_run?A dry run: the model that would be made of the parts; "
-                                                "nothing was written.|The parts put together into a model.}",
+                                        .lead = "{dry_run?A dry run: the model that would be assembled; nothing was "
+                                                "written.|The model assembled from its parts.}",
                                         .make = assembled,
                                         BLOCKS_OF(assemble_all)};

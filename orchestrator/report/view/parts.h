@@ -14,13 +14,13 @@
  * that file). */
 /* The plan of a dry run: bytes of the output, memory and time. */
 #define PLAN                                                                                                           \
-    SECTION(ON_MARKDOWN, "dry_run&plan", "What the run takes"),                                                        \
+    SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
 #define PLAN_NEEDS                                                                                                     \
     SAY(ON_ALL, "dry_run&plan",                                                                                        \
         "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from "            \
         "{plan.memory_good:bytes} "                                                                                    \
-        "on more changes nothing}."),                                                                                  \
+        "on, more has no effect}."),                                                                                   \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
             "disks not counted.")
@@ -61,8 +61,8 @@
         TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), .max = SHOWN,        \
               .what = "kinds", .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                  \
-    MATRICES_SHARE(if_, "the targets are"),                                                                            \
-        MATRICES_FEW(if_, "targets", "organ does not take the others by default, or --targets leaves them out."),      \
+    MATRICES_SHARE(if_, "targets are"),                                                                                \
+        MATRICES_FEW(if_, "targets", "The others are not targets by default, or --targets excludes them."),            \
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 

@@ -13,11 +13,9 @@
 static const organ_block experiment[] = {
     SECTION(ON_PAGE, NULL, "The experiment"),
     WARN(ON_PAGE, NULL,
-         "The same model has other perplexities by other protocols. {definitions.same experiment} Errors are standard "
-         "errors; tokens are "
-         "taken "
-         "as independent."),
-    WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
+         "Perplexity depends on the protocol. {definitions.same experiment} Errors are standard errors and treat "
+         "tokens as independent."),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
@@ -25,7 +23,7 @@ static const organ_block experiment[] = {
     CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),  \
         PART(ON_PAGE, ".", BLOCKS_OF(experiment))
 #define PERPLEXITY_END(name)                                                                                           \
-    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors; tokens are taken as independent."),                      \
+    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
         LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
         SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \
@@ -48,7 +46,7 @@ static const organ_item model_items[] = {MODEL_FIGURES,
                                          {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
 static const organ_block model_figures[] = {
     LINES("!comparison", "Model:   {model:model}\n\n"),
-    LINES("comparison", "Beside:  {model:model}\n\n"),
+    LINES("comparison", "Other:   {model:model}\n\n"),
     SECTION(ON_MARKDOWN, NULL, "{model.name}"),
     ITEMS(ON_TEXT, "figures", .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
 };
@@ -82,20 +80,20 @@ static const organ_block perplexity_blocks[] = {
     MERITS("!dry_run", perplexity_merits),
     BEGINNING,
     SECTION(ON_PAGE, "!dry_run", "Figures"),
-    EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}."))),
+    EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Other|Model}: {model:model}."))),
     ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
-          ITEM_LIST(figures), .caption = "What was measured, with standard errors"),
+          ITEM_LIST(figures), .caption = "Figures with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     SAY(ON_TERMINAL, "models>1&!dry_run",
-        "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats "
-        "per token."),
+        "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
+        "in nats per token."),
     PLAN_NEEDS,
     PERPLEXITY_END("PERPLEXITY_REPORT.md"),
 };
 
 const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
                                           .kind = "Perplexity",
-                                          .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
+                                          .title = "{models.0.model.name}{models.1? against {models.1.model.name}}",
                                           .lead =
                                               "{models.1?Two models compared: both scored the same tokens in one run.}",
                                           BLOCKS_OF(perplexity_blocks)};
@@ -138,7 +136,7 @@ static const organ_field page_fields[] = {
     {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
      "{models." k ".comparison.difference:+~measured}"},                                                               \
     {                                                                                                                  \
-        "models." k ".comparison", "KL divergence, nats a token: {models." k ".model.name}",                           \
+        "models." k ".comparison", "KL divergence, nats per token: {models." k ".model.name}",                         \
             "{models." k ".comparison.kl_divergence:figure}"                                                           \
     }
 
@@ -151,7 +149,7 @@ static const organ_item evaluation_merits[] = {
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
 static const organ_block evaluation_blocks[] = {
-    HEADING("Evaluation: what was done to {models.0.model.name}"),
+    HEADING("Evaluation of models made from {models.0.model.name}"),
     MERITS(NULL, evaluation_merits),
     BEGINNING,
     SECTION(ON_PAGE, NULL, "Models"),
@@ -162,7 +160,7 @@ static const organ_block evaluation_blocks[] = {
         .caption =
             "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; "
             "difference, KL "
-            "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor"),
+            "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
     EACH(ON_ALL, "models",
          BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
                 ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
@@ -173,18 +171,18 @@ static const organ_block evaluation_blocks[] = {
         "from "
         "the donor."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
-    SECTION(ON_PAGE, NULL, "What it cost"),
+    SECTION(ON_PAGE, NULL, "Loss"),
     FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
-           "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),
+           "Compare methods only at the same sparsity; the next chart has the errors of the differences."),
     FIGURE("models.*.sparsity.target", organ_divergence_cloud,
-           "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or "
-           "worse."),
+           "Distinguishes methods that have nearly the same perplexity: it counts every change of the predictions, for "
+           "better or worse."),
     BARS_WHERE(
         NULL, "models", "comparison",
-        .style = {.title = "What it cost in perplexity",
+        .style = {.title = "Loss in perplexity",
                   .subtitle =
-                      "perplexity less that of the donor, on the same tokens, with one standard error to each side",
-                  .description = "Difference in perplexity of each model to the donor, from the least to the most.",
+                      "perplexity minus that of the donor, on the same tokens, with one standard error to each side",
+                  .description = "Difference in perplexity of each model to the donor, in increasing order.",
                   .value_label = "difference in perplexity",
                   .series = {"difference to the donor", NULL},
                   .digits = 5},
@@ -192,8 +190,7 @@ static const organ_block evaluation_blocks[] = {
         .ascending = true,
         .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
                   "{sparsity.target.percent:.4g} % killed}",
-        .caption =
-            "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself."),
+        .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity alone."),
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 
@@ -201,5 +198,5 @@ const organ_view organ_evaluate_view = {
     .schema = "organ.evaluate/1",
     .kind = "Evaluation",
     .title = "{models.0.model.name}",
-    .lead = "What was done to the donor, and what it cost: all models scored the same tokens in one run.",
+    .lead = "Models made from one donor, with their loss: all scored the same tokens in one run.",
     BLOCKS_OF(evaluation_blocks)};

@@ -9,7 +9,7 @@
 
 #define NOT_FINITE                                                                                                     \
     "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; " \
-    "the report says "                                                                                                 \
+    "the report lists "                                                                                                \
     "where."
 
 enum { MAX_ROWS = 500 };
@@ -33,11 +33,11 @@ enum { MAX_ROWS = 500 };
                    .digits = 3,                                                                                        \
                    .unit = " MB"},                                                                                     \
          .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                      \
-         .caption = "Plain tensors that stay as they are do not count here.")
+         .caption = "Plain tensors that are copied unchanged do not count here.")
 
 static const organ_field reasons[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                      FIELD_WORDS("why", "{dropped?left out: }{why}", ORGAN_FIELD_LEFT)};
-static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code}{dropped? (left out)}: {why}")};
+                                      FIELD_WORDS("why", "{dropped?removed: }{why}", ORGAN_FIELD_LEFT)};
+static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code}{dropped? (removed)}: {why}")};
 
 /* ---- dequantize ---- */
 
@@ -74,14 +74,14 @@ static const organ_block dequantize_blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     WARN(ON_FILES, "totals.infinite|totals.nan", NOT_FINITE),
     TABLE(ON_TEXT, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals"),
-    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is plain already and is only rewritten."),
-    SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was plain already."),
+    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is already plain and is only rewritten."),
+    SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was already plain."),
     PLAIN,
-    MATRICES_SHARE("schemes&", "the packed ones are"),
-    MATRICES_LEFT("schemes&", "not packed, or stay so"),
+    MATRICES_SHARE("schemes&", "packed weights are"),
+    MATRICES_LEFT("schemes&", "not packed, or copied packed"),
     SECTION(ON_MARKDOWN, "notes", "Notes"),
     EACH(ON_FILES, "notes", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
-    SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was plain already."),
+    SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was already plain."),
     TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
           .caption = "Packed weights by scheme"),
     SIZES("weights"),
@@ -89,13 +89,13 @@ static const organ_block dequantize_blocks[] = {
           .table = &(const organ_table_of){FIELDS(kinds), .caption = "Schemes by role"}),
     EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")),
          .where = "!dropped"),
-    TOGETHER(ON_TERMINAL, NULL, "strays",
-             BLOCKS(SAY(
-                 ON_TERMINAL, NULL,
-                 "Left out: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
-             .where = "dropped"),
+    TOGETHER(
+        ON_TERMINAL, NULL, "strays",
+        BLOCKS(SAY(ON_TERMINAL, NULL,
+                   "Removed: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
+        .where = "dropped"),
     WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
-    SECTION(ON_FILES, "strays", "Tensors of no weight"),
+    SECTION(ON_FILES, "strays", "Tensors that belong to no weight"),
     EACH(ON_MARKDOWN, "strays", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
           .caption = "Tensors that belong to no weight"),
@@ -113,15 +113,14 @@ const organ_view organ_dequantize_view = {
     .schema = "organ.dequantize/1",
     .kind = "Dequantisation",
     .title = "{model.name}",
-    .lead =
-        "Packed weights {dry_run?would become|became} {parameters.dtype}; what is plain keeps its type and its bytes.",
+    .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; plain tensors keep their type and bytes.",
     BLOCKS_OF(dequantize_blocks)};
 
 /* ---- quantize ---- */
 
 static const organ_item quantize_merits[] = {
     EVALUATION_MERITS,
-    {NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
+    {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
     {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
     SIZE_MERITS};
 
@@ -150,41 +149,38 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
 static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                      FIELD_COUNT("layer", "layer"),
                                      FIELD_COUNT("weights", "elements"),
-                                     FIELD_WORDS("bits", "{bits}{quantised?|, as it was}", 0),
+                                     FIELD_WORDS("bits", "{bits}{quantised?|, unchanged}", 0),
                                      FIELD_WORDS("with scales", "{bits_per_weight:.3f}", 0),
                                      FIELD_WORDS("KL", "{cost:.3g}", 0),
-                                     FIELD_WORDS("KL with the same for each", "{uniform_cost:.3g}", 0),
-                                     FIELD_WORDS("curve", "{between?of other layers|measured}", 0)};
+                                     FIELD_WORDS("KL with equal widths", "{uniform_cost:.3g}", 0),
+                                     FIELD_WORDS("curve", "{between?from other layers|measured}", 0)};
 
 static const organ_block width_blocks[] = {
-    SECTION(ON_FILES, NULL, "What each tensor got"),
+    SECTION(ON_FILES, NULL, "Width of each tensor"),
     SAY(ON_TERMINAL, NULL,
-        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits a weight are spent; by the curves {cost:.3g} "
-        "nats a token, where "
-        "{uniform_bits} bits for each tensor cost {uniform_cost:.3g}."),
+        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits per weight are used; predicted cost {cost:.3g} "
+        "nats per token, against {uniform_cost:.3g} with {uniform_bits} bits for each tensor."),
     SAY(ON_FILES, NULL,
-        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by what each costs alone, "
-        "{bits_per_weight:.3f} "
-        "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} "
-        "windows of {text.name} "
-        "that calibrate no curve. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each "
-        "would cost "
+        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by the cost of quantising "
+        "each alone; {bits_per_weight:.3f} bits per weight are used: curves of {measured} of them were measured on "
+        "{tokens:count} tokens in {windows} windows of {text.name} that are not used for calibration. The predicted "
+        "cost of all of them is {cost:.3g} nats per token; {uniform_bits} bits for each would cost "
         "{uniform_cost:.3g}."),
     SAY(ON_ALL, "exchanges",
-        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices quantised by "
-        "themselves are "
-        "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; with every matrix quantised "
+        "individually, the model is {exchanges.before:.4g} nats per token from the donor before the exchanges and "
+        "{exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
-        .style = {.title = "What each projection of each layer got",
+        .style = {.title = "Width by layer and projection",
                   .description = "A field of cells, one for each projection in each layer, with the bits of its codes. "
                                  "The table below has "
                                  "the same numbers.",
                   .row_label = "projection",
-                  .value_label = "bits of a code"},
+                  .value_label = "bits per code"},
         .role = "role", .value = "bits", .weight = "elements", .layers = true,
-        .caption = "Many bits where few cost much, few where they cost little; scales come on top."),
-    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths), .caption = "Nats a token by the curve of each tensor alone",
-          .max = 1000, .what = "tensors")};
+        .caption = "Tensors that lose more with few bits get more of them; scales are not included."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths),
+          .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};
 
 /* Of GGUF. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
@@ -206,7 +202,7 @@ static const organ_field block_tensors[] = {
     FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
 
 #define BY_IMATRIX                                                                                                     \
-    "Columns weighed by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted "  \
+    "Columns weighted by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted " \
     "error "                                                                                                           \
     "{totals.weighted_error:%.4f} over the tensors that have one."
 
@@ -218,60 +214,54 @@ static const organ_block quantize_blocks[] = {
     HEADING("Quantisation of {model.name}"),
     MERITS(NULL, quantize_merits),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
-    SECTION(ON_PAGE, "roles.*.relative_error", "What was lost"),
+    SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
     BARS("roles.*.relative_error", "roles",
          .style = {.title = "Relative error by role",
-                   .subtitle = "norm of the difference beside the norm of the weights; the whisker spans the tensors",
-                   .description = "One bar a role: relative error over all its tensors together.",
+                   .subtitle =
+                       "norm of the difference relative to the norm of the weights; the whisker spans the tensors",
+                   .description = "One bar per role: relative error over all its tensors together.",
                    .value_label = "relative error, percent",
                    .series = {"relative error", NULL},
                    .digits = 4,
                    .unit = " %"},
          .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
-         .caption =
-             "The error of weights, which is not the error of answers: organ perplexity --compare measures that."),
+         .caption = "This is the error of the weights, not of the answers: organ perplexity --compare measures those."),
     MAP("roles.*.relative_error", "tensors",
         .style = {.title = "Relative error by layer",
                   .description = "Relative error of each tensor, by role and layer.",
                   .value_label = "relative error, percent"},
         .role = "role", .value = "relative_error", .factor = 100, .inside = true,
-        .caption = "A tensor that stands out has values that its codes do not hold well."),
+        .caption = "A tensor with a high error has values that its codes represent badly."),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Roles"),
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
-    MATRICES_SHARE("", "the quantised ones are"),
+    MATRICES_SHARE("", "quantised weights are"),
     MATRICES_FEW("", "quantised",
-                 "{left_alone?The report says why targets stay as they are.|organ does not take the others by default, "
-                 "or --targets leaves them out.}"),
+                 "{left_alone?The report states why targets are copied unchanged.|The others are not targets by "
+                 "default, or --targets excludes them.}"),
     MATRICES_LEFT("", "not quantised"),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
     SAY(ON_ALL, "totals.unreached_experts",
-        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token "
-        "of its text: their "
-        "columns "
-        "weigh alike."),
+        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts got no token of its text: "
+        "their columns have equal weights."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
-        "{calibration.text.name}: "
-        "{calibration.streams}. Errors of "
-        "outputs are on that text, GPTQ's before scales and codes were solved for again."),
+        "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "
+        "and codes were refitted."),
     SAY(ON_ALL, "calibration&types",
-        "Embeddings and output head go by no text: they have the scales that lose least of their weights."),
+        "Embeddings and output head are quantised without the text, with the scales of least weight error."),
     SAY(ON_ALL, "totals.sparsity",
-        "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} "
-        "({totals.sparsity:percent}), whose "
-        "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of "
-        "both, errors of "
-        "outputs are what the codes added."),
+        "{parameters.pruning.method} pruned {totals.masked:count} weights of {totals.elements:count} "
+        "({totals.sparsity:percent}), whose codes mean zero; including small weights, {totals.zeros:count} codes mean "
+        "zero. The relative error includes pruning and quantisation, the errors of outputs only quantisation."),
     PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
     ALLOCATION_OF(ON_ALL, "sparsity_allocation"),
     SAY(ON_ALL, "sparsity_allocation.asked",
-        "The budget was {sparsity_allocation.asked}: codes of what is kept, scales and a bit a weight that says what "
-        "is kept. Here zeros "
-        "have codes."),
+        "The budget was {sparsity_allocation.asked}: codes of kept weights, scales and one bit per weight for the "
+        "mask. In this output zeros have codes, too."),
     SAY(ON_ALL, "calibration.all_experts", "Every expert was calibrated on all tokens of its layer (--all-experts)."),
     SAY(ON_TERMINAL, "calibration.fallback",
         "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
@@ -285,9 +275,8 @@ static const organ_block quantize_blocks[] = {
         "were "
         "calibrated on all tokens of their layer."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
-        "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: "
-        "--memory did not "
-        "hold them whole."),
+        "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
+        "inputs, because the full matrices did not fit --memory."),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. "
@@ -301,14 +290,14 @@ static const organ_block quantize_blocks[] = {
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals",
           .caption = "Quantised tensors by role"),
     TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
-          .caption = "Quantised tensors by the type they got"),
+          .caption = "Quantised tensors by type"),
     SIZES("roles"),
     EACH(ON_TERMINAL, "left_alone", BLOCKS(SAY(ON_TERMINAL, NULL, "Not quantised: {tensor}: {why}")), .new = "why"),
     SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
-    SECTION(ON_FILES, "left_alone", "Targets that stay as they are"),
+    SECTION(ON_FILES, "left_alone", "Targets copied unchanged"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
-          .caption = "Whoever loads the model finds them in the type they had"),
+          .caption = "Loaders find them in their original type"),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
@@ -327,9 +316,7 @@ const organ_view organ_quantize_view = {
     .kind = "Quantisation",
     .title = "{model.name}",
     .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, "
-            "chosen by what their "
-            "inputs are on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
-            "nearest to its "
-            "weight{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no "
+            "calibrated on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
+            "nearest to its weight{types?, with the scales of least error{imatrix? weighted by an imatrix|}|}: no "
             "calibration{imatrix?|, no data}.}",
     BLOCKS_OF(quantize_blocks)};

@@ -29,13 +29,12 @@ static const organ_item inputs[] = {
      "step={parameters.step}, threshold={parameters.threshold}"},
     {FLOW, "Gain",
      "{parameters.sparsity?searched for in each tensor, so that {parameters.sparsity} % of its elements are zeroed|"
-     "{parameters.gain}: the sparsity is what the flow decides}"},
+     "{parameters.gain}: the flow decides the sparsity}"},
     {"!" FLOW, "Sparsity",
-     "{parameters.pattern?pattern {parameters.pattern}: at most the first number of the second number of neighbours "
-     "are kept|"
-     "{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
-     "tensors|{parameters.sparsity?{parameters.sparsity} % "
-     "of the elements of each tensor|what the flow decides in each tensor}}}"},
+     "{parameters.pattern?pattern {parameters.pattern}: N:M keeps at most N of M "
+     "neighbours|{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
+     "tensors|{parameters.sparsity?{parameters.sparsity} % of the elements of each tensor|decided by the flow in each "
+     "tensor}}}"},
     {"parameters.stability", "Parameters",
      "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
     {"parameters.effort&!parameters.stability&!" BY_IMATRIX, "Parameters", "effort={parameters.effort}"},
@@ -48,21 +47,20 @@ static const organ_item inputs[] = {
     {CALIBRATED, "Windows",
      "{calibration.samples} of {calibration.context} tokens, {calibration.windows}; {calibration.bos}"},
     {CALIBRATED, "Calibrated on", "{calibration.streams}"},
-    {CALIBRATED, "Tensors whose inputs were taken in blocks of 256", "{calibration.block_diagonal_tensors}"},
+    {CALIBRATED, "Tensors calibrated in blocks of 256 inputs", "{calibration.block_diagonal_tensors}"},
     {CALIBRATED "&" CALIBRATED ".all_experts", "Tokens of an expert", "all tokens of its layer (--all-experts)"},
     {CALIBRATED "&" CALIBRATED ".fallback",
      "Experts calibrated on all tokens of their layer, since fewer than 8 reached them",
      "{calibration.fallback.experts}: {calibration.fallback.names:join}"},
-    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts that no token of its texts reached",
+    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts that got no token of its texts",
      "{imatrix.fallback.experts}: {imatrix.fallback.names:join}"},
     {BY_IMATRIX, "Imatrix",
      "{imatrix.name} ({imatrix.format}), {imatrix.bytes} bytes, XXH3 {imatrix.xxh3}, {imatrix.entries} entries"},
-    {BY_IMATRIX, "Its texts, as its maker named them", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
+    {BY_IMATRIX, "Its texts, as named in the file", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
     {BY_IMATRIX, "Its chunks",
-     "{imatrix.chunks?{imatrix.chunks}{imatrix.chunk_size? of {imatrix.chunk_size} tokens|, of how many tokens it does "
-     "not say}|"
-     "it does not say}"},
-    {BY_IMATRIX, "What an imatrix lacks", "{imatrix.lacks}"},
+     "{imatrix.chunks?{imatrix.chunks}{imatrix.chunk_size? of {imatrix.chunk_size} tokens|, tokens per chunk not "
+     "stated}|not stated}"},
+    {BY_IMATRIX, "Missing in an imatrix", "{imatrix.lacks}"},
     {NULL, "Targets",
      "{parameters.targets?{parameters.targets}|the projections q, k, v, o, gate, up and down, with their fused and "
      "expert forms}"},
@@ -75,15 +73,15 @@ static const organ_item counts[] = {
     {NULL, "Tensors pruned", "{per_tensor.tensors:count}"},
     {NULL, "Target weights killed", "{totals.target.killed:count}"},
     {NULL, "Target weights kept{compensates?|, bits unchanged}", "{kept:count}"},
-    {NULL, "Target weights that were zero before", "{zero_before:count}"},
-    {NULL, "Target weights seen, each once", "{coverage.processed_elements:count}"},
+    {NULL, "Target weights that were already zero", "{zero_before:count}"},
+    {NULL, "Target weights processed, each once", "{coverage.processed_elements:count}"},
     {"coverage.tiles", "Tiles", "{coverage.tiles:count}"},
     {"compensates", "Kept weights that were changed to compensate", "{compensated:count}"},
-    {NULL, "Coverage: seen of target weights", "{coverage.percent:percent}"},
+    {NULL, "Coverage: share of target weights processed", "{coverage.percent:percent}"},
     {"matrices", "Targets, of the weights in matrices of linear layers", "{matrices.percent:percent}"},
     {NULL, "Mean of the tensors' killed percents (each of its own elements)", "{per_tensor.mean:percent}"},
-    {NULL, "Least of them", "{per_tensor.min:percent}"},
-    {NULL, "Greatest of them", "{per_tensor.max:percent}"}};
+    {NULL, "Lowest of them", "{per_tensor.min:percent}"},
+    {NULL, "Highest of them", "{per_tensor.max:percent}"}};
 #define COUNTS(where) ITEMS(where, DONE, .name = "quantity", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(counts))
 
 /* ---- calibration, layers, the run ---- */
@@ -91,23 +89,21 @@ static const organ_item counts[] = {
 #define FALLBACK "{fallback.names.0}{fallback.names>1?; {fallback.names.1}}{fallback.names>2?; more in the report}"
 static const organ_block imatrix[] = {
     SAY(ON_TERMINAL, "fallback",
-        "Experts that no token of its texts reached: {fallback.experts} (" FALLBACK
-        "). Gate and up go by the inputs of the layer's other experts, columns of down count alike."),
+        "Experts that got no token of its texts: {fallback.experts} (" FALLBACK
+        "). Gate and up use the inputs of the layer's other experts; columns of down have equal weights."),
     SAY(ON_TERMINAL, NULL,
         "By an imatrix: no contribution, no compensation; {name} (XXH3 {xxh3}), {entries} entries, "
         "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
-        "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that it does not name}.")};
+        "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
 
 static const organ_block layers[] = {
     SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
     SAY(ON_MARKDOWN, NULL,
-        "Pruned most densely: " LAYER_OF("densest.0") "{densest=2? and " LAYER_OF(
-            "densest.1") "}{densest>2?, " LAYER_OF("densest.1") " and " LAYER_OF("densest.2") "}{densest>3?; "
-                                                                                              "least: " LAYER_OF(
-                                                                                                  "spar"
-                                                                                                  "ses"
-                                                                                                  "t") "}."),
+        "Highest sparsity: " LAYER_OF("densest.0") "{densest=2? and " LAYER_OF("densest.1") "}{densest>2?, " LAYER_OF(
+            "densest.1") " and " LAYER_OF("densest.2") "}{densest>3?; lowest: " LAYER_OF("spar"
+                                                                                         "ses"
+                                                                                         "t") "}."),
     TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
 
 static const organ_item run[] = {
@@ -118,7 +114,7 @@ static const organ_item run[] = {
     {NULL, "Speed", "{run.bytes_per_second:bytes}/s of target weights"},
     {NULL, "Machine", "{run.host}, {run.threads} threads ({run.pinned} pinned), {run.cpu_isa} kernels"},
     {NULL, "Memory allowed", "{fold.memory_mib} MiB"},
-    {NULL, "Resumed", "{run.resumed?yes: times are those of the last part|no}"},
+    {NULL, "Resumed", "{run.resumed?yes: times cover only the last part|no}"},
     {NULL, "Program", "{organ}"}};
 static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_CODE),
                                      FIELD_WORDS("time", "{seconds:.2f} s", 0),
@@ -135,8 +131,8 @@ static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_
 #define EXTRA_NAMES "{run.single_file?, with the name of the model file in front of theirs}"
 #define AUDIT       AUDIT_COMMAND("output", "compensates")
 #define READS_AGAIN                                                                                                    \
-    "reads both models anew, never this report or its log, and counts again what "                                     \
-    "{compensates?is zero and what was changed; it fails if|was killed; it fails if any weight was changed other "     \
+    "reads both models, but neither this report nor its log, and counts "                                              \
+    "{compensates?zero and changed weights; it fails if|killed weights; it fails if any weight was changed other "     \
     "than to zero, or if} "                                                                                            \
     "a tensor that was not a target differs in a single byte."
 
@@ -148,12 +144,12 @@ static const organ_block blocks[] = {
     EVALUATION_ON(ON_FILES),
     CAUTIONS(ON_FILES, NULL, "errata", "Read with these numbers"),
 
-    SECTION(ON_PAGE, "dry_run", "What would be pruned"),
+    SECTION(ON_PAGE, "dry_run", "Targets"),
     TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets",
           .total_row = "fold.all", .caption = "Target tensors by projection"),
     SAY(ON_TERMINAL, "dry_run",
         "The targets are {fold.target_percent:percent} of the model's {totals.full.elements:count} weights."),
-    SAY(ON_TERMINAL, "dry_run", "Copied as they are: {untouched.tensors:count} tensors, {untouched.bytes:bytes}."),
+    SAY(ON_TERMINAL, "dry_run", "Copied unchanged: {untouched.tensors:count} tensors, {untouched.bytes:bytes}."),
     PLAN,
 
     PROJECTIONS(ON_TERMINAL, DONE),
@@ -172,18 +168,17 @@ static const organ_block blocks[] = {
                        "Experts that fewer than 8 of the tokens reached: {fallback.experts} (" FALLBACK
                        "). They were calibrated on all tokens of their layer."),
                    SAY(ON_TERMINAL, "block_diagonal_tensors",
-                       "Of {block_diagonal_tensors} tensors the inputs did not fit --memory whole: taken in blocks of "
-                       "256, which prunes worse."))),
+                       "{block_diagonal_tensors} tensors were calibrated in blocks of 256 inputs, because the full "
+                       "matrices did not fit --memory; this prunes worse."))),
     PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),
     ALLOCATION_ON(ON_TERMINAL),
     SAY(ON_TERMINAL, DONE "&compensates",
-        "Compensated: {compensated:count} kept weights were changed to make up for the killed."),
+        "Compensated: {compensated:count} kept weights were changed to compensate for the killed ones."),
     SAY(ON_TERMINAL, DONE, "Zero before: {zero_before:count}, not counted as killed."),
     EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
-    SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks hold."),
+    SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks passed."),
     SAY(ON_TERMINAL, DONE "&other_weights",
-        "Copied unpruned although they seem to hold weights: {other_weights:size} file{other_weights:s}, named in the "
-        "report."),
+        "Copied unpruned, but possibly weights: {other_weights:size} file{other_weights:s}, named in the report."),
     SAY(ON_TERMINAL, DONE,
         "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s of target weights, {run.threads} "
         "thread{run.threads:s}, "
@@ -210,26 +205,24 @@ static const organ_block blocks[] = {
     SECTION(ON_FILES, DONE, "Output integrity"),
     CHECKS(ON_FILES, DONE, "integrity"),
     DEFINITIONS,
-    SECTION(ON_MARKDOWN, NULL, "What is not in this report"),
+    SECTION(ON_MARKDOWN, NULL, "Limits of this report"),
     EACH(ON_MARKDOWN, "not_in_this_report", BLOCKS_OF(items)),
     INPUTS(ON_PAGE, NULL),
     SECTION(ON_FILES, DONE, "How to check it"),
     SAY(ON_MARKDOWN, NULL,
         "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_AGAIN
-        " The command for this run stands below. The log of every tensor is `prune.jsonl`, the numbers of this report "
-        "are `prune.json`, "
-        "both beside it" EXTRA_NAMES "."),
+        " The command for this run is below. `prune.jsonl` is the log of every tensor and `prune.json` has the numbers "
+        "of this report, both in the same directory" EXTRA_NAMES "."),
     SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_AGAIN),
     SAY(ON_PAGE, DONE,
-        "The command for this run stands at the end of this page. The log of every tensor is prune.jsonl, the numbers "
-        "of this page are "
-        "prune.json, both beside it" EXTRA_NAMES "."),
-    SECTION(ON_PAGE, DONE, "What is not in this report"),
+        "The command for this run is at the end of this page. prune.jsonl is the log of every tensor and prune.json "
+        "has the numbers of this page, both in the same directory" EXTRA_NAMES "."),
+    SECTION(ON_PAGE, DONE, "Limits of this report"),
     EACH_IF(ON_PAGE, DONE, "not_in_this_report", BLOCKS_OF(items)),
 
     SECTION(ON_MARKDOWN, NULL, "Run"),
     SAY(ON_MARKDOWN, NULL,
-        "This section varies from run to run; everything above depends on the donor and the parameters alone."),
+        "This section differs between runs; everything above depends only on the donor and the parameters."),
     ITEMS(ON_MARKDOWN, NULL, .name = "item", .value = "value", ITEM_LIST(run)),
     SAY(ON_MARKDOWN, NULL, "Wall time by shard:"),
     TABLE(ON_MARKDOWN, NULL, "run.shards", FIELDS(shards)),
@@ -238,16 +231,13 @@ static const organ_block blocks[] = {
     COMMAND(ON_FILES, DONE, AUDIT),
 };
 
-const organ_view organ_prune_view = {.schema = "organ.prune/1",
-                                     .kind = "Surgery report: pruning",
-                                     .title = "{donor.name}",
-                                     .lead =
-                                         "{dry_run?A dry run: nothing was written. {totals.target.elements:count} of "
-                                         "the model's {totals.full.elements:count} weights "
-                                         "would be gone through.|{parameters.method} set {totals.target.killed:count} "
-                                         "weights to zero: {totals.target.percent:percent} of "
-                                         "the {totals.target.elements:count} target weights, "
-                                         "{totals.full.percent:percent} of all {totals.full.elements:count} weights of "
-                                         "the model.}",
-                                     .make = organ_sparsity_fold,
-                                     BLOCKS_OF(blocks)};
+const organ_view organ_prune_view = {
+    .schema = "organ.prune/1",
+    .kind = "Surgery report: pruning",
+    .title = "{donor.name}",
+    .lead = "{dry_run?A dry run: nothing was written. {totals.target.elements:count} of the model's "
+            "{totals.full.elements:count} weights are targets.|{parameters.method} set {totals.target.killed:count} "
+            "weights to zero: {totals.target.percent:percent} of the {totals.target.elements:count} target weights, "
+            "{totals.full.percent:percent} of all {totals.full.elements:count} weights of the model.}",
+    .make = organ_sparsity_fold,
+    BLOCKS_OF(blocks)};

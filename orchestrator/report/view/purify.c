@@ -15,7 +15,7 @@ static const organ_item merits[] = {
     {"!dry_run", "of their energy was removed", "{totals.energy_removed_percent:percent}"},
     {"!dry_run", "tensors were purified", "{totals.tensors}"},
     {"!dry_run",
-     "mean theta after, which was {totals.theta_before?{totals.theta_before:.2f}°|–}; no evidence of a better model",
+     "mean theta after; before: {totals.theta_before?{totals.theta_before:.2f}°|–}; no evidence of a better model",
      "{totals.theta_after?{totals.theta_after:.2f}°|–}"}};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -49,12 +49,12 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, NULL, "Layers and roles"),
     MAP("!dry_run&tensors", "tensors",
         .style = {.title = "Energy removed by layer and role",
-                  .description = "Percent of the energy of the tensors of each role in each layer that was taken away. "
+                  .description = "Percent of the energy of the tensors of each role in each layer that was removed. "
                                  "The table of tensors "
                                  "has the numbers.",
                   .value_label = "energy removed, percent"},
         .role = "role", .value = "energy_removed_percent", .weight = "energy_before", .step = 5,
-        .caption = "What the filter called noise and took away, as a share of the energy that was there."),
+        .caption = "Energy that the filter classified as noise and removed, as a share of the original energy."),
     BARS("!dry_run", "roles",
          .style = {.title = "Theta before and after",
                    .subtitle = "mean over the tensors of a role",
@@ -64,17 +64,17 @@ static const organ_block blocks[] = {
                    .digits = 3,
                    .unit = "°"},
          .name = "role", .values = {"theta_before", "theta_after"},
-         .caption = "Theta says how far values are from noise, not how good a model is: a filter that destroys a model "
-                    "can raise it."),
+         .caption = "Theta measures how far values are from noise, not how good a model is: a filter that destroys a "
+                    "model can raise it."),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "all purified", .total_row = "totals",
-          .caption = "{dry_run?What would be purified.|Energy removed as a share of what was there, and the mean theta "
-                     "in degrees.}"),
-    MATRICES_SHARE("", "the {dry_run?targets|purified ones} are"),
+          .caption = "{dry_run?Tensors that would be purified.|Removed energy as a share of the original energy, and "
+                     "the mean theta in degrees.}"),
+    MATRICES_SHARE("", "{dry_run?targets|purified weights} are"),
     MATRICES_FEW("!parameters.type&!parameters.layers&", "{dry_run?targets|purified}",
-                 "The others have names that organ does not take by default, or types that cannot be written."),
+                 "The others have names that are not in organ's default, or types that organ cannot write."),
     MATRICES_LEFT("", "not purified"),
     SAY(ON_TERMINAL, "left_alone",
-        "Left alone: {left_alone:size} tensor{left_alone:s} of types that cannot be written, "
+        "Copied unchanged: {left_alone:size} tensor{left_alone:s} of types that organ cannot write, "
         "{left_alone=1?that is|the first} {left_alone.0.tensor}."),
     SAY(ON_TEXT, "!dry_run", NO_EVIDENCE),
     GAP("warning"),
@@ -82,12 +82,12 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "warning.commands", BLOCKS_OF(commands)),
     SECTION(ON_FILES, "!dry_run", "Tensors"),
     TABLE(ON_FILES, "!dry_run", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
-          .caption = "The energy of every tensor before and after, what was removed of it, and theta in degrees."),
-    SECTION(ON_FILES, "left_alone", "Left alone"),
+          .caption = "Energy of every tensor before and after, the removed share, and theta in degrees."),
+    SECTION(ON_FILES, "left_alone", "Copied unchanged"),
     SAY(ON_MARKDOWN, "left_alone", "Projections in types that cannot be written:"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{tensor:code} ({dtype})"))),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(left_alone), .max = EVERY_TENSOR,
-          .what = "tensors that were left alone", .caption = "Projections in types that cannot be written."),
+          .what = "tensors copied unchanged", .caption = "Projections in types that cannot be written."),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of purified weights"),
@@ -99,5 +99,5 @@ const organ_view organ_purify_view = {
     .schema = "organ.purify/1",
     .kind = "Purification",
     .title = "{model.name}",
-    .lead = "{dry_run?A dry run: what would be purified.|What was taken out of each tensor as noise.}",
+    .lead = "{dry_run?A dry run: the tensors that would be purified.|The noise that was removed from each tensor.}",
     BLOCKS_OF(blocks)};

@@ -171,15 +171,16 @@ char *organ_rank_curves(const json_t *report, const organ_share_of *of)
         c.values[k] = (double)(k + 1);
     for (size_t r = 0; r < c.role_count; r++)
         fill_role(&c, modules, of, r);
-    const organ_chart chart = {.title = "What each rank explains",
+    const organ_chart chart = {.title = "Explained share by rank",
                                .subtitle = "share of the squared norm of the change in its strongest directions",
-                               .description = "Share of the change that is explained, over the rank, one panel a role.",
+                               .description =
+                                   "Share of the change that is explained, over the rank, one panel per role.",
                                .x_label = "rank",
                                .y_label = "explained, percent",
                                .whole_x = true,
                                .series = &series,
                                .series_count = 1,
-                               .band_name = "from the least to the most of its modules",
+                               .band_name = "from the lowest to the highest of its modules",
                                .panels = c.panels,
                                .panel_count = c.role_count};
     organ_chart_svg(&chart, &svg, &(organ_error){0});

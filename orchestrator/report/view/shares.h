@@ -33,7 +33,7 @@ char *organ_rank_curves(const json_t *report, const organ_share_of *of);
          .style = {.title = (heading),                                                                                 \
                    .subtitle = "share of the squared norm of the change; the whisker spans the modules of the role",   \
                    .description =                                                                                      \
-                       "One bar a role: the share over all its modules together, from the least to the greatest.",     \
+                       "One bar per role: the share over all its modules together; the whisker spans its modules.",    \
                    .value_label = "percent",                                                                           \
                    .series = {word ", all modules of the role together", NULL},                                        \
                    .digits = 4,                                                                                        \

@@ -55,7 +55,7 @@ static char *draw_layers(const json_t *report)
     static const organ_chart style = {
         .title = "Killed weights by layer",
         .description = "A line over the layers: killed weights in percent of the layer's target weights, "
-                       "within a band from the least pruned of its tensors to the most. The table below has "
+                       "within a band from the lowest to the highest of its tensors. The table below has "
                        "the same numbers.",
         .x_label = "layer",
         .y_label = "killed, percent of target weights",
@@ -63,7 +63,7 @@ static char *draw_layers(const json_t *report)
         .whole_x = true,
         .series = series,
         .series_count = 2,
-        .band_name = "from its least pruned tensor to its most"};
+        .band_name = "from its lowest to its highest tensor"};
     return draw_line(style, organ_json_at(report, "fold.layers"),
                      (const char *const[]){"layer", "percent", "low", "high"},
                      organ_json_real(report, "totals.target.percent"));
@@ -74,8 +74,8 @@ static char *draw_magnitudes(const json_t *report)
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};
     static const organ_chart style = {
         .title = "Magnitudes of the target weights, and the killed part of them",
-        .description = "A line over the magnitudes on a logarithmic scale: how many of the donor's target "
-                       "weights are that large. The area under it is the part that was killed.",
+        .description = "A line over the magnitudes on a logarithmic scale: the number of the donor's target weights of "
+                       "each magnitude. The shaded area is the killed part.",
         .x_label = "log2 |w|, in steps of half an octave",
         .y_label = "percent of the weights counted",
         .series = series,
@@ -118,8 +118,7 @@ static char *draw_tiles(const json_t *map)
     const organ_heat_map tiles = {
         .title = "Killed weights by tile of one tensor",
         .subtitle = subtitle,
-        .description = "A field of tiles as they lie in the tensor, each with the percentage of its weights that "
-                       "were killed.",
+        .description = "A grid of the tiles of the tensor, each with the percentage of its weights that were killed.",
         .row_label = "tile, from the top",
         .column_label = "tile, from the left",
         .value_label = "killed, percent of the weights of the tile",
@@ -140,16 +139,15 @@ static char *draw_tiles(const json_t *map)
     MAP(if_, "tensors",                                                                                                \
         .style = {.title = "Killed weights by layer and projection",                                                   \
                   .subtitle = (together),                                                                              \
-                  .description =                                                                                       \
-                      "A field of cells, one for each projection in each layer, with the percentage of its "           \
-                      "weights that were "                                                                             \
-                      "killed. The table of tensors has the same numbers.",                                            \
+                  .description = "A grid of cells, one for each projection in each layer, with the percentage of its " \
+                                 "weights that were "                                                                  \
+                                 "killed. The table of tensors has the same numbers.",                                 \
                   .row_label = "projection",                                                                           \
                   .value_label = "killed, percent of the weights of that projection in that layer"},                   \
         .role = "module", .value = "percent", .weight = "elements",                                                    \
-        .caption = "How densely each projection of each layer is pruned. The scale spans from the least to the most: " \
-                   "small differences show, so "                                                                       \
-                   "read the numbers, too.")
+        .caption = "Sparsity of each projection of each layer. The scale spans the lowest to the highest: "            \
+                   "small differences are visible, so "                                                                \
+                   "also read the numbers.")
 
 const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
     SECTION(ON_PAGE, NULL, "Killed weights"),
@@ -161,16 +159,16 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
         "projection. The charts below show which weights of a tensor were killed."),
     SPARSITY_MAP("tensors&!fold.alike&!tensors.*.expert", NULL),
     SPARSITY_MAP("!fold.alike&tensors.*.expert",
-                 "several tensors in one place (experts) are one cell: all their killed weights of all their weights"),
+                 "several tensors in one place (experts) share one cell: the killed share of all their weights"),
     SECTION(ON_PAGE, NULL, "By projection"),
     BARS("!fold.alike", "fold.bars",
          .style =
              {.title = "Killed weights by projection",
-              .subtitle = "the thin line spans the projection's tensors, from the least pruned to the most",
+              .subtitle = "the thin line spans the projection's tensors, from the lowest to the highest sparsity",
               .description =
                   "For every projection two bars: killed weights in percent of its own weights, and in percent of all "
                   "weights of the model. The table below has the same numbers.",
-              .value_label = "killed, percent of the denominator that the bar's colour names",
+              .value_label = "killed, percent of the denominator given by the bar's colour",
               .series = {"target: of the weights of that projection",
                          "full: of all {totals.full.elements:count} weights of the model"},
               .digits = 4,
@@ -178,25 +176,23 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
          .name = "name", .values = {"percent", "of_full"}, .low = "min", .high = "max",
          .remark = "{killed:count} of {elements:count}",
          .caption = "Each projection over both denominators: its own weights, which are targets, and the whole model. "
-                    "The first says how "
-                    "densely it is pruned, the second how much of the model went with it."),
+                    "The first is its sparsity, the second its share of the model that was killed."),
     PROJECTIONS(ON_PAGE, NULL),
     SECTION(ON_PAGE, "layers&!fold.alike", "By layer"),
-    FIGURE("layers&!fold.alike", draw_layers, "Whether layers differ. The axis does not begin at zero."),
+    FIGURE("layers&!fold.alike", draw_layers, "Differences between layers. The axis does not start at zero."),
     TABLE(ON_PAGE, "layers&!fold.alike", "fold.layers", FIELDS(organ_sparse_layer_fields),
           .caption = "Killed weights by layer, in percent of the layer's target weights")};
 
 const organ_block organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS] = {
-    SECTION(ON_PAGE, NULL, "What was killed, by magnitude"),
+    SECTION(ON_PAGE, NULL, "Killed weights by magnitude"),
     FIGURE(NULL, draw_magnitudes,
-           "A pruning by magnitude alone would cut the curve at one place. Where the shaded part reaches into larger "
-           "weights, or leaves "
-           "smaller ones, the method saw more than magnitude: a weak row or column, or what the layer does."),
+           "Pruning by magnitude alone would cut the curve at one magnitude. Where the shaded part includes larger "
+           "weights or omits smaller ones, the method used more than magnitude: a weak row or column, or the layer's "
+           "inputs."),
     SAY(ON_PAGE, NULL,
-        "{magnitudes.every_row>1?Counted are {magnitudes.weights:count} of the {magnitudes.of:count} target weights: "
-        "one row in "
-        "{magnitudes.every_row} of each tensor, from row 0 on.|Counted are all {magnitudes.of:count} target "
-        "weights.}")};
+        "{magnitudes.every_row>1?The counts cover {magnitudes.weights:count} of the {magnitudes.of:count} target "
+        "weights: one row in {magnitudes.every_row} of each tensor, from row 0 on.|The counts cover all "
+        "{magnitudes.of:count} target weights.}")};
 
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_COUNT("layer", "layer"),
@@ -210,16 +206,15 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
 static const organ_block one_tensor[] = {
     SECTION(ON_PAGE, NULL, "One tensor"),
     SAY(ON_PAGE, NULL,
-        "{tensor}: {percent:percent} of its weights were killed; over all target tensors the mean is {mean:percent}, "
-        "and none is farther "
-        "from it."),
+        "{tensor}: {percent:percent} of its weights were killed; no target tensor is farther from the mean, "
+        "{mean:percent}."),
     FIGURE(NULL, draw_tiles,
-           "Counted from the bytes of donor and copy. An even field says that no region of the tensor was favoured.")};
+           "Counted from the bytes of donor and copy. An even grid means that no region of the tensor was preferred.")};
 
 const organ_block organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS] = {
     PART(ON_PAGE, "fold.tiles", BLOCKS_OF(one_tensor)), SECTION(ON_PAGE, "tensors", "All target tensors"),
     SAY(ON_PAGE, "tensors>fold.tensors",
-        "Of {tensors:size} tensors the {fold.tensors:size} whose percentage is farthest from the mean; the document in "
-        "JSON has all."),
+        "The {fold.tensors:size} of {tensors:size} tensors whose percentage is farthest from the mean; the JSON report "
+        "has all."),
     TABLE(ON_PAGE, "tensors", "fold.tensors", FIELDS(tensors),
           .caption = "Target tensors; percent is of the tensor's own elements")};

@@ -51,7 +51,7 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define SPARSITY_MERITS                                                                                                \
     {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},          \
         {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},    \
-        {NULL, "of the target weights seen, each once", "{coverage.percent:percent}"},                                 \
+        {NULL, "of the target weights processed, each once", "{coverage.percent:percent}"},                            \
         {"matrices", "of the weights in matrices of linear layers are targets", "{matrices.percent:percent}"},         \
     {                                                                                                                  \
         NULL, "target tensors", "{per_tensor.tensors:count}"                                                           \

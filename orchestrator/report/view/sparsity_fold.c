@@ -102,7 +102,7 @@ static json_t *layer_row(const json_t *layer, double low, double high)
 {
     json_t *const row = copy_of(layer);
     const double number = layer_number(layer);
-    char label[32] = "none", name[48] = "what is outside the layers";
+    char label[32] = "none", name[48] = "outside the layers";
     if (isfinite(number)) {
         snprintf(label, sizeof label, "%.0f", number);
         snprintf(name, sizeof name, "layer %.0f", number);

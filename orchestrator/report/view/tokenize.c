@@ -18,8 +18,8 @@ static const organ_item facts[] = {
     {NULL, "vocabulary", "{tokenizer.vocabulary:count}"},
     {NULL, "BOS", EDGE("tokenizer.bos")},
     {NULL, "EOS", EDGE("tokenizer.eos")},
-    {NULL, "the model's practice puts BOS before a text: not counted here", "{tokenizer.adds_bos}"},
-    {NULL, "names of special tokens in the text stand for them", "{special}"}};
+    {NULL, "the model's tokenizer puts BOS before a text; it is not counted here", "{tokenizer.adds_bos}"},
+    {NULL, "names of special tokens in the text are read as these tokens", "{special}"}};
 
 static const organ_field first[] = {FIELD_WORDS("id", "{id}", 0),
                                     FIELD_WORDS("piece", "'{piece}'", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
@@ -28,19 +28,17 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "ids", BLOCKS(LINES(NULL, "{.}\n"))),
     SAY_AFTER(ON_TERMINAL, SUMMARY, "",
               "{tokens:count} token{tokens:s} in {text.bytes:count} byte{text.bytes:s} of {text.name}"),
-    LINES(
-        SUMMARY,
-        "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
-        "  Tokenizer digest: {tokenizer.digest}\n  Tokenizer: {tokenizer.kind}, vocabulary "
-        "{tokenizer.vocabulary:count}" EDGE_TOO("BOS", "tokenizer.bos") EDGE_TOO(
-            "EOS",
-            "tokenizer.eos") "\n"
-                             "{tokenizer.adds_bos?  The model's practice puts BOS before a text: not counted here.\n}"),
+    LINES(SUMMARY, "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
+                   "  Tokenizer digest: {tokenizer.digest}\n  Tokenizer: {tokenizer.kind}, vocabulary "
+                   "{tokenizer.vocabulary:count}" EDGE_TOO("BOS", "tokenizer.bos")
+                       EDGE_TOO("EOS", "tokenizer.eos") "\n"
+                                                        "{tokenizer.adds_bos?  The model's tokenizer puts BOS before a "
+                                                        "text; it is not counted here.\n}"),
     LINES(SUMMARY "&tokens", "\nThe first tokens:\n\n"),
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Text and tokenizer"),
     ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(facts),
-          .caption = "Ids compare only where the tokenizer's digest is the same"),
+          .caption = "Ids are comparable only if the digests of the tokenizers are equal"),
     SECTION(ON_PAGE, "first", "The first tokens"),
     TABLE(ON_TERMINAL, SUMMARY "&tokens", "first", FIELDS(first)),
     TABLE(ON_PAGE, "first", "first", FIELDS(first)),

@@ -5,13 +5,13 @@
 #define SHARES "workers_on_cpu>1|sibling"
 
 static const organ_item merits[] = {{NULL, "workers", "{threads:count}"},
-                                    {NULL, "cores that may be used", "{machine.cores:count}"},
+                                    {NULL, "usable cores", "{machine.cores:count}"},
                                     {NULL, "memory nodes in use", "{machine.nodes:count}"}};
 
 static const organ_field nodes[] = {FIELD_COUNT("node", "node"),
-                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|not told}", 0),
+                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|unknown}", 0),
                                     FIELD_COUNT("cores", "cores"), FIELD_COUNT("workers", "workers"),
-                                    FIELD_COUNT("band buffers at most", "band_buffers")};
+                                    FIELD_COUNT("band buffers, at most", "band_buffers")};
 static const organ_field workers[] = {
     FIELD_COUNT("worker", "worker"),
     FIELD_COUNT("CPU", "cpu"),
@@ -20,31 +20,31 @@ static const organ_field workers[] = {
     FIELD_WORDS("buffers on", "node {node}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("remarks",
                 "{kind?slower kind of core}{" SHARES "?{kind?, }shares its {workers_on_cpu>1?CPU|core}}"
-                "{node_is_near?|{kind|" SHARES "?, }its own node has no memory to use}",
+                "{node_is_near?|{kind|" SHARES "?, }its own node has no usable memory}",
                 ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_field ranks[] = {FIELD_COUNT("rank", "rank"), FIELD_TEXT("host", "host", 0),
                                     FIELD_COUNT("workers", "workers"), FIELD_TEXT("CPUs", "cpus", ORGAN_FIELD_SHORTENS),
                                     FIELD_TEXT("buffers on nodes", "nodes", 0)};
-static const organ_field left_out[] = {FIELD_TEXT("left out", "what", 0), FIELD_TEXT("which", "which", 0),
+static const organ_field left_out[] = {FIELD_TEXT("unused", "what", 0), FIELD_TEXT("which", "which", 0),
                                        FIELD_TEXT("why", "why", ORGAN_FIELD_SHORTENS)};
 
 static const organ_block blocks[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "Machine: ", "{machine.name}"),
-    LINES(NULL, "  {machine.cores:count} core{machine.cores:s} may be used, on {machine.nodes:count} memory "
-                "node{machine.nodes:s}"
-                "{machine.kinds>1?, of {machine.kinds} kinds}\n  {threads:count} worker{threads:s}\n\n"),
+    LINES(NULL,
+          "  {machine.cores:count} usable core{machine.cores:s} on {machine.nodes:count} memory "
+          "node{machine.nodes:s}{machine.kinds>1?, of {machine.kinds} kinds}\n  {threads:count} worker{threads:s}\n\n"),
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Memory nodes"),
-    TABLE(ON_ALL, NULL, "nodes", FIELDS(nodes), .caption = "Buffers of bands lie with the workers in turn"),
+    TABLE(ON_ALL, NULL, "nodes", FIELDS(nodes), .caption = "Band buffers are placed near the workers in turn"),
     SECTION(ON_PAGE, NULL, "Workers"),
     TABLE(ON_ALL, NULL, "workers", FIELDS(workers),
-          .caption = "Each worker's own buffers lie on the node nearest to its core"),
+          .caption = "Each worker's own buffers are on the node nearest to its core"),
     SECTION(ON_PAGE, "ranks", "Ranks"),
     TABLE(ON_ALL, "ranks", "ranks", FIELDS(ranks),
-          .caption = "Processes that share the work of a run; above is what the first would do"),
-    SECTION(ON_PAGE, NULL, "Left out"),
+          .caption = "Processes that share the work of a run; the tables above show the first"),
+    SECTION(ON_PAGE, NULL, "Unused"),
     TABLE(ON_ALL, "left_out", "left_out", FIELDS(left_out)),
-    SAY_AFTER(ON_ALL, "!left_out", "", "Nothing of the machine is left out."),
+    SAY_AFTER(ON_ALL, "!left_out", "", "The plan uses all of the machine."),
 };
 
 const organ_view organ_topology_view = {

@@ -7,15 +7,15 @@
 #include <string.h>
 
 #define CHECKED                                                                                                        \
-    "{looked_at.files:count} file{looked_at.files:s} looked at, {looked_at.bytes:bytes}; {looked_at.weights:count} "   \
+    "{looked_at.files:count} file{looked_at.files:s} examined, {looked_at.bytes:bytes}; {looked_at.weights:count} "    \
     "of them "                                                                                                         \
     "hold{looked_at."                                                                                                  \
-    "weights=1?s} weights.{looked_at.passed_over? Directories of version control were passed over.}"
-#define CLEAN "Nothing was found that could harm who loads it."
-#define SOME  "{findings_in_all:count} finding{findings_in_all:s}: do not load it before each is understood."
+    "weights=1?s} weights.{looked_at.passed_over? Directories of version control were skipped.}"
+#define CLEAN "No risk of loading it was found."
+#define SOME  "{findings_in_all:count} finding{findings_in_all:s}: do not load it before you understand each."
 #define LIMIT                                                                                                          \
-    "Nothing of it was run, unpickled, rendered or unpacked. A clean verdict is about these checks alone: not about "  \
-    "what the weights do."
+    "organ ran, unpickled, rendered and unpacked nothing of it. A clean verdict covers only these checks, not "        \
+    "the behaviour of the weights."
 
 /* The findings of one kind. */
 static json_t *findings_of(const json_t *findings, const char *kind)
@@ -48,7 +48,7 @@ static json_t *whole_of(const json_t *report)
 }
 
 static const organ_item merits[] = {{NULL, "findings", "{findings_in_all:count}"},
-                                    {NULL, "files looked at", "{looked_at.files:count}"},
+                                    {NULL, "files examined", "{looked_at.files:count}"},
                                     {NULL, "of weights", "{looked_at.weights:count}"}};
 
 static const organ_field rows[] = {FIELD_WORDS("file", "{file}", ORGAN_FIELD_LEFT),
@@ -72,7 +72,7 @@ static const organ_block blocks[] = {
 };
 
 const organ_view organ_untrusted_view = {.schema = "organ.untrusted/1",
-                                         .kind = "Look at a download",
+                                         .kind = "Examination of a download",
                                          .title = "{model.name}",
                                          .lead = "{findings?" SOME "|" CLEAN "}",
                                          .make = whole_of,

@@ -8,10 +8,10 @@
 
 #define STAYS                                                                                                          \
     "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward "  \
-    "stay}"                                                                                                            \
+    "are kept}"                                                                                                        \
     "{parameters.channels&parameters.expert_channels?, and }"                                                          \
     "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels "  \
-    "of each expert stay}"                                                                                             \
+    "of each expert are kept}"                                                                                         \
     "{parameters.shared_channels?, and {parameters.shared_channels.after} of {parameters.shared_channels.before} of "  \
     "the shared one}"                                                                                                  \
     "{parameters.channels&parameters.kv_heads?, and }"                                                                 \
@@ -19,18 +19,18 @@
     "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "         \
     "{parameters.kv_heads.query_heads_after} of {parameters.kv_heads.query_heads_before} query heads}"
 #define HOW                                                                                                            \
-    "{parameters.score=wanda?by weight times input|by the loss of each}, what stays {parameters.resolve?solved "       \
-    "anew|as it was}; "                                                                                                \
+    "chosen by {parameters.score=wanda?weight times input|their loss}, kept weights "                                  \
+    "{parameters.resolve?refitted|unchanged}; "                                                                        \
     "{calibration.tokens} tokens of {calibration.text.name}"
 
 static const organ_item merits[] = {
     EVALUATION_MERITS,
-    {NULL, "{dry_run?would be left|are left} of {bytes_before:bytes}", "{bytes_after:bytes}"},
-    {NULL, "parameters, which were {elements_before:count}", "{elements_after:count}"},
-    {"!dry_run&ffn", "of the output of a feed-forward is lost, on average", "{ffn.lost_percent:percent}"},
-    {"!dry_run&experts", "of the output of an expert is lost, on average", "{experts.lost_percent:percent}"},
-    {"!dry_run&shared", "of the output of a shared expert is lost, on average", "{shared.lost_percent:percent}"},
-    {"!dry_run&attention", "of the output of an attention is lost, on average", "{attention.lost_percent:percent}"}};
+    {NULL, "{dry_run?would remain|remain} of {bytes_before:bytes}", "{bytes_after:bytes}"},
+    {NULL, "parameters; before: {elements_before:count}", "{elements_after:count}"},
+    {"!dry_run&ffn", "of a feed-forward's output is lost on average", "{ffn.lost_percent:percent}"},
+    {"!dry_run&experts", "of an expert's output is lost on average", "{experts.lost_percent:percent}"},
+    {"!dry_run&shared", "of a shared expert's output is lost on average", "{shared.lost_percent:percent}"},
+    {"!dry_run&attention", "of an attention's output is lost on average", "{attention.lost_percent:percent}"}};
 
 #define OF "{what}{expert>-1? of expert {expert}|}"
 static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -54,48 +54,41 @@ static const organ_block blocks[] = {
     SAY(ON_TEXT, "!dry_run&shared",
         "Of the output of a shared expert {shared.lost_percent:percent} is lost on average."),
     WARN(ON_ALL, "!dry_run&experts.by_norms",
-         "{experts.by_norms:count} expert{experts.by_norms:s} saw no token of the text: {experts.by_norms=1?its|their} "
-         "channels are chosen "
-         "by "
-         "the norms of {experts.by_norms=1?its|their} weights, and nothing is solved anew there. More --samples or "
-         "another text may reach "
-         "{experts.by_norms=1?it|them}."),
+         "{experts.by_norms:count} expert{experts.by_norms:s} got no token of the text: {experts.by_norms=1?its|their} "
+         "channels are chosen by the norms of {experts.by_norms=1?its|their} weights and not refitted. More --samples "
+         "or another text may reach {experts.by_norms=1?it|them}."),
     SAY(ON_ALL, "!dry_run&experts&!experts.by_norms",
-        "Every expert saw {experts.fewest_tokens:count} or more tokens of the text."),
+        "Every expert got at least {experts.fewest_tokens:count} tokens of the text."),
     SAY(ON_TEXT, "memory",
-        "{memory.choices_on_disk:bytes} more are needed on the disk of the output.{memory.expert_moments? "
-        "Where --memory holds {memory.expert_moments:bytes} more than the least, each layer is run once for all of its "
+        "{memory.choices_on_disk:bytes} more are needed on the disk of the output.{memory.expert_moments? With "
+        "{memory.expert_moments:bytes} more than the least --memory, each layer runs only once for all of its "
         "experts.|}"),
     SAY(ON_TEXT, "!dry_run&attention",
         "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
     EVALUATION_ON(ON_PAGE),
-    SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
+    SECTION(ON_PAGE, "!dry_run", "Loss of each layer"),
     MAP("!dry_run", "projections",
         .style = {.title = "Output lost by layer and projection",
-                  .description = "Percent of the squares of the outputs of each projection on the text that is missing "
-                                 "since its inputs "
-                                 "went. The table of projections has the numbers.",
+                  .description = "Share of the squared output of each projection on the text that was lost when its "
+                                 "inputs were removed, in percent. The table of projections has the numbers.",
                   .value_label = "output lost, percent"},
         .role = "role", .value = "lost_percent", .zero = true,
-        .caption =
-            "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
+        .caption = "The loss of a layer is not the loss of the model, which an evaluation measures."),
     GRID("!dry_run&lost_by_expert", "lost_by_expert",
          .style = {.title = "Output lost by layer and expert",
-                   .description =
-                       "A row for each layer, a cell for each of its experts: percent of the squares of the expert's "
-                       "outputs, as its "
-                       "tokens take them, that is missing since channels went. Empty for an expert that saw no token.",
+                   .description = "A row for each layer, a cell for each of its experts: share of the expert's squared "
+                                  "output, weighted by the router, that was lost when channels were removed, in "
+                                  "percent. Empty for an expert without tokens.",
                    .row_label = "layer",
                    .column_label = "expert",
                    .value_label = "output lost, percent"},
          .name = "name", .values = "lost", .step = 1,
-         .caption = "Experts that see few tokens are known less well than the number says."),
+         .caption = "The figures of experts with few tokens are less certain."),
     SECTION(ON_FILES, NULL, "Projections"),
     TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .max = EVERY_TENSOR, .what = "projections",
-          .caption =
-              "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
+          .caption = "Projections that lost inputs{dry_run?|, and the lost share of their outputs on the text}."),
     SECTION(ON_FILES, "settings", "Settings"),
-    TABLE(ON_FILES, "settings", "settings", FIELDS(settings), .caption = "What the configuration says now."),
+    TABLE(ON_FILES, "settings", "settings", FIELDS(settings), .caption = "Changes of the configuration."),
     PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
@@ -142,10 +135,10 @@ static json_t *with_experts(const json_t *report)
     return NULL;
 }
 
-const organ_view organ_width_view = {
-    .schema = "organ.width/1",
-    .kind = "Width",
-    .title = "{model.name}",
-    .lead = "{dry_run?A dry run: what would be taken out.|What was taken out of each layer, and what it cost.}",
-    .make = with_experts,
-    BLOCKS_OF(blocks)};
+const organ_view organ_width_view = {.schema = "organ.width/1",
+                                     .kind = "Width",
+                                     .title = "{model.name}",
+                                     .lead = "{dry_run?A dry run: the channels and heads that would be removed.|The "
+                                             "channels and heads removed from each layer, and the loss.}",
+                                     .make = with_experts,
+                                     BLOCKS_OF(blocks)};

@@ -111,9 +111,9 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;
     if (fault && !audit->reported)
-        fprintf(stderr, "organ: %s: requests are answered without a line in it: %s\n", audit->file, strerror(fault));
+        fprintf(stderr, "organ: %s: cannot be written, requests are not logged: %s\n", audit->file, strerror(fault));
     else if (!fault && audit->reported)
-        fprintf(stderr, "organ: %s: lines are written again; %llu are lost\n", audit->file, audit->lost);
+        fprintf(stderr, "organ: %s: can be written again; %llu lines were lost\n", audit->file, audit->lost);
     audit->reported = fault != 0;
     pthread_mutex_unlock(&audit->lock);
     free(text);

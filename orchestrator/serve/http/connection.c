@@ -47,7 +47,7 @@ void organ_http_on_slow(void *context, const char *peer)
     organ_server *const server = context;
     organ_tally_slow(server->tally);
     if (!server->options.quiet)
-        fprintf(stderr, "%s closed: no whole request in time\n", peer);
+        fprintf(stderr, "%s closed: no complete request in time\n", peer);
 }
 
 /* ---- the log ---- */
@@ -66,7 +66,7 @@ static void log_request(const organ_server_request *request, bool whole)
     organ_text_visible(text.out, request->target);
     fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
     if (!whole)
-        fputs(" broken off", text.out);
+        fputs(" aborted", text.out);
     if (*reply->why) {
         fputs(": ", text.out);
         organ_text_visible(text.out, reply->why);
@@ -169,9 +169,9 @@ static bool body_passes(organ_server_request *request)
                                                                                  request, "Transfer-Encoding");
     const unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
     if (!request->route->body && (coding || bytes > 0))
-        organ_http_problem(&request->reply, 400, "%s takes no body", request->route->pattern);
+        organ_http_problem(&request->reply, 400, "%s does not accept a body", request->route->pattern);
     else if (bytes > ORGAN_HTTP_BODY_LIMIT)
-        organ_http_problem(&request->reply, 413, "the body has %llu bytes; at most %u are read", bytes,
+        organ_http_problem(&request->reply, 413, "the body has %llu bytes; the limit is %u", bytes,
                            ORGAN_HTTP_BODY_LIMIT);
     else
         return true;
@@ -236,7 +236,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     admit_connection(request);
     set_request_deadline(request, patience(server, organ_watched_admitted(request->watched)));
     if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
-        organ_http_problem(&request->reply, 503, "the server is being stopped");
+        organ_http_problem(&request->reply, 503, "the server is stopping");
         good = false;
     }
     request->state = good ? REQUEST_BODY : REQUEST_QUEUED;
@@ -277,7 +277,7 @@ static enum MHD_Result answer_request(organ_server_request *request)
     if (request->route->waits && organ_request_queue_add(request->server->queue, request))
         return MHD_YES;
     if (request->route->waits) {
-        organ_http_problem(&request->reply, 503, "too many requests wait for the disk");
+        organ_http_problem(&request->reply, 503, "too many requests are waiting for the disk");
         organ_http_reply_header(&request->reply, "Retry-After", "1");
     } else
         request->route->handle(request, &request->reply);

@@ -38,5 +38,6 @@ static void load_daemon_library(void)
 organ_status organ_daemon_library_open(organ_error *error)
 {
     pthread_once(&loaded, load_daemon_library);
-    return fault.status ? organ_fail(error, ORGAN_IO, "what serves HTTP is missing: %s", fault.message) : ORGAN_OK;
+    return fault.status ? organ_fail(error, ORGAN_IO, "serving HTTP needs a library that is missing: %s", fault.message)
+                        : ORGAN_OK;
 }

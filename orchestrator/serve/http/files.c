@@ -228,7 +228,7 @@ void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *
     char text[64];
     if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
         close(fd);
-        organ_http_problem(reply, 500, "'%s' is no regular file", name);
+        organ_http_problem(reply, 500, "'%s' is not a regular file", name);
         return;
     }
     const uint64_t size = (uint64_t)about.st_size;

@@ -72,9 +72,9 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
     if (counts[0] != 1 || !host)
         organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", counts[0]);
     else if (counts[1] > 1)
-        organ_http_problem(reply, 400, "the request has %u Origin headers; at most one can be true", counts[1]);
+        organ_http_problem(reply, 400, "the request has %u Origin headers; at most one is allowed", counts[1]);
     else if (!organ_guard_host(guard, host))
-        organ_http_problem(reply, 421, "the host '%s' is none of this server's names; --host adds one", host);
+        organ_http_problem(reply, 421, "the host '%s' is not a name of this server; --host adds names", host);
     else
         return true;
     return false;

@@ -55,7 +55,7 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     (void)kind;
     const char *const name_end = name + strlen(name);
     if (!is_token(name))
-        r->wrong = "has a header whose name is none";
+        r->wrong = "has a header with an invalid name";
     else if (!value || !is_value(value))
         r->wrong = "has a header with a control character";
     else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end ||
@@ -76,19 +76,19 @@ static const char *read_first_line(const organ_server_request *request, const ch
     if ((uintptr_t)request->line <= (uintptr_t)verb_end || (uintptr_t)version <= (uintptr_t)end)
         return "has no target";
     if (!is_token(verb) || !only_bytes(verb_end + 1, request->line, ' ', ' '))
-        return "has a method that is none";
+        return "has an invalid method";
     if (version[-1] || !only_bytes(end, version - 1, ' ', ' '))
         return "has a target with a zero byte";
-    return request->target[strcspn(request->target, " \t")] ? "has a target with a blank" : NULL;
+    return request->target[strcspn(request->target, " \t")] ? "has a target with a space" : NULL;
 }
 
 static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
     if (r->lengths + r->codings > 1)
-        return "says more than once how long its body is";
+        return "states the length of its body more than once";
     if (coding && (strcasecmp(coding, "chunked") != 0 || strcmp(version, "HTTP/1.0") == 0))
-        return "has a Transfer-Encoding that is not 'chunked', or that its version of HTTP does not have";
+        return "has a Transfer-Encoding that is not 'chunked', or that its HTTP version does not define";
     return NULL;
 }
 
@@ -112,7 +112,7 @@ bool organ_http_head_passes(organ_server_request *request, const char *verb, con
 {
     head_reading r = {0};
     if (organ_http_library_is_strict() && !is_token(verb))
-        r.wrong = "has a method that is none";
+        r.wrong = "has an invalid method";
     else if (organ_http_library_is_strict())
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, &r);
     else

@@ -173,7 +173,7 @@ static unsigned check_jail_path(const char *path, organ_error *error)
     else if (hidden)
         organ_fail(error, ORGAN_USAGE, "'%s': hidden files are not served", path);
     else if (endless)
-        organ_fail(error, ORGAN_USAGE, "there is no file with so long a name as in '%s'", path);
+        organ_fail(error, ORGAN_USAGE, "'%s': a name is too long", path);
     if (wrong)
         return 400;
     if (hidden)
@@ -184,9 +184,9 @@ static unsigned check_jail_path(const char *path, organ_error *error)
 static unsigned refuse_path(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': leads over a link; links are not followed", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': contains a symbolic link; links are not followed", path);
     else if (number == ENOENT || number == ENOTDIR)
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': there is no such file or directory", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': no such file or directory", path);
     else
         organ_fail_errno(error, number, "'%s'", path);
     switch (number) {
@@ -259,7 +259,7 @@ static unsigned open_as(const organ_jail *jail, const char *path, bool directory
     }
     close(*fd);
     *fd = -1;
-    organ_fail(error, ORGAN_BAD_INPUT, "'%s': was replaced while it was opened", path);
+    organ_fail(error, ORGAN_BAD_INPUT, "'%s': was replaced while being opened", path);
     return 409;
 }
 
@@ -375,7 +375,8 @@ static unsigned check_entry(jail_search *s, int fd, const char *name, int depth,
     if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : refuse_path(s->path, errno, error);
     if (S_ISLNK(about.st_mode)) {
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': belongs to a link, '%s'; links are not followed", s->path, name);
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': refers to a symbolic link, '%s'; links are not followed", s->path,
+                   name);
         return 403;
     }
     if (!S_ISDIR(about.st_mode) || s->stem)

@@ -97,7 +97,8 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     if (number == EADDRINUSE)
         return organ_fail(
             error, ORGAN_IO,
-            "--listen '%s': another program listens there already; --listen ADDRESS:PORT takes another port", text);
+            "--listen '%s': another program already listens there; choose another port with --listen ADDRESS:PORT",
+            text);
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
@@ -110,9 +111,9 @@ organ_status organ_http_listen(const char *text, bool guarded, organ_listening *
         return error->status;
     describe_address(&a, listening);
     if (!listening->loopback && !guarded)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--listen '%s': other machines could reach that; give a --token-file, or listen on loopback (127.0.0.1)",
-            text);
+        return organ_fail(error, ORGAN_USAGE,
+                          "--listen '%s': other machines could reach this address: give a --token-file, or listen on "
+                          "loopback (127.0.0.1)",
+                          text);
     return bind_to(text, &a, size, listening, error);
 }

@@ -81,11 +81,11 @@ void organ_http_refused(organ_server *server, unsigned status)
     organ_watch_own(server->watch, watch_request, &s);
     for (size_t k = 0; k < s.count && !organ_http_library_is_strict(); k++) {
         organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),
-                           "the Content-Length is no number of bytes that can come");
+                           "the Content-Length is not a valid number of bytes");
         organ_http_send_at_once(s.lengths[k]);
     }
     if (is_of_chunks(&s, status)) {
-        organ_http_problem(&s.chunks->reply, 413, "the extensions of a chunk have more bytes than are read");
+        organ_http_problem(&s.chunks->reply, 413, "the extensions of a chunk exceed the size limit");
         organ_http_send_at_once(s.chunks);
     }
 }

@@ -121,7 +121,7 @@ static void finish_request(organ_request_queue *queue, organ_server_request *req
 {
     const bool later = request->reply.kind == REPLY_LATER;
     if (later && queue->dismissed)
-        organ_http_problem(&request->reply, 503, "the server is being stopped");
+        organ_http_problem(&request->reply, 503, "the server is stopping");
     if (!later || queue->dismissed) {
         give_back(queue, request);
         return;

@@ -52,9 +52,9 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
     char session[ORGAN_SESSION_DIGITS + 1] = "none";
     const char *const token = json_string_value(json_object_get(body, "token"));
     if (!token)
-        organ_http_problem(reply, 400, "\"token\" is missing, or no text");
+        organ_http_problem(reply, 400, "\"token\" is missing or not a string");
     else if (json_object_size(body) != 1)
-        organ_http_problem(reply, 400, "there is more than \"token\"");
+        organ_http_problem(reply, 400, "only \"token\" is allowed");
     else if (guard->tokens && !organ_tokens_login(guard->tokens, token, &who, session)) {
         organ_http_problem(reply, 401, "the token is wrong");
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");

@@ -95,7 +95,7 @@ bool organ_http_routed(organ_server_request *request)
     if (!request->route && any)
         refuse_method(request, known);
     else if (!request->route)
-        organ_http_problem(&request->reply, 404, "there is nothing at %s", request->path);
+        organ_http_problem(&request->reply, 404, "%s does not exist", request->path);
     else if (match_path(request, request->route->pattern, request->target, end) == MATCH_NO_MEMORY)
         organ_http_problem(&request->reply, 500, "no memory");
     else

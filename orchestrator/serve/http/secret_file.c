@@ -34,7 +34,7 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
     else if (fstat(fd, &secret->about) != 0)
         organ_fail_errno(error, errno, "%s", file);
     else if (what && S_ISREG(secret->about.st_mode) && (secret->about.st_mode & (S_IROTH | S_IWOTH)))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s %s (mode %04o); chmod 600 ends that", file,
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s %s (mode %04o); use chmod 600", file,
                    secret->about.st_mode & S_IROTH ? "read" : "change", what, (unsigned)secret->about.st_mode & 07777);
     else
         read_all(fd, file, max, secret, error);

@@ -131,7 +131,7 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit)
 {
     organ_http_metric(out, name, "gauge", help, used);
-    fprintf(out, "# HELP %s_limit The most that it may be.\n# TYPE %s_limit gauge\n", name, name);
+    fprintf(out, "# HELP %s_limit Limit of this value.\n# TYPE %s_limit gauge\n", name, name);
     if (limit)
         fprintf(out, "%s_limit %llu\n", name, limit);
     else
@@ -141,7 +141,8 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
 void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);
-    fputs("# HELP organ_http_requests_total Requests by route and status; an empty route is a request that fits none.\n"
+    fputs("# HELP organ_http_requests_total Requests by route and status; an empty route stands for requests that "
+          "match none.\n"
           "# TYPE organ_http_requests_total counter\n",
           out);
     for (size_t k = 0; k < tally->route_count; k++)

@@ -90,7 +90,7 @@ static bool read_query(organ_server_request *request, const char *query)
         if (!wrong && equals)
             wrong = organ_http_decode(equals + 1, true);
         if (!wrong && request->query_count == MAX_FIELDS)
-            wrong = "more parameters than any request has";
+            wrong = "too many parameters";
         if (wrong) {
             organ_http_problem(&request->reply, 400, "the query has %s", wrong);
             return false;

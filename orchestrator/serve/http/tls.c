@@ -93,7 +93,7 @@ void organ_tls_send(void *session, const char *data, size_t bytes)
 
 static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no %s: %s", file, what, gnutls.explain(code));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
 }
 
 /* By the library's own check, which compares the key with the first certificate. */
@@ -108,8 +108,8 @@ static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certi
     gnutls.free_credentials(credentials);
     if (code >= 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of the certificate %s: %s", tls->key,
-                      tls->certificate, gnutls.explain(code));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of certificate %s: %s", tls->key, tls->certificate,
+                      gnutls.explain(code));
 }
 
 static void free_identity(identity *one)

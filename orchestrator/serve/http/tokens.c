@@ -83,8 +83,7 @@ static organ_status check_token(const char *file, const char *text, size_t lengt
     for (size_t k = 0; k < length; k++)
         if (text[k] <= ' ' || text[k] > '~')
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: character %zu of the token is neither a letter, a digit nor a sign of ASCII", file,
-                              k + 1);
+                              "%s: character %zu of the token is not a printable ASCII character", file, k + 1);
     return ORGAN_OK;
 }
 
@@ -171,7 +170,7 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
         line = line_end + 1;
     }
     if (!error->status && list->count == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no token in it", file);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: contains no token", file);
     return error->status;
 }
 

@@ -101,7 +101,7 @@ static bool fill_pending(organ_job_stream *stream)
         return false;
     const bool any = make_events(stream, text.out);
     if (!any && organ_seconds_now() - stream->last >= HEARTBEAT)
-        fputs(": still here\n\n", text.out);
+        fputs(": keep-alive\n\n", text.out);
     organ_text_finish(&text, &stream->pending, &error);
     stream->size = stream->pending ? strlen(stream->pending) : 0;
     return stream->size > 0;

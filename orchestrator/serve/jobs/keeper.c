@@ -219,7 +219,7 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
             continue;
         if (!made_by_a_job(jobs, path)) {
             organ_fail(error, ORGAN_USAGE,
-                       "%s is there and was made by none of this server's jobs: \"force\" does not replace it", path);
+                       "%s exists and was not written by a job of this server: \"force\" does not replace it", path);
             return true;
         }
         json_array_append_new(words->made, json_string(path));
@@ -243,7 +243,7 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     if (clashes(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;
     if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.max_queued) {
-        organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.max_queued);
+        organ_fail(error, ORGAN_USAGE, "%zu jobs are already waiting", jobs->setup.max_queued);
         return 429;
     }
     if (!organ_jobs_make_room(jobs))
@@ -319,7 +319,7 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
         return 409;
     }
     if (!json_is_true(json_object_get(job->fixed, "resumes")) || job->attempts == 0) {
-        organ_fail(error, ORGAN_USAGE, job->attempts ? "job %s: %s cannot be resumed" : "job %s: %s has never begun",
+        organ_fail(error, ORGAN_USAGE, job->attempts ? "job %s: %s cannot be resumed" : "job %s: %s has never started",
                    job->id, json_string_value(json_object_get(job->fixed, "verb")));
         return 409;
     }
@@ -379,7 +379,7 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
         *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
     if (status != 200 || *fd >= 0)
         return status;
-    organ_fail(error, ORGAN_USAGE, "job %s has not begun yet", id);
+    organ_fail(error, ORGAN_USAGE, "job %s has not started yet", id);
     return 409;
 }
 
@@ -410,9 +410,8 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     if (status != 200)
         return status;
     if (now.size > ORGAN_JOB_PAGE_BYTES) {
-        organ_fail(error, ORGAN_USAGE,
-                   "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
-                   (unsigned long long)now.size, ORGAN_JOB_PAGE_BYTES);
+        organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: the limit for pages is %u; use the JSON",
+                   id, (unsigned long long)now.size, ORGAN_JOB_PAGE_BYTES);
         return 409;
     }
     if (!organ_job_active(now.state))
@@ -431,32 +430,33 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
         output = job->size > output ? job->size : output;
         memory = job->state == ORGAN_JOB_RUNNING && job->memory > memory ? job->memory : memory;
     }
-    organ_http_quota(out, "organ_jobs_running", "Jobs that run.", running, setup->limit);
-    organ_http_quota(out, "organ_jobs_waiting", "Jobs that wait.", queued, setup->max_queued);
-    organ_http_quota(out, "organ_jobs_finished", "Jobs that have finished and are kept; the oldest go first.",
+    organ_http_quota(out, "organ_jobs_running", "Running jobs.", running, setup->limit);
+    organ_http_quota(out, "organ_jobs_waiting", "Waiting jobs.", queued, setup->max_queued);
+    organ_http_quota(out, "organ_jobs_finished", "Finished jobs that are stored; the oldest are removed first.",
                      jobs->count - queued - running, setup->kept);
-    organ_http_quota(out, "organ_jobs_kept_bytes", "What the records, logs and results of all jobs take.", jobs->bytes,
+    organ_http_quota(out, "organ_jobs_kept_bytes", "Size of the records, logs and results of all jobs.", jobs->bytes,
                      setup->keep_bytes);
-    organ_http_quota(out, "organ_job_output_bytes", "The longest result that is kept.", output, setup->output);
-    organ_http_quota(out, "organ_job_memory_bytes", "What the running job that may take most memory may take.", memory,
+    organ_http_quota(out, "organ_job_output_bytes", "Size of the largest stored result.", output, setup->output);
+    organ_http_quota(out, "organ_job_memory_bytes", "Largest memory limit of a running job.", memory,
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }
 
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
     pthread_mutex_lock(&jobs->mutex);
-    fputs("# HELP organ_jobs Jobs that are remembered, by state.\n# TYPE organ_jobs gauge\n", out);
+    fputs("# HELP organ_jobs Jobs by state.\n# TYPE organ_jobs gauge\n", out);
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state],
                 organ_jobs_count_in(jobs, (organ_job_state)state));
     organ_http_metric(out, "organ_jobs_started_total", "counter", "Processes started for jobs.", jobs->started);
     print_job_quotas(jobs, out);
-    fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);
+    fputs("# HELP organ_jobs_ended_total Ended jobs by final state.\n# TYPE organ_jobs_ended_total counter\n", out);
     for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);
-    organ_http_metric(out, "organ_jobs_confinement", "gauge", "Version of Landlock that confines jobs, 0 if none does.",
+    organ_http_metric(out, "organ_jobs_confinement", "gauge",
+                      "Version of Landlock that confines jobs; 0 without Landlock.",
                       (unsigned long long)jobs->plan.confine.landlock);
-    organ_http_metric(out, "organ_jobs_seccomp", "gauge", "1 if jobs are kept from system calls that they do not need.",
+    organ_http_metric(out, "organ_jobs_seccomp", "gauge", "1 if seccomp blocks unneeded system calls of jobs.",
                       jobs->plan.confine.seccomp);
     pthread_mutex_unlock(&jobs->mutex);
 }

@@ -120,10 +120,9 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
         const int made = organ_job_open(store, id, "events.short", O_WRONLY | O_CREAT | O_TRUNC);
         FILE *const out = made < 0 ? NULL : fdopen(made, "w");
         bool good = out && copy_part(log, 0, stays, out);
-        good =
-            good &&
-            fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are left out here (--job-output)\"}\n",
-                    (unsigned long long)(size - 2 * stays)) > 0;
+        good = good &&
+               fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are omitted here (--job-output)\"}\n",
+                       (unsigned long long)(size - 2 * stays)) > 0;
         good = good && copy_part(log, size - stays, stays, out);
         good = out && fclose(out) == 0 && good;
         if (!good || rename(from, to) != 0)

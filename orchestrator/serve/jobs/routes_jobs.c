@@ -157,12 +157,12 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
     struct stat about = {0};
     char *const text = calloc(1, SHOWN + 1);
     const ssize_t got = text && fstat(fd, &about) == 0 ? pread(fd, text, SHOWN, 0) : -1;
-    json_t *const shown =
-        got < 0 ? NULL
-                : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept",
-                            (json_int_t)about.st_size, "detail",
-                            "the result is larger than --job-output; raw=true returns the part that was kept",
-                            "beginning", visible_lines(text));
+    json_t *const shown = got < 0
+                              ? NULL
+                              : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept",
+                                          (json_int_t)about.st_size, "detail",
+                                          "the result is larger than --job-output; raw=true returns the stored part",
+                                          "beginning", visible_lines(text));
     free(text);
     close(fd);
     return shown;
@@ -235,7 +235,7 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
     if (verb)
         organ_http_reply_json(reply, 200, organ_verb_describe(verb));
     else
-        organ_http_problem(reply, 404, "there is no verb '%.60s' that can be a job", name);
+        organ_http_problem(reply, 404, "no verb '%.60s' can run as a job", name);
 }
 
 /* ---- the area ---- */
@@ -268,7 +268,7 @@ static void stop_jobs(organ_app *app)
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
     const size_t waiting = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_QUEUED) : 0;
     if (running + waiting > 0)
-        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left for the next server; running jobs continue\n",
+        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left to the next server; running jobs continue\n",
                 running, waiting);
     organ_jobs_close(app->jobs);
     app->jobs = NULL;

@@ -41,7 +41,7 @@ static void explain_memory(organ_job *job, int number)
     if (job->memory == 0 || (number == 0 && !strcasestr(job->message, "memory")) || number == SIGKILL ||
         number == SIGINT || number == SIGTERM)
         return;
-    snprintf(job->message + used, sizeof job->message - used, "%s a job that asks for this --memory may take %s in all",
+    snprintf(job->message + used, sizeof job->message - used, "%s a job with this --memory is limited to %s in total",
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
 }
 
@@ -64,7 +64,7 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
     else if (number != 0)
         snprintf(job->message, sizeof job->message, "ended by signal %d (%s)", number, strsignal(number));
     else if (code < 0)
-        snprintf(job->message, sizeof job->message, "the program was ended by something else");
+        snprintf(job->message, sizeof job->message, "the program was ended from outside");
     else if (code > ORGAN_CHECK_FAILED)
         snprintf(job->message, sizeof job->message, "%s", job->progress.message);
     if (code == ORGAN_IO || number != 0)
@@ -145,11 +145,10 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
     if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
         return true;
-    organ_fail(
-        error, ORGAN_USAGE,
-        "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
-        organ_quantity_option(memory, requested), (unsigned long long)memory,
-        organ_quantity_option(jobs->setup.memory, allowed));
+    organ_fail(error, ORGAN_USAGE,
+               "/arguments/memory: the job requests %s (%llu bytes), but the limit of this server is %s (--job-memory)",
+               organ_quantity_option(memory, requested), (unsigned long long)memory,
+               organ_quantity_option(jobs->setup.memory, allowed));
     return false;
 }
 

@@ -59,12 +59,12 @@ static organ_status enter_directory(const char *parent, const char *name, char *
     if (!(*path = organ_format("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name)))
         return organ_fail_errno(error, ENOMEM, "the directory of jobs");
     if (mkdir(*path, 0700) != 0 && errno != EEXIST)
-        return organ_fail_errno(error, errno, "%s cannot be made", *path);
+        return organ_fail_errno(error, errno, "%s cannot be created", *path);
     if (lstat(*path, &about) != 0)
         return organ_fail_errno(error, errno, "%s", *path);
     return S_ISDIR(about.st_mode)
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "%s is no directory, but jobs are kept there", *path);
+               : organ_fail(error, ORGAN_USAGE, "%s is not a directory, but the server stores jobs there", *path);
 }
 
 static organ_status take_lock(organ_job_store *store, organ_error *error)
@@ -74,7 +74,7 @@ static organ_status take_lock(organ_job_store *store, organ_error *error)
         return organ_fail_errno(error, errno, "%s", store->path);
     if (flock(store->lock, LOCK_EX | LOCK_NB) == 0)
         return ORGAN_OK;
-    return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another server works there", store->path)
+    return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another server uses this directory", store->path)
                                 : organ_fail_errno(error, errno, "%s cannot be locked", store->path);
 }
 
@@ -232,7 +232,7 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
         if (made == 0)
             return organ_sync_directory(store->path, error);
         if (why != EEXIST)
-            return organ_fail_errno(error, why, "a directory for the job cannot be made");
+            return organ_fail_errno(error, why, "a directory for the job cannot be created");
     }
     return organ_fail(error, ORGAN_IO, "no name is left for the job");
 }
@@ -320,7 +320,7 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
     else if (!record)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json: %s", id, fault.text);
     else if (!whole)
-        organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is no record of a job", id);
+        organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is not a job record", id);
     json_decref(record);
     if (error->status == ORGAN_OK)
         *loaded = job;

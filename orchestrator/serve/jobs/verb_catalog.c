@@ -62,7 +62,7 @@ static json_t *path_schema(organ_names names)
     static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root",
                                         [ORGAN_NAMES_INPUT] = "path of a file or directory below the root",
                                         [ORGAN_NAMES_OUTPUT] =
-                                            "path below the root of what is to be written; its parent exists"};
+                                            "path of the output below the root; its parent directory must exist"};
     return json_pack("{s:s, s:i, s:i, s:s, s:s}", "type", "string", "minLength", 1, "maxLength", 500, "pattern",
                      names == ORGAN_NAMES_OUTPUT ? "^" PATH "$" : "^(\\.|" PATH ")$", "description", about[names]);
 }

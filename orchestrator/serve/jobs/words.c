@@ -73,7 +73,7 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     else if (*text == '\0' || letters(text) > LONGEST_TEXT)
         fault(r, 422, field, "has %zu characters, but must have 1 to %d", letters(text), LONGEST_TEXT);
     else if (strlen(text) != json_string_length(value))
-        fault(r, 422, field, "has a NUL in it");
+        fault(r, 422, field, "contains NUL");
     else
         return text;
     return NULL;
@@ -90,7 +90,7 @@ static void words_check_output(words_reader *r, const char *field, const char *p
     char config[PATH_MAX];
     const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
     if (length > 0 && (size_t)length < sizeof config && organ_jail_stat(r->jail, config, &about, &ignored) == 0)
-        fault(r, 409, field, "'%s' is in the folder of a model (config.json), which a job does not change", path);
+        fault(r, 409, field, "'%s' is in the directory of a model (config.json), which jobs must not change", path);
     else if (organ_jail_stat(r->jail, path, &about, &ignored) == 404)
         json_array_append_new(r->words->made, json_string(path));
 }
@@ -100,7 +100,7 @@ static void check_path(words_reader *r, const char *field, const char *path, org
 {
     organ_error error = {0};
     if (strstr(path, "://")) {
-        fault(r, 422, field, "is a URL, but must be a path below the root: the server asks no other server");
+        fault(r, 422, field, "is a URL, but must be a path below the root: the server does not contact other servers");
         return;
     }
     const bool output = names == ORGAN_NAMES_OUTPUT;
@@ -272,9 +272,9 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
             names[jobs++] = verbs[k]->name;
     char hint[ORGAN_HINT_ROOM];
     if (!value)
-        fault(r, 422, "/verb", "is missing: what to do, for example \"inspect\"");
+        fault(r, 422, "/verb", "is missing: the verb, for example \"inspect\"");
     else if (name)
-        fault(r, 422, "/verb", "'%.60s' is no verb that can be a job%s", name,
+        fault(r, 422, "/verb", "'%.60s' is not a verb that can run as a job%s", name,
               organ_nearest_hint(name, names, jobs, "", hint));
     return NULL;
 }

@@ -79,9 +79,8 @@ static unsigned pack_model(const organ_model *model, const texts *t, const char 
     lay_out_model(&l, model, t);
     if (l.size > max) {
         organ_fail(error, ORGAN_IO,
-                   "'%s': the list of its %zu tensors takes %s of memory, more than the server keeps (--shelf %s)",
-                   path, model->tensor_count, organ_quantity_option(l.size, needed),
-                   organ_quantity_option(max, allowed));
+                   "'%s': the list of its %zu tensors needs %s of memory, more than the limit (--shelf %s)", path,
+                   model->tensor_count, organ_quantity_option(l.size, needed), organ_quantity_option(max, allowed));
         return 507;
     }
     void *const block = mmap(NULL, l.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -193,7 +193,7 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
             clear_place(cache, p); /* frees the memory that reading the model again may need */
         status = want_model(cache, path) ? 202 : 503;
         if (status == 503)
-            organ_fail(error, ORGAN_IO, "too many other models wait to be read");
+            organ_fail(error, ORGAN_IO, "too many other models are waiting to be read");
     }
     pthread_mutex_unlock(&cache->lock);
     return status;
@@ -442,10 +442,9 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 {
     pthread_mutex_lock(&cache->lock);
-    organ_http_quota(out, "organ_shelf_bytes", "Memory of the models that are kept.", cache->bytes, cache->max);
-    organ_http_quota(out, "organ_models_waiting", "Models that wait to be read.", cache->requested_count,
-                     MAX_REQUESTED);
-    organ_http_metric(out, "organ_models_read_total", "counter", "Models that were read.", cache->read);
+    organ_http_quota(out, "organ_shelf_bytes", "Memory of cached models.", cache->bytes, cache->max);
+    organ_http_quota(out, "organ_models_waiting", "Models waiting to be read.", cache->requested_count, MAX_REQUESTED);
+    organ_http_metric(out, "organ_models_read_total", "counter", "Models read.", cache->read);
     pthread_mutex_unlock(&cache->lock);
     organ_reader_metrics(cache->reader_process, out);
 }

@@ -125,5 +125,5 @@ organ_status organ_model_details(const organ_model *model, const char *path, cha
     free(*details);
     free(*summary);
     *details = *summary = NULL;
-    return organ_fail_errno(error, ENOMEM, "'%s': what there is to tell of it", path);
+    return organ_fail_errno(error, ENOMEM, "'%s': its details", path);
 }

@@ -174,8 +174,8 @@ static unsigned print_end(organ_reader *reader, const char *path, int how, organ
                    "'%s': the process that read it was ended by signal %d (%s); other models are not affected", path,
                    WTERMSIG(how), strsignal(WTERMSIG(how)));
     else
-        organ_fail(error, ORGAN_BAD_INPUT,
-                   "'%s': the process that read it has ended early; other models are not affected", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': the process that read it exited early; other models are not affected",
+                   path);
     return 422;
 }
 
@@ -210,7 +210,8 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
     answer->message[sizeof answer->message - 1] = '\0';
     if (answer->no_memory) {
         end_worker(reader, true); /* a new one has all of its memory */
-        organ_fail(error, ORGAN_IO, "'%s': reading it takes more memory than one model may (--model-memory %s)", path,
+        organ_fail(error, ORGAN_IO,
+                   "'%s': reading it needs more memory than the limit for one model (--model-memory %s)", path,
                    organ_quantity_option(reader->options.memory, allowed));
         return 507;
     }
@@ -228,7 +229,7 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
         munmap(block, answer->bytes);
     end_worker(reader, true);
     reader->lost++;
-    organ_fail(error, ORGAN_IO, "'%s': the process that read it has given no list of tensors", path);
+    organ_fail(error, ORGAN_IO, "'%s': the process that read it returned no list of tensors", path);
     return 500;
 }
 
@@ -333,15 +334,15 @@ void organ_reader_metrics(organ_reader *reader, FILE *out)
      */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
-    organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",
+    organ_http_quota(out, "organ_reader_seconds", "Time for which it has been reading the current model.",
                      reader->requested > 0 ? (unsigned long long)(organ_seconds_now() - reader->requested) : 0,
                      reader->options.seconds);
-    organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that read models now.", reader->pid != 0);
+    organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that are reading models.", reader->pid != 0);
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
                       reader->started);
-    organ_http_metric(out, "organ_reader_lost_total", "counter", "Of these, that have ended while they read one.",
+    organ_http_metric(out, "organ_reader_lost_total", "counter", "Reader processes that ended while reading a model.",
                       reader->lost);
     organ_http_metric(out, "organ_reader_late_total", "counter",
-                      "Of these, that were ended because a model took too long.", reader->late);
+                      "Reader processes that were stopped because a model took too long.", reader->late);
     pthread_mutex_unlock(&reader->lock);
 }

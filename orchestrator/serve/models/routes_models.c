@@ -94,7 +94,7 @@ static bool read_tensor_query(const organ_server_request *request, organ_http_re
         return true;
     organ_http_problem(
         reply, 400,
-        "sort is '%s'; allowed are file, name, bytes, elements and layer, with a '-' in front for the other way round",
+        "sort is '%s'; allowed are file, name, bytes, elements and layer, with a leading '-' for descending order",
         sort + w->down);
     return false;
 }

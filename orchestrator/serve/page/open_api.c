@@ -53,7 +53,7 @@ json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error
     json_t *const document =
         organ_json_load(organ_open_api_text, strlen(organ_open_api_text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (no_memory)
-        organ_fail(error, ORGAN_IO, "no memory for the description of the interface");
+        organ_fail(error, ORGAN_IO, "no memory for the description of the API");
     else if (!document)
         organ_fail(error, ORGAN_BAD_INPUT, "open_api.json: line %d, column %d: %s", fault.line, fault.column,
                    fault.text);

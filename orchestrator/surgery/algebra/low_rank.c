@@ -74,8 +74,9 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
     char needs[16], has[16];
     if (bytes <= memory)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s: an exact decomposition holds the whole matrix, %s; memory is %s",
-                      matrix->name, organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: an exact decomposition needs the whole matrix in memory, %s; the limit is %s", matrix->name,
+                      organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
 static void summarise(organ_svd *svd, const organ_strips *strips)

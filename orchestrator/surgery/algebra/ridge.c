@@ -125,7 +125,7 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
                 error, ORGAN_BAD_INPUT,
                 "%s: calibration token %zu%s, %s %zu: the activation is %g; it must be finite and within %g",
                 ridge->shape.name, ridge->sums[part].added + k / each,
-                part == ORGAN_RIDGE_HELD ? " of those held back" : "", what, k % each, (double)values[k],
+                part == ORGAN_RIDGE_HELD ? " of the held-out tokens" : "", what, k % each, (double)values[k],
                 (double)LARGEST);
     return ORGAN_OK;
 }
@@ -136,7 +136,7 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
     if (ridge->finished || tokens > s->tokens[part] - sums->added)
-        return organ_fail(error, ORGAN_USAGE, "%s: more calibration tokens than the %zu announced", s->name,
+        return organ_fail(error, ORGAN_USAGE, "%s: more calibration tokens than the declared %zu", s->name,
                           s->tokens[part]);
     if (check_values(ridge, part, inputs, tokens, s->used * s->width, "input", error) ||
         check_values(ridge, part, target, tokens, s->outputs, "output", error))
@@ -152,7 +152,7 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
         if (ridge->sums[part].added != ridge->shape.tokens[part])
-            return organ_fail(error, ORGAN_USAGE, "%s: %zu calibration tokens came of the %zu announced",
+            return organ_fail(error, ORGAN_USAGE, "%s: got %zu of the declared %zu calibration tokens",
                               ridge->shape.name, ridge->sums[part].added, ridge->shape.tokens[part]);
     if (!ridge->finished && ridge->way->finish(ridge, error) != ORGAN_OK)
         return error->status;
@@ -196,7 +196,7 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
     if (ridge->shape.tokens[ORGAN_RIDGE_HELD] == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: no calibration token is held back", ridge->shape.name);
+        return organ_fail(error, ORGAN_USAGE, "%s: there are no held-out calibration tokens", ridge->shape.name);
     if (ridge_finish(ridge, error))
         return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};

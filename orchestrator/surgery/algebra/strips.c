@@ -67,7 +67,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
 {
     *strips = NULL;
     if (matrix->rows > INT_MAX || matrix->cols > INT_MAX / ORGAN_STRIP_ROWS)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %llu x %llu is larger than what can be decomposed", matrix->name,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %llu x %llu is too large to be decomposed", matrix->name,
                           (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
     organ_strips *s = calloc(1, sizeof *s);
     if (!s)

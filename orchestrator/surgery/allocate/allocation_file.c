@@ -32,8 +32,8 @@ static organ_cache allocation_file_cache(const char *path, const json_t *identit
     return (organ_cache){.path = path,
                          .schema = ORGAN_ALLOCATION_SCHEMA,
                          .identity = identity,
-                         .content = "curves of another run",
-                         .remedy = "name another file with --allocation to measure again"};
+                         .content = "curves of a different run",
+                         .remedy = "to measure again, give another file with --allocation"};
 }
 
 /* ---- lines ---- */
@@ -87,8 +87,9 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
     if (!name || strcmp(name, t->name) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: tensors[%zu].name is '%.200s', not '%.200s': it is of other targets",
-                          path, k, name ? name : "", t->name);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: tensors[%zu].name is '%.200s', not '%.200s': the file belongs to other targets", path, k,
+                          name ? name : "", t->name);
     if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
                           (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
@@ -107,11 +108,12 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     const json_t *const tensors = json_object_get(document, "tensors");
     if (!read_costs(a, json_object_get(document, "levels"), levels) ||
         memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not the %zu from %g to %g", path, a->level_count,
-                          a->levels[0], a->levels[a->level_count - 1]);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels differ from the %zu from %g to %g", path,
+                          a->level_count, a->levels[0], a->levels[a->level_count - 1]);
     if (json_array_size(tensors) != a->count)
-        return organ_fail(error, ORGAN_USAGE, "%s: has %zu tensors, not the %zu of this run: it is of other targets",
-                          path, json_array_size(tensors), a->count);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has %zu tensors, not the %zu of this run: the file belongs to other targets", path,
+                          json_array_size(tensors), a->count);
     for (size_t k = 0; k < a->count && !error->status; k++)
         read_tensor(a, json_array_get(tensors, k), k, path, error);
     for (size_t k = 0; k < a->count && error->status; k++)

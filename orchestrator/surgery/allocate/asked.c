@@ -32,16 +32,16 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
     if (!o->allocate)
         return refuse_alone(o, error);
     if (strcmp(o->allocate, "global") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
+        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is unknown: the only value is global", o->allocate);
     if (!organ_within(o->rounds, ORGAN_ALLOCATE_ROUNDS))
-        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in %d .. %d", o->rounds, ORGAN_ALLOCATE_ROUNDS);
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are outside %d .. %d", o->rounds, ORGAN_ALLOCATE_ROUNDS);
     if (!organ_within(organ_allocate_tokens(o), ORGAN_ALLOCATE_TOKENS))
-        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in %d .. %d", o->tokens,
+        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is outside %d .. %d", o->tokens,
                           ORGAN_ALLOCATE_TOKENS);
     if (!organ_within(organ_allocate_layers(o), ORGAN_ALLOCATE_LAYERS))
-        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in %d .. %d", o->layers,
+        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is outside %d .. %d", o->layers,
                           ORGAN_ALLOCATE_LAYERS);
     return organ_allocate_way(o) <= 1
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
+               : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is outside 0 (excluded) .. 1", o->way);
 }

@@ -271,7 +271,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
         own[k].tensor = c->measured[k];
         memcpy(own[k].cost, c->allocation->tensors[c->measured[k]].cost, sizeof own[k].cost);
     }
-    organ_ranks_gather(ranks, "curves of a layer are measured", own, own ? c->measured_count * sizeof *own : 0, &all,
+    organ_ranks_gather(ranks, "measuring the curves of a layer", own, own ? c->measured_count * sizeof *own : 0, &all,
                        error);
     for (size_t r = 0; r < all.count; r++)
         for (size_t k = 0; k < all.bytes[r] / sizeof *own && !error->status; k++) {
@@ -504,9 +504,8 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     organ_variants_close(c->variants);
     c->variants = NULL;
     if (!error->status && !organ_allocation_fill(c->allocation, &missing))
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "tensor '%s': none of its kind is in a layer that is measured: more --allocate-layers reach it",
-            c->allocation->tensors[missing].name);
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s': no tensor of its kind is in a measured layer: increase --allocate-layers",
+                          c->allocation->tensors[missing].name);
     return error->status;
 }

@@ -230,7 +230,7 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
     uint32_t owner[MAX_PAIRS];
     for (size_t k = 0; k < x->pair_count; k++)
         owner[k] = owner_of(x, k);
-    return organ_ranks_complete(x->engine->ranks, "pairs are judged", divergence + 1, sizeof *divergence, x->pair_count,
+    return organ_ranks_complete(x->engine->ranks, "measuring pairs", divergence + 1, sizeof *divergence, x->pair_count,
                                 owner, error);
 }
 
@@ -371,7 +371,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             alone = true; /* what each of them gains alone does not add up */
         else if (round < x->options.rounds)
             report->taken += exchanges_take(x, found, alone);
-        organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round,
+        organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats per token", round,
                                  x->options.rounds, found);
     }
     report->after = x->nearest;

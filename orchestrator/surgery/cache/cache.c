@@ -41,7 +41,7 @@ organ_status organ_cache_check_place(const char *path, const char *option, const
     if (!folder)
         return organ_fail_memory(error, path);
     if (access(folder, W_OK | X_OK))
-        organ_fail_errno(error, errno, "%s: cannot be made (%s)", path, option);
+        organ_fail_errno(error, errno, "%s: cannot be created (%s)", path, option);
     free(folder);
     return error->status;
 }

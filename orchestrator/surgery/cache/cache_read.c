@@ -76,7 +76,7 @@ organ_status organ_cache_belongs(const organ_cache *cache, const json_t *documen
     organ_cache_difference d;
     if (!organ_cache_differs(document, cache->identity, &d))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s: has the %s: its %s is %s, here it is %s; %s", cache->path,
+    return organ_fail(error, ORGAN_USAGE, "%s: contains the %s: its %s is %s, but here it is %s; %s", cache->path,
                       cache->content, d.key, d.was, d.is, cache->remedy);
 }
 

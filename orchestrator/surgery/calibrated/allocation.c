@@ -43,8 +43,7 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     if (o->budget && organ_budget_parse(o->budget, result, error) != ORGAN_OK)
         return error->status;
     if (o->budget && sparsity > 0)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget,
-                          sparsity);
+        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g exclude each other", o->budget, sparsity);
     if (!o->budget && !(sparsity > 0))
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
     if (result->unit != ORGAN_BUDGET_PERCENT && c->then)
@@ -57,7 +56,7 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
                           o->budget);
     if (result->amount < 100 * ORGAN_ALLOCATION_MIN || result->amount > 100 * ORGAN_ALLOCATION_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
+                          "--allocate global gives each tensor %g to %g %%: the mean cannot be %g %%",
                           100 * ORGAN_ALLOCATION_MIN, 100 * ORGAN_ALLOCATION_MAX, result->amount);
     return ORGAN_OK;
 }
@@ -71,7 +70,7 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
         return error->status;
     if (c->pattern)
         return organ_fail(error, ORGAN_USAGE,
-                          "--pattern %s gives every tensor the same: --allocate cannot be asked for as well",
+                          "--pattern %s gives every tensor the same sparsity: it cannot be combined with --allocate",
                           c->pattern);
     if (c->imatrix)
         return organ_fail(error, ORGAN_USAGE,
@@ -369,7 +368,7 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
     if (measured)
         begin_pruning(a);
     organ_progress_note_once(a->job->progress,
-                             "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+                             "allocation: predicted cost %.4g nats per token, against %.4g with equal shares",
                              a->curves.cost, a->curves.uniform_cost);
     return ORGAN_OK;
 }

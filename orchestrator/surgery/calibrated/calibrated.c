@@ -73,7 +73,7 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
         }
     return organ_fail(
         error, ORGAN_USAGE,
-        "--method '%s' is not known: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
+        "--method '%s' is unknown: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
         job->options->method);
 }
 
@@ -118,14 +118,14 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     static const char with[] = "%s has no meaning with --imatrix: it has no %s";
     if (c->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "--calibration and --imatrix: one of the two says what the inputs are like, not both");
+                          "--calibration and --imatrix exclude each other: both describe the inputs");
     if (job->method->method == ORGAN_PRUNE_MAGNITUDE)
         return no_use("--imatrix", c->method, error);
     if (!job->method->by_imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--method %s needs how the inputs go together, and an imatrix has only how large each is: "
-                          "--calibration FILE",
-                          c->method);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--method %s needs the correlations of the inputs, which an imatrix does not have: use --calibration FILE",
+            c->method);
     if (c->calibration.samples != ORGAN_SAMPLES_DEFAULT)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
     if (c->calibration.scratch)
@@ -169,7 +169,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
     if (organ_calibration_run_check(c->calibration.samples, c->calibration.context, error) != ORGAN_OK)
         return error->status;
     if (!organ_within(c->effort, ORGAN_PRUNE_EFFORTS) || c->effort == 0)
-        return organ_fail(error, ORGAN_USAGE, "effort %g is not above %d and at most %d", c->effort,
+        return organ_fail(error, ORGAN_USAGE, "effort %g is outside %d (excluded) .. %d", c->effort,
                           ORGAN_PRUNE_EFFORTS);
     if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100))
         return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
@@ -180,7 +180,7 @@ static organ_status check_goal(const organ_calibrated_job *job, organ_error *err
 {
     const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
     if (sparsity && job->pattern.of)
-        return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
+        return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: it cannot be combined with --sparsity",
                           job->options->pattern);
     if (!sparsity && !job->pattern.of && !job->method->flows)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --sparsity or --pattern", job->options->method);
@@ -198,7 +198,7 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
     job->base.divides = job->requested.amount > 0;
     job->budget = job->requested.unit == ORGAN_BUDGET_PERCENT ? job->requested.amount / 100 : 0;
     if (c->no_compensate && c->effort != 1)
-        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
+        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate");
     if (c->imatrix)
         return check_imatrix(job, error);
     if (!job->needs_text)
@@ -285,8 +285,8 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
         const uint64_t inputs = organ_tensor_is_crossed(donor, t) ? m.rows : m.cols;
         if (inputs % job->pattern.of)
             return organ_fail(error, ORGAN_USAGE,
-                              "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
-                              t->name, (unsigned long long)inputs, job->options->pattern);
+                              "tensor '%s': rows of %llu weights are not whole groups of --pattern %s", t->name,
+                              (unsigned long long)inputs, job->options->pattern);
     }
     return open_means(job, error);
 }

@@ -59,7 +59,7 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
                    {o->coupling != 1, "--coupling"}};
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         if (options[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", options[k].name);
+            return organ_fail(error, ORGAN_USAGE, "%s cannot be combined with --allocate", options[k].name);
     return ORGAN_OK;
 }
 

@@ -9,12 +9,12 @@
 static json_t *not_reported_json(const organ_calibrated_job *job)
 {
     const char *const object[] = {
-        "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
-        "on.",
+        "Quality. This run did not measure the loss of quality: organ evaluate measures it, on a text that was not "
+        "used for calibration.",
         "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
         job->pattern.of
-            ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants "
-              "them."
+            ? "Speed. The zeros follow the pattern, but they are stored unpacked, not in the form that hardware for "
+              "sparse matrices needs."
             : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
     return organ_json_texts(sizeof object / sizeof *object, object);
 }
@@ -48,8 +48,8 @@ static json_t *document_calibration_json(const organ_calibrated_job *job)
         block_diagonal += job->parts[k].block_diagonal;
     json_t *const object = organ_calibration_run_json(
         job->calib, job->two_streams
-                        ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
-                        : "inputs behind pruned layers");
+                        ? "inputs from the pruned layers and from the donor (of experts only from the pruned layers)"
+                        : "inputs from the pruned layers");
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal));
     return object;
 }
@@ -97,7 +97,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated",
-                       "a target weight that is not zero in the output and not the donor's; counted among the kept"));
+                       "a target weight that is neither zero in the output nor equal to the donor's; counted as kept"));
     ORGAN_ADD(document, SET("not_in_this_report", not_reported_json(job)),
               SET("calibration", with_fallback(job, document_calibration_json(job))),
               SET("imatrix", with_fallback(job, imatrix_json(job))),

@@ -222,7 +222,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
         s->count = organ_min(TOGETHER, own.end - s->from);
         solve_together(s, products, error);
     }
-    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows,
+    return organ_ranks_complete_rows(s->engine->ranks, "solving rows", v, s->h.size * sizeof *v, s->rows,
                                      ROWS_PER_BATCH, error);
 }
 

@@ -28,10 +28,10 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
         return organ_fail(error, ORGAN_USAGE, "%s: a pattern keeps N of M with 1 <= N < M <= %d, not %u:%u", o->name,
                           ORGAN_PATTERN_MAX, o->pattern.keep, o->pattern.of);
     if (o->pattern.of && cols % o->pattern.of)
-        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u",
-                          o->name, cols, o->pattern.keep, o->pattern.of);
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights are not whole groups of pattern %u:%u", o->name,
+                          cols, o->pattern.keep, o->pattern.of);
     if (o->pattern.of && o->sparsity != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well",
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; it cannot be combined with %g %%",
                           o->name, o->pattern.keep, o->pattern.of, o->sparsity);
     if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && !flow))
         return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name,
@@ -49,8 +49,8 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
     if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
     if (moments && !moments->h && (compensates(o) || o->measure))
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: needs the second moments of the inputs, and only their norms are known", o->name);
+        return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, but has only their norms",
+                          o->name);
     if (moments && moments->features != cols)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols,
                           moments->features);

@@ -205,7 +205,7 @@ static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *er
     organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->across, try_tile, t);
     if (t->nonfinite)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: a tile has weights that are NaN or infinite: there is no flow through them",
+                          "%s: a tile has weights that are NaN or infinite: the flow is undefined for them",
                           weights->name);
     return ORGAN_OK;
 }

@@ -37,9 +37,9 @@ static json_t *then_parameters(void *context)
 static organ_status check(const organ_calibrated_job *job, organ_error *error)
 {
     if (!job->compensates)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--then needs a method that makes up for what is lost: physarum-v2, physarum-v3, alps or "
-                          "sparsegpt, and a text");
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--then needs a method that compensates: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
     return ORGAN_OK;
 }
 
@@ -61,13 +61,13 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
     const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MAX), max = fixed + codes * (1 - ORGAN_ALLOCATION_MIN);
     if (requested->amount < least || requested->amount > max)
         return organ_fail(error, ORGAN_USAGE,
-                          "--budget %s: with %g to %g %% of their weights zero the targets take %.*f to %.*f %s as %s",
+                          "--budget %s: with %g to %g %% of their weights zero the targets need %.*f to %.*f %s as %s",
                           job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN,
                           bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
                           bits ? floor(1e3 * max) / 1e3 : floor(max),
                           bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
     job->budget = fmin(ceil(1e6 * (1 - (requested->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MAX);
-    organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights are zero then",
+    organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights become zero",
                         job->options->allocate.budget, 100 * job->budget);
     return ORGAN_OK;
 }

@@ -305,10 +305,10 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
     const size_t n = c->options.features;
     if (c->finished || (donor_inputs != NULL) != c->options.two_streams)
         return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
-                          c->finished ? "the calibration is finished and takes no more tokens"
-                                      : "the streams given are not those announced");
+                          c->finished ? "the calibration is finished and accepts no more tokens"
+                                      : "the given streams are not the declared ones");
     if (c->options.tokens && c->moments.tokens + c->held + tokens > c->options.tokens)
-        return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the %zu announced", c->options.name,
+        return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the declared %zu", c->options.name,
                           c->options.tokens);
     for (size_t done = 0; done < tokens;) {
         const size_t some = organ_min(CHUNK - c->held, tokens - done);
@@ -442,15 +442,13 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {
     const size_t n = c->options.features;
     if (c->finished)
-        return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
+        return organ_fail(error, ORGAN_USAGE, "%s: the calibration is already finished", c->options.name);
     calibration_add_chunk(c);
     if (c->moments.tokens == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by",
-                          c->options.name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the calibration has no tokens", c->options.name);
     c->moments.mean_diagonal = mean_diagonal(c);
     if (!(c->moments.mean_diagonal > 0))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
     organ_share(c->engine, NULL, tile_count(c), finish_tile, c);
     if (c->singular)
@@ -494,8 +492,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
         c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
     }
     if (!error->status && !known)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to go by",
-                   options->name, n);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero", options->name, n);
     c->moments.features = c->moments.block = n;
     c->moments.tokens = tokens;
     c->moments.act_norm = c->factors;

@@ -29,8 +29,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
     const size_t count = calib->facts.tokens, windows = count / o->calibration.context, least = o->least ? o->least : 1;
     const unsigned requested = o->calibration.samples;
     if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by",
-                          o->calibration.text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on", o->calibration.text);
     if (windows < least)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
@@ -236,9 +235,10 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t memory = calib->engine->memory;
     calib_extra_memory here = requested_of(calib, o->calibration.scratch != NULL), scratch = requested_of(calib, true);
-    organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
-                        "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes",
-                        o->calibration.samples, counted_by(o), o->calibration.context, o->doing);
+    organ_memory_refuse(
+        error, memory, organ_memory_enough(memory, leaves_more, &here),
+        "the hidden states of %u windows (%s) of %u tokens (--context), one layer and the work memory of %s it",
+        o->calibration.samples, counted_by(o), o->calibration.context, o->doing);
     if (!o->calibration.scratch && scratch.requested < here.requested)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
     return error->status;
@@ -290,16 +290,16 @@ static void note_context(const organ_calibration_run *calib)
 {
     const uint64_t made_for = organ_forward_describe(calib->facts.forward)->context;
     if (made_for && calib->options->calibration.context > made_for)
-        organ_progress_note(calib->progress, "windows of %u tokens are longer than the %llu that %s was made for",
+        organ_progress_note(calib->progress, "windows of %u tokens exceed the context of %llu that %s supports",
                             calib->options->calibration.context, (unsigned long long)made_for, calib->model->path);
 }
 
 organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error)
 {
     if (!organ_within(samples, ORGAN_SAMPLES))
-        return organ_fail(error, ORGAN_USAGE, "%u samples are not in %d .. %d", samples, ORGAN_SAMPLES);
+        return organ_fail(error, ORGAN_USAGE, "%u samples are outside %d .. %d", samples, ORGAN_SAMPLES);
     if (!organ_within(context, ORGAN_CONTEXTS))
-        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in %d .. %d", context, ORGAN_CONTEXTS);
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is outside %d .. %d", context, ORGAN_CONTEXTS);
     return ORGAN_OK;
 }
 

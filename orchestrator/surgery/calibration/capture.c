@@ -115,7 +115,7 @@ organ_status organ_calibration_capture_exchange(capture_captures *g, organ_error
     organ_ranks *const ranks = g->calib->engine->ranks;
     organ_calibration_record *const r = &g->record;
     organ_gathered all = {0};
-    if (organ_ranks_count(ranks) > 1 && organ_ranks_gather(ranks, "chunks of the text are through", r->calls,
+    if (organ_ranks_count(ranks) > 1 && organ_ranks_gather(ranks, "running chunks of the text", r->calls,
                                                            r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
         for (size_t rank = 0; rank < all.count; rank++)
             capture_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call),

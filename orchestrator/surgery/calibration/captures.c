@@ -67,7 +67,7 @@ static organ_status open_group(captures_captures *g, size_t index, size_t featur
                                          .tokens = calib->options->calibration.samples *
                                                    (size_t)calib->options->calibration.context};
     if (features != u->cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights, but %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
     u->group = g->group_count++;
     if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
@@ -327,14 +327,14 @@ static organ_status check_captured(const captures_captures *g, organ_error *erro
         if (g->units[k].pass == g->pass && g->units[k].group == SIZE_MAX && !is_mixed(g, &g->units[k]) &&
             !(g->units[k].expert && g->units[k].done))
             return organ_fail(error, ORGAN_USAGE,
-                              "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
-                              o->method, o->verb);
+                              "tensor '%s' is not a linear layer of the forward pass: '%s' cannot %s it",
+                              g->units[k].name, o->method, o->verb);
     return error->status;
 }
 
 static organ_status complete_sums(const captures_captures *g, organ_error *error)
 {
-    if (organ_ranks_agree(g->calib->engine->ranks, "the inputs of a layer are known", error) != ORGAN_OK)
+    if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < g->group_count; k++)
         if (g->groups[k].calibration)

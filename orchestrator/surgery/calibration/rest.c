@@ -64,7 +64,7 @@ static organ_status encode(const organ_calibration_run *calib, organ_text_input 
     if (organ_text_load(text, path, calib->engine->memory, error) == ORGAN_OK &&
         organ_text_encode(text, calib->facts.tokenizer, true, error) == ORGAN_OK &&
         (text->size != calib->facts.bytes || text->tokens != calib->facts.tokens))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while it was read", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while being read", path);
     return error->status;
 }
 
@@ -106,9 +106,8 @@ organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that "
-                          "calibrate nothing, not "
-                          "%zu (%s)",
+                          "%s: the calibration windows (--samples, --context) leave only %zu tokens in stretches of at "
+                          "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,
                           enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);
     size_t *const begins = malloc(all * sizeof *begins);

@@ -128,7 +128,7 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
     for (size_t k = 0; k < s->count; k++)
         if (!isfinite(s->weights[k]))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': weight %llu is beyond the range of %s after compensation", tensor->name,
+                              "tensor '%s': weight %llu exceeds the range of %s after compensation", tensor->name,
                               (unsigned long long)(s->first * organ_tensor_matrices(tensor).cols + k),
                               organ_dtype_describe(tensor->dtype)->name);
     return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);

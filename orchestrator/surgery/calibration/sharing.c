@@ -182,7 +182,7 @@ organ_status organ_calibration_exchange_matrices(const sharing_captures *g, cons
     char where[64];
     if (!ranks || !g->unit_count)
         return error->status;
-    snprintf(where, sizeof where, "layer %d is changed", (int)layer->number);
+    snprintf(where, sizeof where, "changing layer %d", (int)layer->number);
     if (organ_ranks_agree(ranks, where, error) || g->calib->options->streams == ORGAN_INPUTS_DONOR ||
         g->calib->work->alike)
         return error->status;

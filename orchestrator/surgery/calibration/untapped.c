@@ -12,10 +12,11 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
     const int32_t layer = tensor->anatomy.layer;
     char way[80] = "";
     if (layer >= 0 && (unsigned)layer < layers)
-        return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it",
-                          tensor->name, o->method, o->verb);
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s' is not a linear layer of the forward pass: '%s' cannot %s it", tensor->name,
+                          o->method, o->verb);
     if (layer >= 0)
-        snprintf(way, sizeof way, "; 'organ layers --drop %d,' takes its block out", (int)layer);
+        snprintf(way, sizeof way, "; 'organ layers --drop %d,' drops its block", (int)layer);
     return organ_fail(error, ORGAN_USAGE,
                       "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s", tensor->name,
                       layers, o->method, o->verb, way);

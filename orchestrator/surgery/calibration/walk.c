@@ -224,7 +224,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
     organ_factor held;
     if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
+                          "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
                           (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
                           (unsigned long long)cols);
     float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
@@ -331,7 +331,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
             if (capture_layer(&g, layer, error) == ORGAN_OK)
                 change_units(&g, layer, error);
     organ_calibration_gathering_close(&g);
-    if (work->every && organ_ranks_agree(calib->engine->ranks, "the text went through a layer", error) != ORGAN_OK)
+    if (work->every && organ_ranks_agree(calib->engine->ranks, "running the text through a layer", error) != ORGAN_OK)
         return error->status;
     return has_targets && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
 }

@@ -154,8 +154,8 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
     else if (v->misfit)
         organ_problem_add(&a->problems,
-                          "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
-                          a->copy->path, v->donor->name);
+                          "tensor '%s' of %s does not have the type and shape of the kept part of the donor's '%s'",
+                          p->name, a->copy->path, v->donor->name);
     else if (v->different && may_change(a, v->donor)) {
         a->resolved++;
         json_array_append_new(a->resolved_names, json_string(p->name));
@@ -179,7 +179,7 @@ static organ_status judge_names(organ_cut_audit *a, organ_error *error)
             organ_fail_memory(error, a->copy->path);
     for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
         if (!organ_name_table_find(&names, a->copy->tensors[t].name))
-            organ_problem_add(&a->problems, "tensor '%s' of %s is of nothing that the donor leaves",
+            organ_problem_add(&a->problems, "tensor '%s' of %s corresponds to no kept part of the donor",
                               a->copy->tensors[t].name, a->copy->path);
     organ_name_table_release(&names);
     for (size_t k = 0; k < a->copy->problem_count; k++)
@@ -191,11 +191,10 @@ static json_t *checks_json(const organ_cut_audit *a)
 {
     const size_t pieces = a->run.piece_count;
     json_t *const checks = json_array();
-    organ_check_add(checks, "what stays is the donor's, in its order", a->after_recovery == 0, "%zu layers",
+    organ_check_add(checks, "kept parts are the donor's, in its order", a->after_recovery == 0, "%zu layers",
                     a->run.layers_after);
     organ_check_add(
-        checks,
-        a->options->compensated ? "tensors are kept bytes, or weights that were re-solved" : "tensors are kept bytes",
+        checks, a->options->compensated ? "tensors are kept bytes or refitted weights" : "tensors are kept bytes",
         a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
     organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
     organ_check_add(checks, "configuration follows", a->settings_hold, "%s",
@@ -205,16 +204,12 @@ static json_t *checks_json(const organ_cut_audit *a)
 
 static json_t *audit_cut_definitions_json(void)
 {
-    return ORGAN_OBJECT(
-        SET_TEXT(
-            "cut",
-            "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
-            "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
-        SET_TEXT("kept bytes", "The bytes of the donor's tensor along what stays of its axes, in their order."),
-        SET_TEXT(
-            "re-solved",
-            "A down or output projection with other bytes, or in a block behind one that was dropped any projection: a "
-            "healing gives such values."));
+    return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
+                                        "The audit identifies the remaining ones from the bytes: blocks by their "
+                                        "norms, keys and values, experts by router rows, channels and heads by rows."),
+                        SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
+                        SET_TEXT("re-solved", "A down or output projection with other bytes, or any projection in a "
+                                              "block after a dropped one: --heal writes such values."));
 }
 
 static json_t *audit_cut_document_of(organ_cut_audit *a)

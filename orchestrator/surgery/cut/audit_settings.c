@@ -101,7 +101,8 @@ static void judge_keys(organ_cut_audit *a)
         if (!should)
             organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
         else if (!same_value(kv, should))
-            organ_problem_add(&a->problems, "key '%s' of %s is not what the donor's becomes", kv->key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' of %s does not match the cut of the donor's", kv->key,
+                              a->copy->path);
     }
     for (size_t k = 0; k < a->donor->gguf->kv_count; k++) {
         const char *const key = a->donor->gguf->kvs[k].key;
@@ -122,6 +123,6 @@ organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
     if (a->copy->gguf)
         judge_keys(a);
     else
-        organ_problem_add(&a->problems, "%s is no GGUF, as the donor is", a->copy->path);
+        organ_problem_add(&a->problems, "%s is not GGUF, but the donor is", a->copy->path);
     return ORGAN_OK;
 }

@@ -49,8 +49,7 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
     size_t found = 0;
     for (size_t k = 0; k < count; k++) {
         if (json_is_array(json_object_get(c->object, keys[k])))
-            organ_cut_refuse(c, keys[k],
-                             "a list gives each layer its own number, and it is not known which reader takes it");
+            organ_cut_refuse(c, keys[k], "a list gives each layer its own number, which no known loader supports");
         if (config_number_of(c, keys[k]) != before)
             continue;
         set_number(c, keys[k], after);
@@ -168,8 +167,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     if (found && !has_own && has_dense(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
         !config_number_of(c, "prefix_dense_intermediate_size") &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
-        organ_cut_refuse(c, common[0],
-                         "it is the width of layers without experts too, and these would have another one");
+        organ_cut_refuse(c, common[0], "it is also the width of layers without experts, which keep another width");
     return found;
 }
 
@@ -181,7 +179,7 @@ static size_t edit_heads(const organ_cut_config *c)
         return 0;
     if (!config_number_of(c, "head_dim")) {
         if (hidden == 0 || hidden % heads)
-            organ_cut_refuse(c, "hidden_size", "it does not tell the size of a head");
+            organ_cut_refuse(c, "hidden_size", "it does not determine the size of a head");
         set_number(c, "head_dim", hidden / heads);
     }
     set_number(c, "num_attention_heads", heads / run->kv_heads_before * run->kv_heads_after);
@@ -256,7 +254,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     for (size_t k = 0; k < COUNT_OF(all); k++)
         if (all[k].requested && all[k].found == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: has no member that is known to be the number of %s, %" PRIu64 " by the tensors",
+                              "%s: has no known member for the number of %s, which is %" PRIu64 " by the tensors",
                               config->label, all[k].what, all[k].number);
     return ORGAN_OK;
 }

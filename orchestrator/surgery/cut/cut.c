@@ -182,7 +182,7 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
         return organ_memory_refuse(error, run->cut->write.engine->memory, organ_cut_copy_memory(),
                                    "the buffers of a copy");
     if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.requested->output))
-        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory",
+        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model needs its own config.json: name a directory",
                           run->cut->write.requested->output);
     return organ_model_is_here(run->model, "cut", error);
 }

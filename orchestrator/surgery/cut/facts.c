@@ -59,7 +59,7 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     if (!keep->numbers)
         return ORGAN_OK;
     if (have == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: layer %zu has no %s to cut", run->model->path, layer, what);
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %zu has no %s to remove", run->model->path, layer, what);
     if (keep->count == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: layer %zu would have no %s left", run->model->path, layer, what);
     for (size_t k = 0; k < keep->count; k++)
@@ -102,8 +102,8 @@ static organ_status check_even(organ_cut_run *run, organ_error *error)
         if (run->cuts_experts && f->kept_experts != run->facts[first].kept_experts)
             return organ_fail(error, ORGAN_USAGE,
                               "%s: layer %zu would have %" PRIu32 " experts and layer %zu %" PRIu32
-                              ": config.json and the keys of GGUF have one "
-                              "number of experts for all layers, and neither transformers nor llama.cpp reads a list",
+                              ": config.json and GGUF have one number of experts for all layers, and neither "
+                              "transformers nor llama.cpp reads a list",
                               run->model->path, first, run->facts[first].kept_experts, l, f->kept_experts);
         run->experts_before = f->experts;
         run->experts_after = f->kept_experts;
@@ -154,7 +154,7 @@ static organ_status even_out(const organ_cut_run *run, size_t layer, const organ
     if (have && *before && (*before != have || *after != kept))
         return organ_fail(error, ORGAN_USAGE,
                           "%s: layer %zu would have %" PRIu64 " of %" PRIu64 " %s, a layer before it %" PRIu64
-                          " of %" PRIu64 ": config.json and the keys of GGUF have one number for all layers",
+                          " of %" PRIu64 ": config.json and GGUF have one number for all layers",
                           run->model->path, layer, kept, have, what, *after, *before);
     if (have) {
         *before = have;
@@ -188,7 +188,7 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
     const uint64_t have = organ_cut_channels(run->model, run->weights, layer, ORGAN_EXPERTS_ROUTED);
     if (f->experts && have == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: layer %zu: down projections do not tell one number of channels of its experts",
+                          "%s: layer %zu: its experts' down projections have different numbers of channels",
                           run->model->path, layer);
     for (uint32_t e = 0; each && e < f->experts; e++) {
         if (f->expert_of && f->expert_of[e] < 0)
@@ -224,7 +224,7 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %" PRId64 " query heads and %" PRId64
-                          " heads of K and V: its configuration does not say which belong together",
+                          " heads of K and V: its configuration does not state which belong together",
                           run->model->path, heads, kv);
     for (size_t l = 0; l < run->layer_count && !error->status; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
@@ -276,6 +276,6 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
         return error->status;
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
         !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->resolved)
-        return organ_fail(error, ORGAN_USAGE, "%s: all of it would stay: there is nothing to cut", model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: nothing would be removed", model->path);
     return ORGAN_OK;
 }

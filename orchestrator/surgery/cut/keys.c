@@ -89,7 +89,7 @@ static void edit_expert_channels(const keys *k)
     const bool own = find(k, "expert_feed_forward_length") != NULL;
     if (!own && run->cuts_channels)
         keys_refuse(k, "feed_forward_length",
-                    "it is the width of experts and of layers without them, which cannot be cut both");
+                    "it is the width both of experts and of layers without experts, which cannot both be cut");
     else
         keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before,
                     run->expert_channels_after);
@@ -104,7 +104,7 @@ static void check_shared(const keys *k)
         keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
     else if (!counted && k->run->cuts_shared_channels)
         keys_refuse(k, "expert_shared_feed_forward_length",
-                    "channels of shared experts can be cut only where it is not there");
+                    "channels of shared experts can be cut only if it is absent");
 }
 
 static void edit_heads(const keys *k)
@@ -113,7 +113,7 @@ static void edit_heads(const keys *k)
     const organ_cut_run *const run = k->run;
     const int64_t heads = keys_number_of(k, "attention.head_count"), hidden = keys_number_of(k, "embedding_length");
     if (heads < 1 || hidden < 1) {
-        keys_refuse(k, "attention.head_count", "it and embedding_length must be numbers for heads to be cut");
+        keys_refuse(k, "attention.head_count", "heads can be cut only if it and embedding_length are numbers");
         return;
     }
     for (size_t i = 0; i < COUNT_OF(lengths); i++)
@@ -140,8 +140,8 @@ static void check_architecture(const keys *k)
             !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
             organ_fail(k->error, ORGAN_BAD_INPUT,
                        "%s: llama.cpp gives every %" PRIu64
-                       "th layer of %s another attention by its place: drop whole periods of %" PRIu64
-                       ", so that the layers that stay keep their kind",
+                       "th layer of %s another attention by its position: drop whole periods of %" PRIu64
+                       ", so that the kept layers keep their kind",
                        k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
     uint64_t largest = 0;
     if (strcmp(k->architecture, "gemma2") == 0)
@@ -150,7 +150,7 @@ static void check_architecture(const keys *k)
         largest = 62;
     if (largest && k->run->layer_count == largest)
         organ_fail(k->error, ORGAN_BAD_INPUT,
-                   "%s: llama.cpp knows the %s whose attention is scaled in another way by its %" PRIu64
+                   "%s: llama.cpp recognises the %s with a different attention scale by its %" PRIu64
                    " layers: none can be dropped",
                    k->run->model->path, k->architecture, largest);
 }
@@ -162,10 +162,10 @@ static void check_periods(const keys *k)
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (keys_number_of(k, names[i]) > 1 &&
             !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
-            keys_refuse(k, names[i], "without these blocks it would say something else of the layers that stay");
+            keys_refuse(k, names[i], "without these blocks it would describe the kept layers wrongly");
     if (keys_number_of(k, "attention.shared_kv_layers") > 0)
         keys_refuse(k, "attention.shared_kv_layers",
-                    "layers take the keys and values of others by their place: blocks cannot be dropped");
+                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
 }
 
 /* Writes an array that has one entry per layer, without the entries of removed layers. The caller excludes arrays of
@@ -191,7 +191,7 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
                    kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each, each);
     cut.bytes = bytes;
     if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
-        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each layer that stays"), k->error);
+        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
 static void cut_arrays(const keys *k)

@@ -96,8 +96,8 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
     else if (is_among(key, of_numbers, COUNT_OF(of_numbers)) && are_numbers(list, 0, c->run->layer_count))
         organ_cut_set(c, key, kept_numbers(c, list, 0));
     else if (count && (count == c->layers || strstr(key, "layer")))
-        organ_cut_refuse(
-            c, key, "it may have an entry for each layer, or name layers, and it is not known how it would be cut");
+        organ_cut_refuse(c, key,
+                         "it may have an entry for each layer or name layers, and organ does not know how to cut it");
 }
 
 /* Edits a string with one letter per layer. */
@@ -109,7 +109,7 @@ static void edit_letters(const organ_cut_config *c, const char *key)
     if (!letters)
         return;
     if (!kept) {
-        organ_cut_refuse(c, key, "it has not a letter for each layer");
+        organ_cut_refuse(c, key, "it does not have one letter for each layer");
         return;
     }
     for (size_t l = 0; l < c->layers; l++)
@@ -142,7 +142,7 @@ static void edit_bounds(const organ_cut_config *c)
         if (organ_cut_whole(c, bounds[k], &value))
             organ_cut_set(c, bounds[k], json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value)));
     if (organ_cut_whole(c, "moe_layer_end_index", &value) && organ_cut_kept_before(c->run, (size_t)value + 1) == 0)
-        organ_cut_refuse(c, "moe_layer_end_index", "no layer up to it would be left");
+        organ_cut_refuse(c, "moe_layer_end_index", "no layer up to it would remain");
     else if (organ_cut_whole(c, "moe_layer_end_index", &value))
         organ_cut_set(c, "moe_layer_end_index",
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
@@ -157,8 +157,7 @@ static void edit_shared_kv(const organ_cut_config *c)
     if (!organ_cut_whole(c, key, &shared) || shared == 0)
         return;
     if (shared >= c->layers || json_array_size(types) != c->layers) {
-        organ_cut_refuse(c, key,
-                         "without a list layer_types it is not known whose keys and values the last layers take");
+        organ_cut_refuse(c, key, "without layer_types it is unknown which layers' keys and values the last layers use");
         return;
     }
     const size_t first = c->layers - (size_t)shared;
@@ -168,7 +167,7 @@ static void edit_shared_kv(const organ_cut_config *c)
         while (from > 0 && !json_equal(json_array_get(types, from - 1), json_array_get(types, l)))
             from--;
         if (organ_cut_stays(c, l) && (from == 0 || !organ_cut_stays(c, from - 1))) {
-            organ_cut_refuse(c, key, "a layer that stays takes its keys and values from one that would be dropped");
+            organ_cut_refuse(c, key, "a kept layer uses the keys and values of a dropped one");
             return;
         }
         kept += organ_cut_stays(c, l);

@@ -107,8 +107,8 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     const outcome what = rename_text(run, &made);
     if (what == UNCLEAR)
         organ_fail(error, ORGAN_BAD_INPUT,
-                   "config.json: %s has '%.200s', whose numbers of layers or experts cannot follow what is cut", where,
-                   text);
+                   "config.json: %s has '%.200s', whose numbers of layers or experts cannot be adapted to the cut",
+                   where, text);
     *changed = *changed || what == CHANGED || what == GONE;
     if (what != UNCLEAR && what != GONE)
         return made;
@@ -176,7 +176,7 @@ organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *
             json_decref(organ_cut_renamed(run, names[k], root, &changed, error));
         if (changed)
             organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: %s names modules by numbers that change: put what it says into config.json, and remove it",
+                       "%s: %s names modules by numbers that change: move its settings to config.json and remove it",
                        run->model->path, names[k]);
         json_decref(root);
         free(bytes);

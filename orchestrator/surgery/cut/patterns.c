@@ -104,7 +104,7 @@ static void list_indexers(const organ_cut_config *c)
     if (json_is_array(json_object_get(c->object, key)) || (!letters && !numbered))
         return;
     if (letters && strlen(letters) != c->layers) {
-        organ_cut_refuse(c, "index_topk_pattern", "it has not a letter for each layer");
+        organ_cut_refuse(c, "index_topk_pattern", "it does not have one letter for each layer");
         return;
     }
     json_t *const list = json_array();

@@ -160,8 +160,7 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
         shares->experts = *keep;
     else if (!floats || expert)
         return plan_refuse(
-            t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut",
-            error);
+            t, "it may depend on the number of experts in an unknown way: the layer's experts cannot be cut", error);
     return ORGAN_OK;
 }
 
@@ -174,7 +173,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
     if (t->anatomy.expert >= 0) {
         if ((uint32_t)t->anatomy.expert >= f->experts)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': is of expert %d, the router of its layer has %" PRIu32, t->name,
+                              "tensor '%s': belongs to expert %d, but the router of its layer has %" PRIu32, t->name,
                               (int)t->anatomy.expert, f->experts);
         return ORGAN_OK;
     }
@@ -212,7 +211,7 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
         return ORGAN_OK;
     share_rows_and_cols(t, role, &run->cut->layers[t->anatomy.layer].channels, &lists->gate_up, shares);
     if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
-        return plan_refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
+        return plan_refuse(t, "its function in the feed-forward is unknown: channels cannot be cut", error);
     return ORGAN_OK;
 }
 
@@ -225,8 +224,9 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     const unsigned outputs = organ_tensor_is_crossed(run->model, t) ? 1 : 2;
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
         w->shape[w->rank - outputs] != halves * run->expert_channels_before)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s",
-                          t->name, run->expert_channels_before, halves == 2 ? " and up" : " or up");
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': does not have the rows of %" PRIu64 " channels of gate%s", t->name,
+                          run->expert_channels_before, halves == 2 ? " and up" : " or up");
     return ORGAN_OK;
 }
 
@@ -239,14 +239,14 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     const bool gate_up = role == ORGAN_ROLE_GATE_UP, rows = gate_up || role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP;
     const bool cols = role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS;
     if (role == ORGAN_ROLE_OTHER && strstr(t->name, "expert") && !strstr(t->name, "shared_expert"))
-        return plan_refuse(t, "it is not known what it does in the experts: their channels cannot be cut", error);
+        return plan_refuse(t, "its function in the experts is unknown: their channels cannot be cut", error);
     if (t->anatomy.experts != ORGAN_EXPERTS_ROUTED || (!rows && !cols))
         return ORGAN_OK;
     if (check_rows(run, t, role, error))
         return error->status;
     const organ_cut_keep *const own = gate_up ? lists->each_gate_up : each;
     if (t->anatomy.expert >= (int32_t)run->facts[t->anatomy.layer].experts)
-        return plan_refuse(t, "is of an expert that the router of its layer does not have", error);
+        return plan_refuse(t, "belongs to an expert that the router of its layer does not have", error);
     if (t->anatomy.expert >= 0) {
         *(rows ? &shares->rows : &shares->cols) = own[t->anatomy.expert];
         return ORGAN_OK;
@@ -279,7 +279,7 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
              t->elements != head_size(run, (size_t)t->anatomy.layer))
         return plan_refuse(t, "it normalises over all heads together: heads cannot be cut", error);
     else if (role == ORGAN_ROLE_OTHER && inside && !strstr(t->name, "rotary_emb"))
-        return plan_refuse(t, "it is not known what it does in the attention: heads cannot be cut", error);
+        return plan_refuse(t, "its function in the attention is unknown: heads cannot be cut", error);
     return ORGAN_OK;
 }
 
@@ -309,8 +309,8 @@ static organ_status check_resolved(const organ_cut_run *run, const organ_tensor 
     if (plain && organ_cut_takes(run->cut->write.engine, t->dtype))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
-                      t->name, w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
+                      "tensor '%s': is %s, a type that cannot be refitted: omit --heal, or dequantize first", t->name,
+                      w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
 /* Returns the new name; NULL if out of memory. */
@@ -357,10 +357,9 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
 static organ_status check_outside(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && strstr(t->name, ".experts."))
-        return plan_refuse(t,
-                           "it is of experts in no layer of the model's body, which would stay as many as they are: "
-                           "they cannot be cut",
-                           error);
+        return plan_refuse(
+            t, "it belongs to experts outside the model's layers, whose number would not change: experts cannot be cut",
+            error);
     return ORGAN_OK;
 }
 
@@ -398,7 +397,7 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
         return share_layers(run, t, w->shape[1], &shares->cols, error);
     if (w && w->rank == 2 && role == ORGAN_ROLE_PER_LAYER)
         return share_layers(run, t, w->shape[0], &shares->rows, error);
-    return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
+    return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)

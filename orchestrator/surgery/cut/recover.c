@@ -107,7 +107,7 @@ static organ_status match(organ_cut_recovery *r, size_t layer, const char *what,
         while (found < have && donor[found] != copy[k])
             found++;
         if (found == have || have - found < left - k) {
-            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order",
+            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is not one of the donor's, or is in another order",
                               layer, what, k, r->copy->path);
             found = at;
         }

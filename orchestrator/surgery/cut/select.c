@@ -32,7 +32,7 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
         if (members != (left < p.per ? left : p.per))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "tensor '%s': %" PRIu64 " to %" PRIu64
-                              " are stored in one block, which is kept whole or not at all: keep multiples of %" PRIu64,
+                              " are stored in one block, which cannot be split: keep multiples of %" PRIu64,
                               tensor->name, group * p.per, group * p.per + p.per - 1, p.per);
         for (uint64_t at = 0; at < p.places && group * p.places + at < axis; at++)
             list[count++] = (uint32_t)(group * p.places + at);
@@ -107,8 +107,8 @@ static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ
     const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2,
                    axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
     if (t->rank < 2)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': has %u axes, where rows or columns cannot be told apart", t->name, t->rank);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, so its rows and columns are ambiguous",
+                          t->name, t->rank);
     if (select_follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
         select_follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
     return error->status;
@@ -126,8 +126,7 @@ static organ_status report_shape(organ_cut_run *run, const organ_cut_shares *sha
     if (!bytes)
         return organ_fail_memory(error, t->name);
     if (t->elements != 2 || (width != 4 && width != 8))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': is not the two numbers of rows and columns that it should be", t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not the two numbers of rows and columns", t->name);
     if (organ_model_read(run->model, t->file, bytes, 2 * width, t->offset, error))
         return error->status;
     for (size_t k = 0; k < 2; k++)
@@ -207,7 +206,7 @@ static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32
         }
     return found->axes[0].numbers || found->values
                ? organ_fail(error, ORGAN_BAD_INPUT,
-                            "tensor '%s': its first axis is not that of experts alone: they cannot lose channels",
+                            "tensor '%s': its first axis is not only that of experts: their channels cannot be cut",
                             part->tensor->name)
                : ORGAN_OK;
 }
@@ -225,7 +224,7 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     if (!bias && (!w || w->rank != 3 || t->rank != 3 || t->shape[0] != shares->count))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': is not known to have a matrix for each of %" PRIu32
-                          " experts: they cannot lose channels",
+                          " experts: their channels cannot be cut",
                           t->name, shares->count);
     organ_cut_keep *const each = organ_arena_take(&run->arena, shares->count * sizeof *each);
     if (!each)

@@ -83,16 +83,17 @@ const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, ui
     if (run->experts_before % groups || run->experts_after % groups)
         return "the kept experts cannot be divided evenly among the groups that the router chooses from";
     if (left < 2)
-        return "a group is judged by its two best experts, and would have fewer";
+        return "the router scores a group by its two best experts, but a group would have fewer";
     if (used && used * left < chosen)
-        return "the groups that are used would have fewer experts than each token is sent to";
+        return "the used groups would have fewer experts than each token needs";
     for (size_t l = 0; l < run->layer_count; l++)
         for (uint64_t g = 0; g < groups && run->facts[l].expert_of && run->facts[l].becomes >= 0; g++) {
             uint64_t kept = 0;
             for (uint64_t e = g * size; e < (g + 1) * size; e++)
                 kept += run->facts[l].expert_of[e] >= 0;
             if (kept != left)
-                return "each group of experts must keep as many, since the router takes groups by their place";
+                return "each group must keep the same number of experts, because the router divides experts into "
+                       "groups by position";
         }
     return NULL;
 }

@@ -49,7 +49,7 @@ const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, ui
  * an error for configurations that state the width of shared experts as a multiple of the routed width. */
 bool organ_cut_shared_follow(const organ_cut_run *run);
 #define ORGAN_CUT_SHARED_FOLLOW                                                                                        \
-    "shared experts are as wide as so many routed ones: of both the same part of the channels must stay"
+    "the width of shared experts is a multiple of the routed ones': both must keep the same share of channels"
 
 /* ---- layers.c ---- */
 

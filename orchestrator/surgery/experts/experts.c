@@ -22,19 +22,18 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     if (counts && percent)
         count = groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5);
     if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
-        return organ_fail(error, ORGAN_USAGE,
-                          "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number nor a share of experts, such as 50%%",
+                          text);
     if (!(count < experts))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be cut", text,
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be removed", text,
                           experts);
     if (count < used)
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: %u experts work on each token, and no fewer can stay", text,
-                          used);
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: each token needs %u experts, so at least these must be kept",
+                          text, used);
     if (count < s->least || (uint32_t)count % groups)
         return organ_fail(error, ORGAN_USAGE,
-                          "--keep %s: the router chooses among %u groups of experts, which are told apart by their "
-                          "place: as many of each "
-                          "must stay, a multiple of %u from %u on",
+                          "--keep %s: the router chooses among %u groups of experts by position, so each must keep the "
+                          "same number: keep a multiple of %u, at least %u",
                           text, groups, groups, s->least);
     *keep = (uint32_t)count;
     return ORGAN_OK;
@@ -44,12 +43,13 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 {
     const organ_experts_options *const o = job->options;
     if (!o->calibration.text && !o->scores)
-        return organ_fail(error, ORGAN_USAGE,
-                          "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "give a text to measure experts on (--calibration TEXT) or stored measurements (--scores FILE)");
     if (!o->calibration.text && o->calibration.scratch)
         return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--heal needs a text to heal along: --calibration TEXT");
+        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
@@ -73,9 +73,8 @@ static organ_status take_layers(organ_experts_job *job, organ_error *error)
         job->layers[l].dropped = true;
     if (job->layer_count > s->layers)
         organ_progress_note(job->progress,
-                            "what is behind the %zu blocks that a text goes through, for tokens after the next one, is "
-                            "left out: nothing "
-                            "tells which experts to keep there",
+                            "the layers for multi-token prediction after the %zu blocks of the forward pass are "
+                            "removed: their experts have no scores",
                             s->layers);
     return ORGAN_OK;
 }

@@ -26,23 +26,21 @@ static json_t *missed_json(const void *context, size_t l)
 static json_t *experts_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in "
-                         "their order. Their "
-                         "bytes, those of scales and other companions too, are as they were, but for down projections "
-                         "that were healed."),
-        SET_TEXT("loss", "What the layer's output loses, squared and summed over tokens, when the router chooses among "
-                         "the kept experts "
-                         "alone: experts go one after the other, each time the one whose going costs least."),
-        SET_TEXT("reap", "Mean over the tokens of an expert of its gate times the norm of its output."),
+        SET_TEXT(
+            "kept",
+            "Experts are counted from 0 as in the original model; the kept ones are renumbered in their order. Their "
+            "bytes, including scales and other companions, are unchanged, except for refitted down projections."),
+        SET_TEXT(
+            "loss",
+            "Squared error of the layer's output, summed over tokens, when the router chooses only among the kept "
+            "experts. Experts are removed one at a time, each time the one whose removal adds the smallest error."),
+        SET_TEXT("reap", "Mean over the expert's tokens of its gate times the norm of its output."),
         SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
-        SET_TEXT("missed", "The loss of a layer's choice, as a part of the squares of all that it gives."),
-        SET_TEXT("heal", "The down projections of a layer's kept experts are solved anew together, so that the state "
-                         "behind the layer comes "
-                         "nearer to what it would be with all experts. Before and after are what it misses, squared, a "
-                         "token, over the "
-                         "windows that are held back: every fourth; lambda is the ridge that is best there. A layer "
-                         "that is not helped "
-                         "there stays as it was."));
+        SET_TEXT("missed", "The loss of a layer's choice relative to the squared norm of its output."),
+        SET_TEXT("heal", "The down projections of a layer's kept experts are refitted together, so that the hidden "
+                         "state after the layer approximates that with all experts. Before and after are its squared "
+                         "errors per token on the held-out windows, every fourth; lambda is the ridge with the "
+                         "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
 json_t *organ_experts_document(void *context, const organ_writing *made)

@@ -218,13 +218,13 @@ organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_
     g.stale = malloc((tokens + 1) * sizeof *g.stale);
     g.sums = calloc(organ_expert_row_width(m), sizeof *g.sums);
     if (!g.kept || !g.loss || !g.increase || !g.served || !g.next || !g.stale || !g.sums)
-        organ_fail_errno(error, ENOMEM, "the removal of %zu experts along %zu tokens", experts, tokens);
+        organ_fail_errno(error, ENOMEM, "the removal of %zu experts on %zu tokens", experts, tokens);
     else {
         memset(g.kept, true, experts * sizeof *g.kept);
         memset(g.next, 0xff, (tokens + 1) * sizeof *g.next);
         memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
     }
-    if (organ_ranks_agree(m->options.engine->ranks, "experts are removed", error) == ORGAN_OK)
+    if (organ_ranks_agree(m->options.engine->ranks, "removing experts", error) == ORGAN_OK)
         remove_all(&g, number, layer, error);
     void *const parts[] = {g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

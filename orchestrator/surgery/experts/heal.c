@@ -147,12 +147,11 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
         const uint32_t expert = h->options.layers[number].experts.numbers[k];
         const organ_tensor *const tensor = layer->tensors[expert];
         if (!tensor)
-            return organ_fail(
-                error, ORGAN_USAGE,
-                "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
-                h->options.model->path, expert, number);
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: the down projection of expert %u of layer %zu is packed: --heal cannot refit it",
+                              h->options.model->path, expert, number);
         if (!organ_cut_takes(h->options.engine, tensor->dtype))
-            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot give it other values", tensor->name,
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot refit it", tensor->name,
                               organ_dtype_name(tensor->dtype));
         h->resolved[tensor - h->options.model->tensors] = true;
     }
@@ -175,7 +174,7 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     const organ_ridge_shape shape = organ_heal_shape(h, own);
     if (h->open)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
-    return organ_ranks_agree(h->options.engine->ranks, "a layer is to be healed", error);
+    return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
 }
 
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
@@ -215,7 +214,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                        .compare = organ_heal_compare,
                                        .extra = extra};
     if (options->calibration.samples < ORGAN_EXPERT_HEAL_WINDOWS)
-        return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
+        return organ_fail(error, ORGAN_USAGE, "--heal needs at least %d windows (--samples): every %dth is held out",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
     if (organ_calibration_run_check(options->calibration.samples, options->calibration.context, error) ||
         open_layers(h, error))
@@ -273,7 +272,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
     h->run = run;
     if (!heal_take_room(h))
         organ_fail_memory(error, h->options.calibration.text);
-    return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error)
+    return organ_ranks_agree(h->options.engine->ranks, "allocating memory for --heal", error)
                ? error->status
                : organ_calibration_run_layers(h->calib, error);
 }
@@ -323,6 +322,6 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
     return ORGAN_OBJECT(
         SET_COUNT("held_windows", h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS),
         SET_COUNT("healed_layers", healed),
-        SET("calibration", organ_calibration_run_json(h->calib, "the donor's, and behind the layers that are healed")),
+        SET("calibration", organ_calibration_run_json(h->calib, "the donor's, and after the refitted layers")),
         SET("layers", layers));
 }

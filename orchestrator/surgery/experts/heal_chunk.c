@@ -139,7 +139,7 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     }
     if (!error->status)
         *error = fault;
-    return organ_ranks_agree(ranks, "what a layer is healed by was taken", error);
+    return organ_ranks_agree(ranks, "collecting the inputs of a refit", error);
 }
 
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
@@ -149,7 +149,7 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.calibration.context};
     if (!error->status && windows->count > 0)
         heal_chunk_take_rows(&j, donor, changed, error);
-    if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK ||
+    if (organ_ranks_agree(h->options.engine->ranks, "running a chunk through a refitted layer", error) != ORGAN_OK ||
         !h->open)
         return error->status;
     return heal_chunk_exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);

@@ -51,9 +51,10 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
             : organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) && rows == c->hidden &&
                   cols == c->expert_intermediate;
     return is ? ORGAN_OK
-              : organ_fail(error, ORGAN_BAD_INPUT,
-                           "tensor '%s' is no matrix of %llu x %llu values in the forward pass: it cannot be healed",
-                           name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
+              : organ_fail(
+                    error, ORGAN_BAD_INPUT,
+                    "tensor '%s' is not a matrix of %llu x %llu values in the forward pass: it cannot be refitted",
+                    name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
 static void add_change(const layer_job *j, size_t block)
@@ -119,7 +120,7 @@ organ_status organ_heal_finish(void *context, const organ_calibration_layer *lay
         finish_experts(&j, error);
     organ_ridge_close(h->ridge);
     h->ridge = NULL;
-    if (organ_ranks_agree(h->options.engine->ranks, "a layer is healed", error) != ORGAN_OK)
+    if (organ_ranks_agree(h->options.engine->ranks, "refitting a layer", error) != ORGAN_OK)
         return error->status;
     return organ_layer_keep(layer->loaded, own->kept, error);
 }

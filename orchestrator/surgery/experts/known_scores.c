@@ -31,10 +31,10 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
         return ORGAN_OK;
     if (!o->write.force)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: is of a run that was interrupted while it measured; --resume continues it, --force starts over",
-            job->unfinished);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: belongs to a run that was interrupted during the measurement; --resume continues it, "
+                          "--force starts over",
+                          job->unfinished);
     if (organ_ranks_first(job->engine->ranks))
         unlink(job->unfinished);
     return ORGAN_OK;
@@ -50,7 +50,7 @@ static organ_status refuse_part(const organ_experts_job *job, organ_error *error
         snprintf(windows, sizeof windows, " --samples %lld --context %lld", (long long)json_integer_value(samples),
                  (long long)json_integer_value(context));
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: has not the scores of all layers: --calibration TEXT%s measures the others",
+                      "%s: does not have the scores of all layers: --calibration TEXT%s measures the others",
                       job->options->scores, windows);
 }
 
@@ -64,7 +64,7 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     if (!job->identity)
         return organ_fail_memory(error, job->model->path);
     if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
-                                 "--calibration TEXT and another name for --scores measure it", &job->known,
+                                 "to measure it, give --calibration TEXT and another file for --scores", &job->known,
                                  error) == ORGAN_OK &&
         !job->known)
         refuse_part(job, error);
@@ -76,13 +76,13 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
     const char *const written_again =
-        o->scores ? "name another file with --scores to measure again" : "--force without --resume measures again";
+        o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
     job->identity = json_deep_copy(organ_expert_measure_identity(calib));
     if (!job->identity)
         return organ_fail_memory(error, file);
     if (check_unfinished(job, error) != ORGAN_OK)
         return error->status;
-    organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
+    organ_ranks_agree(job->engine->ranks, "reading scores of experts", error);
     if (error->status ||
         organ_expert_scores_read(&job->scores, job->identity, file, written_again, &job->known, error) != ORGAN_OK)
         return error->status;
@@ -137,5 +137,5 @@ void organ_experts_remove_scores(const organ_experts_job *job, organ_status stat
         unlink(job->unfinished);
     else if ((job->known || status != ORGAN_USAGE) &&
              access(job->unfinished, F_OK) == 0) /* after ORGAN_USAGE the message has already named the remedy */
-        organ_progress_note(job->progress, "what was measured stays in %s: --resume continues it", job->unfinished);
+        organ_progress_note(job->progress, "the measurements are kept in %s: --resume continues", job->unfinished);
 }

@@ -131,7 +131,7 @@ static organ_status measure_finish(measure_measuring *m, int32_t number, double 
 {
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
-    if (organ_expert_rows_sum(m, "the experts of a layer are measured", sums, error) != ORGAN_OK)
+    if (organ_expert_rows_sum(m, "measuring the experts of a layer", sums, error) != ORGAN_OK)
         return error->status;
     for (size_t e = 0; e < experts; e++) {
         layer->sum[e] = sums[e];
@@ -153,11 +153,11 @@ static organ_status leave(void *context, const organ_calibration_layer *layer, o
     double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
     if (!sums)
         organ_fail_memory(error, m->options.model->path);
-    if (organ_ranks_agree(m->options.engine->ranks, "a layer was heard", error) == ORGAN_OK &&
+    if (organ_ranks_agree(m->options.engine->ranks, "measuring a layer", error) == ORGAN_OK &&
         measure_finish(m, layer->number, sums, error) == ORGAN_OK && m->file)
         organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
     free(sums);
-    return organ_ranks_agree(m->options.engine->ranks, "the scores of a layer are kept", error);
+    return organ_ranks_agree(m->options.engine->ranks, "storing the scores of a layer", error);
 }
 
 /* ---- opening ---- */
@@ -234,7 +234,7 @@ static organ_status measure_share_memory(measure_measuring *m, organ_error *erro
                                    &m->products, error) != ORGAN_OK)
         return error->status;
     return measure_take_room(m) ? ORGAN_OK
-                                : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens",
+                                : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
                                                    m->config->experts, m->tokens);
 }
 
@@ -260,7 +260,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
     m->identity = measure_identity_of(m, error);
     scores->calibration =
-        organ_calibration_run_json(m->calib, "the donor's: nothing is cut while experts are measured");
+        organ_calibration_run_json(m->calib, "the donor's: nothing is removed during the measurement");
     return error->status || (m->identity && scores->calibration) ? error->status
                                                                  : organ_fail_memory(error, o->calibration.text);
 }
@@ -328,7 +328,7 @@ organ_status organ_expert_measure_run(measure_measuring *m, const char *file, or
     if (known == mixtures || measure_share_memory(m, error) != ORGAN_OK)
         return error->status;
     if (known)
-        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known,
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are already measured", known,
                             mixtures);
     organ_progress_begin(m->options.progress, "Measuring experts",
                          m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);

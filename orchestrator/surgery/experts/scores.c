@@ -15,7 +15,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
             *score = (organ_expert_score)k;
             return ORGAN_OK;
         }
-    return organ_fail(error, ORGAN_USAGE, "--score '%s' is not known: loss, reap, sum or frequency", name);
+    return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
 }
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }

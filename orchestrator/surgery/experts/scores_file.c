@@ -78,7 +78,7 @@ static organ_status scores_file_read_power(organ_expert_layer *layer, const json
     layer->power = json_number_value(power);
     return json_is_number(power) && layer->power >= 0 && isfinite(layer->power)
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is no number of 0 or more", path, l);
+               : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is not a number of at least 0", path, l);
 }
 
 static organ_status check_removed(const organ_expert_layer *layer, size_t count, size_t l, const char *path,
@@ -131,14 +131,14 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     organ_cache_difference d;
     const json_t *const samples = json_object_get(document, "samples"), *const context =
                                                                             json_object_get(document, "context");
-    cache.content = "scores of another run";
+    cache.content = "scores of a different run";
     cache.remedy = written_again;
     if (organ_cache_differs(document, cache.identity, &d) &&
         (strcmp(d.key, "samples") == 0 || strcmp(d.key, "context") == 0) && json_is_integer(samples) &&
         json_is_integer(context) && has_missing_layers(document)) {
-        snprintf(remedy, sizeof remedy, "--samples %lld --context %lld go on with it, %s",
+        snprintf(remedy, sizeof remedy, "--samples %lld --context %lld continue it; %s",
                  (long long)json_integer_value(samples), (long long)json_integer_value(context), written_again);
-        cache.content = "scores of another run, which is unfinished";
+        cache.content = "scores of a different run, which is unfinished";
         cache.remedy = remedy;
     }
     return organ_cache_belongs(&cache, document, error);
@@ -158,10 +158,10 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     check_identity(cache, document, written_again, error);
     json_decref(expected);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
-        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", cache.path,
+        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss needs; %s", cache.path,
                    written_again);
     if (!error->status && layers != s->layers)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", cache.path, layers, s->layers);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, but the model has %zu", cache.path, layers, s->layers);
     return error->status;
 }
 
@@ -173,7 +173,7 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     for (size_t l = 0; l < s->layers && !error->status; l++)
         scores_file_read_layer(s, json_array_get(layers, l), l, path, error);
     if (!error->status && (!json_is_integer(tokens) || json_integer_value(tokens) < 1))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens is no count", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens is not a count", path);
     s->tokens = error->status ? 0 : (uint64_t)json_integer_value(tokens);
     if (!error->status && !s->calibration)
         s->calibration = json_deep_copy(json_object_get(document, "calibration"));

@@ -12,45 +12,39 @@
 /* ---- the words ---- */
 
 static const char version_1[] =
-    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees "
-    "no activation, no gradient and no effect on the output; it is not the activation-aware v2.";
+    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It uses no "
+    "activations, no gradients and no effect on the output; it is not the activation-aware v2.";
 
 static const struct {
     const char *method, *by_text, *by_imatrix;
 } methods[] = {
     {"physarum-v1", version_1, NULL},
     {"physarum-v2",
-     "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It is "
-     "another method than "
-     "physarum v1, and no number of the one says anything about the other.",
+     "Physarum v2: flow over importances of weights measured on the calibration text. It is a different method from "
+     "physarum v1, and figures of one do not apply to the other.",
      "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each "
-     "weight times the root "
-     "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which "
-     "prunes better; "
-     "physarum v1 is another again, and no number of the one says anything about the other."},
+     "weight times the root mean square of its input, which is all that an imatrix contains. With a calibration text "
+     "it is a different method, which prunes better; physarum v1 is another one, and figures of one do not apply to "
+     "the others."},
     {"physarum-v3",
-     "Physarum v3: ADMM from the mask of a flow, towards what the donor does as well, along the calibration text. It "
-     "is another method "
-     "than "
-     "physarum v1 and v2, and no number of the one says anything about the others.",
+     "Physarum v3: ADMM that starts from the mask of a flow, with the donor's inputs and those of the pruned model, on "
+     "the calibration text. It is a different method from physarum v1 and v2, and figures of one do not apply to the "
+     "others.",
      NULL},
     {"alps",
-     "ALPS: ADMM over each matrix from its largest weights, as its authors publish it, each layer on its inputs behind "
-     "pruned layers, "
-     "along "
-     "the calibration text.",
+     "ALPS: ADMM over each matrix that starts from its largest weights, as published by its authors; each layer uses "
+     "its inputs from the pruned layers, on the calibration text.",
      NULL},
     {"magnitude",
-     "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.",
+     "Magnitude: the smallest weights of each tensor are killed. It uses no activations and no effect on the output.",
      NULL},
     {"wanda",
-     "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration "
-     "text is least.",
-     "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times "
-     "the root mean square "
-     "of their input, as the imatrix tells it, is least."},
+     "Wanda: in each row it kills the weights with the smallest magnitude times norm of their input on the calibration "
+     "text.",
+     "Wanda by an imatrix: no contribution, no compensation; in each row it kills the weights with the smallest "
+     "magnitude times root mean square of their input from the imatrix."},
     {"sparsegpt",
-     "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the "
+     "SparseGPT: blocks of 128 columns from left to right, each error compensated by the columns that follow, on the "
      "calibration text.",
      NULL},
 };
@@ -58,18 +52,15 @@ static const struct {
 static const char coverage[] =
     "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is "
     "processed exactly once: block coverage of the targets is 100 %.";
-static const char of_imatrix[] = "What is killed depends on the imatrix, and so on the model, the tokenizer and the "
-                                 "text that it was made with: nothing here can check "
-                                 "that the model was this donor. Its inputs are those of the whole model: what was "
-                                 "pruned in the layers before is not in them.";
-static const char of_text[] =
-    "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
-static const char compensation[] =
-    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is "
-    "zero, not that the rest is the donor's.";
-static const char never_mixed[] =
-    "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark "
-    "scores of another run, snapshot, text or tokenizer.";
+static const char of_imatrix[] =
+    "The killed weights depend on the imatrix, and so on the model, tokenizer and text that it was made with: organ "
+    "cannot check that the model was this donor. Its inputs are those of the unpruned model.";
+static const char of_text[] = "The killed weights depend on the calibration text, its windows and the tokenizer; "
+                              "another text gives another model.";
+static const char compensation[] = "Kept weights were also changed, to compensate for the killed ones: the counts "
+                                   "state which weights are zero, not that the others equal the donor's.";
+static const char never_mixed[] = "Do not mix experiments: the sparsity of one run does not predict perplexities or "
+                                  "benchmark scores of another run, snapshot, text or tokenizer.";
 
 /* ---- sentences ---- */
 
@@ -94,7 +85,7 @@ static void add_method(json_t *list, const char *method, bool imatrix)
             add_once(list, imatrix && methods[k].by_imatrix ? methods[k].by_imatrix : methods[k].by_text);
             return;
         }
-    add_once(list, "No log says by which method weights were killed, or which weights were seen.");
+    add_once(list, "No log states by which method weights were killed, or which weights were processed.");
 }
 
 static void add_experiment(json_t *list, const json_t *experiment)
@@ -139,10 +130,10 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
     if (compensated)
         add_once(list, compensation);
     else
-        organ_say(list, "Where the method was physarum-v1, its counts are to be read so: %s", version_1);
+        organ_say(list, "If the method was physarum-v1, this note applies to its counts: %s", version_1);
     organ_say(list, "Every weight of the target tensors is compared: coverage is %.2f %%.",
               organ_json_real(audit, "coverage.percent"));
-    organ_say(list, "The experiment: this copy, held against donor %s (fingerprint %s). %s",
+    organ_say(list, "The experiment: this copy, compared with donor %s (fingerprint %s). %s",
               organ_json_text(audit, "donor.name"), organ_json_text(audit, "donor.fingerprint"), never_mixed);
     add_denominators(list, audit);
     return list;

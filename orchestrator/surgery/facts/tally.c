@@ -284,8 +284,8 @@ json_t *organ_definitions_json(const char *targets)
 {
     return ORGAN_OBJECT(
         SET_TEXT("killed", "a weight that was not zero in the donor and is zero in the output"),
-        SET_TEXT("zero_before", "a target weight that was zero in the donor already; never counted as killed"),
-        SET_TEXT("percent", "100 x killed / elements of the denominator it stands beside"),
+        SET_TEXT("zero_before", "a target weight that was already zero in the donor; never counted as killed"),
+        SET_TEXT("percent", "100 x killed / elements of the named denominator"),
         SET_TEXT("target", targets ? "elements of the matrices that were named as targets"
                                    : "elements of the target projections: q, k, v, o, gate, up and down, with their "
                                      "fused and expert forms"),

@@ -41,7 +41,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     if (job->count == 0 && match)
         return organ_fail(error, ORGAN_USAGE, "--match '%s': no weight of %s has such a name", match, job->model->path);
     if (job->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: it has no weights", job->model->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no weights", job->model->path);
     return ORGAN_OK;
 }
 
@@ -56,9 +56,8 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
         return error->status;
     if (o->text && !organ_autopsy_has_scales(job))
         return organ_fail(error, ORGAN_USAGE,
-                          "--text '%s': no weight of %s has scales beside its codes, so that there is nothing to test; "
-                          "compare it with its "
-                          "original instead",
+                          "--text '%s': no weight of %s has codes with scales, so there is nothing to test; compare it "
+                          "with its original instead",
                           o->text, o->model);
     if (!o->other)
         return ORGAN_OK;

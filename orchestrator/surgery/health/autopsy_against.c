@@ -104,8 +104,8 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     if (best == ORGAN_ORDER_COUNT)
         return false;
     snprintf(value, size,
-             "%s: the factor between both scatters by %.3g percent from block to block, and by %.2g percent with them "
-             "put back",
+             "%s: the factor between both varies by %.3g percent from block to block, and by %.2g percent after this "
+             "is undone",
              organ_order_text(best), 100 * all, 100 * least);
     return true;
 }

@@ -114,7 +114,7 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool sick)
 {
     if (sick)
-        return "What else is found in this weight explains it.";
+        return "Another finding of this weight explains it.";
     if (!(fabs(d.cosine) <= 1.001))
         return "One of the two is zero: it was never loaded, or its scales are.";
     if (d.cosine > 0.95)
@@ -127,10 +127,11 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
                "order (q and k of "
                "some GGUF files), or other weights under the same name.";
     if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
-        return "Partly alike: AWQ moves scales of activations from one weight into another, so that single weights "
+        return "Partly similar: AWQ moves scales of activations from one weight into another, so that single weights "
                "differ from the "
                "original; otherwise a wrong order of nibbles or zero points.";
-    return "Partly alike: scales of other blocks (a grid transposed or of the wrong block size), zero points that are "
+    return "Partly similar: scales of other blocks (a grid transposed or of the wrong block size), zero points that "
+           "are "
            "off, some rows or "
            "nibbles in the wrong order, or a model that was trained on.";
 }
@@ -157,7 +158,7 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_sta
     } else if (d.relative > 1.5 * usual.max) {
         const organ_verdict verdict = {
             "unusual", "farther from the other model than is usual", range,
-            "It was changed by more than its type can explain: trained on, merged, pruned, or quantised on the way.",
+            "The change is larger than its type can explain: trained on, merged, pruned, or quantised on the way.",
             true};
         organ_autopsy_report(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f",
                              100 * d.relative, d.cosine);

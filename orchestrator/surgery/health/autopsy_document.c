@@ -192,7 +192,7 @@ static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
                  "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
         SET_TEXT("kurtosis",
                  "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one."),
-        SET_TEXT("levels", "Distinct finite values after dequantisation, -0 and +0 being one."),
+        SET_TEXT("levels", "Distinct finite values after dequantisation; -0 and +0 count as one."),
         SET_TEXT("dead rows and columns",
                  "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
         SET_TEXT("relative error", "Frobenius norm of the difference over that of the other model's weight, pairs that "
@@ -200,11 +200,12 @@ static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
         SET_IF(job->scale_test, "scale test",
                json_string("Perplexity of the first tokens of the text (at most 512, in windows of 256) with all "
                            "scales of the model times a "
-                           "factor; the difference in nats a token from the scales as stored, with its standard error "
+                           "factor; the difference in nats per token from the stored scales, with its standard error "
                            "over tokens.")),
-        SET_TEXT("finding",
-                 "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark "
-                 "is outside the expected ranges (of std by more than 2.5 percent), or worth knowing, and no fault."));
+        SET_TEXT(
+            "finding",
+            "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is a value "
+            "outside the expected ranges (of std by more than 2.5 percent), or other information, but not a fault."));
 }
 
 json_t *organ_autopsy_document(organ_autopsy_job *job)

@@ -187,7 +187,7 @@ static bool was_reported(const organ_autopsy_job *job, const organ_weight *weigh
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
     static const organ_verdict verdict = {
-        "scale_factor", "scales wrong by one factor", "a spread like that of the layers beside it",
+        "scale_factor", "scales wrong by one factor", "a spread like that of the neighbouring layers",
         "All its scales are too large or too small by the same factor: those of another tensor, a global "
         "scale that was left out, applied twice or inverted.",
         true};
@@ -196,9 +196,8 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
     if (p->count && p->off * p->alone > 0 && least > log(end ? WRONG_AT_END : WRONG) && least > BEYOND * usual &&
         !was_reported(job, p->stats->weight))
         organ_autopsy_report(job, true, p->stats->weight, &verdict,
-                             "std %.4g, %.3g times that of the same role in the layers beside it, and %.3g times once "
-                             "the rest of its layer is "
-                             "accounted for",
+                             "std %.4g, %.3g times that of the same role in the neighbouring layers, and %.3g times "
+                             "relative to the other weights of its layer",
                              organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));
 }
 

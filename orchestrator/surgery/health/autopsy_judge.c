@@ -148,7 +148,7 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
         cause = "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
                 "the quantisation went wrong, or codes and scales do not belong together.";
     else if (m->nan > 0 && m->n == 0)
-        cause = "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout.";
+        cause = "All values are lost: a merge or conversion computed with NaN or divided by zero throughout.";
     else if (m->nan > 0)
         cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
@@ -216,8 +216,7 @@ static const char *codes_cause(const organ_weight_stats *v, const char **kind)
     if (integers && v->levels > 1 && v->levels <= 256 && max <= 255) {
         *kind = v->levels <= 4 ? "values that are codes of 2 bits or less" : "values that are INT8 codes";
         return v->levels <= 4 ? "All values are whole numbers of at most four kinds: codes without their scales, or a "
-                                "ternary model whose "
-                                "scale stands elsewhere."
+                                "ternary model whose scale is stored elsewhere."
                               : "All values are whole numbers of at most 8 bits: INT8 codes, or packed bytes, without "
                                 "their scales.";
     }
@@ -249,7 +248,7 @@ static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 static const char *exploded_cause(const organ_weight_stats *v)
 {
     if (organ_weight_stats_kurtosis(v) > PEAKED)
-        return "A few values carry it all: flipped bits, one wrong scale, or an overflow in a merge.";
+        return "A few values dominate: flipped bits, one wrong scale, or an overflow in a merge.";
     if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
         return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
                "instead of one for each "
@@ -359,7 +358,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
     if (v->levels > 64 && !is_coarse(v->weight) && kurtosis > -1.3 && kurtosis < -1.1 && range < 4 * std) {
         const organ_verdict verdict = {
             "flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
-            "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of nibbles "
+            "Trained weights concentrate around zero; these do not. Codes were read with the wrong width, order of "
+            "nibbles "
             "or layout of words, "
             "so that any code is as likely as another; or it was initialised and never trained.",
             true};
@@ -387,7 +387,7 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
         return;
     char text[160];
     snprintf(text, sizeof text,
-             "It was quantised, with one scale for the whole tensor, and stored as %s again: what was rounded away is "
+             "It was quantised, with one scale for the whole tensor, and stored as %s again: the rounded-off part is "
              "lost.%s",
              organ_dtype_describe(v->weight->codes->dtype)->name,
              v->levels <= 4 ? " Right where the model is binary or ternary." : "");
@@ -402,7 +402,7 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
     if (!rows && v->column_period == 0)
         return;
     const organ_verdict verdict = {
-        "blocks", "the spread of values jumps between blocks", "neighbours alike",
+        "blocks", "the spread of values jumps between blocks", "neighbours similar",
         "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
         "or a block size other than that which it was quantised with (128 x 128 is usual).",
         true};
@@ -466,7 +466,7 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
     const size_t before = json_array_size(job->findings);
     if (v->unread || v->note) {
         const organ_verdict verdict = {v->unread ? "unread" : "note",
-                                       v->unread ? "not looked at" : "a note of the reader", "", "", false};
+                                       v->unread ? "not examined" : "a note of the reader", "", "", false};
         organ_autopsy_report(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
     }
     if (v->unread)

@@ -127,7 +127,8 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
 static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
-    snprintf(value, sizeof value, "put back, the rms of its blocks would differ %.1f times less", sqrt(own / moved));
+    snprintf(value, sizeof value, "with the scales reordered, the rms of its blocks would differ %.1f times less",
+             sqrt(own / moved));
     report_order(job, weight, order, value);
 }
 
@@ -208,7 +209,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
         const organ_order_pool *const p = &pool->orders[order];
         char value[96];
-        snprintf(value, sizeof value, "put back, the rms of blocks would differ less in %zu of %zu weights", p->better,
+        snprintf(value, sizeof value,
+                 "with the scales reordered, the rms of blocks would differ less in %zu of %zu weights", p->better,
                  p->weights);
         if (p->weights >= FEW_WEIGHTS && p->reported == 0 && 4 * p->better >= 3 * p->weights &&
             p->evidence > POOLED * sqrt(p->variance))
@@ -264,8 +266,8 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {
         "scale_row", "one row of blocks has wrong scales", "rows of blocks with values of about the same size",
-        "The scales of this row of blocks are too large or too small by one factor, for all rows of values "
-        "in it differ from the others alike: a row of scales was overwritten or converted apart.",
+        "The scales of this row of blocks are too large or too small by one factor, because all its rows differ from "
+        "the others by the same factor: a row of scales was overwritten or converted apart.",
         true};
     for (size_t k = 0; k < pool->odd_count; k++) {
         const organ_odd_row *const o = &pool->odd[k];

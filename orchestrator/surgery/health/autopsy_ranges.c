@@ -153,7 +153,7 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
     if (read_number(p, "std", json_array_get(value, 0), &least, error) ||
         read_number(p, "std", json_array_get(value, 1), &max, error))
         return error->status;
-    snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, max);
+    snprintf(what, sizeof what, "[%g, %g] must be at least 0 and in increasing order", least, max);
     if (!(least >= 0 && least <= max))
         return refuse_range(p, error, "std", what);
     limits->std_min = least;
@@ -271,8 +271,8 @@ static organ_status apply_level(const char *path, const json_t *document, int le
         if (!autopsy_ranges_is_known(name))
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
-                "%s: '%s' is no role, no group and not \"default\"; 'organ autopsy --print-ranges' shows them all",
-                path, name);
+                "%s: '%s' is not a role, a group or \"default\"; 'organ autopsy --print-ranges' shows them all", path,
+                name);
         if (strcmp(name, "schema") == 0)
             continue;
         if (!json_is_object(value))
@@ -295,7 +295,7 @@ static organ_status apply_document(const char *path, const json_t *document, org
     if (!json_is_string(schema) || strcmp(json_string_value(schema), SCHEMA) != 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: schema must be \"%s\", it is %s%s%s", path, SCHEMA,
                           json_is_string(schema) ? "\"" : "",
-                          json_is_string(schema) ? json_string_value(schema) : "not there",
+                          json_is_string(schema) ? json_string_value(schema) : "missing",
                           json_is_string(schema) ? "\"" : "");
     for (int level = 0; level < 3; level++)
         if (apply_level(path, document, level, ranges, error))

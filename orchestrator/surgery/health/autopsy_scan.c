@@ -451,7 +451,7 @@ static organ_status exchange_notes(organ_weight_stats *stats, const organ_assign
         organ_fail_memory(error, "the notes of the ranks");
     for (size_t k = 0; k < assignment->count && notes; k++)
         notes[k] = (organ_found){stats[k].note, stats[k].note ? strlen(stats[k].note) + 1 : 0};
-    organ_assignment_exchange(assignment, "what is to be noted is known", notes, error);
+    organ_assignment_exchange(assignment, "gathering notes", notes, error);
     for (size_t k = 0; k < assignment->count && notes; k++)
         stats[k].note = notes[k].is;
     organ_rows_free(notes);
@@ -465,7 +465,7 @@ organ_status organ_weight_stats_compute(const organ_model *model, const organ_mo
     organ_assignment assignment;
     if (organ_assignment_create(engine->ranks, count, autopsy_scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
         take_mine(model, other, stats, &assignment, engine, progress, error);
-    if (organ_assignment_complete(&assignment, "the weights are examined", &stats->moments,
+    if (organ_assignment_complete(&assignment, "examining the weights", &stats->moments,
                                   sizeof *stats - offsetof(organ_weight_stats, moments), sizeof *stats,
                                   error) == ORGAN_OK &&
         engine->ranks)

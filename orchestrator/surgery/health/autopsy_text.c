@@ -38,12 +38,12 @@ static void print_best(organ_autopsy_job *job, const organ_trial *trial, size_t 
 {
     static const organ_weight all = {.name = "*", .anatomy = {.layer = -1}};
     const organ_verdict verdict = {
-        "scale_factor", "all scales wrong by one factor", "a text is predicted best with the scales as stored",
+        "scale_factor", "all scales wrong by one factor", "a text is predicted best with the stored scales",
         "Every scale of the model was multiplied by about the inverse of the better factor: largest values divided "
         "by another largest code than that of the type, a global factor applied twice or left out.",
         true};
     organ_autopsy_report(job, true, &all, &verdict,
-                         "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats a "
+                         "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats per "
                          "token over %zu tokens)",
                          names[best],
                          organ_perplexity_sum(trial->models[best].scores.nll, trial->plan.scored).perplexity,

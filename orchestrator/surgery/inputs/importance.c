@@ -54,9 +54,8 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
     if (model->gguf || m.count == 1 || m.rows != m.cols)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs "
-                      "cannot be told, so that "
-                      "no imatrix can be put to it",
+                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: its input axis is ambiguous, so no "
+                      "imatrix can be applied",
                       tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows,
                       (unsigned long long)m.cols);
 }

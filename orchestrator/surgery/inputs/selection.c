@@ -42,7 +42,7 @@ static organ_status read_types(const char *types, organ_selection *selection, or
                 groups |= 1u << g;
         if (!groups)
             return organ_fail(error, ORGAN_USAGE,
-                              "--type has '%.*s', but it takes skeleton, organ, embed, norm, other or all",
+                              "--type has '%.*s', but the values are skeleton, organ, embed, norm, other and all",
                               (int)(length < 200 ? length : 200), word);
         selection->groups |= groups;
         word += length;
@@ -59,7 +59,7 @@ static organ_status read_layers(const char *layers, organ_selection *selection, 
         const char *at = word;
         if (!read_span(&at, &selection->spans[selection->span_count++]) || (*at && *at != ','))
             return organ_fail(error, ORGAN_USAGE,
-                              "--layers has '%.200s', but it takes numbers and ranges such as 5-20 or 0-3,8", word);
+                              "--layers has '%.200s', but must be numbers and ranges such as 5-20 or 0-3,8", word);
         if (!*at)
             return ORGAN_OK;
         word = at;
@@ -95,9 +95,10 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, org
             return organ_fail(error, ORGAN_USAGE, "--map has more than %d ranges", ORGAN_SELECTION_SPANS);
         if (!read_span(&at, &from) || *at++ != ':' || !read_span(&at, &to) || (*at && *at != ','))
             return organ_fail(error, ORGAN_USAGE,
-                              "--map has '%.200s', but it takes pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
+                              "--map has '%.200s', but must be pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
         if (from.to - from.from != to.to - to.from)
-            return organ_fail(error, ORGAN_USAGE, "--map has '%.200s': %d-%d and %d-%d are not as many layers", word,
+            return organ_fail(error, ORGAN_USAGE,
+                              "--map has '%.200s': %d-%d and %d-%d have different numbers of layers", word,
                               (int)from.from, (int)from.to, (int)to.from, (int)to.to);
         map->spans[map->count].from = from;
         map->spans[map->count++].to = to.from;

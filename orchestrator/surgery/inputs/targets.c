@@ -61,8 +61,8 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
         }
     if (targets->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: none of its %zu tensors is a projection that organ knows: name some with --targets",
-                          model->path, model->tensor_count);
+                          "%s: none of its %zu tensors is a known projection: name targets with --targets", model->path,
+                          model->tensor_count);
     return ORGAN_OK;
 }
 
@@ -100,8 +100,8 @@ organ_status organ_targets_remove(const organ_model *model, const bool *left_out
     }
     targets->count = kept;
     return kept ? ORGAN_OK
-                : organ_fail(error, ORGAN_USAGE, "%s: none of its matrices has inputs that method %s could use",
-                             model->path, method);
+                : organ_fail(error, ORGAN_USAGE, "%s: none of its matrices has inputs for method %s", model->path,
+                             method);
 }
 
 bool organ_target_is_float(const organ_tensor *tensor)
@@ -172,8 +172,8 @@ organ_status organ_targets_need_rows(const organ_model *model, const organ_targe
             transposed && (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."));
         if (conv || (stacks && organ_tensor_is_crossed(model, targets->tensors[k])))
             return organ_fail(error, ORGAN_USAGE,
-                              "%.300s: tensor '%.200s' is stored as in_features x out_features%s: %s works along "
-                              "the inputs of a row and cannot take it",
+                              "%.300s: tensor '%.200s' is stored as in_features x out_features%s: %s needs the inputs "
+                              "of a row contiguous and does not support it",
                               model->path, name, conv ? " (Conv1D)" : "", option);
     }
     return ORGAN_OK;

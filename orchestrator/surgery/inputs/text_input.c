@@ -13,8 +13,8 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
     if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: has %lld bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G %s)",
-                      path, (long long)info.st_size, path);
+                      "%s: has %lld bytes, but the limit for texts is 1 GiB: give a part of it (head -c 1G %s)", path,
+                      (long long)info.st_size, path);
 }
 
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)

@@ -61,7 +61,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
         return error->status;
     const unsigned layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers;
     if (layers > job->layers || job->drop.count >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s",
+        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: the forward pass runs %u of the %zu of %s",
                           job->drop.count, layers, job->layers, job->model->path);
     job->layers = layers; /* blocks after them are for multi-token prediction: they are kept */
     return ORGAN_OK;
@@ -79,7 +79,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
     if (!error->status && file && !job->options->write.dry_run)
         organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
-    return organ_ranks_agree(job->engine->ranks, "scores are read", error);
+    return organ_ranks_agree(job->engine->ranks, "reading scores", error);
 }
 
 /* Estimates the cost: one run of the whole model, then sets of blocks, at most 16 in a round, until all sets that
@@ -120,7 +120,7 @@ static organ_status write_known(const organ_layers_job *job, organ_error *error)
     const organ_layers_choice *const c = &job->choice;
     if (job->options->scores)
         organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
-    return organ_ranks_agree(job->engine->ranks, "scores are kept", error);
+    return organ_ranks_agree(job->engine->ranks, "storing scores", error);
 }
 
 static organ_status need_sets(organ_layers_job *job, organ_error *error)
@@ -188,7 +188,7 @@ static void tell(void *context, size_t round, size_t judged, const organ_layers_
 {
     const organ_layers_job *const job = context;
     organ_progress_note_once(
-        job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
+        job->progress, "search: round %zu, %zu sets of blocks compared, the best is %.4g nats per token from the donor",
         round, judged, best->divergence);
 }
 
@@ -200,7 +200,7 @@ static organ_status know_influence(organ_layers_job *job, organ_error *error)
     if (need_sets(job, error) == ORGAN_OK &&
         !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
-    return organ_ranks_agree(job->engine->ranks, "influences are known", error) ? error->status
+    return organ_ranks_agree(job->engine->ranks, "measuring influences", error) ? error->status
                                                                                 : write_known(job, error);
 }
 

@@ -51,8 +51,7 @@ static json_t *set_json(const void *context, size_t k)
     return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
                         SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
                         SET("blocks", document_words_of(set->dropped, job->layers)),
-                        SET_REAL("divergence", set->divergence),
-                        SET_TEXT("kind", best ? "the best of its time" : "judged"));
+                        SET_REAL("divergence", set->divergence), SET_TEXT("kind", best ? "best so far" : "judged"));
 }
 
 static json_t *step_json(const void *context, size_t k)
@@ -110,54 +109,46 @@ static json_t *heal_json(const organ_layers_job *job)
     (void)organ_layers_heal_solved(job->heal, &count);
     const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
     const bool done = !job->options->write.dry_run;
-    return ORGAN_OBJECT(
-        SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
-        SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
-        SET_FLAG("lower", done && judged.after < judged.before),
-        SET("calibration", organ_calibration_run_json(
-                               organ_layers_heal_text(job->heal),
-                               "the whole model's, and that of what is left of it, healed as far as it has come")),
-        SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
+    return ORGAN_OBJECT(SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
+                        SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
+                        SET_FLAG("lower", done && judged.after < judged.before),
+                        SET("calibration", organ_calibration_run_json(
+                                               organ_layers_heal_text(job->heal),
+                                               "the whole model's, and that of the cut model with the refits so far")),
+                        SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 
 /* Describes --heal. */
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("heal", "In the block before a gap the outputs of attention and feed-forward are solved for anew, in "
-                         "every block behind one "
-                         "also what their inputs are read by, each in least squares with a ridge lambda x the mean of "
-                         "the diagonal, so that "
-                         "the hidden state is that of the whole model; in the end the final norm is taken times one "
-                         "number. Windows that nothing is "
-                         "fitted to judge each solution by the KL divergence of the whole model: they choose lambda "
-                         "and how much of the solution "
-                         "is taken, and where nothing lowers the divergence the weights stay (step 0)."),
-        SET_TEXT(
-            "kl",
-            "The mean over the judged tokens of KL(model || model without these blocks), in nats, with all that is "
-            "healed by then."));
+        SET_TEXT("heal",
+                 "In the block before a gap the output projections of attention and feed-forward are refitted, in "
+                 "every block after a gap also the projections that read their inputs, each by least squares with a "
+                 "ridge of lambda x the mean of the diagonal, so that the hidden state approximates that of the whole "
+                 "model; finally the final norm is multiplied by one factor. The KL divergence from the whole model on "
+                 "windows that are not used for the fit chooses lambda and the share of each solution that is applied; "
+                 "if no share lowers the divergence, the weights stay unchanged (step 0)."),
+        SET_TEXT("kl", "Mean over the held-out tokens of KL(model || model without these blocks), in nats, with all "
+                       "refits so far."));
 }
 
 static json_t *layers_definitions_json(const organ_layers_job *job)
 {
     json_t *const all =
         ORGAN_OBJECT(SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, "
-                                       "as in the names of tensors; those "
-                                       "that stay get the numbers that follow each other, and keep their bytes."));
+                                       "as in the names of tensors; kept blocks are renumbered and keep their bytes."));
     json_t *const both = job->heal ? organ_json_joined(all, heal_definitions_json()) : all;
     if (job->drop.named)
         return both;
     return organ_json_joined(
         both,
         ORGAN_OBJECT(
-            SET_TEXT("influence",
-                     "1 - the mean over the tokens of the search of the cosine between what goes into a block and "
-                     "what comes out of it. The search begins with the blocks of least influence."),
-            SET_TEXT("divergence",
-                     "The mean over the tokens of the search of KL(model || model without these blocks), in "
-                     "nats. The best set is left for a better one that differs in one block; what a block "
-                     "costs beside others is not what it costs alone.")));
+            SET_TEXT("influence", "1 - the mean over the tokens of the search of the cosine between the hidden states "
+                                  "before and after a block. The search starts with the blocks of least influence."),
+            SET_TEXT("divergence", "The mean over the tokens of the search of KL(model || model without these blocks), "
+                                   "in nats. The search replaces the best set by a better one that differs in one "
+                                   "block; the cost of a block together with others differs from its cost alone.")));
 }
 
 /* The kinds of the layers, how many there are of each, and how many of them go; null for a search that a dry run does

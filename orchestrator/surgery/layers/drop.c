@@ -23,9 +23,8 @@ static bool read_number(const char **text, size_t *number)
 static organ_status refuse_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
-                      "--drop has '%.200s', but it takes numbers of blocks and ranges such as 5-8 or 3,7,9-11 (8-8 or "
-                      "8, for one), or how "
-                      "many are to be found: 8",
+                      "--drop has '%.200s', but must be numbers and ranges of blocks such as 5-8 or 3,7,9-11 (8-8 or "
+                      "8, for one), or a count of blocks to find: 8",
                       word);
 }
 
@@ -33,7 +32,7 @@ static organ_status take_range(size_t from, size_t to, size_t layers, const char
                                organ_error *error)
 {
     if (to >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, and %s has blocks 0 to %zu",
+        return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, but %s has blocks 0 to %zu",
                           (double)(from < layers ? to : from), model, layers - 1);
     for (size_t l = from; l <= to; l++) {
         if (drop->dropped[l])
@@ -78,7 +77,7 @@ organ_status organ_layers_drop_parse(const char *text, size_t layers, const char
             return error->status;
     }
     if (drop->count == 0)
-        return organ_fail(error, ORGAN_USAGE, "--drop 0 drops no block; block 0 alone is named by 0-0 or 0,");
+        return organ_fail(error, ORGAN_USAGE, "--drop 0 drops no block; for block 0 alone give 0-0 or 0,");
     if (drop->count >= layers)
         return organ_fail(error, ORGAN_USAGE, "--drop %.200s leaves no block: %s has %zu", text, model, layers);
     return ORGAN_OK;

@@ -31,14 +31,14 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     const char *const path = h->is.model->path;
     if (c->layers > h->is.layers)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
+                          "%s: has tensors of %zu blocks, but the forward pass runs %u: --heal does not support it",
                           path, h->is.layers, c->layers);
     if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1 || c->residual_normed)
         return organ_fail(
             error, ORGAN_USAGE,
             "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);
     if (h->windows.count < HEAL_HELD)
-        return organ_fail(error, ORGAN_USAGE, "--heal holds back one window of %zu: --samples %u is too few", HEAL_HELD,
+        return organ_fail(error, ORGAN_USAGE, "--heal holds out one window of %zu: --samples %u is too few", HEAL_HELD,
                           h->is.walk.calibration.samples);
     return ORGAN_OK;
 }
@@ -64,11 +64,10 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
     if (!organ_cut_takes(h->is.engine, t->dtype))
-        return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s' is %s: --heal cannot give it other values; drop blocks of the model in floats, "
-                          "and quantise what "
-                          "comes of it",
-                          t->name, organ_dtype_name(t->dtype));
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "tensor '%s' is %s: --heal cannot refit it; drop blocks of the unquantised model and quantise the result",
+            t->name, organ_dtype_name(t->dtype));
     resolved[t - h->is.model->tensors] = true;
     return ORGAN_OK;
 }
@@ -156,9 +155,8 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
         return ORGAN_OK;
     }
     organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
-                        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers "
-                        "and what solving for one "
-                        "takes (--heal)",
+                        "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers and "
+                        "the memory of one refit (--heal)",
                         o->calibration.samples, o->calibration.context);
     if (!o->calibration.scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
@@ -284,7 +282,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->is.engine->stop)
-               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed")
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks")
                : ORGAN_OK;
 }
 

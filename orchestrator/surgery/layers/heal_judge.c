@@ -73,7 +73,7 @@ static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_e
         if (h->is.dropped[l])
             continue;
         if (organ_stop_is_requested(h->is.engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed");
+            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
         if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
                 organ_layer_run(h->forward, loaded, &h->judged, heal_judge_stream(h, k), NULL, error);

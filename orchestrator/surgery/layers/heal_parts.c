@@ -106,7 +106,7 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
         return organ_fail_memory(error, h->is.model->path);
     (void)count_matrices(h, layer, kind, part->matrices);
     if (part->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal would solve for",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal refits",
                           h->is.model->path, (int)layer, organ_layers_kind_name(kind));
     for (size_t k = 0; k < part->count; k++)
         if (organ_forward_is_transposed(h->forward, part->matrices[k].tensor))

@@ -87,12 +87,12 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     if (json_is_null(array))
         return ORGAN_OK;
     if (json_array_size(array) != known->layers)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: influence is no array of %zu numbers", path, known->layers);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: influence is not an array of %zu numbers", path, known->layers);
     if (!(known->influence = calloc(known->layers, sizeof *known->influence)))
         return organ_fail_memory(error, path);
     for (size_t l = 0; l < known->layers && !error->status; l++)
         if (!known_sets_read_value(json_array_get(array, l), -1, &known->influence[l]))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: influence[%zu] is no number of -1 or more", path, l);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: influence[%zu] is not a number of at least -1", path, l);
     return error->status;
 }
 
@@ -103,7 +103,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     double divergence = 0, ignored;
     size_t at;
     if (!json_is_array(numbers) || !known_sets_read_value(json_object_get(set, "divergence"), 0, &divergence))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of 0 or more",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of at least 0",
                           path, k);
     bool *const flags = calloc(known->layers, sizeof *flags);
     if (!flags)
@@ -112,8 +112,9 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     {
         const json_int_t block = json_integer_value(number);
         if (!json_is_integer(number) || block < 0 || (size_t)block >= known->layers || flags[block]) {
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu].dropped[%zu] is no block of 0 to %zu, or there twice",
-                       path, k, at, known->layers - 1);
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "%s: sets[%zu].dropped[%zu] is not a block from 0 to %zu, or occurs twice", path, k, at,
+                       known->layers - 1);
             break;
         }
         flags[block] = true;
@@ -132,8 +133,8 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
     return (organ_cache){.path = path,
                          .schema = ORGAN_LAYERS_SCORES_SCHEMA,
                          .identity = identity,
-                         .content = "scores of another run",
-                         .remedy = "name another file with --scores to measure again"};
+                         .content = "scores of a different run",
+                         .remedy = "to measure again, give another file with --scores"};
 }
 
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,

@@ -20,9 +20,9 @@ static bool searches(const organ_layers_job *job) { return !job->drop.named; }
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
     if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
-        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is not in 64 .. %u", o->search_tokens, MAX_SEARCH);
+        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is outside 64 .. %u", o->search_tokens, MAX_SEARCH);
     if (o->rounds > MAX_ROUNDS)
-        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MAX_ROUNDS);
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are outside 0 .. %u", o->rounds, MAX_ROUNDS);
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
@@ -31,16 +31,15 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     const organ_layers_options *const o = job->options;
     if (searches(job) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "--drop %s: which %zu of the %zu blocks go is found on a text: --calibration FILE (block %s "
-                          "alone is named by "
-                          "%s-%s)",
+                          "--drop %s: the search for %zu of the %zu blocks needs a text: --calibration FILE (for block "
+                          "%s alone give %s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
     if (o->calibration.text && !searches(job) && !o->heal)
-        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for blocks that are named, without --heal");
+        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --heal");
     if (o->scores && !searches(job))
-        return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for blocks that are named: nothing is searched");
+        return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
     return ORGAN_OK;
 }
 

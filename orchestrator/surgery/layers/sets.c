@@ -78,7 +78,7 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
     if (sets_fits(&w, engine->memory))
         return ORGAN_OK;
     return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, sets_fits, &w),
-                               "the hidden states of %zu tokens (--search-tokens) three times over, and two layers",
+                               "the hidden states of %zu tokens (--search-tokens) three times, and two layers",
                                sets_tokens_of(windows));
 }
 
@@ -100,7 +100,7 @@ static void sets_share_memory(organ_layers_sets *s, size_t max)
 static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
     return organ_stop_is_requested(s->engine->stop)
-               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged")
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while comparing sets of blocks")
                : ORGAN_OK;
 }
 
@@ -142,7 +142,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
             s->influence[l] = influence_of(s, before, after);
         organ_layer_free(layer);
         if (!error->status && !isfinite(s->influence[l]))
-            organ_fail(error, ORGAN_BAD_INPUT, "hidden states behind block %zu are not finite numbers", l);
+            organ_fail(error, ORGAN_BAD_INPUT, "hidden states after block %zu are not finite numbers", l);
     }
     return error->status;
 }
@@ -282,7 +282,7 @@ organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, 
         if (organ_assignment_is_mine(&assignment, k))
             judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
     }
-    organ_assignment_complete(&assignment, "sets of blocks are judged", divergence, sizeof *divergence,
+    organ_assignment_complete(&assignment, "comparing sets of blocks", divergence, sizeof *divergence,
                               sizeof *divergence, error);
     organ_assignment_release(&assignment);
     return error->status;

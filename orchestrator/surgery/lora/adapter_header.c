@@ -82,7 +82,7 @@ static organ_status adapter_header_name(organ_adapter_writer *w, const char *nam
 {
     const size_t length = strlen(name) + 1;
     if (organ_name_table_find(&w->entered, name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': comes twice", w->output.path, name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': occurs twice", w->output.path, name);
     if (length > w->names_room - w->names_end)
         return adapter_header_full(w, name, error);
     if (!organ_name_table_put(&w->entered, memcpy(w->names + w->names_end, name, length), 0))
@@ -95,7 +95,7 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
                                  uint64_t bytes, organ_error *error)
 {
     if (width > w->narrowest)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a wide type came behind a narrow one",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a wider type follows a narrower one",
                           w->output.path, name);
     w->narrowest = width;
     json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));

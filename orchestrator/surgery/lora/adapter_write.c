@@ -121,7 +121,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         organ_adapter_journal_begin(w, resumable->head, tensors, error);
     if (!error->status && organ_adapter_header_begin(w, tensors, name_bytes, error) == ORGAN_OK)
         adapter_write_open_file(w, error);
-    if (organ_ranks_agree(ranks, "the adapter is begun", error)) {
+    if (organ_ranks_agree(ranks, "creating the adapter", error)) {
         organ_adapter_writer_end(w, error);
         *writer = NULL;
     }
@@ -156,7 +156,7 @@ static organ_status fail_value(const organ_adapter_writer *w, const char *name, 
                                organ_dtype dtype, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g, which %s%s", w->output.path,
-                      name, at, value, isfinite(value) ? "is beyond the range of " : "is no number to compute with",
+                      name, at, value, isfinite(value) ? "exceeds the range of " : "is not finite",
                       isfinite(value) ? organ_dtype_describe(dtype)->name : "");
 }
 
@@ -289,7 +289,8 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
         json_error_t fault;
         lists[r] = organ_json_load(all->of[r], all->bytes[r], 0, &fault, &no_memory);
         if (!lists[r])
-            organ_fail(error, ORGAN_IO, "%s: what rank %zu has appended is not understood", w->output.path, r);
+            organ_fail(error, ORGAN_IO, "%s: the list of tensors that rank %zu appended is malformed", w->output.path,
+                       r);
     }
     return error->status;
 }
@@ -304,7 +305,7 @@ static organ_status unite(organ_adapter_writer *w, organ_error *error)
     size_t count;
     if (!text || !lists)
         organ_fail_memory(error, w->output.path);
-    if (organ_ranks_gather(w->output.ranks, "what was appended is known", text, text ? strlen(text) : 0, &all, error) ==
+    if (organ_ranks_gather(w->output.ranks, "listing appended tensors", text, text ? strlen(text) : 0, &all, error) ==
             ORGAN_OK &&
         read_lists(w, &all, lists, error) == ORGAN_OK &&
         order_tensors(w, lists, ranks, &tensors, &count, error) == ORGAN_OK)
@@ -315,7 +316,7 @@ static organ_status unite(organ_adapter_writer *w, organ_error *error)
     free(tensors);
     free(lists);
     free(text);
-    return organ_ranks_agree(w->output.ranks, "all tensors are in their places", error);
+    return organ_ranks_agree(w->output.ranks, "placing all tensors", error);
 }
 
 /* ---- the end ---- */
@@ -390,7 +391,7 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     if (!w)
         return error->status;
     organ_direct_close(&w->file);
-    organ_ranks_agree(w->output.ranks, "the adapter is whole", error);
+    organ_ranks_agree(w->output.ranks, "completing the adapter", error);
     organ_output_end(&w->output, error);
     organ_run_journal_close(&w->journal);
     json_decref(w->of_turn);

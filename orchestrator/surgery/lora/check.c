@@ -30,7 +30,7 @@ const char *organ_lora_unservable(const char *name, bool factor)
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strstr(name, words[k].word))
             return words[k].why;
-    return factor ? NULL : "no factor of LoRA";
+    return factor ? NULL : "not a factor of LoRA";
 }
 
 bool organ_lora_is_target(const char *target, const char *module)
@@ -74,7 +74,7 @@ static void check_check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
     if (!is_set(targets) || (json_is_string(targets) && !*json_string_value(targets)))
-        note_finding(c, "field", "target_modules", "it is missing, and a server asks for it");
+        note_finding(c, "field", "target_modules", "it is missing, but servers require it");
     for (size_t k = 0; k < json_array_size(targets); k++) {
         const char *const target = json_string_value(json_array_get(targets, k));
         if (organ_lora_unservable(target, true))
@@ -99,12 +99,12 @@ static void check_config(check *c)
     static const struct {
         const char *field, *text;
     } fields[] = {
-        {"modules_to_save", "whole modules are not served with an adapter"},
-        {"use_dora", "DoRA is not served"},
-        {"rank_pattern", "one r and one scale are served for all modules: fold the others into B"},
-        {"alpha_pattern", "one lora_alpha is served for all modules: fold the others into B"},
-        {"lora_bias", "biases of B are not served"},
-        {"trainable_token_indices", "tokens that are trained alone are not served"},
+        {"modules_to_save", "servers do not load whole modules from an adapter"},
+        {"use_dora", "servers do not support DoRA"},
+        {"rank_pattern", "servers use one r and one scale for all modules: fold the others into B"},
+        {"alpha_pattern", "servers use one lora_alpha for all modules: fold the others into B"},
+        {"lora_bias", "servers do not support biases of B"},
+        {"trainable_token_indices", "servers do not support separately trained tokens"},
     };
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
         if (is_set(json_object_get(c->adapter->config, fields[k].field)) &&
@@ -112,10 +112,10 @@ static void check_config(check *c)
             note_finding(c, "field", fields[k].field, "%s", fields[k].text);
     const char *const bias = json_string_value(json_object_get(c->adapter->config, "bias"));
     if (bias && strcmp(bias, "none") != 0)
-        note_finding(c, "field", "bias", "it is \"%s\": biases are not served", bias);
+        note_finding(c, "field", "bias", "it is \"%s\": servers do not support biases", bias);
     if (organ_adapter_changed_base(c->adapter))
         note_finding(c, "field", "init_lora_weights",
-                     "it is \"%s\": the factors fit only the base that the training changed first",
+                     "it is \"%s\": the factors fit only the base as changed by the initialisation",
                      organ_adapter_changed_base(c->adapter));
     check_check_targets(c);
 }
@@ -128,10 +128,10 @@ static void check_key(check *c, const char *name)
     if (why)
         note_finding(c, "key", name, "%s", why);
     if (strncmp(name, "base_model.model.", 17) != 0)
-        note_finding(c, "key", name,
-                     "it does not begin with 'base_model.model.': peft would load nothing of it, silently");
+        note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would silently ignore it");
     if (strstr(name, ".default"))
-        note_finding(c, "key", name, "it has the name of the adapter in it, 'default', as no file should");
+        note_finding(c, "key", name,
+                     "it contains the name of the adapter, 'default', which is not part of keys in files");
 }
 
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
@@ -177,7 +177,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
             check_fit(&c, pair, base);
     }
     if (servable == 0)
-        note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module is left that could be served");
+        note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module remains that a server would accept");
     if (rank > max || (uint64_t)adapter->r > max)
         note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
                      (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),

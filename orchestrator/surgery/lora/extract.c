@@ -19,7 +19,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
-        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: only --rank-by energy takes a share",
+        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: only --rank-by energy has a share",
                                  text)
                     : ORGAN_OK;
     if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
@@ -41,7 +41,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
 {
     const organ_lora_extract_options *const o = job->options;
     if (o->rank == 0)
-        return organ_fail(error, ORGAN_USAGE, "rank 0 is no rank");
+        return organ_fail(error, ORGAN_USAGE, "the rank must be at least 1");
     return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
@@ -51,7 +51,7 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
         return error->status;
     if ((*model)->gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: an adapter has the names of safetensors models, which a GGUF does not have", path);
+                          "%s: an adapter uses the tensor names of safetensors models, which GGUF does not have", path);
     return organ_weights_find(*model, weights, error);
 }
 
@@ -159,12 +159,12 @@ static organ_status share_modules(organ_lora_job *job, organ_error *error)
     organ_found *const spectra = calloc(job->module_count + 1, sizeof *spectra);
     if (!spectra)
         organ_fail_memory(error, job->tuned->path);
-    organ_assignment_complete(&job->module_assignment, "the modules are known", &job->modules->rank,
+    organ_assignment_complete(&job->module_assignment, "listing the modules", &job->modules->rank,
                               sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
         spectra[k] = (organ_found){job->modules[k].spectrum,
                                    job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
-    organ_assignment_exchange(&job->module_assignment, "the spectra are known", spectra, error);
+    organ_assignment_exchange(&job->module_assignment, "computing the spectra", spectra, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
         job->modules[k].spectrum = spectra[k].is;
     free(spectra);

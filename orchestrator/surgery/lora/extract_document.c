@@ -108,10 +108,10 @@ static const char *reason_of(const organ_lora_other *other)
     if (w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED)
         return "an embedding";
     if (w->rank == 2)
-        return "a matrix that is not asked for";
+        return "a matrix that --modules excludes";
     if (w->anatomy.role == ORGAN_ROLE_BIAS)
         return "a bias";
-    return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
+    return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";
 }
 
 /* Row of a changed weight without factors. In a dry run only weights that cannot be compared are known. */
@@ -136,13 +136,13 @@ static json_t *other_json(const void *context, size_t k)
 static json_t *method_json(const organ_lora_job *job)
 {
     const char *text =
-        "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
-        "what tuning changed together with what quantising took away, and belongs on this quantised base.";
+        "Method B: part of the base is quantised and was dequantised on the way. There, B A approximates the change by "
+        "tuning plus the quantisation error, and must be applied to this quantised base.";
     if (job->packed == 0)
-        text = "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base.";
+        text = "Method A: the base is plain. B A approximates the change by tuning, and must be applied to this base.";
     else if (job->packed == job->module_count)
-        text = "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
-               "together with what quantising took away, and belongs on this quantised base.";
+        text = "Method B: the base is quantised and was dequantised on the way. B A approximates the change by tuning "
+               "plus the quantisation error, and must be applied to this quantised base.";
     return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text),
                         SET_COUNT("quantised_modules", job->packed));
 }
@@ -187,17 +187,17 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     for (size_t k = 0; k < job->module_count; k++)
         short_of += job->modules[k].short_of_share;
     if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
-        add_warning(warnings, all->rank_to, "is a rank that vLLM does not serve: 512 is its most.");
+        add_warning(warnings, all->rank_to, "is a rank that vLLM does not support: its limit is 512.");
     if (short_of)
         add_warning(warnings, short_of,
-                    "modules need more rank than --rank allows for the share of their change that was asked for.");
+                    "modules need a higher rank than --rank allows for the requested share of their change.");
     if (!is_dry(job) && count_others(job, false))
         add_warning(warnings, count_others(job, false),
-                    "tensors changed that are not in the adapter: without them it is not the tuned model. --save-full "
-                    "keeps them.");
+                    "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
+                    "--save-full stores them.");
     if (!is_dry(job) && count_others(job, true))
         add_warning(warnings, count_others(job, true),
-                    "tensors are kept whole in the adapter: peft and organ lora merge put them in place, vLLM refuses "
+                    "tensors are stored whole in the adapter: peft and organ lora merge apply them, but vLLM rejects "
                     "such an adapter.");
     return warnings;
 }
@@ -215,11 +215,10 @@ static json_t *extract_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
-        SET_TEXT("residual",
-                 "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored"),
+        SET_TEXT("residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the stored factors"),
         SET_TEXT("explained", "1 - residual^2"),
         SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept"),
-        SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself"));
+        SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
 static json_t *extract_document_run_json(const organ_lora_job *job)

@@ -63,7 +63,7 @@ static organ_status extract_notes_exchange(const organ_assignment *assignment, c
         char *const note = *(char **)(void *)((char *)first + k * stride);
         notes[k] = (organ_found){note, note ? strlen(note) + 1 : 0};
     }
-    organ_assignment_exchange(assignment, "what readers say is known", notes, error);
+    organ_assignment_exchange(assignment, "gathering readers' notes", notes, error);
     for (size_t k = 0; k < assignment->count && notes; k++)
         *(char **)(void *)((char *)first + k * stride) = notes[k].is;
     free(notes);

@@ -81,7 +81,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
     else if (!extract_plan_same_shape(base, tuned))
         other->why = "its shape differs";
     else if (!organ_weight_has_numbers(base) || !organ_weight_has_numbers(tuned))
-        other->why = "its type is not computed with";
+        other->why = "its type is not supported";
 }
 
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
@@ -129,7 +129,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     organ_globs_free(&globs);
     if (!error->status && job->module_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT,
-                   "%s and %s have no linear layer of one name: are they a base and what was made of it?",
+                   "%s and %s have no linear layer of the same name: are they a base and a model tuned from it?",
                    job->base->path, job->tuned->path);
     return error->status;
 }

@@ -57,7 +57,7 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
     if (sane && m->rank && !(m->spectrum = organ_floats(m->rank, 1)))
         return organ_fail_memory(error, m->name);
     if (!sane || !take_numbers(m, results))
-        return organ_fail(error, ORGAN_IO, "%s: what the journal says of '%s' is not understood",
-                          job->options->write.output, m->name);
+        return organ_fail(error, ORGAN_IO, "%s: the journal entry of '%s' is malformed", job->options->write.output,
+                          m->name);
     return organ_lora_note_recall(job, results, &m->note, error);
 }

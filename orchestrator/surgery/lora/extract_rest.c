@@ -104,7 +104,7 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
     if (others)
         compare_others(job, others, count, error);
-    if (organ_assignment_complete(&job->other_assignment, "the rest is compared", &job->others->change,
+    if (organ_assignment_complete(&job->other_assignment, "comparing the rest", &job->others->change,
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);

@@ -51,7 +51,7 @@ static organ_status store_values(void *context, const float *values, size_t coun
         const float value = s->scale == 1 ? values[k] : (float)((double)values[k] * s->scale);
         if (!isfinite(value))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s': value %" PRIu64 " is %g%s, a factor has finite ones",
+                              "%s: tensor '%s': value %" PRIu64 " is %g%s, but factors must be finite",
                               s->adapter->model->files[s->tensor->file].name, s->tensor->name, first + k,
                               (double)values[k], isfinite(values[k]) ? ", beyond FP32 with its scale" : "");
         s->to[first + k] = value;
@@ -130,7 +130,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
     *a = transposed ? f.b : f.a;
     /* The product of the norms bounds every element of the product. */
     if (!error->status && norm(f.b, f.out * f.rank) * norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", adapter->path,
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors exceeds FP32", adapter->path,
                    pair->module);
     return error->status;
 }

@@ -20,7 +20,7 @@ static organ_status merge_check_options(organ_merge_job *job, organ_error *error
 {
     const organ_lora_merge_options *const o = job->options;
     if (!isfinite(o->scale))
-        return organ_fail(error, ORGAN_USAGE, "scale %g is no number to compute with", o->scale);
+        return organ_fail(error, ORGAN_USAGE, "scale %g is not finite", o->scale);
     return organ_dtype_requested(o->dtype, &job->dtype, error);
 }
 
@@ -28,12 +28,12 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 {
     const char *const changed = organ_adapter_changed_base(adapter);
     if (adapter->dora && scale != 1)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: use_dora is set: DoRA has no scale: it is merged unscaled or not at all", adapter->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: use_dora is set: DoRA cannot be merged with a --scale",
+                          adapter->path);
     if (changed)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s: init_lora_weights is \"%s\": the training began by changing the base, and these factors fit only that "
+            "%s: init_lora_weights is \"%s\": the initialisation changed the base, and these factors fit only the "
             "changed base; save the adapter with peft's path_initial_model_for_weight_conversion",
             adapter->path, changed);
     return ORGAN_OK;
@@ -128,7 +128,7 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
     if (!(*report = organ_merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
     return organ_fail(
-        error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
+        error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
         job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
         count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
         json_string_value(json_object_get(first, "reason")));

@@ -97,13 +97,13 @@ static const organ_weight *changed(const void *context, size_t k)
 static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes"),
-        SET_TEXT("applied_ratio", "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: "
-                                  "what the output has of the change"),
+        SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of the whole change"),
+        SET_TEXT("applied_ratio", "||T|| / ||scale B A||, where T is the rounded sum W + scale B A minus the rounded "
+                                  "W: the change as written to the output"),
         SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"),
         SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
         SET_TEXT("erased",
-                 "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
+                 "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
 }
 
 json_t *organ_merge_document(void *context, const organ_writing *made)

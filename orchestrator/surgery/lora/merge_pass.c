@@ -219,7 +219,7 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
     if (!sums->overflow)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: tensor '%s': value %" PRIu64 " of the output is beyond the range of %s", job->base->path,
+                      "%s: tensor '%s': value %" PRIu64 " of the output exceeds the range of %s", job->base->path,
                       job->weights->weights[weight].name, sums->overflow - 1,
                       organ_dtype_describe(job->pieces[weight].dtype)->name);
 }

@@ -108,7 +108,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!w)
         return note_unplaced(job, p->a, p->b, error, "%s", missing);
     if (!organ_weight_has_numbers(w))
-        return note_unplaced(job, p->a, p->b, error, "the base has %s there, which are no numbers",
+        return note_unplaced(job, p->a, p->b, error, "the base has %s there, which is not a number type",
                              organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_transposed(w, p);
     if (!(p->embedding ? is_transposed(w, p) : is_straight(w, p) || (flag && is_transposed(w, p))) ||
@@ -122,7 +122,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->pair)
-        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name,
+        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
     part->pair = p;
     part->transposed = p->embedding || (square ? flag && v.transposed > 0 : is_transposed(w, p));
@@ -150,9 +150,9 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     if (!job->adapter->dora)
         return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
     if (!pair)
-        return note_unplaced(job, t, NULL, error, "there is no pair of factors for it");
+        return note_unplaced(job, t, NULL, error, "it has no pair of factors");
     if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
-        return note_unplaced(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected",
+        return note_unplaced(job, t, NULL, error, "has %llu values of %s, but must have one for each of %llu rows",
                              (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name,
                              (unsigned long long)pair->out_features);
     for (size_t k = 0; k < job->part_count; k++)
@@ -160,7 +160,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
             job->parts[k].magnitudes = t;
             return ORGAN_OK;
         }
-    return note_unplaced(job, t, NULL, error, "its factors find no place");
+    return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
 /* With use_dora every pair must have magnitudes, and its weight must not be transposed. */
@@ -173,7 +173,7 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
                           "use_dora is set, but there is no magnitude vector for it");
         else if (part->pair && part->transposed)
             note_unplaced(job, part->pair->a, part->pair->b, error,
-                          "DoRA of embeddings and of weights stored in x out is not merged");
+                          "DoRA of embeddings and of weights stored in x out cannot be merged");
     }
     return error->status;
 }
@@ -190,7 +190,7 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
         return organ_fail_memory(error, job->options->adapter);
     const organ_weight *const w = organ_lora_weight(job->weights, name);
     const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
-                                    ? "a bias of B (lora_bias) is not merged"
+                                    ? "a bias of B (lora_bias) cannot be merged"
                                     : missing_reason(job, name);
     free(name);
     if (!w)
@@ -200,12 +200,12 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
                              organ_shape_text(t->rank, t->shape, is), w->name,
                              organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
-        return note_unplaced(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
-                             organ_dtype_describe(t->dtype)->name, w->name,
-                             organ_dtype_describe(w->codes->dtype)->name);
+        return note_unplaced(
+            job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of these types is not supported",
+            organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->saved)
-        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name,
+        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is already replaced by '%.200s'", w->name,
                              part->saved->name);
     part->saved = t;
     return ORGAN_OK;

@@ -19,15 +19,15 @@ static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
     if (o->rank == 0)
-        return organ_fail(error, ORGAN_USAGE, "the rank is 0, it must be 1 or more");
+        return organ_fail(error, ORGAN_USAGE, "the rank is 0, but must be at least 1");
     if (!(o->energy >= 0 && o->energy <= 1))
-        return organ_fail(error, ORGAN_USAGE, "energy %g is not in [0, 1]", o->energy);
+        return organ_fail(error, ORGAN_USAGE, "energy %g is outside 0 .. 1", o->energy);
     if (organ_adapter_open(o->adapter, &j->adapter, error) ||
         organ_output_check_not_adapter(o->output, j->adapter, error) ||
         organ_output_check(o->output, j->adapter->path, o->force, error))
         return error->status;
     if (j->adapter->pair_count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no pair of factors", j->adapter->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: contains no pair of factors", j->adapter->path);
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "resizing";
     j->rewrite.max = o->rank;
@@ -75,7 +75,7 @@ static json_t *resize_document_of(const void *context)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
     ORGAN_ADD(run, SET_BYTES("adapter", j->options->adapter));
     json_t *const definitions = ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"),
-                                             SET_TEXT("residual", "|| scale B A - what is kept || / || scale B A ||"),
+                                             SET_TEXT("residual", "|| scale B A - kept part || / || scale B A ||"),
                                              SET_TEXT("explained", "1 - residual^2"));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),

@@ -166,7 +166,7 @@ static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
         organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && spectra; k++)
         spectra[k] = (organ_found){rw->rows[k].sigma, rw->rows[k].sigma ? rw->rows[k].sigma_count * sizeof(float) : 0};
-    organ_assignment_exchange(&rw->assignment, "the spectra are known", spectra, error);
+    organ_assignment_exchange(&rw->assignment, "computing the spectra", spectra, error);
     for (size_t k = 0; k < rw->count && spectra; k++)
         rw->rows[k].sigma = spectra[k].is;
     free(spectra);
@@ -190,7 +190,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
     if (organ_assignment_create(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->assignment, error) ==
         ORGAN_OK)
         for_rows(rw, 0, survey_row, report_read, rw, error);
-    rewrite_share_rows(rw, "the ranks of all modules are known", error);
+    rewrite_share_rows(rw, "choosing the rank of each module", error);
     for (size_t k = 0; k < rw->count; k++)
         rw->rank = rw->rows[k].rank > rw->rank ? rw->rows[k].rank : rw->rank;
     organ_progress_end(rw->progress);
@@ -319,7 +319,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
             for_rows(rw, width, make_factors, write_factors, &w, error);
         w.turn += rw->count + 1;
     }
-    if (rewrite_share_rows(rw, "the factors are made", error) == ORGAN_OK)
+    if (rewrite_share_rows(rw, "computing the factors", error) == ORGAN_OK)
         share_spectra(rw, error);
     organ_progress_end(rw->progress);
     return error->status;

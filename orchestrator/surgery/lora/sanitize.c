@@ -24,10 +24,9 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     if (!o->check && !o->output)
-        return organ_fail(error, ORGAN_USAGE,
-                          "-o OUT is missing: where the adapter goes; --check alone writes nothing");
+        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing; only --check works without it");
     if (o->check && o->output)
-        return organ_fail(error, ORGAN_USAGE, "%s: with --check nothing is written", o->output);
+        return organ_fail(error, ORGAN_USAGE, "%s: --check writes no output", o->output);
     if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
         return error->status;
     if (!o->check && (organ_output_check_not_adapter(o->output, j->adapter, error) ||
@@ -162,10 +161,9 @@ static json_t *sanitize_totals_json(const sanitize_job *j)
 static json_t *sanitize_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("norm", "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of "
-                         "its difference to it"),
-        SET_TEXT("residual", "|| scale B A - what is kept of it || / || scale B A ||"),
-        SET_TEXT("explained", "1 - residual^2"),
+        SET_TEXT("norm", "||scale B A||, Frobenius; for a tensor that is not a factor its own norm, or with a base the "
+                         "norm of its difference from the base"),
+        SET_TEXT("residual", "|| scale B A - kept part || / || scale B A ||"), SET_TEXT("explained", "1 - residual^2"),
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
@@ -214,16 +212,15 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
                           j->adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed "
-                          "first; save the adapter "
-                          "with peft's path_initial_model_for_weight_conversion",
+                          "%s: init_lora_weights is \"%s\": the factors fit only the base as changed by the "
+                          "initialisation; save the adapter with peft's path_initial_model_for_weight_conversion",
                           j->adapter->path, changed);
     if (j->rewrite.count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no module is left that could be served", j->adapter->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no module remains that a server would accept", j->adapter->path);
     for (size_t k = 0; k < json_array_size(j->findings); k++) {
         const json_t *const row = json_array_get(j->findings, k);
         if (strcmp(json_string_value(json_object_get(row, "rule")), "base") == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all such",
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all findings",
                               j->adapter->path, json_string_value(json_object_get(row, "where")), j->base->path,
                               json_string_value(json_object_get(row, "text")));
     }
@@ -238,7 +235,7 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     if (!(*report = sanitize_document_of(j)))
         return organ_fail_memory(error, j->options->adapter);
     if (count)
-        organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu thing%s in it a server would refuse", j->adapter->path, count,
+        organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s that a server would reject", j->adapter->path, count,
                    count == 1 ? "" : "s");
     return error->status;
 }

@@ -88,7 +88,7 @@ static organ_status publish_file(const char *temporary, const char *path, const 
     if (file < 0 || organ_sync_file(file))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", temporary);
     else if (rename(temporary, path))
-        organ_fail_errno(error, errno, "%s: cannot be given its name", path);
+        organ_fail_errno(error, errno, "%s: cannot be renamed to its final name", path);
     else if (directory < 0 || organ_sync_file(directory))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", folder);
     if (file >= 0)

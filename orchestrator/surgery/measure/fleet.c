@@ -103,13 +103,13 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
         organ_fail_memory(error, member->name);
     else
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
-    if (organ_ranks_sync_status(f->ranks, "the model is taken apart", error) == ORGAN_USAGE && output) {
+    if (organ_ranks_sync_status(f->ranks, "extracting a model", error) == ORGAN_USAGE && output) {
         organ_ranks_overcome(f->ranks);
         *error = (organ_error){0};
         options.write.resume = false;
         if (organ_ranks_first(f->ranks))
             organ_publish_give_up(output, error);
-        if (organ_ranks_agree(f->ranks, "what is left of the model may go", error) == ORGAN_OK)
+        if (organ_ranks_agree(f->ranks, "removing a partial extraction", error) == ORGAN_OK)
             organ_extract(&options, f->progress, f->engine->stop, &report, error);
     }
     *seconds = organ_seconds_now() - started;
@@ -210,7 +210,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     } else {
         organ_error fault = {0};
         json_t *dissection = work_on(f, member, &z, &fault);
-        organ_ranks_sync_status(f->ranks, "a model of the fleet is done", &fault);
+        organ_ranks_sync_status(f->ranks, "finishing a model of the fleet", &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(dissection);
             json_decref(z);
@@ -354,7 +354,7 @@ static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_er
 static organ_status make_directory(const char *path, organ_error *error)
 {
     if (path && mkdir(path, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", path);
+        organ_fail_errno(error, errno, "%s: cannot be created", path);
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
@@ -367,11 +367,12 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
     char directory[PATH_MAX], output[PATH_MAX];
     const char *skip = realpath(o->output, output);
     if (!realpath(o->directory, directory))
-        return organ_fail_errno(error, errno, "%s: cannot be looked through", o->directory);
+        return organ_fail_errno(error, errno, "%s: cannot be listed", o->directory);
     if (skip && strcmp(skip, directory) == 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: the reports cannot go into the directory that is looked through; one in it will do",
-                          o->output);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: the reports cannot be written to the searched directory itself; a directory in it is allowed",
+            o->output);
     if (organ_fleet_find(o->directory, skip, &f->list, error))
         return error->status;
     if (f->list.count == 0)
@@ -385,7 +386,7 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
 /* Rank 0 creates the directories after all ranks agree. */
 static organ_status make_directories(const fleet *f, organ_error *error)
 {
-    if (organ_ranks_agree(f->ranks, "the fleet is known", error) || !organ_ranks_first(f->ranks))
+    if (organ_ranks_agree(f->ranks, "listing the fleet", error) || !organ_ranks_first(f->ranks))
         return error->status;
     char *organs = path_in(f, "organs");
     if (make_directory(f->options->output, error) == ORGAN_OK && !f->options->no_extract)
@@ -431,7 +432,7 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
 {
     if (report && organ_fleet_report_prunings(report))
         organ_fail_memory(error, f->options->output);
-    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) ||
+    if (organ_ranks_agree(f->ranks, "reporting the fleet", error) ||
         (organ_ranks_first(f->ranks) && fleet_write_reports(f, report, error)))
         return error->status;
     organ_error_output_whole(error, f->options->output);

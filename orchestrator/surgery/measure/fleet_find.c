@@ -50,7 +50,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
         if (!file)
             organ_fail_memory(w->error, path);
         else if (fault && organ_is_system_failure(errno))
-            organ_fail_errno(w->error, errno, "%s: cannot be looked at", file);
+            organ_fail_errno(w->error, errno, "%s: cannot be examined", file);
         else if (fault == 0 && S_ISREG(info.st_mode)) {
             const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
             digest = XXH3_64bits_withSeed(facts, sizeof facts, XXH3_64bits_withSeed(name, strlen(name), digest));
@@ -106,7 +106,7 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
     if (!below || !full)
         organ_fail_memory(w->error, path);
     else if ((fault = lstat(full, &link)) != 0 && organ_is_system_failure(errno))
-        organ_fail_errno(w->error, errno, "%s: cannot be looked at", full);
+        organ_fail_errno(w->error, errno, "%s: cannot be examined", full);
     else if (fault == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
             visit_directory(w, below, depth + 1);

@@ -91,7 +91,7 @@ static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error 
     json_error_t fault;
     if (organ_ranks_first(ranks) && !text && !error->status)
         organ_fail_memory(error, "the state of the fleet");
-    if (organ_ranks_gather(ranks, "the state of the fleet is known", text, text ? strlen(text) : 0, &all, error) ==
+    if (organ_ranks_gather(ranks, "reading the state of the fleet", text, text ? strlen(text) : 0, &all, error) ==
             ORGAN_OK &&
         !organ_ranks_first(ranks)) {
         json_decref(*known);

@@ -190,14 +190,13 @@ static organ_status check_deleting(const organ_measure_options *options, const o
                           "--delete-after needs -o OUTDIR: it stores the measurements of deleted shards");
     if (options->seed)
         return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after writes down z/1 alone: it cannot be had with --definition seed");
+                          "--delete-after stores only z/1: it cannot be combined with --definition seed");
     if (options->types || options->layers)
         return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after measures all of a shard: it cannot be had with --type or --layers");
+                          "--delete-after measures whole shards: it cannot be combined with --type or --layers");
     for (size_t k = 0; k < options->model_count; k++)
         if (organ_http_is_url(options->models[k]))
-            return organ_fail(error, ORGAN_USAGE,
-                              "--delete-after is for shards on this machine: of a URL nothing comes to the disk");
+            return organ_fail(error, ORGAN_USAGE, "--delete-after is for local shards: a model at a URL is not stored");
     return ORGAN_OK;
 }
 

@@ -43,7 +43,7 @@ static organ_status shards_take_file(shard_list *s, const char *name, organ_erro
     if (length == 0)
         parts = 1;
     else if (parts == 0 || parts > ORGAN_GGUF_SPLIT_LIMIT)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no model in %u parts", s->path, parts);
+        return organ_fail(error, ORGAN_USAGE, "%s: a model cannot have %u parts", s->path, parts);
     s->names = organ_arena_take(&s->arena, parts * sizeof *s->names);
     bool whole = s->names;
     for (unsigned k = 0; whole && k < parts; k++)
@@ -69,7 +69,7 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
         return shards_take_file(s, organ_path_name(s->path), error);
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME
+                      "%s: --delete-after needs a directory with " ORGAN_INDEX_NAME
                       ", such an index, or a .gguf or .safetensors file",
                       s->path);
 }
@@ -228,8 +228,8 @@ static organ_status take_kept(void *context, size_t from, const char *tensor, or
     kept->paths[kept->count++] = path;
     if (access(path, F_OK) == 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: waits for %s, which has '%.200s' of a weight in it", kept->shard,
-                      kept->s->index.files[from], tensor);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: waits for %s, which contains '%.200s' of the same weight",
+                      kept->shard, kept->s->index.files[from], tensor);
 }
 
 static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
@@ -277,12 +277,12 @@ static organ_status shards_belongs(const shard_list *s, size_t k, const organ_mo
         const size_t *entry = organ_name_table_find(&s->index.tensor_names, shard->tensors[t].name);
         if (!entry || s->index.entries[*entry].file != k)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: is no shard of this model: the index has tensor '%s' not in it", shard->path,
-                              shard->tensors[t].name);
+                              "%s: is not a shard of this model: the index does not list tensor '%s' in it",
+                              shard->path, shard->tensors[t].name);
     }
     if (s->index.entry_count && listed != shard->tensor_count)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no shard of this model: it has %zu tensors, the index says %zu", shard->path,
+                          "%s: is not a shard of this model: it has %zu tensors, but the index lists %zu", shard->path,
                           shard->tensor_count, listed);
     return ORGAN_OK;
 }
@@ -344,7 +344,7 @@ static organ_status go_through(shard_list *s, organ_error *error)
             return organ_fail_memory(error, s->path);
         if (access(path, F_OK) != 0) {
             if (!json_object_get(s->done, s->names[k]) && s->waiting++ == 0)
-                organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: is not there yet", path);
+                organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: does not exist yet", path);
         } else if (take_shard(s, k, path, &fault) == ORGAN_BAD_INPUT) {
             organ_progress_note(s->progress, "%s", fault.message);
             if (s->broken++ == 0)
@@ -356,7 +356,7 @@ static organ_status go_through(shard_list *s, organ_error *error)
         return error->status;
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "%s: %zu of %zu shards are measured (%.600s); the same command continues when the others are there", s->path,
+        "%s: %zu of %zu shards are measured (%.600s); run the same command again when the others have arrived", s->path,
         s->count - s->waiting - s->broken, s->count, s->first.message);
 }
 

@@ -64,7 +64,7 @@ static organ_status take_weight(shard_list *s, const json_t *line, remembered *r
     }
     if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: a line of it is no weight, or was written by a version that did not unpack weights: "
+                          "%s: it has a malformed line, or was written by a version that did not unpack weights: "
                           "remove it and measure again",
                           s->journal.path);
     weight->anatomy = organ_anatomy_of(name);

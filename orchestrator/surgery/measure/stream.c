@@ -95,7 +95,7 @@ organ_status organ_measure_journal_open(const char *directory, const char *kind,
     if (!folder || !(j->path = organ_format("%s/%s-%016llx.jsonl", folder, kind, key)))
         organ_fail_memory(error, directory);
     else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_journal_open(j->path, &j->journal, &j->lines, error) == ORGAN_OK &&
              flock(j->journal.fd, LOCK_EX | LOCK_NB))
         organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", j->path);
@@ -124,8 +124,7 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
         *error = other;
         return error->status;
     }
-    organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured again",
-                        s->is.path);
+    organ_progress_note(s->progress, "%s: the model changed since it was measured: it is measured again", s->is.path);
     json_array_clear(s->is.lines);
     return organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, error);
 }
@@ -188,6 +187,6 @@ organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chose
         .chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
     const size_t count = take_over(s, chosen, out);
     if (count)
-        organ_progress_note(s->progress, "continuing: %zu tensors were measured before", count);
+        organ_progress_note(s->progress, "continuing: %zu tensors are already measured", count);
     return organ_measure_tensors(s->model, &options, engine, s->progress, out, error);
 }

@@ -208,7 +208,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
         if (assign_tensors(&c, error) == ORGAN_OK)
             run_crew(&c, error);
     }
-    if (organ_assignment_complete(&c.assignment, "the tensors are measured", out, sizeof *out, sizeof *out, error) ==
+    if (organ_assignment_complete(&c.assignment, "measuring the tensors", out, sizeof *out, sizeof *out, error) ==
         ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->of[t], &out[t]); /* pointers of another process are invalid here */

@@ -192,8 +192,8 @@ static const char *why_no_theta(const organ_z *z)
     if (z->moments.n < MIN)
         return "it has fewer than 16 elements";
     if (!(z->moments.m2 > 0))
-        return "all its values are the same";
-    return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments are beyond FP64" : NULL;
+        return "all its values are equal";
+    return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments exceed FP64" : NULL;
 }
 
 /* Sums the four histograms of organ_kernels.z_bins into the first. */

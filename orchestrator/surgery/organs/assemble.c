@@ -34,7 +34,7 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     if (organ_output_is_file(path) && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: %s was made from %s files: nothing is converted here, the output is a %s or a directory",
+                          "%s: %s was made from %s files, and assemble does not convert: name a %s or a directory",
                           path, a->options->directory, format, ending);
     return ORGAN_OK;
 }

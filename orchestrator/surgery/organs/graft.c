@@ -17,10 +17,11 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
     const char *const path = o->write.output, *const format = job->layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     if (job->single && strcmp(strrchr(path, '.'), ending) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is a %s or a directory", path,
-                          format, ending);
+        return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: name a %s or a directory", path, format,
+                          ending);
     if (!job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
-        return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path, ending);
+        return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so the output must be one: name a %s", path,
+                          ending);
     if (organ_output_check_not_input(path, job->source, error) ||
         organ_output_check_not_input(path, job->target, error))
         return error->status;

@@ -74,9 +74,10 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     qsort(job->pairs, job->pair_count, sizeof *job->pairs, by_to);
     for (size_t k = 1; k < job->pair_count; k++)
         if (job->pairs[k].to == job->pairs[k - 1].to)
-            return organ_fail(error, ORGAN_USAGE,
-                              "layers %d and %d of the source would both become layer %d: --map needs a place for each",
-                              (int)job->pairs[k - 1].from, (int)job->pairs[k].from, (int)job->pairs[k].to);
+            return organ_fail(
+                error, ORGAN_USAGE,
+                "layers %d and %d of the source would both become layer %d: --map must give each its own position",
+                (int)job->pairs[k - 1].from, (int)job->pairs[k].from, (int)job->pairs[k].to);
     return ORGAN_OK;
 }
 
@@ -86,7 +87,7 @@ static void check_layers(organ_graft_job *job)
     for (size_t k = 0; k < job->selection.span_count; k++) {
         const organ_layer_span *const span = &job->selection.spans[k];
         if (span->to >= job->source_layers)
-            organ_graft_say(job->mismatches, "layer count: layers %d-%d were asked for, but the source has %d (0-%d)",
+            organ_graft_say(job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
                             (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
     }
     job->layers_after = job->target_layers;
@@ -138,9 +139,8 @@ static void compare_rope(organ_graft_job *job)
         return;
     const bool source_permuted = !straight;
     organ_graft_say(job->mismatches,
-                    "rope: in GGUF files of architecture '%s' the rows of q and k are permuted within each head (or it "
-                    "is not known that "
-                    "they are not), in the %s they are not: attention cannot be carried over",
+                    "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
+                    "head, in the %s they are not: attention cannot be grafted",
                     source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
@@ -151,7 +151,7 @@ static void compare_words(organ_graft_job *job)
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
     const organ_gguf_kv *const b = job->target->gguf ? organ_gguf_find(job->target->gguf, key) : NULL;
     if (a && b && a->count == b->count && (a->size != b->size || memcmp(a->bytes, b->bytes, a->size) != 0))
-        organ_graft_say(job->mismatches, "vocabulary: %llu tokens in both, but not the same ones",
+        organ_graft_say(job->mismatches, "vocabulary: %llu tokens in both, but different ones",
                         (unsigned long long)a->count);
 }
 
@@ -177,8 +177,7 @@ static void compare_facts(organ_graft_job *job)
     architecture_of(job->source, source);
     architecture_of(job->target, target);
     if (job->across && wants(job, ORGAN_GROUP_NORM) && strncmp(*source ? source : target, "gemma", 5) == 0)
-        organ_graft_say(job->mismatches,
-                        "norms: GGUF files of Gemma store them with 1 added, the other model does not");
+        organ_graft_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
     if (*source && *target && strcmp(source, target) != 0)
         organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source,
                         target);
@@ -358,6 +357,6 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     find_left_over(job);
     check_added(job);
     if (job->converted)
-        organ_graft_say(job->notes, "Converted to the type that the target has: %zu tensors.", job->converted);
+        organ_graft_say(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;
 }

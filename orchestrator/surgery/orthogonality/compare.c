@@ -26,11 +26,11 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     if (job->adapter->dora)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
+            "%s: use_dora is true: such an adapter also rescales each weight, which is not a change of low rank",
             job->adapter->path);
     if (changed)
         organ_progress_note(job->progress,
-                            "%s: %s changed the base before training began: B A alone is not what training changed",
+                            "%s: %s changed the base before training: B A alone is not the change by training",
                             job->adapter->path, changed);
     return ORGAN_OK;
 }
@@ -50,7 +50,8 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error)
 {
     if (job->draws < 2)
-        return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", job->draws);
+        return organ_fail(error, ORGAN_USAGE, "%u draws are too few: the standard deviation needs at least 2",
+                          job->draws);
     if (job->output)
         organ_output_check(job->output, NULL, job->force, error);
     if (!error->status && job->adapter_path)
@@ -167,7 +168,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
                                        : "no projection to compare: --modules names other matrices");
-    if (organ_misfits_report(&misfits, job->adapter ? path : "what --pair names", error))
+    if (organ_misfits_report(&misfits, job->adapter ? path : "a model of --pair", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, compare_by_layer);
     return ORGAN_OK;
@@ -196,7 +197,7 @@ organ_status organ_compared_measure(organ_compared_job *job,
     organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
     if (organ_assignment_create(job->engine->ranks, job->count, compare_bytes_of, job, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, measure, job, error);
-    organ_assignment_complete(&assignment, "the modules are measured", &job->modules->drawn_mean,
+    organ_assignment_complete(&assignment, "measuring the modules", &job->modules->drawn_mean,
                               sizeof *job->modules - measured, sizeof *job->modules, error);
     organ_progress_end(job->progress);
     organ_assignment_release(&assignment);

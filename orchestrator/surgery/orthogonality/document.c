@@ -136,8 +136,7 @@ static json_t *reason(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
         return json_string("the adapter does not change this module");
-    return m->noise[n].square > 0 ? json_null()
-                                  : json_string("there is no noise: both models have the same values here");
+    return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
 }
 
 static json_t *module_noise_json(const void *module, size_t n)
@@ -187,48 +186,41 @@ static json_t *document_module_json(const void *context, size_t k)
 static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("N", "What quantisation took: the weight of the clean model minus the dequantised one of the noisy "
-                      "model, so that W_noisy "
-                      "= W_clean - N."),
-        SET_TEXT("K", "What the adapter adds: scale B A."),
-        SET_TEXT("cosine", "<N, K> / (|N| |K|), the matrices taken as vectors. Several modules are folded as if they "
-                           "were one long vector."),
+        SET_TEXT("N", "The quantisation error: the weight of the clean model minus the dequantised weight of the noisy "
+                      "model, so that W_noisy = W_clean - N."),
+        SET_TEXT("K", "The adapter's change: scale B A."),
+        SET_TEXT("cosine",
+                 "<N, K> / (|N| |K|), with the matrices as vectors. Several modules are combined as one long vector."),
         SET_TEXT("chance",
                  "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
                  "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard "
                  "deviation "
                  "1 / sqrt(n): std is of the draws, std_exact the latter."),
         SET_TEXT("z", "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take "
-                      "the exact mean and "
-                      "standard deviation; verdicts and tables use these, which no seed changes. z_signs takes the "
-                      "noise as it is and lets only "
-                      "the signs of its values be random: it is the fairer one where large noise sits where the "
-                      "adapter's change is large."),
+                      "the exact mean and standard deviation; verdicts and tables use these, which no seed changes. "
+                      "z_signs keeps the magnitudes of the noise and assumes only random signs: it is the better test "
+                      "if large noise coincides with large changes of the adapter."),
         SET_TEXT("leakage",
-                 "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all that K has, or --top-k): the "
-                 "share of "
-                 "the noise that lies in the adapter's output directions. Its square is a share of energy. leakage_z: "
-                 "standard "
-                 "deviations between that share and k / out, by the Beta distribution it has for random matrices."),
-        SET_TEXT("leakage_expected", "sqrt(k / out_features): what noise without direction has."),
+                 "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all of them, or --top-k): the "
+                 "share of the noise in the adapter's output directions. Its square is a share of energy. leakage_z: "
+                 "standard deviations between that share and k / out, by its Beta distribution for random matrices."),
+        SET_TEXT("leakage_expected", "sqrt(k / out_features): the expectation for noise without direction."),
         SET_TEXT("ratio",
-                 "|N| / |K|. Between W_clean + K and W_noisy + K lies N; between W_clean + K and W_noisy lies N + K."));
+                 "|N| / |K|. W_clean + K and W_noisy + K differ by N; W_clean + K and W_noisy differ by N + K."));
 }
 
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % "
-                              "likely to be more), and for all as one "
-                              "matrix; nearly orthogonal: those outside have no |cosine| above 0.03, nor have all as "
-                              "one matrix; else not orthogonal"),
+        SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), "
+                              "and for all as one matrix; nearly orthogonal: no |cosine| above 0.03, neither in the "
+                              "modules outside nor in all as one matrix; else not orthogonal"),
         SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
         SET_TEXT("magnitude",
                  "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
                  "distance); above: >= 2 (at most 20 %)"),
-        SET_TEXT(
-            "agreement",
-            "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
+        SET_TEXT("agreement", "unrelated: limits as for orthogonal; hardly related: as for nearly orthogonal; related: "
+                              "|cosine| below 0.5; else alike"));
 }
 
 static json_t *document_parameters_json(const organ_compared_job *job)

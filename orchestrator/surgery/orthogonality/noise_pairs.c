@@ -48,7 +48,7 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
                 return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b],
                                   job->model[b]->path,
                                   a == ORGAN_CLEAN_A && b == ORGAN_CLEAN_B
-                                      ? "; two quantisations of one model are held beside each other by --noisy2"
+                                      ? "; use --noisy2 to compare two quantisations of one model"
                                       : "");
     return ORGAN_OK;
 }
@@ -71,7 +71,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
         return error->status;
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, remains %.3g x N_A", m->sums.between / norms,
+        snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
                  sqrt(m->sums.rest / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;

@@ -22,23 +22,23 @@ static const char *premise_of(const organ_pair_sums *s, const char *noises)
 static void say_premise(json_t *to, const organ_pair_sums *s, const char *premise)
 {
     if (*premise == 'u') {
-        organ_say(to, "The premise of Method A, that both noises are the same and cancel, has nothing to stand on: "
-                      "at least one pair has no noise.");
+        organ_say(to, "The premise of Method A, that both noises are equal and cancel, cannot be tested: at least one "
+                      "pair has no noise.");
         return;
     }
-    organ_say(to,
-              "The premise of Method A, that both noises are the same and cancel, %s: |N_A - N_B| / |N_A| = %.4g, "
-              "where equal "
-              "noises leave 0 and unrelated ones of one size 1.41. Of the energy of both noises %.2f %% cancels.",
-              premise, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
+    organ_say(
+        to,
+        "The premise of Method A, that both noises are equal and cancel, %s: |N_A - N_B| / |N_A| = %.4g, which is 0 "
+        "for equal noises and 1.41 for unrelated ones of equal norm. Of the energy of both noises %.2f %% cancels.",
+        premise, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
 }
 
 static void say_same(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
         organ_say(to,
-                  "In %llu of %llu modules both clean models have the same values, so that equal noises are a "
-                  "matter of course: all this is about the other %llu.",
+                  "In %llu of %llu modules both clean models have equal values, so equal noises are trivial there: "
+                  "these figures cover the other %llu.",
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
@@ -49,35 +49,36 @@ static void say_factor(json_t *to, const organ_pair_sums *s)
     const double factor = s->between / s->noise[0], explained = fmin(1, factor * (s->between / s->noise[1]));
     const double size = sqrt(s->noise[1] / s->noise[0]);
     const bool scaled = explained >= ORGAN_MUCH_AGREEMENT * ORGAN_MUCH_AGREEMENT && fabs(size - 1) > ORGAN_FACTOR_ROOM;
-    organ_say(to, "As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
+    organ_say(to, "The multiple of N_A nearest to N_B is %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
               factor, 100 * explained, explained,
-              scaled ? " The noises have a common direction but not a common size: N_A itself cancels less than this "
+              scaled ? " The noises have a common direction but different norms: N_A itself cancels less than this "
                        "multiple of it would."
                      : "");
 }
 
 static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
 {
-    static const char *const names[] = {"what the clean model of B changed in that of A",
-                                        "what the tuned model changed in the clean model of A",
-                                        "what the adapter adds"};
+    static const char *const names[] = {"the difference of the clean models of B and A",
+                                        "the difference of the tuned model and the clean model of A",
+                                        "the adapter's change"};
     const organ_pair_sums *const s = &f->sums;
     if (!(s->change > 0)) {
-        organ_say(to, "The change, %s, is zero in these modules: there is no signal beside the noises.", names[kind]);
+        organ_say(to, "The change, %s, is zero in these modules: there is no signal to compare the noises with.",
+                  names[kind]);
         return;
     }
-    organ_say(to, "Beside the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
+    organ_say(to, "Relative to the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
               names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
     const double taken = s->change + s->rest + 2 * s->rest_calib;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
-                  "What the noisy model of B changed in that of A is D + N_A - N_B: %.3g %% as much energy as "
-                  "D has is in N_A - N_B. An adapter taken from the two noisy models starts from that.",
+                  "The noisy models of B and A differ by D + N_A - N_B; the energy of N_A - N_B is %.3g %% of that of "
+                  "D. An adapter extracted from the two noisy models approximates this difference.",
                   100 * s->rest / s->change);
     if (s->noise[1] > 0)
         organ_say(to,
-                  "Method A, D put on the noisy model of A, misses the clean aim by N_A. It misses the noisy "
-                  "model of B by N_A - N_B, which is %.3g x |N_B|.",
+                  "Method A, D applied to the noisy model of A, differs from the clean target by N_A. It differs from "
+                  "the noisy model of B by N_A - N_B, which is %.3g x |N_B|.",
                   sqrt(s->rest / s->noise[1]));
 }
 
@@ -95,7 +96,7 @@ static void say_directions(json_t *to, const organ_pairs_fold *f)
                                      a->dot / norms, a->dot / sqrt(a->variance));
     }
     if (used)
-        organ_say(to, "Cosine with the change: %s; |z| up to 3 is what random matrices have.", text);
+        organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);
 }
 
 static json_t *quotient(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }

@@ -68,11 +68,11 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)
-        return "Single modules go with or against N, all of them together do not.";
+        return "Single modules are correlated with N, all of them together are not.";
     if (r->cosine >= 0)
-        return "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
-               "noisy model (Method B) does.";
-    return "The adapter goes against N, that is, it adds to what quantisation took.";
+        return "The adapter is correlated with N: it restores part of what quantisation removed, like an adapter "
+               "trained on the noisy model (Method B).";
+    return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
 static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
@@ -80,7 +80,7 @@ static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
     char signs[64] = "";
     if (f->signs > 0)
         snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
-    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as "
+    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance allows up to %zu outside), z of all modules as "
                         "one matrix %.2f%s, "
                         "largest |cosine| %.4f.",
                         (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z,
@@ -93,24 +93,24 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     const char *level = NULL;
     char energy[32];
     if (f->defined == 0) {
-        organ_say(sentences, "There is no cosine: wherever the adapter changes a weight, the noise is zero, or the "
+        organ_say(sentences, "There is no cosine: the noise is zero wherever the adapter changes a weight, or the "
                              "adapter changes nothing.");
         return "undefined";
     }
     if (r.by_chance) {
         level = "orthogonal";
         organ_say(sentences,
-                  "Orthogonal: noise and adapter point in directions as unrelated as those of random matrices.");
+                  "Orthogonal: the directions of noise and adapter are as unrelated as those of random matrices.");
     } else if (r.tiny) {
         level = "nearly orthogonal";
         organ_say(sentences, "%s",
-                  "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % "
+                  "Nearly orthogonal: more related than chance explains, but no |cosine| exceeds 0.03, which is 0.1 % "
                   "of the energy.");
     } else {
         level = "not orthogonal";
         organ_say(
             sentences,
-            "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the "
+            "Not orthogonal: overall cosine %.4f, against about %.2g by chance; a multiple of K explains %s of the "
             "energy of N. %s",
             r.cosine, r.chance, percent(r.cosine * r.cosine, energy), direction_of(&r));
     }
@@ -121,9 +121,8 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->telling == 0 || !(f->inside_expected > 0)) {
-        organ_say(
-            sentences,
-            "Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are.");
+        organ_say(sentences, "Leakage is not informative here: there is no noise, or the adapter's directions span the "
+                             "whole output space.");
         return "undefined";
     }
     char energy[32];
@@ -133,21 +132,20 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
         level = "more than isotropic";
     else if (over < 1 - ORGAN_LEAKAGE_ROOM)
         level = "less than isotropic";
-    organ_say(sentences,
-              "Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 "
-              "%%): with these "
-              "output directions and any other A, an adapter could take out %s of the noise's energy and no more.",
-              sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy));
+    organ_say(
+        sentences,
+        "Leakage into the adapter's output directions is %.4f, %.2f x that of noise without direction (%s 10 %%): an "
+        "adapter with these output directions and any other A could remove at most %s of the noise's energy.",
+        sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy));
     return level;
 }
 
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {
-        json_array_append_new(sentences,
-                              json_string(f->change > 0
-                                              ? "There is no noise: both models have the same values in these modules."
-                                              : "The adapter changes nothing."));
+        json_array_append_new(
+            sentences, json_string(f->change > 0 ? "There is no noise: both models have equal values in these modules."
+                                                 : "The adapter changes nothing."));
         return "undefined";
     }
     char energy[32];
@@ -163,11 +161,11 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     organ_say(sentences, "The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio);
     const verdict_reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
-        organ_say(sentences, "If it was made on the noisy model (Method B), its aim is not the clean model with "
-                             "the adapter, and what it leaves is told by its own residual, not here.");
+        organ_say(sentences, "An adapter trained on the noisy model (Method B) has another target than the clean model "
+                             "with the adapter; its own residual measures its error, not these figures.");
     else if (before > 0)
         organ_say(sentences,
-                  "Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
+                  "Applied to the noisy model (Method A), the adapter %s %s of the squared distance to the "
                   "clean model with the adapter. That is a distance of weights, not of answers.",
                   f->square <= before ? "removes" : "adds", percent(fabs(1 - f->square / before), energy));
     return level;
@@ -198,7 +196,7 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
         if (!r.by_chance && r.tiny)
             level = "hardly related";
         organ_say(sentences,
-                  "The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
+                  "The two noises are %s: overall cosine %.4f, against about %.2g by chance; a "
                   "multiple of one explains %s of the energy of the other.",
                   level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy));
         json_array_append_new(sentences, counted(all, &r));

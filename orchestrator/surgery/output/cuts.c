@@ -177,8 +177,8 @@ organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, o
     organ_assignment assignment;
     if (organ_assignment_create(ranks, cuts->tensor_count, bytes_read, &r, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, digest_written, &r, error);
-    organ_assignment_complete(&assignment, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3,
-                              sizeof *cuts->xxh3, error);
+    organ_assignment_complete(&assignment, "computing digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3,
+                              error);
     organ_assignment_release(&assignment);
     return error->status;
 }

@@ -116,7 +116,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
         if (!path)
             organ_fail_memory(error, directory);
         else if (mkdir(path, 0777) && errno != EEXIST)
-            organ_fail_errno(error, errno, "%s: cannot be made", path);
+            organ_fail_errno(error, errno, "%s: cannot be created", path);
     }
     return error->status;
 }

@@ -66,8 +66,8 @@ void organ_leftovers_note(const organ_progress *progress, size_t stripped)
 {
     if (stripped)
         organ_progress_note(progress, CONFIG
-                            ": " LEFTOVER " is left out: no tensor is stored in the way that it tells of, and servers "
-                            "refuse a model that has it");
+                            ": " LEFTOVER
+                            " is removed: no tensor is stored as it describes, and servers reject a model with it");
 }
 
 void organ_leftovers_report(json_t *document, size_t stripped)

@@ -71,7 +71,7 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
         if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
             return fail_is_input(path, model->path, error);
     if (output_is_within(home, place))
-        return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace",
+        return organ_fail(error, ORGAN_USAGE, "%s: the input %s is in this directory, which the output would replace",
                           path, model->path);
     return ORGAN_OK;
 }
@@ -87,7 +87,7 @@ organ_status organ_output_check_apart(const char *directory, const char *input, 
         return ORGAN_OK;
     if (whole ? output_is_within(place, home) : strcmp(place, home) == 0)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: reports cannot go into the directory of the input %s: name another one", directory,
+                          "%s: reports cannot be written to the directory of the input %s: name another one", directory,
                           input);
     return ORGAN_OK;
 }
@@ -188,18 +188,18 @@ static organ_status output_share(organ_output *output, organ_error *error)
                  output->publish.resumed ? 'r' : 'n');
         organ_publish_invite(&output->publish, token, error);
     }
-    organ_ranks_gather(output->ranks, "the output is begun", token, first ? strlen(token) : 0, &all, error);
+    organ_ranks_gather(output->ranks, "creating the output", token, first ? strlen(token) : 0, &all, error);
     if (!first && !error->status && organ_publish_join(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
         output->started = organ_seconds_now();
         output->publish.resumed = organ_ends_with(all.of[0], "r");
     }
     output->publish.writers = organ_ranks_count(output->ranks);
     organ_gathered_free(&all);
-    if (organ_ranks_agree(output->ranks, "all see the output", error) == ORGAN_OK)
+    if (organ_ranks_agree(output->ranks, "checking that the output is visible", error) == ORGAN_OK)
         organ_publish_sign(&output->publish, organ_ranks_rank(output->ranks), error);
-    if (organ_ranks_agree(output->ranks, "all have signed the output", error) == ORGAN_OK)
+    if (organ_ranks_agree(output->ranks, "marking the output", error) == ORGAN_OK)
         organ_publish_verify(&output->publish, organ_ranks_count(output->ranks), error);
-    return organ_ranks_agree(output->ranks, "all signs are seen", error);
+    return organ_ranks_agree(output->ranks, "checking the marks", error);
 }
 
 organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error)

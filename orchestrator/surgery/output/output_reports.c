@@ -114,7 +114,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     if (!folder)
         organ_fail_memory(error, output->path);
     else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
         write_into(folder, files, report, error);
     free(folder);
@@ -124,7 +124,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
 organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
                                 const json_t *report, organ_error *error)
 {
-    if (organ_ranks_agree(output->ranks, "the report is made", error) || !organ_ranks_first(output->ranks) ||
+    if (organ_ranks_agree(output->ranks, "writing the report", error) || !organ_ranks_first(output->ranks) ||
         organ_output_begin(output, 0, error))
         return error->status;
     if (write_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
@@ -185,7 +185,7 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
 {
     if (folder->path)
-        organ_ranks_agree(folder->ranks, "the report is made", error);
+        organ_ranks_agree(folder->ranks, "writing the report", error);
     if (output_reports_is_requested(folder) && !error->status &&
         write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);

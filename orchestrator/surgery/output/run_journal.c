@@ -96,7 +96,7 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     if (!folder || !journal->path)
         organ_fail_memory(error, publish->final);
     else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_journal_open(journal->path, &journal->journal, &journal->lines, error) == ORGAN_OK)
         gather_journals(publish, journal, folder, error);
     free(folder);
@@ -129,13 +129,13 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
     char *const lines = first && !error->status ? organ_json_dump(journal->lines, JSON_COMPACT) : NULL;
     if (first && !lines && !error->status)
         organ_fail_memory(error, journal->path);
-    organ_ranks_gather(ranks, "the journal is begun", lines, lines ? strlen(lines) : 0, &all, error);
+    organ_ranks_gather(ranks, "starting the journal", lines, lines ? strlen(lines) : 0, &all, error);
     free(lines);
     if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
         !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
         organ_fail_memory(error, journal->path);
     organ_gathered_free(&all);
-    return organ_ranks_agree(ranks, "the journals are open", error);
+    return organ_ranks_agree(ranks, "opening the journals", error);
 }
 
 void organ_run_journal_close(organ_run_journal *journal)
@@ -156,7 +156,7 @@ static organ_status agree(organ_run_journal *journal, json_t *now, const char *o
         return error->status;
     journal->refused = true;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: the unfinished run cannot be continued: its %s was %s, now it is %s; --force starts over",
+                      "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
                       output, d.key, d.was, d.is);
 }
 

@@ -89,12 +89,12 @@ static json_t *left_out_rows(const machine_plan_plan *p)
     static const struct {
         const char *what, *why;
     } absences[ORGAN_ABSENCES] = {
-        [ORGAN_CPU_OFFLINE] = {"CPU", "offline, or unknown to the record"},
+        [ORGAN_CPU_OFFLINE] = {"CPU", "offline, or not in the record"},
         [ORGAN_CPU_FORBIDDEN] = {"CPU", "not in the cpuset of this process"},
         [ORGAN_CPU_UNBOUND] = {"CPU", "not in the affinity of the caller (taskset, numactl, a batch system)"},
         [ORGAN_NODE_FORBIDDEN] = {"memory node", "not in the cpuset of this process"},
         [ORGAN_NODE_EMPTY] = {"memory node", "without memory, or not in the record"},
-        [ORGAN_NODE_REMOTE] = {"memory node", "nearest to no core that may be used"},
+        [ORGAN_NODE_REMOTE] = {"memory node", "not the nearest node of any usable core"},
     };
     json_t *const rows = json_array();
     bool done = true;
@@ -147,7 +147,7 @@ static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_
     char *const text = mine ? organ_json_dump(mine, JSON_COMPACT) : NULL;
     if (!text || !rows)
         organ_fail_memory(error, "the plan of the ranks");
-    organ_ranks_gather(ranks, "the plans are made", text, text ? strlen(text) : 0, &all, error);
+    organ_ranks_gather(ranks, "planning", text, text ? strlen(text) : 0, &all, error);
     for (size_t r = 0; r < all.count && !error->status; r++)
         if (json_array_append_new(rows, organ_json_load(all.of[r], all.bytes[r], 0, &fault, &no_memory)))
             organ_fail_memory(error, "the plan of the ranks");

@@ -118,7 +118,7 @@ static void dequantize_note_before(const organ_dequantize_job *job)
     size_t dropped = 0;
     organ_progress_warn(job->progress, job->model);
     if (job->part_count == 0)
-        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already and is only rewritten",
+        organ_progress_note(job->progress, "%s has no packed tensor: it is already plain and is only rewritten",
                             job->options->model);
     for (size_t k = 0; k < w->note_count; k++)
         organ_progress_note(job->progress, "%s", w->notes[k]);
@@ -129,11 +129,12 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                                 w->strays[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        organ_progress_note(job->progress, "%s is copied unchanged: it is %s, which cannot be read alone",
+        organ_progress_note(job->progress,
+                            "%s is copied unchanged: it is %s, a type that cannot be read without its companions",
                             job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
-        organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s",
-                            dropped, dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
+        organ_progress_note(job->progress, "%zu scale%s of activations or caches removed; the report names %s", dropped,
+                            dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
 static void note_after(const organ_dequantize_job *job)

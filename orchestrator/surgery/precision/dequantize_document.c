@@ -78,7 +78,7 @@ static json_t *dequantize_document_stray_json(const void *context, size_t k)
     const organ_dequantize_job *const job = context;
     const size_t strays = job->weights->stray_count;
     const organ_stray kept = {.tensor = k < strays ? NULL : job->kept[k - strays],
-                              .why = "is of a type that cannot be read alone"};
+                              .why = "is of a type that cannot be read without its companions"};
     const organ_stray *const s = k < strays ? &job->weights->strays[k] : &kept;
     return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype),
                         SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
@@ -89,7 +89,7 @@ static json_t *dequantize_document_definitions_json(void)
     return ORGAN_OBJECT(
         SET_TEXT("dequantised", "Code x scale in FP32 (integer codes less their zero point first), rounded once to the "
                                 "type of the output, to nearest even."),
-        SET_TEXT("plain", "A tensor that stands alone keeps its type and its bytes."),
+        SET_TEXT("plain", "Tensors that are not packed keep their type and bytes."),
         SET_TEXT("infinite",
                  "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }

@@ -257,8 +257,8 @@ static size_t cut_at(const organ_gptq *m) { return organ_max(rows_in_band(m), ST
 static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
-    if (organ_ranks_complete_rows(all->ranks, "rows have their codes", losses, sizeof *losses, all->rows, cut_at(all),
-                                  error) == ORGAN_OK)
+    if (organ_ranks_complete_rows(all->ranks, "coding rows", losses, sizeof *losses, all->rows, cut_at(all), error) ==
+        ORGAN_OK)
         *sum = gptq_sum_of(losses, all->rows);
     return error->status;
 }
@@ -326,10 +326,10 @@ static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
     const size_t step = cut_at(all), band = rows_in_band(all);
-    if (organ_ranks_complete_rows(all->ranks, "rows have their values", all->values, all->cols * sizeof *all->values,
+    if (organ_ranks_complete_rows(all->ranks, "computing row values", all->values, all->cols * sizeof *all->values,
                                   all->rows, step, error) != ORGAN_OK)
         return error->status;
-    return organ_ranks_complete_rows(all->ranks, "rows have their scales", all->scales,
+    return organ_ranks_complete_rows(all->ranks, "computing row scales", all->scales,
                                      job->numbers * sizeof *all->scales, (all->rows + band - 1) / band,
                                      organ_max(step / band, 1), error);
 }

@@ -19,7 +19,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
         return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: nearest or gptq", o->method);
+        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
     const struct {
         bool given;
         const char *option;
@@ -73,9 +73,7 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
     if (!organ_encoding_is_gguf(job->encoding))
         return check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,
-                                     "scheme %s has no meaning here: blocks of GGUF are not made while a model is "
-                                     "pruned",
-                                     o->scheme)
+                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
                         : check_gguf(o, error);
 }
 
@@ -87,7 +85,7 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
                           "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
                           model->path, job->encoding->name);
     if (job->weights->packed || *job->weights->method)
-        return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
+        return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
                                       *job->weights->method ? job->weights->method : "by its tensors");
     if (!model->config.present)
         return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);

@@ -10,7 +10,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
                                      [ORGAN_SCALE_CHANNEL] = "a row",
                                      [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
     static const char *const then =
-        " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
+        " Then the value that minimises the error of the outputs with these codes, rounded in the same way.";
     const organ_grid *const grid = &job->encoding->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
@@ -28,14 +28,13 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
     const int half = bits ? 1 << (bits - 1) : 0;
-    const char *const rule =
-        job->calib ? " Value is the weight with what it makes up for: of columns that are stored already, "
-                     "in order of falling mean square of the input."
-                   : "";
+    const char *const rule = job->calib ? " Value is the weight plus the compensation of columns that are already "
+                                          "coded, in order of falling mean square of the input."
+                                        : "";
     if (job->widths)
         return json_sprintf("The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
                             "ties to even, stored "
-                            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
+                            "with 2^(bits - 1) added; bits is the tensor's width under the budget.%s",
                             rule);
     if (!bits)
         return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s",
@@ -57,12 +56,10 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
     else if (job->calib)
         weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
     return json_sprintf(
-        "%sf the scales that are tried for a block, those with which the sum of %s(value - what its code means)^2 is "
-        "least%s.%s",
+        "%sf the scales tried for a block, those with the smallest sum of %s(value - value of its code)^2%s.%s",
         job->calib ? "At first, o" : "O", job->imatrix || job->calib ? "weight x " : "", weights,
-        solved ? " Then, but for embeddings and head, what makes the error of the outputs least with the codes as they "
-                 "are, "
-                 "within what blocks can store."
+        solved ? " Then, except for embeddings and head, the scales that minimise the error of the outputs with these "
+                 "codes, limited to values that blocks can store."
                : "");
 }
 
@@ -71,20 +68,17 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_scale(job)), SET("code", quantize_definitions_code(job)),
-        SET_TEXT(
-            "relative_error",
-            "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
-            "FP64; of several tensors, over all their values together."),
+        SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
+                                   "values, all in FP32, sums in "
+                                   "FP64; of several tensors, over all their values together."),
         SET_IF(job->calib, "output_error",
-               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments "
-                           "of the inputs: how far "
-                           "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
-        SET_IF(
-            job->pruning, "sparsity",
-            json_string(
-                "Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among "
-                "them. "
-                "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
+               json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - code x scale and H the damped second "
+                           "moments of the inputs: the relative error of the outputs on the calibration text. "
+                           "gptq_output_error is that of GPTQ before the refit.")),
+        SET_IF(job->pruning, "sparsity",
+               json_string("Percent of weights that the pruning set to zero (masked); zeros counts the codes that mean "
+                           "0, including these. relative_error is relative to the weights before pruning, the errors "
+                           "of outputs to the kept weights.")));
 }
 
 /* The definitions of a GGUF output. */
@@ -92,32 +86,27 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_blocks_scale(job)),
-        SET("code", json_sprintf("The nearest to the value with the scales as they are stored.%s",
-                                 job->calib ? " But for embeddings and head, value is the weight with what it makes up "
-                                              "for: of columns that are "
-                                              "stored already, in order of falling mean square of the input."
-                                            : "")),
-        SET_TEXT(
-            "stored_as",
-            "The scheme's type. Rows that are no whole blocks of 256 become Q5_0 instead of Q4_K, Q5_1 instead of "
-            "Q5_K, "
-            "Q8_0 instead of Q6_K. Without --targets the output head (the embedding of tokens, where that is the head) "
-            "becomes Q6_K, or Q8_0 where that is the scheme."),
-        SET_TEXT("relative_error",
-                 "The Frobenius norm of W - what the blocks mean over that of W, in FP32, sums in FP64; of several "
-                 "tensors, over all their values together."),
+        SET("code",
+            json_sprintf("The code nearest to the value with the stored scales.%s",
+                         job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
+                                      "columns that are already coded, in order of falling mean square of the input."
+                                    : "")),
+        SET_TEXT("stored_as", "The scheme's type. Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, "
+                              "Q5_1 instead of Q5_K, Q8_0 instead of Q6_K. Without --targets the output head (or the "
+                              "token embedding if it is also the head) becomes Q6_K, or Q8_0 if that is the scheme."),
+        SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
+                                   "blocks, in FP32, sums in FP64; of several "
+                                   "tensors, over all their values together."),
         SET_IF(job->imatrix, "weighted_error",
                json_string("The same with each column times the root of its weight; over tensors with an entry.")),
         SET_IF(job->imatrix, "unreached_experts",
-               json_string("Matrices of experts that no token of the imatrix's text reached: gate and up are weighed "
-                           "by the inputs of the "
-                           "layer's other experts, columns of down weigh alike.")),
-        SET_IF(job->calib, "output_error",
-               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - what the blocks mean, H the damped second "
-                           "moments of the inputs: "
-                           "how far outputs are off on the calibration text, over the tensors that go by it. "
-                           "gptq_output_error is that of "
-                           "GPTQ alone.")),
+               json_string("Matrices of experts that got no token of the imatrix's text: gate and up are weighted by "
+                           "the inputs of the layer's other experts, columns of down have equal weights.")),
+        SET_IF(
+            job->calib, "output_error",
+            json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - W', W' the values of the blocks and H the "
+                        "damped second moments of the inputs: the relative error of the outputs on the calibration "
+                        "text, over the calibrated tensors. gptq_output_error is that of GPTQ before the refit.")),
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 

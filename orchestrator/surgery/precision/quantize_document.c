@@ -128,7 +128,7 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
         return json_null();
     const int length = snprintf(why, sizeof why, "%s", head ? "the output head gets Q6_K" : "");
     if (falls_back)
-        snprintf(why + length, sizeof why - (size_t)length, "%sits rows of %llu values are no whole blocks of 256",
+        snprintf(why + length, sizeof why - (size_t)length, "%sits rows of %llu values are not whole blocks of 256",
                  head ? ", but " : "", (unsigned long long)part->cols);
     return json_string(why);
 }
@@ -191,11 +191,11 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    const char *inputs = "inputs behind quantised layers";
+    const char *inputs = "inputs from the quantised layers";
     if (job->pruning)
         inputs = job->pruning->streams == ORGAN_INPUTS_BOTH
-                     ? "inputs behind pruned and quantised layers and in the donor"
-                     : "inputs behind pruned and quantised layers";
+                     ? "inputs from the pruned and quantised layers and from the donor"
+                     : "inputs from the pruned and quantised layers";
     json_t *const object = organ_calibration_run_json(job->calib, inputs);
     json_t *const fallback = organ_calibration_fallback_json(quantize_document_fallback_row, job, job->part_count);
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));

@@ -23,7 +23,7 @@ const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
     if (!ends_in_weight(tensor->name))
         return "its name does not end in '.weight', so its scales would have none.";
     if (!organ_target_is_float(tensor))
-        return "its type is none of BF16, F16 and F32.";
+        return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
     return NULL;
@@ -110,14 +110,12 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
             continue;
         if (!is_chosen(job, t))
             return organ_fail(error, ORGAN_USAGE,
-                              "--targets takes some experts of layer %d, but not '%s': loaders hold the routed experts "
-                              "of a layer as one "
-                              "tensor, so take all of their projections or none",
+                              "--targets takes some experts of layer %d, but not '%s': loaders store the routed "
+                              "experts of a layer as one tensor, so all of their projections must be targets or none",
                               (int)t->anatomy.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': %s Loaders hold the routed experts of layer %d as one tensor, and the others "
-                          "can be quantised: "
-                          "leave all experts out with --targets",
+                          "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
+                          "can be quantised: exclude all experts with --targets",
                           t->name, organ_quantize_kind_obstacle(t), (int)t->anatomy.layer);
     }
     return ORGAN_OK;
@@ -134,7 +132,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
         "%d, the "
-        "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
+        "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor support any "
+        "width",
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 

@@ -61,7 +61,7 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
         snprintf(why, sizeof why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
                  organ_dtype_name(tensor->dtype));
     else if (!organ_encoding_fitting(organ_quantize_gguf_encoding_of(job, tensor), cols))
-        snprintf(why, sizeof why, "its rows of %llu values are no whole blocks of 32.", (unsigned long long)cols);
+        snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.", (unsigned long long)cols);
     if (!*why)
         return NULL;
     const char *const kept = organ_arena_copy(&job->arena, why, strlen(why));
@@ -97,11 +97,11 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
     if (as_requested == 0 && job->part_count > 0)
         organ_progress_note(
             job->progress,
-            "no tensor becomes %s, which needs rows of whole blocks of 256: this is a file of other types",
+            "no tensor becomes %s, which needs rows of whole blocks of 256: the file has only other types",
             organ_dtype_name(job->encoding->codes));
     if (first)
         organ_progress_note(job->progress,
-                            "%zu tensor%s rows that are no whole blocks of 256: %s becomes %s; the report lists all",
+                            "%zu tensor%s rows that are not whole blocks of 256: %s becomes %s; the report lists all",
                             job->regrouped, job->regrouped == 1 ? " has" : "s have", first->weight->name,
                             organ_dtype_name(first->encoding->codes));
 }

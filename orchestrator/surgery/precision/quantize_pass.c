@@ -218,8 +218,7 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
-        tensor);
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
 }
 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)

@@ -248,9 +248,9 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     if (w->budget >= least)
         return ORGAN_OK;
     if (bits)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales take %g bits a weight",
+        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales need %g bits per weight",
                           requested, least / (double)w->held.elements);
-    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes",
+    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors need %.0f bytes",
                       requested, plain + least / 8);
 }
 
@@ -426,7 +426,7 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     organ_ranks *const ranks = w->job->engine->ranks;
     if (file)
         organ_cache_check_place(file, "--allocation", ranks, error);
-    if (organ_ranks_agree(ranks, "the curves can be kept", error) || organ_curves_run(w->walk, error))
+    if (organ_ranks_agree(ranks, "storing the curves", error) || organ_curves_run(w->walk, error))
         return error->status;
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
@@ -459,7 +459,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
         job->encodings[w->held.tensors[k] - job->model->tensors] =
             encoding_at(w->chosen[w->choice_of[k]], joined_of(w, k));
     organ_progress_note(
-        job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
+        job->progress,
+        "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
         w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
         w->choices.uniform_cost);
     return ORGAN_OK;
@@ -481,8 +482,8 @@ static void distinguish(const organ_quantize_widths *w)
     const organ_allocation_tensor *const apart = find_apart(w);
     if (apart)
         organ_progress_note(w->job->progress,
-                            "servers that hold '%s' as one matrix with others of its layer (vLLM) want the same width "
-                            "for them: --one-width",
+                            "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
+                            "for them: use --one-width",
                             apart->name);
 }
 

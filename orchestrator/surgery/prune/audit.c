@@ -192,7 +192,7 @@ static organ_status compare_models(audit *a, organ_error *error)
     organ_progress_begin(a->progress, "auditing", bytes, a->pair_count);
     if (cut)
         count_share(a, error);
-    organ_assignment_complete(&a->compared.assignment, "the tensors are audited", a->counts, sizeof *a->counts,
+    organ_assignment_complete(&a->compared.assignment, "auditing the tensors", a->counts, sizeof *a->counts,
                               sizeof *a->counts, error);
     for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++)
         add_counted(&a->pairs[a->compared.cuts.list[k].of]->found, &a->counts[k]);
@@ -206,14 +206,13 @@ static void judge_tensors(audit *a)
         const audit_finding *f = &a->findings[t];
         if (f->target && f->found.counts.changed && !a->options->compensated)
             organ_problem_add(&a->problems,
-                              "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that "
-                              "compensates changes what it keeps: "
-                              "--compensated counts such weights)",
+                              "tensor '%s': %llu of %llu weights are neither the donor's nor zero (compensation "
+                              "changes kept weights: --compensated counts them)",
                               f->donor->name, (unsigned long long)f->found.counts.changed,
                               (unsigned long long)f->donor->elements);
         if (!f->target && f->found.different)
             organ_problem_add(
-                &a->problems, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's",
+                &a->problems, "tensor '%s' is not a target, but %llu of its %llu bytes differ from the donor's",
                 f->donor->name, (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
@@ -247,7 +246,7 @@ static bool denominators_hold(audit *a, uint64_t accounted)
         others += a->findings[t].target ? 0 : a->donor->tensors[t].elements;
     const uint64_t full = organ_model_elements(a->donor), copy = organ_model_elements(a->copy);
     if (accounted != a->targets.elements)
-        organ_problem_add(&a->problems, "%llu of %llu target weights are accounted for", (unsigned long long)accounted,
+        organ_problem_add(&a->problems, "only %llu of %llu target weights were compared", (unsigned long long)accounted,
                           (unsigned long long)a->targets.elements);
     if (full != copy)
         organ_problem_add(&a->problems, "the donor has %llu weights, %s has %llu", (unsigned long long)full,
@@ -291,8 +290,8 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     organ_check_add(checks, "other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical,
                     s->others);
     organ_check_add(checks, "index valid", index_valid(a), "%s",
-                    a->donor->index ? a->donor->index : "the donor has none, none is needed");
-    organ_check_add(checks, "denominators add up", denominators, "targets and others make the full model");
+                    a->donor->index ? a->donor->index : "none needed: the donor has none");
+    organ_check_add(checks, "denominators add up", denominators, "targets and others add up to the full model");
     return checks;
 }
 

@@ -68,7 +68,7 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
     if (part->counts.nonfinite)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s: tensor '%s': a block has %llu weights that are NaN or infinite: there is no flow through them",
+            "%s: tensor '%s': a block has %llu weights that are NaN or infinite: the flow is undefined for them",
             job->donor->files[part->tensor->file].path, part->tensor->name, (unsigned long long)part->counts.nonfinite);
     return ORGAN_OK;
 }
@@ -143,7 +143,7 @@ static organ_status one_round(flow_search *s, organ_error *error)
     }
     organ_prune_pass_free(&s->flow, &pass);
     if (s->together)
-        organ_ranks_add(s->job->engine->ranks, "a round of gains is over", s->killed, s->job->targets.count, error);
+        organ_ranks_add(s->job->engine->ranks, "one round of the gain search", s->killed, s->job->targets.count, error);
     if (!error->status)
         step_gains(s);
     return error->status;

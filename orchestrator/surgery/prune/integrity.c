@@ -58,7 +58,7 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
     organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards",
                     headers, donor->file_count);
     if (donor->index)
-        organ_check_add(checks, "index valid: every tensor where it says",
+        organ_check_add(checks, "index valid: every tensor in its listed file",
                         copy->index != NULL && copy->problem_count == 0, "%zu entries in %s", copy->tensor_count,
                         donor->index);
     organ_check_add(checks, "dtype and shape preserved",

@@ -180,11 +180,10 @@ organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy,
                                    organ_error *error)
 {
     *report = NULL;
-    if (organ_ranks_add(ranks, "the tensors are known that were counted", c->seen, c->count, error) == ORGAN_OK)
+    if (organ_ranks_add(ranks, "listing counted tensors", c->seen, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
-    _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t),
-                   "sums are counts, one behind the other");
-    organ_ranks_add(ranks, "magnitudes are counted", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
+    _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are consecutive counts");
+    organ_ranks_add(ranks, "counting magnitudes", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->of && !(*report = describe(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);
     return error->status;

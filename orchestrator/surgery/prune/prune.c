@@ -31,15 +31,15 @@ typedef struct writer {
 static organ_status prune_check_options(const organ_prune_options *o, organ_error *error)
 {
     if (!organ_within(o->block_size, ORGAN_PRUNE_BLOCK_SIZES))
-        return organ_fail(error, ORGAN_USAGE, "block size %u is not in %d .. %d", o->block_size,
+        return organ_fail(error, ORGAN_USAGE, "block size %u is outside %d .. %d", o->block_size,
                           ORGAN_PRUNE_BLOCK_SIZES);
     if (!organ_within(o->iterations, ORGAN_PRUNE_ITERATIONS))
-        return organ_fail(error, ORGAN_USAGE, "%u iterations are not in %d .. %d", o->iterations,
+        return organ_fail(error, ORGAN_USAGE, "%u iterations are outside %d .. %d", o->iterations,
                           ORGAN_PRUNE_ITERATIONS);
     if (!organ_within(o->beta, ORGAN_PRUNE_BETAS) || o->beta == 0)
-        return organ_fail(error, ORGAN_USAGE, "beta %g is not in (%d, %d]", o->beta, ORGAN_PRUNE_BETAS);
+        return organ_fail(error, ORGAN_USAGE, "beta %g is outside %d (excluded) .. %d", o->beta, ORGAN_PRUNE_BETAS);
     if (!organ_within(o->coupling, ORGAN_PRUNE_COUPLINGS))
-        return organ_fail(error, ORGAN_USAGE, "coupling %g is not in [%d, %d]", o->coupling, ORGAN_PRUNE_COUPLINGS);
+        return organ_fail(error, ORGAN_USAGE, "coupling %g is outside %d .. %d", o->coupling, ORGAN_PRUNE_COUPLINGS);
     if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100)) /* rejects NaN too */
         return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
     return ORGAN_OK;
@@ -94,7 +94,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     const organ_model *donor = job->donor;
     if (donor->manifest)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
+                          "%s: is an organ directory: make a model of it with 'organ assemble' and prune that",
                           donor->path);
     if (organ_targets_select_floats(donor, job->options->targets, "pruned", &job->targets, error) ||
         (job->kind->narrow && !job->options->targets && job->kind->narrow(job, error)) ||
@@ -145,7 +145,7 @@ static void report_shard(const organ_prune_job *job, size_t file)
         all += unit->done ? unit->counts.killed : 0;
         gone_through += unit->done ? unit->tensor->elements : 0;
     }
-    organ_progress_note(job->progress, "%s is through: %s killed in it, %s so far, of %s target weights",
+    organ_progress_note(job->progress, "%s is done: %s killed in it, %s so far, of %s target weights",
                         job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
                         organ_count_text(gone_through, of));
 }

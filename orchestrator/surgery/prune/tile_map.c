@@ -112,7 +112,7 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     if (organ_compared_make(&m->tensor, &other, 1, m->engine->ranks, &pairs, error) == ORGAN_OK)
         map_share(m, donor, copy, &pairs, error);
     organ_compared_free(&pairs);
-    return organ_ranks_add(m->engine->ranks, "the tiles are mapped", m->killed, m->rows * m->cols, error);
+    return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,

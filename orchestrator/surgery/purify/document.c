@@ -130,29 +130,26 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
     if (job->options->write.dry_run || removed_percent(all->before, all->after) <= MUCH)
         return json_null();
     return ORGAN_OBJECT(
-        SET_TEXT("text",
-                 "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of "
-                 "what a model knows: "
-                 "measure the damage, as the perplexity of both models on the same text, before this one is used."),
+        SET_TEXT("text", "More than 5 % of the energy of these tensors was removed. Such a filter classifies most of "
+                         "what a model has learned as noise: measure the damage, for example as the perplexity of both "
+                         "models on the same text, before you use this one."),
         SET_REAL("energy_removed_percent", removed_percent(all->before, all->after)),
         SET("commands", json_pack("[o]", command_json(job))));
 }
 
 static json_t *purify_definitions_json(const organ_purify_job *job)
 {
-    return ORGAN_OBJECT(SET_TEXT("energy", "The sum of the squares of a tensor's values as they are stored, before and "
-                                           "after; what is removed is their difference."),
-                        SET_TEXT("noise", job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 "
-                                                      "levels) that is not, together with its parent "
-                                                      "at twice the scale, above threshold x (median of |detail| of "
-                                                      "its level / 0.6745). It is multiplied by "
-                                                      "1 - strength."
-                                                    : "A bin of a row's spectrum whose power is below threshold x "
-                                                      "(median power of the row's bins / ln 2). It is "
-                                                      "multiplied by 1 - strength."),
-                        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It tells how far values "
-                                          "are from noise, not how good a model "
-                                          "is: a filter that destroys a model can raise it."));
+    return ORGAN_OBJECT(
+        SET_TEXT("energy", "The sum of the squares of a tensor's stored values, before and after; the removed energy "
+                           "is their difference."),
+        SET_TEXT("noise", job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 levels), unless "
+                                      "both it and its parent at twice the scale exceed threshold x (median of "
+                                      "|detail| of its level / 0.6745). It is multiplied by 1 - strength."
+                                    : "A bin of a row's spectrum whose power is below threshold x "
+                                      "(median power of the row's bins / ln 2). It is "
+                                      "multiplied by 1 - strength."),
+        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It measures how far values are from noise, "
+                          "not how good a model is: a filter that destroys a model can raise it."));
 }
 
 json_t *organ_purify_document(void *context, const organ_writing *made)

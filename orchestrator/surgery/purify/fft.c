@@ -57,7 +57,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     *result = NULL;
     if (n > INT_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "rows of %llu values are too long for a spectrum: leave them out by --type or --layers",
+                          "rows of %llu values are too long for a spectrum: exclude them with --type or --layers",
                           (unsigned long long)n);
     organ_fft *fft = calloc(1, sizeof *fft);
     double *scratch = aligned_alloc(64, organ_fft_scratch(n));

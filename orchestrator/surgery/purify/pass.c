@@ -47,11 +47,11 @@ static organ_status judge_part(void *context, size_t index, const double *sums, 
     const char *const file = job->donor->files[tensor->file].path;
     if (sums[ORGAN_INFINITE_BEFORE] > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s' has values that are NaN or infinite: there is no noise to tell from them",
-                          file, tensor->name);
+                          "%s: tensor '%s' has values that are NaN or infinite: noise is undefined for them", file,
+                          tensor->name);
     if (sums[ORGAN_INFINITE_AFTER] > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s': its values are so large that purified ones do not fit into %s", file,
+                          "%s: tensor '%s': its values are so large that purified values exceed the range of %s", file,
                           tensor->name, organ_dtype_describe(tensor->dtype)->name);
     return ORGAN_OK;
 }

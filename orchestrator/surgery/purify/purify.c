@@ -17,11 +17,11 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
     if (!job->haar && strcmp(o->method, "fft") != 0)
         return organ_fail(error, ORGAN_USAGE, "method '%s' is neither 'fft' nor 'haar'", o->method);
     if (!organ_within(o->strength, ORGAN_PURIFY_STRENGTHS))
-        return organ_fail(error, ORGAN_USAGE, "strength %g is not in [%d, %d]", o->strength, ORGAN_PURIFY_STRENGTHS);
+        return organ_fail(error, ORGAN_USAGE, "strength %g is outside %d .. %d", o->strength, ORGAN_PURIFY_STRENGTHS);
     const double usual = job->haar ? 1.0 : 3.0;
     job->threshold = o->threshold < 0 ? usual : o->threshold;
     if (!organ_within(job->threshold, ORGAN_PURIFY_THRESHOLDS))
-        return organ_fail(error, ORGAN_USAGE, "threshold %g is not in [%d, %d]", job->threshold,
+        return organ_fail(error, ORGAN_USAGE, "threshold %g is outside %d .. %d", job->threshold,
                           ORGAN_PURIFY_THRESHOLDS);
     return ORGAN_OK;
 }
@@ -48,8 +48,8 @@ static organ_status purify_take_tensor(organ_purify_job *job, const organ_tensor
         job->parts[job->count++].tensor = tensor;
     } else if (job->options->types)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: tensor '%s' is selected by --type, but there is no way to write %s; without --type such "
-                          "tensors are left alone",
+                          "%s: tensor '%s' is selected by --type, but %s cannot be written; without --type such "
+                          "tensors are copied unchanged",
                           job->donor->files[tensor->file].path, tensor->name,
                           organ_dtype_describe(tensor->dtype)->name);
     else

@@ -269,18 +269,16 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
     json_t *const definitions = json_object_get(report, "definitions");
     ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
     json_decref(experiments);
-    ORGAN_ADD(
-        definitions,
-        SET_TEXT("experiment",
-                 "killed weights are of one experiment where donor, method, definition, parameters and calibration are "
-                 "the same, whatever the sparsity; of two only where they are named as two."),
-        SET_TEXT("sparsity", "killed weights, counted anew from the bytes of donor and copy: not zero in the donor, "
-                             "zero in the copy; as a share of the "
-                             "target tensors (for each model: --targets, else what its log names, else the "
-                             "projections) and of the full model."),
-        SET_TEXT("method",
-                 "as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
-                 "compensation or by imatrix where that is so."));
+    ORGAN_ADD(definitions,
+              SET_TEXT("experiment",
+                       "two models belong to one experiment if donor, method, definition, parameters and calibration "
+                       "are equal, with any sparsity; two experiments appear in one table only if they are named."),
+              SET_TEXT("sparsity", "killed weights, counted from the bytes of donor and copy: not zero in the donor, "
+                                   "zero in the copy; as a share of the "
+                                   "target tensors (for each model: --targets, else those named in its log, else the "
+                                   "projections) and of the full model."),
+              SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
+                                 "'without compensation' or 'by imatrix'."));
     return report;
 }
 

@@ -43,7 +43,7 @@ static organ_status name_models(const settling *s, organ_error *error)
                     return organ_fail_memory(error, text);
             }
         if (!used)
-            return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is called %s", text, equals + 1);
+            return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is named %s", text, equals + 1);
     }
     return ORGAN_OK;
 }
@@ -75,9 +75,8 @@ static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char
     json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y =
                                                                        organ_experiment_words(experiment_of(s, b));
     organ_fail(error, ORGAN_USAGE,
-               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one "
-               "table only under two "
-               "names: --experiment NAME=%s --experiment OTHER=%s",
+               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Name both to show them in one "
+               "table: --experiment NAME=%s --experiment OTHER=%s",
                paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
     json_decref(x);
     json_decref(y);
@@ -107,9 +106,8 @@ static organ_status check_donor(const settling *s, size_t m, const char *fingerp
     if (!*own || !*fingerprint || strcmp(own, fingerprint) == 0 || *organ_json_text(e, "name"))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed "
-                      "weights are counted "
-                      "against that only under a name of its own: --experiment NAME=%s",
+                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): to count its "
+                      "killed weights against this donor, name its experiment: --experiment NAME=%s",
                       s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint,
                       s->options->pruned[m]);
 }

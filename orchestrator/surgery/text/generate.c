@@ -42,7 +42,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
         return error->status;
     const size_t bos = facts->adds_bos && facts->bos >= 0;
     if (count + bos == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer puts no BOS before it",
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer adds no BOS",
                    g->options->model);
     else if (!(g->ids = malloc((bos + count + g->options->count) * sizeof *g->ids)))
         organ_fail_memory(error, g->options->model);
@@ -61,7 +61,7 @@ static organ_status generate_make_room(generation *g, organ_error *error)
     const size_t max = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
     if (context && max > context)
-        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", max,
+        organ_progress_note(g->progress, "%zu tokens exceed the context of %llu that %s supports", max,
                             (unsigned long long)context, g->options->model);
     return organ_decode_cache_open(g->forward, g->prompt, max, &g->cache, error);
 }

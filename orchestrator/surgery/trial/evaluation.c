@@ -12,9 +12,9 @@ static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
 {
     json_t *const definitions = organ_trial_definitions_json(trial);
     if (definitions)
-        json_object_set_new(definitions, "arithmetic",
-                            json_string("Both models compute in FP32 on the numbers that their stored weights stand "
-                                        "for; activations are not quantised."));
+        json_object_set_new(
+            definitions, "arithmetic",
+            json_string("Both models compute in FP32 on their dequantised weights; activations are not quantised."));
     return ORGAN_OBJECT(
         SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
@@ -42,7 +42,7 @@ static organ_status same_text(const organ_evaluation *e, const organ_trial *tria
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
     if (strcmp(before, trial->digest) == 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed meanwhile: its digest was %s, now it is %s",
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed during the run: its digest was %s and is now %s",
                       e->options->text, before, trial->digest);
 }
 
@@ -91,7 +91,7 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
     if (!e->fault.status)
         return ORGAN_OK;
     *error = (organ_error){0}; /* without the beginning of organ_error_output_whole: this message contains the same */
-    return organ_fail(error, e->fault.status, "%s is whole, but it could not be evaluated: %s", e->output,
+    return organ_fail(error, e->fault.status, "%s is complete, but it could not be evaluated: %s", e->output,
                       e->fault.message);
 }
 

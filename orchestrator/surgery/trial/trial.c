@@ -34,7 +34,7 @@ static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, org
     if (strcmp(first, own) != 0)
         organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s has another tokenizer (digest %s) than %s (%s): perplexities by different tokens cannot be compared",
+            "%s has another tokenizer (digest %s) than %s (%s): perplexities over different tokens cannot be compared",
             m->path, own, trial->models[0].path, first);
     organ_tokenizer_close(tokenizer);
     return error->status;
@@ -80,7 +80,7 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
     organ_perplexity_protocol *const p = &trial->protocol;
     *p = (organ_perplexity_protocol){.bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos};
     if (!organ_perplexity_style_parse(style, &p->style))
-        return organ_fail(error, ORGAN_USAGE, "--style '%s' is not known: hf, llama.cpp or lm-eval", style);
+        return organ_fail(error, ORGAN_USAGE, "--style '%s' is unknown: hf, llama.cpp or lm-eval", style);
     p->context = p->style == ORGAN_STYLE_LLAMA_CPP ? 512 : 2048;
     if (made_for && made_for < p->context)
         p->context = (size_t)made_for;
@@ -88,10 +88,10 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
         p->context = o->context;
     else if (p->context < 4)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s was made for windows of %zu token%s, and 4 are the least: --context N",
+                          "%s supports windows of %zu token%s, but at least 4 are needed: --context N",
                           trial->models[0].path, p->context, p->context == 1 ? "" : "s");
     if (made_for && p->context > made_for)
-        organ_progress_note(trial->progress, "windows of %zu tokens are longer than the %llu that %s was made for",
+        organ_progress_note(trial->progress, "windows of %zu tokens exceed the context of %llu that %s supports",
                             p->context, (unsigned long long)made_for, trial->models[0].path);
     return ORGAN_OK;
 }
@@ -438,7 +438,7 @@ organ_status organ_trial_run(organ_trial *trial, organ_error *error)
         organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
     else
         trial_allocate(trial, error);
-    organ_ranks_agree(trial->engine.ranks, "models and text are open", error);
+    organ_ranks_agree(trial->engine.ranks, "opening models and text", error);
     if (!error->status)
         score_windows(trial, sources, scores, error);
     for (size_t m = 0; m < trial->count && !error->status; m++)

@@ -76,32 +76,25 @@ json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_er
 static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
-        "hf: windows of `context` tokens side by side, the last one shorter; every token but the first of a window is "
-        "scored, once; BOS "
-        "once before the text where the model's tokenizer puts one.",
-        "llama.cpp: whole windows of `context` tokens side by side, what is left over is not used; only the second "
-        "half of a window is "
-        "scored, from its token context / 2 + 1 on, counted from 0; where the model's tokenizer puts BOS before a "
-        "text, BOS stands in "
-        "place of the first token of every window.",
+        "hf: consecutive windows of `context` tokens, the last one shorter; every token of a window except the first "
+        "is scored, once; BOS precedes the text once if the model's tokenizer adds it.",
+        "llama.cpp: consecutive whole windows of `context` tokens; tokens after the last are not used; only the second "
+        "half of a window is scored, from its token context / 2 + 1 on, counted from 0; if the model's tokenizer adds "
+        "BOS, BOS replaces the first token of every window.",
         "lm-eval: every token of the text is scored once, in windows of `context` inputs that begin with one token "
-        "already scored; the "
-        "last window is filled up with earlier tokens; BOS, or EOS where there is none, stands before the text, which "
-        "is one document and "
-        "is taken as it is.",
+        "already scored; the last window is filled up with earlier tokens; BOS, or EOS if there is none, precedes the "
+        "text, which is one unchanged document.",
     };
     return texts[style];
 }
 
 static const char *compute_text(organ_compute compute)
 {
-    return compute == ORGAN_COMPUTE_SPLIT ? "split: in the products with weights each operand is the sum of BF16 "
-                                            "numbers, activations of three, so that nothing of "
-                                            "24 bits is lost; the sums are those of the instructions named, which "
-                                            "other instructions give in other last digits."
-                                          : "bf16: in the products with weights each operand is rounded to BF16, 8 "
-                                            "bits; the sums, in FP32, are those of the "
-                                            "instructions named, which other instructions give in other last digits.";
+    return compute == ORGAN_COMPUTE_SPLIT
+               ? "split: in the products with weights each operand is the sum of BF16 numbers, activations of three, "
+                 "so that all 24 bits are kept; sums depend in their last digits on the instructions named."
+               : "bf16: in the products with weights each operand is rounded to BF16, 8 bits; sums are in FP32 and "
+                 "depend in their last digits on the instructions named.";
 }
 
 json_t *organ_trial_definitions_json(const organ_trial *trial)
@@ -110,15 +103,14 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
     json_t *const d = ORGAN_OBJECT(
         SET_TEXT("style", style_text(trial->protocol.style)),
         SET_TEXT("perplexity",
-                 "exp of the mean of -ln p over the scored tokens; its standard error takes tokens as independent, as "
-                 "llama.cpp does, and is too small where neighbours resemble each other."),
+                 "exp of the mean of -ln p over the scored tokens; its standard error treats tokens as independent, as "
+                 "llama.cpp does, and is too small if neighbouring tokens are correlated."),
         SET_TEXT("bits_per_byte", lm_eval && trial->used_tokens == trial->text_tokens
                                       ? "sum of -log2 p over the scored tokens, over the bytes of the text."
-                                      : "sum of -log2 p over the scored tokens, over the bytes that just these tokens "
-                                        "stand for. It compares across tokenizers."),
-        SET_TEXT("same experiment",
-                 "Numbers stand beside each other only where text, tokenizer, style, context and compute are the same; "
-                 "here all models scored the same tokens."));
+                                      : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
+                                        "tokens. It is comparable across tokenizers."),
+        SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
+                                    "equal; here all models scored the same tokens."));
     if (d && lm_eval)
         json_object_set_new(
             d, "words",
@@ -132,12 +124,12 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
             d,
             SET_TEXT(
                 "difference",
-                "perplexity less that of the first model; errors of difference and ratio are those of paired tokens."),
+                "perplexity minus that of the first model; errors of difference and ratio are those of paired tokens."),
             SET_TEXT(
                 "kl_divergence",
                 "mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."),
-            SET_TEXT("top1_agreement", "share of the scored tokens for which both models find the same token "
-                                       "likeliest, whether or not it is right."));
+            SET_TEXT("top1_agreement", "share of the scored tokens for which both models predict the same most "
+                                       "probable token, right or wrong."));
     }
     return d;
 }

@@ -84,12 +84,13 @@ organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity
     uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
     if (!owner)
         organ_fail_memory(error, "the scores of the ranks");
-    organ_ranks_complete(ranks, "surprise is known", scores->nll, sizeof *scores->nll, plan->scored, owner, error);
+    organ_ranks_complete(ranks, "gathering log-likelihoods", scores->nll, sizeof *scores->nll, plan->scored, owner,
+                         error);
     if (scores->divergence)
-        organ_ranks_complete(ranks, "divergence is known", scores->divergence, sizeof *scores->divergence, plan->scored,
-                             owner, error);
+        organ_ranks_complete(ranks, "gathering divergences", scores->divergence, sizeof *scores->divergence,
+                             plan->scored, owner, error);
     if (scores->agrees)
-        organ_ranks_complete(ranks, "agreement is known", scores->agrees, 1, plan->scored, owner, error);
+        organ_ranks_complete(ranks, "gathering agreement", scores->agrees, 1, plan->scored, owner, error);
     free(owner);
     return error->status;
 }

@@ -27,14 +27,13 @@ static void asks_for_code(organ_findings *findings, const organ_json_key *key, c
     char text[100];
     shown(key, text);
     if (!json_is_null(value) && !(json_is_object(value) && json_object_size(value) == 0))
-        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python to be loaded: %s", text);
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python code to load: %s", text);
 }
 
 static void trusts(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     if (!json_is_false(value) && !json_is_null(value))
-        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path,
-                           "it makes the loader trust code of the model");
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
 }
 
 /* peft imports this module; modules of transformers are the intended use. */
@@ -132,16 +131,16 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
     organ_json_keys(text, check_key_of, &r);
     if (r.keys > KEYS_MAX)
         organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
-                           "%zu keys that loaders act on; the first %d were looked at", r.keys, KEYS_MAX);
+                           "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
 }
 
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
 {
     static const struct {
         const char *mark, *what;
-    } marks[] = {{"!!python", "the tag '!!python' makes objects of Python of it"},
-                 {"_target_:", "the key '_target_' names Python to be called"},
-                 {"trust_remote_code: true", "it makes the loader trust code of the model"}};
+    } marks[] = {{"!!python", "the tag '!!python' creates Python objects"},
+                 {"_target_:", "the key '_target_' names Python code to call"},
+                 {"trust_remote_code: true", "it makes the loader run code of the model"}};
     for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
         if (memmem(text, length, marks[k].mark, strlen(marks[k].mark)))
             organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, "", "%s", marks[k].what);

@@ -19,45 +19,41 @@ static const struct {
                               "Loading a pickle can run any function that it names: torch.load without weights_only, "
                               "joblib, numpy with allow_pickle."},
     [ORGAN_FINDING_PROGRAM] =
-        {"program", "high", "Programs beside the weights",
-         "Weights need no program. Loaders import what a config points to, and people run what looks useful."},
+        {"program", "high", "Programs next to the weights",
+         "Weights need no program. Loaders import files that a config names, and people run files that look useful."},
     [ORGAN_FINDING_REMOTE_CODE] =
         {"remote-code", "high", "Configs that ask for code",
-         "With trust_remote_code, or in a loader that takes these keys as they are, the Python named here runs on "
-         "loading."},
+         "With trust_remote_code, or in a loader that follows these keys, the Python code named here runs on loading."},
     [ORGAN_FINDING_TEMPLATE] =
         {"template", "high", "Chat templates that reach out",
          "Servers render chat templates for each request. Where the renderer has no sandbox, or one with a hole, this "
          "runs code (as in CVE-2024-34359 and CVE-2026-5760) or never ends."},
-    [ORGAN_FINDING_HEADER] =
-        {"header", "high", "Headers that do not hold",
-         "A loader that believes such a header reads or writes outside its memory, or takes all of it."},
-    [ORGAN_FINDING_TENSOR] =
-        {"tensor", "high", "Tensors that are not where they claim to be",
-         "Past the end, over each other or of another size: a loader that does not check reads foreign memory into the "
-         "weights, or writes beyond a buffer."},
-    [ORGAN_FINDING_LINK] = {"link", "high", "Links out of the directory",
-                            "Who copies, serves or loads the model reads another file of this machine in its place."},
-    [ORGAN_FINDING_NAME] = {"name", "high", "Names that hide what they are",
-                            "A person takes the file for another one, and reviews or trusts the wrong one."},
-    [ORGAN_FINDING_TOKENIZER] =
-        {"tokenizer", "medium", "Tokenizers that grow without bound",
-         "A short text, or loading alone, takes memory or time without limit; ids out of range write where no token "
-         "is."},
-    [ORGAN_FINDING_MODEL] =
-        {"model", "medium", "Files that do not make a model together",
-         "What is loaded is not what the files say: shards missing or in excess, sizes that do not add up."},
-    [ORGAN_FINDING_CONFIG] =
-        {"config", "medium", "Configs that readers understand differently",
-         "Two programs read two different things in it: the one that checks, and the one that loads."},
+    [ORGAN_FINDING_HEADER] = {"header", "high", "Headers that are wrong",
+                              "A loader that trusts such a header reads or writes outside its memory, or exhausts it."},
+    [ORGAN_FINDING_TENSOR] = {"tensor", "high", "Tensors with wrong positions",
+                              "They extend past the end, overlap or have another size: a loader that does not check "
+                              "reads foreign memory into the "
+                              "weights, or writes beyond a buffer."},
+    [ORGAN_FINDING_LINK] =
+        {"link", "high", "Links out of the directory",
+         "A program that copies, serves or loads the model reads another file of this machine instead."},
+    [ORGAN_FINDING_NAME] = {"name", "high", "Misleading names",
+                            "A person mistakes the file for another one and reviews or trusts the wrong one."},
+    [ORGAN_FINDING_TOKENIZER] = {"tokenizer", "medium", "Tokenizers that grow without bound",
+                                 "A short text, or loading alone, takes memory or time without limit; ids out of range "
+                                 "write outside the tokens."},
+    [ORGAN_FINDING_MODEL] = {"model", "medium", "Files that do not form a model",
+                             "The loaded model differs from the files' description: shards missing or in excess, sizes "
+                             "that do not add up."},
+    [ORGAN_FINDING_CONFIG] = {"config", "medium", "Configs that programs read differently",
+                              "The program that checks and the program that loads may read different values."},
     [ORGAN_FINDING_DEVICE] = {"device", "medium", "Devices, pipes and sockets",
-                              "Opening one can wait for ever or act on the machine; no model has any."},
+                              "Opening one can block forever or act on the machine; models have none."},
     [ORGAN_FINDING_ARCHIVE] = {"archive", "low", "Archives",
-                               "They were not unpacked: what is in them, and how large it becomes, is not known."},
-    [ORGAN_FINDING_UNREAD] = {"unread", "low", "What could not be looked at",
-                              "Nothing is said about it: the verdict is not whole."},
-    [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights",
-                                  "There is no safetensors or GGUF file here that could be checked."},
+                               "They were not unpacked: their contents and unpacked size are unknown."},
+    [ORGAN_FINDING_UNREAD] = {"unread", "low", "Files that could not be examined",
+                              "They were not checked: the verdict is incomplete."},
+    [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
 /* Organ's own messages begin with the name of the file, which the finding has. */

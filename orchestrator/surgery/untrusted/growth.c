@@ -59,7 +59,7 @@ static void check_replacement(steps *s, const json_t *step)
     const double least = of ? (double)of : 1;
     if (json_is_string(made))
         s->growth *= bytes > of ? (double)bytes / least : 1;
-    add_if_more(s->findings, s->where, "bytes in the place of a match", bytes, REPLACEMENT_BYTES);
+    add_if_more(s->findings, s->where, "bytes as replacement of a match", bytes, REPLACEMENT_BYTES);
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
 
@@ -218,8 +218,7 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                hex = named && isxdigit((unsigned char)text[3]) && isxdigit((unsigned char)text[4]);
     if ((named || byte) && !hex)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
-                           "token %" PRIu64 " '%.*s' stands for no byte", index, (int)(length > 60 ? 60 : length),
-                           text);
+                           "token %" PRIu64 " '%.*s' means no byte", index, (int)(length > 60 ? 60 : length), text);
     if (length > WORD_BYTES)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
@@ -262,7 +261,7 @@ void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
     const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
     const organ_gguf_kv *const merges = organ_gguf_find(gguf, "tokenizer.ggml.merges");
     if (tokens && (tokens->type != ORGAN_GGUF_ARRAY || tokens->element != ORGAN_GGUF_STRING)) {
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, tokens->key, "it is no list of strings");
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, tokens->key, "it is not a list of strings");
     } else if (tokens) {
         add_if_more(findings, tokens->key, "words", tokens->count, WORDS_MAX);
         check_gguf_tokens(findings, gguf, tokens);

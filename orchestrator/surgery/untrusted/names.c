@@ -208,14 +208,14 @@ void organ_names_check(organ_findings *findings, const char *name)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name is not valid UTF-8");
     else if (organ_names_hide(name, &code))
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
-                           "the name has U+%04X, which cannot be seen or turns the direction of writing", code);
+                           "the name has U+%04X, which is invisible or changes the writing direction", code);
     else if (looks_known(name, &of, &foreign) && foreign)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name looks like '%s', but has U+%04X", of,
                            (unsigned)foreign);
     else if (of)
-        organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name looks like '%s' and is another", of);
+        organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name looks like '%s' but differs", of);
     else
         check_scripts(findings, name);
     if (*name == ' ' || (*name && name[strlen(name) - 1] == ' ') || (*name && name[strlen(name) - 1] == '.'))
-        organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name begins or ends with a blank or ends with a dot");
+        organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name begins or ends with a space or ends with a dot");
 }

@@ -92,7 +92,7 @@ const char *organ_pattern_risk(const char *pattern, size_t length)
         if (q.max >= COUNT_MAX)
             return "counts to a thousand or more";
         if (inner && !q.possessive && (q.endless || q.max >= MANY))
-            return "repeats what repeats without end";
+            return "repeats an unlimited repetition";
         endless[depth] |= (inner || q.endless) && !q.possessive;
     }
     return NULL;

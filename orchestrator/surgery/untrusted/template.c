@@ -27,16 +27,16 @@ typedef enum trick {
 
 /* The message for each kind; %s is the word. */
 static const char *const tricks[TRICKS] = {
-    [TRICK_DUNDER] = "it reaches for '%s', which leads to the interpreter",
+    [TRICK_DUNDER] = "it uses '%s', which gives access to the interpreter",
     [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
     [TRICK_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
     [TRICK_CALL] = "it uses '%s', which runs or imports code",
-    [TRICK_FILTER] = "the filter '%s' reads attributes by names that are made up on the way",
+    [TRICK_FILTER] = "the filter '%s' reads attributes by computed names",
     [TRICK_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
     [TRICK_LETTERS] = "it builds text from names by '%s'",
     [TRICK_IMPORT] = "'%s' loads another template",
-    [TRICK_ENDLESS] = "'%s' repeats beyond all need",
-    [TRICK_LONG] = "it has %s bytes; only the beginning was looked at",
+    [TRICK_ENDLESS] = "'%s' is a very large number of repetitions",
+    [TRICK_LONG] = "it has %s bytes; only the beginning was examined",
 };
 
 /* Attributes and names that no conversation needs. */

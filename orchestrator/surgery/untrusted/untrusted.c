@@ -37,7 +37,7 @@ static organ_status untrusted_judge(const organ_untrusted_options *options, orga
     }
     findings->file = ".";
     if (walked.weights == 0)
-        organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be looked into");
+        organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be examined");
     *report = untrusted_document_of(options, findings, &walked);
     const size_t count = organ_findings_count(findings);
     if (!*report)
@@ -55,7 +55,7 @@ organ_status organ_untrusted(const organ_untrusted_options *options, json_t **re
     organ_findings findings = {.list = json_array(), .file = "."};
     *report = NULL;
     if (organ_http_is_url(options->model))
-        organ_fail(error, ORGAN_USAGE, "--untrusted looks at what has been downloaded, but the model is at a URL");
+        organ_fail(error, ORGAN_USAGE, "--untrusted examines local files, but the model is at a URL");
     else
         untrusted_judge(options, &findings, report, error);
     json_decref(findings.list);

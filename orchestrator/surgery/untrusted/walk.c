@@ -62,7 +62,7 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
     organ_error error = {0};
     if (size > TEXT_BYTES) {
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
-                           "it has %" PRIu64 " bytes, more than the %zu that are read of a text", size, TEXT_BYTES);
+                           "it has %" PRIu64 " bytes, more than the limit of %zu for a text", size, TEXT_BYTES);
         return;
     }
     char *const bytes = malloc(size + 1);
@@ -116,7 +116,7 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
     if (fd < 0 || fstat(fd, &info) != 0) {
         add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
     } else if (!S_ISREG(info.st_mode)) {
-        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is no file");
+        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is not a file");
     } else {
         t->walked->files++;
         t->walked->bytes += (uint64_t)info.st_size;
@@ -151,7 +151,7 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
         organ_memory_refused();
     else if (!walk_is_within(whole, t->root))
         organ_findings_add(t->findings, ORGAN_FINDING_LINK, "",
-                           "the link to '%.300s' leads to a directory that was not looked at", text);
+                           "the link to '%.300s' leads to a directory that was not examined", text);
     free(whole);
 }
 
@@ -279,7 +279,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     t->findings->file = path;
     organ_names_check(t->findings, name);
     if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be looked at");
+        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be examined");
     } else if (S_ISREG(info.st_mode)) {
         check_file(t, at, name, name);
     } else if (S_ISLNK(info.st_mode)) {
@@ -291,8 +291,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     } else if (strcmp(name, ".git") == 0) {
         t->walked->passed++;
     } else if (depth >= DEPTH_MAX) {
-        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d",
-                           DEPTH_MAX);
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories are nested deeper than %d", DEPTH_MAX);
     } else {
         const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)

@@ -30,7 +30,7 @@ static void check_tensor_names(organ_findings *findings, const organ_tensor_list
     for (size_t k = 0; k < list->count; k++)
         if (organ_names_hide(list->tensors[k].name, &code))
             organ_findings_add(findings, ORGAN_FINDING_NAME, "",
-                               "the name of tensor '%.200s' has U+%04X, which cannot be seen", list->tensors[k].name,
+                               "the name of tensor '%.200s' has U+%04X, which is invisible", list->tensors[k].name,
                                code);
 }
 
@@ -71,7 +71,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     check_tensor_names(findings, &list);
     if (header.view.alignment > ALIGNMENT_MAX)
         organ_findings_add(findings, ORGAN_FINDING_HEADER, "general.alignment",
-                           "%llu: readers pad sizes to multiples of it, which wraps",
+                           "%llu: readers that pad sizes to multiples of it overflow",
                            (unsigned long long)header.view.alignment);
     check_templates(findings, &header.view);
     organ_growth_check_gguf(findings, &header.view);
@@ -99,7 +99,7 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
         if (!shard)
             organ_memory_refused();
         else if (access(shard, F_OK) != 0)
-            organ_findings_add(findings, ORGAN_FINDING_MODEL, "", "names '%s', which is not there", shards.files[k]);
+            organ_findings_add(findings, ORGAN_FINDING_MODEL, "", "names '%s', which does not exist", shards.files[k]);
         free(shard);
     }
     organ_shards_release(&shards);

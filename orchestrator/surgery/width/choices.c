@@ -33,7 +33,7 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     if (got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", c->path);
     else if ((size_t)got < bytes)
-        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of what was chosen", c->path,
+        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of the choices", c->path,
                    (unsigned long long)(offset + (uint64_t)got));
     if (fd >= 0)
         close(fd);
@@ -190,7 +190,7 @@ static organ_status recall_all(organ_width_job *job, organ_error *error)
     size_t k;
     json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status)
         choices_recall(job, line, error);
-    return organ_ranks_agree(job->engine->ranks, "what was chosen is known", error);
+    return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
@@ -231,7 +231,7 @@ static void clear(const organ_width_job *job, organ_publish *publish)
     struct stat info;
     organ_publish_abandon(publish);
     if (lstat(publish->partial, &info) == 0)
-        organ_progress_note(job->progress, "%s: cannot be removed; nothing needs it any more", publish->partial);
+        organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)

@@ -109,7 +109,7 @@ static void tell(const organ_width_job *job, const organ_width_part *part, const
 {
     char remark[64];
     const organ_narrow_report *const r = &part->report;
-    snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no token, chosen by norms",
+    snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no tokens, chosen by norms",
              r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }

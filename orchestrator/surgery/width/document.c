@@ -126,33 +126,27 @@ static json_t *memory_json(const organ_width_job *job)
 static json_t *width_definitions_json(const organ_width_job *job)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("lost", "What of a projection's output on the text is missing after its columns have gone: trace(D H "
-                         "D^T) / trace(W H W^T) "
-                         "with D = W - W', H the second moments of its inputs behind the layers that were narrowed "
-                         "before, with 1 % of "
-                         "the mean of its diagonal added to it. It says what a layer loses, not what the model does: "
-                         "--evaluate says that."),
-        SET_TEXT("choice", strcmp(job->options->score, "wanda") == 0
-                               ? "The channels (or heads) with the least sum of w^2 times the mean square of the input "
-                                 "go, as they stand."
-                               : "One channel (or head of K and V with its query heads) goes after the other, each "
-                                 "time the one by which "
-                                 "the output loses least when all columns that stay are solved anew."),
+        SET_TEXT("lost", "Share of a projection's squared output on the text that is lost with its columns: trace(D H "
+                         "D^T) / trace(W H W^T) with D = W - W' and H the second moments of its inputs from the "
+                         "narrowed layers before, plus 1 % of the mean of its diagonal. It is the loss of a layer, not "
+                         "of the model, which --evaluate measures."),
+        SET_TEXT(
+            "choice",
+            strcmp(job->options->score, "wanda") == 0
+                ? "Removes the channels (or heads) with the smallest sum of w^2 times the mean square of the input."
+                : "Removes one channel (or head of K and V with its query heads) at a time: each time the one with the "
+                  "smallest loss of the output when the remaining columns are refitted."),
         SET_IF(job->shares[ORGAN_WIDTH_EXPERTS].keep, "experts",
-               json_string("Each expert chooses its own channels, by the tokens that are routed to it, each times the "
-                           "weight that it takes "
-                           "the expert's output by. Of an expert that no token was routed to those stay for which the "
-                           "product of the norms "
-                           "of the row of gate, the row of up and the column of down is greatest, with their values.")),
+               json_string("Each expert chooses its own channels, on its routed tokens, weighted by their router "
+                           "weights. An expert without tokens keeps the channels with the largest product of the norms "
+                           "of the row of gate, the row of up and the column of down, unchanged.")),
         SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
-               json_string("The expert that every token goes through is as wide as so many routed ones, and keeps as "
-                           "many times what one of "
-                           "these keeps: its channels are chosen as those of a feed-forward.")),
-        SET_TEXT("values",
-                 job->options->no_resolve
-                     ? "What stays keeps its values."
-                     : "The columns that stay of the down (output) projections are the least-squares solution "
-                       "for the output that all columns gave; everything else that stays is copied byte for byte."));
+               json_string("The width of the shared expert stays the same multiple of that of a routed one: its "
+                           "channels are chosen like those of a feed-forward.")),
+        SET_TEXT("values", job->options->no_resolve
+                               ? "Kept weights are unchanged."
+                               : "The kept columns of the down (output) projections are the least-squares solution for "
+                                 "the original output; all other kept weights are copied byte for byte."));
 }
 
 json_t *organ_width_document(void *context, const organ_writing *made)

@@ -78,7 +78,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0,
                    halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
     if ((transposed ? m.cols : m.rows) != halves * width)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has not the rows of %zu channels of an expert",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' does not have the rows of %zu channels of an expert",
                           job->model->path, w->name, width);
     if (transposed)
         return fold_crossed(job, w, expert, scores, error);

@@ -32,12 +32,11 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert",
                                        "heads of K and V"};
     if (t->rank != (stack ? 3 : 2) || organ_width_matrices(job, t).cols != share->whole * share->columns)
-        return organ_fail(error, ORGAN_USAGE, "%s: '%s' has not the %zu columns of %zu %s", job->model->path, t->name,
-                          share->whole * share->columns, share->whole, what[kind]);
+        return organ_fail(error, ORGAN_USAGE, "%s: '%s' does not have the %zu columns of %zu %s", job->model->path,
+                          t->name, share->whole * share->columns, share->whole, what[kind]);
     if (kind == ORGAN_WIDTH_EXPERTS && (stack ? t->shape[0] != experts : (uint64_t)t->anatomy.expert >= experts))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: '%s' is not of the %llu experts that the router of its layer has", job->model->path,
-                          t->name, (unsigned long long)experts);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' does not have the %llu experts of its layer's router",
+                          job->model->path, t->name, (unsigned long long)experts);
     return ORGAN_OK;
 }
 

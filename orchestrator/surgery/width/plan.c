@@ -39,12 +39,13 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
     const double stay = percent / 100 * (double)w->whole;
     *keep = (size_t)(round(stay / (double)w->multiple)) * w->multiple;
     if (*keep == 0)
-        return organ_fail(
-            error, ORGAN_USAGE, "--%s %s leaves nothing: of %zu %s it is %.4g, and what stays is a multiple of %zu%s",
-            w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--%s %s leaves nothing: of %zu %s it is %.4g, rounded to a multiple of %zu%s", w->option,
+                          w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
     if (*keep >= w->whole)
         return organ_fail(
-            error, ORGAN_USAGE, "--%s %s takes nothing away: of %zu %s it is %.4g, to a multiple of %zu%s all of them",
+            error, ORGAN_USAGE,
+            "--%s %s removes nothing: of %zu %s it is %.4g, and rounding to a multiple of %zu%s gives all of them",
             w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
     return ORGAN_OK;
 }
@@ -59,11 +60,11 @@ static organ_status read_tensor_query(const setting *w, size_t *keep, organ_erro
         return organ_fail(error, ORGAN_USAGE, "--%s '%s' is neither a share (75%%) nor a number of %s", w->option,
                           w->text, w->what);
     if (!(value > 0 && value < (double)w->whole))
-        return organ_fail(error, ORGAN_USAGE, "--%s %s: from 1 to %zu of %zu %s can stay", w->option, w->text,
-                          w->whole - 1, w->whole, w->what);
+        return organ_fail(error, ORGAN_USAGE, "--%s %s: give 1 to %zu of %zu %s", w->option, w->text, w->whole - 1,
+                          w->whole, w->what);
     *keep = (size_t)value;
     return *keep % w->multiple == 0 ? ORGAN_OK
-                                    : organ_fail(error, ORGAN_USAGE, "--%s %s is no multiple of %zu (--multiple-of)",
+                                    : organ_fail(error, ORGAN_USAGE, "--%s %s is not a multiple of %zu (--multiple-of)",
                                                  w->option, w->text, w->multiple);
 }
 
@@ -77,7 +78,7 @@ static organ_status take_width(organ_width_job *job, const organ_tensor *t, orga
     if (share->whole && share->whole != cols)
         return organ_fail(
             error, ORGAN_USAGE,
-            "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed",
+            "%s: '%s' has %llu channels, but earlier layers have %zu: only layers of equal width can be narrowed",
             job->model->path, t->name, (unsigned long long)cols, share->whole);
     *share = (organ_width_share){.whole = (size_t)cols, .columns = 1};
     return ORGAN_OK;
@@ -111,7 +112,7 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
         return ORGAN_OK;
     if (shared->whole % one->whole)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: its shared expert has %zu channels, which are not those of so many routed ones of %zu",
+                          "%s: its shared expert has %zu channels, not a multiple of the %zu of a routed one",
                           job->model->path, shared->whole, one->whole);
     shared->keep = shared->whole / one->whole * one->keep;
     shared->multiple = one->multiple;
@@ -131,10 +132,11 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     if (!error->status && !dense && !experts && shared) /* Granite 4 without experts */
         return channels_option(job, ORGAN_WIDTH_SHARED, error);
     if (!error->status && !dense && !experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could take", model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could remove",
+                          model->path);
     if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
         return organ_fail(error, ORGAN_USAGE,
-                          "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
+                          "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: give a share to keep",
                           job->options->ffn, model->path, dense, experts);
     if (error->status || channels_option(job, ORGAN_WIDTH_CHANNELS, error) ||
         channels_option(job, ORGAN_WIDTH_EXPERTS, error))
@@ -191,7 +193,7 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     organ_forward_config_release(&config);
     const setting w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
     if (share->whole < 2)
-        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V: --heads has nothing to take away",
+        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V, so --heads can remove none",
                           job->model->path);
     return read_tensor_query(&w, &share->keep, error);
 }

@@ -11,10 +11,9 @@
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
-        return organ_fail(error, ORGAN_USAGE,
-                          "nothing is to be taken away: --ffn or --heads says how much of what stays");
+        return organ_fail(error, ORGAN_USAGE, "nothing to remove: give --ffn or --heads");
     if (o->multiple_of && !o->ffn)
-        return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn: it is for channels");
+        return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn");
     if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "width needs --calibration FILE, a text");
     if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)

@@ -71,10 +71,10 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
     if (organ_ranks_first(ranks))
         write_open_files(w, error);
     const char *const mine = w->copy ? organ_model_copy_made(w->copy, &bytes) : NULL;
-    organ_ranks_gather(ranks, "the files are made", mine, bytes, &how, error);
+    organ_ranks_gather(ranks, "creating files", mine, bytes, &how, error);
     if (!organ_ranks_first(ranks) && !error->status)
         write_open_files(w, error);
-    if (organ_ranks_agree(ranks, "the files are open", error) == ORGAN_OK && w->copy)
+    if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->copy)
         organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
     organ_gathered_free(&how);
     return error->status;
@@ -107,7 +107,7 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
     if (write_make_files(w, error) == ORGAN_OK) {
         organ_rows_rest();
         organ_units_begin(w, error);
-        if (organ_ranks_agree(w->output.ranks, "the units are known", error) == ORGAN_OK)
+        if (organ_ranks_agree(w->output.ranks, "listing units", error) == ORGAN_OK)
             write_units(w, error);
     }
     w->output.done = w->done;
@@ -188,7 +188,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
         return error->status;
     if (!error->status)
         write_whole(w, report, error);
-    organ_ranks_agree(w->output.ranks, "the output is whole", error);
+    organ_ranks_agree(w->output.ranks, "completing the output", error);
     return organ_output_end(&w->output, error);
 }
 

@@ -34,8 +34,8 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
         return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy",
                           m->requested->output, m->model->path, dot);
     if (!m->replaced && strcmp(dot, kind) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s",
-                          m->requested->output, m->model->path, kind, m->gguf ? "" : " or a directory");
+        return organ_fail(error, ORGAN_USAGE, "%s: the output has the format of %s: name a %s%s", m->requested->output,
+                          m->model->path, kind, m->gguf ? "" : " or a directory");
     return ORGAN_OK;
 }
 
@@ -147,7 +147,7 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     if (m->requested->evaluate && w->output.single && !m->gguf && m->repacked)
         return organ_fail(error, ORGAN_USAGE,
-                          "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: "
+                          "--evaluate: %s would have tensors only, but the config.json of %s describes packed weights: "
                           "name a directory",
                           m->requested->output, m->model->path);
     return organ_evaluation_prepare(&w->evaluation, error);

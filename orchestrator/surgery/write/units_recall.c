@@ -140,14 +140,13 @@ static void list_folders(const organ_writing *w, inventory *there, organ_error *
         bytes += there->bytes[u];
         lines += there->line_of[u] != NULL;
     }
-    organ_progress_begin(w->write->progress, "checking what is there", bytes, lines);
+    organ_progress_begin(w->write->progress, "checking the unfinished output", bytes, lines);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (there->line_of[u] && there->owner[u] == organ_ranks_rank(w->output.ranks) &&
             check_unit(w, u, there->line_of[u], &there->holds[u], error) == ORGAN_OK && !there->holds[u])
-            organ_progress_note(
-                w->write->progress,
-                "%s: its bytes in the unfinished output are not those that were written down: it is made again",
-                w->pieces[w->units[u].first].name);
+            organ_progress_note(w->write->progress,
+                                "%s: its bytes in the unfinished output differ from the journal: it is written again",
+                                w->pieces[w->units[u].first].name);
     organ_progress_end(w->write->progress);
 }
 
@@ -157,7 +156,7 @@ static organ_status take_all_over(organ_writing *w, organ_error *error)
     organ_gathered found = {0};
     if (make_inventory(w, &there, error) == ORGAN_OK)
         list_folders(w, &there, error);
-    organ_ranks_gather(w->output.ranks, "what is there was checked", there.holds, there.holds ? w->unit_count : 0,
+    organ_ranks_gather(w->output.ranks, "checking the unfinished output", there.holds, there.holds ? w->unit_count : 0,
                        &found, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (there.line_of[u] && found.of[there.owner[u]][u])

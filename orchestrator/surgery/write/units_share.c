@@ -38,8 +38,8 @@ static organ_status take_lines(organ_writing *w, const organ_name_table *names, 
             organ_units_recall(w, *unit, line);
         if (!unit || !w->units[*unit].done)
             organ_fail(error, ORGAN_IO, "%s: %s", w->journal.path,
-                       no_memory ? "no memory for what another rank has done"
-                                 : "what another rank says it has done is not understood");
+                       no_memory ? "no memory for the list of another rank's units"
+                                 : "another rank's list of units is malformed");
         json_decref(line);
     }
     return error->status;
@@ -70,7 +70,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
         return error->status;
     if (fflush(w->log.own_lines))
         organ_fail_memory(error, w->journal.path);
-    organ_ranks_gather(w->output.ranks, "the units are made", w->log.text, w->log.length, &all, error);
+    organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
     /* After an error too: the message says how much is done. */
     take_shares(w, &all, &untaken);
     organ_gathered_free(&all);

@@ -68,7 +68,7 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     if (!folder)
         organ_fail_memory(error, to);
     else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else
         organ_file_record_write(to, error);
     free(folder);

@@ -182,8 +182,8 @@ static const struct broken {
     piece pieces[4];
     const char *fragments[3];
 } broken[] = {
-    {NULL, GOOD, {"no adapter here", "adapter_config.json"}},
-    {CONFIG, {{0}}, {"adapter_model.safetensors: holds no tensor"}},
+    {NULL, GOOD, {"is not an adapter", "adapter_config.json"}},
+    {CONFIG, {{0}}, {"adapter_model.safetensors: contains no tensor"}},
     {"", GOOD, {"adapter_config.json: peft_type is missing", "\"LORA\""}},
     {"\"peft_type\":\"LOHA\"", GOOD, {"adapter_config.json: peft_type is \"LOHA\", not \"LORA\""}},
     {"\"peft_type\":7", GOOD, {"peft_type is 7, not \"LORA\""}},
@@ -202,16 +202,16 @@ static const struct broken {
     {CONFIG ",\"modules_to_save\":\"lm_head\"", GOOD, {"modules_to_save is \"lm_head\", not a list of strings"}},
     {CONFIG ",\"target_modules\":[1]", GOOD, {"target_modules is [1], not a string or a list of strings"}},
     {CONFIG ",\"base_model_name_or_path\":5", GOOD, {"base_model_name_or_path is 5, not a string"}},
-    {CONFIG ",\"use_qalora\":true", GOOD, {"use_qalora is set", "more than W + scale B A"}},
+    {CONFIG ",\"use_qalora\":true", GOOD, {"use_qalora is set", "only adapters of the form W + scale B A"}},
     {CONFIG ",\"target_parameters\":[\"experts.down_proj\"]", GOOD, {"target_parameters is set"}},
     {CONFIG ",\"alora_invocation_tokens\":[1,2]", GOOD, {"alora_invocation_tokens is set"}},
     {CONFIG ",\"rank_pattern\":[]", GOOD, {"rank_pattern is [], not an object"}},
     {CONFIG ",\"rank_pattern\":{\"m\":0}", GOOD, {"rank_pattern is {\"m\":0}, not an object of whole numbers above 0"}},
     {CONFIG ",\"rank_pattern\":{\"m\":4}",
      GOOD,
-     {"tensor '" P "m.lora_A.weight': has rank 2, but by adapter_config.json it is 4"}},
+     {"tensor '" P "m.lora_A.weight': has rank 2, but adapter_config.json states 4"}},
     {CONFIG ",\"alpha_pattern\":{\"m\":\"x\"}", GOOD, {"alpha_pattern is {\"m\":\"x\"}, not an object of numbers"}},
-    {CONFIG ",\"alpha_pattern\":{\"m(\":1}", GOOD, {"alpha_pattern: 'm(' is no pattern:"}},
+    {CONFIG ",\"alpha_pattern\":{\"m(\":1}", GOOD, {"alpha_pattern: 'm(' is not a valid pattern:"}},
     {CONFIG ",\"alpha_pattern\":{\"((a|aa)+)+[bd]\":1}",
      {{P "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac.lora_A.weight", "F32", "[2,3]", 24},
       {P "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac.lora_B.weight", "F32", "[5,2]", 40}},
@@ -223,12 +223,14 @@ static const struct broken {
     {CONFIG,
      {A("[2,3]", 24), B("[5,4]", 80)},
      {"tensor '" P "m.lora_A.weight': has rank 2, but '" P "m.lora_B.weight' has 4"}},
-    {CONFIG, {A("[4,3]", 48), B("[5,4]", 80)}, {"has rank 4, but by adapter_config.json it is 2"}},
+    {CONFIG, {A("[4,3]", 48), B("[5,4]", 80)}, {"has rank 4, but adapter_config.json states 2"}},
     {CONFIG, {A("[6]", 24), B("[5,2]", 40)}, {"lora_A.weight': has 1 dimensions and 6 elements"}},
-    {CONFIG, {A("[2,3]", 24), B("[0,2]", 0)}, {"lora_B.weight': has 2 dimensions and 0 elements", "not gathered"}},
+    {CONFIG,
+     {A("[2,3]", 24), B("[0,2]", 0)},
+     {"lora_B.weight': has 2 dimensions and 0 elements", "unless the shards are gathered first"}},
     {CONFIG,
      {{P "m.lora_A.weight", "I32", "[2,3]", 24}, B("[5,2]", 40)},
-     {"dtype is I32, a factor is F32, F16, BF16 or F64"}},
+     {"dtype is I32, but a factor must be F32, F16, BF16 or F64"}},
     {CONFIG, {{P "m.lora_A.weight", "F8_E4M3", "[2,3]", 6}, B("[5,2]", 40)}, {"dtype is F8_E4M3"}},
     {CONFIG,
      {A("[2,3]", 24), {P "m.lora_A.default.weight", "F32", "[2,3]", 24}, B("[5,2]", 40)},
@@ -269,10 +271,10 @@ START_TEST(wrong_places)
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"there is no adapter_model.safetensors"}, 1);
     put_config(CONFIG);
     expect_fault(scratch_path(ORGAN_ADAPTER_CONFIG), ORGAN_BAD_INPUT,
-                 (const char *const[]){"is no adapter: a directory"}, 1);
+                 (const char *const[]){"is not an adapter: expected a directory"}, 1);
     scratch_text("adapter_model.bin", "");
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT,
-                 (const char *const[]){"adapter_model.bin: is a Python pickle, which can run any code"}, 1);
+                 (const char *const[]){"adapter_model.bin: is a Python pickle, which organ does not read"}, 1);
     scratch_text(ORGAN_ADAPTER_WEIGHTS, "");
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT,
                  (const char *const[]){"adapter_model.safetensors: the file has 0 bytes"}, 1);

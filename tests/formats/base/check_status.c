@@ -80,10 +80,10 @@ START_TEST(faults_after_a_whole_output_name_it)
     organ_error_output_whole(&error, "page.html"); /* the first one stays */
     ck_assert_int_eq(error.status, ORGAN_OK);
     organ_fail_memory(&error, "the report");
-    ck_assert_str_eq(error.message, "out is whole, but a later step failed: the report: Cannot allocate memory");
+    ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
     ck_assert_int_eq(error.errnum, ENOMEM);
     organ_error_output_whole(&error, "other");
-    ck_assert_str_eq(error.message, "out is whole, but a later step failed: the report: Cannot allocate memory");
+    ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
     error = (organ_error){0};
     organ_error_output_whole(&error, "out");
     organ_fail(&error, ORGAN_CHECK_FAILED, "2 findings"); /* the run did what it was asked for */
@@ -200,7 +200,7 @@ START_TEST(file_ends_early)
     ck_assert_int_eq(memcmp(bytes, "345678", 6), 0);
     ck_assert_int_eq(truncate(scratch_path("file"), 5), 0);
     ck_assert_int_eq(organ_input_read(fd, "file", bytes, 6, 2, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "file: ended at byte 5 while it was read, 8 were expected");
+    ck_assert_str_eq(error.message, "file: ended at byte 5 while it was read, but 8 bytes were expected");
     close(fd);
     error = (organ_error){0};
     ck_assert_int_eq(organ_input_read(fd, "file", bytes, 6, 2, &error), ORGAN_IO);

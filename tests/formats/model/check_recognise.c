@@ -190,11 +190,11 @@ START_TEST(single_files)
                  {"dir/a.json", REPORT, NULL},
                  {"dir/a.REPORT.md", "# Surgery report: x", NULL},
                  {"dir/empty", "", NULL},
-                 {"dir/b.gguf", "Dear all", "no model"},
-                 {"dir/b.json", "{}", "no model"},
-                 {"dir/b.md", "# x", "no model"},
+                 {"dir/b.gguf", "Dear all", "neither a model"},
+                 {"dir/b.json", "{}", "neither a model"},
+                 {"dir/b.md", "# x", "neither a model"},
                  {"dir/.4711.a.REPORT.md", "# Surgery report: x", NULL},
-                 {"dir/thesis", "x", "no model"}};
+                 {"dir/thesis", "x", "neither a model"}};
     ck_assert_int_eq(mkdir(scratch_path("dir"), 0777), 0);
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
         organ_error error = {0};

@@ -256,7 +256,7 @@ START_TEST(trickling_servers_are_left)
     clock_gettime(CLOCK_MONOTONIC, &from);
     ck_assert_int_eq(reads(&r, 9000000, 2 << 20), ORGAN_IO);
     clock_gettime(CLOCK_MONOTONIC, &to);
-    says(&r, ORGAN_IO, "it takes too long");
+    says(&r, ORGAN_IO, "the transfer is too slow");
     ck_assert_int_lt(to.tv_sec - from.tv_sec, 100);
     http_behave(server, (http_manners){0});
     must_read(&r, 9000000, 2 << 20); /* each reading has its own time */
@@ -317,11 +317,11 @@ static const struct strange {
     const char *words;
 } strange[] = {
     {{.oddity = HTTP_IGNORES_RANGES}, ORGAN_BAD_INPUT, "does not serve parts of files"},
-    {{.oddity = HTTP_SHIFTED_RANGE}, ORGAN_BAD_INPUT, "were asked for, but the server sends"},
+    {{.oddity = HTTP_SHIFTED_RANGE}, ORGAN_BAD_INPUT, "were requested, but the server sends"},
     {{.oddity = HTTP_LONGER_BODY}, ORGAN_BAD_INPUT, "but the server sends more than"},
-    {{.oddity = HTTP_LONGER_RANGE}, ORGAN_BAD_INPUT, "were asked for, but the server sends"},
-    {{.oddity = HTTP_NO_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a Content-Range"},
-    {{.oddity = HTTP_BAD_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a Content-Range"},
+    {{.oddity = HTTP_LONGER_RANGE}, ORGAN_BAD_INPUT, "were requested, but the server sends"},
+    {{.oddity = HTTP_NO_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a valid Content-Range"},
+    {{.oddity = HTTP_BAD_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a valid Content-Range"},
     {{.oddity = HTTP_COMPRESSED}, ORGAN_BAD_INPUT, "compressed"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "headers have more than"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "with 'X-Long'"},

@@ -146,11 +146,11 @@ START_TEST(what_is_not_there)
     refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is neither");
     refuses(http_url(server, "model"), ORGAN_IO,
             "/some/where/model: no model here: the server has no " INDEX " and no model.safetensors");
-    refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "no name of a file or a directory");
-    refuses(http_url(server, "a%2fb"), ORGAN_USAGE, "no name of a file or a directory");
+    refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "not the name of a file or directory");
+    refuses(http_url(server, "a%2fb"), ORGAN_USAGE, "not the name of a file or directory");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 404, .count = -1});
     refuses(http_url(server, INDEX), ORGAN_BAD_INPUT,
-            INDEX ": names 'model-00001-of-00003.safetensors', which is not there");
+            INDEX ": names 'model-00001-of-00003.safetensors', which does not exist");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 500, .count = -1});
     refuses(http_url(server, INDEX), ORGAN_IO, "status 500");
     http_behave(server, (http_manners){0});

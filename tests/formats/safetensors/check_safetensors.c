@@ -58,7 +58,7 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]") "}", 2, {"tensor 'a'", "duplicate name"}},
     {"{" T("a", "U8", "[1]", "[0,1]") "," T("\\u0061", "U8", "[1]", "[0,1]") "}", 1, {"tensor 'a'", "duplicate name"}},
     /* metadata */
-    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, {"__metadata__ is there twice"}},
+    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, {"__metadata__ occurs twice"}},
     {"{\"__metadata__\":{\"format\":7}}", 0, {"__metadata__", "'format' is not a string but 7"}},
     {"{\"__metadata__\":{\"a\":\"b\",\"c\":{\"d\":1}}}", 0, {"__metadata__", "'c' is not a string but {\"d\":1}"}},
     {"{\"__metadata__\":{\"a\":null}}", 0, {"__metadata__", "'a' is not a string but null"}},
@@ -66,7 +66,7 @@ static const bad_header bad_headers[] = {
     {"{\"__metadata__\":[]}", 0, {"__metadata__ is not an object but '[]'"}},
     {"{\"__metadata__\":nul}", 0, {"__metadata__ is not an object but 'nul'"}},
     {"{\"__metadata__\":\"null\"}", 0, {"__metadata__ is not an object"}},
-    {"{\"__metadata__\":null,\"__metadata__\":null}", 0, {"__metadata__ is there twice"}},
+    {"{\"__metadata__\":null,\"__metadata__\":null}", 0, {"__metadata__ occurs twice"}},
     /* fields that are not what they should be */
     {"{\"a\":5}", 0, {"tensor 'a'", "is not an object"}},
     {"{\"a\":{}}", 0, {"tensor 'a'", "dtype is missing"}},
@@ -75,7 +75,7 @@ static const bad_header bad_headers[] = {
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, {"tensor 'a'", "data_offsets is missing"}},
     {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
      1,
-     {"tensor 'a'", "dtype is there twice"}},
+     {"tensor 'a'", "dtype occurs twice"}},
     {"{\"a\":[\"U8\",[1],[0,1]]}", 1, {"tensor 'a' is not an object but '[\"U8\",[1],[0,1]]'"}},
     {"{" T("a\\u0000b", "U8", "[1]", "[0,1]") "}", 1, {"a NUL character is in the name"}},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":tru}}",
@@ -95,12 +95,12 @@ static const bad_header bad_headers[] = {
     /* dimensions */
     {"{" T("a", "U8", "[4,-1]", "[0,1]") "}",
      1,
-     {"tensor 'a'", "shape [4,-1]", "number 2", "0 to 9223372036854775807"}},
-    {"{" T("a", "U8", "[1.0]", "[0,1]") "}", 1, {"tensor 'a'", "shape [1.0]", "number 1"}},
-    {"{" T("a", "U8", "[1e3]", "[0,1000]") "}", 1000, {"tensor 'a'", "shape [1e3]", "number 1"}},
-    {"{" T("a", "U8", "[1,2,\"3\"]", "[0,6]") "}", 6, {"tensor 'a'", "shape [1,2,\"3\"]", "number 3"}},
-    {"{" T("a", "U8", "[true]", "[0,1]") "}", 1, {"tensor 'a'", "shape [true]", "number 1"}},
-    {"{" T("a", "U8", "[[1]]", "[0,1]") "}", 1, {"tensor 'a'", "shape [[1]]", "number 1"}},
+     {"tensor 'a'", "shape [4,-1]", "element 2", "0 to 9223372036854775807"}},
+    {"{" T("a", "U8", "[1.0]", "[0,1]") "}", 1, {"tensor 'a'", "shape [1.0]", "element 1"}},
+    {"{" T("a", "U8", "[1e3]", "[0,1000]") "}", 1000, {"tensor 'a'", "shape [1e3]", "element 1"}},
+    {"{" T("a", "U8", "[1,2,\"3\"]", "[0,6]") "}", 6, {"tensor 'a'", "shape [1,2,\"3\"]", "element 3"}},
+    {"{" T("a", "U8", "[true]", "[0,1]") "}", 1, {"tensor 'a'", "shape [true]", "element 1"}},
+    {"{" T("a", "U8", "[[1]]", "[0,1]") "}", 1, {"tensor 'a'", "shape [[1]]", "element 1"}},
     {"{" T("a", "U8", "[9223372036854775808]", "[0,1]") "}",
      1,
      {"tensor 'a'", "\"shape\"", "too big integer near '9223372036854775808'"}},
@@ -116,11 +116,11 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "[1e999]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "overflow near '1e999'"}},
     {"{" T("a", "F32", "[2,9223372036854775807]", "[0,8]") "}",
      8,
-     {"tensor 'a'", "shape [2,9223372036854775807]", "bytes is beyond"}},
+     {"tensor 'a'", "shape [2,9223372036854775807]", "bytes exceeds"}},
     {"{" T("a", "U8", "[4,9223372036854775807]", "[0,8]") "}",
      8,
-     {"tensor 'a'", "shape [4,9223372036854775807]", "elements is beyond"}},
-    {"{" T("a", "U8", "[4294967296,4294967296,0]", "[0,0]") "}", 0, {"tensor 'a'", "shape", "elements is beyond"}},
+     {"tensor 'a'", "shape [4,9223372036854775807]", "elements exceeds"}},
+    {"{" T("a", "U8", "[4294967296,4294967296,0]", "[0,0]") "}", 0, {"tensor 'a'", "shape", "elements exceeds"}},
     {"{" T("a", "F4", "[3]", "[0,1]") "}", 1, {"tensor 'a'", "shape [3]", "3 elements of F4", "whole number of bytes"}},
     {"{" T("a", "F4", "[3,5]", "[0,7]") "}", 7, {"tensor 'a'", "shape [3,5]", "15 elements"}},
     {"{" T("a", "F6_E2M3", "[2]", "[0,1]") "}", 1, {"tensor 'a'", "shape [2]", "2 elements of F6_E2M3"}},
@@ -129,8 +129,8 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "[1]", "[0,1,1]") "}", 1, {"tensor 'a'", "data_offsets [0,1,1]", "two numbers"}},
     {"{" T("a", "U8", "[1]", "[]") "}", 1, {"tensor 'a'", "data_offsets []", "two numbers"}},
     {"{" T("a", "U8", "[1]", "0") "}", 1, {"tensor 'a'", "data_offsets 0: is not a list"}},
-    {"{" T("a", "U8", "[1]", "[-1,0]") "}", 1, {"tensor 'a'", "data_offsets [-1,0]", "number 1"}},
-    {"{" T("a", "U8", "[1]", "[0,1.0]") "}", 1, {"tensor 'a'", "data_offsets [0,1.0]", "number 2"}},
+    {"{" T("a", "U8", "[1]", "[-1,0]") "}", 1, {"tensor 'a'", "data_offsets [-1,0]", "element 1"}},
+    {"{" T("a", "U8", "[1]", "[0,1.0]") "}", 1, {"tensor 'a'", "data_offsets [0,1.0]", "element 2"}},
     {"{" T("a", "U8", "[1]", "[0,18446744073709551616]") "}",
      1,
      {"tensor 'a'", "\"data_offsets\"", "near '18446744073709551616'"}},
@@ -143,11 +143,11 @@ static const bad_header bad_headers[] = {
      {"end 9223372036854775807 is past the end of the data (1)"}},
     {"{" T("a", "F16", "[2,3]", "[0,10]") "}",
      10,
-     {"tensor 'a'", "shape [2,3] of F16 takes 12 bytes, but data_offsets span 10"}},
+     {"tensor 'a'", "shape [2,3] of F16 needs 12 bytes, but data_offsets span 10"}},
     {"{" T("a", "F16", "[0]", "[0,2]") "}",
      2,
-     {"tensor 'a'", "shape [0] of F16 takes 0 bytes, but data_offsets span 2"}},
-    {"{" T("a", "F64", "[]", "[0,4]") "}", 4, {"tensor 'a'", "shape [] of F64 takes 8 bytes, but data_offsets span 4"}},
+     {"tensor 'a'", "shape [0] of F16 needs 0 bytes, but data_offsets span 2"}},
+    {"{" T("a", "F64", "[]", "[0,4]") "}", 4, {"tensor 'a'", "shape [] of F64 needs 8 bytes, but data_offsets span 4"}},
     /* layout */
     {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, {"tensor 'a'", "begin 1 leaves a hole after byte 0"}},
     {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[1]", "[3,4]") "}",
@@ -185,18 +185,18 @@ static const struct bad_file {
     size_t length;
     const char *fragments[3];
 } bad_files[] = {
-    {"", 0, {"has 0 bytes", "takes 8"}},
-    {"\2\0\0\0\0\0\0", 7, {"has 7 bytes", "takes 8"}},
+    {"", 0, {"has 0 bytes", "fewer than the 8"}},
+    {"\2\0\0\0\0\0\0", 7, {"has 7 bytes", "fewer than the 8"}},
     {"\0\0\0\0\0\0\0\0", 8, {"header: is not an object"}},
     {"\2\0\0\0\0\0\0\0", 8, {"header length 2 is past the end of the file (0 bytes follow it)"}},
     {"\3\0\0\0\0\0\0\0{}", 10, {"header length 3 is past the end of the file (2 bytes follow it)"}},
-    {"\377\377\377\377\377\377\377\377{}", 10, {"header length 18446744073709551615 is beyond the limit of 100000000"}},
-    {"\0\0\0\0\0\0\0\200{}", 10, {"header length 9223372036854775808 is beyond the limit"}},
-    {"\1\341\365\5\0\0\0\0{}", 10, {"header length 100000001 is beyond the limit of 100000000"}},
+    {"\377\377\377\377\377\377\377\377{}", 10, {"header length 18446744073709551615 exceeds the limit of 100000000"}},
+    {"\0\0\0\0\0\0\0\200{}", 10, {"header length 9223372036854775808 exceeds the limit"}},
+    {"\1\341\365\5\0\0\0\0{}", 10, {"header length 100000001 exceeds the limit of 100000000"}},
     {"\0\341\365\5\0\0\0\0{}", 10, {"header length 100000000 is past the end of the file (2 bytes follow it)"}},
-    {"GGUF\3\0\0\0\0\0\0\1", 12, {"beyond the limit", "GGUF"}},
-    {"version https://git-lfs.github.com/spec/v1\n", 43, {"beyond the limit", "Git LFS pointer"}},
-    {"PK\3\4\0\0\0\1\0\0", 10, {"beyond the limit", "zip"}},
+    {"GGUF\3\0\0\0\0\0\0\1", 12, {"exceeds the limit", "GGUF"}},
+    {"version https://git-lfs.github.com/spec/v1\n", 43, {"exceeds the limit", "Git LFS pointer"}},
+    {"PK\3\4\0\0\0\1\0\0", 10, {"exceeds the limit", "zip"}},
 };
 
 START_TEST(file_is_refused)
@@ -376,7 +376,7 @@ static const struct large {
     {"{\"a\":{\"x\":", "[", "", 200000, 0, {"the text ends inside this value"}},
     {"{\"a\":{\"x\":", "{\"x\":", "", 200000, 0, {"the text ends inside this value"}},
     {"{\"a\":", "[", "}", 5000, 0, {"the text ends inside this value"}},
-    {"{\"a\":{\"x\":[", "{},", "{}]}}", 1000000, 0, {"tensor 'a'", "holds more than 262144 values"}},
+    {"{\"a\":{\"x\":[", "{},", "{}]}}", 1000000, 0, {"tensor 'a'", "contains more than 262144 values"}},
     {"{\"__metadata__\":{\"x\":\"\"", ",\"x\":\"\"", "}}", 300000, 0, {0}},
     {"{\"",
      "n",
@@ -426,9 +426,9 @@ START_TEST(depth_bomb)
     memset(t.bytes + strlen(before) + depth, ']', depth);
     scratch_tensors("bad.safetensors", t.bytes, 1);
     free(t.bytes);
-    expect_refused(
-        scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
-        (const char *const[]){"bad.safetensors", "tensor 'a'", _i ? "holds more than" : "maximum parsing depth", NULL});
+    expect_refused(scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
+                   (const char *const[]){"bad.safetensors", "tensor 'a'",
+                                         _i ? "contains more than" : "maximum parsing depth", NULL});
 }
 END_TEST
 

@@ -141,7 +141,7 @@ START_TEST(of_a_model)
     scratch_text("config.json", "{}");
     ck_assert_int_eq(truncate(scratch_path("config.json"), 17 << 20), 0);
     expect_refused(scratch_path(""), ORGAN_BAD_INPUT,
-                   (const char *const[]){"config.json: has 17825792 bytes, more than the 16777216", NULL});
+                   (const char *const[]){"config.json: has 17825792 bytes, more than the limit of 16777216", NULL});
 }
 END_TEST
 

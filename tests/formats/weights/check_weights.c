@@ -43,10 +43,10 @@ static const struct good {
      UP ".weight fp8 [130,33] 8 bits 130x33 scale: FP8 E4M3, per tensor, F32 scales\n"},
     {NULL, "$.weight F8_E4M3FNUZ 130,33\n$.qscale_weight BF16 1\n$.qscale_act BF16 1",
      UP ".weight fp8 [130,33] 8 bits 130x33 scale: FP8 E4M3FNUZ, per tensor, BF16 scales\n"
-        "dropped " UP ".qscale_act: scales activations, which a plain model does not\n"},
+        "dropped " UP ".qscale_act: scales activations, which a plain model does not need\n"},
     {NULL, "$.weight F8_E4M3 130,33\n$.weight_scale F32 130,1\n$.input_scale F32 1",
      UP ".weight fp8 [130,33] 8 bits 1x33 scale: FP8 E4M3, per channel, F32 scales\n"
-        "dropped " UP ".input_scale: scales activations, which a plain model does not\n"},
+        "dropped " UP ".input_scale: scales activations, which a plain model does not need\n"},
     {NULL, "$.weight F8_E5M2FNUZ 130,33\n$.weight_scale F16 130",
      UP ".weight fp8 [130,33] 8 bits 1x33 scale: FP8 E5M2FNUZ, per channel, F16 scales\n"},
     {FP8(BLOCK128), "m.experts.gate_up_proj F8_E4M3 4,256,130\nm.experts.gate_up_proj_scale_inv F32 4,2,2",
@@ -96,26 +96,27 @@ static const struct good {
      "b.weight pack-quantized [8,64] 3 bits 1x64 scale shape DENSE: INT3, per channel, symmetric, BF16 scales\n"},
     {WORDS(4, ",\"group_size\":64"), "$.weight_packed I32 64,32\n$.weight_scale BF16 64,2\n$.weight_shape I64 2=64,256",
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"
-        "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
+        "note: config.json states group_size 64, but the tensors of '" UP
+        ".weight' have 128: organ uses the tensors' value\n"},
     {WORDS(8, ",\"symmetric\":true"),
      "$.weight I8 4,8\n$.weight_scale F32 4,1\n$.weight_zero_point I8 4,1\nb.weight I8 4,8\nb.weight_scale F32 "
      "4,1\nb.weight_zero_point I8 "
      "4,1",
      UP ".weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
         "b.weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
-        "note: config.json says symmetric true, but the tensors of '" UP
-        ".weight' and 1 other say false: the tensors are believed\n"},
+        "note: config.json states symmetric true, but the tensors of '" UP
+        ".weight' and 1 other have false: organ uses the tensors' value\n"},
     /* floats of 4 bits, and of 8 with exponents */
     {NULL,
      "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.input_global_scale F32 1",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global DIVIDES: NVFP4, group 16, F8_E4M3 scales\n"
-        "dropped " UP ".input_global_scale: scales activations, which a plain model does not\n"},
+        "dropped " UP ".input_global_scale: scales activations, which a plain model does not need\n"},
     {NULL,
      "$.weight U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_scale_2 F32 -\nmodel.layers.0.self_attn.k_proj.k_scale "
      "F32 -",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"
         "dropped model.layers.0.self_attn.k_proj.k_scale: scales the cache or scores of attention, which a plain model "
-        "does not\n"},
+        "does not need\n"},
     {NULL, "$.weight U8 4,64,32\n$.weight_scale F8_E4M3 4,64,4\n$.weight_scale_2 F32 4",
      UP ".weight nvfp4 [4,64,64] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"},
     {NULL, "$.weight_packed U8 64,32\n$.weight_scale U8 64,2",
@@ -153,8 +154,9 @@ static const struct good {
      "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
      UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group "
         "index, F16 scales\n"
-        "note: config.json says bits 4, but the tensors of '" UP ".weight' say 8: the tensors are believed\n"
-        "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
+        "note: config.json states bits 4, but the tensors of '" UP ".weight' have 8: organ uses the tensors' value\n"
+        "note: config.json states group_size 64, but the tensors of '" UP
+        ".weight' have 128: organ uses the tensors' value\n"},
     /* AWQ */
     {AWQ(",\"group_size\":128,\"zero_point\":true,\"version\":\"gemm\",\"modules_to_not_convert\":null"),
      "$.qweight I32 256,12\n$.qzeros I32 2,12\n$.scales F16 2,96",
@@ -164,8 +166,8 @@ static const struct good {
      UP ".weight awq-gemv [96,256] 4 bits 1x64 scale zero: AWQ gemv INT4, group 64, asymmetric, F16 scales\n"},
     {AWQ(",\"group_size\":128,\"version\":\"gemm\""), "$.qweight I32 96,32\n$.qzeros I32 96,1\n$.scales F16 96,8",
      UP ".weight awq-gemv [96,256] 4 bits 1x128 scale zero: AWQ gemv INT4, group 128, asymmetric, F16 scales\n"
-        "note: config.json says layout awq-gemm, but the tensors of '" UP
-        ".weight' say awq-gemv: the tensors are believed\n"},
+        "note: config.json states layout awq-gemm, but the tensors of '" UP
+        ".weight' have awq-gemv: organ uses the tensors' value\n"},
     /* MLX */
     {MLX(4, 64), "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4\n$.bias BF16 8",
      UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
@@ -215,7 +217,7 @@ static const struct good {
      "m.attn.weight fp8 [130,130] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, BF16 scales\n"
      "m.mlp.weight pack-quantized [16,64] 4 bits 1x32 scale shape: INT4, group 32, symmetric, BF16 scales\n"
      "kept m.mlp.weight_what: belongs to a packed weight and is unknown\n"
-     "kept m.old.weight_scale: would be the companion of a packed weight, which is not there\n"},
+     "kept m.old.weight_scale: is named like a companion of a packed weight that is missing\n"},
     /* FP8 that is only a type, without and with a config that spares it. */
     {NULL, "$.weight F8_E4M3 4,4",
      "note: 1 weight of a type for codes has no scales and is taken at face value, the first is '" UP ".weight'\n"},

@@ -266,7 +266,7 @@ START_TEST(a_view_is_written_as_markdown)
     ck_assert_str_eq(
         text, "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
               "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n"
-              "| **all** | **7** | **77** |\n\nThe table shows the first 1 of 2 rows; the report as JSON has all.\n\n"
+              "| **all** | **7** | **77** |\n\nThe table shows the first 1 of 2 rows; the JSON report has all.\n\n"
               "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
               "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | "
               "1,450,103 |\n\n"

@@ -67,11 +67,11 @@ START_TEST(cells_have_colour_text_and_tip)
     must_have(svg, "class=\"oc-q10\"><title>q_proj, layer 1: 5 (a well)</title>");
     must_have(svg, "class=\"oc-q20\"><title>q_proj, layer 2: 10</title>");
     must_have(svg, "class=\"oc-q5\"><title>k_proj, layer 0: 2.5</title>");
-    must_have(svg, "<title>k_proj, layer 1: nothing there</title>");
+    must_have(svg, "<title>k_proj, layer 1: no value</title>");
     must_have(svg, "class=\"oc-tq20\">10.0</text>");
     must_have(svg, "class=\"oc-tq5\">2.5</text>");
     must_have(svg, ">a well</text>");
-    must_have(svg, ">nothing there</text>");
+    must_have(svg, ">no value</text>");
     ck_assert_uint_eq(count_in(svg, "oc-gleam\" d="), 2); /* the cell, and its sample */
     free(svg);
 }
@@ -259,7 +259,7 @@ START_TEST(points_are_where_they_should_be)
     must_have(svg, "<title>first: 1, 10</title>");
     must_have(svg, "<title>second: 100, 20</title>");
     must_have(svg, "<title>C: 10, 15</title>");
-    must_have(svg, "2 of 5 have no place here");
+    must_have(svg, "2 of 5 are outside the plot");
     must_have(svg, ">first</text>");
     ck_assert_ptr_null(strstr(svg, ">second</text>"));
     ck_assert_uint_eq(count_in(svg, "class=\"oc-line oc-s0\""), 1);

@@ -61,7 +61,7 @@ START_TEST(page_of_a_measured_model)
     ck_assert_uint_eq(rows_of(page, "blk."), 48);
     ck_assert_uint_eq(rows_of(page, "token_embd.weight"), 1);
     ck_assert_uint_eq(count_in(page, "<svg"), 7); /* a heat map, three of lines, roles, two of indicators */
-    must_say(page, "There are none: no tensor lies that far below");
+    must_say(page, "None: no tensor is that far below");
     must_not_say(page, "gravitational well</text>"); /* nothing is outlined */
     free(page);
     json_decref(report);
@@ -79,7 +79,7 @@ START_TEST(wells_are_outlined)
     must_say(page, "gravitational well</text>");
     must_say(page,
              "<tr><th scope=\"row\">blk.1.attn_q.weight</th><td>q_proj</td><td>7.50</td><td>12.50</td><td>8.25</td>");
-    must_not_say(page, "There are none");
+    must_not_say(page, "None");
     free(page);
     json_decref(report);
 }
@@ -141,7 +141,7 @@ START_TEST(pages_of_parts)
     ck_assert_uint_eq(count_in(page, "<svg"), 2);
     free(page);
     page = html_page_of(made);
-    must_say(page, "byte for byte what the donor was");
+    must_say(page, "the output equals the donor byte for byte");
     ck_assert_uint_eq(rows_of(page, "model-0000"), 3);
     free(page);
     json_object_set_new(made, "donor_again", json_false());

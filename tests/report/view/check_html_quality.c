@@ -271,7 +271,7 @@ static const char *percent(document which, const char *path, const char *format)
 START_TEST(the_numbers_are_there)
 {
     HAS(EXTRACT, "Method B: the base is quantised", percent(EXTRACT, "totals.explained", "<b>%.2f %%</b>"),
-        percent(EXTRACT, "totals.change", "<b>%.2f %%</b>"), "What each rank explains",
+        percent(EXTRACT, "totals.change", "<b>%.2f %%</b>"), "Explained share by rank",
         "Explained share of the change, by layer");
     HAS(EXTRACT_ENERGY, "Rank by layer");
     HAS(RESIZE, percent(RESIZE, "totals.explained", "<b>%.2f %%</b>"), "keeping 0.5 of the energy of every module");
@@ -279,15 +279,15 @@ START_TEST(the_numbers_are_there)
         "Share of the change that arrived");
     HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer",
         "organ perplexity --compare");
-    HAS(QUANTIZE_MIXED, "What each projection of each layer got", "One budget of 4bpw was divided over 2 tensors by");
+    HAS(QUANTIZE_MIXED, "Width by layer and projection", "One budget of 4bpw was divided over 2 tensors by");
     HAS(DEQUANTIZE, "FP8 E4M3, block 128 x 128, F32 scales", "Schemes by role");
-    HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens made", "d5c0be0cd93c3289",
-        "at the number of tokens");
+    HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens generated", "d5c0be0cd93c3289",
+        "at the requested number of tokens");
     HAS(TOKENS, "<b>55,040</b>", "27cb235213128aac", "d5c0be0cd93c3289");
-    HAS(MERGE_DRY, "Dry run, nothing was written: every key finds its place.");
+    HAS(MERGE_DRY, "Dry run, nothing was written: every key matches a weight.");
     HAS(EXTRACT_DRY, "Dry run, nothing was written and nothing compared.");
-    HAS(SANITIZED, "Kept: 8 of 9 modules, with r = lora_alpha = 4.", "A server takes what was made of it.");
-    HAS(CHECKED, "Not as a server takes it: 7 things in it would be refused.");
+    HAS(SANITIZED, "Kept: 8 of 9 modules, with r = lora_alpha = 4.", "A server accepts the result.");
+    HAS(CHECKED, "A server would reject it: 7 findings.");
 }
 END_TEST
 
@@ -299,10 +299,9 @@ START_TEST(an_autopsy_begins_with_its_findings)
     const char *const layers = strstr(page, "id=\"s2-");
     ck_assert(strstr(page, "<p class=\"lead\">NOT healthy: ") && finding && layers && finding < layers);
     free(page);
-    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 weights, no finding, ",
-        "None: no weight has what no healthy weight has.", "Standard deviation of the weights by layer",
-        "Largest value by layer", "Distance from the other model by layer",
-        "How near each weight is to the expected limits");
+    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 weights, no finding, ", "None.",
+        "Standard deviation of the weights by layer", "Largest value by layer",
+        "Distance from the other model by layer", "Distance of each weight from the expected limits");
 }
 END_TEST
 
@@ -316,12 +315,12 @@ START_TEST(noise_begins_with_its_verdict)
         ck_assert_ptr_nonnull(strstr(page, organ_json_text(json_array_get(sentences, 0), "")));
         free(page);
     }
-    HAS(NOISE_PAIRS, "The premise of Method A", "All this is about weights",
-        "Size of both noises, of what remains, and of the change", "Cosine of both noises",
-        "How unusual each cosine is");
-    HAS(ORTHOGONALITY, "All this is about weights: what a model answers, only a measurement of its answers tells.",
+    HAS(NOISE_PAIRS, "The premise of Method A", "These figures describe weights",
+        "Norms of both noises, of their difference and of the change", "Cosine of both noises",
+        "Significance of each cosine");
+    HAS(ORTHOGONALITY, "These figures describe weights. They do not predict the answers of a model.",
         "Size of noise and adapter", "Cosine between noise and adapter", "Noise in the adapter's output directions",
-        "The two noises compared", "Where the verdicts begin");
+        "The two noises compared", "Limits of the verdicts");
 }
 END_TEST
 
@@ -331,11 +330,11 @@ START_TEST(perplexity_states_its_experiment)
     for (size_t k = 0; k < 3; k++)
         HAS(all[k], "27cb235213128aac", "d5c0be0cd93c3289", "hf; no BOS", "<td>16 tokens</td>", "<td>exact</td>",
             "of the first 48 tokens, in 3 windows",
-            "Numbers stand beside each other only where text, tokenizer, style, context and compute are the same");
+            "Figures are comparable only if text, tokenizer, style, context and compute are equal");
     char value[40];
     snprintf(value, sizeof value, "%.4f \u00b1",
              organ_json_real(json_array_get(organ_json_at(documents[EVALUATION], "models"), 1), "figures.perplexity"));
-    HAS(EVALUATION, value, "Perplexity against sparsity", "How far the predictions moved", "physarum-v1");
+    HAS(EVALUATION, value, "Perplexity against sparsity", "Change of the predictions", "physarum-v1");
     HAS(COMPARISON, "KL divergence from the first", "difference to the first");
 }
 END_TEST

@@ -276,13 +276,13 @@ START_TEST(the_surgery_report_tells_all)
         "| **all targets**    | **196** | **22.33 %** | **16.32 %** | **45.92 %** | **1,450,103,613** | "
         "**6,525,288,448** | **22.22 %** "
         "|\n",
-        "Pruned most densely: layer 1 (44.00 % of its 1,000 target weights), layer 0 (31.00 % of its 1,000 target "
+        "Highest sparsity: layer 1 (44.00 % of its 1,000 target weights), layer 0 (31.00 % of its 1,000 target "
         "weights) and layer 2 "
         "(30.00 % "
-        "of its 1,000 target weights); least: layer 3 (18.00 % of its 1,000 target weights).\n",
+        "of its 1,000 target weights); lowest: layer 3 (18.00 % of its 1,000 target weights).\n",
         "| 4 shards present | ok     | all 4  |\n",
         "- **killed**: was not zero, is zero\n",
-        "## What is not in this report\n\n- Quality.\n",
+        "## Limits of this report\n\n- Quality.\n",
         "| `model-00001-of-00004.safetensors` | 2.50 s |      49 | 3,945,441,280 | 402,974,047 |   402,974,047 |\n",
         "\n    organ audit '/data/my donor' /data/out\n",
     };
@@ -329,7 +329,7 @@ START_TEST(sparsity_and_targets_are_told)
     json_object_set_new(json_array_get(json_object_get(report, "layers"), 0), "layer", json_integer(-1));
     char *const text = markdown_of(report);
     holds_all(text, requested, COUNT(requested));
-    ck_assert_ptr_nonnull(strstr(text, "what is outside the layers (20.00 % of its 5 target weights)"));
+    ck_assert_ptr_nonnull(strstr(text, "outside the layers (20.00 % of its 5 target weights)"));
     free(text);
     json_decref(report);
 }
@@ -387,7 +387,7 @@ START_TEST(a_pruning_is_folded)
     ck_assert(json_is_null(json_object_get(json_array_get(json_object_get(fold, "layers"), 2), "low")));
     ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(fold, "layers"), 2), "label"), "none");
     ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(fold, "densest"), 0), "name"), "layer 1");
-    ck_assert_str_eq(organ_json_text(fold, "sparsest.name"), "what is outside the layers");
+    ck_assert_str_eq(organ_json_text(fold, "sparsest.name"), "outside the layers");
     ck_assert(json_is_null(json_object_get(fold, "tiles")));
     ck_assert(json_is_false(json_object_get(fold, "alike")));
     ck_assert(organ_json_real(fold, "target_percent") == 25.0);
@@ -407,7 +407,7 @@ START_TEST(the_end_of_a_pruning)
         "Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
         "  target: every weight of the pruned tensors  1,450,103,613  6,525,288,448  22.22 %\n",
         "  Zero before: 11, not counted as killed.\n",
-        "  Integrity: 0 of 1 checks hold.\n",
+        "  Integrity: 0 of 1 checks passed.\n",
         "  FAILED  4 shards present: all 4\n",
         "48 threads, avx512",
         "Proof:   organ audit '/data/my donor' /data/out\n"};

@@ -170,8 +170,8 @@ START_TEST(a_model_is_described)
     expect_answer("GET /api/v1/models/model.gguf", "", NULL, 422, "magic is 'junk'");
     expect_answer("GET /api/v1/models/nothing", "", NULL, 404, "no such file");
     expect_answer("GET /api/v1/models/folder", "", NULL, 422, "folder");
-    expect_answer("GET /api/v1/models/linked", "", NULL, 403, "belongs to a link");
-    expect_answer("GET /api/v1/models/leak", "", NULL, 403, "leads over a link");
+    expect_answer("GET /api/v1/models/linked", "", NULL, 403, "refers to a symbolic link");
+    expect_answer("GET /api/v1/models/leak", "", NULL, 403, "contains a symbolic link");
     serve_end();
 }
 END_TEST
@@ -395,7 +395,7 @@ START_TEST(hosts)
     }
     serve_begin((organ_serve_options){.hosts = {.word = {"box.example"}, .count = 1}});
     expect_answer("GET /healthz", "Host: box.example:8935\r\n", NULL, 200, "ok");
-    expect_answer("GET /healthz", "Host: evil.example\r\n", NULL, 421, "'evil.example' is none of this server's names");
+    expect_answer("GET /healthz", "Host: evil.example\r\n", NULL, 421, "'evil.example' is not a name of this server");
     expect_answer("GET /", "Host: evil.example\r\n", NULL, 421, "evil.example");
     expect_answer("GET /healthz", "Host: localhost\r\nHost: evil.example\r\n", NULL, 400, "2 Host headers");
     serve_end();
@@ -424,8 +424,8 @@ START_TEST(origins)
     expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": ", 400, "not JSON: line 1");
     expect_answer("POST /api/v1/login", JSON_HEADERS, "[]", 400, "not an object");
     expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"a\", \"token\": \"b\"}", 400, "duplicate");
-    expect_answer("POST /api/v1/login", JSON_HEADERS, "{}", 400, "is missing, or no text");
-    expect_answer("GET /healthz", JSON_HEADERS, "{}", 400, "takes no body");
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "{}", 400, "is missing or not a string");
+    expect_answer("GET /healthz", JSON_HEADERS, "{}", 400, "does not accept a body");
     serve_end();
 }
 END_TEST

@@ -48,7 +48,7 @@ START_TEST(the_file_of_tokens)
         {"\n", 0600, false, 0, NULL, NULL, "has 0 characters; allowed are 16 to 1024"},
         {"correct-horse\nbattery", 0600, false, 0, NULL, NULL, "line 1 has one word;"},
         {"correct-horse-b\xc3\xa4ttery", 0600, false, 0, NULL, NULL, "character 16"},
-        {"# a\n# b\n", 0600, false, 0, NULL, NULL, "there is no token in it"},
+        {"# a\n# b\n", 0600, false, 0, NULL, NULL, "contains no token"},
         {"alice run\nalice-alice-alice-alice", 0600, false, 0, NULL, NULL, "line 1 has two words"},
         {"alice run alice-alice-alice-alice x", 0600, false, 0, NULL, NULL, "line 1 has more than three words"},
         {"\nalice write alice-alice-alice-alice", 0600, false, 0, NULL, NULL,

@@ -289,7 +289,7 @@ START_TEST(sizes_have_limits)
     char query[2048] = "GET /healthz?";
     for (int k = 0; k < 40; k++)
         strcat(query, "a=1&");
-    expect_answer(query, "", NULL, 400, "more parameters");
+    expect_answer(query, "", NULL, 400, "too many parameters");
     serve_end();
 }
 END_TEST
@@ -349,7 +349,7 @@ START_TEST(what_cannot_be_started)
             "--trusted-proxy '10.0.0.0/99'");
     serve_begin((organ_serve_options){0});
     snprintf(busy, sizeof busy, "127.0.0.1:%u", serve_port());
-    refuses((organ_serve_options){.listen = busy}, ORGAN_IO, "another program listens there already");
+    refuses((organ_serve_options){.listen = busy}, ORGAN_IO, "another program already listens there");
     serve_end();
     ck_assert_int_eq(open_files(), before);
 }

@@ -42,20 +42,23 @@ START_TEST(heads_that_can_be_read_in_two_ways)
         size_t length;
         const char *part;
     } rows[] = {
-        ROW(POST "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS, "more than once how long"),
-        ROW(POST "Transfer-Encoding: chunked\r\nContent-Length: 13\r\n\r\n" CHUNKS, "more than once how long"),
-        ROW(POST "Content-Length: 0\r\nContent-Length: 13\r\n\r\n" BODY, "more than once how long"),
-        ROW(POST "Content-Length: 13\r\ncontent-length: 13\r\n\r\n" BODY, "more than once how long"),
-        ROW(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS, "more than once how long"),
+        ROW(POST "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS,
+            "the length of its body more than once"),
+        ROW(POST "Transfer-Encoding: chunked\r\nContent-Length: 13\r\n\r\n" CHUNKS,
+            "the length of its body more than once"),
+        ROW(POST "Content-Length: 0\r\nContent-Length: 13\r\n\r\n" BODY, "the length of its body more than once"),
+        ROW(POST "Content-Length: 13\r\ncontent-length: 13\r\n\r\n" BODY, "the length of its body more than once"),
+        ROW(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS,
+            "the length of its body more than once"),
         ROW(POST "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS, "not 'chunked'"),
         ROW(POST "Transfer-Encoding: xchunked\r\n\r\n" CHUNKS, "not 'chunked'"),
         ROW(POST "Transfer-Encoding: chunked \r\n\r\n" CHUNKS, "not 'chunked'"),
-        ROW("POST /api/v1/login HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "its version of HTTP"),
+        ROW("POST /api/v1/login HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "its HTTP version"),
         ROW(POST "Transfer-Encoding:\r\n chunked\r\n\r\n" CHUNKS, "continues in the next line"),
         ROW(GET "X: a\r\n\tb\r\nY: c\r\n\r\n", "continues in the next line"),
-        ROW(GET " X: a\r\n\r\n", "whose name is none"),
-        ROW("GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", "whose name is none"),
-        ROW(GET "X(y): a\r\n\r\n", "whose name is none"),
+        ROW(GET " X: a\r\n\r\n", "with an invalid name"),
+        ROW("GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", "with an invalid name"),
+        ROW(GET "X(y): a\r\n\r\n", "with an invalid name"),
         ROW(GET ": a\r\nContent-Length: 13\r\n\r\n" BODY, "without a name"),
         ROW("GET /healthz HTTP/1.1\r\nHost: localhost\0.evil\r\n\r\n", "zero byte"),
         ROW(GET "X: a\0b\r\nY: c\r\n\r\n", "zero byte"),
@@ -64,14 +67,14 @@ START_TEST(heads_that_can_be_read_in_two_ways)
         ROW(GET "X: a\r\r\n\r\n", "control character"),
         ROW(GET "X: \x1b[2J\r\n\r\n", "control character"),
         ROW(GET "X: \x7f\r\n\r\n", "control character"),
-        ROW("G\0ET /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
-        ROW("G(T /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
+        ROW("G\0ET /healthz HTTP/1.1\r\n" HOST "\r\n", "an invalid method"),
+        ROW("G(T /healthz HTTP/1.1\r\n" HOST "\r\n", "an invalid method"),
         ROW("GET /healthz\0 HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
         ROW("GET /healthz\0x HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
         ROW("GET /healthz?a=\0b HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
-        ROW("GET /healthz  HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
-        ROW("GET /heal thz HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
-        ROW("GET /heal\tthz HTTP/1.1\r\n" HOST "\r\n", "target with a blank")};
+        ROW("GET /healthz  HTTP/1.1\r\n" HOST "\r\n", "target with a space"),
+        ROW("GET /heal thz HTTP/1.1\r\n" HOST "\r\n", "target with a space"),
+        ROW("GET /heal\tthz HTTP/1.1\r\n" HOST "\r\n", "target with a space")};
 #undef ROW
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {

@@ -361,7 +361,7 @@ START_TEST(a_job_that_cannot_be_written_down)
     keeper_open_jobs();
     ck_assert_int_eq(rename(scratch_path("root/.organ/jobs"), scratch_path("root/.organ/gone")), 0);
     ck_assert_uint_eq(keeper_add("done", "a", message), 500);
-    ck_assert_msg(strstr(message, "cannot be made") && !strstr(message, scratch_path("")), "%s", message);
+    ck_assert_msg(strstr(message, "cannot be created") && !strstr(message, scratch_path("")), "%s", message);
     ck_assert_int_eq(rename(scratch_path("root/.organ/gone"), scratch_path("root/.organ/jobs")), 0);
     ck_assert_uint_eq(keeper_add("done", "a", message), 201);
 }

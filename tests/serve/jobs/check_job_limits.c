@@ -68,7 +68,7 @@ START_TEST(what_a_job_prints_has_a_limit)
     FILE *const log = fopen(scratch_path(path), "r");
     while (fgets(line, sizeof line, log)) {
         first = first || strstr(line, "working");
-        left_out = left_out || strstr(line, "bytes of the log are left out here");
+        left_out = left_out || strstr(line, "bytes of the log are omitted here");
         ck_assert_int_eq(line[0], '{');
     }
     fclose(log);
@@ -128,14 +128,13 @@ START_TEST(a_job_has_a_limit_of_memory)
     ck_assert_int_eq(json_integer_value(json_object_get(view, "exit_code")), organ_job_memory_limited ? 4 : 0);
     /* 100 MiB and what a job of one thread has beside that: 256 and 128 MiB. */
     ck_assert_msg(!organ_job_memory_limited ||
-                      strstr(why, "Cannot allocate memory; a job that asks for this --memory may take 484M in all"),
+                      strstr(why, "Cannot allocate memory; a job with this --memory is limited to 484M in total"),
                   "%s", why);
     ck_assert_msg(!organ_job_memory_limited || (atoi(why) >= 300 && atoi(why) < 508), "%s", why);
     json_decref(view);
     ck_assert_uint_eq(add_with_memory("2G", id), 422);
-    ck_assert_msg(
-        strstr(id, "asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"), "%s",
-        id);
+    ck_assert_msg(strstr(id, "requests 2048M (2147483648 bytes), but the limit of this server is 1024M (--job-memory)"),
+                  "%s", id);
     organ_jobs_close(jobs);
     way.memory = (uint64_t)64 << 20;
     keeper_open_jobs();

@@ -137,10 +137,10 @@ START_TEST(every_fault_is_named)
         {"{\"arguments\":{}}", 422, "/verb", "is missing"},
         {"{\"verb\":7,\"arguments\":{}}", 422, "/verb", "is a number, but must be a text"},
         {"{\"verb\":\"prnue\",\"arguments\":{}}", 422, "/verb", "did you mean 'prune'?"},
-        {"{\"verb\":\"help\",\"arguments\":{}}", 422, "/verb", "'help' is no verb that can be a job"},
-        {"{\"verb\":\"version\",\"arguments\":{}}", 422, "/verb", "no verb that can be a job"},
-        {"{\"verb\":\"serve\",\"arguments\":{}}", 422, "/verb", "no verb that can be a job"},
-        {"{\"verb\":\"--help\",\"arguments\":{}}", 422, "/verb", "no verb that can be a job"},
+        {"{\"verb\":\"help\",\"arguments\":{}}", 422, "/verb", "'help' is not a verb that can run as a job"},
+        {"{\"verb\":\"version\",\"arguments\":{}}", 422, "/verb", "is not a verb that can run as a job"},
+        {"{\"verb\":\"serve\",\"arguments\":{}}", 422, "/verb", "is not a verb that can run as a job"},
+        {"{\"verb\":\"--help\",\"arguments\":{}}", 422, "/verb", "is not a verb that can run as a job"},
         {"{\"verb\":\"prune\"}", 422, "/arguments", "is missing"},
         {"{\"verb\":\"prune\",\"arguments\":[]}", 422, "/arguments", "must be an object"},
         {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\"},\"env\":{}}", 422, "/env",
@@ -187,7 +187,7 @@ START_TEST(every_fault_is_named)
         {INSPECT("\"models//a\""), 422, "/arguments/MODEL", ""},
         {INSPECT("\"a\\nb\""), 422, "/arguments/MODEL", ""},
         {INSPECT("\"none\""), 404, "/arguments/MODEL", ""},
-        {INSPECT("\"" LONG LONG LONG "\""), 404, "/arguments/MODEL", "so long a name"},
+        {INSPECT("\"" LONG LONG LONG "\""), 404, "/arguments/MODEL", "a name is too long"},
         {INSPECT("\"leak\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\"models/etc/passwd\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\".hidden\""), 403, "/arguments/MODEL", ""},
@@ -440,7 +440,7 @@ START_TEST(a_root_has_one_server)
     organ_error error = {0};
     ck_assert_int_eq(organ_job_store_open(scratch_path("root"), &store, &error), ORGAN_OK);
     ck_assert_int_eq(organ_job_store_open(scratch_path("root"), &second, &error), ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "another server works there"));
+    ck_assert_ptr_nonnull(strstr(error.message, "another server uses this directory"));
     organ_job_store_close(&store);
 }
 END_TEST
@@ -452,7 +452,7 @@ START_TEST(jobs_are_not_kept_behind_a_link)
     mkdir(scratch_path("elsewhere"), 0755);
     ck_assert_int_eq(symlink("../elsewhere", scratch_path("root/.organ")), 0);
     ck_assert_int_eq(organ_job_store_open(scratch_path("root"), &store, &error), ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "is no directory"));
+    ck_assert_ptr_nonnull(strstr(error.message, "is not a directory"));
 }
 END_TEST
 

@@ -130,7 +130,7 @@ judge "it began anew" grep -q '"resumed": true' root/out/b/organ/prune.json
 # ---- the server dies, the job does not ----
 caught out/c
 second=$("$organ" serve --root root --listen 127.0.0.1:0 2>&1 </dev/null)
-judge "a second server has the same root: $second" grep -q 'another server works there' <<<"$second"
+judge "a second server has the same root: $second" grep -q 'another server uses this directory' <<<"$second"
 kill -CONT "$job" # or the system would tell it that nobody can let it go on any more
 kill -9 "$server" && wait "$server" 2>/dev/null
 serve
@@ -166,10 +166,10 @@ find root/models/tiny -type f -exec sha256sum {} + | sort >before
 gives 422 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny"],"output":"out/m","delete-after":true}}'
 has 'measure has no such argument'
 gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"models/tiny/model.safetensors"}}'
-has 'is in the folder of a model'
+has 'is in the directory of a model'
 mkdir root/theirs && cp -r root/models/tiny root/theirs/model
 gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"theirs/model","force":true}}'
-has 'was made by none of this server'
+has 'was not written by a job of this server'
 gives 201 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"theirs/model","force":true,"dry-run":true}}'
 for sparsity in 20 30 40; do # the second and third replace what a job has made
     gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"out/again\",\"method\":\"magnitude\",\"sparsity\":$sparsity,\"force\":true}}"
@@ -185,7 +185,7 @@ gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny",
 has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
 has '"/arguments/oops"'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","memory":"2G"}}'
-has '"errors":[{"field":"/arguments/memory","detail":"the job asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"}]'
+has '"errors":[{"field":"/arguments/memory","detail":"the job requests 2048M (2147483648 bytes), but the limit of this server is 1024M (--job-memory)"}]'
 iterations=4000 # the server ends before
 if sampled; then iterations=600; fi
 caught out/e

@@ -229,7 +229,7 @@ START_TEST(whoever_dies_dies_alone)
 {
     static const struct {
         const char *name, *part;
-    } rows[] = {{"crash", "signal 11"}, {"leave", "ended early"}};
+    } rows[] = {{"crash", "signal 11"}, {"leave", "exited early"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         expect_fault(rows[k].name, 422, rows[k].part);
         expect_fault(rows[k].name, 422, rows[k].part); /* by the one that was kept */
@@ -309,7 +309,7 @@ START_TEST(calls_that_no_header_needs)
 }
 END_TEST
 
-START_TEST(a_list_that_is_none) { expect_fault("lie", 500, "has given no list"); }
+START_TEST(a_list_that_is_none) { expect_fault("lie", 500, "returned no list"); }
 END_TEST
 
 /* ---- blocks of another process ---- */

@@ -374,20 +374,21 @@ START_TEST(tokens_that_are_refused)
         "layer 3: calibration token 1, input 1: the activation is inf; it must be finite and within 1e+15");
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_HELD, 1, NULL, some, some + 2, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "layer 3: calibration token 0 of those held back, output 1: the activation is inf; "
-                                    "it must be finite and within 1e+15");
+    ck_assert_str_eq(error.message,
+                     "layer 3: calibration token 0 of the held-out tokens, output 1: the activation is inf; "
+                     "it must be finite and within 1e+15");
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_HELD, 2, NULL, some, some, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "layer 3: more calibration tokens than the 1 announced");
+    ck_assert_str_eq(error.message, "layer 3: more calibration tokens than the declared 1");
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "layer 3: 0 calibration tokens came of the 2 announced");
+    ck_assert_str_eq(error.message, "layer 3: got 0 of the declared 2 calibration tokens");
     organ_ridge_close(ridge);
     const organ_ridge_shape none_held = {"layer 4", {1, 0}, 1, 2, 1, 2, 0, NULL};
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_open(&none_held, engine, &ridge, &error), ORGAN_OK);
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "layer 4: no calibration token is held back");
+    ck_assert_str_eq(error.message, "layer 4: there are no held-out calibration tokens");
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_FIT, 1, NULL, some, some, &error), ORGAN_OK);
     ck_assert_int_eq(organ_ridge_solve(ridge, 0.1, &found, &error), ORGAN_OK);
@@ -463,13 +464,13 @@ START_TEST(a_scratch_file_that_fails)
         ck_assert(call == 0 || organ_ridge_choose(ridge, &choice, &error) == ORGAN_IO);
         fault_clear();
         must_say(&error, call < 2 ? ENOSPC : EIO,
-                 call < 2 ? "bytes of what experts get (--scratch) cannot be kept there" : "of a scratch file");
+                 call < 2 ? "bytes of expert inputs (--scratch)" : "of a scratch file");
         error = (organ_error){0};
         organ_ridge_close(ridge);
     }
     shape.scratch = scratch_path("absent");
     ck_assert_int_eq(organ_ridge_open(&shape, engine, &ridge, &error), ORGAN_IO);
-    must_say(&error, ENOENT, "absent: no scratch file can be made in it");
+    must_say(&error, ENOENT, "absent: no scratch file can be created in it");
     ck_assert_ptr_null(ridge);
     tokens_free(&t);
 }
@@ -499,7 +500,7 @@ START_TEST(bytes_that_a_disk_changed)
     organ_ridge *const ridge = ridge_of(engine, &t, &shape, 100, false);
     change_a_byte();
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_IO);
-    must_say(&error, EIO, "of what experts get (--scratch) are not those that were written");
+    must_say(&error, EIO, "of expert inputs (--scratch) differ from the written ones");
     organ_ridge_close(ridge);
     tokens_free(&t);
 }

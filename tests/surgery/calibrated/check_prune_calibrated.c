@@ -272,7 +272,7 @@ START_TEST(hidden_states_that_do_not_fit)
         .sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.calibration.samples = 128, .calibration.context = 512}};
     must_fail(w, ORGAN_USAGE,
               "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), "
-              "a layer and ");
+              "one layer and ");
 }
 END_TEST
 
@@ -442,7 +442,7 @@ START_TEST(compensation_beyond_the_range)
     for (size_t m = 0; m < 2; m++)
         must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT,
                   "tensor 'model.layers.0.mlp.up_proj.weight': weight ");
-    must_fail((way){.sparsity = 40}, ORGAN_BAD_INPUT, "is beyond the range of F16 after compensation");
+    must_fail((way){.sparsity = 40}, ORGAN_BAD_INPUT, "exceeds the range of F16 after compensation");
     must_prune("out", (way){.sparsity = 40, .c = {.no_compensate = true}});
 }
 END_TEST

@@ -331,7 +331,7 @@ START_TEST(other_model)
     make_imatrix("fixtures/forward/qwen3moe.gguf", -1);
     must_fail("fixtures/forward/mixtral", (way){.imatrix = scratch_path("m")}, ORGAN_BAD_INPUT,
               "has 144 values, but tensor 'model.layers.0."
-              "block_sparse_moe.experts.0.w2.weight' is of 6 x "
+              "block_sparse_moe.experts.0.w2.weight' has 6 x "
               "48 inputs");
     must_fail("fixtures/forward/llama", (way){.imatrix = scratch_path("m")}, ORGAN_BAD_INPUT, "has no entry for it");
 }
@@ -353,8 +353,8 @@ START_TEST(square_stack)
     mkdir(scratch_path("donor"), 0777);
     make_shard(scratch_path("donor/model.safetensors"), tensors, 2);
     must_fail(scratch_path("donor"), (way){.imatrix = scratch_path("m")}, ORGAN_BAD_INPUT,
-              "tensor 'model.layers.0.mlp.experts.down_proj': is a stack of 2 matrices of 32 x 32: which of its axes "
-              "are the inputs");
+              "tensor 'model.layers.0.mlp.experts.down_proj': is a stack of 2 matrices of 32 x 32: its input axis is "
+              "ambiguous");
 }
 END_TEST
 

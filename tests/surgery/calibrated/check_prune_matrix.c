@@ -290,7 +290,7 @@ START_TEST(options_that_do_not_go_together)
     must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_WANDA}, calibration, ORGAN_USAGE,
                 "layer: a sparsity is above 0 and below 100 %, not 0");
     must_refuse((organ_prune_matrix_options){.sparsity = 50, .pattern = {2, 4}}, calibration, ORGAN_USAGE,
-                "layer: pattern 2:4 sets the sparsity; 50 % cannot be asked for as well");
+                "layer: pattern 2:4 sets the sparsity; it cannot be combined with 50 %");
     static const organ_pattern wrong[] = {{0, 4}, {4, 4}, {5, 4}, {1, 1}, {8, 17}};
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         char message[100];
@@ -330,7 +330,7 @@ START_TEST(matrices_that_cannot_be_pruned)
     plain.method = ORGAN_PRUNE_MAGNITUDE;
     ck_assert_int_eq(organ_prune_matrix(&engine, &plain, NULL, given.weights, 1, LAYER_COLS - 2, keep, &report, &error),
                      ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "m: rows of 318 weights do not divide into the groups of pattern 2:4");
+    ck_assert_str_eq(error.message, "m: rows of 318 weights are not whole groups of pattern 2:4");
     given.weights[3 * LAYER_COLS + 7] = -INFINITY;
     for (size_t m = 0; m < METHODS; m++)
         must_refuse((organ_prune_matrix_options){.method = methods[m], .sparsity = 50}, calibration, ORGAN_BAD_INPUT,

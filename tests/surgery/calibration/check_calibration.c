@@ -73,7 +73,7 @@ START_TEST(shared_scratch_and_few_tokens_change_nothing)
         ck_assert_int_eq(organ_calibration_add(all[k], x + N, NULL, T - 1, &error), ORGAN_OK);
     }
     ck_assert_int_eq(organ_calibration_add(all[1], x, NULL, 1, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "q: more tokens than the 100 announced");
+    ck_assert_str_eq(error.message, "q: more tokens than the declared 100");
     error = (organ_error){0};
     for (size_t k = 0; k < 2; k++)
         ck_assert_int_eq(organ_calibration_finish(all[k], &error), ORGAN_OK);
@@ -107,7 +107,7 @@ START_TEST(activations_that_are_no_numbers)
     must_refuse(
         c, good, x, 3, ORGAN_BAD_INPUT,
         "q: calibration token 2, input 1 in the donor: the activation is 2e+15; it must be finite and within 1e+15");
-    must_refuse(c, good, NULL, 1, ORGAN_USAGE, "q: the streams given are not those announced");
+    must_refuse(c, good, NULL, 1, ORGAN_USAGE, "q: the given streams are not the declared ones");
     organ_calibration_destroy(c);
 }
 END_TEST
@@ -118,17 +118,17 @@ START_TEST(calibrations_without_anything)
     organ_error error = {0};
     organ_calibration *c = made(3, false);
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "q: no calibration token has come here: there is nothing to go by");
+    ck_assert_str_eq(error.message, "q: the calibration has no tokens");
     error = (organ_error){0};
     ck_assert_int_eq(organ_calibration_add(c, zeros, NULL, 2, &error), ORGAN_OK);
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "q: all 3 inputs are zero for all 2 calibration tokens: there is nothing to go by");
+    ck_assert_str_eq(error.message, "q: all 3 inputs are zero for all 2 calibration tokens");
     ck_assert_ptr_null(organ_calibration_moments(c));
     error = (organ_error){0};
     ck_assert_int_eq(organ_calibration_add(c, ones, NULL, 1, &error), ORGAN_OK);
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_OK);
     ck_assert_uint_eq(organ_calibration_moments(c)->tokens, 3);
-    must_refuse(c, ones, NULL, 1, ORGAN_USAGE, "q: the calibration is finished and takes no more tokens");
+    must_refuse(c, ones, NULL, 1, ORGAN_USAGE, "q: the calibration is finished and accepts no more tokens");
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_USAGE);
     organ_calibration_destroy(c);
     const organ_calibration_options none = {.name = "q"};

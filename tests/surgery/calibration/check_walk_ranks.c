@@ -228,7 +228,7 @@ START_TEST(a_fault_of_one_rank_ends_all)
         fault wrong;
         organ_status status;
         const char *text;
-    } rows[] = {{FAULT_TOKEN, ORGAN_BAD_INPUT, ": token 5 is 1073741824, beyond a vocabulary"},
+    } rows[] = {{FAULT_TOKEN, ORGAN_BAD_INPUT, ": token 5 is 1073741824, outside the vocabulary"},
                 {FAULT_STOP, ORGAN_INTERRUPTED, "): stopped in layer 1"},
                 {FAULT_ENTER, ORGAN_IO, "): no room in layer 1"}};
     of = cases[0];

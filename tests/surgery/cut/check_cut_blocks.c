@@ -44,7 +44,7 @@ static const struct told {
     {"\"max_window_layers\": 80", "d0 d5", "max_window_layers", "78"},
     {"\"first_k_dense_replace\": 3", "d1 d4", "first_k_dense_replace", "2"},
     {"\"hybrid_override_pattern\": \"M-M*-E\"", "d1 d5", "hybrid_override_pattern", "\"MM*-\""},
-    {"\"hybrid_override_pattern\": \"M-M*\"", "d1", "has not a letter for each layer", NULL},
+    {"\"hybrid_override_pattern\": \"M-M*\"", "d1", "does not have one letter for each layer", NULL},
     {"\"sliding_window_pattern\": 3", "d0 d1 d2", "layer_types", ""}, /* holds on */
     {"\"sliding_window_pattern\": 3", "d0", "layer_types",
      "[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]"},
@@ -77,10 +77,10 @@ static const struct told {
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d0 d4",
      "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2",
-     "takes its keys and values from one that would be dropped", NULL},
+     "uses the keys and values of a dropped one", NULL},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2 d4",
      "num_kv_shared_layers", "1"},
-    {"\"num_kv_shared_layers\": 2", "d0", "num_kv_shared_layers is 2: without a list", NULL},
+    {"\"num_kv_shared_layers\": 2", "d0", "num_kv_shared_layers is 2: without layer_types", NULL},
     {"\"linear_attn_config\": {\"kda_layers\": [1, 2, 4, 5], \"full_attn_layers\": [3, 6]}", "d0 d2",
      "linear_attn_config", "{\"kda_layers\":[1,2,3],\"full_attn_layers\":[4]}"},
     {"\"linear_attn_config\": {\"kda_layers\": [0, 2]}", "d1", "linear_attn_config is {\"kda_layers\":[0,2]}", NULL},
@@ -154,7 +154,7 @@ START_TEST(layers_by_a_list)
     must_cut("out", (cut_way){.cut = "d1 d2"});
     ck_assert_str_eq(config_says("out", "layers_block_type"), "[\"a\",\"d\",\"e\",\"f\"]");
     rig_donor("{\"layers_block_type\": [\"a\", \"b\", \"c\", \"d\", \"e\"]}", SIX);
-    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "no member that is known to be the number of layers");
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "no known member for the number of layers");
     rig_donor("{\"n_layers\": 6}", SIX);
     must_cut("mpt", (cut_way){.cut = "d1 d2"});
     ck_assert_str_eq(config_says("mpt", "n_layers"), "4");
@@ -176,7 +176,7 @@ START_TEST(parts_for_each_layer)
     rig_donor("{\"num_hidden_layers\": 6}", SIX "model.embed_tokens_per_layer.weight F32 8,13\n");
     cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "it has a part for each layer, but not of one size");
     rig_donor("{\"num_hidden_layers\": 6}", SIX "model.other_per_layer_matrix.weight F32 8,12\n");
-    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "it is not known which: blocks cannot be dropped");
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "in an unknown order: blocks cannot be dropped");
 }
 END_TEST
 
@@ -193,7 +193,7 @@ START_TEST(prediction_layers)
     ck_assert_str_eq(config_says("bare", "num_nextn_predict_layers"), "0");
     rig_donor("{\"num_hidden_layers\": 4}", SIX);
     cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT,
-                "no member that is known to be the number of layers, 6 by the tensors");
+                "no known member for the number of layers, which is 6 by the tensors");
 }
 END_TEST
 

@@ -101,7 +101,7 @@ START_TEST(packed_stacks)
                      "experts.up_proj_scale_inv = " M "experts.up_proj_scale_inv 1:1/0\n" M "experts.down_proj = " M
                      "experts.down_proj 2:32-63/0-31\n" M "experts.down_proj_scale_inv = " M
                      "experts.down_proj_scale_inv 2:1/0\n");
-    cut_refused((cut_way){.cut = "x0:32-63/1-32"}, ORGAN_BAD_INPUT, "kept whole or not at all");
+    cut_refused((cut_way){.cut = "x0:32-63/1-32"}, ORGAN_BAD_INPUT, "which cannot be split");
 }
 END_TEST
 
@@ -154,8 +154,8 @@ START_TEST(dense_layers_beside_experts)
     ck_assert_str_eq(config_says("both", "intermediate_size"), "3");
     ck_assert_str_eq(config_says("both", "moe_intermediate_size"), "2");
     rig_donor("{\"num_hidden_layers\": 2, \"num_local_experts\": 2, \"intermediate_size\": 6}", tensors);
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "the width of layers without experts too");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 c1:0,1,2"}, ORGAN_BAD_INPUT, "the width of layers without experts too");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "also the width of layers without experts");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 c1:0,1,2"}, ORGAN_BAD_INPUT, "also the width of layers without experts");
     must_cut("alike", (cut_way){.cut = "x0:1,4/0,5 c1:0,2"});
     ck_assert_str_eq(config_says("alike", "intermediate_size"), "2");
 }
@@ -184,10 +184,9 @@ START_TEST(shared_experts_follow)
     ck_assert_str_eq(config_says("out", "n_shared_experts"), "2");
     must_cut("healed", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11", .resolved = "down_proj.weight"});
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
-                "n_shared_experts is 2: shared experts are as wide as so many routed ones");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT,
-                "of both the same part of the channels must stay");
-    cut_refused((cut_way){.cut = "s0:0,3,6,11"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
+                "n_shared_experts is 2: the width of shared experts is a multiple of the routed ones'");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT, "both must keep the same share of channels");
+    cut_refused((cut_way){.cut = "s0:0,3,6,11"}, ORGAN_BAD_INPUT, "both must keep the same share of channels");
     cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,12"}, ORGAN_USAGE,
                 "number 12 of the kept channels of the shared expert");
     rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, fused);
@@ -198,10 +197,10 @@ START_TEST(shared_experts_follow)
     made_of("fused", lines);
     rig_donor(QWEN WIDTH, tensors);
     cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"}, ORGAN_BAD_INPUT,
-                "known to be the number of shared experts, 2 by the tensors");
+                "known member for the number of shared experts, which is 2 by the tensors");
     rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, ROUTER EXPERT(0) EXPERT(1));
     cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3"}, ORGAN_USAGE,
-                "layer 0 has no channels of the shared expert to cut");
+                "layer 0 has no channels of the shared expert to remove");
 }
 END_TEST
 
@@ -218,15 +217,15 @@ START_TEST(shared_experts_of_gguf)
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_shared_count", 0), 2);
     organ_model_close(made);
     cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT,
-                "'qwen3moe.expert_shared_count' is 2: shared experts are as wide");
+                "'qwen3moe.expert_shared_count' is 2: the width of shared experts");
     cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-95"}, ORGAN_BAD_INPUT,
-                "of both the same part of the channels must stay");
+                "both must keep the same share of channels");
     rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2 "
                   "qwen3moe.expert_shared_feed_forward_length=192",
              tensors);
     must_cut("own.gguf", (cut_way){.cut = "x0:0-31/32-63"});
     cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-127"}, ORGAN_BAD_INPUT,
-                "channels of shared experts can be cut only where it is not");
+                "channels of shared experts can be cut only if it is absent");
 }
 END_TEST
 
@@ -237,24 +236,26 @@ START_TEST(channels_that_cannot_be)
     cut_refused((cut_way){.cut = "x0:1,6/0,5"}, ORGAN_USAGE, "number 6 of the kept channels of an expert");
     cut_refused((cut_way){.cut = "x0:4,1/0,5"}, ORGAN_USAGE, "number 1 of the kept channels of an expert");
     cut_refused((cut_way){.cut = "x0:/0,5"}, ORGAN_USAGE, "would have no channels of an expert left");
-    cut_refused((cut_way){.cut = "x0:0-5/0-5"}, ORGAN_USAGE, "nothing to cut");
-    cut_refused((cut_way){.cut = "c0:0,1"}, ORGAN_USAGE, "no channels of the feed-forward to cut");
+    cut_refused((cut_way){.cut = "x0:0-5/0-5"}, ORGAN_USAGE, "nothing would be removed");
+    cut_refused((cut_way){.cut = "c0:0,1"}, ORGAN_USAGE, "no channels of the feed-forward to remove");
     rig_donor(QWEN "\"moe_intermediate_size\": [6, 6]}", ROUTER EXPERT(0) EXPERT(1));
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "a list gives each layer its own number");
     rig_donor(QWEN "\"moe_intermediate_size\": 7}", ROUTER EXPERT(0) EXPERT(1));
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
-                "no member that is known to be the number of channels of an expert, 6");
+                "no known member for the number of channels of an expert, which is 6");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) E(1) "down_proj.weight BF16 16,5\n");
-    cut_refused((cut_way){.cut = "x0:1,4/0,3"}, ORGAN_BAD_INPUT, "down projections do not tell one number of channels");
+    cut_refused((cut_way){.cut = "x0:1,4/0,3"}, ORGAN_BAD_INPUT,
+                "experts' down projections have different numbers of channels");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) E(1) "down_proj.weight BF16 16,6\n" E(1) "up_proj.weight BF16 7,16\n");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "has not the rows of 6 channels");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "does not have the rows of 6 channels");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) EXPERT(1) M "experts.mystery BF16 2,6\n");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "it is not known what it does in the experts");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "its function in the experts is unknown");
     rig_donor("{\"architectures\": [\"GptOssForCausalLM\"], \"num_hidden_layers\": 1, \"num_local_experts\": 2, "
               "\"intermediate_size\": 6}",
               M "router.weight BF16 2,16\n" M "experts.gate_up_proj BF16 2,12,16\n" M
                 "experts.down_proj BF16 2,16,6\n");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "has not the rows of 16 channels of gate and up");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
+                "does not have the rows of 16 channels of gate and up");
     rig_donor("{\"num_hidden_layers\": 2, \"num_experts\": 2, \"moe_intermediate_size\": 6}",
               ROUTER EXPERT(0)
                   EXPERT(1) "model.layers.1.mlp.gate.weight BF16 2,16\nmodel.layers.1.mlp.experts.up_proj BF16 2,6,16\n"

@@ -215,7 +215,7 @@ START_TEST(groups_and_names)
     ck_assert_str_eq(config_says("grouped", "n_routed_experts"), "4");
     ck_assert_str_eq(config_says("grouped", "n_group"), "2");
     cut_refused((cut_way){.cut = "e0:0,3,4"}, ORGAN_BAD_INPUT, "divided evenly");
-    cut_refused((cut_way){.cut = "e0:0,1,2,4"}, ORGAN_BAD_INPUT, "each group of experts must keep as many");
+    cut_refused((cut_way){.cut = "e0:0,1,2,4"}, ORGAN_BAD_INPUT, "each group must keep the same number of experts");
     cut_refused((cut_way){.cut = "e0:0,4"}, ORGAN_BAD_INPUT, "two best experts");
 }
 END_TEST
@@ -249,7 +249,8 @@ START_TEST(resolved_matrices)
     rig_donor(MOE(""), "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight F8_E4M3 6,8\n" E
                        "0.down_proj.weight_scale F32 1\n" E "1.down_proj.weight F8_E4M3 6,8\n" E
                        "1.down_proj.weight_scale F32 1\n");
-    cut_refused((cut_way){.cut = "e0:0,1", .resolved = "down_proj.weight"}, ORGAN_USAGE, "cannot take other values");
+    cut_refused((cut_way){.cut = "e0:0,1", .resolved = "down_proj.weight"}, ORGAN_USAGE,
+                "a type that cannot be refitted");
 }
 END_TEST
 

@@ -81,7 +81,7 @@ START_TEST(channels_in_each_packing)
     made_of("out", requested);
     ck_assert_str_eq(config_says("out", "intermediate_size"), "192");
     if (strstr(p->tensors, "F32 4,4") || strstr(p->tensors, "I32"))
-        cut_refused((cut_way){.cut = "c0:0-100"}, ORGAN_BAD_INPUT, "kept whole or not at all");
+        cut_refused((cut_way){.cut = "c0:0-100"}, ORGAN_BAD_INPUT, "which cannot be split");
 }
 END_TEST
 
@@ -185,7 +185,7 @@ START_TEST(widths_that_cannot_be)
     cut_refused((cut_way){.cut = "c0:1,6 c1:0,1"}, ORGAN_USAGE, "number 6 of the kept channels");
     rig_donor("{\"num_experts\": 2, \"moe_intermediate_size\": 6}", M
               "gate.weight BF16 2,8\n" M "experts.up_proj BF16 2,6,8\n" M "shared_expert.down_proj.weight BF16 8,6\n");
-    cut_refused((cut_way){.cut = "c0:1"}, ORGAN_USAGE, "no channels of the feed-forward to cut");
+    cut_refused((cut_way){.cut = "c0:1"}, ORGAN_USAGE, "no channels of the feed-forward to remove");
 }
 END_TEST
 

@@ -58,7 +58,7 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
         (!a->file ||
          organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
-                                  "name another file with --scores to measure again", whole, error) == ORGAN_OK))
+                                  "to measure again, give another file with --scores", whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
@@ -456,14 +456,14 @@ START_TEST(what_is_wrong_in_a_file_is_named)
     static const wrong_file wrongs[] = {
         {"schema", "\"organ.prune/1\"", ORGAN_BAD_INPUT, "its schema is 'organ.prune/1', not organ.expert_scores/1"},
         {"model", "\"0123456789abcdef\"", ORGAN_USAGE,
-         "has the scores of another run: its model is \"0123456789abcdef\", here it is"},
+         "contains the scores of a different run: its model is \"0123456789abcdef\", but here it is"},
         {"text", "\"0123456789abcdef\"", ORGAN_USAGE, "its text is \"0123456789abcdef\""},
         {"samples", "5", ORGAN_USAGE,
-         "its samples is 5, here it is 4; name another file with --scores to measure again"},
-        {"experts", "15", ORGAN_USAGE, "its experts is 15, here it is 16"},
-        {"loss", "false", ORGAN_USAGE, "was measured without the loss, which --score loss goes by"},
-        {"layers", "[]", ORGAN_BAD_INPUT, "has 0 layers, and the model has 4"},
-        {"tokens", "0", ORGAN_BAD_INPUT, "tokens is no count"},
+         "its samples is 5, but here it is 4; to measure again, give another file with --scores"},
+        {"experts", "15", ORGAN_USAGE, "its experts is 15, but here it is 16"},
+        {"loss", "false", ORGAN_USAGE, "was measured without the loss, which --score loss needs"},
+        {"layers", "[]", ORGAN_BAD_INPUT, "has 0 layers, but the model has 4"},
+        {"tokens", "0", ORGAN_BAD_INPUT, "tokens is not a count"},
         {"layers.layer", "2", ORGAN_BAD_INPUT, "layers[1].layer is not 1"},
         {"layers.sum", "[1,2]", ORGAN_BAD_INPUT, "layers[1].sum is not 16 numbers of 0 to 1e+300"},
         {"layers.frequency", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0.5]", ORGAN_BAD_INPUT,
@@ -473,7 +473,7 @@ START_TEST(what_is_wrong_in_a_file_is_named)
         {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,3]", ORGAN_BAD_INPUT, "layers[1].removed has expert 3 twice"},
         {"layers.loss", "[0,1,2,3,4,5,6,7,8,9,10,-3]", ORGAN_BAD_INPUT,
          "layers[1].loss is not 12 numbers of 0 to 1e+300"},
-        {"layers.power", "null", ORGAN_BAD_INPUT, "layers[1].power is no number of 0 or more"}};
+        {"layers.power", "null", ORGAN_BAD_INPUT, "layers[1].power is not a number of at least 0"}};
     requested a = usual;
     a.samples = 4;
     a.context = 64;
@@ -559,7 +559,7 @@ START_TEST(what_cannot_be_measured_is_refused)
     ck_assert_int_eq(score, ORGAN_EXPERT_REAP);
     ck_assert_str_eq(organ_expert_score_name(score), "reap");
     ck_assert_int_eq(organ_expert_score_named("reaper", &score, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "--score 'reaper' is not known: loss, reap, sum or frequency");
+    ck_assert_str_eq(error.message, "--score 'reaper' is unknown: loss, reap, sum or frequency");
 }
 END_TEST
 

@@ -512,7 +512,7 @@ START_TEST(too_few_windows)
 {
     heal_way way = usual;
     way.samples = 3;
-    refused(way, ORGAN_USAGE, "--heal takes at least 4 windows (--samples): every 4th is held back");
+    refused(way, ORGAN_USAGE, "--heal needs at least 4 windows (--samples): every 4th is held out");
 }
 END_TEST
 
@@ -521,7 +521,7 @@ START_TEST(too_little_memory)
     heal_way way = usual;
     way.memory = (uint64_t)8 << 20;
     way.dry_run = true;
-    refused(way, ORGAN_USAGE, "and what healing it takes; --memory ");
+    refused(way, ORGAN_USAGE, "the work memory of healing it; --memory ");
     organ_error error;
     (void)run_heal(&way, "out", false, 2, NULL, &error);
     const uint64_t enough = strtoull(strstr(error.message, "; --memory ") + 11, NULL, 10);
@@ -558,7 +558,7 @@ START_TEST(a_scratch_file_of_one_rank_fails)
         fault_at(FAULT_PWRITE, faults[k].call, ENOSPC, false, NULL);
         play(2, heal_as_rank);
         fault_clear();
-        all_end(ORGAN_IO, "bytes of what experts get (--scratch) cannot be kept there");
+        all_end(ORGAN_IO, "bytes of expert inputs (--scratch)");
     }
 }
 END_TEST

@@ -156,7 +156,8 @@ START_TEST(a_text_is_refused_where_there_are_no_scales)
 {
     organ_error error;
     ck_assert_int_eq(autopsy(QWEN, (autopsy_way){.text = QWEN "/heldout.txt"}, &error), ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "no weight of fixtures/tiny-qwen2 has scales") != NULL, "%s", error.message);
+    ck_assert_msg(strstr(error.message, "no weight of fixtures/tiny-qwen2 has codes with scales") != NULL, "%s",
+                  error.message);
     rig_quantise(QWEN, FP8);
     ck_assert_int_eq(autopsy(scratch_path("q"), (autopsy_way){.text = scratch_path("no.txt")}, &error), ORGAN_IO);
     ck_assert_int_eq(autopsy(scratch_path("q"), (autopsy_way){.text = QWEN "/heldout.txt", .memory = 4 << 20}, &error),

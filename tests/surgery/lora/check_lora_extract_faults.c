@@ -43,7 +43,7 @@ START_TEST(models_that_do_not_belong_together)
     refused((lora_way){.tuned = scratch_path("wide.safetensors")}, ORGAN_BAD_INPUT,
             "tensor 'model.layers.0.self_attn.q_proj.weight' is 144 x 73, in ");
     refused((lora_way){.tuned = scratch_path("strange.safetensors")}, ORGAN_BAD_INPUT,
-            "have no linear layer of one name");
+            "have no linear layer of the same name");
     refused((lora_way){.tuned = scratch_path("base.safetensors")}, ORGAN_BAD_INPUT, "there is nothing to extract");
     refused((lora_way){.tuned = scratch_path("nothing")}, ORGAN_IO, "nothing");
 }
@@ -101,7 +101,7 @@ static bool fails_at(lora_way way, fault_call call, long n, int fault)
     fault_clear();
     ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
     if (!met || !scratch_left(output) ||
-        strstr(error.message, "is whole")) /* the name, too: only its durability failed */
+        strstr(error.message, "is complete")) /* the name, too: only its durability failed */
         return met;
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
     ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);

@@ -189,7 +189,7 @@ START_TEST(stored_the_other_way_round)
     make_shard(scratch_path("conv.safetensors"), base, 2);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", pairs, 4);
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "4 keys of the adapter find no");
+                 "4 keys of the adapter fit no");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", named, 4);
     lora_must((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"});
     expect_merged("conv.safetensors", "lora", "h.0.attn.c_attn", true, 1);
@@ -288,13 +288,13 @@ static const struct broken_dora {
      "use_dora is set, but there is no magnitude vector for it"},
     {DORA,
      {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 180)},
-     "has 180 values of F32, one for each of 181"},
+     "has 180 values of F32, but must have one for each of 181"},
     {DORA,
      {PAIR("model.layers.9.mlp.up_proj", 4, 181, 72), NORMS("model.layers.9.mlp.up_proj", 181)},
      "the base has no such tensor"},
     {DORA,
      {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181), NORMS("x", 181)},
-     "there is no pair of factors for it"},
+     "it has no pair of factors"},
     {"\"r\": 4, \"lora_alpha\": 4",
      {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181)},
      "but use_dora is not set"},
@@ -308,7 +308,8 @@ START_TEST(dora_without_its_norms)
     lora_adapter("lora", broken_doras[_i].members, broken_doras[_i].tensors, count);
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, broken_doras[_i].text);
     if (_i < 4)
-        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE, "DoRA has no scale");
+        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE,
+                     "DoRA cannot be merged with a --scale");
 }
 END_TEST
 
@@ -348,9 +349,9 @@ static const struct homeless {
      "its shape is [71], that of 'model.norm.weight' in the base [72]"},
     {{{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {216, 72}}}, "the base has no such tensor"},
     {{{LORA_PREFIX "model.layers.0.mlp.up_proj.lora_B.bias", ORGAN_F32, 1, {181}}},
-     "a bias of B (lora_bias) is not merged"},
+     "a bias of B (lora_bias) cannot be merged"},
     {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {72}}, {"model.norm.weight", ORGAN_F32, 1, {72}}},
-     "is replaced by"},
+     "is already replaced by"},
 };
 
 START_TEST(no_place)
@@ -371,7 +372,7 @@ START_TEST(all_of_them_are_listed)
     static const made_tensor pairs[] = {PAIR("a", 4, 72, 72), PAIR("b", 4, 72, 72), {"c.weight", ORGAN_F32, 1, {3}}};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4", pairs, COUNT(pairs));
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "5 keys of the adapter find no place");
+                 "5 keys of the adapter fit no weight");
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "unplaced")), 5);
     ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "unplaced"), 4), "tensor"), "c.weight");
 }
@@ -402,11 +403,11 @@ START_TEST(beyond_the_range)
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.k_proj", 4, 72, 72)};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e9", pairs, 2);
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "of the output is beyond the range of F16");
+                 "of the output exceeds the range of F16");
     lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "bf16"});
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e60", pairs, 2);
     lora_refused((lora_way){.adapter = "lora", .output = "none", .dtype = "f32"}, ORGAN_BAD_INPUT,
-                 "is beyond the range of F32");
+                 "exceeds the range of F32");
 }
 END_TEST
 

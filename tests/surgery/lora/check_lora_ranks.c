@@ -139,7 +139,8 @@ static const struct finding {
     unsigned max_rank;
     const char *base, *where, *text;
 } findings[] = {
-    {SANE ", \"modules_to_save\": [\"lm_head\"]", .where = "modules_to_save", .text = "not served"},
+    {SANE ", \"modules_to_save\": [\"lm_head\"]", .where = "modules_to_save",
+     .text = "servers do not load whole modules"},
     {SANE ", \"use_dora\": true", .where = "use_dora", .text = "DoRA"},
     {EIGHT ", \"rank_pattern\": {\"q_proj\": 4}", .where = "rank_pattern", .text = "one r"},
     {SANE ", \"alpha_pattern\": {\"q_proj\": 2}", .where = "alpha_pattern", .text = "one lora_alpha"},
@@ -151,7 +152,7 @@ static const struct finding {
     {"\"r\": 4, \"lora_alpha\": 4, \"target_modules\": null", .where = "target_modules", .text = "missing"},
     {"\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\", \"lm_head\"]", .where = "target_modules",
      .text = "'lm_head' cannot"},
-    {SANE, {{LORA_PREFIX "x.weight", ORGAN_F32, 1, {3}}}, .where = LORA_PREFIX "x.weight", .text = "no factor"},
+    {SANE, {{LORA_PREFIX "x.weight", ORGAN_F32, 1, {3}}}, .where = LORA_PREFIX "x.weight", .text = "not a factor"},
     {SANE,
      {{LORA_PREFIX "x.rotary_emb.inv", ORGAN_F32, 1, {3}}},
      .where = LORA_PREFIX "x.rotary_emb.inv",
@@ -186,7 +187,7 @@ START_TEST(found)
     lora_adapter("lora", f->members, all, 2 + (f->more[0].name || f->more[1].name) + (f->more[1].name != NULL));
     lora_refused(
         (lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = f->base, .rank = f->max_rank, .check = true},
-        ORGAN_CHECK_FAILED, "a server would refuse");
+        ORGAN_CHECK_FAILED, "a server would reject");
     const json_t *const row = row_of("findings", "where", f->where);
     ck_assert_msg(strstr(organ_json_text(row, "text"), f->text), "%s", organ_json_text(row, "text"));
 }
@@ -219,19 +220,19 @@ START_TEST(not_to_be_mended)
     lora_adapter("lora", SANE ", \"init_lora_weights\": \"corda\"", q, 2);
     lora_refused(way, ORGAN_BAD_INPUT, "init_lora_weights is \"corda\"");
     lora_adapter("lora", SANE, head, 2);
-    lora_refused(way, ORGAN_BAD_INPUT, "no module is left that could be served");
+    lora_refused(way, ORGAN_BAD_INPUT, "no module remains that a server would accept");
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e60", q, 2);
     lora_refused(way, ORGAN_BAD_INPUT, "beyond FP32 with its scale");
     static const made_tensor half[] = {{LORA_PREFIX "m.lora_A.weight", ORGAN_F16, 2, {4, 9}},
                                        {LORA_PREFIX "m.lora_B.weight", ORGAN_F16, 2, {9, 4}}};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e12", half, 2);
-    lora_refused(way, ORGAN_BAD_INPUT, "is beyond the range of F16");
+    lora_refused(way, ORGAN_BAD_INPUT, "exceeds the range of F16");
     static const made_tensor other[] = {PAIR("model.layers.7.mlp.up_proj", 4, 181, 72)};
     lora_adapter("lora", SANE, other, 2);
     lora_refused((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .output = "out"},
                  ORGAN_BAD_INPUT, "module 'model.layers.7.mlp.up_proj' does not fit");
     lora_refused((lora_way){.verb = LORA_SANITIZE, .output = "out", .check = true}, ORGAN_USAGE,
-                 "with --check nothing is written");
+                 "--check writes no output");
     lora_refused((lora_way){.verb = LORA_SANITIZE}, ORGAN_USAGE, "-o OUT is missing");
 }
 END_TEST
@@ -356,11 +357,10 @@ START_TEST(writer_refuses)
         const char *name;
         const float *values;
         const char *text;
-    } rows[] = {
-        {ORGAN_BF16, ORGAN_F32, "b", good, "a wide type came behind a narrow one"},
-        {ORGAN_F32, ORGAN_F32, "a", good, "'a': comes twice"},
-        {ORGAN_F32, ORGAN_F32, "b", bad, "tensor 'b': value 1 is nan"},
-        {ORGAN_F32, ORGAN_BF16, "b", large, "tensor 'b': value 1 is 3.4e+38, which is beyond the range of BF16"}};
+    } rows[] = {{ORGAN_BF16, ORGAN_F32, "b", good, "a wider type follows a narrower one"},
+                {ORGAN_F32, ORGAN_F32, "a", good, "'a': occurs twice"},
+                {ORGAN_F32, ORGAN_F32, "b", bad, "tensor 'b': value 1 is nan"},
+                {ORGAN_F32, ORGAN_BF16, "b", large, "tensor 'b': value 1 is 3.4e+38, which exceeds the range of BF16"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_adapter_writer *w;
         organ_error error = {0};

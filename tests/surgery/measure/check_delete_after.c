@@ -102,7 +102,7 @@ START_TEST(shards_come_and_go)
     json_t *report;
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "0 of 2 shards are measured") &&
-                      strstr(error.message, FIRST ": is not there yet"),
+                      strstr(error.message, FIRST ": does not exist yet"),
                   "%s", error.message);
     arrive(SECOND);
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
@@ -169,7 +169,7 @@ START_TEST(a_file_of_another_model_stays)
     make_shard(scratch_path("coming/" FIRST), &other, 1);
     arrive(SECOND);
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "is no shard of this model"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "is not a shard of this model"), "%s", error.message);
     ck_assert(is_there(FIRST) && !is_there(SECOND));
 }
 END_TEST

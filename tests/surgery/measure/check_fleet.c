@@ -217,7 +217,7 @@ START_TEST(second_run_does_what_changed)
     ck_assert_uint_eq(organ_json_count(entry_of("alone.safetensors"), "model.tensors"), 1);
     spill(scratch_path("out/fleet.json"), "{", 1); /* what is no record of organ may be somebody's file: it stays */
     ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "fleet.json: exists and is no report of organ"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "fleet.json: exists and is not a report of organ"), "%s", error.message);
     after = slurp(scratch_path("out/fleet.json"), &n);
     ck_assert_str_eq(after, "{");
     free(after);

@@ -410,8 +410,8 @@ START_TEST(no_theta_with_a_reason)
     text_write(&text, scratch_path("null.safetensors"));
     organ_model *model = must_open(scratch_path("null.safetensors"));
     organ_z *z = must_measure(model, (way){0});
-    static const char *const reasons[][2] = {{"same", "all its values are the same"},
-                                             {"same.bf16", "all its values are the same"},
+    static const char *const reasons[][2] = {{"same", "all its values are equal"},
+                                             {"same.bf16", "all its values are equal"},
                                              {"fifteen", "it has fewer than 16 elements"},
                                              {"spoilt", "it has values that are not finite"},
                                              {"spoilt.bf16", "it has values that are not finite"},

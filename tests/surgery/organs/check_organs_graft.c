@@ -206,7 +206,7 @@ START_TEST(everything_is_listed)
                                        "blk.2.attn_norm.weight of the target has no counterpart",
                                        "blk.2.ffn_up.weight of the target has no counterpart", NULL});
     does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "1-5"}, "c.gguf",
-                 (const char *const[]){"layers 1-5 were asked for, but the source has 2 (0-1)", NULL});
+                 (const char *const[]){"layers 1-5 were requested, but the source has 2 (0-1)", NULL});
     does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "0-1", .map = "0:4,1:6"},
                  "c.gguf",
                  (const char *const[]){"layer 4 would be added to the target, but not layer 3 before it", NULL});

@@ -311,7 +311,7 @@ START_TEST(nothing_to_compare)
     ck_assert(json_is_null(json_object_get(rig_noise(1, 0), "cosine")) &&
               json_is_null(json_object_get(rig_noise(0, 0), "cosine")));
     ck_assert_str_eq(organ_json_text(rig_noise(1, 0), "reason"),
-                     "there is no noise: both models have the same values here");
+                     "there is no noise: both models have equal values here");
     ck_assert_str_eq(organ_json_text(rig_noise(0, 0), "reason"), "the adapter does not change this module");
     ck_assert_double_eq(rig_number(rig_noise(1, 0), "ratio"), 0);
     ck_assert(json_is_null(json_object_get(rig_noise(0, 0), "ratio")) &&

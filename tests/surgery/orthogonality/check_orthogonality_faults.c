@@ -105,7 +105,7 @@ START_TEST(values_that_are_none)
     rig_modules[0].clean[0] = rig_modules[0].noisy[0][0] = 0;
     rig_modules[0].a[0] = rig_modules[0].b[0] = 3e38f;
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(0), "q_proj", "the product of its factors is beyond FP32");
+    REFUSED(ORGAN_BAD_INPUT, WAY(0), "q_proj", "the product of its factors exceeds FP32");
 }
 END_TEST
 

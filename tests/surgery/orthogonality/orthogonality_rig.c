@@ -204,6 +204,6 @@ const json_t *rig_noise(size_t m, size_t n)
 double rig_number(const json_t *row, const char *key)
 {
     const json_t *const value = organ_json_at(row, key);
-    ck_assert_msg(json_is_number(value), "'%s' is no number", key);
+    ck_assert_msg(json_is_number(value), "'%s' is not a number", key);
     return json_number_value(value);
 }

@@ -434,7 +434,7 @@ START_TEST(wrong_usage)
         {{.scheme = "fp8-tensor", .force = true}, "donor/no", "donor", ORGAN_USAGE},
         {{0}, "full", "exists", ORGAN_USAGE},
         {{.scheme = "fp8-tensor", .memory = 1000}, "no", "--memory", ORGAN_USAGE},
-        {{.scheme = "fp8-tensor", .model = scratch_path("packed")}, "no", "quantised already", ORGAN_BAD_INPUT},
+        {{.scheme = "fp8-tensor", .model = scratch_path("packed")}, "no", "already quantised", ORGAN_BAD_INPUT},
         {{.scheme = "int4-group128", .targets = "*.down_proj.weight"},
          "no",
          "whole number of groups of 32",

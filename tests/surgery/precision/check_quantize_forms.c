@@ -174,7 +174,7 @@ START_TEST(experts_are_taken_by_whole_layers)
     for (size_t k = 0; k < 3; k++) {
         ck_assert_int_eq(convert("out", (convert_way){.scheme = "fp8-tensor", .targets = parts[k]}, &error),
                          ORGAN_USAGE);
-        ck_assert_msg(strstr(error.message, "take all of their projections or none"), "%s", error.message);
+        ck_assert_msg(strstr(error.message, "all of their projections must be targets or none"), "%s", error.message);
         ck_assert(!scratch_left("out"));
     }
     remarks[0] = '\0';

@@ -337,7 +337,7 @@ START_TEST(what_cannot_be_is_refused)
     organ_error error;
     convert_way way = way_of("q4_k", NULL);
     way.targets = "blk.0.ffn_up.*";
-    convert_refused(way, ORGAN_BAD_INPUT, "'blk.0.ffn_up.weight': its rows of 40 values are no whole blocks of 32");
+    convert_refused(way, ORGAN_BAD_INPUT, "'blk.0.ffn_up.weight': its rows of 40 values are not whole blocks of 32");
     way = way_of("fp8-block128", NULL);
     ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "is GGUF, but fp8-block128 is a scheme of safetensors models"), "%s",
@@ -422,7 +422,7 @@ START_TEST(imatrix_that_does_not_fit)
     convert_way way = way_of("q4_k", "imatrix.gguf");
     way.targets = "blk.0.attn_q.*";
     must_convert("some.gguf", way);
-    convert_refused(way_of("q4_k", "donor.gguf"), ORGAN_BAD_INPUT, "is no importance matrix");
+    convert_refused(way_of("q4_k", "donor.gguf"), ORGAN_BAD_INPUT, "is not an importance matrix");
     convert_refused(way_of("q4_k", "missing.gguf"), ORGAN_IO, "missing.gguf");
     spill(scratch_path("imatrix.gguf"), "GGUF", 4);
     ck_assert_msg(convert("out.gguf", way, &error) == ORGAN_BAD_INPUT, "%s", error.message);

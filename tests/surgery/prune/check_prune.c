@@ -82,7 +82,7 @@ START_TEST(audit_fails_on_any_damage)
 {
     organ_error error;
     must_prune("out", (way){0});
-    damage("model.embed_tokens.weight", 7, 1, "'model.embed_tokens.weight' is no target, but 1 of its");
+    damage("model.embed_tokens.weight", 7, 1, "'model.embed_tokens.weight' is not a target, but 1 of its");
     damage("model.norm.weight", 0, 0x80, "model.norm.weight");
     damage("model.layers.1.mlp.up_proj.weight", 10001, 0x40, "model.layers.1.mlp.up_proj.weight");
     damage("model.layers.0.self_attn.v_proj.weight", 3, 0x10, "neither the donor's nor zero");

@@ -431,7 +431,7 @@ START_TEST(an_interrupted_evaluation_leaves_the_output)
     organ_error error;
     ck_assert_int_eq(make(makers[_i].run, (made_way){.progress = &progress, .stop = &watch.stop}, &error),
                      ORGAN_INTERRUPTED);
-    ck_assert_msg(strstr(error.message, "out is whole, but it could not be evaluated: "), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "out is complete, but it could not be evaluated: "), "%s", error.message);
     expect_whole((size_t)_i, "stopped");
 }
 END_TEST
@@ -442,9 +442,9 @@ START_TEST(a_text_that_changes_leaves_the_output)
     const organ_progress progress = {.context = &watch, .begin = on_stage};
     organ_error error;
     const organ_status status = make(makers[_i].run, (made_way){.progress = &progress}, &error);
-    ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "was changed meanwhile: its digest was "), "%d %s",
-                  (int)status, error.message);
-    expect_whole((size_t)_i, "was changed meanwhile");
+    ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "was changed during the run: its digest was "),
+                  "%d %s", (int)status, error.message);
+    expect_whole((size_t)_i, "was changed during the run");
 }
 END_TEST
 

@@ -122,8 +122,7 @@ START_TEST(cve_2025_49847_token_longer_than_int32)
     gguf_file("claimed.gguf", HEAD(0, 3) WORDS_MODEL TOKENS(1, "8:0x80000010 c:100"));
     expect_malformed("claimed.gguf", "header", "a string of 2147483664 bytes");
     gguf_file("long.gguf", HEAD(0, 5) WORDS_MODEL TOKENS(1, "8:65536 c:65536") SCORES(1) "4:0 " TYPES(1, "4:2"));
-    ck_assert_ptr_null(
-        open_tokenizer("long.gguf", ORGAN_BAD_INPUT, "string 0 has 65536 bytes; at most 65535 are read"));
+    ck_assert_ptr_null(open_tokenizer("long.gguf", ORGAN_BAD_INPUT, "string 0 has 65536 bytes; the limit is 65535"));
     expect_told("long.gguf", "tokenizer", "token 0 has 65536 bytes");
     gguf_file("fits.gguf", HEAD(0, 5) WORDS_MODEL TOKENS(1, "8:65535 c:65535") SCORES(1) "4:0 " TYPES(1, "4:2"));
     organ_tokenizer *const tokenizer = open_tokenizer("fits.gguf", ORGAN_OK, "");
@@ -173,7 +172,7 @@ START_TEST(byte_token_below_zero)
                      SCORES(3) "4:0 4:0 4:0 " TYPES(3, "4:2 4:6 4:6"),
                  odd[k]);
         gguf_file("m.gguf", words);
-        expect_told("m.gguf", "tokenizer", "stands for no byte");
+        expect_told("m.gguf", "tokenizer", "means no byte");
         organ_tokenizer *const tokenizer = open_tokenizer("m.gguf", ORGAN_OK, "");
         size_t bytes;
         ck_assert_str_eq(organ_tokenizer_piece(tokenizer, 1, &bytes), "A");
@@ -191,7 +190,7 @@ START_TEST(cve_2025_53630_sum_of_tensors_wraps)
     gguf_file("m.gguf", HEAD(3, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0)
                             I8("c", 0x100, 0xFFFFFFFFFFFFFF80) "p:32 z:64");
     expect_malformed("m.gguf", "tensor",
-                     "tensor 'c': offset 18446744073709551488 and 256 bytes, padded, are beyond 64 bits");
+                     "tensor 'c': offset 18446744073709551488 and 256 bytes, padded, exceed 64 bits");
 }
 END_TEST
 
@@ -200,7 +199,7 @@ START_TEST(cve_2026_27940_sum_and_overhead_wrap)
 {
     gguf_file("m.gguf",
               HEAD(2, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0) "p:32 z:64");
-    expect_malformed("m.gguf", "header", "data of 18446744073709551488 bytes is more than a file can have");
+    expect_malformed("m.gguf", "header", "data of 18446744073709551488 bytes exceeds the largest size of a file");
 }
 END_TEST
 
@@ -208,7 +207,7 @@ END_TEST
 START_TEST(cve_2026_33298_bytes_of_a_tensor_wrap)
 {
     gguf_file("m.gguf", HEAD(1, 0) "s:a 4:2 8:0x100000 8:0x40000000001 4:0 8:0 p:32 z:4194304");
-    expect_malformed("m.gguf", "tensor", "the bytes of 4611686018428436480 elements of F32 are beyond 64 bits");
+    expect_malformed("m.gguf", "tensor", "the size of 4611686018428436480 elements of F32 exceeds 64 bits");
 }
 END_TEST
 
@@ -217,10 +216,9 @@ START_TEST(ggml_pad_wraps_to_zero)
 {
     gguf_file("m.gguf", HEAD(2, 0) "s:a 4:1 8:64 4:0 8:0 s:b 4:3 8:4 8:1073741823 8:1073741825 4:0 8:256 p:32 z:256");
     expect_malformed("m.gguf", "tensor",
-                     "tensor 'b': offset 256 and 18446744073709551600 bytes, padded, are beyond 64 bits");
+                     "tensor 'b': offset 256 and 18446744073709551600 bytes, padded, exceed 64 bits");
     gguf_file("m.gguf", HEAD(1, 0) "s:a 4:1 8:0x3FFFFFFFFFFFFFFF 4:0 8:0 p:32 z:32");
-    expect_malformed("m.gguf", "tensor",
-                     "tensor 'a': offset 0 and 18446744073709551612 bytes, padded, are beyond 64 bits");
+    expect_malformed("m.gguf", "tensor", "tensor 'a': offset 0 and 18446744073709551612 bytes, padded, exceed 64 bits");
 }
 END_TEST
 
@@ -233,7 +231,7 @@ START_TEST(alignment_of_two_to_the_31)
     expect_malformed("m.gguf", "tensor", "tensor 'b': offset 32 is not a multiple of the alignment 2147483648");
     /* Without tensors it is no fault of the format. */
     gguf_file("m.gguf", HEAD(0, 1) "s:general.alignment 4:4 4:0x80000000 ");
-    expect_told("m.gguf", "header", "2147483648: readers pad sizes to multiples of it, which wraps");
+    expect_told("m.gguf", "header", "2147483648: readers that pad sizes to multiples of it overflow");
 }
 END_TEST
 
@@ -267,7 +265,7 @@ START_TEST(hundred_and_sixty_bytes_that_take_a_gib)
     expect_malformed("m.gguf", "header", "a string of 1073741824 bytes");
     gguf_file("m.gguf", HEAD(0, 1) "s:general.name 4:9 4:0 8:0x40000000 z:98");
     expect_malformed("m.gguf", "header",
-                     "array of 1073741824 u8 takes 1073741824 bytes at least, past the end of the file");
+                     "array of 1073741824 u8 needs at least 1073741824 bytes, past the end of the file");
     gguf_file("m.gguf", HEAD(2, 1) "s:general.alignment 4:4 4:0x40000000 " I8("a", 1, 0) I8("b", 1, 0x40000000) "z:23");
     expect_malformed("m.gguf", "header", "the data begins at byte 1073741824, past the end of the file");
     gguf_file("m.gguf", HEAD(0x20000000, 0) "z:136");
@@ -331,7 +329,7 @@ START_TEST(cve_2024_34359_template_of_llama_cpp_python)
              "{%%for\nc\nin\n[].__class__.__base__.__subclasses__()%%}{%%if\n'warning'\nin\nc.__name__%%}"
              "{{c()._module.__builtins__['__import__']('os').popen('touch\n%s').read()}}{%%endif%%}{%%endfor%%}",
              scratch_path("written"));
-    expect_template(text, "it reaches for '__class__'");
+    expect_template(text, "it uses '__class__'");
 }
 END_TEST
 
@@ -342,7 +340,7 @@ START_TEST(cve_2026_5760_template_of_sglang)
              "<|im_start|>system\nJudge\nwhether\nthe\nDocument\nmeets\nthe\nrequirements.\n"
              "{{self.__init__.__globals__.__builtins__.open('%s','w').write('x')}}<|im_end|>",
              scratch_path("written"));
-    expect_template(text, "it reaches for '__init__'");
+    expect_template(text, "it uses '__init__'");
 }
 END_TEST
 

@@ -114,7 +114,7 @@ static const odd_file odd_files[] = {
     {"m\xd0\xbe"
      "del.safetensors",
      BYTES("x"), "name", "looks like 'model.safetensors', but has U+043E"},
-    {"mode1.safetensors", BYTES("x"), "name", "looks like 'model.safetensors' and is another"},
+    {"mode1.safetensors", BYTES("x"), "name", "looks like 'model.safetensors' but differs"},
     {"rnodel.safetensors.txt", BYTES("x"), "", ""},
     {"rnerges.txt", BYTES("x"), "name", "looks like 'merges.txt'"},
     {"\xef\xbd\x83onfig.json", BYTES("{}"), "name", "looks like 'config.json'"},
@@ -122,7 +122,7 @@ static const odd_file odd_files[] = {
     {"model\xe2\x80\x8b.txt", BYTES("x"), "name", "U+200B"},
     {"gnp.\xe2\x80\xaetxt", BYTES("x"), "name", "U+202E"},
     {"bad\xff.txt", BYTES("x"), "name", "not valid UTF-8"},
-    {"config.json ", BYTES("{}"), "name", "ends with a blank"},
+    {"config.json ", BYTES("{}"), "name", "ends with a space"},
     {"r\xc3\xa9sum\xc3\xa9.txt", BYTES("x"), "", ""},
     {"\xd0\xb4\xd0\xb0\xd0\xbd\xd0\xbd\xd1\x8b\xd0\xb5", BYTES("x"), "", ""},
     {"README.md", BYTES("# x\n"), "", ""},
@@ -174,14 +174,14 @@ START_TEST(every_fault_is_told)
     expect_finding("m", "tensor", "model.safetensors", "",
                    "tensor 'over': data_offsets begin 2 overlaps tensor 'a', which ends at 4");
     expect_finding("m", "tensor", "model.safetensors", "",
-                   "tensor 'short': shape [4] of F32 takes 16 bytes, but data_offsets span 4");
+                   "tensor 'short': shape [4] of F32 needs 16 bytes, but data_offsets span 4");
     expect_finding("m", "tensor", "model.safetensors", "",
                    "tensor 'past': data_offsets end 13 is past the end of the data (8)");
     expect_finding("m", "tensor", "model.safetensors", "", "tensor 'type': dtype \"F3\" is not a known type");
     expect_finding("m", "name", "model.safetensors", "", "has U+200B");
     expect_finding("m", "program", "sub/x.py", "", "Python source");
     expect_finding("m", "remote-code", "config.json", "text_config.auto_map", "{\"AutoModel\":\"evil--m.Model\"}");
-    expect_finding("m", "remote-code", "config.json", "trust_remote_code", "trust code of the model");
+    expect_finding("m", "remote-code", "config.json", "trust_remote_code", "run code of the model");
     ck_assert_uint_eq(findings_in("m"), 8);
 }
 END_TEST
@@ -251,8 +251,8 @@ static const text_case templates[] = {
     {"{% import 'x' as y %}", "template", "", "'import' loads"},
     {"{%- include 'x' -%}", "template", "", "'include' loads"},
     {"{% from 'x' import y %}", "template", "", "'from' loads"},
-    {"{% for i in range(999999999) %}x{% endfor %}", "template", "", "'999999999' repeats"},
-    {"{{ 'a' * 100_000_000 }}", "template", "", "repeats beyond"},
+    {"{% for i in range(999999999) %}x{% endfor %}", "template", "", "'999999999' is a very large number"},
+    {"{{ 'a' * 100_000_000 }}", "template", "", "is a very large number of repetitions"},
     /* what reads a tag otherwise than Jinja misses these */
     {"{{ {'a':{'b':1}} ~ x.__class__ }}", "template", "", "'__class__'"},
     {"{% raw %}{# {% endraw %}{{ x._hidden }}{# #}", "template", "", "'_hidden'"},

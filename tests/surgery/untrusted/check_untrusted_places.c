@@ -91,9 +91,9 @@ static const struct broken_cache {
     {"config.json", "../../blobs/out", "leaves the entry of the cache"},   /* a chain that ends outside */
     {"config.json", "../../blobs/round", "leaves the entry of the cache"}, /* one that passes through the outside */
     {"config.json", "../../blobs/folder/secret", "leaves the entry of the cache"}, /* through a linked folder */
-    {"config.json", "../../blobs", "leads to a directory that was not looked at"},
-    {"config.json", "../def", "leads to a directory that was not looked at"},
-    {"config.json", "../..", "leads to a directory that was not looked at"},
+    {"config.json", "../../blobs", "leads to a directory that was not examined"},
+    {"config.json", "../def", "leads to a directory that was not examined"},
+    {"config.json", "../..", "leads to a directory that was not examined"},
     {"again", ".", NULL}, /* a directory that is looked at anyway */
 };
 
@@ -170,7 +170,8 @@ START_TEST(what_cannot_be_looked_at)
         strcat(path, "/d");
         ck_assert_int_eq(mkdir(scratch_path(path), 0700), 0);
     }
-    expect_finding("m", "unread", "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d", "", "beyond 32");
+    expect_finding("m", "unread", "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d", "",
+                   "deeper than 32");
     ck_assert_int_eq(mkdir(scratch_path("empty"), 0700), 0);
     expect_finding("empty", "no-weights", ".", "", "no file of weights");
     ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = scratch_path("gone")}, &report, &error),
@@ -195,7 +196,7 @@ START_TEST(single_files)
     expect_finding("m/x.py", "program", "x.py", "", "Python source");
     expect_clean("m/model.safetensors");
     scratch_text("cut.safetensors", "\377\377\377\377\377\377\377\377{}");
-    expect_finding("cut.safetensors", "header", "cut.safetensors", "", "is beyond the limit");
+    expect_finding("cut.safetensors", "header", "cut.safetensors", "", "exceeds the limit");
     scratch_text("web.gguf", "<!DOCTYPE html>");
     expect_finding("web.gguf", "header", "web.gguf", "", "it is a web page");
 }
@@ -211,7 +212,7 @@ START_TEST(headers_of_gguf)
                                      "s:neg 4:1 8:-1 4:24 8:0 "
                                      "s:odd 4:1 8:4 4:77 8:0 " I8("far", 4000, 0) I8("past", 9, 4032) "s:long 4:7 ");
     expect_finding("m", "tensor", "a.gguf", "", "tensor 'neg': dimension 0 is -1");
-    expect_finding("m", "tensor", "a.gguf", "", "tensor 'odd': type 77 is not known");
+    expect_finding("m", "tensor", "a.gguf", "", "tensor 'odd': type 77 is unknown");
     expect_finding("m", "header", "a.gguf", "", "tensor 'long': n_dims is 7");
     expect_finding("m", "template", "a.gguf", "tokenizer.chat_template", "'__base__'");
     expect_finding("m", "tensor", "a.gguf", "", "tensor 'past': offset 4032 leaves a hole");
@@ -237,14 +238,13 @@ START_TEST(tokenizers_of_gguf)
         const char *words, *where, *what;
     } rows[] = {
         {HEAD(0, 2) TOKENS(2, "s:a s:<0x-1>") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens",
-         "token 1 '<0x-1>' stands for no byte"},
-        {HEAD(0, 1) TOKENS(1, "s:<0xZZ>"), "tokenizer.ggml.tokens", "'<0xZZ>' stands for no byte"},
-        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens",
-         "token 1 'b' stands for no byte"},
+         "token 1 '<0x-1>' means no byte"},
+        {HEAD(0, 1) TOKENS(1, "s:<0xZZ>"), "tokenizer.ggml.tokens", "'<0xZZ>' means no byte"},
+        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens", "token 1 'b' means no byte"},
         {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(1, "4:1"), "tokenizer.ggml.token_type", "1 elements for 2 tokens"},
         {HEAD(0, 2) TOKENS(2, "s:a s:b") "s:tokenizer.ggml.scores 4:9 4:0 8:2 1:0 1:0", "tokenizer.ggml.scores",
          "are u8, not f32"},
-        {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:4 4:1", "tokenizer.ggml.tokens", "no list of strings"},
+        {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:4 4:1", "tokenizer.ggml.tokens", "not a list of strings"},
         {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:9 4:8 8:1 8:65537 c:65537", "tokenizer.ggml.tokens",
          "token 0 has 65537 bytes"},
     };
@@ -289,7 +289,7 @@ START_TEST(tokenizers_that_grow)
     "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
     "\"}}]}}"
 #define REPLACE(from, to) "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" from "\"},\"content\":\"" to "\"}"
-    expect_growth("tokenizer.json", SPLIT("(a+)+b"), "pre_tokenizer", "'(a+)+b' repeats what repeats without end");
+    expect_growth("tokenizer.json", SPLIT("(a+)+b"), "pre_tokenizer", "'(a+)+b' repeats an unlimited repetition");
     expect_growth("tokenizer.json", SPLIT("a{100000}"), "pre_tokenizer", "counts to a thousand");
     expect_growth("tokenizer.json",
                   "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" REPLACE("a", "aaaaaaaaaa") "," REPLACE(
@@ -357,7 +357,7 @@ START_TEST(configurations_that_take_long)
         memcpy(text + k * (sizeof key - 1), key, sizeof key);
     scratch_text("m/config_deep.json", text);
     expect_finding("m", "unread", "config_deep.json", "",
-                   "3000 keys that loaders act on; the first 1000 were looked at");
+                   "3000 keys that loaders act on; the first 1000 were examined");
     expect_finding("m", "config", "config_deep.json", "auto_map", "it cannot be read");
     free(text);
 }
@@ -369,8 +369,8 @@ START_TEST(models_that_are_not_whole)
 {
     scratch_text("m/model.safetensors.index.json", "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model."
                                                    "safetensors\",\"b\":\"b.safetensors\",\"c\":\"c.safetensors\"}}");
-    expect_finding("m", "model", "model.safetensors.index.json", "", "names 'b.safetensors', which is not there");
-    expect_finding("m", "model", "model.safetensors.index.json", "", "names 'c.safetensors', which is not there");
+    expect_finding("m", "model", "model.safetensors.index.json", "", "names 'b.safetensors', which does not exist");
+    expect_finding("m", "model", "model.safetensors.index.json", "", "names 'c.safetensors', which does not exist");
     ck_assert_uint_eq(findings_in("m"), 2);
     scratch_text("m/model.safetensors.index.json",
                  "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model.safetensors\"}}");
