@@ -39,7 +39,7 @@ ends 0 models --json --quiet --html page.html
 cp ../out saved.json
 sed -E "s,$PWD/user,@HOME@,g; s/ which supports .*/.../" ../out >../plain
 matches models/models_json ../plain
-judge "the page does not say why a model does not open" grep -q "names 'model-00002-of-00003.safetensors', which is not there" page.html
+judge "the page does not say why a model does not open" grep -q "model-00002-of-00003.safetensors', which does not exist" page.html
 ends 0 report saved.json -o saved.html
 ends 0 models --json --match 'hf:tiny/q*'
 judge "--match lists others" test "$(jq -c '[.models[].name]' ../out)" = '["hf:tiny/qwen2"]'

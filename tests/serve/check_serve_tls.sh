@@ -39,11 +39,11 @@ refuses 2 "--tls-key is missing" --tls-cert first.pem
 refuses 2 "--tls-cert is missing" --tls-key first.key
 refuses 4 "nowhere.pem: No such file" --tls-cert nowhere.pem --tls-key first.key
 refuses 4 "nowhere.key: No such file" --tls-cert first.pem --tls-key nowhere.key
-refuses 3 "junk.pem: is no certificate" --tls-cert junk.pem --tls-key first.key
-refuses 3 "junk.pem: is no private key" --tls-cert first.pem --tls-key junk.pem
-refuses 3 "first.key: is no certificate" --tls-cert first.key --tls-key first.key
-refuses 3 "locked.key: is no private key in PEM without a password" --tls-cert first.pem --tls-key locked.key
-refuses 3 "second.key: is not the key of the certificate first.pem" --tls-cert first.pem --tls-key second.key
+refuses 3 "junk.pem: is not a certificate" --tls-cert junk.pem --tls-key first.key
+refuses 3 "junk.pem: is not a private key" --tls-cert first.pem --tls-key junk.pem
+refuses 3 "first.key: is not a certificate" --tls-cert first.key --tls-key first.key
+refuses 3 "locked.key: is not a private key in PEM without a password" --tls-cert first.pem --tls-key locked.key
+refuses 3 "second.key: is not the key of certificate first.pem" --tls-cert first.pem --tls-key second.key
 refuses 3 "open.key: all users may read the key (mode 0644)" --tls-cert first.pem --tls-key open.key
 refuses 3 "written.key: all users may change the key (mode 0602)" --tls-cert first.pem --tls-key written.key
 cp first.key root/inside.key
@@ -116,12 +116,12 @@ renewed() {
 }
 cp first.pem kept.pem && cp first.key kept.key
 cp second.pem first.pem
-renewed "first.key: is not the key of the certificate first.pem"
+renewed "first.key: is not the key of certificate first.pem"
 ask 200 kept.pem /healthz
 cp second.key first.key
 mv audit audit.1
-renewed "first.pem: read again, with its key"
-opened_twice() { test "$(grep -cF 'audit: opened again' ../serve)" -eq 2; } # at each signal, after the certificate
+renewed "first.pem: reloaded, with its key"
+opened_twice() { test "$(grep -cF 'audit: reopened' ../serve)" -eq 2; } # at each signal, after the certificate
 judge "the audit log is not opened again" await opened_twice
 ask 200 second.pem /healthz
 ask 000 kept.pem /healthz
