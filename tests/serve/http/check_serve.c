@@ -27,7 +27,7 @@ START_TEST(health_and_metrics)
     expect_answer("GET /healthz", "", NULL, 200, "\"status\":\"ok\"");
     expect_answer("HEAD /healthz", "", NULL, 200, NULL);
     expect_answer("GET /healthz/", "", NULL, 200, "\"status\":\"ok\"");
-    expect_answer("GET /nothing", "", NULL, 404, "there is nothing at /nothing");
+    expect_answer("GET /nothing", "", NULL, 404, "/nothing does not exist");
     expect_metric("organ_http_requests_total{route=\"/healthz\",method=\"GET\",status=\"200\"} 3\n");
     expect_metric("organ_http_requests_total{route=\"\",method=\"\",status=\"404\"} 1\n");
     expect_metric("organ_http_request_seconds_bucket{route=\"/healthz\",method=\"GET\",le=\"+Inf\"} 3\n");
