@@ -39,3 +39,9 @@ char *organ_path_join(organ_arena *arena, const char *directory, const char *nam
         sprintf(path, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
     return path;
 }
+
+bool organ_path_is_inside(const char *path, const char *folder)
+{
+    const size_t length = strcmp(folder, "/") == 0 ? 0 : strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}

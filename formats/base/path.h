@@ -19,6 +19,9 @@ const char *organ_path_name(const char *path);
 /* Returns the length of the path without trailing slashes; 1 for "/". */
 size_t organ_path_length(const char *path);
 
+/* Returns true if the path is `folder` or below it, by their texts; `folder` has no slash at its end (but "/"). */
+bool organ_path_is_inside(const char *path, const char *folder);
+
 /* Returns "directory/name" in the arena, without doubling a '/' at the end of `directory`; NULL if there is no
  * memory. */
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name);

@@ -40,8 +40,8 @@ static const char *lmstudio_home(organ_arena *arena)
     return home && organ_is_folder(home) ? home : organ_folder_at_home(".lmstudio", arena);
 }
 
-/* The folder of the models: "downloadsFolder" in settings.json, else HOME/models. */
-static const char *lmstudio_root(organ_arena *arena)
+/* "downloadsFolder" in settings.json, else HOME/models. */
+const char *organ_lmstudio_root(organ_arena *arena)
 {
     const char *const home = lmstudio_home(arena), *root = NULL;
     organ_error ignored = {0};
@@ -60,7 +60,7 @@ static const char *lmstudio_root(organ_arena *arena)
 
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
-    const char *const own = text + strlen("lmstudio:"), *const root = lmstudio_root(arena);
+    const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
     struct stat about;
     if (!organ_is_plain_path(own) || !strchr(own, '/'))
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -87,7 +87,7 @@ organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)
 {
     organ_arena *const arena = &list->arena;
     organ_folder_names publishers, models;
-    const char *const root = lmstudio_root(arena);
+    const char *const root = organ_lmstudio_root(arena);
     if (!root || !organ_is_folder(root))
         return ORGAN_OK;
     list->roots[ORGAN_STORE_LMSTUDIO] = root;

@@ -57,6 +57,15 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
                             root, near);
 }
 
+organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)
+{
+    const organ_store store = store_of(text);
+    *path = NULL;
+    if (store < ORGAN_STORES)
+        return stores[store].resolve(text, arena, path, error);
+    return organ_hub_has(text, arena) ? organ_hub_resolve(text, arena, path, error) : ORGAN_OK;
+}
+
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     struct stat about;
@@ -64,12 +73,21 @@ organ_status organ_name_resolve(const char *text, organ_arena *arena, const char
     *path = text;
     if (organ_http_is_url(text) || lstat(text, &about) == 0)
         return ORGAN_OK;
-    if (store < ORGAN_STORES)
-        return stores[store].resolve(text, arena, path, error);
-    if (*text == '/' || *text == '.' || !strchr(text, '/'))
+    if (store == ORGAN_STORES && (*text == '/' || *text == '.' || !strchr(text, '/')))
         return ORGAN_OK;
-    return organ_hub_has(text, arena) ? organ_hub_resolve(text, arena, path, error)
-                                      : fail_unknown(text, arena, path, error);
+    if (organ_name_find(text, arena, path, error) != ORGAN_OK || *path)
+        return error->status;
+    return fail_unknown(text, arena, path, error);
+}
+
+size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
+{
+    const char *const others[] = {organ_hub_root(arena), organ_lmstudio_root(arena)};
+    size_t count = organ_ollama_roots(arena, roots);
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        if (others[k])
+            roots[count++] = others[k];
+    return count;
 }
 
 /* ---- lists ---- */
@@ -91,6 +109,16 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
     return model->fault ? ORGAN_OK : organ_fail_memory(error, model->name);
 }
 
+/* Removes names that a store has twice, of the user and of the system or in two layouts: a name opens the first. */
+static void drop_repeated(organ_name_list *list)
+{
+    size_t kept = list->count > 0;
+    for (size_t k = 1; k < list->count; k++)
+        if (by_store_and_name(&list->models[k], &list->models[kept - 1]) != 0)
+            list->models[kept++] = list->models[k];
+    list->count = kept;
+}
+
 organ_status organ_names_list(organ_name_list *list, organ_error *error)
 {
     *list = (organ_name_list){0};
@@ -98,6 +126,7 @@ organ_status organ_names_list(organ_name_list *list, organ_error *error)
         stores[store].list(list, error);
     if (list->count)
         qsort(list->models, list->count, sizeof *list->models, by_store_and_name);
+    drop_repeated(list);
     for (size_t k = 0; k < list->count && !error->status; k++)
         resolve_row(list, &list->models[k], error);
     return error->status;

@@ -23,6 +23,15 @@
  * is neither a path nor in the cache, and if a folder cannot be read. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
+/* Sets *path to the file or folder of a model of a store, without looking for a path of that name first; NULL if the
+ * text has no prefix and the Hugging Face cache has no such entry. Errors as organ_name_resolve. */
+organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error);
+
+/* Sets the folders of all stores, also of those that do not exist: each path that organ_name_find finds is in one of
+ * them, and begins with its text. Returns their number. */
+enum { ORGAN_NAME_ROOTS = 4 };
+size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS]);
+
 /* Returns true for a name "hf:..." that is not in the cache: no entry of that name, or neither a ref nor a snapshot of
  * that revision. False for a name that is malformed, and for an existing path. */
 bool organ_name_is_remote(const char *text, organ_arena *arena);

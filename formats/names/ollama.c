@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Ollama's folder: manifests/HOST/USER/NAME/TAG are JSON, whose layers name files blobs/sha256-DIGEST. The layer with
- * the weights is a GGUF file. */
+ * the weights is a GGUF file. Newer versions write manifests-v2/HOST/USER/NAME/TAG instead, as links into blobs, with
+ * ollama.com as the usual host; a manifest may be a list of manifests, one for each program that runs models. */
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
@@ -11,12 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #define USUAL_HOST  "registry.ollama.ai"
+#define OTHER_HOST  "ollama.com" /* another name of the usual host, in manifests-v2 */
 #define USUAL_USER  "library"
 #define USUAL_TAG   "latest"
 #define LAYER_TYPE  "application/vnd.ollama.image."
+#define LIST_TYPE   "application/vnd.ollama.manifest.list.v2+json"
 #define SYSTEM_ROOT "/usr/share/ollama/.ollama/models" /* of the service that the installation script sets up */
 enum { MANIFEST_LIMIT = 4 << 20, DIGEST_DIGITS = 64, LONGEST_NAME = 400 };
 
@@ -24,8 +28,13 @@ typedef struct ollama_name {
     const char *host, *user, *name, *tag;
 } ollama_name;
 
-/* Sets the folders to search: OLLAMA_MODELS alone, or that of the user and that of the system. Returns their number. */
-static size_t ollama_roots(organ_arena *arena, const char *roots[2])
+/* In this order, as Ollama searches them. */
+static const char *const manifest_folders[] = {"manifests-v2", "manifests"};
+enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
+
+static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
+
+size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS])
 {
     size_t count = 0;
     const char *const own = organ_folder_of("OLLAMA_MODELS", arena);
@@ -104,44 +113,125 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
                                "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
 }
 
+static organ_status find_blob(const char *manifest, const char *path, struct stat *about, organ_error *error)
+{
+    if (stat(path, about) == 0 && S_ISREG(about->st_mode))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is no file: the download is incomplete", manifest,
+                      path);
+}
+
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
 {
     struct stat about;
-    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is no file: the download is incomplete",
-                          manifest, path);
+    if (find_blob(manifest, path, &about, error) != ORGAN_OK)
+        return error->status;
     if (!json_is_integer(size) || json_integer_value(size) != (json_int_t)about.st_size)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: says that %s has %lld bytes, but it has %lld", manifest, path,
                           json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, (long long)about.st_size);
     return ORGAN_OK;
 }
 
-static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
-                                  organ_error *error)
+static organ_status load_manifest(const char *manifest, json_t **tree, organ_error *error)
 {
     char *bytes;
     size_t length;
-    json_t *tree = NULL;
-    const json_t *layer = NULL;
     if (organ_input_load(manifest, manifest, MANIFEST_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
     const organ_json_source text = {manifest, bytes, length};
-    if (organ_json_parse_object(&text, &tree, error) == ORGAN_OK &&
+    organ_json_parse_object(&text, tree, error);
+    free(bytes);
+    return error->status;
+}
+
+/* The path of a blob; NULL with an error if the text is no digest. */
+static const char *blob_path(const char *manifest, const char *root, const char *digest, organ_arena *arena,
+                             organ_error *error)
+{
+    const char *const digits = digest_digits(digest);
+    const char *const path = digits ? organ_arena_format(arena, "%s/blobs/sha256-%s", root, digits) : NULL;
+    if (!digits)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' is not sha256: with 64 hexadecimal digits", manifest,
+                   digest ? digest : "");
+    else if (!path)
+        organ_fail_memory(error, manifest);
+    return path;
+}
+
+/* Returns the manifest of a list that Ollama's runners of GGUF files use; NULL if there is none. */
+static json_t *chosen_of_list(const json_t *list)
+{
+    static const char *const runners[] = {"ollama", "llamacpp"};
+    size_t k;
+    json_t *child;
+    for (size_t r = 0; r < sizeof runners / sizeof *runners; r++)
+        json_array_foreach(list, k, child)
+        {
+            const char *const runner = organ_json_plain(json_object_get(child, "runner"));
+            if (runner && strcasecmp(runner, runners[r]) == 0)
+                return child;
+        }
+    return NULL;
+}
+
+/* Replaces a list of manifests by the one of them that is used. That one is either in the list or in a blob, whose path
+ * *manifest becomes. */
+static organ_status choose_manifest(const char **manifest, const char *root, organ_arena *arena, json_t **tree,
+                                    organ_error *error)
+{
+    const char *const type = organ_json_plain(json_object_get(*tree, "mediaType"));
+    if (!type || strcmp(type, LIST_TYPE) != 0)
+        return ORGAN_OK;
+    json_t *const child = chosen_of_list(json_object_get(*tree, "manifests"));
+    const char *const digest = organ_json_plain(json_object_get(child, "digest"));
+    if (!child)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is a list without a manifest for a runner of GGUF files",
+                          *manifest);
+    json_incref(child);
+    json_decref(*tree);
+    *tree = child;
+    if (!digest || json_object_get(child, "layers"))
+        return ORGAN_OK;
+    const char *const path = blob_path(*manifest, root, digest, arena, error);
+    json_decref(*tree); /* and with it the digest */
+    *tree = NULL;
+    struct stat about;
+    if (!path || find_blob(*manifest, path, &about, error) != ORGAN_OK)
+        return error->status;
+    *manifest = path;
+    return load_manifest(path, tree, error);
+}
+
+static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
+                                  organ_error *error)
+{
+    json_t *tree = NULL;
+    const json_t *layer = NULL;
+    if (load_manifest(manifest, &tree, error) == ORGAN_OK &&
+        choose_manifest(&manifest, root, arena, &tree, error) == ORGAN_OK &&
         find_layer(manifest, tree, &layer, error) == ORGAN_OK) {
-        const char *const digest = organ_json_plain(json_object_get(layer, "digest"));
-        const char *const digits = digest_digits(digest);
-        *path = digits ? organ_arena_format(arena, "%s/blobs/sha256-%s", root, digits) : NULL;
-        if (!digits)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' is not sha256: with 64 hexadecimal digits",
-                       manifest, digest ? digest : "");
-        else if (!*path)
-            organ_fail_memory(error, manifest);
-        else
+        *path = blob_path(manifest, root, organ_json_plain(json_object_get(layer, "digest")), arena, error);
+        if (*path)
             check_blob(manifest, *path, json_object_get(layer, "size"), error);
     }
     json_decref(tree);
-    free(bytes);
     return error->status;
+}
+
+/* Returns the path of the manifest below `root`; NULL if there is none or without memory. */
+static const char *find_manifest(const char *root, const ollama_name *name, organ_arena *arena)
+{
+    const bool usual = is_usual_host(name->host);
+    const char *const hosts[] = {usual ? USUAL_HOST : name->host, OTHER_HOST};
+    struct stat about;
+    for (size_t f = 0; f < MANIFEST_FOLDERS; f++)
+        for (size_t h = 0; h < (usual ? 2 : 1); h++) {
+            const char *const path = organ_arena_format(arena, "%s/%s/%s/%s/%s/%s", root, manifest_folders[f], hosts[h],
+                                                        name->user, name->name, name->tag);
+            if (path && stat(path, &about) == 0 && S_ISREG(about.st_mode))
+                return path;
+        }
+    return NULL;
 }
 
 /* Sets `hint` to a near tag of the model, or to a near name of a model of the same user. */
@@ -149,8 +239,11 @@ static void near_name(const char *const *roots, size_t count, const ollama_name 
                       char hint[ORGAN_FOLDER_HINT])
 {
     *hint = '\0';
-    for (size_t k = 0; k < count && !*hint; k++) {
-        const char *const user = organ_arena_format(arena, "%s/manifests/%s/%s", roots[k], name->host, name->user);
+    for (size_t k = 0; k < count * MANIFEST_FOLDERS && !*hint; k++) {
+        const char *const folder = manifest_folders[k % MANIFEST_FOLDERS];
+        const bool renamed = k % MANIFEST_FOLDERS == 0 && is_usual_host(name->host);
+        const char *const user = organ_arena_format(arena, "%s/%s/%s/%s", roots[k / MANIFEST_FOLDERS], folder,
+                                                    renamed ? OTHER_HOST : name->host, name->user);
         const char *const tags = user ? organ_path_join(arena, user, name->name) : NULL;
         const bool known = tags && organ_is_folder(tags);
         const char *const before = known ? organ_arena_format(arena, "ollama:%s:", name->name) : "ollama:";
@@ -166,7 +259,7 @@ static void near_name(const char *const *roots, size_t count, const ollama_name 
 
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
-    const char *roots[2];
+    const char *roots[ORGAN_OLLAMA_ROOTS];
     ollama_name name;
     char *const own = organ_arena_copy(arena, text + strlen("ollama:"), strlen(text) - strlen("ollama:"));
     if (!own)
@@ -174,14 +267,10 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
     if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: is no name of a model of the form ollama:[HOST/][USER/]NAME[:TAG]", text);
-    const size_t count = ollama_roots(arena, roots);
+    const size_t count = organ_ollama_roots(arena, roots);
     for (size_t k = 0; k < count; k++) {
-        const char *const manifest =
-            organ_arena_format(arena, "%s/manifests/%s/%s/%s/%s", roots[k], name.host, name.user, name.name, name.tag);
-        struct stat about;
-        if (!manifest)
-            return organ_fail_memory(error, text);
-        if (stat(manifest, &about) == 0 && S_ISREG(about.st_mode))
+        const char *const manifest = find_manifest(roots[k], &name, arena);
+        if (manifest)
             return open_manifest(manifest, roots[k], arena, path, error);
     }
     char hint[ORGAN_FOLDER_HINT];
@@ -196,7 +285,7 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
 /* Appends the name of the manifest, without the parts that Ollama adds itself. */
 static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
 {
-    const bool host = strcmp(part[0], USUAL_HOST) != 0, user = host || strcmp(part[1], USUAL_USER) != 0;
+    const bool host = !is_usual_host(part[0]), user = host || strcmp(part[1], USUAL_USER) != 0;
     const bool tag = strcmp(part[3], USUAL_TAG) != 0;
     return organ_name_list_add(list, ORGAN_STORE_OLLAMA,
                                organ_arena_format(&list->arena, "ollama:%s%s%s%s%s%s%s", host ? part[0] : "",
@@ -226,16 +315,17 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
 
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
 {
-    const char *roots[2], *part[4];
-    const size_t count = ollama_roots(&list->arena, roots);
-    for (size_t k = 0; k < count && !error->status; k++) {
-        const char *const manifests = organ_path_join(&list->arena, roots[k], "manifests");
+    const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];
+    const size_t count = organ_ollama_roots(&list->arena, roots);
+    for (size_t k = 0; k < count * MANIFEST_FOLDERS && !error->status; k++) {
+        const char *const root = roots[k / MANIFEST_FOLDERS];
+        const char *const manifests = organ_path_join(&list->arena, root, manifest_folders[k % MANIFEST_FOLDERS]);
         if (!manifests)
-            return organ_fail_memory(error, roots[k]);
+            return organ_fail_memory(error, root);
         if (!organ_is_folder(manifests))
             continue;
         if (!list->roots[ORGAN_STORE_OLLAMA])
-            list->roots[ORGAN_STORE_OLLAMA] = roots[k];
+            list->roots[ORGAN_STORE_OLLAMA] = root;
         add_manifests(list, manifests, part, 0, error);
     }
     return error->status;

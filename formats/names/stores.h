@@ -10,6 +10,14 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
+/* The folders in which Ollama keeps models: OLLAMA_MODELS alone, or that of the user and that of the system. Returns
+ * their number. */
+enum { ORGAN_OLLAMA_ROOTS = 2 };
+size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS]);
+
+/* The folder of LM Studio's models; NULL if HOME is not set, or without memory. */
+const char *organ_lmstudio_root(organ_arena *arena);
+
 organ_status organ_hub_list(organ_name_list *list, organ_error *error);
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error);
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error);

@@ -24,6 +24,8 @@ static organ_status run_serve(void *context, organ_error *error)
 static const organ_option options[] = {
     INPUT("root", "DIR", serve.root, "the directory to serve; files outside it are neither read nor written",
                                      .required = true),
+    FLAG("caches", serve.caches,
+         "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names"),
     TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
          .fallback = "127.0.0.1:8935"),
     INPUT("token-file", "FILE", serve.token_file,
@@ -78,7 +80,8 @@ const organ_verb organ_serve_verb = {
              "as jobs, and a page for all of these at /. /api/v1/openapi.json describes the API, /healthz reports "
              "whether the server answers, /metrics has counters for Prometheus.\n"
              "organ neither reads nor writes files outside DIR: the kernel resolves paths beneath DIR (openat2), "
-             "links are not followed, and hidden files are not served. Processes that read models or run jobs are "
+             "links are followed only if they stay there, and hidden files are not served. With --caches it also reads "
+             "below the folders of the caches (organ help models). Processes that read models or run jobs are "
              "confined by Landlock and seccomp: they cannot access other files or the network, or execute "
              "programs. At the start the server prints which of these the kernel lacks.\n"
              "Without a token file the server listens only on loopback. With one, each request needs "
@@ -89,6 +92,7 @@ const organ_verb organ_serve_verb = {
              "reads tokens, certificate and key again and reopens the audit log.",
     GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},
+             {"organ serve --root . --caches", "Serves also hf:ORG/NAME, ollama:NAME and lmstudio:PUBLISHER/NAME."},
              {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box",
               "Serves other machines; clients need a token."},
              {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "Serves HTTPS."},

@@ -3,28 +3,8 @@
 # Models named as in the Hugging Face cache, Ollama's folder and LM Studio's: every verb opens them, a path that exists is preferred, and damaged
 # entries are refused by name.
 . "$(dirname "$0")/../kit/cli_kit.sh"
-unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME OLLAMA_MODELS
-export HOME=$PWD/user HF_HOME=$PWD/user/hf
-export HF_HUB_OFFLINE=1 # names that the caches lack are not asked for elsewhere
-hub=$HF_HOME/hub
-commit=0123456789abcdef0123456789abcdef01234567
+. "$golden/../kit/stores_kit.sh"
 gguf=$model-gguf/tiny-qwen2-Q8_0.gguf
-
-# cached ENTRY COMMIT FILES...: puts files into a snapshot of the cache as huggingface_hub does.
-cached() {
-    local entry=$hub/$1 snapshot=$hub/$1/snapshots/$2 file digest
-    mkdir -p "$entry/blobs" "$entry/refs" "$snapshot"
-    for file in "${@:3}"; do
-        digest=$(sha256sum "$file" | cut -d ' ' -f 1)
-        cp "$file" "$entry/blobs/$digest" && ln -sfn "../../blobs/$digest" "$snapshot/${file##*/}"
-    done
-}
-# manifest PATH DIGEST SIZE: of a model of Ollama.
-manifest() {
-    mkdir -p "$(dirname "$ollama/manifests/$1")"
-    printf '{"schemaVersion":2,"layers":[{"mediaType":"application/vnd.ollama.image.license","digest":"x","size":1},%s]}' \
-        "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"$2\",\"size\":$3}" >"$ollama/manifests/$1"
-}
 
 cached models--tiny--qwen2 $commit "$model"/*
 printf %s $commit >"$hub/models--tiny--qwen2/refs/main"
@@ -39,7 +19,6 @@ printf %s $commit >"$hub/models--tiny--lora/refs/main"
 cached models--tiny--moe $commit "${model%/*}"/tiny-moe/*
 printf %s $commit >"$hub/models--tiny--moe/refs/main"
 
-ollama=$HOME/.ollama/models
 digest=$(sha256sum "$gguf" | cut -d ' ' -f 1)
 bytes=$(stat -c %s "$gguf")
 mkdir -p "$ollama/blobs" && cp "$gguf" "$ollama/blobs/sha256-$digest"
@@ -47,8 +26,12 @@ manifest registry.ollama.ai/library/tiny/latest "sha256:$digest" "$bytes"
 manifest registry.ollama.ai/library/tiny/q8_0 "sha256:$digest" "$bytes"
 manifest registry.ollama.ai/somebody/tiny/v1 "sha256:$digest" "$bytes"
 manifest hf.co/tiny/gguf/Q8_0 "sha256:$digest" "$bytes"
+list='"mediaType":"application/vnd.ollama.manifest.list.v2+json"'
+manifest_link ollama.com/library/second/latest "$(layer "sha256:$digest" "$bytes")"
+inline=$(layer "sha256:$digest" "$bytes")
+manifest_link ollama.com/library/second/list "{$list,\"manifests\":[{\"runner\":\"mlx\"},{\"runner\":\"llamacpp\",${inline#\{}]}"
+manifest_link ollama.com/library/second/referred "{$list,\"manifests\":[{\"runner\":\"Ollama\",\"digest\":\"sha256:$(blob "$inline" && echo "$blob")\"}]}"
 
-studio=$HOME/.lmstudio/models
 mkdir -p "$studio/maker/tiny-GGUF" "$studio/maker/two" && cp "$gguf" "$studio/maker/tiny-GGUF"
 cp "$gguf" "$studio/maker/two/a.gguf" && cp "$gguf" "$studio/maker/two/b.gguf"
 
@@ -69,7 +52,7 @@ opens_gguf() {
 }
 for name in hf:tiny/gguf/tiny-qwen2-Q8_0.gguf hf:tiny/gguf/other-Q8_0.gguf@main ollama:tiny ollama:tiny:latest ollama:tiny:q8_0 ollama:library/tiny \
     ollama:somebody/tiny:v1 ollama:registry.ollama.ai/library/tiny:q8_0 ollama:hf.co/tiny/gguf:Q8_0 lmstudio:maker/tiny-GGUF \
-    lmstudio:maker/two/b.gguf; do opens_gguf "$name"; done
+    lmstudio:maker/two/b.gguf ollama:second ollama:second:list ollama:second:referred ollama:ollama.com/library/second ollama:registry.ollama.ai/library/second; do opens_gguf "$name"; done
 
 # ---- where the folders are ----
 mkdir apart && mv "$HOME/hf" apart/hf
@@ -219,6 +202,19 @@ one="{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"sha256:$
 printf '{"layers":[%s,%s]}' "$one" "$one" >"$liar"
 refused 3 "has more than one layer" inspect ollama:liar
 rm -r "${liar%/*}"
+lists() {
+    manifest_link ollama.com/library/list/latest "{$list,$1}"
+    refused 3 "$2" inspect ollama:list
+}
+for text in '"manifests":[]' '"manifests":{}' '"x":1' '"manifests":[7,{"runner":"mlx"}]'; do
+    lists "$text" "library/list/latest: is a list without a manifest for a runner of GGUF files"
+done
+lists '"manifests":[{"runner":"ollama","digest":"sha256:../../x"}]' "is not sha256:"
+lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$(printf %064d 7)\"}]" "names $ollama/blobs/sha256-$(printf %064d 7), which is no file: the download is incomplete"
+blob "{$list}"
+lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$blob\"}]" "has no list 'layers'"
+rm "$ollama/blobs/sha256-$(readlink "$ollama/manifests-v2/ollama.com/library/list/latest" | sed 's/.*sha256-//')"
+refused 3 "no manifest registry.ollama.ai/library/list/latest" inspect ollama:list
 ln -s nowhere "$studio/maker/lost"
 refused 3 "is a link that leads nowhere" inspect lmstudio:maker/lost
 HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME says where the cache is" inspect hf:tiny/qwen2

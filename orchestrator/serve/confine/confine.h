@@ -39,15 +39,21 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
 
 /* ---- Landlock ---- */
 
-/* Confines the calling thread and the programs it will execute. Allowed are reading and writing below the directory
- * `root`, reading the system's libraries and its descriptions of the machine, and executing the file `program` (a
- * descriptor, may be O_PATH) and the system's loader. All other files, TCP, and signals to other processes are
- * denied, as far as the kernel supports it. Returns false with errno if any restriction could not be set. `version`
- * is not 0. Makes system calls only, so it may be called between fork and exec. */
-bool organ_confine_files(int version, int root, int program);
+/* Directories, as descriptors, below which a process may only read. */
+typedef struct organ_readable {
+    const int *fds;
+    size_t count;
+} organ_readable;
 
-/* The same for a process that only reads below `root`. */
-bool organ_confine_reading(int version, int root);
+/* Confines the calling thread and the programs it will execute. Allowed are reading and writing below the directory
+ * `root`, reading below `others`, reading the system's libraries and its descriptions of the machine, and executing the
+ * file `program` (a descriptor, may be O_PATH) and the system's loader. All other files, TCP, and signals to other
+ * processes are denied, as far as the kernel supports it. Returns false with errno if any restriction could not be set.
+ * `version` is not 0. Makes system calls only, so it may be called between fork and exec. */
+bool organ_confine_files(int version, int root, organ_readable others, int program);
+
+/* The same for a process that only reads below these directories. */
+bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */
 

@@ -160,17 +160,25 @@ static bool obey(int rules, bool allowed)
     return confined;
 }
 
-bool organ_confine_files(int version, int root, int program)
+static bool allow_reading(int rules, organ_readable folders)
+{
+    bool allowed = true;
+    for (size_t k = 0; k < folders.count && allowed; k++)
+        allowed = allow(rules, folders.fds[k], READ_FILE | READ_DIR);
+    return allowed;
+}
+
+bool organ_confine_files(int version, int root, organ_readable others, int program)
 {
     const int rules = make_ruleset(version);
     const uint64_t below =
         files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
-    return rules >= 0 &&
-           obey(rules, allow(rules, root, below) && allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
+    return rules >= 0 && obey(rules, allow(rules, root, below) && allow_reading(rules, others) &&
+                                         allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
-bool organ_confine_reading(int version, int root)
+bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);
-    return rules >= 0 && obey(rules, allow(rules, root, READ_FILE | READ_DIR));
+    return rules >= 0 && obey(rules, allow_reading(rules, folders));
 }

@@ -3,6 +3,8 @@
 
 #include "formats/base/path.h"
 #include "formats/base/utf8.h"
+#include "formats/names/names.h"
+#include "orchestrator/serve/http/jail_parts.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,14 +16,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum { DEEPEST = 16, MAX_CHECKED = 200000 };
-
-struct organ_jail {
-    int root;
-    bool by_steps; /* the kernel has no openat2 */
-    char path[PATH_MAX];
-};
 
 /* ---- the root ---- */
 
@@ -71,27 +65,30 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
     return -1;
 }
 
-static int open_beneath(const organ_jail *jail, const char *path, uint64_t flags)
+int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC,
-                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
+                                            (place->links ? 0 : RESOLVE_NO_SYMLINKS)};
+    const char *const path = *place->path ? place->path : ".";
     int fd;
     if (jail->by_steps)
-        return open_by_steps(jail->root, path, flags);
+        return open_by_steps(place->root, path, flags);
     /* EAGAIN: something was renamed meanwhile, and the kernel cannot decide whether the path left the root. */
     for (int tries = 0;
-         (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
+         (fd = (int)syscall(SYS_openat2, place->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
     return fd;
 }
 
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
-    int fd = open_beneath(jail, ".", O_RDONLY | O_DIRECTORY);
+    const organ_jail_place top = {.root = jail->root, .path = "."};
+    int fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
     /* Linux before 5.6 and some emulators do not have it, some sandboxes forbid it. */
     jail->by_steps = fd < 0 && (errno == ENOSYS || errno == EPERM);
     if (jail->by_steps)
-        fd = open_beneath(jail, ".", O_RDONLY | O_DIRECTORY);
+        fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return organ_fail_errno(error, errno, "--root %s", root);
     close(fd);
@@ -121,20 +118,81 @@ organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *e
 
 void organ_jail_close(organ_jail *jail)
 {
+    for (size_t k = 0; jail && k < jail->store_count; k++) {
+        close(jail->stores[k].fd);
+        free(jail->stores[k].path);
+    }
     if (jail && jail->root >= 0)
         close(jail->root);
     free(jail);
 }
 
+/* A folder that does not exist or cannot be read has no models. */
+static organ_status open_store(organ_jail *jail, const char *path, organ_error *error)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ORGAN_OK;
+    char *const own = strdup(path);
+    if (!own) {
+        close(fd);
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    }
+    jail->stores[jail->store_count++] = (organ_jail_store){.fd = fd, .path = own};
+    return ORGAN_OK;
+}
+
+organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
+{
+    organ_arena arena = {0};
+    const char *roots[ORGAN_NAME_ROOTS];
+    if (jail->by_steps)
+        return organ_fail(error, ORGAN_IO,
+                          "--caches: this kernel has no openat2 (Linux 5.6), which keeps links inside the caches");
+    const size_t count = organ_name_roots(&arena, roots);
+    for (size_t k = 0; k < count && !error->status; k++)
+        open_store(jail, roots[k], error);
+    organ_arena_release(&arena);
+    return error->status;
+}
+
+size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
+{
+    fds[0] = jail->root;
+    for (size_t k = 0; k < jail->store_count; k++)
+        fds[1 + k] = jail->stores[k].fd;
+    return 1 + jail->store_count;
+}
+
+bool organ_jail_contains(const organ_jail *jail, const char *path)
+{
+    bool inside = organ_path_is_inside(path, jail->path);
+    for (size_t k = 0; k < jail->store_count && !inside; k++) {
+        char *const real = realpath(jail->stores[k].path, NULL);
+        inside = real && organ_path_is_inside(path, real);
+        free(real);
+    }
+    return inside;
+}
+
 const char *organ_jail_root(const organ_jail *jail) { return jail->path; }
+
+/* Replaces each `path` in the message, and with `slash` the slash after it, by `by`. */
+static void replace_path(char *message, const char *path, bool slash, const char *by)
+{
+    const size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path), size = strlen(by);
+    for (char *at = message; length >= size && length && (at = strstr(at, path)); at += size) {
+        const size_t gone = length + (slash && at[length] == '/');
+        memmove(at + size, at + gone, strlen(at + gone) + 1);
+        memcpy(at, by, size);
+    }
+}
 
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
-    const size_t length = strcmp(jail->path, "/") == 0 ? 0 : strlen(jail->path);
-    for (char *at = message; length && (at = strstr(at, jail->path));) {
-        const size_t gone = length + (at[length] == '/');
-        memmove(at, at + gone, strlen(at + gone) + 1);
-    }
+    for (size_t k = 0; k < jail->store_count; k++)
+        replace_path(message, jail->stores[k].path, false, "...");
+    replace_path(message, jail->path, true, "");
 }
 
 /* ---- paths ---- */
@@ -181,10 +239,10 @@ static unsigned check_jail_path(const char *path, organ_error *error)
     return endless ? 404 : 0;
 }
 
-static unsigned refuse_path(const char *path, int number, organ_error *error)
+unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': contains a symbolic link; links are not followed", path);
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': contains a symbolic link that does not stay below the root", path);
     else if (number == ENOENT || number == ENOTDIR)
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': no such file or directory", path);
     else
@@ -205,53 +263,92 @@ static unsigned refuse_path(const char *path, int number, organ_error *error)
     }
 }
 
-static const char *root_or_path(const char *path) { return *path ? path : "."; }
-
-/* An O_PATH descriptor: opening it has no effect on a device or a pipe. */
-static unsigned handle_of(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
+/* Returns the path below a store of an absolute path, and that store's descriptor; NULL if it is below none. */
+static const char *below_store(const organ_jail *jail, const char *absolute, int *root)
 {
-    *fd = -1;
-    const unsigned bad = check_jail_path(path, error);
-    if (bad)
-        return bad;
-    *fd = open_beneath(jail, root_or_path(path), O_PATH);
-    if (*fd < 0)
-        return refuse_path(path, errno, error);
-    if (fstat(*fd, about) == 0)
-        return 0;
-    const unsigned status = refuse_path(path, errno, error);
-    close(*fd);
-    return status;
+    for (size_t k = 0; k < jail->store_count; k++)
+        if (organ_path_is_inside(absolute, jail->stores[k].path)) {
+            *root = jail->stores[k].fd;
+            absolute += strlen(jail->stores[k].path);
+            return absolute + strspn(absolute, "/");
+        }
+    return NULL;
 }
 
-unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
+/* Looks for a model of that name in the stores. Does not change the place if there is none. */
+static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
-    int fd;
-    unsigned status = handle_of(jail, path, &fd, about, error);
-    if (status)
-        return status;
-    close(fd);
+    const char *absolute = NULL;
+    if (organ_name_find(path, &place->names, &absolute, error) != ORGAN_OK) {
+        organ_jail_unroot(jail, error->message);
+        return error->errnum == ENOMEM ? 500 : 404;
+    }
+    const char *const below = absolute ? below_store(jail, absolute, &place->root) : NULL;
+    if (below) {
+        place->path = below;
+        place->absolute = absolute;
+    }
+    return 0;
+}
+
+unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
+{
+    *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};
+    const unsigned bad = check_jail_path(path, error);
+    if (bad || jail->store_count == 0)
+        return bad;
+    const int fd = organ_jail_beneath(jail, place, O_PATH);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && errno == ENOENT ? find_named(jail, path, place, error) : 0;
+}
+
+unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
+{
+    *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path};
+    return check_jail_path(path, error);
+}
+
+/* An O_PATH descriptor: opening it has no effect on a device or a pipe. */
+static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place, const char *path, struct stat *about,
+                           organ_error *error)
+{
+    const int fd = organ_jail_beneath(jail, place, O_PATH);
+    const int failed = fd >= 0 && fstat(fd, about) == 0 ? 0 : errno;
+    if (fd >= 0)
+        close(fd);
+    if (failed)
+        return organ_jail_refuse(path, failed, error);
     if (S_ISREG(about->st_mode) || S_ISDIR(about->st_mode))
         return 0;
     organ_fail(error, ORGAN_BAD_INPUT, "'%s': neither a file nor a directory", path);
     return 403;
 }
 
-static unsigned open_as(const organ_jail *jail, const char *path, bool directory, int *fd, struct stat *about,
-                        organ_error *error)
+unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
+{
+    organ_jail_place place;
+    unsigned status = organ_jail_find(jail, path, &place, error);
+    status = status ? status : stat_place(jail, &place, path, about, error);
+    organ_arena_release(&place.names);
+    return status;
+}
+
+unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
+                               int *fd, struct stat *about, organ_error *error)
 {
     struct stat first, second;
     *fd = -1;
-    const unsigned status = organ_jail_stat(jail, path, &first, error);
+    const unsigned status = stat_place(jail, place, path, &first, error);
     if (status)
         return status;
     if (S_ISDIR(first.st_mode) != directory) {
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': %s", path, directory ? "is not a directory" : "is a directory");
         return 409;
     }
-    *fd = open_beneath(jail, root_or_path(path), O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
+    *fd = organ_jail_beneath(jail, place, O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
     if (*fd < 0)
-        return refuse_path(path, errno, error);
+        return organ_jail_refuse(path, errno, error);
     /* It may have been replaced in between. */
     if (fstat(*fd, &second) == 0 && (second.st_mode & S_IFMT) == (first.st_mode & S_IFMT)) {
         *about = second;
@@ -266,7 +363,12 @@ static unsigned open_as(const organ_jail *jail, const char *path, bool directory
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     struct stat unused;
-    return open_as(jail, path, false, fd, about ? about : &unused, error);
+    organ_jail_place place;
+    *fd = -1;
+    unsigned status = organ_jail_find(jail, path, &place, error);
+    status = status ? status : organ_jail_open_place(jail, &place, path, false, fd, about ? about : &unused, error);
+    organ_arena_release(&place.names);
+    return status;
 }
 
 /* ---- listing ---- */
@@ -281,6 +383,12 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
     for (size_t k = 0; k < count; k++)
         free(entries[k].name);
     free(entries);
+}
+
+const char *organ_jail_parent(organ_jail_place *place)
+{
+    const char *const slash = strrchr(place->path, '/');
+    return organ_arena_copy(&place->names, place->path, slash ? (size_t)(slash - place->path) : 0);
 }
 
 typedef struct listing {
@@ -302,168 +410,82 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
-                         size_t *count, bool *cut, organ_error *error)
+/* The attributes of an entry of the directory `fd`; of a link, of the file that it leads to. A link to a directory is
+ * left out, so that no search enters a directory twice. */
+static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
+                       struct stat *about)
+{
+    char path[PATH_MAX];
+    if (fstatat(fd, name, about, AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    if (!S_ISLNK(about->st_mode))
+        return S_ISREG(about->st_mode) || S_ISDIR(about->st_mode);
+    const organ_jail_place below = {.root = place->root, .path = path, .links = place->links};
+    const int length = snprintf(path, sizeof path, "%s%s%s", place->path, *place->path ? "/" : "", name);
+    const int target = (size_t)length < sizeof path ? organ_jail_beneath(jail, &below, O_PATH) : -1;
+    const bool file = target >= 0 && fstat(target, about) == 0 && S_ISREG(about->st_mode);
+    if (target >= 0)
+        close(target);
+    return file;
+}
+
+static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
+                           organ_error *error)
 {
     int fd;
     struct stat about;
-    listing l = {.max = max};
-    *entries = NULL;
-    *count = 0;
-    const unsigned status = open_as(jail, path, true, &fd, &about, error);
+    const unsigned status = organ_jail_open_place(jail, place, path, true, &fd, &about, error);
     if (status)
         return status;
     DIR *const directory = fdopendir(fd);
     bool memory = directory != NULL;
-    for (const struct dirent *e; memory && !l.cut && (e = readdir(directory));)
-        if (e->d_name[0] != '.' && !wrong_with(e->d_name) && fstatat(fd, e->d_name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
-            (S_ISREG(about.st_mode) || S_ISDIR(about.st_mode)))
-            memory = append_entry(&l, e->d_name, &about);
+    for (const struct dirent *e; memory && !l->cut && (e = readdir(directory));)
+        if (e->d_name[0] != '.' && !wrong_with(e->d_name) && stat_entry(jail, place, fd, e->d_name, &about))
+            memory = append_entry(l, e->d_name, &about);
     if (directory)
         closedir(directory);
     else
         close(fd);
-    if (!memory) {
-        organ_jail_list_free(l.entries, l.count);
-        return refuse_path(path, ENOMEM, error);
-    }
-    if (l.count)
-        qsort(l.entries, l.count, sizeof *l.entries, entry_order);
-    *entries = l.entries;
-    *count = l.count;
-    *cut = l.cut;
-    return 0;
+    return memory ? 0 : organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* ---- paths for programs ---- */
-
-static unsigned absolute_of(const organ_jail *jail, const char *path, char **absolute, organ_error *error)
+/* Fills *entries from the listing, or frees them after an error. */
+static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *cut)
 {
-    const bool root = strcmp(jail->path, "/") == 0;
-    if (asprintf(absolute, "%s%s%s", root ? "" : jail->path, strcmp(root_or_path(path), ".") == 0 && !root ? "" : "/",
-                 strcmp(root_or_path(path), ".") == 0 ? "" : path) >= 0)
-        return 0;
-    *absolute = NULL;
-    return refuse_path(path, ENOMEM, error);
-}
-
-typedef struct jail_search {
-    const char *path; /* for messages */
-    const char *stem; /* only files that belong to this one matter; NULL: all */
-    size_t stem_length;
-    size_t looked_at;
-} jail_search;
-
-/* Files that are read together with a model's file: the other parts of a split one, and its configuration and
- * tokenizer. */
-static bool matters(const jail_search *s, const char *name)
-{
-    static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
-    if (!s->stem || strncmp(name, s->stem, s->stem_length) == 0)
-        return true;
-    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
-        if (organ_ends_with(name, ends[k]))
-            return true;
-    return false;
-}
-
-static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
-
-static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
-{
-    struct stat about;
-    if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? 0 : refuse_path(s->path, errno, error);
-    if (S_ISLNK(about.st_mode)) {
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': refers to a symbolic link, '%s'; links are not followed", s->path,
-                   name);
-        return 403;
+    if (status) {
+        organ_jail_list_free(l->entries, l->count);
+        *l = (listing){0};
     }
-    if (!S_ISDIR(about.st_mode) || s->stem)
-        return 0;
-    const int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return below < 0 ? refuse_path(s->path, errno, error) : find_links(s, below, depth + 1, error);
-}
-
-/* Searches a folder for links; closes fd. A job opens paths, so it would follow links in the folder. */
-static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
-{
-    unsigned status = 0;
-    DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
-    if (!directory) {
-        close(fd);
-        return refuse_path(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
-    }
-    for (const struct dirent *e; !status && (e = readdir(directory));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !matters(s, e->d_name))
-            continue;
-        if (++s->looked_at > MAX_CHECKED)
-            status = refuse_path(s->path, ENAMETOOLONG, error);
-        else
-            status = check_entry(s, fd, e->d_name, depth, error);
-    }
-    closedir(directory);
+    if (l->count)
+        qsort(l->entries, l->count, sizeof *l->entries, entry_order);
+    *entries = l->entries;
+    *count = l->count;
+    *cut = l->cut;
     return status;
 }
 
-/* The directory that holds `path`, and the name in it. */
-static unsigned open_parent(const organ_jail *jail, const char *path, int *fd, const char **name, organ_error *error)
+unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
+                         size_t *count, bool *cut, organ_error *error)
 {
-    const char *const slash = strrchr(path, '/');
-    char *const parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-    struct stat about;
-    *name = slash ? slash + 1 : path;
-    *fd = -1;
-    const unsigned status = parent ? open_as(jail, parent, true, fd, &about, error) : refuse_path(path, ENOMEM, error);
-    free(parent);
-    return status;
+    listing l = {.max = max};
+    organ_jail_place place;
+    unsigned status = organ_jail_find(jail, path, &place, error);
+    status = status ? status : list_place(jail, &place, path, &l, error);
+    organ_arena_release(&place.names);
+    return finish_list(&l, status, entries, count, cut);
 }
 
-/* The length of "model-" in "model-00001-of-00003.gguf"; of all other names the whole. */
-static size_t stem_of(const char *name)
+unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
+                                size_t *count, bool *cut, struct stat *about, organ_error *error)
 {
-    const char *const of = strstr(name, "-of-");
-    size_t length = of ? (size_t)(of - name) : 0;
-    while (length > 0 && name[length - 1] >= '0' && name[length - 1] <= '9')
-        length--;
-    return length > 0 ? length : strlen(name);
-}
-
-unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, organ_error *error)
-{
-    struct stat about;
-    int fd;
-    jail_search s = {.path = path};
-    if (absolute)
-        *absolute = NULL;
-    unsigned status = organ_jail_stat(jail, path, &about, error);
-    if (!status && S_ISDIR(about.st_mode))
-        status = open_as(jail, path, true, &fd, &about, error);
-    else if (!status && !(status = open_parent(jail, path, &fd, &s.stem, error)))
-        s.stem_length = stem_of(s.stem);
+    listing l = {.max = max};
+    organ_jail_place place;
+    unsigned status = organ_jail_find(jail, path, &place, error);
+    status = status ? status : stat_place(jail, &place, path, about, error);
+    if (!status && S_ISREG(about->st_mode))
+        place.path = organ_jail_parent(&place);
     if (!status)
-        status = find_links(&s, fd, 0, error);
-    return status || !absolute ? status : absolute_of(jail, path, absolute, error);
-}
-
-unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
-{
-    struct stat about;
-    const char *name;
-    int fd;
-    unsigned status = check_jail_path(path, error);
-    if (!status && strcmp(root_or_path(path), ".") == 0) {
-        organ_fail(error, ORGAN_USAGE, "the root itself cannot be written");
-        return 400;
-    }
-    if (!status)
-        status = open_parent(jail, path, &fd, &name, error);
-    if (status)
-        return status;
-    if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode)) {
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': is a link; links are not followed", path);
-        status = 403;
-    }
-    close(fd);
-    return status;
+        status = place.path ? list_place(jail, &place, path, &l, error) : organ_jail_refuse(path, ENOMEM, error);
+    organ_arena_release(&place.names);
+    return finish_list(&l, status, entries, count, cut);
 }

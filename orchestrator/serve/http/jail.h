@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The only way to files: names below one directory. The kernel resolves them such that no symbolic link leads
- * outside. */
+ * The only way to files: names below one directory, and names of models in the caches of other programs (stores). The
+ * kernel resolves them such that no symbolic link leads out of the directory or the store. */
 #ifndef ORGAN_JAIL_H
 #define ORGAN_JAIL_H
 
@@ -13,9 +13,22 @@
 
 typedef struct organ_jail organ_jail;
 
-/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS), on systems without it
- * (Linux before 5.6) step by step. ORGAN_IO if the root is no directory or cannot be read. */
+/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS), on systems without it (Linux before 5.6) step
+ * by step; those follow no links at all. ORGAN_IO if the root is no directory or cannot be read. */
 organ_status organ_jail_open(const char *root, organ_jail **jail, organ_error *error);
+
+/* Makes the models of all stores (formats/names/names.h) readable by their names. A path below the root is preferred to
+ * a name. ORGAN_IO without openat2. The folders that exist now count. */
+organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error);
+
+/* Descriptors of the root and, after it, of the folders of the stores, valid until the jail is closed. Returns their
+ * number. */
+enum { ORGAN_JAIL_STORES = 4, ORGAN_JAIL_FOLDERS = 1 + ORGAN_JAIL_STORES };
+size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS]);
+
+/* Returns true if the absolute path without links is the root, a store, or below one of them. */
+bool organ_jail_contains(const organ_jail *jail, const char *path);
+
 void organ_jail_close(organ_jail *jail);             /* NULL is allowed */
 void organ_jail_walk(organ_jail *jail);              /* step by step from now on, for tests */
 const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute, without a slash at the end (but "/") */
@@ -25,20 +38,20 @@ const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute,
  * not the location of the root:
  *   400  malformed path: absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too
  *   long
- *   403  the path contains a link or a hidden name, or may not be read
- *   404  no such file or directory
+ *   403  the path contains a link that leaves the root or store, or a hidden name, or may not be read
+ *   404  no such file or directory; a name whose model a store has not, or only in part
  *   409  exists but has the wrong kind
  *   500  the system call failed */
 
 /* Opens a regular file for reading. *about may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error);
 
-/* Reads the attributes of a file or directory; rejects links. */
+/* Reads the attributes of a file or directory. */
 unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
 
-/* Checks that a program may read `path`: it exists and contains no link. *absolute, unless NULL, is its absolute
- * path, to be freed. */
-unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, organ_error *error);
+/* Checks that a program may read `path`: it exists, and no link in it leaves the root or store. *absolute is its
+ * absolute path, to be freed; *stored says whether it is below a store. */
+unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error);
 
 /* Checks that a program may write `path`: its parent is a directory below the root, and no segment is a link. `path`
  * itself may exist or not. */
@@ -51,13 +64,17 @@ typedef struct organ_jail_entry {
     int64_t modified; /* seconds since 1970 */
 } organ_jail_entry;
 
-/* Files and directories, ordered by name; hidden names, links and everything else are left out. At most `max` entries
- * are kept: *cut says whether there are more. To be freed with organ_jail_list_free. */
+/* Files and directories, ordered by name, and links to files; hidden names and everything else are left out. At most
+ * `max` entries are kept: *cut says whether there are more. To be freed with organ_jail_list_free. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *cut, organ_error *error);
+/* The same for a directory, or the directory that holds a file; *about has the attributes of that path. */
+unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
+                                size_t *count, bool *cut, struct stat *about, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
-/* Removes each "ROOT/" from a message, in place: clients must not learn where the root is on this machine. */
+/* Removes each "ROOT/" from a message, in place, and replaces the folders of stores by "...": clients must not learn
+ * where these are on this machine. */
 void organ_jail_unroot(const organ_jail *jail, char *message);
 
 #endif

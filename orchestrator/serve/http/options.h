@@ -12,6 +12,7 @@
 
 typedef struct organ_serve_options {
     const char *root;       /* the server reads and writes only below this directory */
+    bool caches;            /* serves also the models in the caches of other programs, read only */
     const char *listen;     /* "127.0.0.1:8935", "[::1]:8935", ":8935" for all addresses; port 0: any free port */
     const char *token_file; /* NULL: none; then only loopback addresses are allowed */
     const char *tls_certificate, *tls_key; /* NULL, or both */

@@ -30,14 +30,14 @@ static void want_descriptors(unsigned connections)
 /* Rejects files of secrets and logs below the root, where clients can read and jobs can write. */
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
-    const char *const root = organ_jail_root(server->app.jail), *const slash = file ? strrchr(file, '/') : NULL;
-    const size_t length = strlen(root);
+    const char *const slash = file ? strrchr(file, '/') : NULL;
     char *const folder = slash ? strndup(file, (size_t)(slash - file + 1)) : strdup(".");
     char *path = file ? realpath(file, NULL) : NULL;
     if (file && !path && folder)
         path = realpath(folder, NULL); /* it is to be made there */
-    if (path && strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == '\0' || length == 1))
-        organ_fail(error, ORGAN_USAGE, "%s %s: is below the root, where clients and jobs can read it", option, file);
+    if (path && organ_jail_contains(server->app.jail, path))
+        organ_fail(error, ORGAN_USAGE, "%s %s: is below the root%s, where clients and jobs can read it", option, file,
+                   server->options.caches ? " or a cache" : "");
     free(folder);
     free(path);
     return error->status;
@@ -83,6 +83,8 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
     if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
         return error->status;
     server->app.jail = jail;
+    if (options->caches && organ_jail_add_stores(jail, error) != ORGAN_OK)
+        return error->status;
     server->tally = organ_tally_create();
     server->penalty = organ_penalty_create();
     server->watch = organ_watch_create(options->connections, organ_server_share_of_one(options));

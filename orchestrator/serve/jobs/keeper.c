@@ -105,9 +105,7 @@ static organ_status make_plan(organ_jobs *jobs, organ_error *error)
     organ_process_plan *const plan = &jobs->plan;
     plan->confine = organ_confinement_of_kernel();
     plan->environ = organ_child_environment(plan->confine.seccomp);
-    plan->root = open(organ_jail_root(jobs->setup.jail), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (plan->root < 0)
-        return organ_fail_errno(error, errno, "%s", organ_jail_root(jobs->setup.jail));
+    plan->folder_count = organ_jail_folders(jobs->setup.jail, plan->folders);
     plan->program = open(jobs->setup.program, O_PATH | O_CLOEXEC);
     if (plan->program < 0)
         return organ_fail_errno(error, errno, "%s", jobs->setup.program);
@@ -121,7 +119,7 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     if (!jobs)
         return organ_fail_errno(error, ENOMEM, "the list of jobs");
     jobs->setup = *setup;
-    jobs->store.lock = jobs->plan.root = jobs->plan.program = -1;
+    jobs->store.lock = jobs->plan.program = -1;
     pthread_mutex_init(&jobs->mutex, NULL);
     pthread_cond_init(&jobs->changed, NULL);
     if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK &&
@@ -151,7 +149,6 @@ void organ_jobs_close(organ_jobs *jobs)
     for (size_t k = 0; k < jobs->count; k++)
         organ_job_free(jobs->list[k]);
     free(jobs->list);
-    organ_job_close(jobs->plan.root);
     organ_job_close(jobs->plan.program);
     free(jobs->plan.environ);
     organ_job_store_close(&jobs->store);

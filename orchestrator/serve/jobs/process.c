@@ -77,7 +77,7 @@ typedef struct child {
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
-    const int root = organ_child_lift(self->plan->root), output = organ_child_lift(self->output),
+    const int root = organ_child_lift(self->plan->folders[0]), output = organ_child_lift(self->output),
               log = organ_child_lift(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     organ_child_plain_signals();
@@ -90,7 +90,8 @@ static bool prepare_child(const child *self, int program)
         return false;
     if (!organ_child_place(nothing, 0) || !organ_child_place(output, 1) || !organ_child_place(log, 2))
         return false;
-    return !self->plan->confine.landlock || organ_confine_files(self->plan->confine.landlock, root, program);
+    const organ_readable stores = {self->plan->folders + 1, self->plan->folder_count - 1};
+    return !self->plan->confine.landlock || organ_confine_files(self->plan->confine.landlock, root, stores, program);
 }
 
 enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };

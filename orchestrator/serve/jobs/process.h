@@ -5,6 +5,7 @@
 
 #include "formats/base/status.h"
 #include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/serve/http/http.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,8 +20,9 @@ typedef struct organ_process {
 
 /* Properties that all job processes share. */
 typedef struct organ_process_plan {
-    int root;                  /* descriptor of the directory that is the working directory and the limit of the
-                                * confinement */
+    int folders[ORGAN_JAIL_FOLDERS]; /* descriptors of the jail: the process works in the first directory, and may read
+                                      * the others */
+    size_t folder_count;
     int program;               /* descriptor of the program, O_PATH */
     organ_confinement confine; /* the mechanisms that confine the process */
     char **environ;            /* NULL-terminated */

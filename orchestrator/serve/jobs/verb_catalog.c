@@ -59,7 +59,7 @@ organ_option organ_job_operand(const organ_operand *operand, char key[64])
 
 static json_t *path_schema(organ_names names)
 {
-    static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root",
+    static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root, or its name in a cache",
                                         [ORGAN_NAMES_INPUT] = "path of a file or directory below the root",
                                         [ORGAN_NAMES_OUTPUT] =
                                             "path of the output below the root; its parent directory must exist"};

@@ -19,6 +19,8 @@ typedef struct words_reader {
     const organ_jail *jail;
     const json_t *arguments;
     json_t *options, *operands; /* of argv */
+    json_t *named;              /* words with the name of a model of a store, and the same word with its path */
+    char *absolute;             /* path of the last input, if it is in a store; else NULL */
     json_t *faults;
     unsigned status; /* of the worst fault: 422 before what the jail says */
 } words_reader;
@@ -99,13 +101,20 @@ static void words_check_output(words_reader *r, const char *field, const char *p
 static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
+    bool stored = false;
+    free(r->absolute);
+    r->absolute = NULL;
     if (strstr(path, "://")) {
         fault(r, 422, field, "is a URL, but must be a path below the root: the server does not contact other servers");
         return;
     }
     const bool output = names == ORGAN_NAMES_OUTPUT;
-    const unsigned refused =
-        output ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
+    const unsigned refused = output ? organ_jail_output(r->jail, path, &error)
+                                    : organ_jail_input(r->jail, path, &r->absolute, &stored, &error);
+    if (!stored) {
+        free(r->absolute);
+        r->absolute = NULL;
+    }
     if (refused) {
         fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
@@ -163,14 +172,22 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 
 /* ---- options and operands ---- */
 
-/* Takes over the word: the value of an option, or alone where there is no name. */
-static void add_word(json_t *to, const char *name, json_t *word)
+static json_t *named_word(const char *name, const char *value)
 {
-    if (word && name)
-        json_array_append_new(to, json_sprintf("--%s=%s", name, json_string_value(word)));
-    else if (word)
-        json_array_append(to, word);
+    return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
+}
+
+/* Takes over the word: the value of an option, or alone where there is no name. */
+static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
+{
+    json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;
+    if (shown && r->absolute)
+        json_object_set_new(r->named, json_string_value(shown), named_word(name, r->absolute));
+    if (shown)
+        json_array_append_new(to, shown);
     json_decref(word);
+    free(r->absolute);
+    r->absolute = NULL;
 }
 
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
@@ -185,7 +202,7 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     for (size_t k = 0; k < json_array_size(value); k++) {
         char item[160];
         snprintf(item, sizeof item, "%s/%zu", field, k);
-        add_word(to, to == r->options && k % takes == 0 ? option->name : NULL,
+        add_word(r, to, to == r->options && k % takes == 0 ? option->name : NULL,
                  text_word(r, item, json_array_get(value, k), option->names));
     }
 }
@@ -209,12 +226,12 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
     } else if (option->value == ORGAN_VALUE_WORDS)
         each_word(r, to, field, value, option);
     else if (option->value != ORGAN_VALUE_TEXT)
-        add_word(to, name, number_word(r, field, option, value));
+        add_word(r, to, name, number_word(r, field, option, value));
     else if (option->choices && json_is_string(value) &&
              !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
         fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
     else
-        add_word(to, name, text_word(r, field, value, option->names));
+        add_word(r, to, name, text_word(r, field, value, option->names));
 }
 
 /* An operand that was left out cannot be followed by one that was given. */
@@ -347,6 +364,16 @@ static char *make_command(const words_reader *r)
     return command;
 }
 
+/* Appends the words, with the paths of models of stores in place of their names: the environment of a job does not
+ * name the stores. */
+static void append_words(const words_reader *r, json_t *argv, const json_t *words)
+{
+    for (size_t k = 0; k < json_array_size(words); k++) {
+        json_t *const word = json_array_get(words, k), *const path = json_object_get(r->named, json_string_value(word));
+        json_array_append(argv, path ? path : word);
+    }
+}
+
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
@@ -357,12 +384,12 @@ static bool finish_words(words_reader *r)
     if (!words->arguments || !words->argv || !words->command)
         return false;
     append_verb(words->argv, words->verb->name);
-    json_array_extend(words->argv, r->options);
+    append_words(r, words->argv, r->options);
     json_array_append_new(words->argv, json_string("--json"));
     if (organ_verb_option(words->verb, "progress"))
         json_array_append_new(words->argv, json_string("--progress=json"));
     json_array_append_new(words->argv, json_string("--"));
-    json_array_extend(words->argv, r->operands);
+    append_words(r, words->argv, r->operands);
     adjust_paths(words);
     return true;
 }
@@ -372,9 +399,13 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
 {
     *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
     *faults = NULL;
-    words_reader r = {
-        .words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
-    if (words->reads && words->writes && words->made && r.options && r.operands && r.faults) {
+    words_reader r = {.words = words,
+                      .jail = jail,
+                      .options = json_array(),
+                      .operands = json_array(),
+                      .named = json_object(),
+                      .faults = json_array()};
+    if (words->reads && words->writes && words->made && r.options && r.operands && r.named && r.faults) {
         read_request(&r, verbs, count, request);
         if (r.status == 0 && !finish_words(&r))
             r.status = 500;
@@ -387,6 +418,7 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
     }
     json_decref(r.options);
     json_decref(r.operands);
+    json_decref(r.named);
     json_decref(r.faults);
     return r.status;
 }

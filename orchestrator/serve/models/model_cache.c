@@ -131,27 +131,19 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     organ_jail_entry *entries;
     size_t count;
     bool cut;
-    unsigned status = organ_jail_stat(jail, path, &about, error);
+    const unsigned status = organ_jail_list_around(jail, path, MAX_EXTRA, &entries, &count, &cut, &about, error);
     if (status)
         return status;
     const int64_t own[] = {about.st_size, about.st_mtim.tv_sec, about.st_mtim.tv_nsec, (int64_t)about.st_ino};
     uint64_t digest = XXH3_64bits(own, sizeof own);
-    const char *const slash = strrchr(path, '/');
-    char *const directory = S_ISDIR(about.st_mode) ? strdup(path) : strndup(path, slash ? (size_t)(slash - path) : 0);
-    if (!directory) {
-        organ_fail_errno(error, ENOMEM, "'%s'", path);
-        return 500;
-    }
-    status = organ_jail_list(jail, directory, MAX_EXTRA, &entries, &count, &cut, error);
     for (size_t k = 0; k < count; k++) {
         const int64_t facts[] = {(int64_t)entries[k].bytes, entries[k].modified, entries[k].directory};
         digest = XXH3_64bits_withSeed(entries[k].name, strlen(entries[k].name),
                                       XXH3_64bits_withSeed(facts, sizeof facts, digest));
     }
     organ_jail_list_free(entries, count);
-    free(directory);
     *identity = digest;
-    return status;
+    return 0;
 }
 
 /* Has it read by the thread that does; false if too many wait. */
@@ -222,9 +214,10 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     cached_model made = {0};
     organ_error error = {0};
     char *absolute = NULL;
+    bool stored;
     made.status = digest_of_files(cache->jail, path, &made.identity, &error);
     if (!made.status)
-        made.status = organ_jail_input(cache->jail, path, &absolute, &error);
+        made.status = organ_jail_input(cache->jail, path, &absolute, &stored, &error);
     if (!made.status)
         made.status = organ_reader_read(cache->reader_process, absolute, path, cache->max, &made.catalog, &error);
     organ_jail_unroot(cache->jail, error.message);

@@ -23,7 +23,9 @@
 
 struct organ_reader {
     organ_reader_options options;
-    int program, root, socket; /* the last is -1 without a process */
+    int program, socket;             /* the last is -1 without a process */
+    int folders[ORGAN_JAIL_FOLDERS]; /* of the jail */
+    size_t folder_count;
     char **environ;
     pthread_mutex_t lock; /* guards what follows */
     pid_t pid;            /* 0: none */
@@ -37,17 +39,20 @@ struct organ_reader {
 /* Between fork and exec: system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
-    const int program = organ_child_lift(reader->program), root = organ_child_lift(reader->root),
-              ours = organ_child_lift(far);
+    const int program = organ_child_lift(reader->program), ours = organ_child_lift(far);
+    int folders[ORGAN_JAIL_FOLDERS];
+    for (size_t k = 0; k < reader->folder_count; k++)
+        folders[k] = organ_child_lift(reader->folders[k]);
     const int nothing = organ_child_lift(open("/dev/null", O_RDWR | O_CLOEXEC));
-    enum { PROGRAM = ORGAN_WORKER_ROOT + 1 };
+    enum { PROGRAM = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS };
     organ_child_plain_signals();
     /* Ctrl-C is for the server. If that dies, so does this. */
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) &&
-                organ_child_place(ours, ORGAN_WORKER_SOCKET) && organ_child_place(root, ORGAN_WORKER_ROOT) &&
-                dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
+                organ_child_place(ours, ORGAN_WORKER_SOCKET) && dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
+    for (size_t k = 0; k < reader->folder_count; k++)
+        good = organ_child_place(folders[k], ORGAN_WORKER_FOLDER + (int)k) && good;
 #if !ORGAN_SANITIZED /* sanitizers print their findings; else nothing that reads files may write to the server's log   \
                       */
     good = good && organ_child_place(nothing, 2);
@@ -149,10 +154,11 @@ static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_e
 static organ_status start_worker(organ_reader *reader, organ_error *error)
 {
     enum { SECONDS_TO_START = 30 };
-    char memory[24], name[] = "organ", word[] = ORGAN_WORKER_WORD;
-    char *const argv[] = {name, word, memory, NULL};
+    char memory[24], folders[24], name[] = "organ", word[] = ORGAN_WORKER_WORD;
+    char *const argv[] = {name, word, memory, folders, NULL};
     organ_worker_answer ready;
     snprintf(memory, sizeof memory, "%llu", (unsigned long long)reader->options.memory);
+    snprintf(folders, sizeof folders, "%zu", reader->folder_count);
     if (fork_worker(reader, argv, error) != ORGAN_OK)
         return error->status;
     if (!wait_for_worker(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
@@ -294,8 +300,8 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     reader->socket = -1;
     reader->environ = organ_child_environment(false);
     reader->program = options->program ? open(options->program, O_PATH | O_CLOEXEC) : -1;
-    reader->root = open(options->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if ((reader->program >= 0 || !options->program) && reader->root >= 0 && reader->environ)
+    reader->folder_count = organ_jail_folders(options->jail, reader->folders);
+    if ((reader->program >= 0 || !options->program) && reader->environ)
         return ORGAN_OK;
     fail_to_start(error, errno);
     organ_reader_destroy(reader);
@@ -320,8 +326,6 @@ void organ_reader_destroy(organ_reader *reader)
         end_worker(reader, true);
     if (reader->program >= 0)
         close(reader->program);
-    if (reader->root >= 0)
-        close(reader->root);
     free(reader->environ);
     pthread_mutex_destroy(&reader->lock);
     free(reader);

@@ -11,9 +11,9 @@ typedef struct organ_reader organ_reader;
 typedef struct organ_reader_options {
     const char *program; /* the program to start: with ORGAN_WORKER_WORD it must run as a worker. NULL, for fuzzing:
                           * this process reads models */
-    const char *root;
-    uint64_t memory;  /* bytes that the process may allocate in addition to those at its start */
-    unsigned seconds; /* time limit for reading one model */
+    const struct organ_jail *jail; /* has the directories that the process may read */
+    uint64_t memory;               /* bytes that the process may allocate in addition to those at its start */
+    unsigned seconds;              /* time limit for reading one model */
 } organ_reader_options;
 
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **reader, organ_error *error);

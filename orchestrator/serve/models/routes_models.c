@@ -121,7 +121,7 @@ static void print_requests(void *context) { organ_http_call_waiting(context); }
 static organ_status start_models(organ_app *app, organ_error *error)
 {
     const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",
-                                          .root = organ_jail_root(app->jail),
+                                          .jail = app->jail,
                                           .memory = app->options->model_memory,
                                           .seconds = app->options->model_seconds};
     return organ_model_cache_create(app->jail, &reading, (size_t)app->options->cache, print_requests, app, &app->cache,

@@ -5,6 +5,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
+#include "formats/names/names.h"
 #include "formats/safetensors/safetensors.h"
 
 #include <errno.h>
@@ -47,6 +48,21 @@ static char *join_path(const char *path, const char *name)
     return organ_format("%s%s%s", path, *path ? "/" : "", name);
 }
 
+/* Takes over the path of the model, which is NULL without memory. */
+static void append_found(scan_walk *w, organ_found_model model)
+{
+    if (model.path && w->found->count < MAX_MODELS &&
+        organ_grow(&w->found->models, w->found->count, &w->found->room, sizeof *w->found->models)) {
+        w->found->models[w->found->count++] = model;
+        return;
+    }
+    if (model.path && w->found->count >= MAX_MODELS)
+        w->found->cut = true;
+    else
+        organ_fail_errno(w->error, ENOMEM, "the list of models");
+    free(model.path);
+}
+
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
@@ -60,16 +76,47 @@ static void add_found_model(scan_walk *w, const open_folder *f, char *path, orga
         model.files++;
         model.modified = e->modified > model.modified ? e->modified : model.modified;
     }
-    if (path && w->found->count < MAX_MODELS &&
-        organ_grow(&w->found->models, w->found->count, &w->found->room, sizeof *w->found->models)) {
-        w->found->models[w->found->count++] = model;
+    append_found(w, model);
+}
+
+/* A model that has a name in a store: a file, or a folder with a model in safetensors or one in GGUF. An entry that is
+ * damaged is listed, too; reading it gives the reason. */
+static void add_named(scan_walk *w, const char *name)
+{
+    organ_error ignored = {0};
+    struct stat about = {0};
+    open_folder f = {.path = name};
+    bool cut;
+    if (!organ_jail_stat(w->jail, name, &about, &ignored) && S_ISREG(about.st_mode)) {
+        append_found(w, (organ_found_model){.path = strdup(name),
+                                            .kind = ORGAN_FOUND_GGUF,
+                                            .bytes = (uint64_t)about.st_size,
+                                            .files = 1,
+                                            .modified = about.st_mtim.tv_sec});
         return;
     }
-    if (path && w->found->count >= MAX_MODELS)
-        w->found->cut = true;
+    organ_jail_list(w->jail, name, MAX_IN_A_FOLDER, &f.entries, &f.count, &cut, &ignored);
+    const bool plain = file_named(&f, ORGAN_INDEX_NAME) || file_named(&f, ORGAN_SINGLE_NAME);
+    const bool adapter = file_named(&f, "adapter_config.json") && file_named(&f, "adapter_model.safetensors");
+    bool gguf = false;
+    for (size_t k = 0; k < f.count; k++)
+        gguf = gguf || organ_ends_with(f.entries[k].name, ".gguf");
+    if (gguf && !plain && !adapter)
+        add_found_model(w, &f, strdup(name), ORGAN_FOUND_GGUF, "", 0, ".gguf");
     else
-        organ_fail_errno(w->error, ENOMEM, "the list of models");
-    free(path);
+        add_found_model(w, &f, strdup(name), adapter ? ORGAN_FOUND_ADAPTER : ORGAN_FOUND_DIRECTORY, "", 0,
+                        ".safetensors");
+    organ_jail_list_free(f.entries, f.count);
+}
+
+static void add_stores(scan_walk *w)
+{
+    organ_name_list list;
+    if (organ_names_list(&list, w->error) == ORGAN_OK)
+        for (size_t k = 0; k < list.count && !w->error->status; k++)
+            add_named(w, list.models[k].name);
+    w->found->cut = w->found->cut || list.cut;
+    organ_names_list_release(&list);
 }
 
 /* The folder as a whole, if it is a model. */
@@ -144,6 +191,9 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found,
     scan_walk w = {.jail = jail, .found = found, .error = error};
     *found = (organ_found_models){0};
     scan_folder(&w, "", 0);
+    int unused[ORGAN_JAIL_FOLDERS];
+    if (!error->status && organ_jail_folders(jail, unused) > 1)
+        add_stores(&w);
     if (error->status)
         organ_found_free(found);
     else if (found->count)

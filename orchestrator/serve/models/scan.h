@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds the models below the root by names, sizes and times of files; opens no file. */
+ * Finds the models below the root and in the stores of the jail by names, sizes and times of files; opens no file. */
 #ifndef ORGAN_MODEL_SCAN_H
 #define ORGAN_MODEL_SCAN_H
 
@@ -17,7 +17,7 @@ typedef enum organ_found_kind {
 const char *organ_found_kind_name(organ_found_kind kind);
 
 typedef struct organ_found_model {
-    char *path; /* below the root; "." if the root is a model */
+    char *path; /* below the root; "." if the root is a model; or the name of a model in a store */
     organ_found_kind kind;
     uint64_t bytes; /* of its weights */
     size_t files;

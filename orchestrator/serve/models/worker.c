@@ -64,17 +64,24 @@ static void raise_descriptors(void)
 }
 
 /* 0, or the errno of what could not be done. */
-static int confine_worker(const char *memory)
+static int confine_worker(const char *memory, const char *folders)
 {
+    int fds[ORGAN_JAIL_FOLDERS];
+    organ_readable readable = {.fds = fds, .count = strtoul(folders, NULL, 10)};
+    if (readable.count > ORGAN_JAIL_FOLDERS)
+        return EINVAL;
+    for (size_t k = 0; k < readable.count; k++)
+        fds[k] = ORGAN_WORKER_FOLDER + (int)k;
     const organ_confinement has = organ_confinement_of_kernel();
     json_object_seed(0); /* reads /dev/urandom, which is out of reach afterwards */
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
         return errno;
-    if (has.landlock && !organ_confine_reading(has.landlock, ORGAN_WORKER_ROOT))
+    if (has.landlock && !organ_confine_reading(has.landlock, readable))
         return errno;
-    close(ORGAN_WORKER_ROOT);
+    for (size_t k = 0; k < readable.count; k++)
+        close(fds[k]);
     return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
 }
 
@@ -118,7 +125,7 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
 int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 {
     organ_worker_question question;
-    const organ_worker_answer ready = {.status = (uint32_t)confine_worker(argv[ORGAN_WORKER_WORDS - 1])};
+    const organ_worker_answer ready = {.status = (uint32_t)confine_worker(argv[2], argv[3])};
     bool goes_on = organ_write_all(ORGAN_WORKER_SOCKET, &ready, sizeof ready) == 0 && !ready.status;
     while (goes_on)
         goes_on =

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * The process that reads models for the server; a crash in it does not affect the server. The worker is this
- * program, started with a socket as descriptor 3 and the root as descriptor 4. It can only read files below that
- * root. reader.h is the server's end of the socket. */
+ * program, started with a socket as descriptor 3 and directories as descriptors from 4 on: the root and the stores. It
+ * can only read files below these. reader.h is the server's end of the socket. */
 #ifndef ORGAN_MODEL_WORKER_H
 #define ORGAN_MODEL_WORKER_H
 
 #include "orchestrator/serve/models/catalog.h"
 
-enum { ORGAN_WORKER_SOCKET = 3, ORGAN_WORKER_ROOT = 4 };
+enum { ORGAN_WORKER_SOCKET = 3, ORGAN_WORKER_FOLDER = 4 /* and following */ };
 
-/* The arguments after "organ": this word, and the bytes that the worker may allocate in addition to those at its
- * start. */
+/* The arguments after "organ": this word, the bytes that the worker may allocate in addition to those at its start, and
+ * the number of directories. */
 #define ORGAN_WORKER_WORD "--read-models-for-a-server"
-enum { ORGAN_WORKER_WORDS = 3 };
+enum { ORGAN_WORKER_WORDS = 4 };
 
 /* Protocol of the socket: the worker first sends an answer that reports whether it is ready. Then each question is
  * followed by its two paths, and each answer by its block. */

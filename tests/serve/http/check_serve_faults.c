@@ -131,6 +131,7 @@ START_TEST(the_jail_holds)
         for (size_t k = 0; k < COUNT(rows); k++) {
             const char *const path = rows[k].path;
             char *absolute;
+            bool stored;
             int fd;
             struct stat about;
             organ_error why[4] = {0};
@@ -140,7 +141,7 @@ START_TEST(the_jail_holds)
                 close(fd);
             ck_assert_msg(got[0] == rows[k].read, "read '%s': %u %s", path, got[0], why[0].message);
             ck_assert_msg(got[1] == rows[k].look, "look '%s': %u %s", path, got[1], why[1].message);
-            const unsigned input = organ_jail_input(jail, path, &absolute, &why[2]);
+            const unsigned input = organ_jail_input(jail, path, &absolute, &stored, &why[2]);
             ck_assert_msg(input == rows[k].input, "input '%s': %u %s", path, input, why[2].message);
             ck_assert(!input == !!absolute);
             ck_assert(!absolute || (*absolute == '/' && strcmp(absolute + strlen(absolute) - strlen(path), path) == 0));
@@ -165,15 +166,16 @@ START_TEST(links_beside_a_model)
     organ_jail *jail;
     organ_error error = {0};
     char *absolute;
+    bool stored;
     scratch_text("root/part-00001-of-00002.gguf", "x");
     ck_assert_int_eq(symlink("../outside", scratch_path("root/other-00002-of-00002.gguf")), 0);
     ck_assert(organ_jail_open(scratch_path("root"), &jail, &error) == ORGAN_OK);
-    ck_assert_uint_eq(organ_jail_input(jail, "part-00001-of-00002.gguf", &absolute, &error), 0);
+    ck_assert_uint_eq(organ_jail_input(jail, "part-00001-of-00002.gguf", &absolute, &stored, &error), 0);
     free(absolute);
     ck_assert_int_eq(symlink("../outside", scratch_path("root/part-00002-of-00002.gguf")), 0);
-    ck_assert_uint_eq(organ_jail_input(jail, "part-00001-of-00002.gguf", &absolute, &error), 403);
+    ck_assert_uint_eq(organ_jail_input(jail, "part-00001-of-00002.gguf", &absolute, &stored, &error), 403);
     ck_assert_int_eq(symlink("../../outside", scratch_path("root/tiny/tokenizer.json")), 0);
-    ck_assert_uint_eq(organ_jail_input(jail, "tiny", &absolute, &error), 403);
+    ck_assert_uint_eq(organ_jail_input(jail, "tiny", &absolute, &stored, &error), 403);
     organ_jail_close(jail);
 }
 END_TEST

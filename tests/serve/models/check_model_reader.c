@@ -106,13 +106,22 @@ static unsigned read_as_named(const char *absolute, const char *path, size_t max
 /* ---- the server's end ---- */
 
 static organ_reader *reader;
+static organ_jail *jail;
 static char *fixture;
+
+static void open_jail(const char *root)
+{
+    organ_error error = {0};
+    organ_jail_close(jail);
+    ck_assert_msg(organ_jail_open(root, &jail, &error) == ORGAN_OK, "%s", error.message);
+}
 
 static void begin_reader(unsigned seconds)
 {
     organ_error error = {0};
+    open_jail(fixture);
     const organ_reader_options options = {
-        .program = "/proc/self/exe", .root = fixture, .memory = 256u << 20, .seconds = seconds};
+        .program = "/proc/self/exe", .jail = jail, .memory = 256u << 20, .seconds = seconds};
     ck_assert_msg(organ_reader_create(&options, &reader, &error) == ORGAN_OK, "%s", error.message);
 }
 
@@ -127,6 +136,8 @@ static void reader_setup(void)
 static void reader_teardown(void)
 {
     organ_reader_destroy(reader);
+    organ_jail_close(jail);
+    jail = NULL;
     reader = NULL;
     free(fixture);
     scratch_end();
@@ -208,8 +219,9 @@ START_TEST(faults_of_files_are_told)
     organ_error error = {0};
     scratch_text("junk.gguf", "junk");
     organ_reader_destroy(reader);
+    open_jail(scratch_path(""));
     const organ_reader_options options = {
-        .program = "/proc/self/exe", .root = scratch_path(""), .memory = 256u << 20, .seconds = 20};
+        .program = "/proc/self/exe", .jail = jail, .memory = 256u << 20, .seconds = 20};
     ck_assert_int_eq(organ_reader_create(&options, &reader, &error), ORGAN_OK);
     ck_assert_uint_eq(organ_reader_read(reader, scratch_path("junk.gguf"), "junk.gguf", shelf_bytes, &catalog, &error),
                       422);

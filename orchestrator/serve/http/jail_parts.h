@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * Private to the jail: places below its directories. */
+#ifndef ORGAN_JAIL_PARTS_H
+#define ORGAN_JAIL_PARTS_H
+
+#include "formats/base/arena.h"
+#include "orchestrator/serve/http/jail.h"
+
+#include <limits.h>
+
+typedef struct organ_jail_store {
+    int fd;
+    char *path; /* as organ_name_roots gives it */
+} organ_jail_store;
+
+struct organ_jail {
+    int root;
+    bool by_steps; /* the kernel has no openat2 */
+    char path[PATH_MAX];
+    organ_jail_store stores[ORGAN_JAIL_STORES];
+    size_t store_count;
+};
+
+/* A path below the root or a store. */
+typedef struct organ_jail_place {
+    int root;
+    const char *path;     /* "" is the root itself */
+    const char *absolute; /* NULL: below the root */
+    bool links;           /* links that stay below `root` are followed */
+    organ_arena names;    /* memory of the paths, to be released by the caller */
+} organ_jail_place;
+
+/* Checks the form of the path and finds its place: below the root, or if there is no such file the model of that name
+ * in a store. Returns 0 or an HTTP status. The caller releases place->names, also after an error. */
+unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
+
+/* The same for an output, which is below the root, without links. */
+unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
+
+/* The path of the directory that holds the place, in its arena; NULL without memory. */
+const char *organ_jail_parent(organ_jail_place *place);
+
+/* A descriptor of the place, or -1 with errno: ELOOP or EXDEV for links that are not followed. */
+int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags);
+
+/* Opens a regular file or a directory for reading. `path` is for messages. */
+unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
+                               int *fd, struct stat *about, organ_error *error);
+
+/* The HTTP status of a failed system call, with a message. */
+unsigned organ_jail_refuse(const char *path, int number, organ_error *error);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ * Checks of the paths that programs read and write. A program opens them without the jail, so its inputs are
+ * searched for links that leave the root. */
+#include "formats/base/path.h"
+#include "orchestrator/serve/http/jail_parts.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DEEPEST = 16, MAX_CHECKED = 200000 };
+
+typedef struct jail_search {
+    const organ_jail *jail;
+    const organ_jail_place *place;
+    const char *path;  /* for messages */
+    char at[PATH_MAX]; /* the directory below place->root */
+    const char *stem;  /* only files that belong to this one matter; NULL: all */
+    size_t stem_length;
+    size_t looked_at;
+} jail_search;
+
+/* Files that are read together with a model's file: the other parts of a split one, and its configuration and
+ * tokenizer. */
+static bool matters(const jail_search *s, const char *name)
+{
+    static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
+    if (!s->stem || strncmp(name, s->stem, s->stem_length) == 0)
+        return true;
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+        if (organ_ends_with(name, ends[k]))
+            return true;
+    return false;
+}
+
+static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
+
+/* Checks one name of a directory; s->at is its path. A link without a target is left to the program. */
+static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
+{
+    struct stat about;
+    const organ_jail_place entry = {.root = s->place->root, .path = s->at, .links = true};
+    if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0 : organ_jail_refuse(s->path, errno, error);
+    if (S_ISLNK(about.st_mode)) {
+        const int target = organ_jail_beneath(s->jail, &entry, O_PATH), failed = target < 0 ? errno : 0;
+        if (target >= 0 && fstat(target, &about) != 0)
+            about.st_mode = 0;
+        if (target >= 0)
+            close(target);
+        if (failed == ENOENT)
+            return 0;
+        if (failed) {
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "'%s': refers to a symbolic link, '%s', that does not stay below the root", s->path, name);
+            return 403;
+        }
+    }
+    if (!S_ISDIR(about.st_mode) || s->stem)
+        return 0;
+    const int below = organ_jail_beneath(s->jail, &entry, O_RDONLY | O_DIRECTORY);
+    return below < 0 ? organ_jail_refuse(s->path, errno, error) : find_links(s, below, depth + 1, error);
+}
+
+/* Searches a folder, whose path is s->at, for links; closes fd. */
+static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
+{
+    unsigned status = 0;
+    const size_t length = strlen(s->at);
+    DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
+    if (!directory) {
+        close(fd);
+        return organ_jail_refuse(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
+    }
+    for (const struct dirent *e; !status && (e = readdir(directory));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !matters(s, e->d_name))
+            continue;
+        const int more = snprintf(s->at + length, sizeof s->at - length, "%s%s", length ? "/" : "", e->d_name);
+        if (++s->looked_at > MAX_CHECKED || (size_t)more >= sizeof s->at - length)
+            status = organ_jail_refuse(s->path, ENAMETOOLONG, error);
+        else
+            status = check_entry(s, fd, e->d_name, depth, error);
+        s->at[length] = '\0';
+    }
+    closedir(directory);
+    return status;
+}
+
+/* The length of "model-" in "model-00001-of-00003.gguf"; of all other names the whole. */
+static size_t stem_of(const char *name)
+{
+    const char *const of = strstr(name, "-of-");
+    size_t length = of ? (size_t)(of - name) : 0;
+    while (length > 0 && name[length - 1] >= '0' && name[length - 1] <= '9')
+        length--;
+    return length > 0 ? length : strlen(name);
+}
+
+static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
+                            organ_error *error)
+{
+    const bool root = strcmp(jail->path, "/") == 0;
+    const int length = place->absolute ? asprintf(absolute, "%s", place->absolute)
+                                       : asprintf(absolute, "%s%s%s", root ? "" : jail->path,
+                                                  *place->path || root ? "/" : "", place->path);
+    if (length >= 0)
+        return 0;
+    *absolute = NULL;
+    return organ_jail_refuse(path, ENOMEM, error);
+}
+
+/* Opens the directory to be searched: the place itself, or the directory that holds its file. */
+static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, organ_error *error)
+{
+    struct stat about;
+    unsigned status = organ_jail_stat(s->jail, s->path, &about, error);
+    if (!status && !S_ISDIR(about.st_mode)) {
+        s->stem = organ_path_name(place->path);
+        s->stem_length = stem_of(s->stem);
+        place->path = organ_jail_parent(place);
+        status = place->path ? 0 : organ_jail_refuse(s->path, ENOMEM, error);
+    }
+    if (!status)
+        status = organ_jail_open_place(s->jail, place, s->path, true, fd, &about, error);
+    if (!status)
+        snprintf(s->at, sizeof s->at, "%s", place->path);
+    return status;
+}
+
+unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error)
+{
+    int fd;
+    organ_jail_place place, searched;
+    *absolute = NULL;
+    *stored = false;
+    unsigned status = organ_jail_find(jail, path, &place, error);
+    searched = place;
+    jail_search s = {.jail = jail, .place = &searched, .path = path};
+    if (!status)
+        status = open_searched(&s, &searched, &fd, error);
+    if (!status)
+        status = find_links(&s, fd, 0, error);
+    if (!status)
+        status = absolute_of(jail, &place, path, absolute, error);
+    *stored = !status && place.absolute;
+    organ_arena_release(&searched.names);
+    return status;
+}
+
+unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
+{
+    struct stat about;
+    organ_jail_place place;
+    int fd = -1;
+    unsigned status = organ_jail_find_output(jail, path, &place, error);
+    if (!status && !*place.path) {
+        organ_fail(error, ORGAN_USAGE, "the root itself cannot be written");
+        status = 400;
+    }
+    const char *const name = organ_path_name(place.path);
+    if (!status) {
+        place.path = organ_jail_parent(&place);
+        status = place.path ? organ_jail_open_place(jail, &place, path, true, &fd, &about, error)
+                            : organ_jail_refuse(path, ENOMEM, error);
+    }
+    if (!status && fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode)) {
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': is a link; links are not followed", path);
+        status = 403;
+    }
+    if (fd >= 0)
+        close(fd);
+    organ_arena_release(&place.names);
+    return status;
+}
