@@ -36,8 +36,9 @@ mkfifo pipe
 exec 3<>pipe
 env --default-signal=INT "$organ" tokenize tiny-qwen2 --text - <pipe >../out 2>../err &
 waiting=$!
-# Bit 1 of the signals that are caught is SIGINT.
-listens() { [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
+# Bit 1 of the signals that are caught is SIGINT. Before it runs the program, the process is a copy of this shell, which catches SIGINT too but has no
+# argument "tokenize".
+listens() { grep -qzx tokenize "/proc/$waiting/cmdline" 2>/dev/null && [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
 await listens
 kill -INT "$waiting"
 ended() { ! kill -0 "$waiting" 2>/dev/null; }
