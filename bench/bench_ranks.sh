@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The model of time of docs/scale.md against runs: one to four ranks of one thread, whose disks are stand-ins that sleep (slow_disk.c).
+# Compares the estimate of bench/scale.c with runs: one to four ranks of one thread, whose disks are stand-ins that sleep (slow_disk.c).
 # bench_ranks.sh ORGAN MAKE_MODEL SCALE SLOW_DISK DIR [LINK SERVER], rates in bytes a second. Needs mpirun, and DIR room for 2 GB. Prints
 # seconds, those of the model, and their ratio with its bar.
 set -euo pipefail

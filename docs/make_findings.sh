@@ -149,16 +149,6 @@ table_scale() {
         (["without Kimi K2.5 and SmolLM2-135M"] + ($models[1:13] | both)) | @tsv' | markdown
 }
 
-table_parts() {
-    jq -nr '["statement", "value"],
-        ["Llama-3.1-8B, mean of 292 tensors if 65 norms had 75°, 128 attention 39°, 96 feed-forward 34° and 2 embeddings 25°, the least of each range, and one more 0°", ((65 * 75 + 128 * 39 + 96 * 34 + 2 * 25) / 292 * 100 | round / 100 | "at least \(.)°")],
-        ["claimed for it", "37.87°"],
-        ["Kimi K2.5, tensors in the table of components", (12 + 23 + 12 + 1 + 23 + 99)],
-        ["claimed", 1083],
-        ["Kimi K2.5, mean of those components by their tensors", ((12 * 89.95 + 23 * 89.77 + 12 * 89.70 + 89.45 + 23 * 89.43 + 99 * 84.07) / 170 * 100 | round / 100 | "\(.)°")],
-        ["claimed", "87.65°"] | map(tostring) | @tsv' | markdown
-}
-
 table_healthy() {
     "$organ" measure "$fixture" --json --quiet | jq -r '[.models[0].per_tensor[] | select((.shape | length) == 2)] as $t
         | def share(f): "\([$t[] | select(f)] | length) of \($t | length)";

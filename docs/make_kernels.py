@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes the figures of docs/kernels.tsv and the table of docs/kernels.md.
+"""Writes the figures of docs/kernels.tsv and the table of docs/measurements.md.
 
     docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca computes for the inner loops in build/kernels/isa_avx512.o
     docs/make_kernels.py measured KERNELS.json     the measurements of `ninja bench-kernels` on this CPU (`ninja kernels-measured` runs both)
@@ -12,7 +12,7 @@ loop of a kernel is not found, or llvm-mca rejects it, the program ends with 1.
 import json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGE = os.path.join(ROOT, "docs", "kernels.md")
+PAGE = os.path.join(ROOT, "docs", "measurements.md")
 TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
 # Per ISA: the models of llvm-mca.
 MODELS = {
