@@ -17,8 +17,8 @@
  *   scale check MODEL LINK SERVER RANKS VERB   seconds for a model that is here, with links and a server of so many
  * bytes a second, each in both directions; `measure` or `prune`
  *
- * Rates of one core are those of an AMD EPYC (Zen 5): `ninja bench-measure`, `ninja bench-kernels`, and differences of the
- * processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */
+ * Rates of one core are those of an AMD EPYC (Zen 5): `ninja bench-measure`, `ninja bench-kernels`, and differences of
+ * the processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */
 #include "bench/bench_rig.h"
 #include "formats/model/model.h"
 #include "orchestrator/machine/quantity.h"

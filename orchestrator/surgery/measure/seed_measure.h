@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The older measure of a tensor, "seed/1", from 4,096 sorted values and the spacings between them. It is a
- * reconstruction from a description (docs/definitions/measure.md), kept for comparison with older figures; z/1 is the measure of this program. */
+ * reconstruction from a description (docs/definitions/measure.md), kept for comparison with older figures; z/1 is
+ * the measure of this program. */
 #ifndef ORGAN_SEED_MEASURE_H
 #define ORGAN_SEED_MEASURE_H
 

@@ -363,7 +363,7 @@ START_TEST(four_bits_move_theta_by_less_than_five_degrees)
 }
 END_TEST
 
-/* Spacings of sorted values see the grid that they are stored on: what docs/definitions/measure.md says was measured. */
+/* Spacings of sorted values depend on the grid of storage, as docs/verbs/measure.md says. */
 static double seed_moved(organ_dtype dtype)
 {
     double moved = 0;
