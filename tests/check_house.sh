@@ -118,27 +118,27 @@ surgery/cache
 surgery/output facts cache
 surgery/plan
 surgery/algebra
-surgery/trial interface inputs facts output
+surgery/scoring interface inputs facts output
 surgery/allocate interface inputs cache algebra calibration
-surgery/prune interface inputs facts output trial write
+surgery/prune interface inputs facts output scoring write
 surgery/calibration interface inputs plan algebra
 surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
-surgery/text interface inputs facts output plan calibration trial prune
-surgery/organs interface inputs facts trial write
+surgery/text interface inputs facts output plan calibration scoring prune
+surgery/organs interface inputs facts scoring write
 surgery/measure interface inputs facts cache output organs
-surgery/write interface facts cache output plan trial
-surgery/purify interface inputs facts trial write measure
+surgery/write interface facts cache output plan scoring
+surgery/purify interface inputs facts scoring write measure
 surgery/cut inputs facts output write prune
-surgery/precision interface inputs facts cache output algebra calibration trial write allocate
-surgery/convert interface inputs facts output trial write precision
-surgery/layers interface inputs facts cache output algebra calibration trial allocate cut
-surgery/lora interface inputs facts cache output algebra trial write precision
+surgery/precision interface inputs facts cache output algebra calibration scoring write allocate
+surgery/convert interface inputs facts output scoring write precision
+surgery/layers interface inputs facts cache output algebra calibration scoring allocate cut
+surgery/lora interface inputs facts cache output algebra scoring write precision
 surgery/orthogonality interface inputs facts output algebra lora
-surgery/health interface inputs facts output trial
+surgery/health interface inputs facts output scoring
 surgery/untrusted facts
 surgery/fetch facts
-surgery/experts interface inputs facts cache plan algebra calibration trial cut
-surgery/width interface inputs facts cache output algebra calibration trial cut
+surgery/experts interface inputs facts cache plan algebra calibration scoring cut
+surgery/width interface inputs facts cache output algebra calibration scoring cut
 serve/confine
 serve/http
 serve/jobs confine http
@@ -158,9 +158,9 @@ formats/weights weights.h
 formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
-formats/names names.h hub_server.h
+formats/names names.h hub_requests.h
 forward forward.h perplexity.h
-forward/config config.h families.h exchange.h parts.h gguf.h hf.h check.h text.h
+forward/config config.h families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/interface interface.h write_options.h
 surgery/inputs inputs.h
@@ -168,14 +168,14 @@ surgery/facts facts.h
 surgery/output output.h layout.h
 surgery/plan plan.h machine_plan.h
 surgery/algebra algebra.h low_rank.h
-surgery/trial trial.h evaluate_options.h evaluation.h
-surgery/write write.h rows.h units.h
+surgery/scoring scoring.h evaluate_options.h evaluation.h
+surgery/write write.h write_rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h method.h
 surgery/calibration calibration_run.h calibration.h calibration_text.h expand_moments.h states.h
 surgery/calibrated calibrated.h calibrated_options.h
-surgery/text text.h
+surgery/text text_verbs.h
 surgery/organs organs.h
 surgery/measure measure.h fleet.h z_measure.h
 surgery/purify purify.h
@@ -187,13 +187,13 @@ surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
 surgery/fetch fetch.h
-surgery/experts experts.h heal.h scores.h measure.h
+surgery/experts experts.h experts_heal.h scores.h measure_scores.h
 surgery/width width.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h
-serve/models models.h
-serve/page page.h
+serve/models serve_models.h
+serve/page serve_page.h
 report/text report_text.h document.h members.h text.h
 report/svg svg.h
 report/html page.h
@@ -347,7 +347,7 @@ each own_files awk '
 # The rooms that write models and iterate over matrices divide work among ranks. Another file of surgery that does says why in its first comment.
 # shellcheck disable=SC2016 # $0 is awk's
 grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
-    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|trial|write)/|lora/adapter_)' | sort -u |
+    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|scoring|write)/|lora/adapter_)' | sort -u |
     xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
         /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
 

@@ -17,7 +17,7 @@ clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model f
        orchestrator/surgery/calibrated orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/facts orchestrator/surgery/health
        orchestrator/surgery/layers orchestrator/surgery/lora orchestrator/surgery/measure orchestrator/surgery/organs
        orchestrator/surgery/orthogonality orchestrator/surgery/output orchestrator/surgery/plan orchestrator/surgery/precision orchestrator/surgery/prune
-       orchestrator/surgery/purify orchestrator/surgery/text orchestrator/surgery/trial orchestrator/surgery/untrusted orchestrator/surgery/width
+       orchestrator/surgery/purify orchestrator/surgery/text orchestrator/surgery/scoring orchestrator/surgery/untrusted orchestrator/surgery/width
        orchestrator/surgery/write)
 
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".

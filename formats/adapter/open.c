@@ -2,7 +2,7 @@
  * Finds the files of an adapter and pairs its factors. */
 #include "formats/adapter/adapter.h"
 
-#include "formats/adapter/config.h"
+#include "formats/adapter/adapter_config.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/parts.h"
+#include "formats/gguf/gguf_parts.h"
 
 #include "formats/base/input_file.h"
 #include "formats/base/name_table.h"

@@ -8,7 +8,7 @@
  *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
  *
  * The values of the experts of a stack are contiguous; the file does not contain their number. */
-#include "formats/imatrix/parts.h"
+#include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/input_file.h"
 #include "formats/base/utf8.h"

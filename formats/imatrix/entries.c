@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Entries and text names, filled by the readers of both formats. */
-#include "formats/imatrix/parts.h"
+#include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/utf8.h"
 

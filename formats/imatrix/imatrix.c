@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
-#include "formats/imatrix/parts.h"
+#include "formats/imatrix/imatrix_parts.h"
 #include "formats/remote/remote.h"
 
 #include <inttypes.h>

@@ -6,7 +6,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
-#include "formats/model/place.h"
+#include "formats/model/model_place.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 

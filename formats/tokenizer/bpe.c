@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Byte-pair encoding of one word: a heap of the merges that are possible, by rank and then from the left, over a linked
  * list of symbols. A word of n characters takes n log n steps. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * From a text to ids: added tokens, normalisation, added tokens again, cutting, words. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

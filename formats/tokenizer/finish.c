@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Completes a tokenizer after its vocabulary, merges and steps were read: pieces, digest, and the lists of added
  * tokens. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
 #include <stdio.h>

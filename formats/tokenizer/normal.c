@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Text made regular: valid UTF-8, normal forms, and the small rewritings that tokenizers ask for. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
 

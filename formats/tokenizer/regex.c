@@ -3,7 +3,7 @@
  * texts, or refuses it. The two libraries differ in these points: white space is that of Unicode (PCRE2 would count
  * U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script (PCRE2 would take
  * Script_Extensions), and a class may contain classes and intersections. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <ctype.h>
 #include <errno.h>

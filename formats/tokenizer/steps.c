@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The normalizer and the pre_tokenizer of a tokenizer.json. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
 #include <stdarg.h>

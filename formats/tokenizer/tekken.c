@@ -2,7 +2,7 @@
  * tekken.json of Mistral: special tokens have the first ids, the tokens of "vocab" the next ones by their ranks. The
  * file has the pattern that cuts a text. mistral_common reads special tokens in a text as characters; here the caller
  * decides. The list of tokens is read element by element, since it has 150,000 of them. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * tiktoken.model of Kimi and hy.tiktoken of Hunyuan: a line per token, its bytes as base64 and its rank, which is its
  * id. The ids after them are special tokens. The files have neither these nor the pattern: both are in the Python code
  * of the tokenizer's class, which tokenizer_config.json names, and here in a row for each class. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

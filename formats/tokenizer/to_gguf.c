@@ -3,7 +3,7 @@
 #include "formats/tokenizer/to_gguf.h"
 
 #include "formats/base/text_buffer.h"
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TOKENIZER_TO_GGUF_H
 #define ORGAN_TOKENIZER_TO_GGUF_H
 
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
 
 typedef struct gguf_export {

@@ -4,7 +4,7 @@
  * tokenizer.model (convert_slow_tokenizer.py). */
 #include "formats/base/json_dump.h"
 #include "formats/base/text_buffer.h"
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 #include "formats/tokenizer/tokenizer_json.h"
 
 #include <stdio.h>

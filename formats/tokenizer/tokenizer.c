@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tokenizer/tokenizer.h"
 
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

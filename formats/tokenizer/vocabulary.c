@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tables of a tokenizer: texts to ids, pairs to merges, pairs of characters that are adjacent in merged tokens. */
-#include "formats/tokenizer/parts.h"
+#include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

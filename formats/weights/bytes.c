@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names of their
  * tensors. */
-#include "formats/weights/search.h"
+#include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * Weights of MLX: `weight` with rows of U32 words, `scales` and, in the affine mode, `biases`. The last axes of
  * codes and scales determine how many bits a group of codes has. The config determines the bits of a code, unless only
  * one number is possible. */
-#include "formats/weights/search.h"
+#include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Determines which values a scale applies to, from the shapes of scales and weights. */
-#include "formats/weights/search.h"
+#include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>

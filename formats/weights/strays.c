@@ -2,7 +2,7 @@
  * Tensors of quantised models that are not part of a weight: scales of activations and caches, companions without a
  * weight, unknown ones.
  */
-#include "formats/weights/search.h"
+#include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>

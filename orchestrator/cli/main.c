@@ -10,7 +10,7 @@
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/models/models.h"
+#include "orchestrator/serve/models/serve_models.h"
 
 #include <errno.h>
 #include <fcntl.h>

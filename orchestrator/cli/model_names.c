@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/model_names.h"
 
-#include "formats/names/hub_server.h"
+#include "formats/names/hub_requests.h"
 
 /* Replaces the name of a model that is not in the cache by the URL at which the hub serves it, for verbs that read
  * URLs. HF_HUB_OFFLINE leaves the message of the cache. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ tokenize. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/text/text.h"
+#include "orchestrator/surgery/text/text_verbs.h"
 
 typedef struct tokenize_call {
     organ_call call;

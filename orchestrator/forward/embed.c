@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The embedding of tokens, their learned positions, and the norm of both. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The feed-forward half of a layer, FORWARD_GROUP tokens at a time. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/forward/forward.h"
 
-#include "orchestrator/forward/config/text.h"
+#include "orchestrator/forward/config/text_config.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Attention by head and position: the scale of queries, ALiBi, and the gate of the output. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

@@ -7,7 +7,7 @@
  *
  * with the first qk_rope_head_dim numbers of q_h and k rotated. A query attends to the index_topk keys before it with
  * the largest scores, its own included; of keys with equal scores the earlier ones are chosen. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/machine/extent.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_LATENT_H
 #define ORGAN_FORWARD_LATENT_H
 
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 
 /* ---- latent attention (mla.c) ---- */
 

@@ -2,7 +2,7 @@
  * Linear layers: all products of weights with activations. Values in memory are operands of the product; other
  * weights are decoded by panels. */
 #include "formats/base/arena.h"
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 
 #include <errno.h>
 #include <stdlib.h>

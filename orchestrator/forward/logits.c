@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The output head. Its matrix is never in memory as a whole: products read blocks of rows. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

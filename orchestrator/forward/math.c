@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Norms, as loops without branches that the compiler vectorises. Functions with exp are kernels. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

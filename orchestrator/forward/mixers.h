@@ -10,7 +10,7 @@
 #ifndef ORGAN_FORWARD_MIXERS_H
 #define ORGAN_FORWARD_MIXERS_H
 
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 
 typedef struct forward_mixer {
     /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `room`: `width` floats for each token. */

@@ -9,7 +9,7 @@
  *
  * attention.c computes the right-hand sides: all heads attend to the rows [c | r], and a tile of queries is multiplied
  * by K before and by V after that. This needs neither keys nor values of heads, in the KV cache or elsewhere. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/machine/extent.h"
 

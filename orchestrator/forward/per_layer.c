@@ -6,7 +6,7 @@
  *   norm(out(act(gate(x)) * input))
  * to the hidden state. Input and embedding depend only on the token, so each run of a layer computes them again. */
 #include "orchestrator/forward/config/families.h"
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

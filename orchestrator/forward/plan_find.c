@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Weights of the model by name and shape. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 
 #include <inttypes.h>
 #include <stdio.h>

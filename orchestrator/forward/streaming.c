@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Memory of layers whose experts do not fit in it. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
 /* A streamed layer uses a sixteenth of the memory for the inputs and outputs of its feed-forward. */

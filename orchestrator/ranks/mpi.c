@@ -2,7 +2,7 @@
  * The module liborgan_mpi.so, which implements organ_wire with MPI. Only this file is compiled with mpicc. A waiting
  * call releases the lock and sleeps between two tests of its request. So other threads can send meanwhile, and a rank
  * that has finished leaves its cores to the others. */
-#include "orchestrator/ranks/wire.h"
+#include "orchestrator/ranks/transport.h"
 
 #include <mpi.h>
 #include <pthread.h>

@@ -5,7 +5,7 @@
 #define ORGAN_RANKS_PARTS_H
 
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/ranks/wire.h"
+#include "orchestrator/ranks/transport.h"
 
 #include <pthread.h>
 

@@ -3,8 +3,8 @@
 
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/jobs.h"
-#include "orchestrator/serve/models/models.h"
-#include "orchestrator/serve/page/page.h"
+#include "orchestrator/serve/models/serve_models.h"
+#include "orchestrator/serve/page/serve_page.h"
 
 #include <signal.h>
 #include <stdio.h>

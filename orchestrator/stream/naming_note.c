@@ -7,7 +7,7 @@
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/machine/take_name.h"
+#include "orchestrator/machine/rename_output.h"
 #include "orchestrator/stream/remove_tree.h"
 
 #include <dirent.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Each architecture of fixtures/architectures gives the likelihoods that transformers gives, with and without a KV
  * cache. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mixtures whose experts do not fit in memory: a layer that reads them in groups gives the bits of a layer that has
  * them all. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"

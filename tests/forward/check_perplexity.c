@@ -2,7 +2,7 @@
  * Perplexity: the windows of each style, written out by hand; scores of made-up models against the plain formulas; the
  * same bits whatever the batches. */
 #include "orchestrator/forward/perplexity.h"
-#include "orchestrator/surgery/text/speech.h"
+#include "orchestrator/surgery/text/text_streamer.h"
 #include "tests/kit/suite_table.h"
 
 #include <math.h>

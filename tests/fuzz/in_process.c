@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What programs with targets do otherwise (-Wl,--wrap=nanosleep,--wrap=organ_reader_read): a server that asks to wait
  * takes no time of a run, and models are read in the process itself, for another one would be out of sight. */
-#include "orchestrator/serve/models/reader.h"
+#include "orchestrator/serve/models/model_reader.h"
 
 #include <time.h>
 

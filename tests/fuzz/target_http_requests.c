@@ -8,8 +8,8 @@
 #include "orchestrator/serve/http/connection.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/server_parts.h"
-#include "orchestrator/serve/models/models.h"
-#include "orchestrator/serve/page/page.h"
+#include "orchestrator/serve/models/serve_models.h"
+#include "orchestrator/serve/page/serve_page.h"
 
 #include <netinet/in.h>
 #include <poll.h>

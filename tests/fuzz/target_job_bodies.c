@@ -3,7 +3,7 @@
  * root. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/jobs/job_arguments.h"
 
 #include <stdlib.h>
 #include <string.h>

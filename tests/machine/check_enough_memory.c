@@ -4,7 +4,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/health/autopsy.h"
-#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/lora_extract.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/lora/sanitize.h"
 #include "orchestrator/surgery/measure/measure.h"

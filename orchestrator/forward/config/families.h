@@ -5,7 +5,7 @@
 #define ORGAN_FORWARD_FAMILIES_H
 
 #include "orchestrator/forward/config/config.h"
-#include "orchestrator/forward/config/parts.h"
+#include "orchestrator/forward/config/layer_parts.h"
 
 /* Tensors of GGUF files that contain the divisors of frequencies. */
 #define ORGAN_ROPE_SHORT "rope_factors_short.weight"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Key-values that only Gemma 4 has (llama.cpp: gemma4.cpp, and Gemma4Model of its converter). */
-#include "orchestrator/forward/config/check.h"
-#include "orchestrator/forward/config/gguf.h"
+#include "orchestrator/forward/config/config_check.h"
+#include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The latent attention of GGUF key-values. */
-#include "orchestrator/forward/config/check.h"
-#include "orchestrator/forward/config/gguf.h"
+#include "orchestrator/forward/config/config_check.h"
+#include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The layers of GGUF key-values: heads, windows and positions. */
-#include "orchestrator/forward/config/check.h"
-#include "orchestrator/forward/config/gguf.h"
+#include "orchestrator/forward/config/config_check.h"
+#include "orchestrator/forward/config/config_gguf.h"
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 

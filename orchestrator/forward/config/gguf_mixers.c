@@ -2,8 +2,8 @@
  * The mixers of GGUF key-values. No key names the kind of a layer in the same way for all architectures, but its
  * tensors do: a layer attends if it has an output projection of the attention, is recurrent if it has that of the
  * recurrent mixer, and has a feed-forward if it has a down projection. */
-#include "orchestrator/forward/config/check.h"
-#include "orchestrator/forward/config/gguf.h"
+#include "orchestrator/forward/config/config_check.h"
+#include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The rotation of GGUF key-values. */
-#include "orchestrator/forward/config/gguf.h"
+#include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
-#include "orchestrator/forward/config/text.h"
+#include "orchestrator/forward/config/text_config.h"
 
 #include "formats/base/json_text.h"
 

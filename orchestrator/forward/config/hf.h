@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_HF_H
 #define ORGAN_FORWARD_CONFIG_HF_H
 
-#include "orchestrator/forward/config/json.h"
+#include "orchestrator/forward/config/config_json.h"
 
 /* Sizes of heads in layers without a window; after organ_config_heads and before organ_config_ropes. */
 void organ_config_global_heads(const config_hf_source *s, organ_forward_config *config);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
  * configuration_gemma4.py). */
-#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"

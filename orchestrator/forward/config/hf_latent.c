@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The latent attention of config.json. */
-#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Members of config.json that few architectures have: heads that differ between layers (Laguna) or between k and v
  * (MiMo-V2), and those of architectures from GPT-2 to MPT. */
-#include "orchestrator/forward/config/check.h"
+#include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The parts of recurrent mixers. */
-#include "orchestrator/forward/config/parts.h"
+#include "orchestrator/forward/config/layer_parts.h"
 
 #include <string.h>
 

@@ -14,7 +14,7 @@
 
 #include "orchestrator/report/blocks/block.h"
 #include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/blocks/rows.h"
-#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/blocks/document_rows.h"
+#include "orchestrator/report/blocks/view_walk.h"
 
 #endif

@@ -3,7 +3,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 

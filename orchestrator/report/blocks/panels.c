@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Lines or bars over the layers, one panel a role. */
 #include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/blocks/place.h"
-#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/blocks/view_writer.h"
+#include "orchestrator/report/blocks/view_walk.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/blocks/view_writer.h"
 
 #include "orchestrator/report/text/report_text.h"
 

@@ -2,7 +2,7 @@
  * Grids, curves and points of rows, whose words and members a view names. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "formats/base/json_spool.h"
-#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 

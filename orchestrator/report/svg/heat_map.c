@@ -2,8 +2,8 @@
 #include "orchestrator/report/svg/heat_map.h"
 
 #include "orchestrator/report/svg/chart_scale.h"
-#include "orchestrator/report/svg/embed.h"
-#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/svg/svg_embed.h"
+#include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "orchestrator/report/svg/scatter.h"
 
 #include "orchestrator/report/svg/chart_scale.h"
-#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

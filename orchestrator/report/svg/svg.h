@@ -13,7 +13,7 @@
 #define ORGAN_SVG_H
 
 #include "orchestrator/report/svg/chart.h"
-#include "orchestrator/report/svg/embed.h"
+#include "orchestrator/report/svg/svg_embed.h"
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/svg/scatter.h"

@@ -7,7 +7,7 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/machine/take_name.h"
+#include "orchestrator/machine/rename_output.h"
 #include "orchestrator/report/text/text.h"
 
 #include <dirent.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SHARES_H
 #define ORGAN_SHARES_H
 
-#include "orchestrator/report/view/parts.h"
+#include "orchestrator/report/view/view_parts.h"
 
 enum { EVERY_MODULE = 2000 }; /* rows of a table of modules on a page */
 

@@ -2,7 +2,7 @@
  * Replies that are files, with conditional requests (ETag, dates) and single ranges. */
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include <inttypes.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #define ORGAN_HTTP_GUARD_H
 
 #include "orchestrator/command/options.h"
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http_exchange.h"
 #include "orchestrator/serve/http/tokens.h"
 
 #define ORGAN_SESSION_COOKIE "organ_session"

@@ -6,7 +6,7 @@
  *
  * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way
  * and, asked to be strict, refuses all of it itself. */
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include <string.h>
 

@@ -14,7 +14,7 @@
 #ifndef ORGAN_HTTP_H
 #define ORGAN_HTTP_H
 
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http_exchange.h"
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/http/server.h"
 

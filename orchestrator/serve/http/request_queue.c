@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/request_queue.h"
 
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_HTTP_REQUEST_QUEUE_H
 #define ORGAN_HTTP_REQUEST_QUEUE_H
 
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http_exchange.h"
 
 typedef struct organ_request_queue organ_request_queue;
 

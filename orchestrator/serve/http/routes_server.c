@@ -3,8 +3,8 @@
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/http.h"
-#include "orchestrator/serve/http/parts.h"
-#include "orchestrator/serve/http/tally.h"
+#include "orchestrator/serve/http/http_parts.h"
+#include "orchestrator/serve/http/http_tally.h"
 #include "orchestrator/version.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * From a path to the row of the table that answers it. */
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

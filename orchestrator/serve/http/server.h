@@ -3,8 +3,8 @@
 #ifndef ORGAN_HTTP_SERVER_H
 #define ORGAN_HTTP_SERVER_H
 
-#include "orchestrator/serve/http/exchange.h"
-#include "orchestrator/serve/http/options.h"
+#include "orchestrator/serve/http/http_exchange.h"
+#include "orchestrator/serve/http/server_options.h"
 
 /* Our own code answers all requests, with a problem in JSON and the headers for security, except those that
  * libmicrohttpd (0.9.75) rejects before it calls us. For these the library sends a constant HTML page without our

@@ -6,13 +6,13 @@
 #include "orchestrator/serve/http/audit_log.h"
 #include "orchestrator/serve/http/request_queue.h"
 #include "orchestrator/serve/http/guard.h"
-#include "orchestrator/serve/http/options.h"
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/server_options.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "orchestrator/serve/http/penalty.h"
 #include "orchestrator/serve/http/proxies.h"
-#include "orchestrator/serve/http/tally.h"
+#include "orchestrator/serve/http/http_tally.h"
 #include "orchestrator/serve/http/tls.h"
-#include "orchestrator/serve/http/watch.h"
+#include "orchestrator/serve/http/connection_watch.h"
 
 #include <pthread.h>
 #include <sys/queue.h>

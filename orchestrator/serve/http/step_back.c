@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http_exchange.h"
 
 #include <sys/resource.h>
 #include <unistd.h>

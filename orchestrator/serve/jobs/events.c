@@ -5,7 +5,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/keeper.h"
-#include "orchestrator/serve/jobs/parts.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <ctype.h>
 #include <fcntl.h>

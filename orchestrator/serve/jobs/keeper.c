@@ -3,8 +3,8 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/jobs/memory.h"
-#include "orchestrator/serve/jobs/output.h"
-#include "orchestrator/serve/jobs/parts.h"
+#include "orchestrator/serve/jobs/job_output.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/store.h"
-#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/jobs/job_arguments.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The list of jobs, and waking the streams of a job that changed. */
 #include "formats/base/arena.h"
-#include "orchestrator/serve/jobs/parts.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/jobs/memory.h"
-#include "orchestrator/serve/jobs/output.h"
-#include "orchestrator/serve/jobs/parts.h"
+#include "orchestrator/serve/jobs/job_output.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
 #include <errno.h>

@@ -7,8 +7,8 @@
 
 #include "formats/base/status.h"
 #include "orchestrator/serve/jobs/process.h"
-#include "orchestrator/serve/jobs/progress.h"
-#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/jobs/job_progress.h"
+#include "orchestrator/serve/jobs/job_arguments.h"
 
 #include <jansson.h>
 #include <stdbool.h>

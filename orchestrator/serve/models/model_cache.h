@@ -7,7 +7,7 @@
 
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/models/catalog.h"
-#include "orchestrator/serve/models/reader.h"
+#include "orchestrator/serve/models/model_reader.h"
 
 #include <jansson.h>
 

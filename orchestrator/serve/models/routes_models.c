@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/models: the list of models, their contents and tensors. */
-#include "orchestrator/serve/models/models.h"
+#include "orchestrator/serve/models/serve_models.h"
 #include "orchestrator/serve/models/model_cache.h"
 #include "orchestrator/serve/models/tensor_page.h"
 

@@ -3,7 +3,7 @@
 
 #include "formats/base/file_calls.h"
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/models/models.h"
+#include "orchestrator/serve/models/serve_models.h"
 
 #include <errno.h>
 #include <jansson.h>

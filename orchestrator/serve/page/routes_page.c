@@ -3,7 +3,7 @@
  * no token, and a browser keeps them until their tag changes. */
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/serve/page/open_api.h"
-#include "orchestrator/serve/page/page.h"
+#include "orchestrator/serve/page/serve_page.h"
 
 #include <string.h>
 #include <xxhash.h>

@@ -2,7 +2,7 @@
  * Without a text: one matrix after the other, in as many bands of rows as the memory asks for, and no forward pass. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"

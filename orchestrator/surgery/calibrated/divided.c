@@ -2,7 +2,7 @@
  * Physarum v1 with one budget for all targets: its curves are those of the same flow over a matrix in memory. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 /* For the plan: time of the flow on a weight in memory, in operations. */
 #define FLOW 3000.0

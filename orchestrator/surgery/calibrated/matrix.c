@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * One matrix: pruned, rounded to what the donor stores, counted against it, written. */
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
 

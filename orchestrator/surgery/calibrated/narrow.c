@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Removes default targets that have no inputs in the forward pass. */
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pruning and quantisation in one walk: each matrix is pruned, then its kept weights are quantised; later layers get
  * inputs from matrices with both changes. */
-#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_pruned.h"

@@ -6,7 +6,7 @@
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/surgery/interface/interface.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 

@@ -2,7 +2,7 @@
  * Exchange of inputs between ranks. While a rank runs its chunk it records the calls of its taps; then every rank
  * gathers the inputs of all ranks, in the order of the chunks, as a single process would. */
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <stdlib.h>
 #include <string.h>

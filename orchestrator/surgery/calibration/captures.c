@@ -2,7 +2,7 @@
  * Gathers the inputs of a layer's matrices in the changed model and, if both are needed, in the donor. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The work of a walk that has not begun. */
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 
 #define MOMENTS_CHANGED 1.0   /* operations for each square of a feature and token: H alone, one triangle of it, */
 #define MOMENTS_BOTH    2.3   /* or H and the products of both streams */

@@ -3,7 +3,7 @@
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>

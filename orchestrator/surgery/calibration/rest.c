@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The parts of the text between the windows of the walk. */
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered
  * before, so that each can be changed without the others. */
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Targets without inputs: matrices that no run of a layer passes to a tap. */
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>

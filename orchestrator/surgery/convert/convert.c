@@ -5,7 +5,7 @@
 #include "formats/base/json_text.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
-#include "orchestrator/forward/config/text.h"
+#include "orchestrator/forward/config/text_config.h"
 
 #include <stdlib.h>
 #include <string.h>

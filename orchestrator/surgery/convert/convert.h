@@ -4,7 +4,7 @@
 #define ORGAN_CONVERT_H
 
 #include "orchestrator/surgery/interface/write_options.h"
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 
 ORGAN_API_BEGIN
 

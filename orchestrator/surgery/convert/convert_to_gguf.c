@@ -2,7 +2,7 @@
  * The tensors of a GGUF file that a tensor of safetensors becomes. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
-#include "orchestrator/forward/config/text.h"
+#include "orchestrator/forward/config/text_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Edits patterns of config.json that give a layer its kind by its number, after blocks were dropped. */
-#include "orchestrator/surgery/cut/settings.h"
+#include "orchestrator/surgery/cut/cut_settings.h"
 
 #include <stdlib.h>
 #include <string.h>

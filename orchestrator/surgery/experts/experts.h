@@ -6,7 +6,7 @@
 #ifndef ORGAN_EXPERTS_H
 #define ORGAN_EXPERTS_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/calibration/calibration_text.h"
 

@@ -5,8 +5,8 @@
 
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/experts/experts.h"
-#include "orchestrator/surgery/experts/heal.h"
-#include "orchestrator/surgery/experts/measure.h"
+#include "orchestrator/surgery/experts/experts_heal.h"
+#include "orchestrator/surgery/experts/measure_scores.h"
 
 typedef struct organ_experts_job {
     const organ_experts_options *options;

@@ -5,7 +5,7 @@
  * Ranks: each rank runs other chunks of the text, and all ranks add the rows of all chunks in the order of the text,
  * which keeps the bits of one process. */
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/experts/heal_job.h"
+#include "orchestrator/surgery/experts/experts_heal_job.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  * Ranks: matrices of a layer are divided among the ranks for writing. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/experts/heal_job.h"
+#include "orchestrator/surgery/experts/experts_heal_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>

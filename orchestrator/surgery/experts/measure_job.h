@@ -7,7 +7,7 @@
 
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
-#include "orchestrator/surgery/experts/measure.h"
+#include "orchestrator/surgery/experts/measure_scores.h"
 
 /* For each token the inner products f_i . f_j, i <= j, of the outputs of all experts: upper triangle row by row, FP32,
  * in memory or in a scratch file. */

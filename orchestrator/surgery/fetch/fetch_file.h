@@ -3,7 +3,7 @@
 #ifndef ORGAN_FETCH_FILE_H
 #define ORGAN_FETCH_FILE_H
 
-#include "formats/names/hub_server.h"
+#include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/stream/progress.h"
 

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/trial/trial.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <math.h>
 

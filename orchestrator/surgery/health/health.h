@@ -7,6 +7,6 @@
 
 #include "orchestrator/surgery/health/autopsy.h"
 #include "orchestrator/surgery/health/inspect.h"
-#include "orchestrator/surgery/health/models.h"
+#include "orchestrator/surgery/health/list_models.h"
 
 #endif

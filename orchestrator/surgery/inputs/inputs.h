@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/inputs/matrices.h"
 #include "orchestrator/surgery/inputs/plain_only.h"
 #include "orchestrator/surgery/inputs/selection.h"
-#include "orchestrator/surgery/inputs/targets.h"
+#include "orchestrator/surgery/inputs/select_targets.h"
 #include "orchestrator/surgery/inputs/text_input.h"
 
 #endif

@@ -13,7 +13,7 @@ typedef struct organ_write_options {
     bool resume;             /* continue an interrupted run that had the same parameters and inputs */
     bool force;              /* replace an existing output if organ_check_replaceable accepts it */
     bool dry_run;            /* write nothing; the report says what would be written */
-    /* Score model and output on a text (surgery/trial/evaluate_options.h); NULL: do not. Not used by operations whose
+    /* Score model and output on a text (surgery/scoring/evaluate_options.h); NULL: do not. Not used by operations whose
      * output is no model that can run: organ_extract, organ_assemble, organ_lora_extract. */
     const struct organ_experiment_options *evaluate;
 } organ_write_options;

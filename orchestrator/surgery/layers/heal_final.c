@@ -4,7 +4,7 @@
  * <x, y> / sum <y, y>, the least-squares solution of x = s y, with x and y the inputs of the head in the donor and in
  * the smaller model. */
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/layers/heal_job.h"
+#include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * Judges each candidate of a heal by the KL divergence of the whole smaller model from the donor, on held-out windows.
  * The candidate's block is changed, its output runs through the kept blocks after it, with the donor's weights, and the
  * logits are compared. The error after the block is no sufficient measure, because later blocks may amplify it. */
-#include "orchestrator/surgery/layers/heal_job.h"
+#include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdlib.h>
 #include <string.h>

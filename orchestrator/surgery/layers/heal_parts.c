@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Lists the matrices that are refitted in each block, and the memory for it. */
-#include "orchestrator/surgery/layers/heal_job.h"
+#include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * Refits one part of a block: records its inputs in both streams and solves for the change of its matrices. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/layers/heal_job.h"
+#include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <math.h>
 #include <stdlib.h>

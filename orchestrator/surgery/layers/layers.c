@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The verb: options, choice of blocks, heal, output. */
-#include "orchestrator/surgery/layers/job.h"
+#include "orchestrator/surgery/layers/layers_job.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"

@@ -8,7 +8,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/lora_extract.h"
 
 /* One linear layer. */
 typedef struct organ_lora_module {

@@ -6,7 +6,7 @@
 #ifndef ORGAN_SURGERY_LORA_H
 #define ORGAN_SURGERY_LORA_H
 
-#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/lora_extract.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/lora/resize.h"
 #include "orchestrator/surgery/lora/sanitize.h"

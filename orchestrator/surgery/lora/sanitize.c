@@ -3,7 +3,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/lora/check.h"
+#include "orchestrator/surgery/lora/adapter_check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/facts/facts.h"
 

@@ -10,7 +10,7 @@
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/measure/fleet_find.h"
 #include "orchestrator/surgery/measure/fleet_kind.h"
 #include "orchestrator/surgery/measure/fleet_prunings.h"

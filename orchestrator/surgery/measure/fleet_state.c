@@ -7,7 +7,7 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/measure_document.h"
 
 #include <stdio.h>
 #include <stdlib.h>

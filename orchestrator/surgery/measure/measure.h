@@ -7,7 +7,7 @@
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 
-#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN

@@ -7,7 +7,7 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/measure/companions.h"
-#include "orchestrator/surgery/measure/stream.h"
+#include "orchestrator/surgery/measure/measure_stream.h"
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <stdio.h>

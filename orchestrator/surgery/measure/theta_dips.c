@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Gravitational wells: tensors with lower theta than their neighbours, the tensors of the same module and expert
  * in the previous and the next layer. */
-#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/measure_document.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/surgery/measure/z_subjects.h"

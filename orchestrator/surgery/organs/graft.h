@@ -3,7 +3,7 @@
 #ifndef ORGAN_GRAFT_H
 #define ORGAN_GRAFT_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The inputs of a comparison, the modules that they have in common, and the ranks that measure these. */
-#include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
 
 #include "formats/base/path.h"
 #include "orchestrator/machine/stopwatch.h"

@@ -4,7 +4,7 @@
  * product of the factors' parts, the sums over the block, and U^T N of the block, which it adds to FP64 sums that no
  * other task touches. Strips and blocks depend on the shapes alone and are folded in order, so the bits depend neither
  * on threads nor on memory. */
-#include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
 #include "orchestrator/machine/enough_memory.h"

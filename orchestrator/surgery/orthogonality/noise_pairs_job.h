@@ -3,7 +3,7 @@
 #ifndef ORGAN_NOISE_PAIRS_JOB_H
 #define ORGAN_NOISE_PAIRS_JOB_H
 
-#include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
 
 /* Thresholds of the verdict on the premise; every report states them. */
 #define ORGAN_PREMISE_HOLDS 0.5  /* |N_A - N_B| / |N_A|: a quarter of the energy of N_A is left */

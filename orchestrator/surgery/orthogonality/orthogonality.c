@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
 #include "orchestrator/report/text/document.h"

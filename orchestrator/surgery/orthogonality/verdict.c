@@ -2,7 +2,7 @@
  * Describes the numbers of a comparison in words, with the thresholds that were used. */
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>

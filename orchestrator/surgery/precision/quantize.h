@@ -5,7 +5,7 @@
 #define ORGAN_QUANTIZE_H
 
 #include "orchestrator/surgery/allocate/allocate_options.h"
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/calibration/calibration_text.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Ranks: a round of gains adds the counts of all ranks, because one gain applies to the whole model. */
 #include "orchestrator/surgery/prune/gain_search.h"
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/prune_job.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/quantity.h"

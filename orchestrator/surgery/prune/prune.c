@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Ranks: the first rank writes the file of lines, which has a line for each tensor of the whole model. */
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"

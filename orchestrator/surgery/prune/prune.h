@@ -8,7 +8,7 @@
 #ifndef ORGAN_PRUNE_H
 #define ORGAN_PRUNE_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN

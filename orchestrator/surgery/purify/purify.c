@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/purify/job.h"
+#include "orchestrator/surgery/purify/purify_job.h"
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"

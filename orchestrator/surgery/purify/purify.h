@@ -4,7 +4,7 @@
 #ifndef ORGAN_PURIFY_H
 #define ORGAN_PURIFY_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN

@@ -8,8 +8,8 @@
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/text/evaluate_tasks.h"
-#include "orchestrator/surgery/text/perplexity_foresee.h"
-#include "orchestrator/surgery/trial/trial.h"
+#include "orchestrator/surgery/text/perplexity_dry_run.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <stdio.h>
 #include <stdlib.h>

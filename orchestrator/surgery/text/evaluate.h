@@ -3,7 +3,7 @@
 #ifndef ORGAN_EVALUATE_H
 #define ORGAN_EVALUATE_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 
 ORGAN_API_BEGIN
 

@@ -4,7 +4,7 @@
 #define ORGAN_EVALUATE_EXPERIMENTS_H
 
 #include "formats/model/model.h"
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 
 #include <jansson.h>
 

@@ -7,7 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/facts/facts.h"
-#include "orchestrator/surgery/text/speech.h"
+#include "orchestrator/surgery/text/text_streamer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #ifndef ORGAN_TASK_FILE_H
 #define ORGAN_TASK_FILE_H
 
-#include "orchestrator/surgery/trial/trial.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 
 #define ORGAN_TASK_CHOICES 1024 /* limit of choices of a question */
 #define ORGAN_TASK_NAMES   1024 /* limit of tasks in a file */

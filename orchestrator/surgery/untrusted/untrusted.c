@@ -6,7 +6,7 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
-#include "orchestrator/surgery/untrusted/walk.h"
+#include "orchestrator/surgery/untrusted/folder_walk.h"
 
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
                                      const organ_walked *walked)

@@ -3,7 +3,7 @@
  * and a journal. The directory is never renamed.
  *
  * Ranks: the first rank writes the directory, and all continue by its journal. */
-#include "orchestrator/surgery/width/job.h"
+#include "orchestrator/surgery/width/width_job.h"
 
 #include "formats/base/file_calls.h"
 #include "formats/base/path.h"

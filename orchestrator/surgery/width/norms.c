@@ -5,7 +5,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/width/job.h"
+#include "orchestrator/surgery/width/width_job.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/width/job.h"
+#include "orchestrator/surgery/width/width_job.h"
 
 #include <stdlib.h>
 #include <string.h>

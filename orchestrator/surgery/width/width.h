@@ -5,7 +5,7 @@
 #ifndef ORGAN_WIDTH_H
 #define ORGAN_WIDTH_H
 
-#include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/scoring/evaluate_options.h"
 #include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/calibration/calibration_text.h"
 

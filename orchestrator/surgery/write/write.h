@@ -17,8 +17,8 @@
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/trial/evaluation.h"
-#include "orchestrator/surgery/write/rows.h"
+#include "orchestrator/surgery/scoring/evaluation.h"
+#include "orchestrator/surgery/write/write_rows.h"
 #include "orchestrator/surgery/write/units.h"
 
 /* A file without tensors that the verb has made. */

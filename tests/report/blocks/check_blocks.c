@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report/blocks and text/words: what templates say, and the three ways through a view. */
-#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/blocks/view_walk.h"
 #include "tests/kit/condition_rig.h"
 
 #include <check.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Heat maps, rankings and scatter charts: well-formed whatever comes in, marks where the values are, bounded. */
 #include "orchestrator/report/svg/heat_map.h"
-#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/svg/scatter.h"
 

@@ -5,7 +5,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/health/autopsy.h"
-#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/lora_extract.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/lora/resize.h"
 #include "orchestrator/surgery/lora/sanitize.h"

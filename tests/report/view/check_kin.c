@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Which models are made of which, and values laid out by layer and role. */
 #include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/view/measure_kin.h"
+#include "orchestrator/report/view/view_lineage.h"
 #include "tests/report/view/kin_suite.h"
 #include "tests/kit/suite_table.h"
 

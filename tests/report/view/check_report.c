@@ -2,7 +2,7 @@
  * Tests of orchestrator/report: documents, and the reports that are made of them. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/machine/shell_word.h"
-#include "orchestrator/report/view/sparsity.h"
+#include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"
 
 #include <check.h>

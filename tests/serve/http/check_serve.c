@@ -5,7 +5,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/jail.h"
-#include "orchestrator/serve/models/models.h"
+#include "orchestrator/serve/models/serve_models.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/serve/http/serve_rig.h"

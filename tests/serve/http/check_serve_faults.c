@@ -2,7 +2,7 @@
  * The HTTP server against those who mean harm, and what keeps it from starting. */
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/http/jail.h"
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/malformed.h"
 #include "tests/kit/scratch_model.h"

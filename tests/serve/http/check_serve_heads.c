@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Requests of HTTP byte for byte: those that others may read in another way than we, those that the library refuses by
  * itself, and clients that have said their last word. */
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/serve/http/serve_rig.h"

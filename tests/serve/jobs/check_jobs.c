@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
-#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/jobs/job_arguments.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 

@@ -4,7 +4,7 @@
  * file says. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/models/reader.h"
+#include "orchestrator/serve/models/model_reader.h"
 #include "orchestrator/serve/models/tensor_page.h"
 #include "orchestrator/serve/models/worker.h"
 #include "tests/kit/require.h"

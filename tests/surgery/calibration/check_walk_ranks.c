@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A walk along a text by several ranks: each sees what one process sees, with its very bits. */
-#include "orchestrator/surgery/calibration/job.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/rank_threads.h"

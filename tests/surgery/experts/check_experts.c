@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file
  * of scores; the choice. */
-#include "orchestrator/surgery/experts/measure.h"
+#include "orchestrator/surgery/experts/measure_scores.h"
 #include "orchestrator/surgery/precision/precision.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"

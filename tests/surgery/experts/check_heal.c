@@ -3,7 +3,7 @@
  * and a run that ended goes on to them. */
 #include "formats/gguf/file.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/experts/heal.h"
+#include "orchestrator/surgery/experts/experts_heal.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/require.h"

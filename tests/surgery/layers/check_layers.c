@@ -2,7 +2,7 @@
  * Which blocks --drop names, and the search for them: against all sets there are, on costs where blocks matter to each
  * other. */
 #include "orchestrator/surgery/layers/drop.h"
-#include "orchestrator/surgery/layers/search.h"
+#include "orchestrator/surgery/layers/block_search.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/layers/layers_rig.h"

@@ -6,7 +6,7 @@
 #include "formats/adapter/adapter.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/lora/check.h"
+#include "orchestrator/surgery/lora/adapter_check.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 
 #include "formats/adapter/adapter.h"
 #include "formats/weights/weights.h"
-#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/lora_extract.h"
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measuring of models behind URLs: what was measured stays measured, whatever becomes of the server or of the run. */
 #include "orchestrator/surgery/measure/measure.h"
-#include "orchestrator/surgery/measure/stream.h"
+#include "orchestrator/surgery/measure/measure_stream.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/run_rig.h"

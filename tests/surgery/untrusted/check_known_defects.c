@@ -8,7 +8,7 @@
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
-#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/jobs/job_arguments.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/health/inspect.h"
 #include "orchestrator/surgery/precision/quantize.h"

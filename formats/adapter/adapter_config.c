@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/adapter/adapter_config.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+#include "formats/base/path.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <errno.h>
+#include <math.h>
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_LIMIT  ((size_t)16 << 20)
+#define PATTERN_LIMIT 4096u  /* bytes of a pattern */
+#define MATCH_LIMIT   10000u /* steps of a match; names have about 50 characters */
+#define WORD_MATCHES  ((size_t)1 << 30)
+
+/* A member of rank_pattern or alpha_pattern. A key of letters, digits and dots alone is compared without a regular
+ * expression: models of many experts have tens of thousands of such keys. */
+typedef struct config_pattern {
+    const char *key; /* key of the JSON object */
+    size_t length;
+    pcre2_code *code; /* NULL: `key` is plain */
+    double value;
+} config_pattern;
+
+typedef struct organ_adapter_patterns {
+    const char *label, *field;
+    size_t count, expressions;
+    config_pattern *list;
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+} organ_adapter_patterns;
+
+static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
+{
+    const json_t *const value = organ_json_value(from, key);
+    if (value && !json_is_boolean(value))
+        return organ_json_refuse(from, key, "true or false", error);
+    *flag = json_is_true(value);
+    return ORGAN_OK;
+}
+
+static bool is_finite_number(const json_t *value)
+{
+    return json_is_number(value) && isfinite(json_number_value(value));
+}
+
+static bool is_words(const json_t *value)
+{
+    const size_t count = json_array_size(value);
+    for (size_t k = 0; k < count; k++)
+        if (!organ_json_plain(json_array_get(value, k)))
+            return false;
+    return json_is_array(value);
+}
+
+/* ---- patterns ---- */
+
+static bool is_plain(const char *key)
+{
+    for (const char *s = key; *s; s++)
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_' ||
+              *s == '.' || (*s == '\\' && s[1] == '.')))
+            return false;
+    return true;
+}
+
+static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
+{
+    char text[PATTERN_LIMIT + 32];
+    int fault;
+    PCRE2_SIZE at;
+    PCRE2_UCHAR why[128] = "";
+    if (p->length > PATTERN_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", patterns->label,
+                          patterns->field, p->length, PATTERN_LIMIT);
+    const int length = snprintf(text, sizeof text, "^(.*\\.)?(%s)$", p->key);
+    p->code = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
+                            &fault, &at, NULL);
+    if (p->code)
+        return ORGAN_OK;
+    if (fault == PCRE2_ERROR_HEAP_FAILED)
+        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
+                                p->key);
+    pcre2_get_error_message(fault, why, sizeof why);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", patterns->label,
+                      patterns->field, p->key, (const char *)why);
+}
+
+static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole,
+                                  organ_adapter_patterns *patterns, organ_error *error)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        config_pattern *const p = &patterns->list[patterns->count++];
+        *p = (config_pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
+        if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
+                  : !is_finite_number(value))
+            return organ_json_refuse(from, patterns->field,
+                                     whole ? "an object of whole numbers above 0" : "an object of numbers", error);
+        if (is_plain(key))
+            continue;
+        patterns->expressions++;
+        if (compile_pattern(patterns, p, error) != ORGAN_OK)
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_patterns(const organ_json_object *from, const char *field, bool whole,
+                                  organ_adapter_patterns **out, organ_error *error)
+{
+    json_t *const object = json_object_get(from->tree, field);
+    if (!object || json_is_null(object) || (json_is_object(object) && json_object_size(object) == 0))
+        return ORGAN_OK;
+    if (!json_is_object(object))
+        return organ_json_refuse(from, field, "an object", error);
+    organ_adapter_patterns *const patterns = *out = calloc(1, sizeof *patterns);
+    if (!patterns || !(patterns->list = calloc(json_object_size(object), sizeof *patterns->list)) ||
+        !(patterns->match = pcre2_match_data_create(1, NULL)) ||
+        !(patterns->context = pcre2_match_context_create(NULL)))
+        return organ_fail_errno(error, ENOMEM, "%s: %s", from->text->label, field);
+    patterns->label = "adapter_config.json";
+    patterns->field = field;
+    pcre2_set_match_limit(patterns->context, MATCH_LIMIT);
+    pcre2_set_depth_limit(patterns->context, MATCH_LIMIT);
+    return fill_patterns(from, object, whole, patterns, error);
+}
+
+static void free_patterns(organ_adapter_patterns *patterns)
+{
+    if (!patterns)
+        return;
+    for (size_t k = 0; k < patterns->count; k++)
+        pcre2_code_free(patterns->list[k].code);
+    pcre2_match_data_free(patterns->match);
+    pcre2_match_context_free(patterns->context);
+    free(patterns->list);
+    free(patterns);
+}
+
+/* Compares a plain pattern with the end of a name. A dot that is not escaped matches any character, as in a regular
+ * expression. */
+static bool ends_plainly(const config_pattern *p, const char *module)
+{
+    const char *s = module + strlen(module);
+    for (const char *k = p->key + p->length; k > p->key;) {
+        k--;
+        const bool escaped = *k == '.' && k > p->key && k[-1] == '\\';
+        if (s == module || (*k == '.' && !escaped ? s[-1] == '\n' : s[-1] != *k))
+            return false;
+        s--;
+        k -= escaped;
+    }
+    return s == module || s[-1] == '.';
+}
+
+static organ_status find_value(const organ_adapter_patterns *patterns, const char *module, double *value,
+                               organ_error *error)
+{
+    for (size_t k = 0; patterns && k < patterns->count; k++) {
+        const config_pattern *const p = &patterns->list[k];
+        int result = PCRE2_ERROR_NOMATCH;
+        if (p->code)
+            result = pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context);
+        else if (ends_plainly(p, module))
+            result = 1;
+        if (result >= 0) {
+            *value = p->value;
+            return ORGAN_OK;
+        }
+        if (result == PCRE2_ERROR_NOMEMORY)
+            return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
+                                    p->key);
+        if (result != PCRE2_ERROR_NOMATCH)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: %s: the pattern '%.200s' takes too long to be matched with '%.200s'",
+                              patterns->label, patterns->field, p->key, module);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
+                                    int64_t *rank, double *scale, organ_error *error)
+{
+    double r = (double)adapter->r, alpha = adapter->alpha;
+    if (find_value(rules->ranks, module, &r, error) != ORGAN_OK ||
+        find_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
+        return error->status;
+    *rank = (int64_t)r;
+    *scale = alpha / (adapter->rslora ? sqrt(r) : r);
+    return ORGAN_OK;
+}
+
+static organ_status check_room(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
+{
+    if (!patterns || modules == 0 ||
+        (patterns->expressions <= ORGAN_ADAPTER_MATCHES / modules && patterns->count <= WORD_MATCHES / modules))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %s has %zu patterns (%zu of them expressions), too many to be matched with %zu modules",
+                      patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
+}
+
+organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error)
+{
+    return check_room(rules->ranks, modules, error) == ORGAN_OK ? check_room(rules->alphas, modules, error)
+                                                                : error->status;
+}
+
+/* ---- the document ---- */
+
+/* Rejects options that change the product beyond W + scale B A. */
+static organ_status refuse_others(const organ_json_object *from, organ_error *error)
+{
+    static const char *const fields[] = {
+        "use_qalora",  "use_bdlora",  "target_parameters", "layer_replication", "alora_invocation_tokens",
+        "kasa_config", "arrow_config"};
+    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
+        const json_t *const value = organ_json_value(from, fields[k]);
+        if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
+            !(json_is_object(value) && json_object_size(value) == 0))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: %s is set: only adapters of the form W + scale B A are supported", from->text->label,
+                              fields[k]);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_words(const organ_json_object *from, organ_error *error)
+{
+    static const char *const biases[] = {"none", "all", "lora_only", NULL};
+    const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets =
+                                                                               organ_json_value(from, "target_modules");
+    const json_t *const bias = organ_json_value(from, "bias");
+    if (saved && !is_words(saved))
+        return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
+    if (targets && !is_words(targets) && !organ_json_plain(targets))
+        return organ_json_refuse(from, "target_modules", "a string or a list of strings", error);
+    if (bias && !(organ_json_plain(bias) && organ_is_one_of(organ_json_plain(bias), biases)))
+        return organ_json_refuse(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
+    return ORGAN_OK;
+}
+
+static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
+{
+    const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
+    const json_t *const base = organ_json_value(from, "base_model_name_or_path");
+    const char *const type = organ_json_plain(organ_json_value(from, "peft_type"));
+    if (!type || strcmp(type, "LORA") != 0)
+        return organ_json_refuse(from, "peft_type", "\"LORA\"", error);
+    if (!json_is_integer(r) || json_integer_value(r) < 1 || json_integer_value(r) > INT32_MAX)
+        return organ_json_refuse(from, "r", "a whole number above 0", error);
+    if (!is_finite_number(alpha))
+        return organ_json_refuse(from, "lora_alpha", "a number", error);
+    if (base && !organ_json_plain(base))
+        return organ_json_refuse(from, "base_model_name_or_path", "a string", error);
+    adapter->r = json_integer_value(r);
+    adapter->alpha = json_number_value(alpha);
+    adapter->base = base ? organ_json_plain(base) : "";
+    return ORGAN_OK;
+}
+
+static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
+                                        organ_adapter_rules *rules, organ_error *error)
+{
+    bool ignored;
+    if (config_read_numbers(from, adapter, error) == ORGAN_OK &&
+        read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
+        read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
+        read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
+        read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && read_words(from, error) == ORGAN_OK &&
+        refuse_others(from, error) == ORGAN_OK &&
+        read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
+        read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
+    return error->status;
+}
+
+organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
+                                       organ_adapter_rules *rules, organ_error *error)
+{
+    char *bytes;
+    organ_json_source text = {.label = label};
+    if (organ_input_load(path, label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
+        return error->status;
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &adapter->config, error) == ORGAN_OK)
+        read_adapter_config(&(organ_json_object){&text, {0, text.length}, adapter->config}, adapter, rules, error);
+    free(bytes);
+    return error->status;
+}
+
+void organ_adapter_rules_release(organ_adapter_rules *rules)
+{
+    free_patterns(rules->ranks);
+    free_patterns(rules->alphas);
+    *rules = (organ_adapter_rules){0};
+}

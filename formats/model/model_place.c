@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/model/model_place.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/input_file.h"
+#include "formats/base/path.h"
+#include "formats/gguf/file.h"
+#include "formats/remote/remote.h"
+#include "formats/safetensors/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
+
+/* The files of a directory that matter for finding the model. */
+typedef struct contents {
+    bool index, single;      /* the standard names exist */
+    size_t others;           /* number of other *.safetensors */
+    const char *other;       /* one of them */
+    const char *other_index; /* an index with another name */
+    size_t ggufs;            /* number of GGUF models; the parts of a split model count once */
+    const char *gguf[2];     /* the first files of two of them */
+    size_t foreign;          /* number of files with weights in unsupported formats */
+    const char *foreign_name;
+} contents;
+
+/* Returns the reason why a file of that name cannot be opened as a model, or NULL if the name is not recognised. */
+static const char *foreign_reason(const char *name)
+{
+    static const struct {
+        const char *suffix, *reason;
+    } known[] = {
+        {".bin", "a PyTorch pickle; convert it to safetensors first"},
+        {".pt", "a PyTorch pickle; convert it to safetensors first"},
+        {".pth", "a PyTorch pickle; convert it to safetensors first"},
+        {".ckpt", "a PyTorch pickle; convert it to safetensors first"},
+        {".onnx", "an ONNX graph"},
+        {".h5", "a Keras file"},
+        {".msgpack", "a Flax file"},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (organ_ends_with(name, known[k].suffix))
+            return known[k].reason;
+    return NULL;
+}
+
+static organ_status keep_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
+{
+    *kept = organ_arena_copy(&place->arena, name, strlen(name));
+    return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
+}
+
+/* Returns true if both are parts of one model. */
+static bool same_set(const char *a, const char *b)
+{
+    unsigned part, a_parts, b_parts;
+    const size_t length = organ_gguf_split_parse(a, &part, &a_parts);
+    return length > 0 && organ_gguf_split_parse(b, &part, &b_parts) == length && a_parts == b_parts &&
+           memcmp(a, b, length) == 0;
+}
+
+/* Keeps the two alphabetically first names, one for each model, so that messages do not depend on the order in a
+ * directory. */
+static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
+{
+    for (size_t k = 0; k < 2 && found->gguf[k]; k++)
+        if (same_set(found->gguf[k], name))
+            return strcmp(name, found->gguf[k]) < 0 ? keep_name(place, name, &found->gguf[k], error) : ORGAN_OK;
+    const size_t at = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
+    found->ggufs++;
+    if (at == 0)
+        found->gguf[1] = found->gguf[0];
+    else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
+        return ORGAN_OK;
+    return keep_name(place, name, &found->gguf[at], error);
+}
+
+static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
+{
+    if (*name == '.')
+        return ORGAN_OK;
+    if (strcmp(name, ORGAN_INDEX_NAME) == 0) {
+        found->index = true;
+    } else if (strcmp(name, ORGAN_SINGLE_NAME) == 0) {
+        found->single = true;
+    } else if (organ_ends_with(name, ".safetensors")) {
+        found->others++;
+        return keep_name(place, name, &found->other, error);
+    } else if (organ_ends_with(name, ".safetensors.index.json")) {
+        return keep_name(place, name, &found->other_index, error);
+    } else if (organ_ends_with(name, ".gguf")) {
+        return note_gguf(place, name, found, error);
+    } else if (foreign_reason(name)) {
+        found->foreign++;
+        return keep_name(place, name, &found->foreign_name, error);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
+{
+    DIR *directory = organ_open_folder(place->directory);
+    if (!directory)
+        return organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
+    while (!error->status) {
+        errno = 0;
+        const struct dirent *entry = readdir(directory);
+        if (!entry) {
+            if (errno != 0)
+                organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
+            break;
+        }
+        note_entry(place, entry->d_name, found, error);
+    }
+    closedir(directory);
+    return error->status;
+}
+
+/* Writes the first names in the folder "snapshots" of an entry of the Hugging Face cache, separated by commas; "" if
+ * there is no such folder. */
+static void name_snapshots(const organ_model_place *place, char *names, size_t size)
+{
+    enum { MAX = 4 };
+    char path[4096];
+    size_t count = 0, used = 0;
+    *names = '\0';
+    if ((size_t)snprintf(path, sizeof path, "%s/snapshots", place->directory) >= sizeof path)
+        return;
+    DIR *const folder = organ_open_folder(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (entry->d_name[0] != '.' && count++ < MAX && used < size)
+            used +=
+                (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
+    if (count > MAX && used < size)
+        snprintf(names + used, size - used, " and %zu more", count - MAX);
+    if (folder)
+        closedir(folder);
+}
+
+static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
+{
+    char snapshots[1024];
+    name_snapshots(place, snapshots, sizeof snapshots);
+    if (*snapshots)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
+            place->directory, snapshots);
+    if (found->other_index)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
+                          place->directory, found->other_index);
+    if (found->others > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
+                          " that lists the files of one model: name one file",
+                          place->directory, found->others);
+    if (found->ggufs > 1)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds more than one GGUF model, among them %s and %s: name one file", place->directory,
+                          found->gguf[0], found->gguf[1]);
+    if (found->foreign > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s",
+                          place->directory, found->foreign_name, foreign_reason(found->foreign_name));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
+}
+
+static organ_status find_in_directory(organ_model_place *place, organ_error *error)
+{
+    contents found = {0};
+    place->directory = place->path;
+    place->whole_directory = true;
+    if (list_directory(place, &found, error) != ORGAN_OK)
+        return error->status;
+    if (found.index)
+        place->index = ORGAN_INDEX_NAME;
+    else if (found.single)
+        place->file = ORGAN_SINGLE_NAME;
+    else if (found.others == 1 && !found.other_index)
+        place->file = found.other;
+    else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
+        place->file = found.gguf[0];
+    else
+        return fail_empty(place, &found, error);
+    place->gguf = place->file && organ_ends_with(place->file, ".gguf");
+    return ORGAN_OK;
+}
+
+/* Sets the file to one name, relative to the directory. */
+static organ_status take_name(organ_model_place *place, const char *name, organ_error *error)
+{
+    place->gguf = organ_ends_with(name, ".gguf");
+    if (place->gguf || organ_ends_with(name, ".safetensors"))
+        place->file = name;
+    else if (organ_ends_with(name, ".safetensors.index.json"))
+        place->index = name;
+    else if (foreign_reason(name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s", place->path, foreign_reason(name));
+    else
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json",
+                          place->path);
+    return ORGAN_OK;
+}
+
+/* Recognises GGUF files by their first bytes, because some programs name them by digests. */
+static bool is_gguf_inside(const char *path)
+{
+    organ_error ignored = {0};
+    struct stat info;
+    char magic[4];
+    int fd;
+    if (organ_input_open(path, &fd, &info, &ignored) != ORGAN_OK)
+        return false;
+    const organ_status status = organ_input_read(fd, path, magic, sizeof magic, 0, &ignored);
+    close(fd);
+    return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
+static organ_status take_file_path(organ_model_place *place, organ_error *error)
+{
+    const char *const name = organ_path_name(place->path);
+    /* includes the slash, which is the whole directory of "/name" */
+    const size_t length = (size_t)(name - place->path);
+    place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
+    if (!place->directory)
+        return organ_fail_memory(error, place->path);
+    if (organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".json") || !is_gguf_inside(place->path))
+        return take_name(place, name, error);
+    place->file = name;
+    place->gguf = true;
+    return ORGAN_OK;
+}
+
+static organ_status take_url(organ_model_place *place, const char *url, organ_error *error)
+{
+    const char *name;
+    if (organ_http_place(url, &place->arena, &place->path, &place->directory, &name, error) != ORGAN_OK)
+        return error->status;
+    place->whole_directory = !name;
+    return name ? take_name(place, name, error) : ORGAN_OK;
+}
+
+organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
+{
+    struct stat info;
+    *place = (organ_model_place){0};
+    if (organ_http_is_url(path))
+        return take_url(place, path, error);
+    place->path = organ_arena_copy(&place->arena, path, organ_path_length(path));
+    if (!place->path)
+        return organ_fail_memory(error, path);
+    if (stat(place->path, &info) != 0)
+        return organ_fail_errno(error, errno, "%s: no model here", place->path);
+    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file_path(place, error);
+}
+
+void organ_model_place_release(organ_model_place *place)
+{
+    organ_arena_release(&place->arena);
+    *place = (organ_model_place){0};
+}

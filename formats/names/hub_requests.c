@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/names/hub_requests.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+#include "formats/base/path.h"
+#include "formats/gguf/file.h"
+#include "formats/names/folders.h"
+#include "formats/remote/remote.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define USUAL_ENDPOINT "https://huggingface.co"
+enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096, COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };
+
+/* ---- environment ---- */
+
+static bool is_set(const char *variable)
+{
+    static const char *const yes[] = {"1", "ON", "YES", "TRUE"};
+    const char *const value = getenv(variable);
+    for (size_t k = 0; value && k < sizeof yes / sizeof *yes; k++)
+        if (strcasecmp(value, yes[k]) == 0)
+            return true;
+    return false;
+}
+
+bool organ_hub_is_offline(void) { return is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"); }
+
+/* The URL of the server without a slash at its end. */
+static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
+{
+    const char *const value = getenv("HF_ENDPOINT");
+    const char *const own = value && *value ? value : USUAL_ENDPOINT;
+    if (!organ_http_is_url(own) || strpbrk(own, "?#@ "))
+        return organ_fail(error, ORGAN_USAGE, "HF_ENDPOINT is no http(s) URL of a server");
+    *endpoint = organ_arena_copy(arena, own, organ_path_length(own));
+    return *endpoint ? ORGAN_OK : organ_fail_memory(error, "HF_ENDPOINT");
+}
+
+/* ---- token ---- */
+
+/* Sets *token to the content of the file without white space at its ends. */
+static organ_status load_token(const char *path, organ_arena *arena, const char **token, organ_error *error)
+{
+    char *bytes;
+    size_t length;
+    if (organ_input_load(path, path, TOKEN_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    const char *const begin = bytes + strspn(bytes, " \t\r\n");
+    *token = organ_arena_copy(arena, begin, strcspn(begin, " \t\r\n"));
+    free(bytes);
+    return *token ? ORGAN_OK : organ_fail_memory(error, path);
+}
+
+/* The file in which huggingface_hub keeps the user's token, or NULL if there is none. */
+static const char *stored_token(organ_arena *arena)
+{
+    const char *path = organ_folder_of("HF_TOKEN_PATH", arena);
+    const char *const home = organ_folder_of("HF_HOME", arena);
+    const char *const cache = organ_folder_of("XDG_CACHE_HOME", arena);
+    struct stat about;
+    if (!path && home)
+        path = organ_path_join(arena, home, "token");
+    else if (!path)
+        path = cache ? organ_path_join(arena, cache, "huggingface/token")
+                     : organ_folder_at_home(".cache/huggingface/token", arena);
+    return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
+}
+
+organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
+{
+    const char *token = path ? NULL : getenv("HF_TOKEN");
+    const char *file = path;
+    if (find_endpoint(arena, &access->bearer_origin, error) != ORGAN_OK)
+        return error->status;
+    if (!path && is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+        return ORGAN_OK;
+    if (!file && !(token && *token))
+        file = stored_token(arena);
+    if (file && load_token(file, arena, &token, error) != ORGAN_OK)
+        return error->status;
+    for (const char *c = token ? token : ""; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return organ_fail(error, ORGAN_USAGE, "the token in %s has a character that no token has",
+                              file ? file : "HF_TOKEN");
+    access->bearer = token && *token ? token : NULL;
+    return ORGAN_OK;
+}
+
+/* ---- the list of files ---- */
+
+/* Segments are not empty, ".", "..", and have no control characters and backslashes. */
+static bool is_inner_path(const char *path)
+{
+    if (!path || !*path || strlen(path) > 1000)
+        return false;
+    for (const char *segment = path;;) {
+        const size_t length = strcspn(segment, "/");
+        if (length == 0 || length > 255 || (length == 1 && *segment == '.') || strncmp(segment, "../", 3) == 0 ||
+            strcmp(segment, "..") == 0)
+            return false;
+        if (!segment[length])
+            break;
+        segment += length + 1;
+    }
+    for (const char *c = path; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '\\')
+            return false;
+    return true;
+}
+
+static bool has_digits(const char *text, size_t count)
+{
+    return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
+}
+
+static organ_status read_hub_file(const char *label, const json_t *row, organ_arena *arena, organ_hub_file *file,
+                                  organ_error *error)
+{
+    const char *const path = organ_json_plain(json_object_get(row, "rfilename"));
+    const json_t *const lfs = json_object_get(row, "lfs"), *const size = json_object_get(row, "size");
+    *file = (organ_hub_file){.lfs = json_is_object(lfs)};
+    const char *const digest =
+        organ_json_plain(file->lfs ? json_object_get(lfs, "sha256") : json_object_get(row, "blobId"));
+    if (!is_inner_path(path))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is no path of a file in a repository", label,
+                          path ? path : "");
+    if (!json_is_integer(size) || json_integer_value(size) < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no size", label, path);
+    if (!has_digits(digest, file->lfs ? SHA256_DIGITS : COMMIT_DIGITS))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' of %s has another form", label,
+                          digest ? digest : "", path);
+    file->bytes = (uint64_t)json_integer_value(size);
+    file->path = organ_arena_copy(arena, path, strlen(path));
+    file->digest = organ_arena_copy(arena, digest, strlen(digest));
+    return file->path && file->digest ? ORGAN_OK : organ_fail_memory(error, label);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
+}
+
+static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
+                                   organ_error *error)
+{
+    const char *const commit = organ_json_plain(json_object_get(tree, "sha"));
+    const json_t *const list = json_object_get(tree, "siblings");
+    const size_t count = json_array_size(list);
+    if (!has_digits(commit, COMMIT_DIGITS) || !json_is_array(list))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server's answer has no commit or no list of files", label);
+    found->commit = organ_arena_copy(arena, commit, COMMIT_DIGITS);
+    found->files = organ_arena_take(arena, (count + 1) * sizeof *found->files);
+    if (!found->commit || !found->files)
+        return organ_fail_memory(error, label);
+    for (size_t k = 0; k < count; k++)
+        if (read_hub_file(label, json_array_get(list, k), arena, &found->files[found->count++], error) != ORGAN_OK)
+            return error->status;
+    qsort(found->files, count, sizeof *found->files, by_path);
+    for (size_t k = 1; k < count; k++)
+        if (strcmp(found->files[k - 1].path, found->files[k].path) == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s twice", label, found->files[k].path);
+    return ORGAN_OK;
+}
+
+/* Loads the description of the revision; the caller frees *bytes. */
+static organ_status ask_hub(const char *text, const char *url, const char *revision, const organ_model_access *access,
+                            char **bytes, size_t *length, organ_error *error)
+{
+    organ_http *http;
+    if (organ_http_create(url, access, &http, error) == ORGAN_OK)
+        organ_http_load(http, revision, LIST_LIMIT, bytes, length, error);
+    organ_http_destroy(http);
+    if (!error->status && !*bytes)
+        return organ_fail(error, ORGAN_IO, "%s: the server has no such model, or no revision %s of it", text, revision);
+    return error->status;
+}
+
+organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
+                                  organ_arena *arena, organ_hub_files *found, organ_error *error)
+{
+    const char *const revision = name->revision ? name->revision : "main", *endpoint;
+    char *bytes = NULL;
+    size_t length = 0;
+    json_t *tree = NULL;
+    *found = (organ_hub_files){0};
+    if (organ_hub_is_offline())
+        return organ_fail(error, ORGAN_USAGE, "%s: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests", text);
+    if (find_endpoint(arena, &endpoint, error) != ORGAN_OK)
+        return error->status;
+    const char *const url = organ_arena_format(arena, "%s/api/models/%s/revision?blobs=true", endpoint, name->id);
+    if (!url)
+        return organ_fail_memory(error, text);
+    if (ask_hub(text, url, revision, access, &bytes, &length, error) == ORGAN_OK) {
+        const organ_json_source source = {text, bytes, length};
+        if (organ_json_parse_object(&source, &tree, error) == ORGAN_OK)
+            read_hub_files(text, tree, arena, found, error);
+    }
+    json_decref(tree);
+    free(bytes);
+    if (!error->status &&
+        !(found->url = organ_arena_format(arena, "%s/%s/resolve/%s", endpoint, name->id, found->commit)))
+        organ_fail_memory(error, text);
+    return error->status;
+}
+
+/* ---- streaming ---- */
+
+/* The path of the only GGUF model of the repository, in its first part; "" if the files are safetensors that
+ * organ_model_open_with finds in the folder; NULL if neither. */
+static const char *only_model(const organ_hub_files *found)
+{
+    const char *gguf = NULL;
+    size_t ggufs = 0;
+    for (size_t k = 0; k < found->count; k++) {
+        const char *const path = found->files[k].path;
+        unsigned part = 1, parts;
+        if (strcmp(path, "model.safetensors.index.json") == 0 || strcmp(path, "model.safetensors") == 0)
+            return "";
+        if (!organ_ends_with(path, ".gguf") || (organ_gguf_split_parse(path, &part, &parts) && part > 1))
+            continue;
+        gguf = path;
+        ggufs++;
+    }
+    return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
+}
+
+organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
+                              organ_error *error)
+{
+    organ_hub_name name;
+    organ_hub_files found;
+    if (organ_hub_name_parse(text, arena, &name, error) != ORGAN_OK ||
+        organ_hub_list_files(text, &name, access, arena, &found, error) != ORGAN_OK)
+        return error->status;
+    const char *const file = name.file ? name.file : only_model(&found);
+    size_t k = 0;
+    while (name.file && k < found.count && strcmp(found.files[k].path, name.file) != 0)
+        k++;
+    if (name.file && k == found.count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the repository has no file %s at commit %s", text, name.file,
+                          found.commit);
+    if (!file)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: commit %s has no model.safetensors, no index of shards and not one GGUF model: name a "
+                          "file of it",
+                          text, found.commit);
+    *url = organ_arena_format(arena, "%s%s%s", found.url, *file ? "/" : "", file);
+    return *url ? ORGAN_OK : organ_fail_memory(error, text);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * A row for each value of tokenizer.ggml.pre: the patterns that cut a text, applied in their order, as in the
+ * tokenizer.json of the model that the value is named after. The values, and which of them mean the same, are facts of
+ * llama.cpp (src/llama-vocab.cpp); where llama.cpp rewrites a pattern that its own matcher cannot run, the row has the
+ * owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer normalises so: qwen2_5, qwen3_5, Cohere and GPT-NeoX in
+ * transformers, Hunyuan in its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers
+ * could not be read have none. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include <string.h>
+
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define BEFORE_WORD "[^\\r\\n\\p{L}\\p{N}]?"
+#define SPACES      "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define SIGNS       "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+
+/* cl100k and its variants: they differ in how many digits stay together. */
+#define WORDS(number) CONTRACTION "|" BEFORE_WORD "\\p{L}+|" number SIGNS SPACES
+
+/* o200k: words are cut before a capital letter that follows a small one. */
+#define UPPER     "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
+#define LOWER     "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
+#define ANY(some) "[" some "]"
+#define CASED(upper, lower, ending, number, signs)                                                                     \
+    BEFORE_WORD upper "*" lower "+" ending "|" BEFORE_WORD upper "+" lower "*" ending "|" number signs SPACES
+#define O200K(ending, number) CASED(ANY(UPPER), ANY(LOWER), ending, number, "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*")
+#define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]"
+
+/* DeepSeek V3: a word may begin with one sign of ASCII; Chinese and Japanese are cut before it. */
+#define CJK        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+#define SIGN_WORDS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+#define DEEPSEEK3  SIGN_WORDS "| ?[\\p{P}\\p{S}]+[\\r\\n]*" SPACES
+
+/* DeepSeek LLM and Coder: the ranges are those of their tokenizer.json. */
+#define OLD_CJK "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+#define CASED_LETTERS                                                                                                  \
+    "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376"    \
+    "\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f\u0531-"    \
+    "\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a"   \
+    "\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4"    \
+    "\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc"   \
+    "\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f"      \
+    "\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b"     \
+    "\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a"         \
+    "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2"        \
+    "\U000118a0-\U000118df\U0001e900-\U0001e943"
+#define WIDE_SIGNS "!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002"
+
+#define STOPS       "(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)"
+#define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]+"
+#define QWEN35      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"
+#define EXAONE_MOE                                                                                                     \
+    "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define AFMOE_DIGITS "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))"
+#define AFMOE_CJK                                                                                                      \
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"        \
+    "\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+#define SPARK "| ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define YOUTU                                                                                                          \
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f"         \
+    "\ufe30-\ufe4f]+|[\u3105-\u312f]+|" CJK
+#define CHAMELEON "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )"
+#define BAILING                                                                                                        \
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]"         \
+    "|\\s+(?!\\S)|\\s+"
+#define JAIS2_SPACES                                                                                                   \
+    "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)"      \
+    "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
+#define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
+
+enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
+
+/* Clang-format would give each row ten lines. */
+/* clang-format off */
+static const organ_cutting cuttings[] = {
+    {"qwen2 deepseek-r1-qwen f2llmv2 hunyuan stablelm2", {WORDS("\\p{N}")}, NFC},
+    {"megrez kormo solar-open grok-2", {WORDS("\\p{N}")}, 0},
+    {"qwen35", {CONTRACTION "|" BEFORE_WORD QWEN35 SPACES}, NFC},
+    {"ufakzeka", {BEFORE_WORD "\\p{L}+|\\p{N}" SIGNS SPACES}, 0},
+    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
+     {WORDS("\\p{N}{1,3}")}, WHOLE | BOS},
+    {"smaug-bpe dbrx glm4 chatglm-bpe", {WORDS("\\p{N}{1,3}")}, 0},
+    {"minicpm5", {"\\p{N}{1,3}", WORDS("\\p{N}+")}, WHOLE},
+    {"seed-coder", {CONTRACTION "|" BEFORE_WORD "\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+" SPACES}, 0},
+    {"bailingmoe bailingmoe2 llada-moe", {BAILING}, 0},
+    {"exaone-moe", {CONTRACTION "|" BEFORE_WORD EXAONE_MOE}, 0},
+    {"jais-2", {CONTRACTION "|" BEFORE_WORD "\\p{L}+|\\p{N}{1,3}" SIGNS JAIS2_SPACES}, 0},
+    {"laguna", {"[^\\n]+|[\\n]+", WORDS("\\p{N}")}, 0},
+    {"gpt-4o llama4 kanana2 talkie minimax-m2", {O200K(CONTRACTION "?", "\\p{N}{1,3}")}, 0},
+    {"tekken", {O200K("", "\\p{N}")}, WHOLE | BOS},
+    {"kimi-k2", {"[\\p{Han}]+|" CASED(NOT_HAN(UPPER), NOT_HAN(LOWER), CONTRACTION "?", "\\p{N}{1,3}", SIGNS)}, 0},
+    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", {"\\p{N}{1,3}", CJK, DEEPSEEK3}, 0},
+    {"afmoe", {AFMOE_DIGITS, AFMOE_CJK, DEEPSEEK3}, 0},
+    {"spark2_5", {"\\p{N}{1,3}", CJK, SIGN_WORDS SPARK, "\\p{N}"}, 0},
+    {"youtu", {YOUTU, O200K(CONTRACTION "?", "\\p{N}")}, WHOLE},
+    {"tiny_aya cohere2moe", {"\\d{1,3}(?=(?:\\d{3})*\\b)", O200K(CONTRACTION "?", "\\p{N}{1,3}")}, 0},
+    {"chameleon", {CHAMELEON, "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", ORGAN_GPT2_PATTERN}, BOS},
+    {"deepseek-llm", {"[\\r\\n]", "\\s?[" CASED_LETTERS "]+", "\\s?[" WIDE_SIGNS "]+", "\\s+$", OLD_CJK, "\\p{N}"}, 0},
+    {"deepseek-coder", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", OLD_CJK, "\\p{N}"}, 0},
+    {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert jais trillion exaone4 "
+     "granite-docling", {ORGAN_GPT2_PATTERN}, 0},
+    {"mpt olmo", {ORGAN_GPT2_PATTERN}, NFC},
+    {"smollm starcoder refact codeshell exaone minerva-7b mellum2", {"\\p{N}", ORGAN_GPT2_PATTERN}, 0},
+    {"command-r", {"\\p{N}", ORGAN_GPT2_PATTERN}, NFC},
+    {"falcon", {PUNCTUATION, ORGAN_GPT2_PATTERN, ORGAN_CUT_BYTES, "\\p{N}+", "[0-9][0-9][0-9]"}, 0},
+    {"bloom poro-chat gpt3-finnish", {" ?[^" STOPS "]+"}, 0},
+    {"viking", {" ?[^" STOPS "]+", "\\p{N}"}, 0},
+    {"superbpe", {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"}, 0},
+    /* llama.cpp cuts so if the converter did not recognise the tokenizer. */
+    {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2_WITHOUT_SPACES, "\\p{N}+", "[0-9][0-9][0-9]"}, 0},
+};
+/* clang-format on */
+
+static bool has_name(const char *names, const char *name, size_t length)
+{
+    for (const char *at = names; *at;) {
+        const size_t word = strcspn(at, " ");
+        if (word == length && memcmp(at, name, length) == 0)
+            return true;
+        at += word + (at[word] == ' ');
+    }
+    return false;
+}
+
+const organ_cutting *organ_cutting_named(const char *name, size_t length)
+{
+    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++)
+        if (has_name(cuttings[k].names, name, length))
+            return &cuttings[k];
+    return NULL;
+}
+
+/* Compares the steps of the tokenizer with a row: its patterns in their order, then bytes as letters. */
+static bool cuts_by(const organ_tokenizer *t, const organ_cutting *cutting)
+{
+    const bool nfc = t->normal_count == 1 && t->normal[0].kind == ORGAN_STEP_NORMAL_FORM && t->normal[0].form == 0;
+    size_t at = 0, patterns = 0;
+    if ((t->normal_count > 0 && !nfc) || nfc != ((cutting->rules & ORGAN_CUT_NFC) != 0) ||
+        t->ignore_merges != ((cutting->rules & ORGAN_CUT_WHOLE) != 0))
+        return false;
+    for (; patterns < ORGAN_CUTTING_PATTERNS && cutting->patterns[patterns]; patterns++, at++)
+        if (at >= t->cut_count || !t->cut[at].pattern || t->cut[at].behaviour != ORGAN_ISOLATED || t->cut[at].invert ||
+            strcmp(t->cut[at].pattern, cutting->patterns[patterns]) != 0)
+            return false;
+    return at + 1 == t->cut_count && t->cut[at].kind == ORGAN_STEP_BYTES;
+}
+
+const char *organ_cutting_of(const organ_tokenizer *t, const char *architecture, size_t *length)
+{
+    const organ_cutting *found = NULL;
+    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++) {
+        if (!cuts_by(t, &cuttings[k]))
+            continue;
+        if (has_name(cuttings[k].names, architecture, strlen(architecture))) {
+            *length = strlen(architecture);
+            return architecture;
+        }
+        found = found ? found : &cuttings[k];
+    }
+    *length = found ? strcspn(found->names, " ") : 0;
+    return found ? found->names : NULL;
+}
+
+organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
+                                    organ_error *error)
+{
+    bool letters = false;
+    if (cutting->rules & ORGAN_CUT_NFC)
+        t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
+    for (size_t k = 0; k < ORGAN_CUTTING_PATTERNS && cutting->patterns[k] && !error->status; k++)
+        if (*cutting->patterns[k]) {
+            organ_tokenizer_split_at(t, label, cutting->patterns[k], cutting->rules & ORGAN_CUT_DROPS, error);
+        } else {
+            t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
+            letters = true;
+        }
+    if (!letters)
+        t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
+    t->byte_level = true;
+    return error->status;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT
+ * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, which merges by scores; "gpt2" is
+ * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only the name
+ * of the rules that split a text before the merges: cuttings.c defines these rules. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include "formats/base/utf8.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY(name) "tokenizer.ggml." name
+
+enum { ID_LIMIT = 1 << 24, NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+
+typedef struct gguf_source {
+    const organ_model *model;
+    const char *label;
+    organ_tokenizer *t;
+    bool strips;        /* blanks after its special tokens belong to them */
+    organ_error *error; /* the first error is kept; values read after it are not used */
+} gguf_source;
+
+__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
+                                                                     const char *format, ...)
+{
+    char reason[sizeof s->error->message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s'%s", s->label, key, reason);
+}
+
+/* ---- arrays of strings ---- */
+
+typedef struct strings {
+    const organ_gguf_kv *kv;
+    size_t at;
+    uint64_t index;
+} strings;
+
+static organ_status begin_strings(const gguf_source *s, const char *key, strings *list)
+{
+    *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
+    if (!list->kv || list->kv->type != ORGAN_GGUF_ARRAY || list->kv->element != ORGAN_GGUF_STRING)
+        return refuse_key(s, key, " is %s", list->kv ? "not an array of strings" : "missing");
+    if (list->kv->count == 0 || list->kv->count >= ID_LIMIT)
+        return refuse_key(s, key, " has %llu strings", (unsigned long long)list->kv->count);
+    return ORGAN_OK;
+}
+
+static bool valid(const char *text, size_t bytes)
+{
+    uint32_t code;
+    size_t at = 0;
+    for (size_t length; at < bytes && (length = organ_utf8_within(text + at, bytes - at, &code)); at += length) {
+    }
+    return at == bytes;
+}
+
+/* The next string, copied with a NUL after it. */
+static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
+{
+    uint64_t length = 0;
+    const size_t left = list->kv->size - list->at;
+    if (left >= sizeof length)
+        memcpy(&length, list->kv->bytes + list->at, sizeof length);
+    if (left < sizeof length || length > left - sizeof length || length > ORGAN_TOKEN_SIZE)
+        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; the limit is %u",
+                          (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
+    copy->used = 0;
+    if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) ||
+        !organ_bytes_add(copy, "", 1))
+        return organ_fail_memory(s->error, s->label);
+    copy->used--;
+    list->at += sizeof length + (size_t)length;
+    list->index++;
+    if (!valid(copy->data, copy->used))
+        return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'",
+                          (unsigned long long)list->index - 1, copy->data);
+    return ORGAN_OK;
+}
+
+/* ---- vocabulary ---- */
+
+/* Finds an array with one entry per token: NULL if it is missing and not `needed`. */
+static organ_status array_next_to(const gguf_source *s, const char *key, bool needed, uint64_t count,
+                                  const organ_gguf_kv **kv)
+{
+    *kv = organ_gguf_find(s->model->gguf, key);
+    if (!*kv && !needed)
+        return ORGAN_OK;
+    if (!*kv || (*kv)->type != ORGAN_GGUF_ARRAY)
+        return refuse_key(s, key, " is %s", *kv ? "not an array" : "missing");
+    if ((*kv)->count != count)
+        return refuse_key(s, key, " has %llu values for %llu tokens", (unsigned long long)(*kv)->count,
+                          (unsigned long long)count);
+    return ORGAN_OK;
+}
+
+/* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from
+ * Llama 2. A GGUF file has no key for that. */
+static bool strips_behind(const gguf_source *s, const organ_bytes *text)
+{
+    return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
+           strcmp(text->data, "<|endoftext|>") != 0;
+}
+
+static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
+{
+    int64_t type = NORMAL;
+    if (types && !organ_gguf_integer_at(types, id, &type))
+        return refuse_key(s, types->key, ": value %u is not a whole number", id);
+    if (!organ_tokenizer_token(s->t, id, text->data, text->used))
+        return organ_fail_memory(s->error, s->label);
+    s->t->tokens[id].unused = type == UNUSED;
+    const organ_added added = {.text = text->data,
+                               .bytes = text->used,
+                               .id = id,
+                               .special = type != USER_DEFINED,
+                               .rstrip = strips_behind(s, text)};
+    const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
+    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
+}
+
+static organ_status read_tokens(const gguf_source *s)
+{
+    strings list;
+    organ_bytes text = {0};
+    const organ_gguf_kv *types = NULL;
+    if (begin_strings(s, KEY("tokens"), &list) == ORGAN_OK)
+        array_next_to(s, KEY("token_type"), false, list.kv->count, &types);
+    while (!s->error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text) == ORGAN_OK)
+            put_token(s, (uint32_t)list.index - 1, &text, types);
+    }
+    free(text.data);
+    return s->error->status;
+}
+
+/* ---- byte-level ---- */
+
+static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
+{
+    char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
+    if (!blank)
+        return refuse_key(s, KEY("merges"), ": string %u is not two words: '%.100s'", rank, text->data);
+    const size_t first = (size_t)(blank - text->data), second = text->used - first - 1;
+    const uint32_t left = organ_tokenizer_id(s->t, text->data, first),
+                   right = organ_tokenizer_id(s->t, blank + 1, second);
+    memmove(blank, blank + 1, second);
+    const uint32_t made = organ_tokenizer_id(s->t, text->data, first + second);
+    if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || made == ORGAN_NO_ID)
+        return refuse_key(s, KEY("merges"),
+                          ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
+                          (int)(first + second > 100 ? 100 : first + second), text->data);
+    /* If a pair occurs several times, its first merge is used. */
+    if (organ_tokenizer_pair(s->t, left, right))
+        return ORGAN_OK;
+    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
+}
+
+static organ_status read_merges(const gguf_source *s)
+{
+    strings list;
+    organ_bytes text = {0};
+    begin_strings(s, KEY("merges"), &list);
+    while (!s->error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text) == ORGAN_OK)
+            put_merge(s, (uint32_t)list.index - 1, &text);
+    }
+    free(text.data);
+    return s->error->status;
+}
+
+static organ_status choose_cutting(const gguf_source *s)
+{
+    organ_tokenizer *t = s->t;
+    size_t length = 0;
+    const char *name = organ_gguf_string(s->model->gguf, KEY("pre"), &length);
+    if (!name)
+        return refuse_key(s, KEY("pre"), " is missing: it names the pre-tokenizer");
+    const organ_cutting *const cutting = organ_cutting_named(name, length);
+    if (!cutting)
+        return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
+    t->ignore_merges = cutting->rules & ORGAN_CUT_WHOLE;
+    t->facts.adds_bos = cutting->rules & ORGAN_CUT_BOS;
+    return organ_tokenizer_cut_by(t, s->label, cutting, s->error);
+}
+
+static organ_status read_byte_level(const gguf_source *s)
+{
+    s->t->facts.kind = "byte-level BPE";
+    if (choose_cutting(s) != ORGAN_OK || read_tokens(s) != ORGAN_OK)
+        return s->error->status;
+    organ_tokenizer_ready(s->t);
+    return read_merges(s);
+}
+
+/* ---- SentencePiece ---- */
+
+typedef struct scored {
+    double score;
+    uint32_t id;
+} scored;
+
+static int by_score(const void *left, const void *right)
+{
+    const scored *a = left, *b = right;
+    if (a->score != b->score)
+        return a->score < b->score ? 1 : -1;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
+{
+    const uint32_t count = s->t->facts.vocabulary;
+    const organ_gguf_kv *kv;
+    if (array_next_to(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
+        return s->error->status;
+    scored *all = malloc(count * sizeof *all);
+    if (!all)
+        return organ_fail_memory(s->error, s->label);
+    for (uint32_t k = 0; k < count && !s->error->status; k++) {
+        all[k].id = k;
+        if (!organ_gguf_real_at(kv, k, &all[k].score) || isnan(all[k].score))
+            refuse_key(s, KEY("scores"), ": value %u is not a number", k);
+    }
+    if (!s->error->status) {
+        qsort(all, count, sizeof *all, by_score);
+        for (uint32_t k = 0, rank = 0; k < count; k++) {
+            rank += k > 0 && all[k].score != all[k - 1].score;
+            ranks[all[k].id] = rank;
+        }
+    }
+    free(all);
+    return s->error->status;
+}
+
+/* Bytes without a token become the unknown one: without that there is nothing to write. */
+static organ_status check_bytes(const gguf_source *s)
+{
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (s->t->byte_ids[byte] == ORGAN_NO_ID && s->t->unknown == ORGAN_NO_ID)
+            return refuse_key(s, KEY("tokens"), ": there is neither '<0x%02X>' nor an unknown token", byte);
+    return ORGAN_OK;
+}
+
+static const organ_step marks_for_blanks = {
+    .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
+
+static void read_unknown(const gguf_source *s)
+{
+    const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
+    s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
+}
+
+static organ_status read_scored(const gguf_source *s)
+{
+    organ_tokenizer *t = s->t;
+    t->facts.kind = "SentencePiece BPE";
+    t->by_scores = t->byte_fallback = t->facts.adds_bos = true;
+    if (organ_gguf_integer(s->model->gguf, KEY("add_space_prefix"), 1))
+        t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
+    t->normal[t->normal_count++] = marks_for_blanks;
+    if (read_tokens(s) != ORGAN_OK)
+        return s->error->status;
+    organ_tokenizer_ready(t);
+    read_unknown(s);
+    uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
+    if (!ranks)
+        return organ_fail_memory(s->error, s->label);
+    read_scores(s, ranks);
+    for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
+        if (!organ_tokenizer_parts(t, k, ranks[k]))
+            organ_fail_memory(s->error, s->label);
+    free(ranks);
+    return s->error->status ? s->error->status : check_bytes(s);
+}
+
+/* ---- merges over a whole text ---- */
+
+/* Gemma 4: merges as in byte-level BPE, but of characters, with marks for blanks and names for bytes; nothing cuts the
+ * text before them. */
+static organ_status read_marked(const gguf_source *s)
+{
+    organ_tokenizer *t = s->t;
+    t->facts.kind = "SentencePiece BPE";
+    t->byte_fallback = t->facts.adds_bos = t->fuse_unknown = true;
+    t->normal[t->normal_count++] = marks_for_blanks;
+    if (read_tokens(s) != ORGAN_OK)
+        return s->error->status;
+    organ_tokenizer_ready(t);
+    read_unknown(s);
+    return read_merges(s) == ORGAN_OK ? check_bytes(s) : s->error->status;
+}
+
+/* ---- all of it ---- */
+
+static int64_t token_key(const gguf_source *s, const char *key)
+{
+    const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
+    /* Some writers put all ones for none. */
+    if (id != UINT32_MAX && id >= s->t->facts.vocabulary)
+        refuse_key(s, key, " is %lld, but the vocabulary has %u tokens", (long long)id, s->t->facts.vocabulary);
+    return id == UINT32_MAX ? -1 : id;
+}
+
+organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
+{
+    gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};
+    size_t length = 0;
+    const char *const kind = organ_gguf_string(model->gguf, KEY("model"), &length);
+    s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") &&
+               organ_gguf_says(model->gguf, KEY("model"), "llama");
+    if (organ_gguf_says(model->gguf, KEY("model"), "gpt2"))
+        read_byte_level(&s);
+    else if (organ_gguf_says(model->gguf, KEY("model"), "llama"))
+        read_scored(&s);
+    else if (organ_gguf_says(model->gguf, KEY("model"), "gemma4"))
+        read_marked(&s);
+    else
+        return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length),
+                          kind ? kind : "");
+    t->facts.bos = token_key(&s, KEY("bos_token_id"));
+    t->facts.eos = token_key(&s, KEY("eos_token_id"));
+    t->facts.adds_bos =
+        organ_gguf_integer(model->gguf, KEY("add_bos_token"), t->facts.adds_bos) != 0 && t->facts.bos >= 0;
+    return error->status ? error->status : organ_tokenizer_finish(t, error);
+}

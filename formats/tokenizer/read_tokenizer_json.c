@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT
+ * tokenizer.json: walked, since its vocabulary and its merges may have a million members. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include "formats/base/utf8.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
+
+/* Members that are small and read as trees come first. */
+static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
+enum { TOP_SMALL = 4, TOP_MODEL = 4, TOP_COUNT };
+
+static const char *const model_names[] = {"type",
+                                          "unk_token",
+                                          "fuse_unk",
+                                          "byte_fallback",
+                                          "ignore_merges",
+                                          "dropout",
+                                          "continuing_subword_prefix",
+                                          "end_of_word_suffix",
+                                          "vocab",
+                                          "merges"};
+enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
+
+/* The first error is kept in `error`; values read after it are not used. */
+typedef struct json_reading {
+    organ_tokenizer *t;
+    organ_json_source text;
+    json_t *top, *model; /* small members */
+    organ_error *error;
+} json_reading;
+
+__attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
+{
+    char reason[sizeof r->error->message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
+}
+
+static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
+
+/* Finds the members with these names: sets their spans, empty for missing ones, and returns an object with the first
+ * `small` of them. */
+static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
+                            size_t small, size_t count, organ_json_span *spans)
+{
+    json_t *const members = json_object(), *value;
+    organ_json_walk walk;
+    organ_json_walk_begin(&walk, &r->text, object, what, r->error);
+    memset(spans, 0, count * sizeof *spans);
+    while (organ_json_walk_next(&walk, r->error))
+        for (size_t k = 0; k < count; k++)
+            if (strcmp(names[k], json_string_value(walk.name)) == 0) {
+                if (spans[k].end)
+                    json_refuse(r, "'%s' occurs twice", names[k]);
+                spans[k] = walk.value;
+            }
+    for (size_t k = 0; k < small && !r->error->status; k++)
+        if (spans[k].end && organ_json_parse(&r->text, spans[k], names[k], &value, r->error) == ORGAN_OK &&
+            json_object_set_new(members, names[k], value))
+            fail_memory(r);
+    if (!members)
+        fail_memory(r);
+    return members;
+}
+
+/* ---- vocabulary ---- */
+
+static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
+{
+    uint64_t value = 0;
+    for (size_t k = span.begin; k < span.end; k++) {
+        if (text->bytes[k] < '0' || text->bytes[k] > '9' || value > ID_LIMIT)
+            return false;
+        value = value * 10 + (uint64_t)(text->bytes[k] - '0');
+    }
+    *id = (uint32_t)value;
+    return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
+}
+
+/* Ids may have gaps (check_holes), but naming a token needs at least one byte. Therefore an id above the length of
+ * the file is rejected before memory is allocated for it. */
+static organ_status check_reach(const json_reading *r, const char *list, const char *word, uint32_t id)
+{
+    if (id < r->text.length + ID_SLACK)
+        return ORGAN_OK;
+    return json_refuse(r, "%s: '%.100s': id %u exceeds the number of tokens that a file of %zu bytes can list", list,
+                       word, id, r->text.length);
+}
+
+static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
+{
+    organ_tokenizer *const t = r->t;
+    const char *word = json_string_value(name);
+    const size_t bytes = json_string_length(name);
+    uint32_t id;
+    if (!read_id(&r->text, value, &id))
+        return json_refuse(r, "vocab: '%.100s': '%.*s' is not an id from 0 to %d", word,
+                           (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin),
+                           r->text.bytes + value.begin, ID_LIMIT - 1);
+    if (bytes > ORGAN_TOKEN_SIZE)
+        return json_refuse(r, "vocab: id %u has %zu bytes; the limit is %u", id, bytes, ORGAN_TOKEN_SIZE);
+    if (check_reach(r, "vocab", word, id) != ORGAN_OK)
+        return r->error->status;
+    const uint32_t there = organ_tokenizer_id(t, word, bytes);
+    if (there != ORGAN_NO_ID)
+        return json_refuse(r, "vocab: '%.100s' occurs twice, as %u and as %u", word, there, id);
+    if (id < t->token_count && t->tokens[id].text)
+        return json_refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
+    return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
+}
+
+static void read_vocabulary(const json_reading *r, organ_json_span span)
+{
+    organ_json_walk walk;
+    if (!span.end)
+        json_refuse(r, "model: 'vocab' is missing");
+    organ_json_walk_begin(&walk, &r->text, span, "vocab", r->error);
+    while (organ_json_walk_next(&walk, r->error))
+        put_word(r, walk.name, walk.value);
+    if (!r->error->status && r->t->named == 0)
+        json_refuse(r, "vocab: it is empty");
+}
+
+/* Ids may have holes, but the vocabulary must not be made of them. */
+static void check_holes(const json_reading *r)
+{
+    const size_t named = r->t->named + r->t->raw.count;
+    if (r->t->token_count > named * 2 + ID_SLACK)
+        json_refuse(r, "the highest id is %zu, but there are %zu tokens", r->t->token_count - 1, named);
+}
+
+/* ---- merges ---- */
+
+typedef struct list {
+    const json_reading *r;
+    const char *bytes;
+    size_t at, end, index;
+    json_t *tree; /* of the string that was read last, if it had escapes */
+} list;
+
+static organ_status refuse_merge(const list *l, const char *what)
+{
+    return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
+}
+
+static char next_char(list *l)
+{
+    while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])
+        l->at++;
+    return l->at < l->end ? l->bytes[l->at] : 0;
+}
+
+/* Reads a string, without a copy if it contains no escapes. The text is valid until the next call; NULL with an
+ * error. */
+static const char *read_string(list *l, size_t *bytes)
+{
+    const char *s = l->bytes;
+    const size_t begin = l->at;
+    size_t at = begin + 1, length = 1;
+    while (at < l->end && s[at] != '"' && s[at] != '\\' && (unsigned char)s[at] >= 0x20 && length) {
+        length = organ_utf8_length((const unsigned char *)s + at);
+        at += length;
+    }
+    if (at < l->end && s[at] == '"') {
+        *bytes = at - begin - 1;
+        l->at = at + 1;
+        return s + begin + 1;
+    }
+    for (at = begin + 1; at < l->end && s[at] != '"'; at++)
+        at += s[at] == '\\';
+    l->at = at < l->end ? at + 1 : l->end;
+    json_decref(l->tree);
+    if (organ_json_parse(&l->r->text, (organ_json_span){begin, l->at}, "merges", &l->tree, l->r->error) != ORGAN_OK)
+        return NULL;
+    *bytes = json_string_length(l->tree);
+    return json_string_value(l->tree);
+}
+
+/* Reads the two strings of a merge, concatenated, and the length of the first. */
+static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
+{
+    const bool pair = next_char(l) == '[';
+    both->used = 0;
+    for (unsigned k = 0; k < (pair ? 2 : 1); k++) {
+        size_t bytes = 0;
+        l->at += pair;
+        if (next_char(l) != '"')
+            return refuse_merge(l, "a string is expected");
+        const char *const string = read_string(l, &bytes), *const blank =
+                                                               string && !pair ? memchr(string, ' ', bytes) : NULL;
+        if (!string)
+            return l->r->error->status;
+        if (!pair && (!blank || memchr(blank + 1, ' ', bytes - (size_t)(blank + 1 - string))))
+            return refuse_merge(l, "it is not two words separated by a space");
+        if (k == 0)
+            *first = blank ? (size_t)(blank - string) : bytes;
+        if (!organ_bytes_add(both, string, blank ? *first : bytes) ||
+            (blank && !organ_bytes_add(both, blank + 1, bytes - *first - 1)))
+            return fail_memory(l->r);
+        if (pair && next_char(l) != (k ? ']' : ','))
+            return refuse_merge(l, "it is not a pair of strings");
+    }
+    l->at += pair;
+    return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
+}
+
+static uint32_t id_of(const list *l, const char *text, size_t bytes)
+{
+    const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
+    if (id == ORGAN_NO_ID)
+        json_refuse(l->r, "merges: number %zu: '%.*s' is not in the vocabulary", l->index,
+                    (int)(bytes > 100 ? 100 : bytes), text);
+    return id;
+}
+
+static void put_merge(list *l, organ_bytes *both)
+{
+    size_t first = 0;
+    if (read_merge(l, both, &first) != ORGAN_OK)
+        return;
+    const uint32_t left = id_of(l, both->data, first), right = id_of(l, both->data + first, both->used - first);
+    const uint32_t made = id_of(l, both->data, both->used);
+    if (!l->r->error->status && !organ_tokenizer_merge(l->r->t, left, right, (uint32_t)l->index, made))
+        fail_memory(l->r);
+}
+
+static void read_merges(const json_reading *r, organ_json_span span)
+{
+    list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
+    organ_bytes both = {0};
+    if (!span.end || next_char(&l) != '[') {
+        json_refuse(r, "model: 'merges' is %s", span.end ? "not a list" : "missing");
+        return;
+    }
+    l.at++;
+    char c = next_char(&l) == ']' ? ']' : ',';
+    l.at += c == ']';
+    for (; c == ',' && !r->error->status; l.index++) {
+        put_merge(&l, &both);
+        c = next_char(&l);
+        if (!r->error->status && c != ',' && c != ']')
+            refuse_merge(&l, "',' or ']' is expected after it");
+        l.at++;
+    }
+    if (!r->error->status && next_char(&l))
+        refuse_merge(&l, "text follows the end of the list");
+    free(both.data);
+    json_decref(l.tree);
+}
+
+/* ---- the rest of the model ---- */
+
+static void read_flag(const json_reading *r, const char *name, bool *flag)
+{
+    const json_t *const value = json_object_get(r->model, name);
+    *flag = json_is_true(value);
+    if (value && !json_is_boolean(value) && !json_is_null(value))
+        json_refuse(r, "model: '%s' is neither true nor false", name);
+}
+
+/* Rejects a member unless it is missing, null, 0 or "". */
+static void expect_nothing(const json_reading *r, const char *name)
+{
+    const json_t *const value = json_object_get(r->model, name);
+    if (value && !json_is_null(value) && !(json_is_number(value) && json_number_value(value) == 0.0) &&
+        !(json_is_string(value) && json_string_length(value) == 0))
+        json_refuse(r, "model: a '%s' is not supported", name);
+}
+
+static void check_type(const json_reading *r, bool merges)
+{
+    const json_t *const type = json_object_get(r->model, "type");
+    const char *const name = json_string_value(type);
+    /* Old files have no type: a model with merges is BPE. */
+    if (name ? strcmp(name, "BPE") != 0 : type || !merges)
+        json_refuse(r, "a model of type '%.80s' is not supported, only BPE", name ? name : "");
+    expect_nothing(r, "dropout");
+    expect_nothing(r, "continuing_subword_prefix");
+    expect_nothing(r, "end_of_word_suffix");
+}
+
+static void read_unknown(const json_reading *r)
+{
+    const json_t *const value = json_object_get(r->model, "unk_token");
+    if (!value || json_is_null(value))
+        return;
+    if (json_is_string(value))
+        r->t->unknown = organ_tokenizer_id(r->t, json_string_value(value), json_string_length(value));
+    if (r->t->unknown == ORGAN_NO_ID)
+        json_refuse(r, "model: unk_token '%.80s' is not in the vocabulary",
+                    json_is_string(value) ? json_string_value(value) : "");
+}
+
+/* ---- added tokens ---- */
+
+static organ_status put_added(const json_reading *r, const json_t *one, size_t index)
+{
+    organ_tokenizer *const t = r->t;
+    const json_t *content = json_object_get(one, "content"), *id = json_object_get(one, "id");
+    const char *word = json_string_value(content);
+    const size_t bytes = json_string_length(content);
+    if (!word || bytes == 0 || bytes > ORGAN_TOKEN_SIZE)
+        return json_refuse(r, "added_tokens: number %zu: 'content' is not a string of 1 to %u bytes", index,
+                           ORGAN_TOKEN_SIZE);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= ID_LIMIT)
+        return json_refuse(r, "added_tokens: '%.100s': 'id' is not a number from 0 to %d", word, ID_LIMIT - 1);
+    const organ_added added = {.text = word,
+                               .bytes = bytes,
+                               .id = (uint32_t)json_integer_value(id),
+                               .special = json_is_true(json_object_get(one, "special")),
+                               .normalized = json_is_true(json_object_get(one, "normalized")),
+                               .lstrip = json_is_true(json_object_get(one, "lstrip")),
+                               .rstrip = json_is_true(json_object_get(one, "rstrip")),
+                               .single_word = json_is_true(json_object_get(one, "single_word"))};
+    if (check_reach(r, "added_tokens", word, added.id) != ORGAN_OK)
+        return r->error->status;
+    const uint32_t there = organ_tokenizer_id(t, word, bytes);
+    if (there != ORGAN_NO_ID && there != added.id)
+        return json_refuse(r, "added_tokens: '%.100s' is %u here, but %u in the vocabulary", word, added.id, there);
+    const organ_token *other = added.id < t->token_count ? &t->tokens[added.id] : NULL;
+    if (other && other->text && (other->bytes != bytes || memcmp(other->text, word, bytes) != 0))
+        return json_refuse(r, "added_tokens: id %u is both '%.100s' and '%.100s'", added.id, other->text, word);
+    return organ_tokenizer_add(t, &added) ? ORGAN_OK : fail_memory(r);
+}
+
+static void read_added(const json_reading *r)
+{
+    const json_t *const added = json_object_get(r->top, "added_tokens");
+    if (added && !json_is_array(added) && !json_is_null(added))
+        json_refuse(r, "'added_tokens' is not a list");
+    for (size_t k = 0; k < json_array_size(added) && !r->error->status; k++)
+        put_added(r, json_array_get(added, k), k);
+}
+
+/* ---- all of it ---- */
+
+static void read_model(json_reading *r, organ_json_span span)
+{
+    organ_json_span spans[MODEL_COUNT];
+    if (!span.end) {
+        json_refuse(r, "'model' is missing");
+        return;
+    }
+    r->model = read_members(r, span, "model", model_names, MODEL_SMALL, MODEL_COUNT, spans);
+    if (r->error->status)
+        return;
+    check_type(r, spans[MODEL_MERGES].end);
+    read_flag(r, "fuse_unk", &r->t->fuse_unknown);
+    read_flag(r, "byte_fallback", &r->t->byte_fallback);
+    read_flag(r, "ignore_merges", &r->t->ignore_merges);
+    read_vocabulary(r, spans[MODEL_VOCAB]);
+    read_unknown(r);
+    read_added(r);
+    check_holes(r);
+    if (r->error->status)
+        return;
+    organ_tokenizer_ready(r->t);
+    read_merges(r, spans[MODEL_MERGES]);
+}
+
+organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
+                                       organ_error *error)
+{
+    json_reading r = {.t = t, .text = *text, .error = error};
+    organ_json_span top[TOP_COUNT] = {{0}};
+    r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);
+    if (!error->status)
+        organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
+                              json_object_get(r.top, "pre_tokenizer"), error);
+    if (!error->status)
+        read_model(&r, top[TOP_MODEL]);
+    if (!error->status)
+        organ_tokenizer_settings(model, t, json_object_get(r.top, "post_processor"), error);
+    const bool sentence_piece = t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID;
+    t->facts.kind = sentence_piece ? "SentencePiece BPE" : "BPE";
+    if (t->byte_level)
+        t->facts.kind = "byte-level BPE";
+    json_decref(r.top);
+    json_decref(r.model);
+    return error->status ? error->status : organ_tokenizer_finish(t, error);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the tokens around a text from tokenizer_config.json and the post_processor. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
+
+static const char label[] = "tokenizer_config.json";
+
+/* The id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not a
+ * token. */
+static int64_t token_named(const organ_tokenizer *t, const json_t *value)
+{
+    const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
+    const char *text = json_string_value(content);
+    if (!text)
+        return -1;
+    const size_t bytes = json_string_length(content);
+    for (size_t k = 0; k < t->raw.count; k++)
+        if (t->raw.items[k].bytes == bytes && memcmp(t->raw.items[k].text, text, bytes) == 0)
+            return t->raw.items[k].id;
+    const uint32_t id = organ_tokenizer_id(t, text, bytes);
+    return id == ORGAN_NO_ID ? -1 : (int64_t)id;
+}
+
+/* The name of the token that a TemplateProcessing puts before a text, NULL: none. */
+static const json_t *before_text(const json_t *post, unsigned depth)
+{
+    const char *type = json_string_value(json_object_get(post, "type"));
+    if (type && strcmp(type, "TemplateProcessing") == 0)
+        return json_object_get(json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken"),
+                               "id");
+    const json_t *list = depth < DEPTH_LIMIT ? json_object_get(post, "processors") : NULL;
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *found = before_text(json_array_get(list, k), depth + 1);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t *post, organ_error *error)
+{
+    const json_t *requested = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
+    if (requested && !json_is_boolean(requested) && !json_is_null(requested))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'add_bos_token' is neither true nor false", label);
+    t->facts.adds_bos = json_is_boolean(requested) ? json_is_true(requested) : first != NULL;
+    t->facts.bos = token_named(t, json_object_get(config, "bos_token"));
+    t->facts.eos = token_named(t, json_object_get(config, "eos_token"));
+    if (t->facts.bos < 0)
+        t->facts.bos = token_named(t, first);
+    if (t->facts.adds_bos && t->facts.bos < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: each text must begin with BOS, but 'bos_token' is not in the vocabulary", label);
+    return ORGAN_OK;
+}
+
+organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
+                                      organ_error *error)
+{
+    organ_json_source text = {.label = label};
+    char *bytes = NULL;
+    json_t *config = NULL;
+    organ_model_load(model, label, FILE_LIMIT, &bytes, &text.length, error);
+    text.bytes = bytes;
+    if (!error->status && bytes)
+        organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, &config, error);
+    if (!error->status && config && !json_is_object(config))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
+    if (!error->status)
+        apply(t, config, post, error);
+    json_decref(config);
+    free(bytes);
+    return error->status;
+}

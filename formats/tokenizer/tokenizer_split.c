@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * Finding and cutting, as the splits of the tokenizers package do it. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* More steps than any pattern in use needs for a word; a pattern that needs more would not end. The library restarts
+ * its count at each character where a match might begin, so this limit alone would allow hours for a text. */
+enum {
+    MATCH_LIMIT = 20000000,
+    FIRST_LIMIT = 64,
+    STEPS_FOR_BYTE = 1 << 14,
+    STEPS_AT_ONCE = 1 << 16,
+    STACK_LIMIT = 16 << 20
+};
+
+bool organ_search_make(organ_search *search, size_t bytes)
+{
+    search->left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
+    search->data = pcre2_match_data_create(1, NULL);
+    search->context = pcre2_match_context_create(NULL);
+    search->stack =
+        pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL where nothing is compiled: then none is needed */
+    if (!search->data || !search->context)
+        return false;
+    if (search->stack)
+        pcre2_jit_stack_assign(search->context, NULL, search->stack);
+    return true;
+}
+
+void organ_search_release(organ_search *search)
+{
+    pcre2_match_data_free(search->data);
+    pcre2_match_context_free(search->context);
+    pcre2_jit_stack_free(search->stack);
+}
+
+/* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so
+ * many steps. */
+static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
+                      size_t *last, uint32_t limit)
+{
+    const size_t max = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
+    *last = bytes - from > max ? from + max : bytes;
+    pcre2_set_match_limit(search->context, limit);
+    pcre2_set_offset_limit(search->context, *last);
+    const int found =
+        pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
+    const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
+    search->left -= taken < search->left ? taken : search->left;
+    return found;
+}
+
+/* Patterns in use take a few steps for a match: the limit grows only where that is not enough. */
+static int match_within(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from)
+{
+    uint32_t limit = FIRST_LIMIT;
+    while (search->left > limit) {
+        size_t last;
+        const int found = match_some(step, search, text, bytes, from, &last, limit);
+        if (found == PCRE2_ERROR_MATCHLIMIT && limit < MATCH_LIMIT) {
+            limit = limit < MATCH_LIMIT / 16 ? 16 * limit : MATCH_LIMIT;
+            continue;
+        }
+        if (found != PCRE2_ERROR_NOMATCH || last >= bytes)
+            return found;
+        for (from = last + 1; from < bytes && ((unsigned char)text[from] & 0xC0) == 0x80;)
+            from++;
+        limit = FIRST_LIMIT;
+    }
+    return PCRE2_ERROR_MATCHLIMIT;
+}
+
+static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                               size_t *from, size_t *begin, size_t *end, organ_error *error)
+{
+    *begin = SIZE_MAX;
+    if (*from > bytes)
+        return ORGAN_OK;
+    const int found = match_within(step, search, text, bytes, *from);
+    if (found == PCRE2_ERROR_NOMATCH)
+        return ORGAN_OK;
+    if (found < 0) {
+        char reason[120] = "";
+        pcre2_get_error_message(found, (PCRE2_UCHAR *)reason, sizeof reason);
+        return organ_fail(error, found == PCRE2_ERROR_NOMEMORY ? ORGAN_IO : ORGAN_BAD_INPUT,
+                          "the tokenizer's pattern '%.300s' cannot be matched with this text: %s; a text with shorter "
+                          "runs of the same "
+                          "kind of character "
+                          "(line breaks, spaces) can be tokenised",
+                          step->pattern, reason);
+    }
+    const PCRE2_SIZE *const places = pcre2_get_ovector_pointer(search->data);
+    *begin = places[0];
+    *end = places[1];
+    *from = *end;
+    if (*begin == *end) {
+        size_t length = 1;
+        if (*end < bytes)
+            organ_utf8_at(text + *end, &length);
+        *from += length;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
+                             size_t *begin, size_t *end, organ_error *error)
+{
+    if (step->regex)
+        return find_regex(step, search, text, bytes, from, begin, end, error);
+    const char *found =
+        step->text_bytes && *from < bytes ? memmem(text + *from, bytes - *from, step->text, step->text_bytes) : NULL;
+    *begin = found ? (size_t)(found - text) : SIZE_MAX;
+    *end = *from = found ? *begin + step->text_bytes : bytes;
+    return ORGAN_OK;
+}
+
+typedef struct split_cut {
+    const organ_step *step;
+    organ_piece_sink *sink;
+    void *context;
+    size_t begin, end; /* the piece that the next stretch may still join; equal: there is none */
+    bool any, matched; /* a stretch was there before, and was it a match */
+} split_cut;
+
+static organ_status give_piece(split_cut *c, organ_error *error)
+{
+    return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
+}
+
+/* Returns true if a stretch is joined to the previous piece. */
+static bool joins(const split_cut *c, bool match)
+{
+    switch (c->step->behaviour) {
+    case ORGAN_ISOLATED:
+    case ORGAN_REMOVED:
+        return false;
+    case ORGAN_MERGED_WITH_PREVIOUS:
+        return c->any && match && !c->matched;
+    case ORGAN_MERGED_WITH_NEXT:
+        return c->any && !match && c->matched;
+    case ORGAN_CONTIGUOUS:
+        return c->any && match == c->matched;
+    }
+    return false;
+}
+
+/* The next stretch of the text, matched or not, under the behaviour of the step. */
+static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
+{
+    if (begin == end)
+        return ORGAN_OK;
+    match = match != c->step->invert;
+    const bool join = joins(c, match);
+    c->matched = match;
+    c->any = true;
+    if (match && c->step->behaviour == ORGAN_REMOVED)
+        return ORGAN_OK;
+    if (!join) {
+        if (give_piece(c, error) != ORGAN_OK)
+            return error->status;
+        c->begin = begin;
+    }
+    c->end = end;
+    return ORGAN_OK;
+}
+
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                            organ_piece_sink *sink, void *context, organ_error *error)
+{
+    split_cut c = {.step = step, .sink = sink, .context = context};
+    size_t from = 0, done = 0, begin, end = 0;
+    for (;;) {
+        if (organ_step_find(step, search, text, bytes, &from, &begin, &end, error) != ORGAN_OK)
+            return error->status;
+        if (begin == SIZE_MAX)
+            break;
+        if (add_stretch(&c, done, begin, false, error) != ORGAN_OK ||
+            add_stretch(&c, begin, end, true, error) != ORGAN_OK)
+            return error->status;
+        done = end;
+    }
+    return add_stretch(&c, done, bytes, false, error) == ORGAN_OK ? give_piece(&c, error) : error->status;
+}

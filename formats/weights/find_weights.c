@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/weights/weights.h"
+
+#include "formats/base/paged_rows.h"
+#include "formats/weights/weight_search.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status weights_no_memory(const organ_model *model, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
+}
+
+/* Types of packed weights. A model without tensors of these types is unquantised, and its config is not read. */
+static bool is_packed_type(organ_dtype t)
+{
+    return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
+}
+
+static bool is_plain_model(const organ_model *model)
+{
+    if (*model->config.quant_method)
+        return false;
+    for (size_t k = 0; k < model->tensor_count; k++)
+        if (is_packed_type(model->tensors[k].dtype))
+            return false;
+    return true;
+}
+
+/* ---- GGUF: block types are decoded from one tensor, but NVFP4 may have a second one that multiplies its values ----
+ */
+
+static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
+{
+    const size_t length = strlen(tensor->name);
+    organ_weight weight = organ_weight_plain(tensor);
+    if (tensor->dtype != ORGAN_NVFP4)
+        return ORGAN_OK;
+    if (organ_ends_with(tensor->name, ".weight"))
+        weight.global = organ_weight_relative(search, tensor->name, length - strlen("weight"), "scale");
+    if (!weight.global)
+        weight.global = organ_weight_relative(search, tensor->name, length, ".scale");
+    if (!weight.global)
+        return ORGAN_OK;
+    const uint64_t stack = organ_tensor_matrices(tensor).count;
+    if (weight.global->dtype != ORGAN_F32 || (weight.global->elements != 1 && weight.global->elements != stack))
+        return organ_weight_fail(search, weight.global,
+                                 "is %s of %" PRIu64
+                                 " values, but the tensor scale of '%.200s' is F32, one or one for each of %" PRIu64,
+                                 organ_dtype_name(weight.global->dtype), weight.global->elements, tensor->name, stack);
+    organ_weight_add(search, &weight);
+    return ORGAN_OK;
+}
+
+/* ---- all formats ---- */
+
+static organ_status find_packed_weights(organ_weight_search *search)
+{
+    const organ_model *const model = search->model;
+    for (size_t k = 0; !model->gguf && k < model->tensor_count; k++)
+        if (organ_weight_refuse(search, &model->tensors[k]))
+            return search->error->status;
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const tensor = &model->tensors[k];
+        bool met = false;
+        if (model->gguf) {
+            if (find_gguf_scale(search, tensor))
+                return search->error->status;
+            continue;
+        }
+        if (organ_weight_find_words(search, tensor, &met))
+            return search->error->status;
+        if (!met && organ_weight_find_mlx(search, tensor, &met))
+            return search->error->status;
+        if (!met && organ_weight_find_bytes(search, tensor, &met))
+            return search->error->status;
+    }
+    search->found.packed = search->count;
+    return organ_weight_resolve_words(search);
+}
+
+static organ_status enter_names(organ_weight_search *search)
+{
+    organ_name_table_release(&search->names);
+    for (size_t k = 0; k < search->count; k++) {
+        const size_t *const at = organ_name_table_put(&search->names, search->weights[k].name, k);
+        if (!at)
+            return weights_no_memory(search->model, search->error);
+        if (*at != k)
+            return organ_weight_fail(search, search->weights[k].codes, "and '%.200s' are both the weight '%.200s'",
+                                     search->weights[*at].codes->name, search->weights[k].name);
+    }
+    return ORGAN_OK;
+}
+
+/* Fails if an unknown method may store packed codes in tensors of plain types. */
+static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
+{
+    static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
+                                        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx",  NULL};
+    const char *const method = search->config->method;
+    if (!is_packed_type(tensor->dtype) || tensor->rank < 2 || organ_is_one_of(method, known))
+        return ORGAN_OK;
+    return organ_fail(search->error, ORGAN_BAD_INPUT,
+                      "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
+                      search->config->file, method, tensor->name);
+}
+
+/* Adds the tensors that belong to no packed weight, as plain weights or as strays. */
+static organ_status find_rest(organ_weight_search *search, bool quantised)
+{
+    const organ_model *const model = search->model;
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const tensor = &model->tensors[k];
+        bool dropped;
+        if (search->taken[k])
+            continue;
+        const char *const why = quantised ? organ_weight_stray(search, tensor, &dropped) : NULL;
+        if (why) {
+            search->strays[search->found.stray_count++] = (organ_stray){tensor, dropped, why};
+            continue;
+        }
+        if (search->config && (check_method(search, tensor) || organ_weight_check_alone(search, tensor)))
+            return search->error->status;
+        search->weights[search->count++] = organ_weight_plain(tensor);
+        organ_rows_passed();
+    }
+    return ORGAN_OK;
+}
+
+static int by_codes(const void *a, const void *b)
+{
+    const organ_tensor *const x = ((const organ_weight *)a)->codes, *const y = ((const organ_weight *)b)->codes;
+    return (x > y) - (x < y);
+}
+
+static organ_status find_all(organ_weight_search *search)
+{
+    const organ_model *const model = search->model;
+    const bool plain = !model->gguf && is_plain_model(model);
+    if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, search->error))
+        return search->error->status;
+    if (!plain && (find_packed_weights(search) || enter_names(search)))
+        return search->error->status;
+    search->found.method = search->config ? search->config->method : "";
+    if (find_rest(search, search->found.packed > 0 || *search->found.method))
+        return search->error->status;
+    search->as_tensors = plain;
+    if (!plain) {
+        qsort(search->weights, search->count, sizeof *search->weights, by_codes);
+        if (enter_names(search))
+            return search->error->status;
+    }
+    /* A GGUF tensor with a scale tensor does not count as packed: it is decoded like other GGUF blocks. */
+    search->found.packed = model->gguf ? 0 : search->found.packed;
+    search->found.count = search->count;
+    search->found.weights = search->weights;
+    search->found.strays = search->strays;
+    organ_weight_write_notes(search);
+    search->found.notes = search->sentences;
+    return search->error->status;
+}
+
+static size_t longest_name(const organ_model *model)
+{
+    size_t longest = 0;
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const size_t length = strlen(model->tensors[k].name);
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error)
+{
+    *weights = NULL;
+    organ_weight_search *const search = calloc(1, sizeof *search);
+    if (!search)
+        return weights_no_memory(model, error);
+    search->model = model;
+    search->error = error;
+    search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
+    search->strays = organ_rows_take(model->tensor_count + 1, sizeof *search->strays);
+    search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
+    search->name = malloc(longest_name(model) + 64);
+    const bool room = search->weights && search->strays && search->taken && search->name;
+    if (room)
+        find_all(search);
+    else
+        weights_no_memory(model, error);
+    search->error = NULL;
+    organ_rows_rest();
+    if (!error->status)
+        *weights = &search->found;
+    else
+        organ_weights_free(&search->found);
+    return error->status;
+}
+
+void organ_weights_free(organ_weights *weights)
+{
+    organ_weight_search *const search = (organ_weight_search *)weights;
+    if (!search)
+        return;
+    organ_name_table_release(&search->names);
+    organ_arena_release(&search->arena);
+    organ_quant_config_free(search->config);
+    organ_rows_free(search->weights);
+    organ_rows_free(search->strays);
+    free(search->taken);
+    free(search->name);
+    free(search);
+}
+
+const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
+{
+    const organ_weight_search *const search = (const organ_weight_search *)weights;
+    if (search->as_tensors) {
+        const organ_tensor *const tensor = organ_model_find(search->model, name);
+        return tensor ? &weights->weights[tensor - search->model->tensors] : NULL;
+    }
+    const size_t *const found = organ_name_table_find(&search->names, name);
+    return found ? &weights->weights[*found] : NULL;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/weights/weight_search.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
+                                          const char *leaf)
+{
+    memcpy(search->name, stem, length);
+    strcpy(search->name + length, leaf);
+    return organ_model_find(search->model, search->name);
+}
+
+organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
+{
+    char reason[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
+                      tensor->name, reason);
+}
+
+const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
+{
+    size_t used = (size_t)sprintf(out, "[");
+    for (unsigned k = 0; k < rank && used < 96; k++)
+        used += (size_t)sprintf(out + used, "%s%" PRIu64, k ? ", " : "", shape[k]);
+    strcpy(out + used, used < 96 ? "]" : ", ...]");
+    return out;
+}
+
+void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
+                           uint64_t said1, uint64_t found0, uint64_t found1)
+{
+    for (size_t k = 0; k < search->note_count; k++) {
+        organ_weight_note *const note = &search->notes[k];
+        /* The last place is for all further tensors. */
+        if (k + 1 == ORGAN_NOTES_MAX ||
+            (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
+             note->found[0] == found0 && note->found[1] == found1)) {
+            note->count++;
+            return;
+        }
+    }
+    search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
+}
+
+organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
+                                bool *named)
+{
+    if (!name) /* organ_weight_name failed for lack of memory */
+        return organ_fail_memory(search->error, search->model->path);
+    /* search->name cannot be used, because a caller may still use it. The name of the module is the weight's without
+     * ".weight". */
+    const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
+    const char *const module = organ_weight_name(search, name, length, "");
+    if (!module)
+        return organ_fail_memory(search->error, search->model->path);
+    return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named,
+                                 search->error);
+}
+
+const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
+{
+    char *const name = organ_arena_take(&search->arena, length + strlen(leaf) + 1);
+    if (!name)
+        return NULL;
+    memcpy(name, stem, length);
+    strcpy(name + length, leaf);
+    return name;
+}
+
+organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
+                                uint64_t rows, uint64_t cols)
+{
+    uint64_t *const shape = organ_arena_take(&search->arena, (lead + 2) * sizeof *shape);
+    if (!shape || !weight->name)
+        return organ_fail_memory(search->error, search->model->path);
+    bool fits = true;
+    weight->elements = 1;
+    for (unsigned k = 0; k < lead + 2; k++) {
+        shape[k] = k == lead ? rows : cols;
+        if (k < lead)
+            shape[k] = axes[k];
+        fits = fits && shape[k] > 0 && !__builtin_mul_overflow(weight->elements, shape[k], &weight->elements);
+    }
+    weight->rank = lead + 2;
+    weight->shape = shape;
+    weight->anatomy = organ_anatomy_of(weight->name);
+    char text[128];
+    return fits ? ORGAN_OK
+                : organ_weight_fail(search, weight->codes, "would unpack to a weight of the impossible shape %s",
+                                    organ_weight_axes(weight->rank, shape, text));
+}
+
+organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
+{
+    if (search->error->status)
+        return search->error->status;
+    search->weights[search->count++] = *weight;
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++)
+        if (organ_weight_tensor(weight, k))
+            search->taken[organ_weight_tensor(weight, k) - search->model->tensors] = true;
+    return ORGAN_OK;
+}

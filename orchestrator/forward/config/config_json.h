@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * Internals of the reader of config.json, as transformers 4 and 5 write it. Each function reads members of the object
+ * and keeps the first fault in `s->error`, with the file's name, the member and its value; values that are read after
+ * a fault are not used. A member that is null counts as missing. */
+#ifndef ORGAN_CONFIG_JSON_H
+#define ORGAN_CONFIG_JSON_H
+
+#include "orchestrator/forward/config/families.h"
+
+#include <jansson.h>
+
+typedef struct config_hf_source {
+    const char *label;  /* path of the file */
+    const json_t *file; /* the whole file, */
+    const json_t *root; /* and the object that configures the text model: the file, or a part of it */
+    const forward_family *family;
+    organ_error *error;
+} config_hf_source;
+
+/* Returns the member, or NULL if it is missing. `object` may be NULL. */
+const json_t *organ_config_member(const json_t *object, const char *key);
+
+/* Fails: "FILE: KEY is VALUE, not EXPECTED". */
+void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected);
+
+/* Fails if a member of the object has another value than its row says. `object` and `fixed` may be NULL. */
+void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed);
+
+double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback);
+/* Whole numbers from 0, of the root. Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
+unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback);
+unsigned organ_config_needed(const config_hf_source *s, const char *key); /* fails if the member is missing */
+bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
+bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
+double organ_config_number(const config_hf_source *s, forward_number number); /* 0 without a key */
+/* Returns the member of the root if it is a list of `layers` items; else NULL and an error, which calls an item `item`
+ * ("a number"). */
+const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers);
+const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/config/text_config.h"
+
+#include "formats/base/json_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Published files of Gemma 3 leave out what transformers' Gemma3TextConfig has by default. */
+#define GEMMA3_DEFAULTS                                                                                                \
+    "{\"vocab_size\": 262208, \"hidden_size\": 2304, \"intermediate_size\": 9216, \"num_hidden_layers\": 26, "         \
+    "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
+    "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
+
+/* clang-format off */
+static const struct {
+    const char *model_type, *architecture, *defaults; /* defaults: an object; NULL: published files are complete */
+} texts[] = {
+    {"llama",               "LlamaForCausalLM",      NULL},
+    {"mistral",             "MistralForCausalLM",    NULL},
+    {"ministral3",          "Ministral3ForCausalLM", NULL},
+    {"mistral4",            "Mistral4ForCausalLM",   NULL},
+    {"qwen2",               "Qwen2ForCausalLM",      NULL},
+    {"qwen3",               "Qwen3ForCausalLM",      NULL},
+    {"qwen2_vl",            "Qwen2ForCausalLM",      NULL}, /* these two: published files have no text_config */
+    {"qwen2_5_vl",          "Qwen2ForCausalLM",      NULL},
+    {"qwen2_vl_text",       "Qwen2ForCausalLM",      NULL},
+    {"qwen2_5_vl_text",     "Qwen2ForCausalLM",      NULL},
+    {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
+    {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
+    {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
+    {"gemma3n_text",        "Gemma3nForCausalLM",    NULL},
+    {"gemma4_text",         "Gemma4ForCausalLM",     NULL},
+    {"llama4_text",         "Llama4ForCausalLM",     NULL},
+    {"deepseek_v3",         "DeepseekV3ForCausalLM", NULL},
+    {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
+    {"qwen3_5_text",        "Qwen3_5ForCausalLM",    NULL},
+    {"qwen3_5_moe_text",    "Qwen3_5MoeForCausalLM", NULL},
+};
+/* clang-format on */
+
+static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
+
+static void add_defaults(json_t *text, const char *defaults)
+{
+    json_t *const missing = defaults ? json_loads(defaults, 0, NULL) : NULL;
+    if (missing)
+        json_object_update_missing(text, missing);
+    json_decref(missing);
+}
+
+json_t *organ_config_text(json_t *root, const char **architecture)
+{
+    json_t *const nested = json_object_get(root, "text_config");
+    const bool has_text = json_object_size(nested) > 0;
+    json_t *const text = has_text ? nested : root;
+    if (!has_text && !strstr(*architecture, "ForConditionalGeneration"))
+        return root;
+    const char *const type = word_in(json_object_get(text, "model_type"));
+    const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
+    if (own)
+        *architecture = own;
+    for (size_t k = 0; type && k < sizeof texts / sizeof *texts; k++)
+        if (strcmp(type, texts[k].model_type) == 0) {
+            *architecture = texts[k].architecture;
+            add_defaults(text, texts[k].defaults);
+        }
+    return text;
+}
+
+const char *organ_text_prefix(const organ_weights *weights)
+{
+    static const char *const prefixes[] = {"model.", "model.language_model.", "language_model.model."};
+    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[k]);
+        if (organ_weights_named(weights, name))
+            return prefixes[k];
+    }
+    return prefixes[0];
+}
+
+const char *organ_text_head(const organ_weights *weights)
+{
+    static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"};
+    for (size_t k = 0; k < sizeof heads / sizeof *heads; k++)
+        if (organ_weights_named(weights, heads[k]))
+            return heads[k];
+    return heads[0];
+}

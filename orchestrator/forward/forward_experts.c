@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT
+ * Mixture of experts. Tokens are sorted by expert, so that each expert is one product over its tokens. Each token
+ * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
+ * sorting. */
+#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct experts_job {
+    forward_group *group;
+    size_t first, tokens;
+    const float *normed, *requested; /* inputs of the mixture and of the router */
+    float *out, *scores, *inputs, *gate, *up, *outputs;
+    const float *read; /* what the experts read, `width` numbers of each token: `normed`, or its projection */
+    float *sums;       /* tokens x width: the sums over a token's experts */
+    size_t width;
+    float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
+    organ_choice *choices; /* tokens x used, experts of a token in ascending order */
+    size_t *place;         /* for each choice, its row among the sorted rows */
+    size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
+    size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or a part in a streamed layer */
+    size_t *token_of;      /* token of each sorted row */
+    float *weight_of;      /* factor of each sorted row in its token's sum */
+} experts_job;
+
+/* Floats for a token in the shared expert, which runs after the others and reuses their memory. */
+static size_t shared_room(const organ_forward_config *c)
+{
+    return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
+}
+
+/* Floats of a token in `read` and `sums`, if they are not the input and the output of the mixture. */
+static size_t latent_room(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
+
+size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
+                 widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate,
+                 hidden = (size_t)organ_forward_expert_hidden(c);
+    return organ_max(tokens * (c->experts + latent_room(c)) + rows * (2 * hidden + widths),
+                     organ_min(tokens, FORWARD_GROUP) * shared_room(c));
+}
+
+size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
+    const size_t hidden = (size_t)organ_forward_expert_hidden(c);
+    const size_t routed = c->experts + latent_room(c) + (size_t)c->experts_used * (2 * hidden + widths);
+    return tokens * organ_max(routed, shared_room(c));
+}
+
+static void choose_token(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const organ_forward_config *c = &j->group->forward->config;
+    float *const scores = j->scores + t * c->experts;
+    const organ_router router = organ_layer_router(j->group->layer);
+    organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
+}
+
+/* Returns the factor of the output of a sorted row: 1 if the router's factor multiplies the input of the expert. */
+static float output_factor(const experts_job *j, size_t row)
+{
+    return j->group->forward->config.router.into_inputs ? 1 : j->weight_of[row];
+}
+
+static void sum_token(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const organ_forward_config *c = &j->group->forward->config;
+    const size_t hidden = j->width;
+    float *out = j->sums + t * hidden;
+    memset(out, 0, hidden * sizeof *out);
+    for (unsigned k = 0; k < c->experts_used; k++) {
+        const size_t row = j->place[t * c->experts_used + k];
+        const float *from = j->outputs + row * hidden;
+        const float weight = output_factor(j, row);
+        for (size_t x = 0; x < hidden; x++)
+            out[x] += weight * from[x];
+    }
+}
+
+static void gather_row(void *context, size_t row, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const size_t hidden = j->width, token = j->token_of[j->base + row];
+    float *const to = j->inputs + row * hidden;
+    memcpy(to, j->read + token * hidden, hidden * sizeof *to);
+    const float factor = j->weight_of[j->base + row];
+    for (size_t x = 0; j->group->forward->config.router.into_inputs && x < hidden; x++)
+        to[x] *= factor;
+}
+
+/* Sorts rows by expert; the tokens of an expert stay in order. */
+static void sort_by_expert(experts_job *j)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const size_t rows = j->tokens * c->experts_used;
+    memset(j->begin, 0, ((size_t)c->experts + 1) * sizeof *j->begin);
+    for (size_t k = 0; k < rows; k++)
+        j->begin[j->choices[k].expert + 1]++;
+    for (size_t e = 0; e < c->experts; e++)
+        j->begin[e + 1] += j->begin[e];
+    for (size_t k = 0; k < rows; k++) {
+        size_t *next = &j->begin[j->choices[k].expert];
+        j->token_of[*next] = k / c->experts_used;
+        j->weight_of[*next] = j->choices[k].weight;
+        j->place[k] = (*next)++;
+    }
+    for (size_t e = c->experts; e > 0; e--)
+        j->begin[e] = j->begin[e - 1];
+    j->begin[0] = 0;
+}
+
+/* Returns gate (0), up (1) or down (2) of an expert. If gate and up alternate, the result for gate has the
+ * rows of both. Without a gate, gate and up are the same. */
+static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
+{
+    const organ_forward_config *const c = &layer->forward->config;
+    const forward_plan *const plan = layer->plan;
+    const size_t inner = (size_t)c->expert_intermediate, rows = plan->pairs ? 2 * inner : inner,
+                 hidden = (size_t)organ_forward_expert_hidden(c);
+    forward_linear linear =
+        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == 2 ? hidden : rows);
+    if (plan->expert_biases)
+        linear.bias = organ_forward_view_values(layer, plan->expert_biases[3 * expert + which]);
+    return linear;
+}
+
+static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
+                               organ_error *error)
+{
+    forward_group *g = j->group;
+    const forward_linear linear = expert_linear(g->layer, expert, which);
+    const size_t first = organ_max(j->begin[expert], j->base), row = first - j->base,
+                 end = organ_min(j->begin[expert + 1], j->base + j->rows);
+    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * linear.out, end - first,
+                                      error);
+}
+
+static bool gets_all_tokens(const forward_group *g, size_t expert)
+{
+    return g->layer->all_tokens && g->layer->all_tokens[expert];
+}
+
+static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
+                               organ_error *error)
+{
+    const forward_group *g = j->group;
+    const forward_view *views = g->layer->plan->experts + 3 * expert;
+    if ((which == 1 && views[1].slot == views[0].slot) || gets_all_tokens(g, expert))
+        return ORGAN_OK;
+    const size_t row = j->begin[expert];
+    return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
+}
+
+static void weigh_row(void *context, size_t row, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const size_t inner = (size_t)j->group->forward->config.expert_intermediate;
+    const float weight = output_factor(j, row);
+    for (size_t x = 0; x < inner; x++)
+        j->up[row * inner + x] = weight * j->gate[row * inner + x];
+}
+
+static organ_status experts_share_rows(experts_job *j, size_t count, double work_of_row,
+                                       void (*task)(void *context, size_t index, size_t worker), organ_error *error)
+{
+    return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
+}
+
+/* Returns the rows that taps of the down projections receive. With `weigh` it writes them over the outputs of the up
+ * projections, which are no longer needed. */
+static const float *all_inputs_of(experts_job *j, organ_error *error)
+{
+    const forward_group *g = j->group;
+    if (!g->tap || !g->layer->weigh)
+        return j->gate;
+    const organ_forward_config *const c = &g->forward->config;
+    experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row,
+                       error);
+    return j->up;
+}
+
+static organ_status tap_router(const experts_job *j, organ_error *error)
+{
+    const forward_group *g = j->group;
+    const organ_layer *layer = g->layer;
+    const int32_t number = (int32_t)(layer->plan - g->forward->plans);
+    if (!layer->routed || j->tokens == 0)
+        return ORGAN_OK;
+    return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
+}
+
+static organ_status route_tokens(experts_job *j, organ_error *error)
+{
+    forward_group *g = j->group;
+    const organ_forward_config *c = &g->forward->config;
+    const forward_view view = g->layer->plan->parts[PART_ROUTER];
+    forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
+    router.bias = organ_forward_values(g->layer, PART_BIAS_ROUTER);
+    if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->requested, error))
+        return error->status;
+    if (organ_forward_products_add(&g->products, j->requested, &router, j->scores, j->tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
+        experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
+        return error->status;
+    sort_by_expert(j);
+    return ORGAN_OK;
+}
+
+/* Computes the rows in the buffers, which belong to experts [from, until). */
+static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
+{
+    forward_group *g = j->group;
+    const organ_forward_config *c = &g->forward->config;
+    const size_t hidden = j->width, inner = (size_t)c->expert_intermediate;
+    const bool pairs = g->layer->plan->pairs, both = !pairs && !c->ungated;
+    if (experts_share_rows(j, j->rows, ORGAN_SHARE_NUMBER * (double)hidden, gather_row, error))
+        return error->status;
+    for (size_t e = from; e < until; e++)
+        if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
+            add_expert(j, e, 0, j->inputs, pairs ? j->pairs : j->gate, error) ||
+            (both && add_expert(j, e, 1, j->inputs, j->up, error)))
+            return error->status;
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
+        organ_forward_gate_all(g, j->gate, c->ungated ? NULL : j->up, j->rows, inner, error))
+        return error->status;
+    const float *const all_inputs = all_inputs_of(j, error);
+    for (size_t e = from; e < until && !error->status; e++)
+        if (tap_expert(j, e, 2, all_inputs, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
+            return error->status;
+    return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
+static organ_status run_experts(experts_job *j, organ_error *error)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    j->rows = j->tokens * c->experts_used;
+    if (run_rows(j, 0, c->experts, error))
+        return error->status;
+    for (size_t e = 0; e < c->experts; e++)
+        j->group->routed[e] += j->begin[e + 1] - j->begin[e];
+    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * j->width), sum_token,
+                              error);
+}
+
+/* ---- experts of a streamed layer ---- */
+
+#define COLUMNS_AT_ONCE ((size_t)256)
+
+/* Adds the rows in the buffers to their tokens, in ascending order of experts like sum_token. */
+static void add_columns(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const size_t hidden = j->width, from = index * COLUMNS_AT_ONCE, until = organ_min(from + COLUMNS_AT_ONCE, hidden);
+    for (size_t row = 0; row < j->rows; row++) {
+        float *const out = j->sums + j->token_of[j->base + row] * hidden;
+        const float weight = output_factor(j, j->base + row);
+        for (size_t x = from; x < until; x++)
+            out[x] += weight * j->outputs[row * hidden + x];
+    }
+}
+
+/* Runs experts [from, until), whose weights are in memory, FORWARD_GROUP rows at a time. */
+static organ_status run_group(experts_job *j, size_t from, size_t until, organ_error *error)
+{
+    const size_t hidden = j->width;
+    for (j->base = j->begin[from]; j->base < j->begin[until] && !error->status; j->base += j->rows) {
+        j->rows = organ_min(FORWARD_GROUP, j->begin[until] - j->base);
+        size_t first = from, last = until;
+        while (j->begin[first + 1] <= j->base)
+            first++;
+        while (j->begin[last - 1] >= j->base + j->rows)
+            last--;
+        if (run_rows(j, first, last, error) == ORGAN_OK)
+            organ_forward_share(j->group->forward->engine, organ_pieces_of(hidden, COLUMNS_AT_ONCE),
+                                ORGAN_SHARE_NUMBER * (double)(j->rows * hidden), add_columns, j, error);
+    }
+    return error->status;
+}
+
+static organ_status run_streamed(experts_job *j, organ_error *error)
+{
+    const organ_layer *const layer = j->group->layer;
+    const organ_forward_config *c = &j->group->forward->config;
+    memset(j->sums, 0, j->tokens * j->width * sizeof *j->sums);
+    for (size_t from = 0, until; from < c->experts && !error->status; from = until) {
+        until = organ_forward_stream_group(layer, j->begin, from);
+        if (j->begin[until] == j->begin[from])
+            continue;
+        if (organ_forward_read_experts(layer, j->begin, from, until, error) == ORGAN_OK)
+            run_group(j, from, until, error);
+        organ_forward_drop_experts(layer, from, until);
+    }
+    return error->status;
+}
+
+/* Computes act(gate) * up of some rows and writes it to `inner`. */
+static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
+                              float *pairs, organ_error *error)
+{
+    const size_t width = (size_t)g->forward->config.expert_intermediate;
+    const bool split = g->layer->plan->pairs, ungated = g->forward->config.ungated;
+    const forward_linear gate = expert_linear(g->layer, expert, 0), upper = expert_linear(g->layer, expert, 1);
+    if (organ_forward_products_add(&g->products, x, &gate, split ? pairs : inner, rows, error) ||
+        (!split && !ungated && organ_forward_products_add(&g->products, x, &upper, up, rows, error)) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        (split && organ_forward_split_all(g, pairs, inner, up, rows, width, error)))
+        return error->status;
+    return organ_forward_gate_all(g, inner, ungated ? NULL : up, rows, width, error);
+}
+
+/* ---- experts whose taps get all tokens ---- */
+
+/* Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
+static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const forward_view *const views = g->layer->plan->experts + 3 * expert;
+    const size_t inner = (size_t)g->forward->config.expert_intermediate, first = g->first + j->first;
+    if (organ_forward_tap(g, views[0], first, j->tokens, j->width, j->read, error) ||
+        (views[1].slot != views[0].slot &&
+         organ_forward_tap(g, views[1], first, j->tokens, j->width, j->read, error)) ||
+        run_inner(g, expert, j->read, j->tokens, j->gate, j->up, j->pairs, error))
+        return error->status;
+    return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
+}
+
+static organ_status listen_to_all(experts_job *j, organ_error *error)
+{
+    const forward_group *const g = j->group;
+    for (size_t e = 0; g->tap && e < g->forward->config.experts && !error->status; e++)
+        if (gets_all_tokens(g, e))
+            listen_to(j, e, error);
+    return error->status;
+}
+
+/* ---- the shared expert ---- */
+
+typedef struct shared_job {
+    const organ_forward_config *config;
+    const float *shares, *from;
+    float *out;
+} shared_job;
+
+/* Without a gate the factor is 1, which does not change a bit. */
+static void add_shared_token(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const shared_job *const j = context;
+    const size_t hidden = (size_t)j->config->hidden;
+    const float share = j->shares ? j->shares[t] : 1;
+    for (size_t x = t * hidden; x < (t + 1) * hidden; x++)
+        j->out[x] += share * j->from[x];
+    for (size_t x = t * hidden; j->config->shared_average && x < (t + 1) * hidden; x++)
+        j->out[x] /= 2;
+}
+
+static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,
+                               organ_error *error)
+{
+    const forward_view view = g->layer->plan->parts[PART_SHARED];
+    const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
+    if (organ_forward_tap(g, view, g->first + first, tokens, (size_t)g->forward->config.hidden, normed, error))
+        return error->status;
+    return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
+}
+
+/* out += logistic(normed . gate) x the shared expert's output; without a gate, out += the output. */
+static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                               float *room, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
+    float *const shares = room, *const given = shares + tokens;
+    const bool gated = c->shared_gated;
+    if ((gated && add_shares(g, first, tokens, normed, shares, error)) ||
+        organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
+        return error->status;
+    if (gated)
+        organ_forward_logistic(g->forward->engine->kernels, shares, tokens);
+    shared_job j = {c, gated ? shares : NULL, given, out};
+    return organ_forward_share(g->forward->engine, tokens, ORGAN_SHARE_NUMBER * (double)(tokens * hidden),
+                               add_shared_token, &j, error);
+}
+
+/* Runs the routed experts, between the projections of Nemotron 3 if the model has them. */
+static organ_status run_routed(experts_job *j, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_forward_config *const c = &g->forward->config;
+    float *const latents = j->scores + j->tokens * c->experts;
+    j->read = c->expert_latent ? latents : j->normed;
+    j->sums = c->expert_latent ? latents + j->tokens * j->width : j->out;
+    if (route_tokens(j, error) ||
+        (c->expert_latent &&
+         organ_forward_apply(g, PART_LATENT_IN, j->first, j->tokens, j->normed, latents, j->width, error)) ||
+        (g->layer->reserved ? run_streamed : run_experts)(j, error) || listen_to_all(j, error) || !c->expert_latent)
+        return error->status;
+    return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
+}
+
+organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
+                                   const float *requested, float *out, float *room, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const bool streamed = g->layer->reserved;
+    const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden,
+                 kept = streamed ? organ_min(rows, FORWARD_GROUP) : rows;
+    experts_job j = {.group = g,
+                     .first = first,
+                     .tokens = tokens,
+                     .normed = normed,
+                     .requested = requested,
+                     .out = out,
+                     .inputs = room,
+                     .width = (size_t)organ_forward_expert_hidden(c)};
+    j.outputs = j.inputs + kept * j.width;
+    j.gate = j.outputs + kept * j.width;
+    j.up = j.gate + kept * inner;
+    j.pairs = j.up + kept * inner;
+    j.scores = j.pairs + (c->gate_up_pairs ? 2 * kept * inner : 0);
+    j.choices = calloc(rows, sizeof *j.choices);
+    j.place = calloc(rows, sizeof *j.place);
+    j.begin = calloc((size_t)c->experts + 1, sizeof *j.begin);
+    j.token_of = calloc(rows, sizeof *j.token_of);
+    j.weight_of = calloc(rows, sizeof *j.weight_of);
+    if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
+        organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
+    else if (run_routed(&j, error) == ORGAN_OK && c->shared_intermediate)
+        for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
+            run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden, room,
+                       error);
+    free(j.choices);
+    free(j.place);
+    free(j.begin);
+    free(j.token_of);
+    free(j.weight_of);
+    return error->status;
+}
+
+/* The room of the group has, for each of up to FORWARD_GROUP rows, what the expert reads and writes if projections
+ * precede and follow it, 2 rows of its width, and 2 for pairs. */
+static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
+                               organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden, latent = (size_t)c->expert_latent, width = (size_t)c->expert_intermediate;
+    const forward_linear down = expert_linear(g->layer, expert, 2);
+    for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
+        const size_t rows = organ_min(FORWARD_GROUP, count - first);
+        float *const read = g->room, *const written = read + rows * latent, *const room = written + rows * latent;
+        float *const to = inner ? inner + first * width : room + rows * width;
+        const float *const from = x + first * hidden;
+        float *const until = out ? out + first * hidden : NULL;
+        if ((latent && organ_forward_apply(g, PART_LATENT_IN, 0, rows, from, read, latent, error)) ||
+            run_inner(g, expert, latent ? read : from, rows, to, room, room + 2 * rows * width, error) || !out ||
+            organ_forward_products_add(&g->products, to, &down, latent ? written : until, rows, error) ||
+            organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+            continue;
+        if (latent)
+            organ_forward_apply(g, PART_LATENT_OUT, 0, rows, written, until, hidden, error);
+    }
+    return error->status;
+}
+
+organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
+                                size_t count, float *inner, float *out, organ_error *error)
+{
+    const organ_forward_config *c = &forward->config;
+    if (expert >= organ_layer_experts(layer))
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,
+                          organ_layer_experts(layer));
+    forward_group g = {.forward = forward, .layer = layer};
+    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate + latent_room(c);
+    g.room = organ_forward_layer_room(layer, organ_min(FORWARD_GROUP, count) * widths, error);
+    g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
+    if (!error->status)
+        run_expert(&g, expert, x, count, inner, out, error);
+    organ_forward_products_release(&g.products);
+    return error->status;
+}

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT
+ * Finds the parts of a layer among the weights of the model and plans their memory. */
+#include "formats/base/arena.h"
+#include "orchestrator/forward/config/families.h"
+#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct builder {
+    const organ_forward *forward;
+    unsigned layer;
+    const organ_layer_kind *kind;
+    forward_plan *plan;
+    size_t room;
+    organ_error *error;
+} builder;
+
+static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; }
+
+static const char *full_name(const builder *b, const char *part, char name[256])
+{
+    if (is_gguf(b))
+        snprintf(name, 256, "blk.%u.%s", b->layer, part);
+    else
+        snprintf(name, 256, "%s%s.%u.%s", b->forward->prefix,
+                 b->forward->family->ladder ? b->forward->family->ladder : "layers", b->layer, part);
+    return name;
+}
+
+static bool exists(const builder *b, const char *part)
+{
+    char name[256];
+    return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
+}
+
+/* Returns the name of a part that the file has; if it has none, the first that the architecture gives it, or NULL. */
+static const char *name_of(const builder *b, forward_part part)
+{
+    const forward_family *const f = b->forward->family;
+    const forward_name *const own = is_gguf(b) ? f->gguf_names : f->names;
+    const char *const first = organ_forward_part_name(own, part, is_gguf(b), 0);
+    const char *name = first;
+    for (unsigned k = 1; name && !exists(b, name); k++)
+        name = organ_forward_part_name(own, part, is_gguf(b), k);
+    return name ? name : first;
+}
+
+/* ---- slots ---- */
+
+/* Decides how the slot is kept in memory and computes the bytes it needs. */
+static organ_status measure_slot(builder *b, forward_slot *slot)
+{
+    forward_plan *const plan = b->plan;
+    const organ_weight *const weight = slot->weight;
+    size_t panel = 0;
+    slot->type = slot->vectors ? ORGAN_REAL_F32 : organ_forward_type(weight);
+    const uint64_t values = weight->elements * organ_real_bytes(slot->type),
+                   stored = organ_weight_held_bytes(weight, slot->matrices);
+    slot->packed = weight->rank > 1 && !slot->vectors && !slot->transposed && !slot->decoded &&
+                   slot->type == ORGAN_REAL_F32 && stored < values;
+    slot->at = plan->bytes;
+    slot->bytes = (size_t)(slot->packed ? stored : values);
+    if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
+        return b->error->status;
+    plan->bytes += organ_to_line(slot->bytes);
+    plan->panel = organ_max(plan->panel, panel);
+    return ORGAN_OK;
+}
+
+static organ_status measure_loading(builder *b)
+{
+    for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
+        size_t loading;
+        if (organ_forward_load_size(b->forward, &b->plan->slots[k], &loading, b->error) == ORGAN_OK)
+            b->plan->reading = organ_max(b->plan->reading, loading);
+    }
+    return b->error->status;
+}
+
+/* Adds a slot, of which the caller has set the weight and its sizes. After an error the view refers to no slot. */
+static forward_view add_slot(builder *b, forward_slot slot)
+{
+    forward_plan *const plan = b->plan;
+    if (slot.vectors && slot.weight) { /* as the reader of the weight divides it */
+        slot.cols = organ_weight_matrices(slot.weight).cols;
+        slot.rows = slot.weight->elements / slot.cols;
+    }
+    if (!b->error->status && !organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots))
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
+    if (b->error->status || measure_slot(b, &slot)) {
+        free(slot.straight);
+        return (forward_view){SIZE_MAX, 0};
+    }
+    plan->slots[plan->count] = slot;
+    return (forward_view){plan->count++, 0};
+}
+
+static const organ_weight *find_part(const builder *b, const char *part, uint64_t matrices, uint64_t rows,
+                                     uint64_t cols)
+{
+    char name[256];
+    return b->error->status
+               ? NULL
+               : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
+}
+
+/* Adds a stack of matrices; rows 0 means a vector. */
+static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
+    return add_slot(b, (forward_slot){.weight = weight,
+                                      .rows = matrices * (rows ? rows : 1),
+                                      .cols = cols,
+                                      .matrices = matrices,
+                                      .vectors = rows == 0});
+}
+
+/* Returns the stored form of the weight; NULL and an error if there is no memory. */
+static forward_straight *make_straight(const builder *b, const organ_weight *weight)
+{
+    forward_straight *const made = malloc(sizeof *made);
+    if (!made) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
+        return NULL;
+    }
+    *made = (forward_straight){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
+    made->weight.shape = made->shape;
+    made->weight.transposed = false;
+    made->weight.block_rows = weight->block_cols;
+    made->weight.block_cols = weight->block_rows;
+    return made;
+}
+
+/* Adds a stack that the file describes as matrices x cols x rows. MXFP4 codes are stored as
+ * matrices x rows x cols, and panels decode them in that order. */
+static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+{
+    char name[256];
+    const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
+    const bool pairs = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
+    const forward_mixture *const m = b->forward->family->mixture;
+    const bool either = m && m->or_straight && weight && weight->rank == 3;
+    if ((pairs && !weight->transposed) || (either && weight->shape[1] == rows && weight->shape[2] == cols))
+        return add_stack(b, part, matrices, rows, cols);
+    weight = find_part(b, part, matrices, cols, rows);
+    forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
+    if (weight && pairs && (slot.straight = make_straight(b, weight)))
+        slot.weight = &slot.straight->weight;
+    slot.transposed = !pairs;
+    return add_slot(b, slot);
+}
+
+/* Adds vectors, one for each matrix of a stack, each head or each channel, which are needed in FP32. */
+static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, part, 0, rows, cols);
+    return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
+}
+
+static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
+{
+    return add_rows(b, name_of(b, part), matrices, cols);
+}
+
+static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    return add_stack(b, part, 1, rows, cols);
+}
+
+/* Adds the matrix of a linear layer, which safetensors of some architectures have as in_features x out_features. */
+static forward_view add_linear(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    const bool transposed = b->forward->family->transposed && !is_gguf(b);
+    return transposed ? add_transposed(b, part, 1, rows, cols) : add_matrix(b, part, rows, cols);
+}
+
+static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
+{
+    b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
+}
+
+/* Adds a bias if the configuration demands it (`requested`). Otherwise a bias in the file is an error. */
+static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
+{
+    char name[256];
+    if (requested)
+        add_named_part(b, part, 0, cols);
+    else if (exists(b, name_of(b, part)))
+        organ_fail(b->error, ORGAN_BAD_INPUT,
+                   "%s: tensor '%s' exists, but the config states that the model has no such bias",
+                   b->forward->model->path, full_name(b, name_of(b, part), name));
+}
+
+static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
+{
+    char name[256];
+    add_named_part(b, part, 0, width);
+    if (biased)
+        b->plan->parts[PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION)] =
+            add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
+}
+
+static forward_view below(forward_view view, uint64_t rows)
+{
+    view.row += rows;
+    return view;
+}
+
+/* ---- parts ---- */
+
+/* Marks rows of q and k that llama.cpp has reordered. */
+static void mark_turned(builder *b, forward_part part)
+{
+    const forward_view view = b->plan->parts[part];
+    if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
+        b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
+}
+
+/* Adds q, k and v as one tensor. PART_BIAS_Q is the bias of all three. */
+static void add_fused(builder *b, const char *name, const uint64_t rows[3])
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t all = rows[0] + rows[1] + rows[2];
+    forward_view *parts = b->plan->parts;
+    char bias[256];
+    parts[PART_Q] = add_linear(b, name, all, c->hidden);
+    if (c->qkv_bias)
+        parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
+    if (c->fused != ORGAN_FUSED_NONE)
+        return;
+    parts[PART_K] = below(parts[PART_Q], rows[0]);
+    parts[PART_V] = below(parts[PART_K], rows[1]);
+}
+
+/* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. A GGUF file of
+ * any architecture may have either. */
+static void add_qkv(builder *b, const uint64_t rows[3])
+{
+    const organ_forward_config *c = &b->forward->config;
+    const char *const fused = name_of(b, PART_QKV);
+    if (fused && (!is_gguf(b) || (exists(b, fused) && !c->rope_interleaved))) {
+        add_fused(b, fused, rows);
+        return;
+    }
+    for (unsigned k = 0; k < 3; k++)
+        if (rows[k])
+            add_named_part(b, PART_Q + k, rows[k], c->hidden);
+    for (unsigned k = 0; k < 3; k++)
+        if (rows[k])
+            add_bias(b, PART_BIAS_Q + k, c->qkv_bias, rows[k]);
+    mark_turned(b, PART_Q);
+    mark_turned(b, PART_K);
+    mark_turned(b, PART_BIAS_Q);
+    mark_turned(b, PART_BIAS_K);
+}
+
+/* Adds a stack of matrices that are decoded while the layer is loaded. */
+static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, name_of(b, part), matrices, rows, cols);
+    b->plan->parts[part] = add_slot(
+        b,
+        (forward_slot){.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices, .decoded = true});
+}
+
+static void add_indexer(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const organ_latent_config *const l = &c->latent;
+    add_named_part(b, PART_INDEX_Q, (uint64_t)l->index_heads * l->index_dim, l->q_rank);
+    add_named_part(b, PART_INDEX_K, l->index_dim, c->hidden);
+    add_named_part(b, PART_NORM_INDEX, 0, l->index_dim);
+    add_named_part(b, PART_BIAS_NORM_INDEX, 0, l->index_dim);
+    add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, c->hidden);
+}
+
+static void add_latent(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const organ_latent_config *const l = &c->latent;
+    const organ_layer_kind *const kind = b->kind;
+    const uint64_t q = (uint64_t)kind->heads * kind->head_dim, kv = (uint64_t)l->rank + l->rotated;
+    if (l->q_rank) {
+        add_named_part(b, PART_Q_A, l->q_rank, c->hidden);
+        add_bias(b, PART_BIAS_Q_A, c->qkv_bias, l->q_rank);
+        add_named_part(b, PART_NORM_Q_A, 0, l->q_rank);
+        add_named_part(b, PART_Q_B, q, l->q_rank);
+    } else
+        add_named_part(b, PART_Q, q, c->hidden);
+    add_named_part(b, PART_KV_A, kv, c->hidden);
+    add_bias(b, PART_BIAS_KV_A, c->qkv_bias, kv);
+    add_named_part(b, PART_NORM_KV_A, 0, l->rank);
+    if (is_gguf(b) && !exists(b, name_of(b, PART_KV_B))) {
+        add_decoded(b, PART_K_B, kind->heads, l->rank, l->plain);
+        add_decoded(b, PART_V_B, kind->heads, kind->value_dim, l->rank);
+    } else
+        add_decoded(b, PART_KV_B, 1, kind->heads * ((uint64_t)l->plain + kind->value_dim), l->rank);
+    add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
+    add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
+    if (kind->indexed)
+        add_indexer(b);
+}
+
+/* Writes the name of a part of one expert or head, whose number replaces the '#'. */
+static void number_name(const char *pattern, unsigned number, char name[128])
+{
+    const size_t before = strcspn(pattern, "#");
+    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
+}
+
+/* Adds the norms of `heads` heads, which are numbered tensors or the rows of one. */
+static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, forward_view *views)
+{
+    const char *const pattern = name_of(b, part);
+    const bool numbered = strchr(pattern, '#') != NULL;
+    const uint64_t width = b->kind->head_dim;
+    forward_view all = {0, 0};
+    char name[128];
+    if (!numbered)
+        all = add_rows(b, pattern, heads, width);
+    for (unsigned h = 0; h < heads && !b->error->status; h++) {
+        if (numbered)
+            number_name(pattern, h, name);
+        views[h] = numbered ? add_matrix(b, name, 0, width) : below(all, h);
+    }
+}
+
+static void add_head_norms(builder *b)
+{
+    const unsigned heads = b->kind->heads, kv_heads = b->kind->kv_heads;
+    if (b->error->status)
+        return;
+    b->plan->head_norms = calloc((size_t)heads + kv_heads, sizeof *b->plan->head_norms);
+    if (!b->plan->head_norms) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the norms of %u heads", heads);
+        return;
+    }
+    add_norms_of_heads(b, PART_NORM_Q, heads, b->plan->head_norms);
+    add_norms_of_heads(b, PART_NORM_K, kv_heads, b->plan->head_norms + heads);
+}
+
+static void add_attention(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const organ_layer_kind *const kind = b->kind;
+    const bool own = kind->shares_with == b->layer; /* files may have unused k and v of the other layers */
+    const uint64_t rows[3] = {(uint64_t)kind->heads * kind->head_dim,
+                              own ? (uint64_t)kind->kv_heads * kind->head_dim : 0,
+                              own && !kind->value_is_key ? (uint64_t)kind->kv_heads * kind->value_dim : 0};
+    add_qkv(b, (uint64_t[]){rows[0] * (c->gate_in_q ? 2 : 1), rows[1], rows[2]});
+    add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
+    add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
+    if (kind->sinks)
+        add_named_part(b, PART_SINKS, 0, kind->heads);
+    if (c->gate != ORGAN_UNGATED && !c->gate_in_q)
+        add_named_part(b, PART_HEAD_GATE, (uint64_t)kind->heads * (c->gate_heads ? 1 : kind->value_dim), c->hidden);
+    if (c->qk_norm == ORGAN_QK_NORM_HEADS)
+        add_head_norms(b);
+    else if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
+        const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
+        add_norm(b, PART_NORM_Q, c->qk_norm_biased, all ? rows[0] : kind->head_dim);
+        if (own)
+            add_norm(b, PART_NORM_K, c->qk_norm_biased, all ? rows[1] : kind->head_dim);
+    }
+}
+
+static void add_mixer(builder *b, organ_mixer mixer)
+{
+    forward_mixer_part parts[FORWARD_MIXER_PARTS];
+    const size_t count = organ_forward_mixer_parts(&b->forward->config, mixer, parts);
+    if (mixer == ORGAN_MIXER_ATTENTION && b->kind->latent)
+        add_latent(b);
+    else if (mixer == ORGAN_MIXER_ATTENTION)
+        add_attention(b);
+    for (size_t k = 0; k < count; k++)
+        if (parts[k].small)
+            b->plan->parts[parts[k].part] =
+                add_vectors(b, parts[k].part, parts[k].rows ? parts[k].rows : 1, parts[k].cols);
+        else
+            add_named_part(b, parts[k].part, parts[k].rows, parts[k].cols);
+}
+
+static void add_dense(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t inner = b->kind->intermediate;
+    const char *const fused = name_of(b, PART_GATE_UP);
+    forward_view *parts = b->plan->parts;
+    if (fused) {
+        parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
+        parts[PART_UP] = below(parts[PART_GATE], inner);
+    } else {
+        if (!c->ungated) {
+            add_named_part(b, PART_GATE, inner, c->hidden);
+            add_bias(b, PART_BIAS_GATE, c->mlp_bias, inner);
+        }
+        add_named_part(b, PART_UP, inner, c->hidden);
+        add_bias(b, PART_BIAS_UP, c->mlp_bias, inner);
+    }
+    for (unsigned k = 0; k < 4 && c->activation == ORGAN_XIELU && !is_gguf(b); k++)
+        add_named_part(b, PART_XIELU_P + k, 0, 1);
+    add_named_part(b, PART_DOWN, c->hidden, inner);
+    add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
+}
+
+/* Adds stacks of all experts: gate and up in one, or two of them, and down. */
+static void add_stacked(builder *b, const char *fused)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const forward_mixture *const m = b->forward->family->mixture;
+    const bool transposed = fused && m && m->transposed && !is_gguf(b);
+    const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner,
+                   hidden = organ_forward_expert_hidden(c);
+    forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
+        transposed ? add_transposed : add_stack;
+    forward_view gate, up;
+    b->plan->pairs = fused && c->gate_up_pairs;
+    if (fused) {
+        gate = add(b, fused, c->experts, step, hidden);
+        up = b->plan->pairs ? gate : below(gate, inner);
+    } else {
+        up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, hidden);
+        gate = c->ungated ? up : add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, hidden);
+    }
+    const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
+    for (uint64_t e = 0; e < c->experts; e++) {
+        forward_view *expert = b->plan->experts + 3 * e;
+        expert[0] = below(gate, e * step);
+        expert[1] = below(up, e * step);
+        expert[2] = below(down, e * hidden);
+    }
+}
+
+/* Adds the biases of all experts, in the order of their stacks. */
+static void add_expert_biases(builder *b, bool fused)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t inner = c->expert_intermediate;
+    forward_view views[3];
+    if (!(b->plan->expert_biases = calloc((size_t)c->experts * 3, sizeof(forward_view)))) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
+        return;
+    }
+    views[0] = add_vectors(b, fused ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE, c->experts,
+                           fused ? 2 * inner : inner);
+    views[1] = fused ? views[0] : add_vectors(b, PART_EXPERTS_BIAS_UP, c->experts, inner);
+    views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
+    for (size_t e = 0; e < c->experts; e++)
+        for (unsigned k = 0; k < 3; k++)
+            b->plan->expert_biases[3 * e + k] = below(views[k], e);
+}
+
+static void add_numbered(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t inner = c->expert_intermediate, hidden = organ_forward_expert_hidden(c);
+    forward_view *const views = b->plan->experts;
+    for (unsigned k = c->ungated; k < 3; k++) {
+        char part[128];
+        const char *const pattern = name_of(b, PART_EXPERT_GATE + k);
+        for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++) {
+            number_name(pattern, e, part);
+            views[3 * (size_t)e + k] = add_matrix(b, part, k < 2 ? inner : hidden, k < 2 ? hidden : inner);
+        }
+    }
+    for (size_t e = 0; c->ungated && e < c->experts; e++)
+        views[3 * e] = views[3 * e + 1];
+}
+
+/* llama.cpp's converter has written a matrix of one row as a vector, and later as a matrix. */
+static bool has_row(const builder *b, forward_part part)
+{
+    char name[256];
+    const organ_weight *const weight = organ_weights_named(b->forward->weights, full_name(b, name_of(b, part), name));
+    return !is_gguf(b) || (weight && weight->rank == 2);
+}
+
+static void add_shared(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const char *const fused = name_of(b, PART_SHARED_GATE_UP);
+    const uint64_t inner = c->shared_intermediate;
+    if (!inner)
+        return;
+    if (c->shared_gated)
+        add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
+    if (fused) {
+        b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
+        b->plan->parts[PART_SHARED_UP] = below(b->plan->parts[PART_SHARED_GATE], inner);
+    } else {
+        if (!c->ungated)
+            add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
+        add_named_part(b, PART_SHARED_UP, inner, c->hidden);
+    }
+    add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
+}
+
+static void add_experts(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = exists(b, both) ? both : NULL;
+    add_named_part(b, PART_ROUTER, c->experts, c->hidden);
+    if (c->router.corrected)
+        add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
+    if (c->router_bias)
+        add_named_part(b, PART_BIAS_ROUTER, 0, c->experts);
+    if (c->expert_latent) {
+        add_named_part(b, PART_LATENT_IN, c->expert_latent, c->hidden);
+        add_named_part(b, PART_LATENT_OUT, c->hidden, c->expert_latent);
+    }
+    /* The router has a row for each expert, so its shape has confirmed the number of experts. */
+    if (b->error->status)
+        return;
+    b->plan->experts = calloc((size_t)c->experts * 3, sizeof *b->plan->experts);
+    if (!b->plan->experts) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
+        return;
+    }
+    if (is_gguf(b) || fused)
+        add_stacked(b, fused);
+    else
+        add_numbered(b);
+    if (c->expert_bias && !b->error->status)
+        add_expert_biases(b, fused != NULL);
+    add_shared(b);
+}
+
+/* Adds what only Gemma 3n and Gemma 4 have. */
+static void add_gemma(builder *b)
+{
+    forward_shape shapes[FORWARD_GEMMA_PARTS];
+    const size_t count = organ_forward_gemma_parts(&b->forward->config, b->kind, shapes);
+    if (b->kind->mixture && b->forward->config.dual_ffn)
+        add_dense(b);
+    for (size_t k = 0; k < count; k++)
+        add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
+}
+
+static void add_norms(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    forward_view *const parts = b->plan->parts;
+    const bool mixes = b->kind->mixer != ORGAN_MIXER_NONE, feeds = b->kind->feed;
+    const organ_norm_placement norms = organ_forward_norms_of(c, b->kind);
+    const bool before = norms == ORGAN_NORMS_BEFORE || norms == ORGAN_NORMS_AROUND;
+    if (c->norm_unweighted)
+        return;
+    if (before && mixes)
+        add_norm(b, PART_NORM_ATTENTION, c->norm_biased, c->hidden);
+    if (before && !c->one_norm && feeds)
+        add_norm(b, PART_NORM_FFN, c->norm_biased, c->hidden);
+    if (c->one_norm) {
+        parts[PART_NORM_FFN] = parts[PART_NORM_ATTENTION];
+        parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FFN] = parts[PART_BIAS_NORM_ATTENTION];
+    }
+    if (norms != ORGAN_NORMS_BEFORE && mixes)
+        add_norm(b, PART_NORM_POST_ATTENTION, c->norm_biased, c->hidden);
+    if (norms != ORGAN_NORMS_BEFORE && feeds)
+        add_norm(b, PART_NORM_POST_FFN, c->norm_biased, c->hidden);
+}
+
+organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
+{
+    builder b = {
+        .forward = forward, .layer = layer, .kind = &forward->config.kinds[layer], .plan = plan, .error = error};
+    for (size_t k = 0; k < PART_COUNT; k++)
+        plan->parts[k].slot = SIZE_MAX;
+    add_norms(&b);
+    add_mixer(&b, b.kind->mixer);
+    add_mixer(&b, b.kind->second);
+    if (b.kind->feed && b.kind->mixture)
+        add_experts(&b);
+    else if (b.kind->feed)
+        add_dense(&b);
+    add_gemma(&b);
+    if (!error->status)
+        organ_forward_plan_experts(plan, forward->config.experts);
+    return measure_loading(&b);
+}
+
+organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error)
+{
+    const organ_weight *const weight = forward->output;
+    builder b = {.forward = forward, .plan = plan, .error = error};
+    if (!(plan->slots = calloc(1, sizeof *plan->slots)))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate the plan of the output head");
+    plan->count = 1;
+    plan->slots[0] =
+        (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
+    return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ * Distribution of work to the workers, and large allocations. */
+#include "orchestrator/forward/forward_job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
+                                 void (*task)(void *context, size_t index, size_t worker), void *context,
+                                 organ_error *error)
+{
+    organ_share_work(engine, engine->stop, count, work, task, context);
+    return organ_stop_is_requested(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+}
+
+/* Large blocks are mapped directly, with huge pages if available, and unmapped when freed; malloc would keep some of
+ * them. The cache line before the first number stores the mapped bytes; 0: from malloc. */
+#define LINE        ((size_t)64)
+#define LARGE_BLOCK ((size_t)4 << 20)
+
+static void *take_block(size_t bytes)
+{
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return NULL;
+    (void)madvise(block, bytes, MADV_HUGEPAGE); /* advice that the system may ignore */
+    return block;
+}
+
+float *organ_forward_floats(size_t count, organ_error *error)
+{
+    const size_t bytes = (count / 16 + 2) * LINE;
+    const bool large = bytes >= LARGE_BLOCK;
+    unsigned char *block = NULL;
+    if (count < SIZE_MAX / 8)
+        block = large ? take_block(bytes) : aligned_alloc(LINE, bytes);
+    if (!block) {
+        organ_fail_errno(error, ENOMEM, "cannot allocate %zu numbers", count);
+        return NULL;
+    }
+    memcpy(block, &(size_t){large ? bytes : 0}, sizeof bytes);
+    return (float *)(void *)(block + LINE);
+}
+
+void organ_forward_free(float *floats)
+{
+    size_t bytes;
+    if (!floats)
+        return;
+    unsigned char *const block = (unsigned char *)floats - LINE;
+    memcpy(&bytes, block, sizeof bytes);
+    if (bytes)
+        munmap(block, bytes);
+    else
+        free(block);
+}

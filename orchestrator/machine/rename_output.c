@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/rename_output.h"
+
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "formats/model/recognise.h"
+#include "orchestrator/machine/shell_word.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_NAMES 100000
+#define TRIES     8
+#define MAX_SHOWN 300 /* bytes of paths in a command, at most */
+
+/* Replacement for renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name,
+ * which fails if the name exists; rename of a directory can replace only an empty directory. */
+static int take_in_memory(const char *from, const char *to)
+{
+    struct stat info;
+    if (lstat(from, &info))
+        return errno;
+    if (!S_ISDIR(info.st_mode)) {
+        if (link(from, to))
+            return errno;
+        unlink(from); /* if this fails, the file keeps a second name */
+        return 0;
+    }
+    if (rename(from, to) == 0)
+        return 0;
+    return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
+}
+
+int organ_take_name(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    const int reason = errno;
+    if (reason == EEXIST || reason == ENOENT)
+        return reason;
+    const int other = take_in_memory(from, to);
+    return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
+}
+
+static char *numbered(const char *path, unsigned number)
+{
+    static const char *const endings[] = {".gguf", ".safetensors"};
+    const size_t length = strlen(path);
+    size_t stem = length;
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (organ_ends_with(path, endings[k]))
+            stem = length - strlen(endings[k]);
+    return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
+}
+
+char *organ_name_with_number(const char *path)
+{
+    struct stat info;
+    for (unsigned k = 2; k < MAX_NAMES; k++) {
+        char *const name = numbered(path, k);
+        if (!name || (lstat(name, &info) && errno == ENOENT))
+            return name;
+        free(name);
+    }
+    return NULL;
+}
+
+int organ_exchange_names(const char *a, const char *b)
+{
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno == ENOENT)
+        return ENOENT;
+    char *const aside = organ_name_with_number(b);
+    if (!aside)
+        return ENOMEM;
+    int fault = organ_take_name(b, aside);
+    if (fault == 0 && (fault = organ_take_name(a, b)) != 0)
+        organ_take_name(aside, b);
+    else if (fault == 0)
+        organ_take_name(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
+    free(aside);
+    return fault;
+}
+
+static void print_word(FILE *out, const char *path)
+{
+    fputs(*path == '-' ? " ./" : " ", out);
+    organ_shell_word(out, path);
+}
+
+/* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if a message has room for that. */
+static char *move_command(const char *from, const char *to, const char *note)
+{
+    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
+                        64; /* a quoted character needs at most four bytes */
+    char *const text = calloc(room, 1);
+    FILE *const out = text ? fmemopen(text, room, "w") : NULL;
+    if (!out) {
+        free(text);
+        return NULL;
+    }
+    fputs("mv -n", out);
+    print_word(out, from);
+    print_word(out, to);
+    if (note && strlen(from) + strlen(to) + strlen(note) < MAX_SHOWN) {
+        fputs(" && rm -f", out);
+        print_word(out, note);
+    }
+    if (fclose(out)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+char *organ_take_command(const char *grown, const char *final, const char *note)
+{
+    char *const other = organ_name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
+    free(other);
+    return command;
+}
+
+void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error)
+{
+    char *aside = NULL;
+    int fault = EEXIST;
+    for (int k = 0; k < TRIES && fault == EEXIST; k++) {
+        free(aside);
+        aside = organ_name_with_number(final);
+        fault = aside ? organ_take_name(grown, aside) : ENOMEM;
+    }
+    organ_fail(error, ORGAN_IO,
+               "%.300s is the complete new output; the former file of this name was changed during the run and is kept "
+               "as %.300s (%.300s)",
+               final, fault ? grown : aside, why);
+    free(aside);
+}
+
+organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
+                                 int fault, organ_error *error)
+{
+    static const char how[] = "the finished output is kept as";
+    if (naming == ORGAN_NAME_TAKEN)
+        organ_fail(error, ORGAN_IO, "%.250s: this name was taken during the run; %s %.250s; to rename it: %.440s",
+                   final, how, grown, command);
+    else
+        organ_fail_errno(error, fault, "%.200s: cannot be renamed; %s %.200s; to rename it: %.400s", final, how, grown,
+                         command);
+    return error->status;
+}
+
+/* Returns true if the file at `path` may be replaced; false also if this cannot be determined. */
+static bool gives_way(const char *path, const char *like, organ_giving_way way, organ_error *why)
+{
+    if (way == ORGAN_REPORTS_GIVE_WAY)
+        organ_check_report_place(path, why);
+    else if (way == ORGAN_OUTPUTS_GIVE_WAY)
+        organ_check_replaceable(path, like, why);
+    return way != ORGAN_NOTHING_GIVES_WAY && why->status == ORGAN_OK;
+}
+
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault,
+                             organ_error *error)
+{
+    organ_error why = {0};
+    *fault = ENOENT;
+    for (int k = 0; k < TRIES && *fault == ENOENT; k++) {
+        *fault = organ_take_name(grown, final);
+        if (*fault != EEXIST)
+            return *fault ? ORGAN_NAME_REFUSED : ORGAN_NAME_GIVEN;
+        /* If replacing is not allowed, a run that was asked to replace an output has failed at its beginning. */
+        if (way == ORGAN_NOTHING_GIVES_WAY ||
+            (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
+            return ORGAN_NAME_TAKEN;
+        *fault = organ_exchange_names(grown, final);
+        if (*fault == 0 && gives_way(grown, like, way, &why))
+            return ORGAN_NAME_REPLACED;
+        if (*fault == 0) {
+            organ_keep_former(grown, final, why.message, error);
+            return ORGAN_NAME_GIVEN;
+        }
+    }
+    return ORGAN_NAME_REFUSED;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/blocks/view_walk.h"
+
+#include "formats/base/json_spool.h"
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/blocks/view_writer.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { MAX_MERITS = 8, ITEM_COLUMNS = 4 };
+
+/* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
+static char *walk_words_of(organ_walk *walk, const char *words)
+{
+    char *const text = organ_words_text(&walk->scope, words, walk->place->form);
+    if (!text)
+        organ_block_lacks_memory(walk);
+    return text;
+}
+
+static const json_t *walk_rows_of(const organ_walk *walk, const organ_block *block)
+{
+    return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
+}
+
+/* ---- tables ---- */
+
+static void put_words(organ_walk *walk, const organ_block *block)
+{
+    char *const text = walk_words_of(walk, block->words);
+    if (text)
+        walk->place->words(walk, block, text);
+    free(text);
+}
+
+static void put_made(organ_walk *walk, organ_table *table, const char *caption)
+{
+    char *const text = caption ? walk_words_of(walk, caption) : NULL;
+    walk->place->table(walk, table, text && *text ? text : NULL);
+    free(text);
+}
+
+/* Below a table on a page or in a Markdown file that does not have all rows. */
+static void say_cut(organ_walk *walk, size_t max, size_t count, const char *what)
+{
+    static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
+    char shown[32], all[32];
+    organ_count_text(max, shown);
+    organ_count_text(count, all);
+    if (walk->html) {
+        organ_html_paragraph(walk->html, said, shown, all, what);
+        return;
+    }
+    fputc('\n', walk->out);
+    fprintf(walk->out, said, shown, all, what);
+    fputc('\n', walk->out);
+}
+
+static void put_table(organ_walk *walk, const organ_block *block)
+{
+    const organ_table_of *const style = block->table;
+    json_t *const rows = organ_block_rows(walk, block);
+    const size_t max = walk->place->form != ORGAN_WORDS_TERMINAL && style->max ? style->max : SIZE_MAX;
+    char *const total = style->total ? organ_words_text(&walk->scope, style->total, ORGAN_WORDS_PAGE)
+                                     : NULL; /* a table escapes its cells */
+    organ_field fields[ORGAN_FIELDS_MAX];
+    size_t count = 0;
+    for (size_t k = 0; k < style->count && count < ORGAN_FIELDS_MAX; k++)
+        if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, style->fields[k].when))
+            fields[count++] = style->fields[k];
+    organ_table *const table = organ_field_table(fields, count, rows, max);
+    if (style->total || style->sums)
+        organ_table_totals(table);
+    if (style->sums)
+        organ_field_rows(table, fields, count, style->sums_name, organ_scope_at(&walk->scope, style->sums));
+    if (style->total && !total)
+        organ_table_take(table, NULL);
+    if (total)
+        organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, style->total_row));
+    put_made(walk, table, style->caption);
+    if (style->what && json_array_size(rows) > max)
+        say_cut(walk, max, json_array_size(rows), style->what);
+    organ_json_release_rows(rows);
+    free(total);
+}
+
+/* The columns of the values: of the row, or of each of the first rows of a path; how many. */
+static size_t value_rows(const organ_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
+{
+    const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
+    const size_t count = json_array_size(of) < ITEM_COLUMNS ? json_array_size(of) : ITEM_COLUMNS;
+    for (size_t k = 0; k < count; k++)
+        rows[k] = organ_json_row_at(of, k);
+    if (style->of)
+        return count;
+    rows[0] = walk->scope.row;
+    return 1;
+}
+
+/* Adds the lists of several rows to a table, one column for each row. */
+static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
+{
+    size_t max = 0;
+    for (size_t k = 0; k < count; k++)
+        max = json_array_size(organ_json_at(rows[k], list)) > max ? json_array_size(organ_json_at(rows[k], list)) : max;
+    for (size_t at = 0; at < max; at++)
+        for (size_t k = 0; k < count; k++)
+            organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
+}
+
+static void put_items(organ_walk *walk, const organ_block *block)
+{
+    const organ_items_of *const style = block->items;
+    const json_t *rows[ITEM_COLUMNS];
+    char *titles[ITEM_COLUMNS];
+    organ_column columns[ITEM_COLUMNS + 1] = {{style->name, ORGAN_LEFT, false, false}};
+    const size_t names = style->name != NULL, count = value_rows(walk, style, rows);
+    for (size_t k = 0; k < count; k++) {
+        titles[k] = organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, style->value, ORGAN_WORDS_PAGE);
+        columns[names + k] = (organ_column){titles[k] ? titles[k] : "", style->align, false, false};
+    }
+    organ_table *const table = organ_table_create(columns, names + count);
+    for (size_t i = 0; i < style->count; i++) {
+        if (!organ_scope_holds(&walk->scope, style->items[i].when))
+            continue;
+        if (names) /* a table escapes its cells itself */
+            organ_table_take(table, organ_words_text(&walk->scope, style->items[i].name, ORGAN_WORDS_PAGE));
+        for (size_t k = 0; k < count; k++)
+            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, style->items[i].value,
+                                                     ORGAN_WORDS_PAGE));
+    }
+    if (style->list)
+        list_rows(table, style->list, rows, count);
+    put_made(walk, table, style->caption);
+    for (size_t k = 0; k < count; k++)
+        free(titles[k]);
+}
+
+static void put_merits(organ_walk *walk, const organ_block *block)
+{
+    organ_html_metric figures[MAX_MERITS] = {{NULL, NULL}};
+    char *texts[2 * MAX_MERITS] = {NULL};
+    size_t count = 0;
+    for (size_t k = 0; k < block->items->count && count < MAX_MERITS; k++) {
+        const organ_item *const item = &block->items->items[k];
+        if (!organ_scope_holds(&walk->scope, item->when))
+            continue;
+        texts[2 * count] = walk_words_of(walk, item->value);
+        texts[2 * count + 1] = walk_words_of(walk, item->name);
+        figures[count] = (organ_html_metric){texts[2 * count] ? texts[2 * count] : "",
+                                             texts[2 * count + 1] ? texts[2 * count + 1] : ""};
+        count++;
+    }
+    organ_html_metrics(walk->html, figures, count);
+    for (size_t k = 0; k < 2 * count; k++)
+        free(texts[k]);
+}
+
+static void put_figure(organ_walk *walk, const organ_block *block)
+{
+    char *const caption = walk_words_of(walk, block->words);
+    organ_html_chart(walk->html, block->draw(walk->scope.row), caption ? caption : "");
+    free(caption);
+}
+
+/* ---- the walk ---- */
+
+static void end_list(organ_walk *walk)
+{
+    organ_html_list(walk->html, walk->items);
+    json_decref(walk->items);
+    walk->items = NULL;
+}
+
+static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count);
+
+/* The blocks about another row: a view is as deep as its constant tables. */
+static void walk_row(organ_walk *walk, const organ_block *block, const json_t *row)
+{
+    const json_t *const before = walk->scope.row;
+    walk->scope.row = row;
+    walk_blocks(walk, block->blocks, block->count);
+    walk->scope.row = before;
+}
+
+static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
+{
+    const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
+    json_t *const row =
+        ORGAN_OBJECT(SET_COUNT("more", all - block->max), SET_COUNT("all", all), SET_COUNT("most", block->max));
+    if (row)
+        walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
+    else
+        organ_block_lacks_memory(walk);
+    json_decref(row);
+}
+
+static void walk_each(organ_walk *walk, const organ_block *block)
+{
+    json_t *const rows = organ_block_rows(walk, block);
+    const size_t all = json_array_size(rows), shown = block->max && block->max < all ? block->max : all;
+    for (size_t k = 0; k < shown; k++)
+        walk_row(walk, block, organ_json_row_at(rows, k));
+    if (block->rest && shown < all)
+        say_rest(walk, block, all);
+    organ_json_release_rows(rows);
+}
+
+static void walk_together(organ_walk *walk, const organ_block *block)
+{
+    json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
+    if (!row)
+        organ_block_lacks_memory(walk);
+    else if (json_array_size(rows) > 0)
+        walk_row(walk, block, row);
+    json_decref(row);
+    organ_json_release_rows(rows);
+}
+
+static void put_list(organ_walk *walk, const organ_block *block)
+{
+    const json_t *const rows = walk_rows_of(walk, block);
+    if (json_array_size(rows) + json_object_size(rows) > 0)
+        walk->place->list(walk, block, rows);
+}
+
+static void put_part(organ_walk *walk, const organ_block *block)
+{
+    if (json_is_object(walk_rows_of(walk, block)))
+        walk_row(walk, block, walk_rows_of(walk, block));
+}
+
+static void put_ending(organ_walk *walk, const organ_block *block)
+{
+    (void)block;
+    organ_html_ending(walk->html, json_object_get(walk->scope.row, "definitions"),
+                      json_object_get(walk->scope.row, "run"));
+    walk->ended = true;
+}
+
+static void put_made_of(organ_walk *walk, const organ_block *block)
+{
+    json_t *const made = block->make(walk->scope.row);
+    if (made)
+        walk_row(walk, block, made);
+    else
+        organ_block_lacks_memory(walk);
+    json_decref(made);
+}
+
+static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
+    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,
+    [ORGAN_BLOCK_SECTION] = put_words,       [ORGAN_BLOCK_SAY] = put_words,
+    [ORGAN_BLOCK_WARN] = put_words,          [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,
+    [ORGAN_BLOCK_ITEMS] = put_items,         [ORGAN_BLOCK_MERITS] = put_merits,
+    [ORGAN_BLOCK_CHECKS] = put_list,         [ORGAN_BLOCK_CAUTIONS] = put_list,
+    [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put,
+    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_PANELS] = organ_panels_put,
+    [ORGAN_BLOCK_GRID] = organ_grid_put,     [ORGAN_BLOCK_CURVES] = organ_curves_put,
+    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
+    [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,
+    [ORGAN_BLOCK_MADE] = put_made_of,        [ORGAN_BLOCK_EACH] = walk_each,
+    [ORGAN_BLOCK_TOGETHER] = walk_together};
+
+static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        if (!(blocks[k].on & walk->on) || !organ_scope_holds(&walk->scope, blocks[k].when))
+            continue;
+        if (walk->items && blocks[k].kind != ORGAN_BLOCK_ITEM && blocks[k].kind != ORGAN_BLOCK_EACH)
+            end_list(walk);
+        put_kind[blocks[k].kind](walk, &blocks[k]);
+    }
+}
+
+/* ---- the three ways ---- */
+
+static void walk_view(organ_walk *walk, const organ_view *view)
+{
+    const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,
+                             .on = walk->on,
+                             .make = view->make,
+                             .blocks = view->blocks,
+                             .count = view->count};
+    walk_blocks(walk, &all, 1);
+}
+
+static organ_status write_text(organ_walk *walk, const organ_view *view, const json_t *report, char **text,
+                               organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    walk->scope = (organ_scope){report, report};
+    walk->out = buffer.out;
+    walk->error = error;
+    const organ_memory_work work = organ_memory_work_begin();
+    walk_view(walk, view);
+    organ_text_end(&buffer, text, error);
+    if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    return error->status;
+}
+
+organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors,
+                                 char **text, organ_error *error)
+{
+    organ_walk walk = {.place = &organ_place_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
+    return write_text(&walk, view, report, text, error);
+}
+
+organ_status organ_view_markdown(const organ_view *view, const json_t *report, char **text, organ_error *error)
+{
+    organ_walk walk = {.place = &organ_place_markdown, .on = ON_MARKDOWN};
+    return write_text(&walk, view, report, text, error);
+}
+
+organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
+{
+    const organ_scope scope = {report, report};
+    char *const kind = organ_words_text(&scope, view->kind, ORGAN_WORDS_PAGE),
+                *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
+                *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
+    organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
+    if (kind && title && lead)
+        walk.html = organ_html_create(kind, title, *lead ? lead : NULL, error);
+    else
+        organ_fail(error, ORGAN_IO, "no memory for a page");
+    free(kind);
+    free(title);
+    free(lead);
+    *text = NULL;
+    if (!walk.html)
+        return error->status;
+    walk_view(&walk, view);
+    end_list(&walk);
+    if (!walk.ended)
+        put_ending(&walk, NULL);
+    return organ_html_finish(walk.html, text, error);
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT
+ * organ.autopsy/1 */
+#include "formats/tensor/tensor.h"
+#include "orchestrator/report/blocks/blocks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/view_parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_SHOWN = 20, /* findings, and remarks, that a terminal shows one by one */
+    MAX_TENSORS = 1200,
+    MAX_ROWS = 200,
+    MAX_COMMANDS = 3,
+    MAX_CAUSES = 40
+};
+
+/* ---- what charts show of a weight ---- */
+
+static const json_t *limits_of(const json_t *report, const json_t *row, bool expected)
+{
+    const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));
+    const json_t *const limits = json_object_get(json_object_get(report, "ranges"), organ_role_describe(role)->name);
+    return expected ? json_object_get(limits, "expected") : limits;
+}
+
+static double std_limit(const json_t *limits, size_t end)
+{
+    const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);
+    return json_is_number(limit) ? json_number_value(limit) : NAN;
+}
+
+/* The greater of what values are in size, below and above zero. */
+static double autopsy_size_of(const json_t *row)
+{
+    return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
+}
+
+/* Returns the usual relative error of copies in the scheme of the weight. */
+static double usual(const json_t *report, const json_t *row, size_t end)
+{
+    const json_t *const schemes = json_object_get(report, "schemes");
+    for (size_t k = 0; k < json_array_size(schemes); k++) {
+        const json_t *const scheme = organ_json_row_at(schemes, k);
+        const json_t *const limit = organ_json_row_at(json_object_get(scheme, "usual_error_percent"), end);
+        if (strcmp(organ_json_text(scheme, "stored"), organ_json_text(row, "stored")) == 0 && json_is_number(limit))
+            return json_number_value(limit);
+    }
+    return NAN;
+}
+
+/* NaN where it was not compared; 100 where it is more. */
+static double percent_of(const json_t *row)
+{
+    const double percent = 100 * organ_json_number(row, "against_other.relative_error");
+    return percent > 100 ? 100 : percent;
+}
+
+static double ratio(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
+
+/* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
+static double strain_of(const json_t *row, const json_t *limits)
+{
+    enum { MAX = 99 };
+    const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
+    double max = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
+    max = fmax(max, ratio(std, std_limit(limits, 1)));
+    if (least > 0 && std >= 0)
+        max = fmax(max, std > least / MAX ? least / std : MAX);
+    max = fmax(max, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
+    max = fmax(max, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
+    return max > MAX ? MAX : max;
+}
+
+#define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
+
+static json_t *autopsy_place_of(const json_t *report, const json_t *row)
+{
+    const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
+    return ORGAN_OBJECT(
+        SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
+        SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
+        SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
+        SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
+        SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
+        SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
+        SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
+}
+
+/* Weights that stand in a layer; only matrices; of those with findings only, where `names` is not NULL. */
+static json_t *places_of(const json_t *report, bool matrices, const json_t *names)
+{
+    const json_t *const tensors = json_object_get(report, "tensors");
+    json_t *const places = json_array();
+    for (size_t k = 0; k < json_array_size(tensors); k++) {
+        const json_t *const row = organ_json_row_at(tensors, k), *const layer = json_object_get(row, "layer");
+        if (json_is_integer(layer) && json_integer_value(layer) >= 0 && *organ_json_text(row, "role") &&
+            (!matrices || json_array_size(json_object_get(row, "shape")) > 1) &&
+            (!names || json_object_get(names, organ_json_text(row, "name"))))
+            json_array_append_new(places, autopsy_place_of(report, row));
+    }
+    return places;
+}
+
+/* Returns whether any matrix has the value; if there is a limit, whether any value is within a factor of 5 of it. */
+static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
+{
+    for (size_t k = 0; k < json_array_size(places); k++) {
+        const json_t *const row = organ_json_row_at(places, k);
+        const double x = organ_json_number(row, value), end = limit ? organ_json_number(row, limit) : NAN;
+        if (!limit && isfinite(x))
+            return true;
+        if (limit && x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5))
+            return true;
+    }
+    return false;
+}
+
+/* ---- findings and remarks ---- */
+
+/* Remarks with the same text are shown once; notes of the reader are compared by their words too. Remarks on expected
+ * ranges are omitted. */
+#define SENSE   "{what}\n{cause}"
+#define UNUSUAL "!kind=expected"
+
+/* Writes "4 q_proj, 1 embed": the roles with weights outside of the expected ranges. */
+static json_t *unexpected_of(const json_t *roles)
+{
+    char text[400] = "";
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = organ_json_row_at(roles, k);
+        const unsigned long long count = organ_json_count(row, "outside_expected");
+        const size_t used = strlen(text);
+        if (count > 0 && used < 360)
+            snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "", count,
+                     organ_json_text(row, "role"));
+    }
+    return json_string(text);
+}
+
+static unsigned long long autopsy_sum_of(const json_t *roles)
+{
+    unsigned long long sum = 0;
+    for (size_t k = 0; k < json_array_size(roles); k++)
+        sum += organ_json_count(organ_json_row_at(roles, k), "outside_expected");
+    return sum;
+}
+
+/* Returns whether the model has weights of the role, outside of or in experts. */
+static bool autopsy_has_role(const json_t *report, const char *name)
+{
+    const json_t *const rows = json_object_get(report, "roles");
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const char *const found = organ_json_text(organ_json_row_at(rows, k), "role");
+        const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(found));
+        if (strcmp(found, name) == 0 || strcmp(organ_role_describe(role)->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The ranges of the roles that the model has; the document has all of them. */
+static json_t *ranges_of(const json_t *report)
+{
+    json_t *const rows = json_array(), *limits;
+    const char *role;
+    json_object_foreach(json_object_get(report, "ranges"), role, limits)
+    {
+        if (!autopsy_has_role(report, role))
+            continue;
+        const json_t *const both[] = {json_object_get(limits, "expected"), limits};
+        for (size_t k = 0; k < 2 && json_is_object(limits); k++)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("role", role),
+                                                     SET_TEXT("limit", k == 0 ? "expected" : "healthy"),
+                                                     SET_HELD("mean", json_object_get(both[k], "mean")),
+                                                     SET_FINITE("least_std", std_limit(both[k], 0)),
+                                                     SET_FINITE("most_std", std_limit(both[k], 1)),
+                                                     SET_HELD("min", json_object_get(both[k], "min")),
+                                                     SET_HELD("max", json_object_get(both[k], "max"))));
+    }
+    return rows;
+}
+
+static unsigned long long hidden_of(const json_t *senses)
+{
+    unsigned long long hidden = 0;
+    for (size_t k = MAX_SHOWN; k < json_array_size(senses); k++)
+        hidden += organ_json_count(organ_json_row_at(senses, k), "count");
+    return hidden;
+}
+
+/* The document with what only its view needs. */
+static json_t *autopsy_of(const json_t *report)
+{
+    const json_t *const findings = json_object_get(report, "findings");
+    json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
+    json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL,
+                                            SENSE "\n{kind=note|kind=unread?{value}}"),
+                  *const matrices = places_of(report, true, NULL);
+    for (size_t k = 0; k < json_array_size(findings); k++)
+        json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
+    if (made)
+        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses),
+                  SET("causes", organ_rows_alike(report, findings, UNUSUAL, SENSE)),
+                  SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
+                  SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
+                  SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
+                  SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
+                  SET("places", places_of(report, false, NULL)),
+                  SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
+                  SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
+                  SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),
+                  SET_FLAG("compared", has_near(matrices, "error", NULL, false)), SET("in_layers", matrices));
+    json_decref(names);
+    return made;
+}
+
+/* ---- tables ---- */
+
+static const organ_field roles[] = {
+    FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_COUNT("n", "tensors"),
+    FIELD_MAYBE_GENERAL("|mean|", "largest_mean", 3),
+    FIELD_MAYBE_GENERAL("std", "least_std", 3),
+    FIELD_MAYBE_GENERAL("to", "largest_std", 3),
+    FIELD_MAYBE_GENERAL("min", "min", 3),
+    FIELD_MAYBE_GENERAL("max", "max", 3),
+    FIELD_PERCENT("zeros", "zero_percent"),
+    FIELD_COUNT("findings", "findings"),
+    FIELD_IF("other", "mean error", "against_other.mean_relative_error", "share", ORGAN_FIELD_MAYBE),
+    FIELD_IF("other", "largest", "against_other.largest_relative_error", "share", ORGAN_FIELD_MAYBE)};
+static const organ_field tensors[] = {
+    FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
+    FIELD_MAYBE_GENERAL("mean", "mean", 3),
+    FIELD_MAYBE_GENERAL("std", "std", 3),
+    FIELD_MAYBE_GENERAL("min", "min", 3),
+    FIELD_MAYBE_GENERAL("max", "max", 3),
+    FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
+    FIELD_PERCENT("zeros", "zero_percent"),
+    FIELD_WORDS("levels", "{levels>-1?{levels:count}|{levels?more|-}}", 0),
+    FIELD_IF("other", "error", "against_other.relative_error", "share", ORGAN_FIELD_MAYBE),
+    FIELD_IF("other", "cosine", "against_other.cosine", ".3g", ORGAN_FIELD_MAYBE)};
+static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE),
+                                     FIELD_TEXT("limit", "limit", 0),
+                                     FIELD_GENERAL("|mean|", "mean", 3),
+                                     FIELD_GENERAL("std from", "least_std", 3),
+                                     FIELD_GENERAL("to", "most_std", 3),
+                                     FIELD_GENERAL("min", "min", 3),
+                                     FIELD_GENERAL("max", "max", 3)};
+static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_TEXT("what", "what", 0), FIELD_TEXT("value", "value", 0),
+                                    FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
+static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("usual cause", "cause", 0)};
+static const organ_field trials[] = {
+    FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
+    FIELD_MAYBE_GENERAL("nats per token", "nll_difference", 3), FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
+static const organ_field strays[] = {
+    FIELD_TEXT("tensor that belongs to no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_TEXT("why", "why", 0)};
+
+/* ---- blocks ---- */
+
+#define UNEXPECTED                                                                                                     \
+    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is not a "       \
+    "fault: "                                                                                                          \
+    "{unexpected}."
+#define MARKED                                                                                                         \
+    "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
+    "{count>1?\n  The same finding applies to {count:-1} more weights: see autopsy.json.}"
+#define VERDICT                                                                                                        \
+    "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on "              \
+    "{weights:count} "                                                                                                 \
+    "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
+#define HELD "           "
+
+static const organ_item merits[] = {{NULL, "findings", "{findings:size}"},
+                                    {NULL, "remarks", "{remarks:size}"},
+                                    {NULL, "weights, each read whole", "{weights:count}"},
+                                    {NULL, "of them packed", "{packed:count}"}};
+
+static const organ_block scheme[] = {
+    SAY(ON_TERMINAL | ON_PAGE, NULL,
+        "{tensors:count} weight{tensors:s} stored as {stored}{/other?: a relative error of "
+        "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
+static const organ_block finding[] = {
+    SAY_AFTER(ON_TERMINAL, NULL, "  FINDING  ", "{tensor}: {what}: {value}"),
+    SAY_AFTER(ON_TERMINAL, "range", HELD, "Healthy: {range}."),
+    SAY_AFTER(ON_TERMINAL, "cause", HELD, "{cause}"),
+    LINES(NULL, HELD "{command}\n"),
+    ITEM(ON_MARKDOWN, NULL, MARKED),
+};
+static const organ_block remark[] = {
+    SAY_AFTER(ON_TERMINAL, "count=1", "  remark   ", "{tensor}: {what}: {value}. {cause}"),
+    SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ",
+              "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
+    ITEM(ON_MARKDOWN, NULL, MARKED)};
+
+static const organ_block findings[] = {
+    SECTION(ON_FILES, NULL, "Findings"),
+    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .max = MAX_SHOWN,
+            .rest = "And {more} more; --json has all of them."),
+    EACH(ON_MARKDOWN, "findings", BLOCKS_OF(finding)),
+    GAP("findings"),
+    SAY(ON_MARKDOWN, "!findings", "None."),
+    SAY(ON_PAGE, "!findings", "None."),
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .max = MAX_ROWS, .what = "findings",
+          .caption = "Weights with findings"),
+    TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .max = MAX_CAUSES),
+    SAY(ON_PAGE, "findings", "For details:"),
+    EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command",
+         .max = MAX_COMMANDS),
+};
+
+/* A limit is drawn where a weight comes near it. */
+static const organ_panels_of spread = {
+    .style = {.title = "Standard deviation of the weights by layer",
+              .subtitle = "look for jumps between layers and for layers that differ from their neighbours",
+              .description = "Standard deviation of each matrix over the layers, one panel per role, logarithmic, with "
+                             "the expected range.",
+              .y_label = "std (log scale)",
+              .log_y = true,
+              .band_name = "expected"},
+    .role = "role",
+    .series = {{"std", "in_layers", "std", 0, false},
+               {"healthy: at most", "nears_most", "sick_most", 0, true},
+               {"healthy: at least", "nears_least", "sick_least", 0, true}},
+    .edges = {"std_least", "std_most"},
+    .caption =
+        "A limit of the healthy range is drawn if a weight comes near it; the table of ranges below has all limits. A "
+        "weight of zeros only cannot be drawn on a logarithmic axis: it is a gap here and a finding above."};
+static const organ_panels_of sizes = {
+    .style = {.title = "Largest value by layer",
+              .subtitle = "the largest |w| of each matrix; codes of low precision represent single large values badly",
+              .description = "Largest magnitude in each matrix over the layers, one panel per role, logarithmic, with "
+                             "the expected maximum.",
+              .y_label = "max |w| (log scale)",
+              .log_y = true,
+              .band_name = "expected maximum"},
+    .role = "role",
+    .series = {{"max |w|", "in_layers", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
+    .edges = {NULL, "size_most"},
+    .caption = "The upper edge of the band is the largest magnitude that is expected of the role."};
+static const organ_panels_of distances = {
+    .style = {.title = "Distance from the other model by layer",
+              .subtitle =
+                  "norm of the difference relative to the norm of the other model's weight; 100 and more shown as 100",
+              .description = "Relative error of each matrix against the same matrix of the other model over the "
+                             "layers, one panel per role, with the range that is usual for its type.",
+              .y_label = "relative error, %",
+              .band_name = "usual for this type"},
+    .role = "role",
+    .series = {{"relative error", "in_layers", "error", 0, false}},
+    .edges = {"usual_least", "usual_most"},
+    .caption = "More than 50 percent is a finding: the weight is another one, or its codes were misread."};
+
+static const organ_block charts[] = {
+    SECTION(ON_PAGE, "places.*.strain", "Layers"),
+    MAP("places.*.strain", "places",
+        .style = {.title = "Distance of each weight from the expected limits",
+                  .subtitle = "1: at the limit; below: within; above: outside by this factor (99 and more shown as 99)",
+                  .description =
+                      "For each role and layer the largest of |mean|, std and values, each compared with the limit "
+                      "of its role. Weights with findings are outlined.",
+                  .value_label = "of the limit",
+                  .mark_name = "has a finding",
+                  .high = 2,
+                  .diverging = true},
+        .role = "role", .value = "strain", .marks = "sick", .inside = true,
+        .caption = "Outlined weights have findings. Above 1 a weight is outside the expected ranges of its role, which "
+                   "alone is not a fault: small models have wider weights, large ones narrower."),
+    PANELS("in_layers", &spread),
+    PANELS("in_layers", &sizes),
+    SECTION(ON_PAGE, "compared", "Compared with the other model"),
+    EACH_IF(ON_PAGE, "compared", "schemes", BLOCKS_OF(scheme)),
+    PANELS("compared", &distances),
+};
+
+static const organ_block remarks[] = {
+    SECTION(ON_FILES, NULL, "Remarks"),
+    SAY(ON_PAGE, "!remarks&!notes&!strays", "None."),
+    SAY_AFTER(ON_TERMINAL, "unexpected", "  remark   ", UNEXPECTED " The ranges: organ autopsy --print-ranges"),
+    ITEM(ON_MARKDOWN, "unexpected", UNEXPECTED),
+    SAY(ON_PAGE, "unexpected", UNEXPECTED),
+    EACH(ON_TERMINAL, "senses", BLOCKS_OF(remark), .max = MAX_SHOWN),
+    SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
+    EACH(ON_MARKDOWN, "senses", BLOCKS_OF(remark)),
+    TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .max = MAX_ROWS, .what = "remarks",
+                .caption = "Remarks: unusual values that alone are not faults"),
+    TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .max = MAX_CAUSES),
+    EACH(ON_ALL, "notes",
+         BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
+    SAY(ON_MARKDOWN, "!remarks&!notes", "None."),
+    EACH_IF(ON_TERMINAL, NULL, "strays",
+            BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
+            .where = "!known", .max = MAX_SHOWN,
+            .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .max = MAX_ROWS, .what = "such tensors",
+          .caption = "Tensors that belong to no weight"),
+};
+
+static const organ_block blocks[] = {
+    LINES(NULL, "Autopsy of {model:model}{other?\nagainst    {other:model}}\n\n"),
+    HEADING("Autopsy of {model.name}{other? against {other.name}}"),
+    SAY(ON_MARKDOWN, NULL,
+        "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
+    MERITS(NULL, merits),
+    EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
+    GAP("schemes"),
+    TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
+    MATRICES_SHARE("", "examined weights are"),
+    MATRICES_LEFT("", "not examined"),
+    TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
+    TABLE(ON_ALL, "scale_test", "scale_test.trials", FIELDS(trials),
+          .caption = "Prediction of the text with all scales times a factor"),
+    PART(ON_ALL, ".", BLOCKS_OF(findings)),
+    PART(ON_PAGE, ".", BLOCKS_OF(charts)),
+    PART(ON_ALL, ".", BLOCKS_OF(remarks)),
+    SECTION(ON_PAGE, NULL, "Roles"),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extreme values of the weights of each role"),
+    SECTION(ON_FILES, NULL, "Tensors"),
+    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "weights",
+          .caption = "Dequantised values of every weight"),
+    SECTION(ON_FILES, NULL, "Ranges"),
+    SAY(ON_FILES, NULL, "A value outside the expected range is a remark, one outside the healthy range a finding."),
+    TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "Ranges used"),
+    GAP(NULL),
+    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
+    TIME_LINE(""),
+    DEFINITIONS,
+};
+
+const organ_view organ_autopsy_view = {.schema = "organ.autopsy/1",
+                                       .kind = "Autopsy",
+                                       .title = "{model.name}{other? against {other.name}}",
+                                       .lead = VERDICT,
+                                       .make = autopsy_of,
+                                       BLOCKS_OF(blocks)};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * "evaluation" of the reports of operations that write a model: what --evaluate found, the same in every one of them.
+ */
+#ifndef ORGAN_VIEW_EVALUATION_H
+#define ORGAN_VIEW_EVALUATION_H
+
+#include "orchestrator/report/blocks/blocks.h"
+
+enum { ORGAN_EVALUATION_BLOCKS = 13 };
+extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
+
+/* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
+#define EVALUATION_MERITS                                                                                              \
+    {"evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                     \
+     "{evaluation.after.figures.perplexity:figure}"},                                                                  \
+    {                                                                                                                  \
+        "evaluation.comparison", "KL divergence from the donor, nats per token",                                       \
+            "{evaluation.comparison.kl_divergence:figure}"                                                             \
+    }
+
+/* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a
+ * terminal. */
+#define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
+
+/* Text, tokenizer, protocol and compute of the member "experiment" in sentences. Reports of before there was a choice
+ * were exact. */
+#define EXPERIMENT_WORDS                                                                                               \
+    "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
+    "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
+    "{experiment.text.xxh3}. "                                                                                         \
+    "{experiment.text.utf8?|Bytes that are not UTF-8 are read as U+FFFD. }"                                            \
+    "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest "                             \
+    "{experiment.tokenizer.digest}. "                                                                                  \
+    "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"  \
+    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
+    "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
+
+/* The same as a table for a page, and a caution where the text is not all UTF-8. */
+enum { ORGAN_EXPERIMENT_BLOCKS = 1 };
+extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/view_lineage.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Figures that identify a tensor: two tensors with equal figures have equal values with near certainty. Moments are
+ * rounded, because their last bits differ if a tensor is stored in another type or order of rows. */
+typedef struct print {
+    double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
+    json_int_t elements;
+    size_t model;
+    uint64_t owners; /* a bit for each model that has it */
+} print;
+
+static int by_values(const void *a, const void *b)
+{
+    const print *const x = a, *const y = b;
+    for (size_t k = 0; k < sizeof x->of / sizeof *x->of; k++)
+        if (x->of[k] != y->of[k])
+            return x->of[k] < y->of[k] ? -1 : 1;
+    return (x->elements > y->elements) - (x->elements < y->elements);
+}
+
+static int by_model(const void *a, const void *b)
+{
+    const print *const x = a, *const y = b;
+    return (x->model > y->model) - (x->model < y->model);
+}
+
+/* To 33 bits. */
+static double measure_kin_rounded(double x)
+{
+    int exponent;
+    const double mantissa = frexp(x, &exponent);
+    return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
+}
+
+/* Tensors whose values are all the same, as those of a new norm, match any model, so they prove no kinship. */
+static bool take_print(const json_t *tensor, size_t model, print *p)
+{
+    static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
+    *p = (print){.elements = json_integer_value(json_object_get(tensor, "elements")), .model = model};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const json_t *const value = json_object_get(tensor, keys[k]);
+        if (!json_is_number(value))
+            return false;
+        p->of[k] = json_number_value(value);
+    }
+    if (!(p->of[1] > 0))
+        return false;
+    p->of[0] = round(p->of[0] / p->of[1] * 1e8);
+    p->of[1] = measure_kin_rounded(p->of[1]);
+    p->of[4] = round(p->of[4] * 1e4);
+    return true;
+}
+
+static size_t take_prints(const json_t *models, size_t max, print *prints)
+{
+    size_t count = 0;
+    for (size_t m = 0; m < max; m++) {
+        const json_t *const tensors = json_object_get(organ_json_row_at(models, m), "per_tensor");
+        for (size_t t = 0; t < json_array_size(tensors); t++)
+            count += take_print(organ_json_row_at(tensors, t), m, &prints[count]);
+    }
+    return count;
+}
+
+static void find_owners(print *prints, size_t count)
+{
+    qsort(prints, count, sizeof *prints, by_values);
+    for (size_t from = 0, to; from < count; from = to) {
+        uint64_t owners = 0;
+        for (to = from; to < count && by_values(&prints[to], &prints[from]) == 0; to++)
+            owners |= UINT64_C(1) << prints[to].model;
+        for (size_t k = from; k < to; k++)
+            prints[k].owners = owners;
+    }
+    qsort(prints, count, sizeof *prints, by_model);
+}
+
+/* The one of the models `among` that has most of those that `but` has not; how many, or 0. */
+static size_t kin_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
+{
+    size_t counts[64] = {0}, best = 0;
+    for (size_t k = 0; k < count; k++)
+        for (size_t m = 0; m < ORGAN_KIN_MAX && !(prints[k].owners & but); m++)
+            counts[m] += (prints[k].owners & among) >> m & 1;
+    *model = ORGAN_KIN_NONE;
+    for (size_t m = 0; m < ORGAN_KIN_MAX; m++)
+        if (counts[m] > best) {
+            best = counts[m];
+            *model = m;
+        }
+    return best;
+}
+
+/* Sets the body and the donor if two of the models `among` have all, and neither alone. */
+static bool find_parents(const print *prints, size_t count, uint64_t among, organ_kin *kin)
+{
+    size_t body, donor;
+    const size_t max = kin_max_of(prints, count, among, 0, &body);
+    if (body == ORGAN_KIN_NONE || max == count ||
+        max + kin_max_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
+        return false;
+    kin->body = body;
+    kin->donor = donor;
+    kin->from_body = max;
+    kin->from_donor = count - max;
+    return true;
+}
+
+/* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
+ * these. */
+static void measure_kin_finish(const print *prints, size_t known, organ_kin *kin)
+{
+    uint64_t chimeras = 0;
+    for (int again = 0; again < 2; again++) {
+        const uint64_t others = again ? ~chimeras : ~UINT64_C(0);
+        for (size_t from = 0, to; from < known; from = to) {
+            const size_t self = prints[from].model;
+            for (to = from; to < known && prints[to].model == self; to++)
+                ;
+            kin[self].tensors = to - from;
+            kin[self].shared = kin_max_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
+            if (kin[self].shared < kin[self].tensors &&
+                find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
+                chimeras |= UINT64_C(1) << self;
+        }
+    }
+}
+
+/* Appends the model and then the models whose body it is, recursively; each once, whatever `body` contains. */
+static void put_in_order(const organ_kin *kin, size_t count, size_t root, size_t *order, size_t *used, bool *done)
+{
+    size_t stack[ORGAN_KIN_MAX + 1], top = 0;
+    stack[top++] = root;
+    done[root] = true;
+    while (top > 0) {
+        const size_t model = stack[--top];
+        order[(*used)++] = model;
+        for (size_t k = count; k-- > 0;)
+            if (kin[k].body == model && !done[k]) {
+                done[k] = true;
+                stack[top++] = k;
+            }
+    }
+}
+
+static organ_status measure_kin_arrange(organ_kin *kin, size_t count, size_t *order, organ_error *error)
+{
+    bool *const done = calloc(count + 1, sizeof *done);
+    size_t used = 0;
+    if (!done)
+        return organ_fail_errno(error, ENOMEM, "the models");
+    for (size_t k = 0; k < count; k++)
+        if (kin[k].body == ORGAN_KIN_NONE)
+            put_in_order(kin, count, k, order, &used, done);
+    for (size_t k = 0; k < count; k++) /* models that are made from each other in a circle */
+        if (!done[k])
+            put_in_order(kin, count, k, order, &used, done);
+    for (size_t k = 0; k < count; k++) {
+        const size_t body = kin[order[k]].body;
+        bool before = false;
+        for (size_t j = 0; j < k && body != ORGAN_KIN_NONE; j++)
+            before |= order[j] == body;
+        kin[order[k]].depth = before ? kin[body].depth + 1 : 0;
+    }
+    free(done);
+    return ORGAN_OK;
+}
+
+organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *order, organ_error *error)
+{
+    const size_t count = json_array_size(models), max = count < ORGAN_KIN_MAX ? count : ORGAN_KIN_MAX;
+    size_t room = 1;
+    for (size_t m = 0; m < max; m++)
+        room += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
+    print *const prints = calloc(room, sizeof *prints);
+    if (!prints)
+        return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
+    const size_t known = take_prints(models, max, prints);
+    find_owners(prints, known);
+    for (size_t m = 0; m < count; m++)
+        kin[m] = (organ_kin){.body = ORGAN_KIN_NONE, .donor = ORGAN_KIN_NONE, .like = ORGAN_KIN_NONE};
+    measure_kin_finish(prints, known, kin);
+    free(prints);
+    return measure_kin_arrange(kin, count, order, error);
+}

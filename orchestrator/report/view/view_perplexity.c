@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ * organ.perplexity/1 and organ.evaluate/1 */
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/clouds.h"
+#include "orchestrator/report/view/view_parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- what both have ---- */
+
+static const organ_block experiment[] = {
+    SECTION(ON_PAGE, NULL, "The experiment"),
+    WARN(ON_PAGE, NULL,
+         "Perplexity depends on the protocol. {definitions.same experiment} Errors are standard errors and treat "
+         "tokens as independent."),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
+    PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
+};
+
+#define BEGINNING                                                                                                      \
+    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),  \
+        PART(ON_PAGE, ".", BLOCKS_OF(experiment))
+#define PERPLEXITY_END(name)                                                                                           \
+    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
+        SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
+        LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
+        SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \
+        SAY(ON_MARKDOWN, "!dry_run",                                                                                   \
+            "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
+
+/* ---- perplexity: one model, or two ---- */
+
+#define MODEL_FIGURES                                                                                                  \
+    {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},             \
+        {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                   \
+        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:measured}"},                    \
+    {                                                                                                                  \
+        "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                       \
+    }
+static const organ_item model_items[] = {MODEL_FIGURES,
+                                         {"comparison", "difference", "{comparison.difference:+measured}"},
+                                         {"comparison", "ratio", "{comparison.ratio:measured}"},
+                                         {"comparison", "KL divergence", "{comparison.kl_divergence:measured}"},
+                                         {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
+static const organ_block model_figures[] = {
+    LINES("!comparison", "Model:   {model:model}\n\n"),
+    LINES("comparison", "Other:   {model:model}\n\n"),
+    SECTION(ON_MARKDOWN, NULL, "{model.name}"),
+    ITEMS(ON_TEXT, "figures", .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
+};
+
+/* Figures of one model, or of two in two columns. */
+static const organ_item figures[] = {
+    {NULL, "perplexity", "{figures.perplexity:~measured}"},
+    {NULL, "mean -ln p", "{figures.nll:~measured}"},
+    {NULL, "bits per byte", "{figures.bits_per_byte:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
+    {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
+    {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
+    {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
+    {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
+
+static const organ_item perplexity_merits[] = {
+    {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}",
+     "{models.0.figures.perplexity:figure}"},
+    {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}",
+     "{models.1.figures.perplexity:figure}"},
+    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}",
+     "{models.1.comparison.difference:+figure}"},
+    {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}",
+     "{models.0.figures.bits_per_byte:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+static const organ_block perplexity_blocks[] = {
+    HEADING("Perplexity of {models.0.model.name}"),
+    LINES("dry_run", "Dry run, nothing was scored.\n"),
+    MERITS("!dry_run", perplexity_merits),
+    BEGINNING,
+    SECTION(ON_PAGE, "!dry_run", "Figures"),
+    EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Other|Model}: {model:model}."))),
+    ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
+          ITEM_LIST(figures), .caption = "Figures with standard errors"),
+    EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
+    SAY(ON_TERMINAL, "models>1&!dry_run",
+        "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
+        "in nats per token."),
+    PLAN_NEEDS,
+    PERPLEXITY_END("PERPLEXITY_REPORT.md"),
+};
+
+const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
+                                          .kind = "Perplexity",
+                                          .title = "{models.0.model.name}{models.1? against {models.1.model.name}}",
+                                          .lead =
+                                              "{models.1?Two models compared: both scored the same tokens in one run.}",
+                                          BLOCKS_OF(perplexity_blocks)};
+
+/* ---- evaluate ---- */
+
+#define NUMBER_OR_NOT(path, form) "{" path "?{" path ":" form "}|-}"
+#define NOT_FIRST(path, form)     "{comparison?{comparison." path ":" form "}|-}"
+
+static const organ_field evaluations[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS_IF("models.*.experiment.name", "experiment", "{experiment.name?{experiment.name}|-}",
+                   ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("method", "{comparison?{method?{method}|-}|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", ORGAN_FIELD_PARTS),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 4),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
+static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                           FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
+                                           FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
+static const organ_field page_fields[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?{method?{method}|no log}|donor}",
+                ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:~measured}", 0),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
+    FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
+    FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
+
+#define COST_OF(k)                                                                                                     \
+    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
+     "{models." k ".comparison.difference:+~measured}"},                                                               \
+    {                                                                                                                  \
+        "models." k ".comparison", "KL divergence, nats per token: {models." k ".model.name}",                         \
+            "{models." k ".comparison.kl_divergence:figure}"                                                           \
+    }
+
+/* More outputs than three are in the charts and the table only. */
+static const organ_item evaluation_merits[] = {
+    COST_OF("1"),
+    COST_OF("2"),
+    COST_OF("3"),
+    {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+static const organ_block evaluation_blocks[] = {
+    HEADING("Evaluation of models made from {models.0.model.name}"),
+    MERITS(NULL, evaluation_merits),
+    BEGINNING,
+    SECTION(ON_PAGE, NULL, "Models"),
+    TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),
+    TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
+    TABLE(
+        ON_PAGE, NULL, "models", FIELDS(page_fields),
+        .caption =
+            "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; "
+            "difference, KL "
+            "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
+    EACH(ON_ALL, "models",
+         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
+                ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
+    CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
+    SAY(ON_TERMINAL, NULL,
+        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
+        "in nats per token "
+        "from "
+        "the donor."),
+    EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
+    SECTION(ON_PAGE, NULL, "Loss"),
+    FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
+           "Compare methods only at the same sparsity; the next chart has the errors of the differences."),
+    FIGURE("models.*.sparsity.target", organ_divergence_cloud,
+           "Distinguishes methods that have nearly the same perplexity: it counts every change of the predictions, for "
+           "better or worse."),
+    BARS_WHERE(
+        NULL, "models", "comparison",
+        .style = {.title = "Loss in perplexity",
+                  .subtitle =
+                      "perplexity minus that of the donor, on the same tokens, with one standard error to each side",
+                  .description = "Difference in perplexity of each model to the donor, in increasing order.",
+                  .value_label = "difference in perplexity",
+                  .series = {"difference to the donor", NULL},
+                  .digits = 5},
+        .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
+        .ascending = true,
+        .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
+                  "{sparsity.target.percent:.4g} % killed}",
+        .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity alone."),
+    PERPLEXITY_END("EVALUATION_REPORT.md"),
+};
+
+const organ_view organ_evaluate_view = {
+    .schema = "organ.evaluate/1",
+    .kind = "Evaluation",
+    .title = "{models.0.model.name}",
+    .lead = "Models made from one donor, with their loss: all scored the same tokens in one run.",
+    BLOCKS_OF(evaluation_blocks)};

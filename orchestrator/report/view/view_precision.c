@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ * organ.dequantize/1 and organ.quantize/1 */
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/view_allocation.h"
+#include "orchestrator/report/view/view_parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <string.h>
+
+#define NOT_FINITE                                                                                                     \
+    "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; " \
+    "the report lists "                                                                                                \
+    "where."
+
+enum { MAX_ROWS = 500 };
+
+/* ---- what both have ---- */
+
+#define SIZE_MERITS                                                                                                    \
+    {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
+    {                                                                                                                  \
+        NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"                                        \
+    }
+#define PLAIN       SAY(ON_ALL, NULL, "{plain.tensors:count} plain tensors, {plain.bytes:bytes}, keep their type.")
+#define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
+#define SIZES(path)                                                                                                    \
+    BARS(path, path,                                                                                                   \
+         .style = {.title = "Bytes by role",                                                                           \
+                   .subtitle = "codes and scales together",                                                            \
+                   .description = "Bytes of the weights of each role before and after.",                               \
+                   .value_label = "megabytes",                                                                         \
+                   .series = {"before", "after"},                                                                      \
+                   .digits = 3,                                                                                        \
+                   .unit = " MB"},                                                                                     \
+         .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                      \
+         .caption = "Plain tensors that are copied unchanged do not count here.")
+
+static const organ_field reasons[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_WORDS("why", "{dropped?removed: }{why}", ORGAN_FIELD_LEFT)};
+static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code}{dropped? (removed)}: {why}")};
+
+/* ---- dequantize ---- */
+
+static const organ_item dequantize_merits[] = {{NULL, "packed weights", "{totals.weights:count}"},
+                                               {"!totals.infinite&!totals.nan", "values that are infinite or NaN", "0"},
+                                               {"totals.infinite", "infinite values", "{totals.infinite:count}"},
+                                               {"totals.nan", "values that are NaN", "{totals.nan:count}"},
+                                               SIZE_MERITS};
+
+static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS),
+                                      FIELD_COUNT("tensors", "weights"), FIELD_COUNT("weights", "elements"),
+                                      FIELD_BYTES("before", "bytes_before"), FIELD_BYTES("after", "bytes_after")};
+static const organ_field weights[] = {
+    FIELD_TEXT("weight", "name", ORGAN_FIELD_CODE),
+    FIELD_TEXT("scheme", "scheme", 0),
+    FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+    FIELD_COUNT("before", "bytes_before"),
+    FIELD_COUNT("after", "bytes_after"),
+    FIELD_IF("totals.infinite|totals.nan|weights.*.note", "infinite", "infinite", "count", 0),
+    FIELD_IF("totals.infinite|totals.nan|weights.*.note", "NaN", "nan", "count", 0),
+    FIELD_IF("weights.*.note", "note", "note", NULL, ORGAN_FIELD_MAYBE)};
+
+static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_TEXT("scheme", "scheme", 0),
+                                    FIELD_COUNT("weights", "count")};
+
+static const organ_block dequantize_blocks[] = {
+    LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
+    HEADING("Dequantisation of {model.name}"),
+    MERITS(NULL, dequantize_merits),
+    EVALUATION_ON(ON_PAGE),
+    SAY(ON_MARKDOWN, NULL, "Definition {definition}; packed weights became {parameters.dtype}."),
+    SECTION(ON_PAGE, NULL, "Schemes"),
+    NOTHING_YET,
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    WARN(ON_FILES, "totals.infinite|totals.nan", NOT_FINITE),
+    TABLE(ON_TEXT, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals"),
+    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is already plain and is only rewritten."),
+    SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was already plain."),
+    PLAIN,
+    MATRICES_SHARE("schemes&", "packed weights are"),
+    MATRICES_LEFT("schemes&", "not packed, or copied packed"),
+    SECTION(ON_MARKDOWN, "notes", "Notes"),
+    EACH(ON_FILES, "notes", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
+    SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was already plain."),
+    TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
+          .caption = "Packed weights by scheme"),
+    SIZES("weights"),
+    BLOCK(TABLE, ON_PAGE, "weights", .rows = "weights", .same = "{role}\n{scheme}",
+          .table = &(const organ_table_of){FIELDS(kinds), .caption = "Schemes by role"}),
+    EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")),
+         .where = "!dropped"),
+    TOGETHER(
+        ON_TERMINAL, NULL, "strays",
+        BLOCKS(SAY(ON_TERMINAL, NULL,
+                   "Removed: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
+        .where = "dropped"),
+    WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
+    SECTION(ON_FILES, "strays", "Tensors that belong to no weight"),
+    EACH(ON_MARKDOWN, "strays", BLOCKS_OF(reason_items)),
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
+          .caption = "Tensors that belong to no weight"),
+    SECTION(ON_FILES, "weights", "Weights"),
+    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .max = EVERY_TENSOR, .what = "weights",
+          .caption = "Every packed weight"),
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    TIME_LINE(" of output"),
+    REPORT_LINE("DEQUANTIZE_REPORT.md"),
+    DEFINITIONS,
+};
+
+const organ_view organ_dequantize_view = {
+    .schema = "organ.dequantize/1",
+    .kind = "Dequantisation",
+    .title = "{model.name}",
+    .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; plain tensors keep their type and bytes.",
+    BLOCKS_OF(dequantize_blocks)};
+
+/* ---- quantize ---- */
+
+static const organ_item quantize_merits[] = {
+    EVALUATION_MERITS,
+    {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
+    {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
+    SIZE_MERITS};
+
+static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_COUNT("tensors", "tensors"),
+                                    FIELD_COUNT("weights", "elements"),
+                                    FIELD_BYTES("before", "bytes_before"),
+                                    FIELD_BYTES("after", "bytes_after"),
+                                    FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
+                                    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+                                    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
+static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("type", "dtype", 0),
+                                      FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+                                      FIELD_COUNT("before", "bytes_before"),
+                                      FIELD_COUNT("after", "bytes_after"),
+                                      FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
+                                      FIELD_IF("allocation", "scheme", "scheme", NULL, 0),
+                                      FIELD_IF("totals.regrouped", "scheme", "scheme", NULL, 0),
+                                      FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                      FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+                                      FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
+
+/* Columns of the widths that tensors got from a budget of bits. */
+static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                     FIELD_COUNT("layer", "layer"),
+                                     FIELD_COUNT("weights", "elements"),
+                                     FIELD_WORDS("bits", "{bits}{quantised?|, unchanged}", 0),
+                                     FIELD_WORDS("with scales", "{bits_per_weight:.3f}", 0),
+                                     FIELD_WORDS("KL", "{cost:.3g}", 0),
+                                     FIELD_WORDS("KL with equal widths", "{uniform_cost:.3g}", 0),
+                                     FIELD_WORDS("curve", "{between?from other layers|measured}", 0)};
+
+static const organ_block width_blocks[] = {
+    SECTION(ON_FILES, NULL, "Width of each tensor"),
+    SAY(ON_TERMINAL, NULL,
+        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits per weight are used; predicted cost {cost:.3g} "
+        "nats per token, against {uniform_cost:.3g} with {uniform_bits} bits for each tensor."),
+    SAY(ON_FILES, NULL,
+        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by the cost of quantising "
+        "each alone; {bits_per_weight:.3f} bits per weight are used: curves of {measured} of them were measured on "
+        "{tokens:count} tokens in {windows} windows of {text.name} that are not used for calibration. The predicted "
+        "cost of all of them is {cost:.3g} nats per token; {uniform_bits} bits for each would cost "
+        "{uniform_cost:.3g}."),
+    SAY(ON_ALL, "exchanges",
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; with every matrix quantised "
+        "individually, the model is {exchanges.before:.4g} nats per token from the donor before the exchanges and "
+        "{exchanges.after:.4g} after."),
+    MAP("tensors", "tensors",
+        .style = {.title = "Width by layer and projection",
+                  .description = "A field of cells, one for each projection in each layer, with the bits of its codes. "
+                                 "The table below has "
+                                 "the same numbers.",
+                  .row_label = "projection",
+                  .value_label = "bits per code"},
+        .role = "role", .value = "bits", .weight = "elements", .layers = true,
+        .caption = "Tensors that lose more with few bits get more of them; scales are not included."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths),
+          .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};
+
+/* Of GGUF. */
+static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
+                                          FIELD_COUNT("tensors", "tensors"),
+                                          FIELD_COUNT("weights", "elements"),
+                                          FIELD_BYTES("after", "bytes_after"),
+                                          FIELD_WORDS("bits per weight", "{bits_per_weight:.3f}", 0),
+                                          FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+static const organ_field block_tensors[] = {
+    FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+    FIELD_TEXT("type", "dtype", 0),
+    FIELD_TEXT("stored as", "stored_as", 0),
+    FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+    FIELD_COUNT("after", "bytes_after"),
+    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+    FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
+    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
+    FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
+
+#define BY_IMATRIX                                                                                                     \
+    "Columns weighted by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted " \
+    "error "                                                                                                           \
+    "{totals.weighted_error:%.4f} over the tensors that have one."
+
+static const organ_block quantize_blocks[] = {
+    LINES(NULL,
+          MADE_WORDS("Quantised",
+                     "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
+                              "pruned by {parameters.pruning.method}}\n\n"),
+    HEADING("Quantisation of {model.name}"),
+    MERITS(NULL, quantize_merits),
+    SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
+    SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
+    BARS("roles.*.relative_error", "roles",
+         .style = {.title = "Relative error by role",
+                   .subtitle =
+                       "norm of the difference relative to the norm of the weights; the whisker spans the tensors",
+                   .description = "One bar per role: relative error over all its tensors together.",
+                   .value_label = "relative error, percent",
+                   .series = {"relative error", NULL},
+                   .digits = 4,
+                   .unit = " %"},
+         .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
+         .caption = "This is the error of the weights, not of the answers: organ perplexity --compare measures those."),
+    MAP("roles.*.relative_error", "tensors",
+        .style = {.title = "Relative error by layer",
+                  .description = "Relative error of each tensor, by role and layer.",
+                  .value_label = "relative error, percent"},
+        .role = "role", .value = "relative_error", .factor = 100, .inside = true,
+        .caption = "A tensor with a high error has values that its codes represent badly."),
+    EVALUATION_ON(ON_PAGE),
+    SECTION(ON_PAGE, NULL, "Roles"),
+    NOTHING_YET,
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
+    TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
+    MATRICES_SHARE("", "quantised weights are"),
+    MATRICES_FEW("", "quantised",
+                 "{left_alone?The report states why targets are copied unchanged.|The others are not targets by "
+                 "default, or --targets excludes them.}"),
+    MATRICES_LEFT("", "not quantised"),
+    SAY(ON_ALL, "imatrix", BY_IMATRIX),
+    SAY(ON_ALL, "totals.unreached_experts",
+        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts got no token of its text: "
+        "their columns have equal weights."),
+    SAY(ON_ALL, "calibration",
+        "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
+        "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "
+        "and codes were refitted."),
+    SAY(ON_ALL, "calibration&types",
+        "Embeddings and output head are quantised without the text, with the scales of least weight error."),
+    SAY(ON_ALL, "totals.sparsity",
+        "{parameters.pruning.method} pruned {totals.masked:count} weights of {totals.elements:count} "
+        "({totals.sparsity:percent}), whose codes mean zero; including small weights, {totals.zeros:count} codes mean "
+        "zero. The relative error includes pruning and quantisation, the errors of outputs only quantisation."),
+    PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
+    ALLOCATION_OF(ON_ALL, "sparsity_allocation"),
+    SAY(ON_ALL, "sparsity_allocation.asked",
+        "The budget was {sparsity_allocation.asked}: codes of kept weights, scales and one bit per weight for the "
+        "mask. In this output zeros have codes, too."),
+    SAY(ON_ALL, "calibration.all_experts", "Every expert was calibrated on all tokens of its layer (--all-experts)."),
+    SAY(ON_TERMINAL, "calibration.fallback",
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
+        "({calibration.fallback.names.0}"
+        "{calibration.fallback.names>1?; {calibration.fallback.names.1}}{calibration.fallback.names>2?; more in the "
+        "report}). They were "
+        "calibrated on all tokens of their layer."),
+    SAY(ON_FILES, "calibration.fallback",
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
+        "({calibration.fallback.names:join}). They "
+        "were "
+        "calibrated on all tokens of their layer."),
+    SAY(ON_ALL, "calibration.block_diagonal_tensors",
+        "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
+        "inputs, because the full matrices did not fit --memory."),
+    PLAIN,
+    SAY(ON_ALL, "clipped_blocks",
+        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. "
+        "Servers that follow "
+        "DeepSeek-V3 clip such blocks. transformers without a GPU may reject the "
+        "model, or give such tensors wrong values without an error."),
+    SAY(ON_ALL, "totals.regrouped",
+        "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the "
+        "group of "
+        "{parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by role"),
+    TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by type"),
+    SIZES("roles"),
+    EACH(ON_TERMINAL, "left_alone", BLOCKS(SAY(ON_TERMINAL, NULL, "Not quantised: {tensor}: {why}")), .new = "why"),
+    SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
+    SECTION(ON_FILES, "left_alone", "Targets copied unchanged"),
+    EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
+    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
+          .caption = "Loaders find them in their original type"),
+    SECTION(ON_FILES, NULL, "Tensors"),
+    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
+          .caption = "Every quantised tensor"),
+    TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .max = EVERY_TENSOR, .what = "tensors",
+          .caption = "Every quantised tensor"),
+    PLAN,
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    TIME_LINE(" of output"),
+    REPORT_LINE("QUANTIZE_REPORT.md"),
+    DEFINITIONS,
+};
+
+const organ_view organ_quantize_view = {
+    .schema = "organ.quantize/1",
+    .kind = "Quantisation",
+    .title = "{model.name}",
+    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, "
+            "calibrated on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
+            "nearest to its weight{types?, with the scales of least error{imatrix? weighted by an imatrix|}|}: no "
+            "calibration{imatrix?|, no data}.}",
+    BLOCKS_OF(quantize_blocks)};

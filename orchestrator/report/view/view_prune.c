@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT
+ * organ.prune/1. In organ/REPORT.md, and on its page, all but the last section depends on the donor and the parameters
+ * alone. */
+#include "orchestrator/report/view/view_allocation.h"
+#include "orchestrator/report/view/view_sparsity.h"
+#include "orchestrator/report/view/views.h"
+
+#define AMOUNT(of)   "{" of ".tensors:count} tensors, {" of ".elements:count} elements, {" of ".bytes:count} bytes"
+#define LAYER_OF(at) "{" at ".name} ({" at ".percent:percent} of its {" at ".elements:count} target weights)"
+#define DONE         "!dry_run"
+
+static const organ_item merits[] = {EVALUATION_MERITS, SPARSITY_MERITS};
+
+/* ---- inputs and counts ---- */
+
+#define FLOW       "parameters.iterations"
+#define CALIBRATED "calibration"
+#define BY_IMATRIX "imatrix"
+
+static const organ_item inputs[] = {
+    {NULL, "Donor", "{donor.name} ({donor.architecture}{donor.model_type?, {donor.model_type}})"},
+    {NULL, "Format", "{donor.format}, weight files: {donor.files}"},
+    {NULL, "The whole model", AMOUNT("donor")},
+    {NULL, "Copied byte for byte", AMOUNT("untouched")},
+    {NULL, "Method", "{parameters.method}, definition {definition}"},
+    {FLOW, "Parameters",
+     "block_size={parameters.block_size}, iterations={parameters.iterations}, beta={parameters.beta}, "
+     "coupling={parameters.coupling}, "
+     "step={parameters.step}, threshold={parameters.threshold}"},
+    {FLOW, "Gain",
+     "{parameters.sparsity?searched for in each tensor, so that {parameters.sparsity} % of its elements are zeroed|"
+     "{parameters.gain}: the flow decides the sparsity}"},
+    {"!" FLOW, "Sparsity",
+     "{parameters.pattern?pattern {parameters.pattern}: N:M keeps at most N of M "
+     "neighbours|{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
+     "tensors|{parameters.sparsity?{parameters.sparsity} % of the elements of each tensor|decided by the flow in each "
+     "tensor}}}"},
+    {"parameters.stability", "Parameters",
+     "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
+    {"parameters.effort&!parameters.stability&!" BY_IMATRIX, "Parameters", "effort={parameters.effort}"},
+    {CALIBRATED, "Calibration text",
+     "{calibration.text.name}, {calibration.text.bytes} bytes, XXH3 {calibration.text.xxh3}, {calibration.text.tokens} "
+     "tokens"},
+    {CALIBRATED, "Tokenizer",
+     "{calibration.tokenizer.kind}, vocabulary {calibration.tokenizer.vocabulary}, digest "
+     "{calibration.tokenizer.digest}"},
+    {CALIBRATED, "Windows",
+     "{calibration.samples} of {calibration.context} tokens, {calibration.windows}; {calibration.bos}"},
+    {CALIBRATED, "Calibrated on", "{calibration.streams}"},
+    {CALIBRATED, "Tensors calibrated in blocks of 256 inputs", "{calibration.block_diagonal_tensors}"},
+    {CALIBRATED "&" CALIBRATED ".all_experts", "Tokens of an expert", "all tokens of its layer (--all-experts)"},
+    {CALIBRATED "&" CALIBRATED ".fallback",
+     "Experts calibrated on all tokens of their layer, since fewer than 8 reached them",
+     "{calibration.fallback.experts}: {calibration.fallback.names:join}"},
+    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts that got no token of its texts",
+     "{imatrix.fallback.experts}: {imatrix.fallback.names:join}"},
+    {BY_IMATRIX, "Imatrix",
+     "{imatrix.name} ({imatrix.format}), {imatrix.bytes} bytes, XXH3 {imatrix.xxh3}, {imatrix.entries} entries"},
+    {BY_IMATRIX, "Its texts, as named in the file", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
+    {BY_IMATRIX, "Its chunks",
+     "{imatrix.chunks?{imatrix.chunks}{imatrix.chunk_size? of {imatrix.chunk_size} tokens|, tokens per chunk not "
+     "stated}|not stated}"},
+    {BY_IMATRIX, "Missing in an imatrix", "{imatrix.lacks}"},
+    {NULL, "Targets",
+     "{parameters.targets?{parameters.targets}|the projections q, k, v, o, gate, up and down, with their fused and "
+     "expert forms}"},
+    {NULL, "Other files copied", "{copied_files?{copied_files:join}|none}"},
+    {NULL, "Files with weights copied unpruned", "{other_weights?{other_weights:join}|none}"}};
+#define INPUTS(where, if_)                                                                                             \
+    SECTION(where, if_, "Inputs and outputs"), ITEMS(where, if_, .name = "item", .value = "value", ITEM_LIST(inputs))
+
+static const organ_item counts[] = {
+    {NULL, "Tensors pruned", "{per_tensor.tensors:count}"},
+    {NULL, "Target weights killed", "{totals.target.killed:count}"},
+    {NULL, "Target weights kept{compensates?|, bits unchanged}", "{kept:count}"},
+    {NULL, "Target weights that were already zero", "{zero_before:count}"},
+    {NULL, "Target weights processed, each once", "{coverage.processed_elements:count}"},
+    {"coverage.tiles", "Tiles", "{coverage.tiles:count}"},
+    {"compensates", "Kept weights that were changed to compensate", "{compensated:count}"},
+    {NULL, "Coverage: share of target weights processed", "{coverage.percent:percent}"},
+    {"matrices", "Targets, of the weights in matrices of linear layers", "{matrices.percent:percent}"},
+    {NULL, "Mean of the tensors' killed percents (each of its own elements)", "{per_tensor.mean:percent}"},
+    {NULL, "Lowest of them", "{per_tensor.min:percent}"},
+    {NULL, "Highest of them", "{per_tensor.max:percent}"}};
+#define COUNTS(where) ITEMS(where, DONE, .name = "quantity", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(counts))
+
+/* ---- calibration, layers, the run ---- */
+
+#define FALLBACK "{fallback.names.0}{fallback.names>1?; {fallback.names.1}}{fallback.names>2?; more in the report}"
+static const organ_block imatrix[] = {
+    SAY(ON_TERMINAL, "fallback",
+        "Experts that got no token of its texts: {fallback.experts} (" FALLBACK
+        "). Gate and up use the inputs of the layer's other experts; columns of down have equal weights."),
+    SAY(ON_TERMINAL, NULL,
+        "By an imatrix: no contribution, no compensation; {name} (XXH3 {xxh3}), {entries} entries, "
+        "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
+        "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
+static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
+
+static const organ_block layers[] = {
+    SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
+    SAY(ON_MARKDOWN, NULL,
+        "Highest sparsity: " LAYER_OF("densest.0") "{densest=2? and " LAYER_OF("densest.1") "}{densest>2?, " LAYER_OF(
+            "densest.1") " and " LAYER_OF("densest.2") "}{densest>3?; lowest: " LAYER_OF("spar"
+                                                                                         "ses"
+                                                                                         "t") "}."),
+    TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
+
+static const organ_item run[] = {
+    {NULL, "Donor", "{run.donor}"},
+    {NULL, "Output", "{run.output}"},
+    {NULL, "Started", "{run.started}"},
+    {NULL, "Wall time", "{run.seconds:time}"},
+    {NULL, "Speed", "{run.bytes_per_second:bytes}/s of target weights"},
+    {NULL, "Machine", "{run.host}, {run.threads} threads ({run.pinned} pinned), {run.cpu_isa} kernels"},
+    {NULL, "Memory allowed", "{fold.memory_mib} MiB"},
+    {NULL, "Resumed", "{run.resumed?yes: times cover only the last part|no}"},
+    {NULL, "Program", "{organ}"}};
+static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_CODE),
+                                     FIELD_WORDS("time", "{seconds:.2f} s", 0),
+                                     FIELD_COUNT("tensors", "tensors"),
+                                     FIELD_COUNT("bytes", "bytes"),
+                                     FIELD_COUNT("killed", "killed"),
+                                     FIELD_COUNT("killed so far", "killed_so_far")};
+
+/* ---- all of it ---- */
+
+static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                   FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("weights", "elements")};
+
+#define EXTRA_NAMES "{run.single_file?, with the name of the model file in front of theirs}"
+#define AUDIT       AUDIT_COMMAND("output", "compensates")
+#define READS_AGAIN                                                                                                    \
+    "reads both models, but neither this report nor its log, and counts "                                              \
+    "{compensates?zero and changed weights; it fails if|killed weights; it fails if any weight was changed other "     \
+    "than to zero, or if} "                                                                                            \
+    "a tensor that was not a target differs in a single byte."
+
+static const organ_block blocks[] = {
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into "
+                "|into }{run.output}\n}\n"),
+    HEADING("Surgery report: {donor.name}, {parameters.method}"),
+    MERITS(DONE, merits),
+    EVALUATION_ON(ON_FILES),
+    CAUTIONS(ON_FILES, NULL, "errata", "Read with these numbers"),
+
+    SECTION(ON_PAGE, "dry_run", "Targets"),
+    TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets",
+          .total_row = "fold.all", .caption = "Target tensors by projection"),
+    SAY(ON_TERMINAL, "dry_run",
+        "The targets are {fold.target_percent:percent} of the model's {totals.full.elements:count} weights."),
+    SAY(ON_TERMINAL, "dry_run", "Copied unchanged: {untouched.tensors:count} tensors, {untouched.bytes:bytes}."),
+    PLAN,
+
+    PROJECTIONS(ON_TERMINAL, DONE),
+    TOTALS(ON_TERMINAL, DONE),
+    CAUTIONS(ON_TERMINAL, DONE, "errata", "Read with these numbers"),
+    SAY(ON_TERMINAL, DONE,
+        "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
+        "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
+    MATRICES(""),
+    PART_IF(ON_TERMINAL, DONE, "calibration",
+            BLOCKS(SAY(ON_TERMINAL, NULL,
+                       "Calibrated by {/parameters.method}: {text.name}, {samples} windows of {context} tokens."),
+                   SAY(ON_TERMINAL, "all_experts",
+                       "Every expert was calibrated on all tokens of its layer (--all-experts)."),
+                   SAY(ON_TERMINAL, "fallback",
+                       "Experts that fewer than 8 of the tokens reached: {fallback.experts} (" FALLBACK
+                       "). They were calibrated on all tokens of their layer."),
+                   SAY(ON_TERMINAL, "block_diagonal_tensors",
+                       "{block_diagonal_tensors} tensors were calibrated in blocks of 256 inputs, because the full "
+                       "matrices did not fit --memory; this prunes worse."))),
+    PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),
+    ALLOCATION_ON(ON_TERMINAL),
+    SAY(ON_TERMINAL, DONE "&compensates",
+        "Compensated: {compensated:count} kept weights were changed to compensate for the killed ones."),
+    SAY(ON_TERMINAL, DONE, "Zero before: {zero_before:count}, not counted as killed."),
+    EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks passed."),
+    SAY(ON_TERMINAL, DONE "&other_weights",
+        "Copied unpruned, but possibly weights: {other_weights:size} file{other_weights:s}, named in the report."),
+    SAY(ON_TERMINAL, DONE,
+        "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s of target weights, {run.threads} "
+        "thread{run.threads:s}, "
+        "{run.cpu_isa}{run.resumed?, resumed}."),
+    EVALUATION_ON(ON_TERMINAL),
+    LINES(DONE, "\nReport:  " REPORT_PLACE "REPORT.md (and .html)\nProof:   " AUDIT "\n"),
+
+    INPUTS(ON_MARKDOWN, NULL),
+    SECTION(ON_MARKDOWN, NULL, "Aggregate sparsity"),
+    TOTALS(ON_MARKDOWN, NULL),
+    ALLOCATION_ON(ON_FILES),
+    SPARSITY(DONE),
+    MAGNITUDES,
+    SPARSE_TENSORS(DONE),
+    SECTION(ON_PAGE, DONE, "Counts"),
+    COUNTS(ON_FILES),
+    SECTION(ON_MARKDOWN, NULL, "Sparsity by projection"),
+    SAY(ON_MARKDOWN, NULL,
+        "Mean, min and max are over the projection's tensors, each percent of that tensor's elements; the last percent "
+        "is of all its "
+        "elements."),
+    PROJECTIONS(ON_MARKDOWN, NULL),
+    PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(layers)),
+    SECTION(ON_FILES, DONE, "Output integrity"),
+    CHECKS(ON_FILES, DONE, "integrity"),
+    DEFINITIONS,
+    SECTION(ON_MARKDOWN, NULL, "Limits of this report"),
+    EACH(ON_MARKDOWN, "not_in_this_report", BLOCKS_OF(items)),
+    INPUTS(ON_PAGE, NULL),
+    SECTION(ON_FILES, DONE, "How to check it"),
+    SAY(ON_MARKDOWN, NULL,
+        "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_AGAIN
+        " The command for this run is below. `prune.jsonl` is the log of every tensor and `prune.json` has the numbers "
+        "of this report, both in the same directory" EXTRA_NAMES "."),
+    SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_AGAIN),
+    SAY(ON_PAGE, DONE,
+        "The command for this run is at the end of this page. prune.jsonl is the log of every tensor and prune.json "
+        "has the numbers of this page, both in the same directory" EXTRA_NAMES "."),
+    SECTION(ON_PAGE, DONE, "Limits of this report"),
+    EACH_IF(ON_PAGE, DONE, "not_in_this_report", BLOCKS_OF(items)),
+
+    SECTION(ON_MARKDOWN, NULL, "Run"),
+    SAY(ON_MARKDOWN, NULL,
+        "This section differs between runs; everything above depends only on the donor and the parameters."),
+    ITEMS(ON_MARKDOWN, NULL, .name = "item", .value = "value", ITEM_LIST(run)),
+    SAY(ON_MARKDOWN, NULL, "Wall time by shard:"),
+    TABLE(ON_MARKDOWN, NULL, "run.shards", FIELDS(shards)),
+    PAGE_ENDING,
+    SAY(ON_FILES, DONE, "To check this run:"),
+    COMMAND(ON_FILES, DONE, AUDIT),
+};
+
+const organ_view organ_prune_view = {
+    .schema = "organ.prune/1",
+    .kind = "Surgery report: pruning",
+    .title = "{donor.name}",
+    .lead = "{dry_run?A dry run: nothing was written. {totals.target.elements:count} of the model's "
+            "{totals.full.elements:count} weights are targets.|{parameters.method} set {totals.target.killed:count} "
+            "weights to zero: {totals.target.percent:percent} of the {totals.target.elements:count} target weights, "
+            "{totals.full.percent:percent} of all {totals.full.elements:count} weights of the model.}",
+    .make = organ_sparsity_fold,
+    BLOCKS_OF(blocks)};

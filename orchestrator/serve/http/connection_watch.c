@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/connection_watch.h"
+
+#include "orchestrator/serve/http/peer_network.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS
+ * connections for a close. */
+enum { DOOR = 8, LOOKS = 1024 };
+
+struct organ_watched {
+    int fd;
+    bool limited;
+    bool admitted, cut; /* atomic */
+    size_t number;
+    struct timespec deadline;
+    TAILQ_ENTRY(organ_watched) entry;
+    void *held;
+    pthread_t thread; /* of the connection; atomic, since others look whether it is theirs */
+    char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
+};
+
+struct organ_connection_watch {
+    pthread_mutex_t lock;
+    TAILQ_HEAD(, organ_watched) all; /* oldest first */
+    size_t count, max, share, added, ticks;
+    uint64_t displaced;
+};
+
+organ_connection_watch *organ_watch_create(size_t max, size_t share)
+{
+    organ_connection_watch *const watch = calloc(1, sizeof *watch);
+    if (!watch)
+        return NULL;
+    pthread_mutex_init(&watch->lock, NULL);
+    TAILQ_INIT(&watch->all);
+    watch->max = max;
+    watch->share = share;
+    return watch;
+}
+
+void organ_watch_destroy(organ_connection_watch *watch)
+{
+    if (watch)
+        pthread_mutex_destroy(&watch->lock);
+    free(watch);
+}
+
+static void set_connection_deadline(organ_watched *watched, unsigned seconds)
+{
+    watched->limited = seconds > 0;
+    clock_gettime(CLOCK_MONOTONIC, &watched->deadline);
+    watched->deadline.tv_sec += seconds;
+}
+
+static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+
+static void cut_off(organ_watched *watched)
+{
+    __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
+    shutdown(watched->fd, SHUT_RDWR);
+}
+
+/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and
+ * does not count. */
+static void watch_make_room(organ_connection_watch *watch, const organ_watched *new)
+{
+    organ_watched *w, *oldest = NULL, *oldest_near = NULL;
+    size_t open = 0, near = 0;
+    TAILQ_FOREACH(w, &watch->all, entry)
+    {
+        const bool neighbour = strcmp(w->network, new->network) == 0, yields = !has_flag(&w->admitted);
+        if (has_flag(&w->cut))
+            continue;
+        open++;
+        near += neighbour;
+        if (yields && neighbour && !oldest_near)
+            oldest_near = w;
+        if (yields && w != new && !oldest)
+            oldest = w;
+    }
+    const size_t door = (watch->max + DOOR - 1) / DOOR;
+    organ_watched *yielding = open + door > watch->max ? oldest : NULL;
+    if (near > watch->share)
+        yielding = oldest_near;
+    if (yielding) {
+        cut_off(yielding);
+        watch->displaced++;
+    }
+}
+
+organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
+{
+    organ_watched *const watched = calloc(1, sizeof *watched);
+    if (!watched)
+        return NULL;
+    watched->fd = fd;
+    snprintf(watched->peer, sizeof watched->peer, "%s", peer);
+    organ_peer_network(peer, watched->network);
+    set_connection_deadline(watched, seconds);
+    pthread_mutex_lock(&watch->lock);
+    watched->number = watch->added++;
+    TAILQ_INSERT_TAIL(&watch->all, watched, entry);
+    watch->count++;
+    watch_make_room(watch, watched);
+    pthread_mutex_unlock(&watch->lock);
+    return watched;
+}
+
+void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
+{
+    pthread_mutex_lock(&watch->lock);
+    TAILQ_REMOVE(&watch->all, watched, entry);
+    watch->count--;
+    pthread_mutex_unlock(&watch->lock);
+    free(watched);
+}
+
+void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED); }
+
+bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
+bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
+
+void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
+{
+    pthread_mutex_lock(&watch->lock);
+    set_connection_deadline(watched, seconds);
+    pthread_mutex_unlock(&watch->lock);
+}
+
+void *organ_watched_hold(organ_watched *watched, void *held)
+{
+    void *const before = watched->held;
+    __atomic_store_n(&watched->thread, pthread_self(), __ATOMIC_RELAXED);
+    watched->held = held;
+    return before;
+}
+
+void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
+{
+    organ_watched *w;
+    pthread_mutex_lock(&watch->lock);
+    TAILQ_FOREACH(w, &watch->all, entry)
+    if (pthread_equal(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), pthread_self()) && w->held)
+        watch_one(context, w->held);
+    pthread_mutex_unlock(&watch->lock);
+}
+
+const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }
+
+size_t organ_watch_count(organ_connection_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    const size_t count = watch->count;
+    pthread_mutex_unlock(&watch->lock);
+    return count;
+}
+
+uint64_t organ_watch_displaced(organ_connection_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    const uint64_t displaced = watch->displaced;
+    pthread_mutex_unlock(&watch->lock);
+    return displaced;
+}
+
+static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+size_t organ_watch_max_of_one(organ_connection_watch *watch)
+{
+    enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
+    const organ_watched *w;
+    size_t count = 0, run = 0, max = 0;
+    pthread_mutex_lock(&watch->lock);
+    char(*const networks)[ROOM] = calloc(watch->count + 1, ROOM);
+    TAILQ_FOREACH(w, &watch->all, entry)
+    if (networks)
+        memcpy(networks[count++], w->network, ROOM);
+    pthread_mutex_unlock(&watch->lock);
+    if (count)
+        qsort(networks, count, ROOM, watch_by_text);
+    for (size_t k = 0; k < count; k++) {
+        run = k > 0 && strcmp(networks[k], networks[k - 1]) == 0 ? run + 1 : 1;
+        max = run > max ? run : max;
+    }
+    free(networks);
+    return max;
+}
+
+/* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close
+ * arrive together, the system reports no further change, and the connection waits for its deadline. This function shuts
+ * down the receiving direction, which is such a change. A client that has closed its sending side still receives its
+ * reply. */
+static void wake_if_ended(const organ_watched *watched)
+{
+    char byte;
+    const ssize_t got = recv(watched->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        shutdown(watched->fd, SHUT_RD);
+}
+
+void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context, const char *peer), void *context)
+{
+    struct timespec now;
+    organ_watched *w;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&watch->lock);
+    const size_t turns = 1 + watch->count / LOOKS, turn = watch->ticks++ % turns;
+    TAILQ_FOREACH(w, &watch->all, entry)
+    {
+        const bool late =
+            now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
+        if (has_flag(&w->cut))
+            continue;
+        if (tell && (!w->limited || !late)) {
+            if (w->limited && w->number % turns == turn)
+                wake_if_ended(w);
+            continue;
+        }
+        cut_off(w);
+        if (tell)
+            tell(context, w->peer);
+    }
+    pthread_mutex_unlock(&watch->lock);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * All open connections with the deadlines of their requests. The watch disconnects slow senders. If few places are
+ * free, it closes connections without a valid token in favour of newer ones. Thread-safe. */
+#ifndef ORGAN_CONNECTION_WATCH_H
+#define ORGAN_CONNECTION_WATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct organ_connection_watch organ_connection_watch;
+typedef struct organ_watched organ_watched;
+
+/* `max`: the largest number of connections. `share`: the largest number of one network (organ_peer_network). NULL
+ * without memory. */
+organ_connection_watch *organ_watch_create(size_t max, size_t share);
+void organ_watch_destroy(organ_connection_watch *watch);
+
+/* Adds a connection that has not presented a valid token yet and has `seconds` for its first request; NULL without
+ * memory. If its network then has more connections than its share, organ_watch_add shuts down the oldest connection of
+ * that network without a token, which may be the new one. Otherwise, if all places but an eighth are taken, it shuts
+ * down the oldest other connection without a token. So clients without a token never keep a new client out. */
+organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds);
+void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched); /* before its descriptor is closed */
+/* Marks a connection that has presented a valid token, or any connection if the server needs none: the watch never
+ * closes it to make room.
+ */
+void organ_watch_admit(organ_watched *watched);
+bool organ_watched_admitted(const organ_watched *watched); /* set by the thread of the connection, or of its request */
+/* Returns whether the watch has shut the connection down: the client does not receive its reply. */
+bool organ_watched_is_cut(const organ_watched *watched);
+/* Sets the deadline of a connection to `seconds` from now; 0: no deadline. */
+void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds);
+/* Attaches a pointer to the connection and returns the one attached before, at first NULL. Only by the connection's
+ * thread. */
+void *organ_watched_hold(organ_watched *watched, void *held);
+/* Calls `watch_one` with the attached pointer of each connection of the calling thread. */
+void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context);
+const char *organ_watched_peer(const organ_watched *watched);
+size_t organ_watch_count(organ_connection_watch *watch);
+size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of the network with the most */
+uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */
+
+/* Shuts down all connections whose deadline has passed and calls `tell` for each; if `tell` is NULL, shuts down all
+ * connections. Wakes the thread of a connection whose client has closed it in the middle of a request: libmicrohttpd
+ * does not detect a close that arrives together with the last bytes. */
+void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context, const char *peer), void *context);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ * Options of a server. */
+#ifndef ORGAN_SERVER_OPTIONS_H
+#define ORGAN_SERVER_OPTIONS_H
+
+#include "orchestrator/command/options.h"
+#include "orchestrator/stream/stop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct organ_serve_options {
+    const char *root;       /* the server reads and writes only below this directory */
+    bool caches;            /* serves also the models in the caches of other programs, read only */
+    const char *listen;     /* "127.0.0.1:8935", "[::1]:8935", ":8935" for all addresses; port 0: any free port */
+    const char *token_file; /* NULL: none; then only loopback addresses are allowed */
+    const char *tls_certificate, *tls_key; /* NULL, or both */
+    const char *audit_log;                 /* NULL: none */
+    organ_words proxies;                   /* trusted proxies, whose X-Forwarded-For is used: addresses and networks */
+    organ_words hosts;                     /* further host names of the server */
+    unsigned jobs;                         /* largest number of running jobs */
+    unsigned connections, per_address;
+    uint64_t job_output, keep_bytes; /* largest size of the output kept per job, and of all jobs in total; 0: no
+                                      * limit */
+    uint64_t job_memory;             /* largest --memory of a job */
+    uint64_t cache;                  /* bytes of memory for catalogs of models */
+    uint64_t model_memory;           /* bytes of memory for reading one model */
+    unsigned model_seconds;
+    bool models_here; /* reads models in this process instead of a confined one: for fuzzing, which observes one
+                       * process */
+    unsigned timeout; /* seconds within which a request must have arrived, and after which an idle connection is
+                       * closed */
+    bool quiet;       /* no line for each request */
+    const organ_verb_table *verbs; /* all verbs; the server offers those that can be jobs */
+    const organ_stop *stop;
+} organ_serve_options;
+
+#endif

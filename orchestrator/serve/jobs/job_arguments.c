@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/job_arguments.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/report/text/text.h"
+#include "orchestrator/serve/jobs/verb_catalog.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_TEXT = 4000, MAX_KEYS = 96, MAX_OPERANDS = 8, MAX_FAULTS = 32 };
+
+typedef struct words_reader {
+    organ_job_words *words;
+    const organ_jail *jail;
+    const json_t *arguments;
+    json_t *options, *operands; /* of argv */
+    json_t *named;              /* words with the name of a model of a store, and the same word with its path */
+    char *absolute;             /* path of the last input, if it is in a store; else NULL */
+    json_t *faults;
+    unsigned status; /* of the worst fault: 422 before what the jail says */
+} words_reader;
+
+/* ---- faults ---- */
+
+static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Uses organ_fail for the detail, because it escapes control characters. */
+static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
+{
+    organ_error where = {0}, detail = {0};
+    char text[sizeof detail.message];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    organ_fail(&where, ORGAN_USAGE, "%s", field);
+    organ_fail(&detail, ORGAN_USAGE, "%s", text);
+    if (r->status == 0 || status == 422)
+        r->status = status;
+    if (json_array_size(r->faults) < MAX_FAULTS)
+        json_array_append_new(r->faults, json_pack("{s:s, s:s}", "field", where.message, "detail", detail.message));
+}
+
+static const char *json_kind(const json_t *value)
+{
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
+        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",      [JSON_FALSE] = "false",   [JSON_NULL] = "null"};
+    return kinds[json_typeof(value)];
+}
+
+/* ---- values ---- */
+
+/* Characters of valid UTF-8. */
+static size_t letters(const char *text)
+{
+    size_t count = 0;
+    for (; *text; text++)
+        count += ((unsigned char)*text & 0xC0) != 0x80;
+    return count;
+}
+
+/* A text that can be a word: not empty, not too long, without NUL. NULL after a fault. */
+static const char *plain_text(words_reader *r, const char *field, const json_t *value)
+{
+    const char *const text = json_string_value(value);
+    if (!text)
+        fault(r, 422, field, "is %s, but must be a text", json_kind(value));
+    else if (*text == '\0' || letters(text) > LONGEST_TEXT)
+        fault(r, 422, field, "has %zu characters, but must have 1 to %d", letters(text), LONGEST_TEXT);
+    else if (strlen(text) != json_string_length(value))
+        fault(r, 422, field, "contains NUL");
+    else
+        return text;
+    return NULL;
+}
+
+/* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which
+ * nothing exists yet.
+ */
+static void words_check_output(words_reader *r, const char *field, const char *path)
+{
+    organ_error ignored = {0};
+    struct stat about;
+    const char *const slash = strrchr(path, '/');
+    char config[PATH_MAX];
+    const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
+    if (length > 0 && (size_t)length < sizeof config && organ_jail_stat(r->jail, config, &about, &ignored) == 0)
+        fault(r, 409, field, "'%s' is in the directory of a model (config.json), which jobs must not change", path);
+    else if (organ_jail_stat(r->jail, path, &about, &ignored) == 404)
+        json_array_append_new(r->words->made, json_string(path));
+}
+
+/* Adds a path to those that are read or written. */
+static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
+{
+    organ_error error = {0};
+    bool stored = false;
+    free(r->absolute);
+    r->absolute = NULL;
+    if (strstr(path, "://")) {
+        fault(r, 422, field, "is a URL, but must be a path below the root: the server does not contact other servers");
+        return;
+    }
+    const bool output = names == ORGAN_NAMES_OUTPUT;
+    const unsigned refused = output ? organ_jail_output(r->jail, path, &error)
+                                    : organ_jail_input(r->jail, path, &r->absolute, &stored, &error);
+    if (!stored) {
+        free(r->absolute);
+        r->absolute = NULL;
+    }
+    if (refused) {
+        fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
+        return;
+    }
+    if (output)
+        words_check_output(r, field, path);
+    json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
+}
+
+/* The text as a word of the command line, where "-" would mean standard input and "-x" an option; a new string. */
+static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
+{
+    const char *const text = plain_text(r, field, value);
+    if (text && names != ORGAN_NAMES_NOTHING)
+        check_path(r, field, text, names);
+    return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
+}
+
+/* Reads "10M" to "9999M" and "1G" to "999G": amounts that the schema can express; others are rejected. */
+static bool read_amount(const json_t *value, uint64_t *bytes)
+{
+    const char *const text = json_is_string(value) ? json_string_value(value) : "";
+    const size_t digits = strspn(text, "0123456789");
+    const bool mega = text[digits] == 'M' || text[digits] == 'm', giga = text[digits] == 'G' || text[digits] == 'g';
+    return *text != '0' && ((mega && digits >= 2 && digits <= 4) || (giga && digits >= 1 && digits <= 3)) &&
+           text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
+}
+
+/* The number as the command line reads it, or NULL after a fault. */
+static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
+{
+    char allowed[160], text[40];
+    uint64_t bytes = 0;
+    const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
+    const double number = amount ? (double)bytes : json_number_value(value);
+    const bool whole =
+        option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
+    organ_option_allows(option, allowed, sizeof allowed);
+    if (!amount && !json_is_number(value))
+        fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
+    else if (!whole || !organ_in_range(option, number))
+        fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
+    else if (option->value != ORGAN_VALUE_REAL)
+        return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
+    else {
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(text, sizeof text, "%.*g", digits, number);
+            if (strtod(text, NULL) == number)
+                break;
+        }
+        return json_string(text);
+    }
+    return NULL;
+}
+
+/* ---- options and operands ---- */
+
+static json_t *named_word(const char *name, const char *value)
+{
+    return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
+}
+
+/* Takes over the word: the value of an option, or alone where there is no name. */
+static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
+{
+    json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;
+    if (shown && r->absolute)
+        json_object_set_new(r->named, json_string_value(shown), named_word(name, r->absolute));
+    if (shown)
+        json_array_append_new(to, shown);
+    json_decref(word);
+    free(r->absolute);
+    r->absolute = NULL;
+}
+
+static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
+{
+    const size_t takes = option->takes ? option->takes : 1;
+    if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MAX_WORDS) {
+        fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MAX_WORDS);
+        return;
+    }
+    if (json_array_size(value) % takes != 0)
+        fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
+    for (size_t k = 0; k < json_array_size(value); k++) {
+        char item[160];
+        snprintf(item, sizeof item, "%s/%zu", field, k);
+        add_word(r, to, to == r->options && k % takes == 0 ? option->name : NULL,
+                 text_word(r, item, json_array_get(value, k), option->names));
+    }
+}
+
+/* An option, or an operand, which has no name on the command line; the words go to the list of those. */
+static void read_argument(words_reader *r, json_t *to, const organ_option *option)
+{
+    const json_t *const value = json_object_get(r->arguments, option->name);
+    const char *const name = to == r->options ? option->name : NULL;
+    char field[96];
+    snprintf(field, sizeof field, "/arguments/%s", option->name);
+    if (!value && option->required)
+        fault(r, 422, field, "is missing: %s", option->help);
+    if (!value)
+        return;
+    if (option->value == ORGAN_VALUE_FLAG) {
+        if (!json_is_boolean(value))
+            fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
+        else if (json_is_true(value))
+            json_array_append_new(to, json_sprintf("--%s", name));
+    } else if (option->value == ORGAN_VALUE_WORDS)
+        each_word(r, to, field, value, option);
+    else if (option->value != ORGAN_VALUE_TEXT)
+        add_word(r, to, name, number_word(r, field, option, value));
+    else if (option->choices && json_is_string(value) &&
+             !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
+        fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
+    else
+        add_word(r, to, name, text_word(r, field, value, option->names));
+}
+
+/* An operand that was left out cannot be followed by one that was given. */
+static void refuse_gaps(words_reader *r)
+{
+    const organ_verb *const verb = r->words->verb;
+    char key[64], field[96];
+    bool gap = false;
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        const bool given = json_object_get(r->arguments, organ_operand_key(&verb->operands[k], key)) != NULL;
+        snprintf(field, sizeof field, "/arguments/%s", key);
+        if (given && gap)
+            fault(r, 422, field, "is given without the operand before it");
+        gap = gap || !given;
+    }
+}
+
+static void refuse_unknown(words_reader *r)
+{
+    const organ_verb *const verb = r->words->verb;
+    const char *names[MAX_KEYS], *key;
+    char operands[MAX_OPERANDS][64];
+    size_t count = 0;
+    json_t *value;
+    const organ_option *option;
+    for (; count < verb->operand_count && count < MAX_OPERANDS; count++)
+        names[count] = organ_operand_key(&verb->operands[count], operands[count]);
+    for (size_t k = 0; count < MAX_KEYS && (option = organ_job_option(verb, k)); k++)
+        names[count++] = option->name;
+    json_object_foreach((json_t *)r->arguments, key, value)
+    {
+        bool known = false;
+        for (size_t k = 0; k < count && !known; k++)
+            known = strcmp(names[k], key) == 0;
+        if (known)
+            continue;
+        char field[160], hint[ORGAN_HINT_ROOM];
+        snprintf(field, sizeof field, "/arguments/%.100s", key);
+        fault(r, 422, field, "%s has no such argument%s", verb->name, organ_nearest_hint(key, names, count, "", hint));
+    }
+}
+
+/* ---- the whole ---- */
+
+static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
+{
+    const json_t *const value = json_object_get(request, "verb");
+    const char *const name = value ? plain_text(r, "/verb", value) : NULL, *names[MAX_KEYS];
+    const organ_verb *const verb = name ? organ_job_verb(verbs, count, name) : NULL;
+    size_t jobs = 0;
+    if (verb)
+        return verb;
+    for (size_t k = 0; k < count && jobs < MAX_KEYS; k++)
+        if (organ_verb_is_job(verbs[k]))
+            names[jobs++] = verbs[k]->name;
+    char hint[ORGAN_HINT_ROOM];
+    if (!value)
+        fault(r, 422, "/verb", "is missing: the verb, for example \"inspect\"");
+    else if (name)
+        fault(r, 422, "/verb", "'%.60s' is not a verb that can run as a job%s", name,
+              organ_nearest_hint(name, names, jobs, "", hint));
+    return NULL;
+}
+
+static void read_request(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)request, key, value) if (strcmp(key, "verb") != 0 && strcmp(key, "arguments") != 0)
+    {
+        char field[160];
+        snprintf(field, sizeof field, "/%.100s", key);
+        fault(r, 422, field, "a job has \"verb\" and \"arguments\" only");
+    }
+    r->words->verb = find_verb(r, verbs, count, request);
+    r->arguments = json_object_get(request, "arguments");
+    if (!json_is_object(r->arguments))
+        fault(r, 422, "/arguments", r->arguments ? "must be an object" : "is missing: an object");
+    if (!r->words->verb || !json_is_object(r->arguments))
+        return;
+    refuse_unknown(r);
+    refuse_gaps(r);
+    for (size_t k = 0; k < r->words->verb->operand_count; k++) {
+        char own[64];
+        const organ_option operand = organ_job_operand(&r->words->verb->operands[k], own);
+        read_argument(r, r->operands, &operand);
+    }
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_job_option(r->words->verb, k)); k++)
+        read_argument(r, r->options, option);
+}
+
+/* A dry run writes nothing. */
+static void adjust_paths(organ_job_words *words)
+{
+    if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
+        json_array_clear(words->writes);
+        json_array_clear(words->made);
+    }
+}
+
+/* "lora extract" is two words. */
+static void append_verb(json_t *argv, const char *name)
+{
+    json_array_append_new(argv, json_string("organ"));
+    for (const char *at = name; *at; at += strcspn(at, " "), at += *at == ' ')
+        json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
+}
+
+static char *make_command(const words_reader *r)
+{
+    organ_text text;
+    organ_error error = {0};
+    char *command = NULL;
+    bool dashes = false;
+    if (organ_text_open(&text, &error) != ORGAN_OK)
+        return NULL;
+    fprintf(text.out, "organ %s", r->words->verb->name);
+    for (size_t k = 0; k < json_array_size(r->operands); k++)
+        dashes = dashes || json_string_value(json_array_get(r->operands, k))[0] == '-';
+    for (size_t list = 0; list < 2; list++) {
+        const json_t *const words = list == (dashes ? 1u : 0u) ? r->operands : r->options;
+        fputs(dashes && list == 1 ? " --" : "", text.out);
+        for (size_t k = 0; k < json_array_size(words); k++) {
+            fputc(' ', text.out);
+            organ_shell_word(text.out, json_string_value(json_array_get(words, k)));
+        }
+    }
+    organ_text_finish(&text, &command, &error);
+    return command;
+}
+
+/* Appends the words, with the paths of models of stores in place of their names: the environment of a job does not
+ * name the stores. */
+static void append_words(const words_reader *r, json_t *argv, const json_t *words)
+{
+    for (size_t k = 0; k < json_array_size(words); k++) {
+        json_t *const word = json_array_get(words, k), *const path = json_object_get(r->named, json_string_value(word));
+        json_array_append(argv, path ? path : word);
+    }
+}
+
+static bool finish_words(words_reader *r)
+{
+    organ_job_words *const words = r->words;
+    words->arguments = json_deep_copy(r->arguments);
+    words->argv = json_array();
+    words->command = make_command(r);
+    words->resumes = organ_verb_option(words->verb, "resume") != NULL;
+    if (!words->arguments || !words->argv || !words->command)
+        return false;
+    append_verb(words->argv, words->verb->name);
+    append_words(r, words->argv, r->options);
+    json_array_append_new(words->argv, json_string("--json"));
+    if (organ_verb_option(words->verb, "progress"))
+        json_array_append_new(words->argv, json_string("--progress=json"));
+    json_array_append_new(words->argv, json_string("--"));
+    append_words(r, words->argv, r->operands);
+    adjust_paths(words);
+    return true;
+}
+
+unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
+                              const json_t *request, organ_job_words *words, json_t **faults)
+{
+    *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
+    *faults = NULL;
+    words_reader r = {.words = words,
+                      .jail = jail,
+                      .options = json_array(),
+                      .operands = json_array(),
+                      .named = json_object(),
+                      .faults = json_array()};
+    if (words->reads && words->writes && words->made && r.options && r.operands && r.named && r.faults) {
+        read_request(&r, verbs, count, request);
+        if (r.status == 0 && !finish_words(&r))
+            r.status = 500;
+    } else {
+        r.status = 500;
+    }
+    if (r.status != 0) {
+        organ_job_words_release(words);
+        *faults = r.status == 500 ? NULL : json_incref(r.faults);
+    }
+    json_decref(r.options);
+    json_decref(r.operands);
+    json_decref(r.named);
+    json_decref(r.faults);
+    return r.status;
+}
+
+void organ_job_words_release(organ_job_words *words)
+{
+    json_decref(words->arguments);
+    json_decref(words->argv);
+    json_decref(words->reads);
+    json_decref(words->writes);
+    json_decref(words->made);
+    free(words->command);
+    *words = (organ_job_words){0};
+}
+
+json_t *organ_job_words_resumed(const json_t *argv)
+{
+    json_t *const resumed = json_copy((json_t *)argv);
+    bool there = false;
+    size_t before = 0; /* the options end at "--" */
+    while (before < json_array_size(argv) && strcmp(json_string_value(json_array_get(argv, before)), "--") != 0)
+        there = strcmp(json_string_value(json_array_get(argv, before++)), "--resume") == 0 || there;
+    if (resumed && !there)
+        json_array_insert_new(resumed, before, json_string("--resume"));
+    return resumed;
+}
+
+/* ---- clashes ---- */
+
+/* Returns whether one path is the other or is inside it; "." contains every path. */
+static bool overlap(const char *a, const char *b)
+{
+    const size_t m = strlen(a), n = strlen(b), least = m < n ? m : n;
+    if (strcmp(a, ".") == 0 || strcmp(b, ".") == 0)
+        return true;
+    return strncmp(a, b, least) == 0 && (m == n || (m < n ? b : a)[least] == '/');
+}
+
+static bool any_overlap(const json_t *a, const json_t *b, const char **path)
+{
+    for (size_t k = 0; k < json_array_size(a); k++)
+        for (size_t j = 0; j < json_array_size(b); j++)
+            if (overlap(json_string_value(json_array_get(a, k)), json_string_value(json_array_get(b, j)))) {
+                *path = json_string_value(json_array_get(a, k));
+                return true;
+            }
+    return false;
+}
+
+bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
+                           const json_t *other_writes, const char **path)
+{
+    return any_overlap(writes, other_writes, path) || any_overlap(writes, other_reads, path) ||
+           any_overlap(reads, other_writes, path);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/models/model_reader.h"
+
+#include "formats/base/file_calls.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/serve/models/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct organ_reader {
+    organ_reader_options options;
+    int program, socket;             /* the last is -1 without a process */
+    int folders[ORGAN_JAIL_FOLDERS]; /* of the jail */
+    size_t folder_count;
+    char **environ;
+    pthread_mutex_t lock; /* guards what follows */
+    pid_t pid;            /* 0: none */
+    bool stopped;
+    double requested; /* when it was asked for the model that it reads; 0: for none */
+    unsigned long long started, lost, late;
+};
+
+/* ---- the process ---- */
+
+/* Between fork and exec: system calls only. */
+static void become_worker(const organ_reader *reader, int far, char *const *argv)
+{
+    const int program = organ_child_lift(reader->program), ours = organ_child_lift(far);
+    int folders[ORGAN_JAIL_FOLDERS];
+    for (size_t k = 0; k < reader->folder_count; k++)
+        folders[k] = organ_child_lift(reader->folders[k]);
+    const int nothing = organ_child_lift(open("/dev/null", O_RDWR | O_CLOEXEC));
+    enum { PROGRAM = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS };
+    organ_child_plain_signals();
+    /* Ctrl-C is for the server. If that dies, so does this. */
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) &&
+                organ_child_place(ours, ORGAN_WORKER_SOCKET) && dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
+    for (size_t k = 0; k < reader->folder_count; k++)
+        good = organ_child_place(folders[k], ORGAN_WORKER_FOLDER + (int)k) && good;
+#if !ORGAN_SANITIZED /* sanitizers print their findings; else nothing that reads files may write to the server's log   \
+                      */
+    good = good && organ_child_place(nothing, 2);
+#endif
+    organ_child_close_from(PROGRAM + 1);
+    if (good)
+        syscall(SYS_execveat, PROGRAM, "", argv, reader->environ, AT_EMPTY_PATH);
+    _exit(ORGAN_INTERRUPTED);
+}
+
+/* Waits until there is something to read; false with ETIMEDOUT. */
+static bool wait_for_bytes(int fd, double until)
+{
+    for (;;) {
+        const double left = until - organ_seconds_now();
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        const int ready = left <= 0 ? 0 : poll(&one, 1, (int)(1e3 * left) + 1);
+        if (ready > 0)
+            return true;
+        if (ready == 0 || errno != EINTR) {
+            errno = ready == 0 ? ETIMEDOUT : errno;
+            return false;
+        }
+    }
+}
+
+/* Receives all bytes. Returns false with errno: ETIMEDOUT, or 0 if the worker has ended. */
+static bool wait_for_worker(int fd, void *data, size_t bytes, double until)
+{
+    char *to = data;
+    while (bytes > 0) {
+        if (!wait_for_bytes(fd, until))
+            return false;
+        const ssize_t got = recv(fd, to, bytes, MSG_DONTWAIT);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (got <= 0) {
+            errno = 0;
+            return false;
+        }
+        to += got;
+        bytes -= (size_t)got;
+    }
+    return true;
+}
+
+/* Collects the process: how it has ended, as waitpid says it. One that still runs after a moment is killed: -1. */
+static int end_worker(organ_reader *reader, bool at_once)
+{
+    enum { LOOKS = 500 };
+    const struct timespec pause = {.tv_nsec = 2000000};
+    int how = 0;
+    bool over = false;
+    close(reader->socket);
+    reader->socket = -1;
+    for (int k = 0; !at_once && !over && k < LOOKS; k++) {
+        over = waitpid(reader->pid, &how, WNOHANG) != 0;
+        if (!over)
+            nanosleep(&pause, NULL);
+    }
+    pthread_mutex_lock(&reader->lock);
+    if (!over) {
+        kill(reader->pid, SIGKILL);
+        waitpid(reader->pid, &how, 0);
+        how = -1;
+    }
+    reader->pid = 0;
+    pthread_mutex_unlock(&reader->lock);
+    return how;
+}
+
+static organ_status fail_to_start(organ_error *error, int why)
+{
+    return organ_fail_errno(error, why, "the process that reads models cannot be started");
+}
+
+static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_error *error)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return fail_to_start(error, errno);
+    pthread_mutex_lock(&reader->lock);
+    const pid_t pid = reader->stopped ? -1 : fork();
+    if (pid == 0)
+        become_worker(reader, ends[1], argv);
+    const int fault = reader->stopped ? ECANCELED : errno;
+    reader->pid = pid > 0 ? pid : 0;
+    reader->started += pid > 0;
+    pthread_mutex_unlock(&reader->lock);
+    close(ends[1]);
+    reader->socket = ends[0];
+    if (pid > 0)
+        return ORGAN_OK;
+    close(ends[0]);
+    reader->socket = -1;
+    return fail_to_start(error, fault);
+}
+
+static organ_status start_worker(organ_reader *reader, organ_error *error)
+{
+    enum { SECONDS_TO_START = 30 };
+    char memory[24], folders[24], name[] = "organ", word[] = ORGAN_WORKER_WORD;
+    char *const argv[] = {name, word, memory, folders, NULL};
+    organ_worker_answer ready;
+    snprintf(memory, sizeof memory, "%llu", (unsigned long long)reader->options.memory);
+    snprintf(folders, sizeof folders, "%zu", reader->folder_count);
+    if (fork_worker(reader, argv, error) != ORGAN_OK)
+        return error->status;
+    if (!wait_for_worker(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
+        fail_to_start(error, errno ? errno : ECHILD);
+    else if (ready.status)
+        organ_fail_errno(error, (int)ready.status, "the process that reads models cannot be confined");
+    if (error->status)
+        end_worker(reader, false);
+    return error->status;
+}
+
+/* ---- one model ---- */
+
+static unsigned print_end(organ_reader *reader, const char *path, int how, organ_error *error)
+{
+    reader->lost++;
+    if (how > 0 && WIFSIGNALED(how))
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "'%s': the process that read it was ended by signal %d (%s); other models are not affected", path,
+                   WTERMSIG(how), strsignal(WTERMSIG(how)));
+    else
+        organ_fail(error, ORGAN_BAD_INPUT, "'%s': the process that read it exited early; other models are not affected",
+                   path);
+    return 422;
+}
+
+static bool ask_worker(organ_reader *reader, const char *absolute, const char *path, size_t max)
+{
+    const organ_worker_question question = {
+        .max = max, .absolute_bytes = (uint32_t)strlen(absolute), .path_bytes = (uint32_t)strlen(path)};
+    return organ_write_all(reader->socket, &question, sizeof question) == 0 &&
+           organ_write_all(reader->socket, absolute, question.absolute_bytes) == 0 &&
+           organ_write_all(reader->socket, path, question.path_bytes) == 0;
+}
+
+/* Receives the block; NULL with errno as wait_for_worker. */
+static void *receive_block(int fd, size_t bytes, double until)
+{
+    void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return NULL;
+    if (wait_for_worker(fd, block, bytes, until))
+        return block;
+    const int fault = errno;
+    munmap(block, bytes);
+    errno = fault;
+    return NULL;
+}
+
+/* Checks the worker's answer before it is used, because a hostile model may have taken over the worker. */
+static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
+                            double until, organ_catalog **catalog, organ_error *error)
+{
+    char allowed[32];
+    answer->message[sizeof answer->message - 1] = '\0';
+    if (answer->no_memory) {
+        end_worker(reader, true); /* a new one has all of its memory */
+        organ_fail(error, ORGAN_IO,
+                   "'%s': reading it needs more memory than the limit for one model (--model-memory %s)", path,
+                   organ_quantity_option(reader->options.memory, allowed));
+        return 507;
+    }
+    if (answer->status) {
+        organ_fail(error, answer->status == 422 ? ORGAN_BAD_INPUT : ORGAN_IO, "%s", answer->message);
+        return answer->status == 422 || answer->status == 507 ? answer->status : 500;
+    }
+    void *const block =
+        answer->bytes <= max && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
+    if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
+        *catalog = block;
+        return 0;
+    }
+    if (block)
+        munmap(block, answer->bytes);
+    end_worker(reader, true);
+    reader->lost++;
+    organ_fail(error, ORGAN_IO, "'%s': the process that read it returned no list of tensors", path);
+    return 500;
+}
+
+/* Sends one request. *ended: the worker has exited. */
+static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t max,
+                         organ_catalog **catalog, bool *ended, organ_error *error)
+{
+    organ_worker_answer answer;
+    const double until = organ_seconds_now() + reader->options.seconds;
+    *ended = false;
+    if (reader->socket < 0 && start_worker(reader, error) != ORGAN_OK)
+        return 500;
+    if (ask_worker(reader, absolute, path, max) && wait_for_worker(reader->socket, &answer, sizeof answer, until))
+        return take_answer(reader, &answer, path, max, until, catalog, error);
+    const bool late = errno == ETIMEDOUT;
+    const int how = end_worker(reader, late);
+    *ended = !late;
+    if (!late)
+        return print_end(reader, path, how, error);
+    reader->late++;
+    organ_fail(error, ORGAN_BAD_INPUT,
+               "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
+               reader->options.seconds);
+    return 422;
+}
+
+static void set_requested(organ_reader *reader, double when)
+{
+    pthread_mutex_lock(&reader->lock);
+    reader->requested = when;
+    pthread_mutex_unlock(&reader->lock);
+}
+
+unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
+                           organ_catalog **catalog, organ_error *error)
+{
+    const bool kept = reader->socket >= 0;
+    bool ended;
+    if (!reader->options.program)
+        return organ_catalog_read(absolute, path, max, catalog, error);
+    set_requested(reader, organ_seconds_now());
+    *catalog = NULL;
+    unsigned status = ask_once(reader, absolute, path, max, catalog, &ended, error);
+    /* One that has read others before may have been killed meanwhile, or harmed by one of them: a new one decides. */
+    if (ended && kept && !reader->stopped) {
+        *error = (organ_error){0};
+        status = ask_once(reader, absolute, path, max, catalog, &ended, error);
+    }
+    set_requested(reader, 0);
+    return status;
+}
+
+/* ---- the beginning and the end ---- */
+
+organ_status organ_reader_create(const organ_reader_options *options, organ_reader **made, organ_error *error)
+{
+    organ_reader *const reader = *made = calloc(1, sizeof *reader);
+    if (!reader)
+        return organ_fail_memory(error, "the process that reads models");
+    reader->options = *options;
+    pthread_mutex_init(&reader->lock, NULL);
+    reader->socket = -1;
+    reader->environ = organ_child_environment(false);
+    reader->program = options->program ? open(options->program, O_PATH | O_CLOEXEC) : -1;
+    reader->folder_count = organ_jail_folders(options->jail, reader->folders);
+    if ((reader->program >= 0 || !options->program) && reader->environ)
+        return ORGAN_OK;
+    fail_to_start(error, errno);
+    organ_reader_destroy(reader);
+    *made = NULL;
+    return error->status;
+}
+
+void organ_reader_stop(organ_reader *reader)
+{
+    pthread_mutex_lock(&reader->lock);
+    reader->stopped = true;
+    if (reader->pid)
+        kill(reader->pid, SIGKILL);
+    pthread_mutex_unlock(&reader->lock);
+}
+
+void organ_reader_destroy(organ_reader *reader)
+{
+    if (!reader)
+        return;
+    if (reader->socket >= 0)
+        end_worker(reader, true);
+    if (reader->program >= 0)
+        close(reader->program);
+    free(reader->environ);
+    pthread_mutex_destroy(&reader->lock);
+    free(reader);
+}
+
+void organ_reader_metrics(organ_reader *reader, FILE *out)
+{
+    pthread_mutex_lock(&reader->lock);
+    /* The limit applies to the address space beyond programs, libraries and stacks; the gauge is the used part of it.
+     */
+    organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
+                     reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
+    organ_http_quota(out, "organ_reader_seconds", "Time for which it has been reading the current model.",
+                     reader->requested > 0 ? (unsigned long long)(organ_seconds_now() - reader->requested) : 0,
+                     reader->options.seconds);
+    organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that are reading models.", reader->pid != 0);
+    organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
+                      reader->started);
+    organ_http_metric(out, "organ_reader_lost_total", "counter", "Reader processes that ended while reading a model.",
+                      reader->lost);
+    organ_http_metric(out, "organ_reader_late_total", "counter",
+                      "Reader processes that were stopped because a model took too long.", reader->late);
+    pthread_mutex_unlock(&reader->lock);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * The models below the served directory: a list of them, a description of each, and its tensors page by page. No
+ * request waits for the disk: threads of the cache read models that are not in memory yet.
+ *
+ *   scan.h          finds models by the names of their files
+ *   catalog.h       one model in memory: its tensors, and its description (model_details.h) as JSON
+ *   worker.h        the confined process that reads files of models; reader.h: the server's end of it
+ *   model_cache.h   all models in memory, within a limit, and the threads that read them
+ *   tensor_page.h   the tensors of one model, sorted and filtered */
+#ifndef ORGAN_SERVE_MODELS_H
+#define ORGAN_SERVE_MODELS_H
+
+#include "orchestrator/serve/http/http.h"
+
+extern const organ_area organ_area_models; /* /api/v1/models ... */
+
+/* Must be the first call in `main` of a program that serves. If the process was started as a server's reader of
+ * models, runs it, sets *code to its exit code and returns true. */
+bool organ_models_worked(int argc, char *const *argv, int *code);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/calibrated/calibrated_job.h"
+
+#include "formats/base/path.h"
+#include <stdio.h>
+#include <string.h>
+
+static json_t *not_reported_json(const organ_calibrated_job *job)
+{
+    const char *const object[] = {
+        "Quality. This run did not measure the loss of quality: organ evaluate measures it, on a text that was not "
+        "used for calibration.",
+        "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
+        job->pattern.of
+            ? "Speed. The zeros follow the pattern, but they are stored unpacked, not in the form that hardware for "
+              "sparse matrices needs."
+            : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
+    return organ_json_texts(sizeof object / sizeof *object, object);
+}
+
+json_t *organ_calibrated_parameters(void *context)
+{
+    const organ_calibrated_job *const job = context;
+    const organ_prune_calibrated_options *const c = job->options;
+    const char *const targets = job->base.options->targets;
+    const double sparsity = job->base.options->sparsity;
+    const organ_calibrated_method *const m = job->method;
+    return ORGAN_OBJECT(
+        SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0 && !job->base.divides, sparsity),
+        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
+        SET_IF(m->flows, "compensate", json_boolean(job->compensates)),
+        SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)),
+        SET_IF(m->noise, "stability", json_boolean(!job->imatrix)), SET_IF(m->effort, "effort", json_real(c->effort)),
+        SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
+        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->calibration.samples)),
+        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->calibration.context)),
+        SET_BYTES_OF("targets", targets),
+        SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
+}
+
+static json_t *document_calibration_json(const organ_calibrated_job *job)
+{
+    if (!job->needs_text)
+        return json_null();
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++)
+        block_diagonal += job->parts[k].block_diagonal;
+    json_t *const object = organ_calibration_run_json(
+        job->calib, job->two_streams
+                        ? "inputs from the pruned layers and from the donor (of experts only from the pruned layers)"
+                        : "inputs from the pruned layers");
+    ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return object;
+}
+
+static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_calibrated_job *const job = context;
+    *tensor = job->base.targets.tensors[k];
+    return job->parts[k].fallback;
+}
+
+/* With what the run has found. */
+static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
+{
+    json_t *const fallback = json_is_object(object)
+                                 ? organ_calibration_fallback_json(document_fallback_row, job, job->base.targets.count)
+                                 : NULL;
+    ORGAN_ADD(object, SET_IF(fallback, "fallback", fallback));
+    return object;
+}
+
+static json_t *imatrix_json(const organ_calibrated_job *job)
+{
+    const organ_imatrix *const m = job->imatrix;
+    if (!m)
+        return json_null();
+    return ORGAN_OBJECT(
+        SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
+        SET_TEXT("xxh3", job->digest), SET_COUNT("entries", m->entry_count),
+        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
+        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
+        SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
+}
+
+int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    uint64_t changed = 0;
+    for (size_t k = 0; k < base->targets.count; k++)
+        changed += job->parts[k].compensated;
+    const organ_prune_allocation *const divided = job->allocation;
+    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions =
+                                                                           json_object_get(document, "definitions");
+    json_object_del(document, "run");
+    json_object_del(json_object_get(document, "coverage"), "tiles");
+    ORGAN_ADD(definitions,
+              SET_TEXT("compensated",
+                       "a target weight that is neither zero in the output nor equal to the donor's; counted as kept"));
+    ORGAN_ADD(document, SET("not_in_this_report", not_reported_json(job)),
+              SET("calibration", with_fallback(job, document_calibration_json(job))),
+              SET("imatrix", with_fallback(job, imatrix_json(job))),
+              SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
+              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
+    return 0;
+}
+
+int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    const organ_calibrated_part *const object = &job->parts[part->target];
+    json_object_del(line, "tiles");
+    json_object_del(line, "gain");
+    const bool flow = job->method->flows, text = job->needs_text;
+    const char *const count =
+        job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
+    ORGAN_ADD(line, SET_COUNT("compensated", object->compensated),
+              SET_IF(text, "calibration_tokens", json_integer((json_int_t)object->tokens)),
+              SET_IF(text, "block_diagonal", json_boolean(object->block_diagonal)),
+              SET_IF(object->fallback, "fallback_experts", json_incref(object->fallback)),
+              SET_IF(job->imatrix, "imatrix_entry", json_string(object->entry)),
+              SET_IF(job->imatrix, count, json_integer((json_int_t)object->tokens)),
+              SET_IF(flow, "stages", json_integer((json_int_t)object->stages)),
+              SET_IF(job->method->products, "products", json_integer((json_int_t)object->products)),
+              SET_IF(flow, "natural_sparsity", object->natural > 0 ? json_real(object->natural) : json_null()));
+    return 0;
+}
+
+/* --memory and --scratch decide whether second moments are whole matrices, so they are part of the identity. */
+json_t *organ_calibrated_identity(void *context)
+{
+    const organ_calibrated_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
+                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
+                        SET_IF(job->needs_text, "scratch", json_boolean(job->options->calibration.scratch != NULL)),
+                        SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
+}
+
+static uint64_t document_count_of(const json_t *line, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(line, key));
+}
+
+void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    organ_calibrated_part *const object = &job->parts[part->target];
+    object->compensated = document_count_of(line, "compensated");
+    object->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                         : "calibration_chunks");
+    object->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
+    json_decref(object->fallback);
+    object->fallback = json_incref(json_object_get(line, "fallback_experts"));
+    object->stages = (unsigned)document_count_of(line, "stages");
+    object->products = (unsigned)document_count_of(line, "products");
+    object->natural = json_real_value(json_object_get(line, "natural_sparsity"));
+}

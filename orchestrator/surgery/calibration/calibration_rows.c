@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * Rows of the forward pass as the file has them: their order, their type, a strip at a time. */
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP_BYTES ((uint64_t)4 << 20)
+
+uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
+    const bool turned = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
+    return config->rope_interleaved && turned ? config->head_dim : 0;
+}
+
+/* In the file a head of h rows is 0, h/2, 1, h/2 + 1, ... */
+organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
+                                            float *weights, uint64_t count, bool to_file, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t head = organ_calibration_reordered_rows(calib, tensor);
+    const size_t row_bytes = (size_t)m.cols * sizeof *weights;
+    if (!head)
+        return ORGAN_OK;
+    float *const rows = malloc((size_t)head * row_bytes);
+    if (!rows)
+        return organ_fail_memory(error, tensor->name);
+    for (uint64_t first = 0; first + head <= count; first += head) {
+        memcpy(rows, weights + first * m.cols, (size_t)head * row_bytes);
+        for (uint64_t r = 0; r < head; r++) {
+            const uint64_t own = r % 2 * (head / 2) + r / 2;
+            memcpy(weights + (first + (to_file ? r : own)) * m.cols, rows + (to_file ? own : r) * m.cols, row_bytes);
+        }
+    }
+    free(rows);
+    return ORGAN_OK;
+}
+
+/* Heads of which the rows are in another order stay whole. */
+organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
+}
+
+static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t head = organ_calibration_reordered_rows(calib, tensor), step = head ? head : 1;
+    const uint64_t row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
+    const uint64_t steps = row ? STRIP_BYTES / (row * step) : 1, rows = step * (steps ? steps : 1);
+    return rows < m.rows ? rows : m.rows;
+}
+
+uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t copy =
+        organ_forward_is_transposed(calib->facts.forward, tensor) ? m.rows * m.cols * sizeof(float) : 0;
+    return 2 * strip_rows(calib, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes + copy;
+}
+
+void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
+
+typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
+
+/* The strips of a matrix whose weights are in the order of the file. */
+static organ_status stored_strips(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix,
+                                  float *weights, void *context, each_strip *each, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t together = strip_rows(calib, tensor), size = organ_dtype_describe(tensor->dtype)->bytes;
+    const size_t bytes = (size_t)(together * m.cols * size);
+    organ_calibration_strip s = {
+        .tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = organ_calibration_aligned_alloc(bytes)};
+    if (!s.donor || !s.stored)
+        organ_fail_memory(error, tensor->name);
+    for (; s.first < m.rows && !error->status; s.first += together) {
+        s.rows = together < m.rows - s.first ? together : m.rows - s.first;
+        s.count = (size_t)(s.rows * m.cols);
+        s.bytes = s.count * (size_t)size;
+        s.at = (matrix * m.rows + s.first) * m.cols * size;
+        s.weights = weights + s.first * m.cols;
+        each(context, &s, error);
+    }
+    free(s.donor);
+    free(s.stored);
+    return error->status;
+}
+
+organ_status organ_calibration_strips(
+    const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
+    organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t rows = (size_t)m.rows, cols = (size_t)m.cols;
+    if (!organ_forward_is_transposed(calib->facts.forward, tensor))
+        return stored_strips(calib, tensor, matrix, weights, context, each, error);
+    float *const stored = malloc(rows * cols * sizeof *stored);
+    if (!stored)
+        return organ_fail_memory(error, tensor->name);
+    organ_transpose_u32((const uint32_t *)(void *)weights, rows, (uint32_t *)(void *)stored, cols, cols, rows);
+    stored_strips(calib, tensor, matrix, stored, context, each, error);
+    organ_transpose_u32((const uint32_t *)(void *)stored, cols, (uint32_t *)(void *)weights, rows, rows, cols);
+    free(stored);
+    return error->status;
+}
+
+organ_status organ_calibration_widen(const organ_calibration_run *calib, const organ_calibration_strip *s,
+                                     organ_error *error)
+{
+    organ_widen(calib->engine->kernels, s->tensor->dtype, s->stored, s->weights, s->count);
+    return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, false, error);
+}
+
+/* A weight can be finite in FP32 and beyond the range of what stores it. */
+organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *s,
+                                     organ_error *error)
+{
+    const organ_tensor *const tensor = s->tensor;
+    if (organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, true, error) != ORGAN_OK)
+        return error->status;
+    organ_narrow(calib->engine->kernels, tensor->dtype, s->weights, s->stored, s->count);
+    organ_widen(calib->engine->kernels, tensor->dtype, s->stored, s->weights, s->count);
+    for (size_t k = 0; k < s->count; k++)
+        if (!isfinite(s->weights[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': weight %llu exceeds the range of %s after compensation", tensor->name,
+                              (unsigned long long)(s->first * organ_tensor_matrices(tensor).cols + k),
+                              organ_dtype_describe(tensor->dtype)->name);
+    return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ * Layer by layer: gathers inputs, changes the matrices, and computes the hidden states after the changed layer. */
+#include "formats/base/paged_rows.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/calibration/calibration_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the streams ---- */
+
+/* The windows of a chunk: all are of one length, so that they begin where the first ones do. */
+static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
+{
+    return (organ_windows){calib->tokens + chunk * calib->chunks.together * calib->options->calibration.context,
+                           organ_calibration_chunk_windows(&calib->chunks, chunk), calib->begin};
+}
+
+static organ_status walk_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error)
+{
+    return organ_stop_is_requested(calib->engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer)
+               : ORGAN_OK;
+}
+
+/* Work for each chunk of the text. */
+typedef struct pass {
+    const organ_calibration_run *calib;
+    const organ_calibration_layer *layer; /* NULL: none is loaded yet */
+    organ_calibration_states *states;     /* of a carry */
+    organ_calibration_captures *captures; /* NULL: no inputs are gathered */
+} pass;
+
+/* Chunks that follow one another go to ranks that do. */
+static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
+                               organ_error *error)
+{
+    const organ_calibration_chunks *const chunks = &p->calib->chunks;
+    const size_t count = organ_calibration_chunks_count(chunks);
+    for (size_t c = chunks->first; c < count + chunks->first && !error->status; c += chunks->step) {
+        if (c < count && !walk_stopped(p->calib, p->layer ? p->layer->number : 0, error))
+            each(p, c, error);
+        if (p->captures)
+            organ_calibration_capture_exchange(p->captures, error);
+    }
+    return error->status;
+}
+
+static organ_status run_chunk(const pass *p, organ_calibration_states *states, size_t chunk, const organ_tap *tap,
+                              organ_error *error)
+{
+    const organ_windows windows = chunk_at(p->calib, chunk);
+    float *const values = organ_calibration_states_take(states, chunk, error);
+    if (!values || organ_layer_run(p->calib->facts.forward, p->layer->loaded, &windows, values, tap, error) != ORGAN_OK)
+        return error->status;
+    return organ_calibration_states_put_back(states, chunk, error);
+}
+
+static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_calibration_work *const work = p->calib->work;
+    if (!p->captures)
+        return run_chunk(p, p->states, chunk, NULL, error) || !work->chunk_done
+                   ? error->status
+                   : work->chunk_done(work->context, p->layer, chunk, error);
+    const organ_tap tap = organ_calibration_tap(p->captures, false);
+    organ_calibration_capture_next(p->captures);
+    return run_chunk(p, p->states, chunk, &tap, error);
+}
+
+static organ_status walk_carry(const organ_calibration_run *calib, const organ_calibration_layer *layer,
+                               organ_calibration_states *states, organ_calibration_captures *g, organ_error *error)
+{
+    return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = g}, carry_chunk, error);
+}
+
+/* The changed stream runs through the layer on a copy, because it will run again through the changed layer. The donor's
+ * stream runs in place. */
+static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_calibration_run *const calib = p->calib;
+    const organ_tap changed = organ_calibration_tap(p->captures, false),
+                    donor = organ_calibration_tap(p->captures, true);
+    const organ_windows windows = chunk_at(calib, chunk);
+    float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
+    organ_calibration_capture_next(p->captures);
+    if (!copy || organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &changed, error) != ORGAN_OK)
+        return error->status;
+    return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
+}
+
+static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
+{
+    return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
+}
+
+/* The stream again, on a copy, for the units that had too few tokens. */
+static organ_status gather_again(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_calibration_run *const calib = p->calib;
+    const organ_tap tap = organ_calibration_tap(p->captures, false);
+    const organ_windows windows = chunk_at(calib, chunk);
+    float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
+    organ_calibration_capture_next(p->captures);
+    return copy ? organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
+}
+
+/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert; then, for
+ * experts that too few tokens were routed to, those of all. */
+static organ_status gather_experts(organ_calibration_captures *g, const organ_calibration_layer *layer,
+                                   organ_error *error)
+{
+    const pass again = {.calib = g->calib, .layer = layer, .captures = g};
+    bool *all_tokens = NULL;
+    if (g->calib->options->all_experts && organ_calibration_all_experts(g, &all_tokens, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_set_all_tokens(layer->loaded, all_tokens);
+    walk_gather(g, layer, error);
+    free(all_tokens);
+    all_tokens = NULL;
+    organ_layer_set_all_tokens(layer->loaded, NULL);
+    if (!error->status && organ_calibration_find_few_tokens(g, &all_tokens, error) == ORGAN_OK && all_tokens) {
+        organ_layer_set_all_tokens(layer->loaded, all_tokens);
+        for_chunks(&again, gather_again, error);
+        organ_layer_set_all_tokens(layer->loaded, NULL);
+    }
+    free(all_tokens);
+    return error->status;
+}
+
+/* Each rank its chunk of those that follow one another, or none where there are no more. */
+static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_calibration_run *const calib = p->calib;
+    const organ_calibration_work *const work = calib->work;
+    const bool there =
+        chunk < organ_calibration_chunks_count(&calib->chunks) && !walk_stopped(calib, p->layer->number, error);
+    const organ_windows windows = there ? chunk_at(calib, chunk) : (organ_windows){NULL, 0, calib->begin};
+    float *const donor = there ? organ_calibration_states_take(calib->donor_states, chunk, error) : NULL;
+    float *const changed = donor ? organ_calibration_states_copy(calib->states, chunk, error) : NULL;
+    work->compare(work->context, p->layer, &windows, chunk, donor, changed, error);
+    return donor && !error->status ? organ_calibration_states_put_back(calib->donor_states, chunk, error)
+                                   : error->status;
+}
+
+static organ_status compare(const organ_calibration_run *calib, const organ_calibration_layer *layer,
+                            organ_error *error)
+{
+    const organ_calibration_chunks *const chunks = &calib->chunks;
+    const pass p = {.calib = calib, .layer = layer};
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks) + chunks->first && !error->status;
+         c += chunks->step)
+        compare_chunk(&p, c, error);
+    return error->status;
+}
+
+/* Computes the inputs of the first layer, for both streams. */
+static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_calibration_run *const calib = p->calib;
+    const organ_windows windows = chunk_at(calib, chunk);
+    float *const values = organ_calibration_states_take(calib->states, chunk, error);
+    float *const donor =
+        calib->donor_states && values ? organ_calibration_states_take(calib->donor_states, chunk, error) : NULL;
+    if (error->status || organ_forward_embed(calib->facts.forward, &windows, values, error) != ORGAN_OK)
+        return error->status;
+    if (donor)
+        memcpy(donor, values, windows.count * calib->chunks.window_bytes);
+    return organ_calibration_states_put_back(calib->states, chunk, error) || !donor
+               ? error->status
+               : organ_calibration_states_put_back(calib->donor_states, chunk, error);
+}
+
+/* ---- a layer ---- */
+
+static bool all_done(const organ_calibration_captures *g)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!g->units[k].done && g->units[k].pass == g->pass)
+            return false;
+    return true;
+}
+
+/* Each rank reads the results of an earlier run from the output. */
+static bool walk_is_mine(const organ_calibration_captures *g, const organ_calibration_unit *u)
+{
+    if (u->pass != g->pass)
+        return false;
+    return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
+}
+
+/* Number of later units with the same calibration that this rank changes. */
+static size_t count_after(const organ_calibration_captures *g, const organ_calibration_unit *u)
+{
+    size_t count = 0;
+    for (const organ_calibration_unit *other = u + 1; other < g->units + g->unit_count; other++)
+        count += other->group == u->group && walk_is_mine(g, other) && !other->done;
+    return count;
+}
+
+/* Changes a matrix. The layer keeps weights in the type of the file, and changed values are rounded to this type, so
+ * the copy back is exact. */
+static organ_status change_unit(const organ_calibration_captures *g, const organ_calibration_unit *u,
+                                const organ_calibration_layer *layer, organ_error *error)
+{
+    const organ_calibration_work *const work = g->calib->work;
+    const bool done = u->done, chunk_done = !done && u->group != SIZE_MAX;
+    const organ_calibration *const calibration = !chunk_done ? NULL : g->groups[u->group].calibration;
+    const organ_calibration_matrix matrix = {.layer = layer,
+                                             .target = u->target,
+                                             .matrix = u->matrix,
+                                             .rows = u->rows,
+                                             .cols = u->cols,
+                                             .name = u->name,
+                                             .calibration = calibration,
+                                             .after = chunk_done ? count_after(g, u) : 0,
+                                             .spare = g->spare,
+                                             .ranks = u->common ? g->calib->engine->ranks : NULL,
+                                             .fallback = u->fallback,
+                                             .own = u->owner == organ_ranks_rank(g->calib->engine->ranks)};
+    uint64_t rows = 0, cols = 0;
+    organ_factor held;
+    if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
+                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
+                          (unsigned long long)cols);
+    float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
+    if (!weights)
+        return organ_fail_memory(error, u->name);
+    organ_layer_read(layer->loaded, u->name, weights);
+    if ((done ? work->restore : work->change)(work->context, &matrix, weights, error) == ORGAN_OK &&
+        g->calib->options->streams != ORGAN_INPUTS_DONOR)
+        organ_layer_write(layer->loaded, u->name, weights);
+    free(weights);
+    return error->status;
+}
+
+/* The stream must not go on before it is known that every expert has tokens. */
+static bool has_experts(const organ_calibration_captures *g)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (g->units[k].expert)
+            return true;
+    return false;
+}
+
+/* Targets whose results exist need no inputs, only their weights: these are read back. With one donor stream the hidden
+ * states continue in any case. */
+static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
+                                  organ_error *error)
+{
+    const organ_calibration_run *const calib = g->calib;
+    const bool done = all_done(g);
+    if (calib->work->compare)
+        return compare(calib, layer, error);
+    if (done && calib->donor_states)
+        return walk_carry(calib, layer, calib->donor_states, NULL, error);
+    if (!done)
+        organ_calibration_record_open(g, error);
+    const bool donor = calib->options->streams == ORGAN_INPUTS_DONOR,
+               apart = !donor || (calib->options->reruns && has_experts(g));
+    if (!done && apart)
+        gather_experts(g, layer, error);
+    if (donor && !error->status)
+        walk_carry(calib, layer, calib->states, done || apart ? NULL : g, error);
+    organ_calibration_record_close(&g->record);
+    return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
+}
+
+/* Changes unit k and, if matrices with the same inputs are changed consecutively, all units with its inputs. */
+static organ_status change_from(const organ_calibration_captures *g, size_t k, bool *changed,
+                                const organ_calibration_layer *layer, organ_error *error)
+{
+    const size_t group = g->units[k].group;
+    for (size_t l = k; l < g->unit_count && !walk_stopped(g->calib, layer->number, error); l++) {
+        if (changed[l] || (l > k && (!g->calib->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
+            continue;
+        changed[l] = true;
+        change_unit(g, &g->units[l], layer, error);
+        if (error->status || !g->calib->work->grouped)
+            return error->status;
+    }
+    return error->status;
+}
+
+static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
+                                 organ_error *error)
+{
+    bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
+    if (!changed)
+        organ_fail_memory(error, g->calib->model->path);
+    else
+        organ_calibration_assign_units(g, error);
+    /* Matrices that ranks share come first, so that no rank waits while another changes its own matrices. */
+    for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
+        for (size_t k = 0; k < g->unit_count; k++)
+            changed[k] = !walk_is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
+        for (size_t k = 0; k < g->unit_count && !error->status; k++)
+            if (!changed[k])
+                change_from(g, k, changed, layer, error);
+    }
+    free(changed);
+    return organ_calibration_exchange_matrices(g, layer, error);
+}
+
+static bool has_work(const organ_calibration_run *calib, int32_t layer)
+{
+    if (calib->work->every)
+        return true;
+    for (size_t k = 0; k < calib->targets->count; k++)
+        if (calib->targets->tensors[k]->anatomy.layer == layer)
+            return true;
+    return false;
+}
+
+static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
+                                 organ_error *error)
+{
+    const organ_calibration_work *const work = calib->work;
+    const bool has_targets = has_work(calib, layer->number);
+    organ_calibration_captures g = {0};
+    organ_rows_rest(); /* has_work compared the layer of every target */
+    if (has_targets && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_weigh(layer->loaded, work->mixtures);
+    if (organ_calibration_gathering_open(calib, layer->loaded, layer->number, &g, error) == ORGAN_OK)
+        for (; g.pass < g.passes && !error->status; organ_calibration_gathering_next(&g))
+            if (capture_layer(&g, layer, error) == ORGAN_OK)
+                change_units(&g, layer, error);
+    organ_calibration_gathering_close(&g);
+    if (work->every && organ_ranks_agree(calib->engine->ranks, "running the text through a layer", error) != ORGAN_OK)
+        return error->status;
+    return has_targets && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
+}
+
+/* ---- all layers ---- */
+
+/* Layers after the last target need not be run. */
+static int32_t walk_last_layer(const organ_calibration_run *calib)
+{
+    int32_t last = calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : 0;
+    for (size_t k = 0; k < calib->targets->count; k++)
+        last = calib->targets->tensors[k]->anatomy.layer > last ? calib->targets->tensors[k]->anatomy.layer : last;
+    return last;
+}
+
+static organ_status walk_run_layers(const organ_calibration_run *calib, organ_error *error)
+{
+    const int32_t last = walk_last_layer(calib);
+    const bool changes = calib->options->streams != ORGAN_INPUTS_DONOR;
+    for (int32_t l = 0; l <= last && !walk_stopped(calib, l, error); l++) {
+        organ_calibration_layer layer = {calib, l, NULL};
+        if (organ_layer_load_together(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
+            change_layer(calib, &layer, error);
+        if (!error->status && changes && l < last)
+            walk_carry(calib, &layer, calib->states, NULL, error);
+        organ_layer_free(layer.loaded);
+        if (error->status)
+            return error->status;
+    }
+    return error->status;
+}
+
+void organ_calibration_free_states(organ_calibration_run *calib)
+{
+    organ_calibration_states_close(calib->donor_states);
+    organ_calibration_states_close(calib->states);
+    calib->donor_states = calib->states = NULL;
+}
+
+organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
+{
+    if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {
+        if (!calib->options->moments_only && !(calib->levels = organ_normal_levels()))
+            organ_fail_memory(error, calib->model->path);
+        else
+            walk_run_layers(calib, error);
+    }
+    organ_calibration_free_states(calib);
+    return error->status;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ * Edits the key-values of the smaller GGUF model. */
+#include "orchestrator/surgery/cut/cut_settings.h"
+#include "orchestrator/machine/extent.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COUNT_OF(list) (sizeof(list) / sizeof *(list))
+#define KEY            160
+
+typedef struct keys {
+    organ_cut_run *run;
+    const organ_gguf *gguf;
+    const char *architecture;
+    organ_error *error;
+} keys;
+
+static const char *key_of(const keys *k, const char *name, char key[KEY])
+{
+    snprintf(key, KEY, "%s.%s", k->architecture, name);
+    return key;
+}
+
+static const organ_gguf_kv *find(const keys *k, const char *name)
+{
+    char key[KEY];
+    return organ_gguf_find(k->gguf, key_of(k, name, key));
+}
+
+/* Returns a key's integer if it is at least 0; -1 if the key is absent, negative or an array. */
+static int64_t keys_number_of(const keys *k, const char *name)
+{
+    const organ_gguf_kv *const kv = find(k, name);
+    int64_t value;
+    return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
+}
+
+static void set_key(const keys *k, const char *name, uint64_t value)
+{
+    char key[KEY];
+    const int64_t before = keys_number_of(k, name);
+    key_of(k, name, key);
+    if (before == (int64_t)value)
+        return;
+    if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value),
+                       k->error);
+}
+
+static void keys_refuse(const keys *k, const char *name, const char *why)
+{
+    organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
+               name, keys_number_of(k, name), why);
+}
+
+/* Changes a key, which must have the value `before` that the tensors imply. */
+static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
+{
+    if (keys_number_of(k, name) == (int64_t)before)
+        set_key(k, name, after);
+    else
+        organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have",
+                   k->run->model->path, k->architecture, name, before);
+}
+
+/* ---- experts, widths ---- */
+
+static void edit_experts(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
+    const uint64_t each = used > 0 ? organ_min((size_t)used, run->experts_after) : 0;
+    const int64_t in = keys_number_of(k, "expert_group_used_count");
+    keys_change(k, "expert_count", run->experts_before, run->experts_after);
+    if (used > (int64_t)each)
+        set_key(k, "expert_used_count", each);
+    const char *const why =
+        organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
+    if (why)
+        keys_refuse(k, "expert_group_count", why);
+}
+
+/* Models without expert_feed_forward_length use feed_forward_length for experts. */
+static void edit_expert_channels(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const bool own = find(k, "expert_feed_forward_length") != NULL;
+    if (!own && run->cuts_channels)
+        keys_refuse(k, "feed_forward_length",
+                    "it is the width both of experts and of layers without experts, which cannot both be cut");
+    else
+        keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before,
+                    run->expert_channels_after);
+}
+
+/* Shared experts whose width is a multiple of the routed width must be cut by the same share. Others have a key of
+ * their own, which cannot be changed here. */
+static void check_shared(const keys *k)
+{
+    const bool counted = keys_number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
+    if (counted && !organ_cut_shared_follow(k->run))
+        keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
+    else if (!counted && k->run->cuts_shared_channels)
+        keys_refuse(k, "expert_shared_feed_forward_length",
+                    "channels of shared experts can be cut only if it is absent");
+}
+
+static void edit_heads(const keys *k)
+{
+    static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
+    const organ_cut_run *const run = k->run;
+    const int64_t heads = keys_number_of(k, "attention.head_count"), hidden = keys_number_of(k, "embedding_length");
+    if (heads < 1 || hidden < 1) {
+        keys_refuse(k, "attention.head_count", "heads can be cut only if it and embedding_length are numbers");
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(lengths); i++)
+        if (keys_number_of(k, lengths[i]) < 0)
+            set_key(k, lengths[i], (uint64_t)(hidden / heads));
+    set_key(k, "attention.head_count", (uint64_t)heads / run->kv_heads_before * run->kv_heads_after);
+    set_key(k, "attention.head_count_kv", run->kv_heads_after);
+}
+
+/* ---- blocks ---- */
+
+/* Checks patterns that llama.cpp derives from layer numbers without a key. */
+static void check_architecture(const keys *k)
+{
+    static const struct {
+        const char *architecture;
+        uint64_t period;
+    } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
+                 {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
+    const bool listed = find(k, "attention.sliding_window_pattern") &&
+                        find(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
+    for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
+        if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
+            organ_fail(k->error, ORGAN_BAD_INPUT,
+                       "%s: llama.cpp gives every %" PRIu64
+                       "th layer of %s another attention by its position: drop whole periods of %" PRIu64
+                       ", so that the kept layers keep their kind",
+                       k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
+    uint64_t largest = 0;
+    if (strcmp(k->architecture, "gemma2") == 0)
+        largest = 46;
+    else if (strcmp(k->architecture, "gemma3") == 0)
+        largest = 62;
+    if (largest && k->run->layer_count == largest)
+        organ_fail(k->error, ORGAN_BAD_INPUT,
+                   "%s: llama.cpp recognises the %s with a different attention scale by its %" PRIu64
+                   " layers: none can be dropped",
+                   k->run->model->path, k->architecture, largest);
+}
+
+static void check_periods(const keys *k)
+{
+    static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
+                                        "interleave_moe_layer_step", "moe_every_n_layers"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (keys_number_of(k, names[i]) > 1 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
+            keys_refuse(k, names[i], "without these blocks it would describe the kept layers wrongly");
+    if (keys_number_of(k, "attention.shared_kv_layers") > 0)
+        keys_refuse(k, "attention.shared_kv_layers",
+                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
+}
+
+/* Writes an array that has one entry per layer, without the entries of removed layers. The caller excludes arrays of
+ * strings. */
+static void cut_array(const keys *k, const organ_gguf_kv *kv)
+{
+    const organ_cut_run *const run = k->run;
+    const size_t each = organ_gguf_type_bytes(kv->element);
+    organ_gguf_kv cut = *kv;
+    cut.count = run->layers_after;
+    cut.size = ORGAN_GGUF_ARRAY_HEAD + run->layers_after * each;
+    unsigned char *const bytes = organ_arena_take(&k->run->arena, cut.size);
+    if (!bytes) {
+        organ_fail_memory(k->error, kv->key);
+        return;
+    }
+    memcpy(bytes, kv->bytes, ORGAN_GGUF_ARRAY_HEAD);
+    for (size_t b = 0; b < 8; b++)
+        bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b);
+    for (size_t l = 0; l < run->layer_count; l++)
+        if (run->facts[l].becomes >= 0)
+            memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each,
+                   kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each, each);
+    cut.bytes = bytes;
+    if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
+}
+
+static void cut_arrays(const keys *k)
+{
+    const size_t length = strlen(k->architecture);
+    for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
+        const organ_gguf_kv *const kv = &k->gguf->kvs[i];
+        const bool its =
+            strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
+        if (its && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
+            !strstr(kv->key, "sections"))
+            cut_array(k, kv);
+    }
+}
+
+static void edit_blocks(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t later = keys_number_of(k, "nextn_predict_layers"),
+                  dense = keys_number_of(k, "leading_dense_block_count");
+    check_architecture(k);
+    check_periods(k);
+    keys_change(k, "block_count", run->layer_count, run->layers_after);
+    if (later > 0 && (uint64_t)later < run->layer_count)
+        set_key(k, "nextn_predict_layers",
+                run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
+    if (dense > 0)
+        set_key(k, "leading_dense_block_count", organ_cut_kept_before(run, (size_t)dense));
+    cut_arrays(k);
+}
+
+organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
+{
+    const keys k = {run, run->model->gguf, run->model->config.architecture, error};
+    if (run->cuts_experts)
+        edit_experts(&k);
+    if (run->cuts_channels && !error->status)
+        keys_change(&k, "feed_forward_length", run->channels_before, run->channels_after);
+    if (run->cuts_expert_channels && !error->status)
+        edit_expert_channels(&k);
+    if ((run->cuts_expert_channels || run->cuts_shared_channels) && !error->status)
+        check_shared(&k);
+    if (run->cuts_heads && !error->status)
+        edit_heads(&k);
+    if (run->cuts_blocks && !error->status)
+        edit_blocks(&k);
+    return error->status;
+}

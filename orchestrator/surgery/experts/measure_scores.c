@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT
+ * Runs the calibration text: stores the router inputs of a chunk, and scores a layer after all chunks have passed
+ * through it.
+ *
+ * Ranks: each rank runs other chunks of the text; they meet before and after a layer is scored. */
+#include "orchestrator/surgery/experts/measure_scores.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/surgery/experts/measure_job.h"
+#include "orchestrator/surgery/facts/facts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOSS 10000.0 /* estimated operations of the greedy removal for each pair of experts of a token */
+
+typedef organ_expert_measure measure_measuring;
+
+#define MIN_BATCH ((uint64_t)16)
+#define MAX_BATCH ((uint64_t)1024)
+
+/* ---- memory ---- */
+
+/* Tokens of the windows that this rank processes. */
+static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
+{
+    uint64_t windows = 0;
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks); c += chunks->step)
+        windows += organ_calibration_chunk_windows(chunks, c);
+    return windows * context;
+}
+
+/* Upper bound over all ranks: rank 0 has the most tokens. */
+static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
+{
+    organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
+    chunks.first = 0;
+    return held_tokens(&chunks, context);
+}
+
+static uint64_t token_products(const organ_forward_config *c)
+{
+    return organ_expert_products_count(c->experts) * sizeof(float);
+}
+
+/* Bytes per token of a batch; `kept`: its products go to a file. */
+static uint64_t batch_token(const measure_measuring *m, bool kept)
+{
+    const organ_forward_config *const c = m->config;
+    const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
+    if (!m->scores->with_loss)
+        return 2 * row + sizeof(size_t);
+    return c->experts * row + scaled + (kept ? token_products(c) : 0);
+}
+
+static uint64_t worker_bytes(const organ_forward_config *c)
+{
+    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
+           token_products(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
+}
+
+/* Smallest memory for the measurement, without products in memory. */
+static uint64_t min_extra(const measure_measuring *m, const organ_calibration_run *calib, bool scratch)
+{
+    const organ_forward_config *const c = m->config;
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
+    const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
+                   chunk = (uint64_t)chunks->together * m->walk.calibration.context;
+    const uint64_t of_token =
+        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+    const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
+    const uint64_t rows =
+        organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
+    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token(m, scratch) +
+           organ_workers_count(m->options.engine->workers) * worker_bytes(c) +
+           (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
+}
+
+static uint64_t extra(void *context, const organ_calibration_run *calib, bool scratch)
+{
+    measure_measuring *const m = context;
+    m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
+    const bool held = m->scores->with_loss && !scratch;
+    return min_extra(m, calib, scratch) +
+           (held ? max_tokens(calib, m->walk.calibration.context) * token_products(m->config) : 0);
+}
+
+/* ---- router inputs ---- */
+
+static organ_status measure_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                    const float *logits, organ_error *error)
+{
+    measure_measuring *const m = context;
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
+    (void)layer;
+    memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
+    memcpy(m->logits + (m->next + first) * experts, logits, tokens * experts * sizeof *logits);
+    return error->status;
+}
+
+static organ_status measure_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
+{
+    measure_measuring *const m = context;
+    m->open = !m->scores->of[layer->number].known;
+    m->next = 0;
+    m->router = organ_layer_router(layer->loaded);
+    organ_layer_tap_router(layer->loaded, m, m->open ? measure_capture : NULL);
+    return error->status;
+}
+
+static organ_status chunk_done(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
+{
+    measure_measuring *const m = context;
+    const size_t tokens =
+        organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
+    if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
+        return error->status;
+    m->next += tokens;
+    organ_progress_advance(m->options.progress, tokens * m->config->hidden * sizeof(float), NULL, NULL);
+    return error->status;
+}
+
+/* ---- a layer ---- */
+
+static organ_status measure_finish(measure_measuring *m, int32_t number, double *sums, organ_error *error)
+{
+    organ_expert_layer *const layer = &m->scores->of[number];
+    const size_t experts = m->config->experts;
+    if (organ_expert_rows_sum(m, "measuring the experts of a layer", sums, error) != ORGAN_OK)
+        return error->status;
+    for (size_t e = 0; e < experts; e++) {
+        layer->sum[e] = sums[e];
+        layer->frequency[e] = (uint64_t)sums[experts + e];
+        layer->reap[e] = layer->frequency[e] ? sums[e] / sums[experts + e] : 0;
+    }
+    layer->power = sums[2 * experts];
+    if (m->scores->with_loss && organ_expert_greedy(m, number, layer, error) != ORGAN_OK)
+        return error->status;
+    layer->known = true;
+    return ORGAN_OK;
+}
+
+static organ_status leave(void *context, const organ_calibration_layer *layer, organ_error *error)
+{
+    measure_measuring *const m = context;
+    if (!m->open)
+        return ORGAN_OK;
+    double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
+    if (!sums)
+        organ_fail_memory(error, m->options.model->path);
+    if (organ_ranks_agree(m->options.engine->ranks, "measuring a layer", error) == ORGAN_OK &&
+        measure_finish(m, layer->number, sums, error) == ORGAN_OK && m->file)
+        organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
+    free(sums);
+    return organ_ranks_agree(m->options.engine->ranks, "storing the scores of a layer", error);
+}
+
+/* ---- opening ---- */
+
+static json_t *measure_identity_of(const measure_measuring *m, organ_error *error)
+{
+    char model[17];
+    if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
+                        SET_TEXT("text", organ_calibration_run_facts_of(m->calib)->digest),
+                        SET_COUNT("samples", m->walk.calibration.samples),
+                        SET_COUNT("context", m->options.calibration.context));
+}
+
+static bool take_workers(measure_measuring *m)
+{
+    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
+                 used = m->config->experts_used;
+    m->workers = calloc(count, sizeof *m->workers);
+    bool there = m->workers != NULL;
+    for (size_t k = 0; k < count && there; k++) {
+        organ_expert_worker *const w = &m->workers[k];
+        w->square = organ_floats(experts, experts);
+        w->products = organ_floats(organ_expert_products_count(experts), 1);
+        w->values = organ_floats(experts, 1);
+        w->kept = malloc(experts * sizeof *w->kept);
+        w->chosen = malloc(used * sizeof *w->chosen);
+        w->differences = malloc(2 * used * sizeof *w->differences);
+        w->scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+        there = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
+    }
+    return there;
+}
+
+static bool measure_take_room(measure_measuring *m)
+{
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
+    const bool loss = m->scores->with_loss;
+    m->normed = organ_floats(m->chunk_tokens, hidden);
+    m->logits = organ_floats(m->tokens + 1, experts);
+    m->dense = calloc(m->tokens + 1, used * sizeof *m->dense);
+    m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
+    m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
+    m->places = calloc(m->batch, sizeof *m->places);
+    m->outputs = organ_floats(m->batch * (loss ? experts + organ_expert_scaled_rows(m->config) : 2), hidden);
+    m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
+    m->made = loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
+    m->rows = calloc(m->chunks * organ_expert_row_width(m), sizeof *m->rows);
+    m->owner = calloc(m->chunks, sizeof *m->owner);
+    for (size_t c = 0; c < m->chunks && m->owner; c++)
+        m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
+    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->dense && m->norms &&
+           m->powers && m->places && m->outputs && (m->made || !loss) && m->rows && m->owner && take_workers(m);
+}
+
+/* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
+ * fit. */
+static organ_status measure_share_memory(measure_measuring *m, organ_error *error)
+{
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
+    uint64_t spare = organ_calibration_run_spare_memory(m->calib);
+    m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
+    m->chunk_tokens = chunks->together * m->walk.calibration.context;
+    m->chunks = organ_calibration_chunks_count(chunks);
+    const uint64_t products = m->tokens * token_products(m->config);
+    const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
+    spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
+    const uint64_t more = spare / batch_token(m, spills), batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
+    m->batch = (size_t)(batch < MAX_BATCH ? batch : MAX_BATCH);
+    m->batch = organ_min(m->batch, m->chunk_tokens);
+    if (m->scores->with_loss &&
+        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
+                                   &m->products, error) != ORGAN_OK)
+        return error->status;
+    return measure_take_room(m) ? ORGAN_OK
+                                : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
+                                                   m->config->experts, m->tokens);
+}
+
+organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
+                                       measure_measuring **measure, organ_error *error)
+{
+    measure_measuring *const m = *measure = calloc(1, sizeof *m);
+    if (!m)
+        return organ_fail_memory(error, o->calibration.text);
+    m->options = *o;
+    m->scores = scores;
+    m->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                              .method = "experts",
+                                              .verb = "measure",
+                                              .doing = "measuring",
+                                              .streams = ORGAN_INPUTS_DONOR,
+                                              .moments_only = true};
+    m->work = (organ_calibration_work){
+        .context = m, .enter = measure_enter, .leave = leave, .every = true, .chunk_done = chunk_done, .extra = extra};
+    if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
+        organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
+        return error->status;
+    scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
+    m->identity = measure_identity_of(m, error);
+    scores->calibration =
+        organ_calibration_run_json(m->calib, "the donor's: nothing is removed during the measurement");
+    return error->status || (m->identity && scores->calibration) ? error->status
+                                                                 : organ_fail_memory(error, o->calibration.text);
+}
+
+void organ_expert_measure_close(measure_measuring *m)
+{
+    if (!m)
+        return;
+    for (size_t k = 0; m->workers && k < organ_workers_count(m->options.engine->workers); k++) {
+        const organ_expert_worker *const w = &m->workers[k];
+        void *const parts[] = {w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch};
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+            free(parts[p]);
+    }
+    void *const parts[] = {m->workers, m->normed,  m->logits, m->dense, m->norms, m->places,
+                           m->powers,  m->outputs, m->made,   m->rows,  m->owner, m->factors};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        free(parts[p]);
+    organ_expert_products_close(&m->products);
+    organ_calibration_run_close(m->calib);
+    json_decref(m->identity);
+    free(m);
+}
+
+const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
+
+/* The work in addition to the walk: the outputs of a token's experts are computed a second time; for the loss those of
+ * all experts. */
+void organ_expert_measure_estimate(const measure_measuring *m, organ_plan *plan)
+{
+    const organ_forward_config *const c = m->config;
+    const double tokens = (double)max_tokens(m->calib, m->walk.calibration.context),
+                 expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
+    const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
+    for (size_t l = 0; l < m->scores->layers; l++)
+        if (!m->scores->of[l].dense)
+            plan->products +=
+                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts
+                                               : c->experts_used * expert);
+    organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
+}
+
+json_t *organ_expert_measure_needs(const measure_measuring *m)
+{
+    const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
+                   products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
+    return ORGAN_OBJECT(
+        SET_COUNT("memory_enough", organ_calibration_run_min_memory(m->calib)),
+        SET_COUNT("states_bytes", organ_calibration_states_bytes(organ_calibration_chunks_of(m->calib))),
+        SET_COUNT("products_bytes", products),
+        SET_FLAG("products_in_scratch",
+                 m->options.calibration.scratch && products > organ_calibration_run_spare_memory(m->calib)));
+}
+
+/* ---- the run ---- */
+
+organ_status organ_expert_measure_run(measure_measuring *m, const char *file, organ_error *error)
+{
+    size_t known = 0, mixtures = 0;
+    m->file = file;
+    for (size_t l = 0; l < m->scores->layers; l++) {
+        known += m->scores->of[l].known && !m->scores->of[l].dense;
+        mixtures += !m->scores->of[l].dense;
+    }
+    if (known == mixtures || measure_share_memory(m, error) != ORGAN_OK)
+        return error->status;
+    if (known)
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are already measured", known,
+                            mixtures);
+    organ_progress_begin(m->options.progress, "Measuring experts",
+                         m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
+    organ_calibration_run_layers(m->calib, error);
+    organ_progress_end(m->options.progress);
+    return error->status;
+}

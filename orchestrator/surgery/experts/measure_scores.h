@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ * Scores routed experts on a calibration text. The donor's hidden states pass through the model layer by layer;
+ * the scores of a layer come from the inputs of its router and the outputs of its experts. Packed weights are used
+ * unchanged. The scores are bit-identical on every machine, for any number of threads and ranks and for any memory
+ * limit. */
+#ifndef ORGAN_MEASURE_SCORES_H
+#define ORGAN_MEASURE_SCORES_H
+
+#include "orchestrator/forward/forward.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/experts/scores.h"
+#include "orchestrator/surgery/plan/plan.h"
+#include "orchestrator/surgery/calibration/calibration_text.h"
+
+/* Options of the caller. All pointers must stay valid until organ_expert_measure_close. */
+typedef struct organ_expert_measure_options {
+    const organ_model *model;
+    organ_calibration_text calibration;
+    const organ_engine *engine;
+    const organ_progress *progress;
+} organ_expert_measure_options;
+
+typedef struct organ_expert_measure organ_expert_measure;
+
+/* Reads the text and reserves the memory for measuring the unknown layers of `scores`, which the caller has opened.
+ * Call organ_expert_measure_close even after an error. Errors are those of organ_calibration_run_open, and ORGAN_USAGE
+ * for a router whose factors multiply the inputs of experts. */
+organ_status organ_expert_measure_open(const organ_expert_measure_options *options, organ_expert_scores *scores,
+                                       organ_expert_measure **measure, organ_error *error);
+void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
+
+/* Returns what the scores belong to, for organ_expert_scores_read and organ_expert_scores_json. */
+const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
+
+/* organ_expert_measure_needs returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the
+ * smallest --memory that suffices, and its largest parts apart from the layer itself. NULL if out of memory. */
+/* organ_expert_measure_estimate adds the memory and the work of the measurement to `plan`. */
+void organ_expert_measure_estimate(const organ_expert_measure *measure, organ_plan *plan);
+json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
+
+/* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
+ * written). Returns ORGAN_BAD_INPUT for values that are not finite, ORGAN_IO, or ORGAN_INTERRUPTED. */
+organ_status organ_expert_measure_run(organ_expert_measure *measure, const char *file, organ_error *error);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/inputs/select_targets.h"
+
+#include "orchestrator/surgery/inputs/globs.h"
+#include "orchestrator/surgery/inputs/plain_only.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
+
+/* Multi-token prediction adds draft layers behind the layers of the model; each has a matrix with the role
+ * ORGAN_ROLE_MTP (eh_proj). Drafts are targets only if --targets names them. */
+static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
+{
+    for (size_t k = 0; k < draft_count; k++)
+        if (model->tensors[t].anatomy.layer == drafts[k])
+            return true;
+    return false;
+}
+
+#define MAX_DRAFTS ((size_t)16)
+
+static void choose_projections(const organ_model *model, bool *chosen)
+{
+    int32_t drafts[MAX_DRAFTS];
+    size_t draft_count = 0;
+    for (size_t t = 0; t < model->tensor_count && draft_count < MAX_DRAFTS; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
+            drafts[draft_count++] = model->tensors[t].anatomy.layer;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection &&
+                    !targets_is_draft(model, drafts, draft_count, t);
+}
+
+static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
+{
+    organ_globs globs;
+    if (organ_globs_read(list, &globs, error))
+        return error->status;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_globs_match(&globs, model->tensors[t].name);
+    if (organ_globs_unused(&globs))
+        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path,
+                   organ_globs_unused(&globs));
+    organ_globs_free(&globs);
+    return error->status;
+}
+
+/* The arrays of what is chosen. */
+static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
+{
+    targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
+    if (!targets->tensors)
+        return organ_fail_memory(error, model->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (targets->chosen[t]) {
+            targets->tensors[targets->count++] = &model->tensors[t];
+            targets->elements += model->tensors[t].elements;
+            targets->bytes += model->tensors[t].bytes;
+        }
+    if (targets->count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: none of its %zu tensors is a known projection: name targets with --targets", model->path,
+                          model->tensor_count);
+    return ORGAN_OK;
+}
+
+organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+                                  organ_error *error)
+{
+    *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
+    if (!targets->chosen)
+        organ_fail_memory(error, model->path);
+    else if (globs)
+        choose_matching(model, globs, targets->chosen, error);
+    else
+        choose_projections(model, targets->chosen);
+    if (!error->status)
+        collect_targets(model, targets, error);
+    if (error->status)
+        organ_targets_free(targets);
+    return error->status;
+}
+
+organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
+                                  organ_targets *targets, organ_error *error)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < targets->count; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const size_t t = (size_t)(tensor - model->tensors);
+        if (!left_out[t]) {
+            targets->tensors[kept++] = tensor;
+            continue;
+        }
+        targets->chosen[t] = false;
+        targets->elements -= tensor->elements;
+        targets->bytes -= tensor->bytes;
+    }
+    targets->count = kept;
+    return kept ? ORGAN_OK
+                : organ_fail(error, ORGAN_USAGE, "%s: none of its matrices has inputs for method %s", model->path,
+                             method);
+}
+
+bool organ_target_is_float(const organ_tensor *tensor)
+{
+    return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
+}
+
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+                                         organ_targets *targets, organ_error *error)
+{
+    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
+    if (organ_targets_select(model, globs, targets, error) || organ_plain_only(model, targets->chosen, error))
+        return error->status;
+    for (size_t k = 0; k < targets->count && !error->status; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const char *const file = model->files[tensor->file].path, *const dtype =
+                                                                      organ_dtype_describe(tensor->dtype)->name;
+        if (organ_dtype_is_blocks(tensor->dtype))
+            organ_dequantize_first(model, error, format, file, tensor->name, dtype, done);
+        else if (!organ_target_is_float(tensor))
+            organ_fail(error, ORGAN_BAD_INPUT, format, file, tensor->name, dtype, done);
+    }
+    return error->status;
+}
+
+/* Returns true if a projection of GPT-2 to q, k and v has three times as many columns as rows. Linear layers of that
+ * name (GPTBigCode) have more rows than columns. */
+static bool has_transposed(const organ_model *model)
+{
+    for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        if (tensor->rank == 2 && strstr(tensor->name, "attn.c_attn.weight") && tensor->shape[1] == 3 * tensor->shape[0])
+            return true;
+    }
+    return false;
+}
+
+/* Stacks of Qwen3-VL's mixture are in_features x out_features in published files, the other way in those that
+ * transformers 5 writes with its own names. */
+static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
+{
+    const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;
+    const uint64_t size = (uint64_t)model->config.hidden_size;
+    return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
+}
+
+bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
+{
+    const char *const architecture = model->config.architecture;
+    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0 ||
+            (strncmp(architecture, "Qwen3VLMoe", 10) == 0 && has_hidden_first(model, tensor))) &&
+           !model->gguf && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+           organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
+{
+    return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
+}
+
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
+                                     const char *option, organ_error *error)
+{
+    const bool transposed = has_transposed(model);
+    for (size_t k = 0; k < targets->count; k++) {
+        const char *const name = targets->tensors[k]->name;
+        const bool conv =
+            transposed && (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."));
+        if (conv || (stacks && organ_tensor_is_crossed(model, targets->tensors[k])))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%.300s: tensor '%.200s' is stored as in_features x out_features%s: %s needs the inputs "
+                              "of a row contiguous and does not support it",
+                              model->path, name, conv ? " (Conv1D)" : "", option);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
+                              organ_error *error)
+{
+    if (organ_model_open(path, model, error) || organ_model_is_here(*model, done, error))
+        return error->status;
+    if ((*model)->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
+    organ_progress_warn(progress, *model);
+    return ORGAN_OK;
+}
+
+void organ_targets_free(organ_targets *targets)
+{
+    free(targets->tensors);
+    free(targets->chosen);
+    *targets = (organ_targets){0};
+}

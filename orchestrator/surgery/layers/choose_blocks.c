@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ * The search for the blocks to drop, on a part of the calibration text. Sets that were judged in an earlier round, or
+ * are in the file of --scores, are not judged again.
+ *
+ * Ranks: they meet after files of scores are read or written, because each rank decides by these scores which sets
+ * are judged next. */
+#include "orchestrator/surgery/layers/layers_job.h"
+
+#include "orchestrator/surgery/allocate/variants.h"
+
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/surgery/facts/facts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* For the plan: sets of blocks judged in a round, and the work on each, as a share of a run through its blocks. */
+#define ROUND_SETS 16.0
+#define SHARED     0.9
+/* For the plan: rounds in which all exchanges are judged, one around the best set and a part of one around each earlier
+ * best set. */
+#define BETTER 1.5
+
+static const organ_windows *windows_of(const organ_layers_job *job)
+{
+    return &organ_calibration_run_facts_of(job->choice.calib)->windows;
+}
+
+/* ---- opening ---- */
+
+static organ_status identify(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    char fingerprint[17];
+    if (organ_model_fingerprint(job->model, fingerprint, error) != ORGAN_OK)
+        return error->status;
+    c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
+                               SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
+                               SET_COUNT("context", c->walk.calibration.context),
+                               SET_COUNT("windows", c->walk.calibration.samples));
+    return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
+}
+
+static organ_status open_text(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    organ_layers_choice *const c = &job->choice;
+    c->walk = (organ_calibration_run_options){.calibration.text = o->calibration.text,
+                                              .calibration.samples = (o->search_tokens + o->calibration.context - 1) /
+                                                                     o->calibration.context,
+                                              .calibration.context = o->calibration.context,
+                                              .method = "--drop",
+                                              .verb = "drop",
+                                              .doing = "dropping blocks from",
+                                              .counted = "--search-tokens"};
+    if (organ_calibration_run_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->calib, error) !=
+        ORGAN_OK)
+        return error->status;
+    const unsigned layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers;
+    if (layers > job->layers || job->drop.count >= layers)
+        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: the forward pass runs %u of the %zu of %s",
+                          job->drop.count, layers, job->layers, job->model->path);
+    job->layers = layers; /* blocks after them are for multi-token prediction: they are kept */
+    return ORGAN_OK;
+}
+
+organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    const char *const file = job->options->scores;
+    if (open_text(job, error) ||
+        organ_layers_sets_check(organ_calibration_run_facts_of(c->calib)->forward, job->engine, windows_of(job),
+                                error) ||
+        identify(job, error))
+        return error->status;
+    organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
+    if (!error->status && file && !job->options->write.dry_run)
+        organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
+    return organ_ranks_agree(job->engine->ranks, "reading scores", error);
+}
+
+/* Estimates the cost: one run of the whole model, then sets of blocks, at most 16 in a round, until all sets that
+ * differ in one block from the best are judged. */
+void organ_layers_choice_estimate(organ_layers_job *job)
+{
+    const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
+    const double layers = (double)job->layers, drop = (double)job->drop.count, kept = (layers - drop) / layers;
+    const double max = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
+    const double sets = max < near ? max : near;
+    const size_t tokens = facts->windows.begin[facts->windows.count];
+    const double whole =
+        organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.calibration.context);
+    job->plan.products += whole * (1 + sets * kept * SHARED);
+    organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
+}
+
+void organ_layers_choice_close(organ_layers_job *job)
+{
+    organ_layers_sets_close(job->choice.sets);
+    organ_calibration_run_close(job->choice.calib);
+    job->choice.sets = NULL;
+    job->choice.calib = NULL;
+}
+
+void organ_layers_choice_release(organ_layers_job *job)
+{
+    organ_layers_choice_close(job);
+    organ_layers_known_release(&job->choice.known);
+    organ_layers_found_release(&job->choice.found);
+    json_decref(job->choice.identity);
+}
+
+/* ---- judging ---- */
+
+static organ_status write_known(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_choice *const c = &job->choice;
+    if (job->options->scores)
+        organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
+    return organ_ranks_agree(job->engine->ranks, "storing scores", error);
+}
+
+static organ_status need_sets(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    if (c->sets)
+        return ORGAN_OK;
+    return organ_layers_sets_open(organ_calibration_run_facts_of(c->calib)->forward, job->engine, windows_of(job),
+                                  ORGAN_LAYERS_ALL, &c->sets, error);
+}
+
+/* Judges the sets that are not known yet, in their order. */
+static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    double *const divergence = malloc(count * sizeof *divergence);
+    if (!divergence)
+        return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    if (need_sets(job, error) == ORGAN_OK &&
+        organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
+        for (size_t k = 0; k < count && !error->status; k++)
+            if (!organ_layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
+                organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    c->judged += count;
+    organ_progress_advance(job->progress, 0, NULL, NULL);
+    free(divergence);
+    return error->status ? error->status : write_known(job, error);
+}
+
+static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
+                                 organ_error *error)
+{
+    organ_layers_job *const job = context;
+    const organ_layers_known *const known = &job->choice.known;
+    bool *const unknown = malloc(count * job->layers * sizeof *unknown);
+    size_t left = 0;
+    if (!unknown)
+        return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    for (size_t k = 0; k < count; k++)
+        if (!organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]))
+            memcpy(unknown + left++ * job->layers, dropped + k * job->layers, job->layers * sizeof *dropped);
+    if (left)
+        judge_unknown(job, unknown, left, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        (void)organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]);
+    free(unknown);
+    return error->status;
+}
+
+/* Asks before the search judges a set, which takes long, and the smaller model is written after it. */
+static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
+{
+    const organ_layers_job *const job = context;
+    organ_cut_layer *const layers = calloc(job->layers + 1, sizeof *layers);
+    if (!layers)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t l = 0; l < job->layers; l++)
+        layers[l].dropped = dropped[l];
+    organ_cut_describes(job->model, layers, job->layers, error);
+    free(layers);
+    return error->status;
+}
+
+static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
+{
+    const organ_layers_job *const job = context;
+    organ_progress_note_once(
+        job->progress, "search: round %zu, %zu sets of blocks compared, the best is %.4g nats per token from the donor",
+        round, judged, best->divergence);
+}
+
+static organ_status know_influence(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    if (c->known.influence)
+        return ORGAN_OK;
+    if (need_sets(job, error) == ORGAN_OK &&
+        !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
+        organ_fail_memory(error, job->options->model);
+    return organ_ranks_agree(job->engine->ranks, "measuring influences", error) ? error->status
+                                                                                : write_known(job, error);
+}
+
+organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    organ_progress_begin(job->progress, "searching blocks", 0, 0);
+    if (know_influence(job, error) == ORGAN_OK) {
+        const organ_layers_search search = {.layers = job->layers,
+                                            .requested = job->drop.count,
+                                            .influence = c->known.influence,
+                                            .rounds = job->options->rounds,
+                                            .all = ORGAN_LAYERS_ALL,
+                                            .context = job,
+                                            .judge = choose_judge,
+                                            .describes = choose_describes,
+                                            .on_round = tell};
+        organ_layers_search_run(&search, &c->found, error);
+    }
+    organ_progress_end(job->progress);
+    if (error->status)
+        return error->status;
+    memcpy(job->drop.dropped, c->found.sets[c->found.best].dropped, job->layers * sizeof *job->drop.dropped);
+    c->done = true;
+    return ORGAN_OK;
+}

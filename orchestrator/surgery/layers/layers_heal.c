@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ * Heals the blocks in the order of the model. The donor's stream is advanced to the beginning of the next kept block,
+ * the block is refitted to the difference of the two streams, and the other stream runs through the refitted block. So
+ * each block is fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
+#include "orchestrator/surgery/layers/layers_heal.h"
+
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/surgery/layers/layers_heal_job.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* For the plan: solutions of a part that the whole model judges, and how much faster a dense part is solved than
+ * experts. */
+#define TRIED        11.0
+#define SWEEPS_WHOLE 10.0
+
+#define CHUNK_TOKENS ((size_t)1024)
+
+/* ---- opening ---- */
+
+static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(h->forward);
+    const char *const path = h->is.model->path;
+    if (c->layers > h->is.layers)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has tensors of %zu blocks, but the forward pass runs %u: --heal does not support it",
+                          path, h->is.layers, c->layers);
+    if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1 || c->residual_normed)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);
+    if (h->windows.count < HEAL_HELD)
+        return organ_fail(error, ORGAN_USAGE, "--heal holds out one window of %zu: --samples %u is too few", HEAL_HELD,
+                          h->is.walk.calibration.samples);
+    return ORGAN_OK;
+}
+
+/* Calls `each` for every refitted part of every block, in the order of the heal. */
+static organ_status for_parts(organ_layers_heal *h, void *context,
+                              organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
+                                                   organ_error *error),
+                              organ_error *error)
+{
+    for (size_t l = 0; l < h->is.layers; l++)
+        for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS && !error->status; kind++) {
+            heal_part part = {0};
+            if (!organ_layers_heal_is_refitted(h, (int32_t)l, kind))
+                continue;
+            if (organ_layers_heal_part_list(h, (int32_t)l, kind, &part, error) == ORGAN_OK)
+                each(h, &part, context, error);
+            organ_layers_heal_part_release(&part);
+        }
+    return error->status;
+}
+
+static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
+{
+    if (!organ_cut_takes(h->is.engine, t->dtype))
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "tensor '%s' is %s: --heal cannot refit it; drop blocks of the unquantised model and quantise the result",
+            t->name, organ_dtype_name(t->dtype));
+    resolved[t - h->is.model->tensors] = true;
+    return ORGAN_OK;
+}
+
+static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    for (size_t k = 0; k < part->count && !error->status; k++)
+        mark_tensor(h, part->matrices[k].tensor, context, error);
+    h->solved_count++;
+    return error->status;
+}
+
+/* --heal solves the inputs of the feed-forward after the attention, and multiplies the final norm by one number. */
+static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
+{
+    const organ_final_norm norm = organ_forward_final_norm(h->forward);
+    if (organ_forward_describe(h->forward)->parallel)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: attention and feed-forward read the same hidden state: --heal needs layers in which the "
+                          "feed-forward follows the attention",
+                          h->is.model->path);
+    if (!norm.tensor || norm.biased)
+        return organ_fail(error, ORGAN_USAGE, "%s: the final norm has %s: --heal needs one with weights alone",
+                          h->is.model->path, norm.tensor ? "a bias" : "no weights");
+    return ORGAN_OK;
+}
+
+static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
+{
+    if (check_norms(h, error) != ORGAN_OK)
+        return error->status;
+    h->solved_count = 1; /* the final norm */
+    if (for_parts(h, resolved, mark_part, error) != ORGAN_OK)
+        return error->status;
+    return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
+}
+
+typedef struct needs {
+    const organ_layers_heal *heal;
+    uint64_t max, states;
+    bool scratch; /* with --scratch */
+} needs;
+
+static organ_status max_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    needs *const n = context;
+    const uint64_t bytes = organ_layers_heal_memory(h, part, n->scratch);
+    n->max = bytes > n->max ? bytes : n->max;
+    return error->status;
+}
+
+static bool heal_fits(void *context, uint64_t memory)
+{
+    const needs *const n = context;
+    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->max + n->states;
+}
+
+/* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
+ * and a stream for judging. */
+static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
+{
+    *n = (needs){
+        .heal = h, .states = 2 * organ_calibration_states_memory(&h->chunks, true, scratch), .scratch = scratch};
+    if (for_parts(h, n, max_memory, error) == ORGAN_OK)
+        n->max += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
+    return error->status;
+}
+
+/* Divides the rest of the memory. Judging one solution at a time or several gives the same bits. */
+static void heal_share_memory(organ_layers_heal *h, uint64_t left)
+{
+    const uint64_t more = left / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
+    h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
+}
+
+static organ_status check_memory(organ_layers_heal *h, organ_error *error)
+{
+    const organ_calibration_run_options *const o = &h->is.walk;
+    const uint64_t memory = h->is.engine->memory;
+    needs n, with_scratch;
+    if (take_needs(h, o->calibration.scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
+        return error->status;
+    if (heal_fits(&n, memory)) {
+        heal_share_memory(h, organ_forward_left(h->forward, memory, o->calibration.context) - n.max - n.states);
+        return ORGAN_OK;
+    }
+    organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
+                        "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers and "
+                        "the memory of one refit (--heal)",
+                        o->calibration.samples, o->calibration.context);
+    if (!o->calibration.scratch)
+        organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
+    return error->status;
+}
+
+typedef struct foreseen {
+    organ_plan *plan;
+    double judged; /* products of one judgement */
+} foreseen;
+
+static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    const foreseen *const f = context;
+    const double tokens = (double)h->windows.count * (double)h->is.walk.calibration.context,
+                 width = (double)part->used * (double)part->width;
+    const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
+    f->plan->products += solved + TRIED * f->judged;
+    return error->status;
+}
+
+/* Estimates the cost of two streams of hidden states, one of them through the whole model, and of each part of a block.
+ */
+void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
+{
+    const size_t tokens = h->windows.begin[h->windows.count];
+    organ_error ignored = {0};
+    needs n;
+    plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.calibration.context);
+    foreseen f = {plan, organ_variants_products(h->forward, h->is.model,
+                                                (int32_t)organ_forward_describe(h->forward)->layers / 2,
+                                                h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
+    for_parts(h, &f, heal_add_part, &ignored);
+    if (take_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
+        organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
+}
+
+static void cut_chunks(organ_layers_heal *h)
+{
+    const size_t context = h->is.walk.calibration.context, samples = h->windows.count;
+    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
+    h->chunks =
+        (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1,
+                                   context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
+}
+
+organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
+                                    organ_error *error)
+{
+    organ_layers_heal *const h = *heal = calloc(1, sizeof *h);
+    if (!h)
+        return organ_fail_memory(error, healing->model->path);
+    h->is = *healing;
+    h->is.walk.least = HEAL_HELD;
+    if (organ_calibration_run_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->calib,
+                                   error) != ORGAN_OK)
+        return error->status;
+    h->forward = organ_calibration_run_facts_of(h->calib)->forward;
+    h->windows = organ_calibration_run_facts_of(h->calib)->windows;
+    cut_chunks(h);
+    if (heal_check_model(h, error) != ORGAN_OK)
+        return error->status;
+    h->is.layers = organ_forward_describe(h->forward)
+                       ->layers; /* blocks after them are for multi-token prediction: they are not changed */
+    if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
+        return error->status;
+    h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
+    h->known = calloc(h->is.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
+    h->solved_count = 0;
+    return h->solved && h->known ? ORGAN_OK : organ_fail_memory(error, h->is.model->path);
+}
+
+void organ_layers_heal_close(organ_layers_heal *h)
+{
+    if (!h)
+        return;
+    organ_calibration_states_close(h->donor);
+    organ_calibration_states_close(h->cut);
+    organ_calibration_run_close(h->calib);
+    organ_variants_close(h->variants);
+    free(h->judged_tokens);
+    free(h->judged_begin);
+    free(h->solved);
+    free(h->known);
+    free(h);
+}
+
+const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
+
+const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
+{
+    *count = h->solved_count;
+    return h->solved;
+}
+
+organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
+{
+    return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence};
+}
+
+/* ---- the journal ---- */
+
+#define SOLVED(member) ORGAN_STRUCT_FIELD(organ_layers_solved, member, EXACT)
+static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
+                                                  SOLVED(after)};
+
+json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
+{
+    return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
+}
+
+bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
+{
+    const size_t number = organ_layers_heal_number(h, tensor);
+    organ_layers_solved *const s = &h->known[number];
+    s->layer = tensor->anatomy.layer;
+    s->kind = s->layer < 0 ? ORGAN_HEAL_FINAL : (organ_layers_kind)(number % ORGAN_HEAL_KINDS);
+    return ORGAN_STRUCT_READ(results, heal_results, s);
+}
+
+/* ---- streams ---- */
+
+static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
+{
+    return organ_stop_is_requested(h->is.engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks")
+               : ORGAN_OK;
+}
+
+static organ_status embed(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
+        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
+        float *const values = organ_calibration_states_take(h->donor, c, error);
+        if (values && organ_forward_embed(h->forward, &windows, values, error) == ORGAN_OK)
+            organ_calibration_states_put_back(h->donor, c, error);
+    }
+    return error->status;
+}
+
+static organ_status heal_carry(organ_layers_heal *h, organ_calibration_states *states, const organ_layer *layer,
+                               organ_error *error)
+{
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status;
+         c++) {
+        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
+        float *const values = organ_calibration_states_take(states, c, error);
+        if (values && organ_layer_run(h->forward, layer, &windows, values, NULL, error) == ORGAN_OK)
+            organ_calibration_states_put_back(states, c, error);
+    }
+    return error->status;
+}
+
+/* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
+static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
+{
+    if (organ_calibration_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
+        return error->status;
+    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
+        const float *const from = organ_calibration_states_copy(h->donor, c, error);
+        float *const to = from ? organ_calibration_states_take(h->cut, c, error) : NULL;
+        if (to) {
+            memcpy(to, from, organ_calibration_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
+            organ_calibration_states_put_back(h->cut, c, error);
+        }
+    }
+    if (!error->status && organ_layers_heal_judge_rest(h, layer, &h->before, error) == ORGAN_OK)
+        h->divergence = h->before;
+    return error->status;
+}
+
+/* Runs the donor's stream through blocks [from, to); `first` is block `from`, already loaded. */
+static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first, organ_error *error)
+{
+    heal_carry(h, h->donor, first, error);
+    for (size_t l = from + 1; l < to && !error->status; l++) {
+        organ_layer *layer = NULL;
+        if (organ_layer_load_together(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+            heal_carry(h, h->donor, layer, error);
+        organ_layer_free(layer);
+    }
+    return error->status;
+}
+
+/* ---- a block ---- */
+
+/* Reads back the parts that an earlier run has written. */
+static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        if (!weights)
+            return organ_fail_memory(error, m->name);
+        if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK &&
+            organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
+            organ_layer_write(h->loaded, m->name, weights);
+        free(weights);
+    }
+    h->solved[h->solved_count++] = h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    h->divergence = h->solved[h->solved_count - 1].after;
+    return error->status;
+}
+
+/* Returns whether all matrices of the part are written and can be read back. GGUF blocks are solved again: the solution
+ * decoded from blocks and encoded again would give other blocks. */
+static bool all_done(const organ_layers_heal *h)
+{
+    bool done = true;
+    for (size_t k = 0; k < h->part.count; k++) {
+        const organ_tensor *const tensor = h->part.matrices[k].tensor;
+        done = done && !organ_dtype_is_blocks(tensor->dtype) && organ_cut_done(h->run, tensor);
+    }
+    return done;
+}
+
+static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
+{
+    h->kind = kind;
+    if (!organ_layers_heal_is_refitted(h, h->layer, kind))
+        return error->status;
+    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
+        all_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
+    organ_layers_heal_part_release(&h->part);
+    organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(kind), NULL);
+    return error->status;
+}
+
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. */
+static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
+{
+    h->layer = (int32_t)layer;
+    if (organ_layer_load_together(h->forward, h->layer, &h->loaded, error) ||
+        organ_layer_load_together(h->forward, h->layer, &h->loaded_donor, error))
+        return error->status;
+    const bool gap = organ_layers_heal_before_gap(h, h->layer);
+    h->ahead = false;
+    for (unsigned kind = 0; kind < ORGAN_HEAL_FFN_OUTPUT && !error->status; kind++)
+        if (!gap || kind != ORGAN_HEAL_ATTENTION_OUTPUT)
+            heal_part_of(h, kind, error);
+    if (error->status || go_ahead(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
+        return error->status;
+    h->ahead = true;
+    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
+        heal_part_of(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
+        return error->status;
+    return heal_carry(h, h->cut, h->loaded, error);
+}
+
+static size_t next_kept(const organ_layers_heal *h, size_t layer)
+{
+    size_t next = layer + 1;
+    while (next < h->is.layers && h->is.dropped[next])
+        next++;
+    return next;
+}
+
+/* Returns whether any part of the block is refitted. The streams differ from the first such block on. */
+static bool is_apart(const organ_layers_heal *h, size_t layer)
+{
+    for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
+        if (organ_layers_heal_is_refitted(h, (int32_t)layer, kind))
+            return true;
+    return false;
+}
+
+static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
+{
+    size_t layer = 0;
+    if (h->is.dropped[0] && part_streams(h, 0, error) == ORGAN_OK) {
+        layer = next_kept(h, 0);
+        organ_layer *first = NULL;
+        if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
+            go_ahead(h, 0, layer, first, error);
+        organ_layer_free(first);
+    }
+    for (; layer < h->is.layers && !error->status; layer = next_kept(h, layer)) {
+        if (!h->cut && is_apart(h, layer) && part_streams(h, layer, error) != ORGAN_OK)
+            break;
+        if (h->cut)
+            heal_block(h, layer, next_kept(h, layer), error);
+        else if (organ_layer_load_together(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
+            heal_carry(h, h->donor, h->loaded, error);
+        organ_layer_free(h->loaded);
+        organ_layer_free(h->loaded_donor);
+        h->loaded = h->loaded_donor = NULL;
+    }
+    return error->status;
+}
+
+organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
+{
+    const char *const scratch = h->is.walk.calibration.scratch;
+    h->run = run;
+    if (organ_calibration_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
+        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",
+                                        2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
+        return error->status;
+    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK &&
+        run_blocks(h, error) == ORGAN_OK)
+        organ_layers_heal_final(h, error);
+    organ_calibration_states_close(h->donor);
+    organ_calibration_states_close(h->cut);
+    h->donor = h->cut = NULL;
+    organ_variants_close(h->variants);
+    h->variants = NULL;
+    return error->status;
+}

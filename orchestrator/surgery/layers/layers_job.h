@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * State and functions shared by the files of this room: layers.c is the verb, choose.c searches for the blocks to drop,
+ * document.c writes the report. */
+#ifndef ORGAN_LAYERS_JOB_H
+#define ORGAN_LAYERS_JOB_H
+
+#include "orchestrator/surgery/calibration/calibration_run.h"
+#include "orchestrator/surgery/cut/cut.h"
+#include "orchestrator/surgery/layers/drop.h"
+#include "orchestrator/surgery/layers/layers_heal.h"
+#include "orchestrator/surgery/layers/kinds.h"
+#include "orchestrator/surgery/layers/known_sets.h"
+#include "orchestrator/surgery/layers/layers.h"
+#include "orchestrator/surgery/layers/block_search.h"
+#include "orchestrator/surgery/layers/sets.h"
+
+#define ORGAN_LAYERS_DEFINITION "layers/1"
+#define ORGAN_LAYERS_SCHEMA     "organ.layers/1"
+
+/* The search for blocks on a part of a text. */
+typedef struct organ_layers_choice {
+    organ_calibration_run_options walk;
+    organ_calibration_run *calib;
+    json_t *identity; /* identity of the scores file */
+    organ_layers_known known;
+    organ_layers_sets *sets; /* NULL while the scores file has all values */
+    organ_layers_found found;
+    size_t judged; /* sets judged by this run, without those from the scores file */
+    bool done;
+} organ_layers_choice;
+
+typedef struct organ_layers_job {
+    organ_plan plan; /* for a dry run: the work in addition to reading and writing */
+    const organ_layers_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    size_t layers; /* of the model */
+    organ_layers_kinds kinds;
+    organ_layers_drop drop;
+    organ_layers_choice choice;
+    bool *resolved; /* a flag for each tensor of the model; NULL: nothing is healed */
+    organ_layers_heal *heal;
+} organ_layers_job;
+
+/* ---- choose.c ---- */
+
+/* Opens the text and the forward pass, checks that --memory is enough, and reads the scores file. */
+organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
+/* Adds the memory and the work of the search to job->plan. */
+void organ_layers_choice_estimate(organ_layers_job *job);
+/* Finds the blocks: job->drop.dropped. */
+organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
+void organ_layers_choice_close(organ_layers_job *job); /* keeps the members that the report needs */
+void organ_layers_choice_release(organ_layers_job *job);
+
+/* ---- document.c ---- */
+
+json_t *organ_layers_parameters(void *job);
+json_t *organ_layers_document(void *job, const organ_writing *made);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/adapter_check.h"
+
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/lora/factors.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+unsigned organ_served_rank(uint64_t rank)
+{
+    static const unsigned limits[] = {1, 8, 16, 32, 64, 128, 256, 320, ORGAN_SERVED_RANK};
+    for (size_t k = 0; k < sizeof limits / sizeof *limits; k++)
+        if (rank <= limits[k])
+            return limits[k];
+    return 0;
+}
+
+const char *organ_lora_unservable(const char *name, bool factor)
+{
+    static const struct {
+        const char *word, *why;
+    } words[] = {{"lm_head", "name has 'lm_head'"},     {"embed_tokens", "name has 'embed_tokens'"},
+                 {"layernorm", "name has 'layernorm'"}, {"norm", "name has 'norm'"},
+                 {"bias", "name has 'bias'"},           {"rotary_emb", "name has 'rotary_emb'"}};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (strstr(name, words[k].word))
+            return words[k].why;
+    return factor ? NULL : "not a factor of LoRA";
+}
+
+bool organ_lora_is_target(const char *target, const char *module)
+{
+    const size_t length = strlen(module), tail = strlen(target);
+    return length >= tail && strcmp(module + length - tail, target) == 0 &&
+           (length == tail || module[length - tail - 1] == '.');
+}
+
+typedef struct check {
+    const organ_adapter *adapter;
+    json_t *findings;
+    organ_error *error;
+} check;
+
+static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
+{
+    char text[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("rule", rule), SET_BYTES("where", where), SET_BYTES("text", text));
+    if (!row || json_array_append_new(c->findings, row))
+        organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);
+}
+
+/* ---- the config ---- */
+
+static bool is_set(const json_t *value)
+{
+    return value && !json_is_null(value) && !json_is_false(value) &&
+           !(json_is_array(value) && json_array_size(value) == 0) &&
+           !(json_is_object(value) && json_object_size(value) == 0);
+}
+
+static void check_check_targets(check *c)
+{
+    const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
+    if (!is_set(targets) || (json_is_string(targets) && !*json_string_value(targets)))
+        note_finding(c, "field", "target_modules", "it is missing, but servers require it");
+    for (size_t k = 0; k < json_array_size(targets); k++) {
+        const char *const target = json_string_value(json_array_get(targets, k));
+        if (organ_lora_unservable(target, true))
+            note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target,
+                         organ_lora_unservable(target, true));
+    }
+}
+
+/* Returns whether a server that ignores rank and alpha patterns gets the right scales: lora_alpha and r alone give the
+ * scale of every module. */
+static bool has_one_scale(const organ_adapter *adapter)
+{
+    const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);
+    for (size_t k = 0; k < adapter->pair_count; k++)
+        if (adapter->pairs[k].scale != scale || adapter->pairs[k].rank > (uint64_t)adapter->r)
+            return false;
+    return true;
+}
+
+static void check_config(check *c)
+{
+    static const struct {
+        const char *field, *text;
+    } fields[] = {
+        {"modules_to_save", "servers do not load whole modules from an adapter"},
+        {"use_dora", "servers do not support DoRA"},
+        {"rank_pattern", "servers use one r and one scale for all modules: fold the others into B"},
+        {"alpha_pattern", "servers use one lora_alpha for all modules: fold the others into B"},
+        {"lora_bias", "servers do not support biases of B"},
+        {"trainable_token_indices", "servers do not support separately trained tokens"},
+    };
+    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
+        if (is_set(json_object_get(c->adapter->config, fields[k].field)) &&
+            !(strstr(fields[k].field, "_pattern") && has_one_scale(c->adapter)))
+            note_finding(c, "field", fields[k].field, "%s", fields[k].text);
+    const char *const bias = json_string_value(json_object_get(c->adapter->config, "bias"));
+    if (bias && strcmp(bias, "none") != 0)
+        note_finding(c, "field", "bias", "it is \"%s\": servers do not support biases", bias);
+    if (organ_adapter_changed_base(c->adapter))
+        note_finding(c, "field", "init_lora_weights",
+                     "it is \"%s\": the factors fit only the base as changed by the initialisation",
+                     organ_adapter_changed_base(c->adapter));
+    check_check_targets(c);
+}
+
+/* ---- keys ---- */
+
+static void check_key(check *c, const char *name)
+{
+    const char *const why = organ_lora_unservable(name, true);
+    if (why)
+        note_finding(c, "key", name, "%s", why);
+    if (strncmp(name, "base_model.model.", 17) != 0)
+        note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would silently ignore it");
+    if (strstr(name, ".default"))
+        note_finding(c, "key", name,
+                     "it contains the name of the adapter, 'default', which is not part of keys in files");
+}
+
+static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
+{
+    char *name, shape[96];
+    if (asprintf(&name, "%s.weight", pair->module) < 0) {
+        organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);
+        return;
+    }
+    const organ_weight *const w = organ_lora_weight(base, name);
+    const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
+    const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
+    const bool straight = w && w->rank == 2 && w->shape[0] == rows && w->shape[1] == cols;
+    const bool transposed =
+        w && w->rank == 2 && w->shape[0] == cols && w->shape[1] == rows && c->adapter->fan_in_fan_out;
+    if (!w)
+        note_finding(c, "base", pair->module, "the base has no '%s'", name);
+    else if (!straight && !transposed)
+        note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s",
+                     (unsigned long long)pair->out_features, (unsigned long long)pair->in_features, w->name,
+                     organ_shape_text(w->rank, w->shape, shape));
+    free(name);
+}
+
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
+                                 json_t *findings, organ_error *error)
+{
+    check c = {adapter, findings, error};
+    uint64_t rank = 0;
+    size_t servable = 0;
+    check_config(&c);
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        note_finding(&c, "key", adapter->rest[k]->name, "%s", organ_lora_unservable(adapter->rest[k]->name, false));
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
+        const organ_adapter_pair *const pair = &adapter->pairs[k];
+        check_key(&c, pair->a->name);
+        check_key(&c, pair->b->name);
+        if (organ_lora_unservable(pair->a->name, true))
+            continue;
+        servable++;
+        rank = pair->rank > rank ? pair->rank : rank;
+        if (base)
+            check_fit(&c, pair, base);
+    }
+    if (servable == 0)
+        note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module remains that a server would accept");
+    if (rank > max || (uint64_t)adapter->r > max)
+        note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
+                     (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),
+                     (unsigned long long)max);
+    return error->status;
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ * Makes documents of schema organ.measure/1: results per tensor and summarised. A number that does not exist is
+ * null. */
+#include "orchestrator/surgery/measure/measure_document.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sums over several tensors. */
+typedef struct fold {
+    uint64_t tensors, elements;          /* all of them */
+    uint64_t with_theta, theta_elements; /* those with a theta */
+    double sum, weighted, signal, least, max;
+    uint32_t min_levels, max_levels; /* of those whose values can be read */
+} fold;
+
+static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
+{
+    f->tensors++;
+    f->elements += weight->elements;
+    if (z->levels > 0) {
+        f->min_levels = f->min_levels == 0 || z->levels < f->min_levels ? z->levels : f->min_levels;
+        f->max_levels = z->levels > f->max_levels ? z->levels : f->max_levels;
+    }
+    if (z->reason)
+        return;
+    f->least = f->with_theta == 0 || z->theta < f->least ? z->theta : f->least;
+    f->max = f->with_theta == 0 || z->theta > f->max ? z->theta : f->max;
+    f->with_theta++;
+    f->theta_elements += weight->elements;
+    f->sum += z->theta;
+    f->signal += z->signal;
+    f->weighted += z->theta * (double)weight->elements;
+}
+
+/* Six decimals where `there` and finite, else null. */
+#define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
+
+/* Values above the limit are reported by "more_levels". */
+static json_t *levels_json(uint32_t levels)
+{
+    return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
+}
+
+static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
+{
+    const bool any = f->with_theta > 0;
+    const double n = any ? (double)f->with_theta : 1;
+    return ORGAN_OBJECT(SET(key, name), SET_COUNT("tensors", f->tensors), SET_COUNT("with_theta", f->with_theta),
+                        SET_COUNT("elements", f->elements), SET_MILLIONTH("theta_mean", any, f->sum / n),
+                        SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->theta_elements : 1)),
+                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->max),
+                        SET_MILLIONTH("signal_mean", any, f->signal / n), SET("levels_min", levels_json(f->min_levels)),
+                        SET("levels_max", levels_json(f->max_levels)),
+                        SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
+}
+
+static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
+{
+    return (group < 0 || (int)weight->anatomy.group == group) &&
+           (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
+           (layer < 0 || weight->anatomy.layer == layer);
+}
+
+/* Returns the weight whose codes are tensor t, if it was measured; else NULL. */
+static const organ_weight *weight_at(const organ_measured *m, size_t t)
+{
+    return m->z[t].done ? m->subjects->of[t] : NULL;
+}
+
+/* Returns the sums over the measured weights of a group, a row of the anatomy and a layer; a negative value selects
+ * all. */
+static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
+{
+    fold f = {0};
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && is_of(weight_at(m, t), group, row, layer))
+            document_fold_in(&f, weight_at(m, t), &m->z[t]);
+    return f;
+}
+
+static json_t *document_group_json(const void *m, size_t group)
+{
+    const fold f = document_fold_of(m, (int)group, -1, -1);
+    return f.tensors ? document_fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
+}
+
+static json_t *document_role_json(const void *m, size_t row)
+{
+    const fold f = document_fold_of(m, -1, (int)row, -1);
+    return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
+}
+
+/* Collects all layers in one pass over the tensors, because an expert model has tens of thousands of them. */
+static json_t *document_layers_json(const organ_measured *m)
+{
+    enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
+    int32_t last = -1;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
+    /* a file may name any layer: the number of rows is limited, equally for a packed model and its copy */
+    const size_t count = (size_t)(last + 1) <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS)
+                             ? (size_t)(last + 1)
+                             : 0;
+    fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
+    json_t *rows = folds ? json_array() : NULL;
+    for (size_t t = 0; folds && t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = weight_at(m, t);
+        if (!weight || weight->anatomy.layer < 0 || (size_t)weight->anatomy.layer >= count)
+            continue;
+        document_fold_in(&folds[weight->anatomy.layer][weight->anatomy.group], weight, &m->z[t]);
+        document_fold_in(&folds[weight->anatomy.layer][ALL], weight, &m->z[t]);
+    }
+    for (size_t layer = 0; rows && layer < count; layer++) {
+        if (!folds[layer][ALL].tensors)
+            continue;
+        json_t *row = document_fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
+        for (int group = ORGAN_GROUP_SKELETON; group < ALL; group++) {
+            const fold *f = &folds[layer][group];
+            ORGAN_ADD(row, SET_MILLIONTH(organ_group_name((organ_group)group), f->with_theta > 0,
+                                         f->sum / (double)f->with_theta));
+        }
+        json_array_append_new(rows, row);
+    }
+    free(folds);
+    return rows;
+}
+
+const char *organ_measure_rating(double theta)
+{
+    if (theta >= 85)
+        return "***";
+    if (theta >= 60)
+        return "**";
+    return theta >= 30 ? "*" : "";
+}
+
+static json_t *document_tensor_json(const void *context, size_t k)
+{
+    char text[160];
+    const organ_measured *const measured = context;
+    const organ_weight *const weight = weight_at(measured, k);
+    const organ_z *const z = &measured->z[k];
+    if (!weight)
+        return NULL;
+    const char *const stored = measured->stored ? measured->stored[k] : organ_weight_text(weight, text, sizeof text);
+    const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
+    const organ_moments *m = &z->moments;
+    json_t *const row = ORGAN_OBJECT(
+        SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+        SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
+        SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
+        SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
+        SET("shape", organ_counts_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
+    json_t *const shape = ORGAN_OBJECT(
+        SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),
+        SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
+        SET_MILLIONTH("E", there, z->e), SET_MILLIONTH("K", there, z->k), SET_MILLIONTH("C", there, z->c),
+        SET_MILLIONTH("signal", there, z->signal), SET_MILLIONTH("dI_dlog2s", slope, z->dI_dlog2s),
+        SET_MILLIONTH("coherence", slope, z->coherence), SET_COUNT("scales", z->scales));
+    json_t *const moments = ORGAN_OBJECT(
+        SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, z->std), SET_REAL_OF("min", any, (double)m->min),
+        SET_REAL_OF("max", any, (double)m->max), SET_MILLIONTH("kurtosis", any && m->m2 > 0, z->kurtosis),
+        SET_MILLIONTH("zero_share", any, (double)m->zero / (any ? (double)m->n : 1)), SET_COUNT("nan", m->nan),
+        SET_COUNT("inf", m->inf), SET_COUNT_OF("levels", any, z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS),
+        SET_FLAG("more_levels", z->levels > ORGAN_Z_LEVELS));
+    return organ_json_joined(organ_json_joined(row, shape), moments);
+}
+
+static json_t *ratings_json(const organ_measured *m)
+{
+    json_int_t by_stars[4] = {0};
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && !m->z[t].reason)
+            by_stars[strlen(organ_measure_rating(m->z[t].theta))]++;
+    return ORGAN_OBJECT(SET_COUNT("***", by_stars[3]), SET_COUNT("**", by_stars[2]), SET_COUNT("*", by_stars[1]),
+                        SET_COUNT("none", by_stars[0]));
+}
+
+/* Describes the stored model, but with the elements of its weights; also counts companion tensors. */
+static json_t *model_json(const organ_measured *m)
+{
+    uint64_t elements = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
+    return organ_json_joined(
+        organ_model_json(m->model),
+        ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
+}
+
+static const organ_weight *subject_at(const void *context, size_t t, bool *target)
+{
+    const organ_measured *const m = context;
+    *target = m->z[t].done;
+    return m->subjects->of[t];
+}
+
+json_t *organ_measure_model_json(const organ_measured *m)
+{
+    const fold all = document_fold_of(m, -1, -1, -1);
+    json_t *const rest = ORGAN_OBJECT(
+        SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
+        SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, document_group_json, m)),
+        SET("roles", organ_anatomy_rows_json(document_role_json, m)), SET("layers", document_layers_json(m)),
+        SET("wells", organ_measure_theta_dips(m)),
+        SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
+    return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
+}
+
+static json_t *definitions(void)
+{
+    static const char *const sentences[] = {
+        "theta measures how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal "
+        "distribution, 90 degrees the largest possible distance. It is no evidence of a better model: filters that "
+        "destroy a model can raise it.",
+        "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1, less its sampling noise: E "
+        "from the entropy, K "
+        "from the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
+        "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired "
+        "last value of a row is ignored): -0.5 bit for noise, 0 for values that survive scaling. coherence = clamp(1 + "
+        "2 dI_dlog2s, 0, 1).",
+        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize "
+        "writes them. It counts once, under its plain name; its scales, zero points and other companions are not "
+        "measured.",
+        "levels is the number of distinct values of a tensor: few levels indicate quantisation, not signal.",
+        "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
+        "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more "
+        "than one standard "
+        "deviation of its role. Ratings: *** from 85, ** from 60, * from 30 degrees."};
+    return organ_json_texts(sizeof sentences / sizeof *sentences, sentences);
+}
+
+json_t *organ_measure_document(json_t *models)
+{
+    return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models),
+                        SET("definitions", definitions()));
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/shard_measure.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "formats/gguf/file.h"
+#include "formats/safetensors/safetensors.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/measure/measure_document.h"
+#include "orchestrator/surgery/measure/shard_list.h"
+#include "orchestrator/surgery/measure/measure_stream.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/facts/facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+/* ---- list of shards ---- */
+
+static organ_status take_index(shard_list *s, const char *path, organ_error *error)
+{
+    if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {
+        s->names = s->index.files;
+        s->count = s->index.file_count;
+    }
+    return error->status;
+}
+
+/* A single file, or all parts that its name implies. */
+static organ_status shards_take_file(shard_list *s, const char *name, organ_error *error)
+{
+    unsigned part, parts = 1;
+    const size_t length = organ_ends_with(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
+    if (length == 0)
+        parts = 1;
+    else if (parts == 0 || parts > ORGAN_GGUF_SPLIT_LIMIT)
+        return organ_fail(error, ORGAN_USAGE, "%s: a model cannot have %u parts", s->path, parts);
+    s->names = organ_arena_take(&s->arena, parts * sizeof *s->names);
+    bool whole = s->names;
+    for (unsigned k = 0; whole && k < parts; k++)
+        whole = (s->names[k] = length ? organ_gguf_split_name(&s->arena, name, length, k + 1, parts) : name);
+    s->count = parts;
+    return whole ? ORGAN_OK : organ_fail_memory(error, s->path);
+}
+
+static organ_status find_shards(shard_list *s, organ_error *error)
+{
+    struct stat info;
+    const char *slash = strrchr(s->path, '/');
+    if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        s->directory = s->path;
+        const char *index = organ_path_join(&s->arena, s->path, ORGAN_INDEX_NAME);
+        return index ? take_index(s, index, error) : organ_fail_memory(error, s->path);
+    }
+    s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
+    if (!s->directory)
+        return organ_fail_memory(error, s->path);
+    if (organ_ends_with(s->path, ".safetensors.index.json"))
+        return take_index(s, s->path, error);
+    if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
+        return shards_take_file(s, organ_path_name(s->path), error);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: --delete-after needs a directory with " ORGAN_INDEX_NAME
+                      ", such an index, or a .gguf or .safetensors file",
+                      s->path);
+}
+
+/* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
+ * ---- */
+
+static void take_lines(shard_list *s, const json_t *lines)
+{
+    size_t k;
+    json_t *line, *tensors = json_array();
+    json_array_foreach(lines, k, line)
+    {
+        const char *shard = json_string_value(json_object_get(line, "shard"));
+        if (json_object_get(line, "tensor")) {
+            json_array_append(tensors, line);
+        } else if (shard) {
+            json_object_set_new(line, "tensors", tensors);
+            json_object_set(s->done, shard, line);
+            tensors = json_array();
+        }
+    }
+    json_decref(tensors);
+}
+
+static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
+{
+    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
+        return error->status;
+    if (!(s->kept =
+              organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
+        return organ_fail_memory(error, directory);
+    take_lines(s, s->journal.lines);
+    return ORGAN_OK;
+}
+
+static json_int_t version_of(const organ_model_file *file)
+{
+    return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
+}
+
+static json_t *weight_json(const organ_weight *weight, const organ_z *z)
+{
+    char stored[160];
+    return ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET_TEXT("weight", weight->name),
+                        SET_COUNT("dtype", weight->codes->dtype), SET_COUNT("scheme", weight->scheme),
+                        SET_TEXT("stored", organ_weight_text(weight, stored, sizeof stored)),
+                        SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
+}
+
+/* Records a shard in the journal and flushes it to disk; then the shard may be deleted. */
+static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
+                               const organ_z *z, organ_error *error)
+{
+    json_t *tensors = json_array();
+    for (size_t t = 0; t < shard->tensor_count && !error->status; t++) {
+        json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
+        if (z[t].done) {
+            json_array_append(tensors, line);
+            organ_run_journal_add(&s->journal, line, error);
+        }
+    }
+    json_t *line =
+        ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
+                     SET_COUNT("version", version_of(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
+                     SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
+                     SET_TEXT("model_type", shard->config.model_type));
+    json_t *record = json_deep_copy(line);
+    if (organ_run_journal_add(&s->journal, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
+    json_object_set_new(record, "tensors", tensors);
+    json_object_set_new(s->done, shard->files[0].name, record);
+    return error->status;
+}
+
+/* ---- one shard ---- */
+
+/* Returns whether another process has the file open for writing, in which case a read lease is denied. File systems
+ * without leases cannot report this: returns false. */
+static bool is_being_written(int fd)
+{
+    fcntl(fd, F_SETSIG, SIGURG); /* a signal without effect */
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+    }
+    return errno == EAGAIN;
+}
+
+/* Returns whether a downloader's marker file exists, which it keeps next to a file until the file is complete. */
+static bool is_being_downloaded(shard_list *s, const char *path)
+{
+    static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+        char *note = organ_arena_take(&s->arena, strlen(path) + strlen(endings[k]) + 1);
+        if (note && access(strcat(strcpy(note, path), endings[k]), F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool was_measured(const shard_list *s, const organ_model_file *file)
+{
+    const json_t *record = json_object_get(s->done, file->name);
+    return record && json_integer_value(json_object_get(record, "bytes")) == (json_int_t)file->size &&
+           json_integer_value(json_object_get(record, "version")) == version_of(file);
+}
+
+/* Selects the tensors to measure with shard k: all tensors in it except companions of codes elsewhere; and those of
+ * the saved tensors that turn out to be weights of their own. */
+static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
+                                   const organ_z_subjects *subjects)
+{
+    bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
+    for (size_t t = 0; chosen && t < model->tensor_count; t++) {
+        const size_t codes = organ_companions_codes_in(&s->companions, model->tensors[t].name);
+        chosen[t] = subjects->of[t] && (model->tensors[t].file == 0 ? codes == ORGAN_AT_HOME : codes == k);
+    }
+    return chosen;
+}
+
+static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
+{
+    organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
+    organ_z_subjects subjects = {0};
+    bool *chosen = NULL;
+    if (!z)
+        organ_fail_memory(error, model->path);
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
+             !(chosen = shards_choose_tensors(s, k, model, &subjects)))
+        organ_fail_memory(error, model->path);
+    const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
+    /* The shard is checked again at the end: a shard that was changed meanwhile is not recorded. */
+    if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
+        write_down(s, model, &subjects, z, error);
+    organ_z_subjects_free(&subjects);
+    free(chosen);
+    organ_rows_free(z);
+    return error->status;
+}
+
+/* Files with saved companions of a shard's weights. */
+typedef struct kept_files {
+    const shard_list *s;
+    const char *shard;
+    char **paths;
+    size_t count;
+} kept_files;
+
+static organ_status take_kept(void *context, size_t from, const char *tensor, organ_error *error)
+{
+    kept_files *const kept = context;
+    char *const path = organ_companions_path(&kept->s->companions, from);
+    if (!path)
+        return organ_fail_memory(error, kept->shard);
+    kept->paths[kept->count++] = path;
+    if (access(path, F_OK) == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: waits for %s, which contains '%.200s' of the same weight",
+                      kept->shard, kept->s->index.files[from], tensor);
+}
+
+static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+{
+    kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
+    organ_model *whole = NULL;
+    if (!kept.paths)
+        organ_fail_memory(error, shard->path);
+    else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
+        const organ_model_access access = {
+            .alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
+        if (kept.count == 0)
+            measure_open(s, k, shard, error);
+        else if (organ_model_open_with(shard->path, &access, &whole, error) == ORGAN_OK)
+            measure_open(s, k, whole, error);
+    }
+    organ_model_close(whole);
+    for (size_t n = 0; n < kept.count; n++)
+        free(kept.paths[n]);
+    free(kept.paths);
+    return error->status;
+}
+
+static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_error *error)
+{
+    struct stat info;
+    const char *path = shard->files[0].path;
+    if (organ_model_unchanged(shard, error))
+        return error->status;
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        organ_progress_note(s->progress, "%s: is a symbolic link: its target is not deleted", path);
+    if (unlink(path))
+        return organ_fail_errno(error, errno, "%s: is measured, but cannot be deleted", path);
+    organ_progress_note(s->progress, "%s: measured and deleted", path);
+    return ORGAN_OK;
+}
+
+/* Checks that the index, if there is one, agrees with the shard. */
+static organ_status shards_belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+{
+    size_t listed = 0;
+    for (size_t e = 0; e < s->index.entry_count; e++)
+        listed += s->index.entries[e].file == k;
+    for (size_t t = 0; t < shard->tensor_count && s->index.entry_count; t++) {
+        const size_t *entry = organ_name_table_find(&s->index.tensor_names, shard->tensors[t].name);
+        if (!entry || s->index.entries[*entry].file != k)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: is not a shard of this model: the index does not list tensor '%s' in it",
+                              shard->path, shard->tensors[t].name);
+    }
+    if (s->index.entry_count && listed != shard->tensor_count)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is not a shard of this model: it has %zu tensors, but the index lists %zu", shard->path,
+                          shard->tensor_count, listed);
+    return ORGAN_OK;
+}
+
+/* Opens a shard that is complete and not being written. */
+static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
+{
+    const organ_model_access access = {.alone = true};
+    *shard = NULL;
+    if (is_being_downloaded(s, path))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is still being downloaded", path);
+    if (organ_model_open_with(path, &access, shard, error) != ORGAN_OK)
+        return error->status;
+    if (is_being_written((*shard)->files[0].fd))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
+    return shards_belongs(s, k, *shard, error);
+}
+
+static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
+{
+    organ_model *shard;
+    if (open_shard(s, k, path, &shard, error) == ORGAN_OK &&
+        (was_measured(s, &shard->files[0]) || measure_shard(s, k, shard, error) == ORGAN_OK))
+        delete_shard(s, shard, error);
+    organ_model_close(shard);
+    return error->status;
+}
+
+static bool is_waiting(void *context, size_t codes)
+{
+    const shard_list *const s = context;
+    return !json_object_get(s->done, s->names[codes]);
+}
+
+/* Saves companions for weights of other shards from every available shard. Errors of unusable shards are reported when
+ * they are measured. */
+static organ_status keep_companions(shard_list *s, organ_error *error)
+{
+    for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
+        const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
+        organ_error fault = {0};
+        organ_model *shard = NULL;
+        if (!path)
+            return organ_fail_memory(error, s->path);
+        if (access(path, F_OK) == 0 && open_shard(s, k, path, &shard, &fault) == ORGAN_OK)
+            organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine->stop, error);
+        organ_model_close(shard);
+    }
+    return error->status;
+}
+
+/* Measures all shards. An unusable shard is skipped, and the others are processed. */
+static organ_status go_through(shard_list *s, organ_error *error)
+{
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
+        organ_error fault = {0};
+        if (!path)
+            return organ_fail_memory(error, s->path);
+        if (access(path, F_OK) != 0) {
+            if (!json_object_get(s->done, s->names[k]) && s->waiting++ == 0)
+                organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: does not exist yet", path);
+        } else if (take_shard(s, k, path, &fault) == ORGAN_BAD_INPUT) {
+            organ_progress_note(s->progress, "%s", fault.message);
+            if (s->broken++ == 0)
+                s->first = fault;
+        } else
+            *error = fault;
+    }
+    if (error->status || s->waiting + s->broken == 0)
+        return error->status;
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: %zu of %zu shards are measured (%.600s); run the same command again when the others have arrived", s->path,
+        s->count - s->waiting - s->broken, s->count, s->first.message);
+}
+
+organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **entry, char **journal, organ_error *error)
+{
+    shard_list s = {.engine = engine, .progress = progress, .journal = {.journal = {.fd = -1}}, .done = json_object()};
+    size_t length = strlen(path);
+    *entry = NULL;
+    *journal = NULL;
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    s.path = organ_arena_copy(&s.arena, path, length);
+    if (!s.path || !s.done)
+        organ_fail_memory(error, path);
+    else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
+             organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK &&
+             keep_companions(&s, error) == ORGAN_OK && go_through(&s, error) == ORGAN_OK &&
+             organ_shards_entry(&s, entry, error) == ORGAN_OK) {
+        organ_companions_forget(&s.companions);
+        organ_journal_close(&s.journal.journal);
+        *journal = s.journal.path;
+        s.journal.path = NULL;
+    }
+    organ_run_journal_close(&s.journal);
+    json_decref(s.done);
+    free(s.kept);
+    organ_companions_free(&s.companions);
+    organ_shards_release(&s.index);
+    organ_arena_release(&s.arena);
+    return error->status;
+}

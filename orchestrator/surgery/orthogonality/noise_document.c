@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does
+ * not exist is null. */
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/orthogonality/chance.h"
+#include "orchestrator/surgery/orthogonality/noise_job.h"
+#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { AGREEMENT = 2 }; /* index after the noises 0 and 1: cosine of the first noise with the second */
+
+static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
+
+/* ---- folds ---- */
+
+static organ_noise_comparison compared_of(const organ_compared_module *m, int which)
+{
+    if (which == AGREEMENT)
+        return (organ_noise_comparison){m->noise[0].square, m->noise[1].square, m->between, 0};
+    return (organ_noise_comparison){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
+}
+
+static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
+
+static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
+{
+    if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
+        return;
+    f->telling++;
+    f->inside += m->noise[which].inside;
+    f->inside_expected += (double)m->k / (double)m->rows * m->noise[which].square;
+    f->inside_base += m->noise[which].square;
+}
+
+static void document_fold_in(organ_noise_fold *f, const organ_compared_module *m, int which)
+{
+    const organ_noise_comparison c = compared_of(m, which);
+    organ_noise_fold_add(f, &c, (uint64_t)m->rows * m->cols);
+    fold_leakage(f, m, which);
+}
+
+/* role: -1 for any. */
+static organ_noise_fold document_fold_of(const organ_compared_job *job, int which, int role)
+{
+    organ_noise_fold f = {0};
+    for (size_t k = 0; k < job->count; k++)
+        if (role < 0 || (int)organ_anatomy_row(&job->modules[k].pair->anatomy) == role)
+            document_fold_in(&f, &job->modules[k], which);
+    return f;
+}
+
+/* `name`: members that come before the numbers; taken over. */
+static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int which)
+{
+    const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
+    const bool any = norms > 0, leaks = f->telling > 0 && f->inside_expected > 0;
+    ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
+              SET_REAL("noise_norm", sqrt(f->square)),
+              SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
+              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)),
+              SET_REAL_OF("cosine", any, f->dot / norms), SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
+              SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
+              SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
+    if (which != AGREEMENT)
+        ORGAN_ADD(name, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
+                  SET_REAL_OF("leakage", leaks, sqrt(f->inside / f->inside_base)),
+                  SET_REAL_OF("leakage_expected", leaks, sqrt(f->inside_expected / f->inside_base)),
+                  SET_REAL_OF("leakage_over_expected", leaks, sqrt(f->inside / f->inside_expected)));
+    return name;
+}
+
+/* Rows per layer, or per projection in each layer, with the experts of a layer folded together, for plots. Modules are
+ * in the order of their layers, those in no layer first. */
+static json_t *document_layers_json(const organ_compared_job *job, int which, bool places)
+{
+    json_t *rows = json_array();
+    for (size_t from = 0, to = 0; from < job->count; from = to) {
+        const int32_t layer = job->modules[from].pair->anatomy.layer;
+        organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
+        for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
+            document_fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to],
+                             which);
+        for (unsigned role = 0; role < (places ? ORGAN_ANATOMY_ROWS : 1); role++)
+            if (folds[role].modules)
+                json_array_append_new(
+                    rows, document_fold_json(
+                              ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
+                                           SET_INDEX("layer", layer)),
+                              &folds[role], which));
+    }
+    return rows;
+}
+
+/* Rows per projection for a noise and the adapter's change, or for both noises. */
+static json_t *projections_json(const organ_compared_job *job, int which)
+{
+    json_t *const rows = json_array();
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
+        const organ_noise_fold f = document_fold_of(job, which, (int)role);
+        if (f.modules)
+            json_array_append_new(
+                rows,
+                document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
+    }
+    return rows;
+}
+
+static json_t *comparison_json(const organ_compared_job *job, int which)
+{
+    const organ_noise_fold all = document_fold_of(job, which, -1);
+    return ORGAN_OBJECT(
+        SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
+        SET("total", document_fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
+        SET("layers", document_layers_json(job, which, false)), SET("places", document_layers_json(job, which, true)));
+}
+
+static json_t *noise_json(const void *context, size_t n)
+{
+    const organ_compared_job *const job = context;
+    char scheme[160];
+    organ_stored_as(&job->modules[0].weight[1 + n], sizeof *job->modules, job->count, scheme);
+    json_t *const row = comparison_json(job, (int)n);
+    ORGAN_ADD(row, SET("noisy", organ_model_json(job->model[1 + n])), SET_BYTES("stored_as", scheme));
+    return row;
+}
+
+/* ---- modules ---- */
+
+static json_t *reason(const organ_compared_module *m, size_t n)
+{
+    if (!(m->change > 0))
+        return json_string("the adapter does not change this module");
+    return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
+}
+
+static json_t *module_noise_json(const void *module, size_t n)
+{
+    const organ_compared_module *const m = module;
+    const organ_noise_comparison c = compared_of(m, (int)n);
+    const bool any = organ_is_compared(&c), leaks = m->k > 0 && c.square > 0;
+    const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
+    const double expected = (double)m->k / (double)m->rows;
+    const double spread = organ_chance_share_std((double)m->k, (double)m->rows, (double)m->cols);
+    return ORGAN_OBJECT(
+        SET_REAL("norm", sqrt(c.square)), SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)),
+        SET_REAL_OF("cosine", any, cosine),
+        SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
+        SET_REAL_OF("z_exact", any, cosine * sqrt(elements_of(m))),
+        SET_REAL_OF("z_signs", any && m->noise[n].signs > 0, c.dot / sqrt(m->noise[n].signs)),
+        SET_REAL_OF("leakage", leaks, sqrt(share)), SET_REAL_OF("leakage_expected", leaks, sqrt(expected)),
+        SET_REAL_OF("leakage_over_expected", leaks, sqrt(share / expected)),
+        SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread), SET("reason", reason(m, n)));
+}
+
+static json_t *document_module_json(const void *context, size_t k)
+{
+    const organ_compared_job *const job = context;
+    const organ_compared_module *const m = &job->modules[k];
+    json_t *row = ORGAN_OBJECT(
+        SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
+        SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
+        SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank), SET_COUNT("k", m->k),
+        SET_REAL("change_norm", sqrt(m->change)),
+        SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
+                                   SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
+        SET("noise", organ_json_rows(job->sources - 1, module_noise_json, m)));
+    if (job->sources > 2) {
+        const organ_noise_comparison c = compared_of(m, AGREEMENT);
+        const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
+        ORGAN_ADD(row, SET("agreement",
+                           ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
+                                        SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
+                                        SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)))));
+    }
+    return row;
+}
+
+/* ---- the document ---- */
+
+static json_t *orthogonality_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("N", "The quantisation error: the weight of the clean model minus the dequantised weight of the noisy "
+                      "model, so that W_noisy = W_clean - N."),
+        SET_TEXT("K", "The adapter's change: scale B A."),
+        SET_TEXT("cosine",
+                 "<N, K> / (|N| |K|), with the matrices as vectors. Several modules are combined as one long vector."),
+        SET_TEXT("chance",
+                 "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
+                 "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard "
+                 "deviation "
+                 "1 / sqrt(n): std is of the draws, std_exact the latter."),
+        SET_TEXT("z", "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take "
+                      "the exact mean and standard deviation; verdicts and tables use these, which no seed changes. "
+                      "z_signs keeps the magnitudes of the noise and assumes only random signs: it is the better test "
+                      "if large noise coincides with large changes of the adapter."),
+        SET_TEXT("leakage",
+                 "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all of them, or --top-k): the "
+                 "share of the noise in the adapter's output directions. Its square is a share of energy. leakage_z: "
+                 "standard deviations between that share and k / out, by its Beta distribution for random matrices."),
+        SET_TEXT("leakage_expected", "sqrt(k / out_features): the expectation for noise without direction."),
+        SET_TEXT("ratio",
+                 "|N| / |K|. W_clean + K and W_noisy + K differ by N; W_clean + K and W_noisy differ by N + K."));
+}
+
+static json_t *thresholds_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), "
+                              "and for all as one matrix; nearly orthogonal: no |cosine| above 0.03, neither in the "
+                              "modules outside nor in all as one matrix; else not orthogonal"),
+        SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
+        SET_TEXT("magnitude",
+                 "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
+                 "distance); above: >= 2 (at most 20 %)"),
+        SET_TEXT("agreement", "unrelated: limits as for orthogonal; hardly related: as for nearly orthogonal; related: "
+                              "|cosine| below 0.5; else alike"));
+}
+
+static json_t *document_parameters_json(const organ_compared_job *job)
+{
+    const organ_orthogonality_options *const o = job->options;
+    return ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT_OF("top_k", o->top_k, o->top_k),
+                        SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules));
+}
+
+static json_t *adapter_json(const organ_compared_job *job)
+{
+    const organ_adapter *const a = job->adapter;
+    return ORGAN_OBJECT(SET_COUNT("modules", a->pair_count), SET_COUNT("r", a->r), SET_REAL("alpha", a->alpha),
+                        SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
+}
+
+static json_t *document_run_json(const organ_compared_job *job)
+{
+    const organ_orthogonality_options *const o = job->options;
+    const double seconds = organ_milliseconds(job->seconds);
+    return ORGAN_OBJECT(SET_BYTES("clean", o->clean), SET_BYTES("noisy", o->noisy), SET_BYTES_OF("noisy2", o->noisy2),
+                        SET_BYTES("adapter", o->adapter), SET_BYTES_OF("output", o->output),
+                        SET_REAL("seconds", seconds), SET_COUNT("bytes_read", job->bytes),
+                        SET_COUNT("threads", organ_workers_count(job->engine->workers)),
+                        SET_TEXT("cpu_isa", job->engine->kernels->isa));
+}
+
+static const organ_weight *compared(const void *job, size_t k)
+{
+    return ((const organ_compared_job *)job)->modules[k].weight[0];
+}
+
+json_t *organ_orthogonality_document(const organ_compared_job *job)
+{
+    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),
+                        SET("clean", organ_model_json(job->model[0])), SET("adapter", adapter_json(job)),
+                        SET("parameters", document_parameters_json(job)),
+                        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
+                        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("matrices", organ_matrices_among(job->weights[0], job->count, compared, job)),
+                        SET("modules", organ_json_rows(job->count, document_module_json, job)),
+                        SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
+                        SET("run", document_run_json(job)));
+}

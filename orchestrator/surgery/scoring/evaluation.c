@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/scoring/evaluation.h"
+
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
+#include <string.h>
+
+/* The members that are known before the scoring; figures are null until then. */
+static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
+{
+    json_t *const definitions = organ_trial_definitions_json(trial);
+    if (definitions)
+        json_object_set_new(
+            definitions, "arithmetic",
+            json_string("Both models compute in FP32 on their dequantised weights; activations are not quantised."));
+    return ORGAN_OBJECT(
+        SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
+        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
+                                   SET_NULL("figures"))),
+        SET("after", ORGAN_OBJECT(SET_BYTES("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
+        SET_NULL("not_evaluated"), SET("definitions", definitions));
+}
+
+organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
+{
+    organ_trial trial;
+    organ_error found = {0};
+    if (!e->options)
+        return ORGAN_OK;
+    if (organ_trial_open_made(&trial, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) ==
+            ORGAN_OK &&
+        !(e->document = plan_json(e, &trial)))
+        organ_fail_memory(&found, e->output);
+    organ_trial_close(&trial);
+    return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
+}
+
+static organ_status same_text(const organ_evaluation *e, const organ_trial *trial, organ_error *error)
+{
+    const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
+    if (strcmp(before, trial->digest) == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed during the run: its digest was %s and is now %s",
+                      e->options->text, before, trial->digest);
+}
+
+static organ_status put_figures(organ_evaluation *e, const organ_trial *trial, organ_error *error)
+{
+    json_t *const before = json_object_get(e->document, "before"), *const after = json_object_get(e->document, "after");
+    json_t *const comparison = organ_trial_comparison_json(trial, 1, error);
+    e->run = organ_trial_run_json(trial);
+    if (json_object_set_new(e->document, "comparison", comparison) || !e->run ||
+        json_object_set_new(before, "figures", organ_trial_figures_json(trial, 0)) ||
+        json_object_set_new(after, "figures", organ_trial_figures_json(trial, 1)))
+        return organ_fail_memory(error, e->output);
+    return error->status;
+}
+
+void organ_evaluation_run(organ_evaluation *e, const char *path)
+{
+    organ_trial trial;
+    organ_error *const fault = &e->fault;
+    if (!e->options)
+        return;
+    if (!path)
+        organ_fail_memory(fault, e->output);
+    else {
+        if (organ_trial_open_made(&trial, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
+                ORGAN_OK &&
+            same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)
+            put_figures(e, &trial, fault);
+        organ_trial_close(&trial);
+    }
+    if (fault->status)
+        json_object_set_new(e->document, "not_evaluated", organ_document_string(fault->message));
+}
+
+json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
+{
+    json_t *const run = json_object_get(report, "run");
+    if (!e->options)
+        return report;
+    ORGAN_ADD(run, SET_IF(e->run, "evaluation", json_incref(e->run)));
+    return organ_json_joined(report, ORGAN_OBJECT(SET("evaluation", json_incref(e->document))));
+}
+
+organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
+{
+    if (!e->fault.status)
+        return ORGAN_OK;
+    *error = (organ_error){0}; /* without the beginning of organ_error_output_whole: this message contains the same */
+    return organ_fail(error, e->fault.status, "%s is complete, but it could not be evaluated: %s", e->output,
+                      e->fault.message);
+}
+
+void organ_evaluation_release(organ_evaluation *e)
+{
+    json_decref(e->document);
+    json_decref(e->run);
+    e->document = e->run = NULL;
+}

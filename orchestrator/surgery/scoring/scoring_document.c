@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/compute.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
+#include <math.h>
+#include <string.h>
+
+static json_t *trial_document_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+static const char *bos_policy(const organ_trial *trial)
+{
+    const organ_perplexity_protocol *const p = &trial->protocol;
+    if (p->style == ORGAN_STYLE_LM_EVAL)
+        return p->bos >= 0 ? "BOS before the text" : "EOS before the text: the tokenizer has no BOS";
+    if (!p->adds_bos)
+        return "no BOS: the model's tokenizer puts none before a text";
+    return p->style == ORGAN_STYLE_HF ? "BOS once before the text"
+                                      : "BOS before the text and in place of the first token of every window";
+}
+
+json_t *organ_trial_experiment_json(const organ_trial *trial)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
+    const char *const slash = strrchr(trial->options->text, '/');
+    return ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : trial->options->text),
+                                 SET_COUNT("bytes", trial->text_bytes), SET_TEXT("xxh3", trial->digest),
+                                 SET_FLAG("utf8", trial->utf8), SET_COUNT("tokens", trial->text_tokens))),
+        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                                      SET_TEXT("digest", facts->digest))),
+        SET_TEXT("style", organ_perplexity_style_name(trial->protocol.style)),
+        SET_COUNT("context", trial->protocol.context), SET_COUNT("tokens_used", trial->used_tokens),
+        SET_COUNT("windows", trial->plan.windows), SET_COUNT("tokens_scored", trial->plan.scored),
+        SET_COUNT("bytes_scored", trial->scored_bytes),
+        SET_COUNT_OF("words_scored", trial->protocol.style == ORGAN_STYLE_LM_EVAL, trial->words),
+        SET_TEXT("bos", bos_policy(trial)), SET_TEXT("compute", organ_compute_name(trial->engine.compute)),
+        SET_BYTES_OF("compute_isa", trial->engine.dots ? trial->engine.dots->isa : NULL));
+}
+
+json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
+{
+    const organ_perplexity_figures f = organ_perplexity_sum(trial->models[m].scores.nll, trial->plan.scored);
+    const double bytes = (double)trial->scored_bytes, count = (double)trial->plan.scored, bits = f.total / M_LN2;
+    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    return ORGAN_OBJECT(
+        SET("perplexity", trial_document_number(f.perplexity)),
+        SET("perplexity_error", trial_document_number(f.perplexity_error)),
+        SET("nll", trial_document_number(f.nll.mean)), SET("nll_error", trial_document_number(f.nll.error)),
+        SET("bits_per_byte", trial_document_number(bits / bytes)),
+        SET("bits_per_byte_error", trial_document_number(f.nll.error * count / M_LN2 / bytes)),
+        SET("word_perplexity", lm_eval ? trial_document_number(exp(f.total / (double)trial->words)) : json_null()),
+        SET("byte_perplexity", lm_eval ? trial_document_number(exp(f.total / bytes)) : json_null()));
+}
+
+json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error)
+{
+    organ_perplexity_comparison c;
+    if (organ_perplexity_compare(&trial->models[0].scores, &trial->models[m].scores, trial->plan.scored, &c, error) !=
+        ORGAN_OK)
+        return NULL;
+    return ORGAN_OBJECT(SET("difference", trial_document_number(c.difference)),
+                        SET("difference_error", trial_document_number(c.difference_error)),
+                        SET("ratio", trial_document_number(c.ratio)),
+                        SET("ratio_error", trial_document_number(c.ratio_error)),
+                        SET("nll_difference", trial_document_number(c.nll.mean)),
+                        SET("nll_difference_error", trial_document_number(c.nll.error)),
+                        SET("kl_divergence", trial_document_number(c.divergence.mean)),
+                        SET("kl_divergence_error", trial_document_number(c.divergence.error)),
+                        SET("top1_agreement", trial_document_number(c.agreement)),
+                        SET("top1_agreement_error", trial_document_number(c.agreement_error)));
+}
+
+static const char *style_text(organ_perplexity_style style)
+{
+    static const char *const texts[] = {
+        "hf: consecutive windows of `context` tokens, the last one shorter; every token of a window except the first "
+        "is scored, once; BOS precedes the text once if the model's tokenizer adds it.",
+        "llama.cpp: consecutive whole windows of `context` tokens; tokens after the last are not used; only the second "
+        "half of a window is scored, from its token context / 2 + 1 on, counted from 0; if the model's tokenizer adds "
+        "BOS, BOS replaces the first token of every window.",
+        "lm-eval: every token of the text is scored once, in windows of `context` inputs that begin with one token "
+        "already scored; the last window is filled up with earlier tokens; BOS, or EOS if there is none, precedes the "
+        "text, which is one unchanged document.",
+    };
+    return texts[style];
+}
+
+static const char *compute_text(organ_compute compute)
+{
+    return compute == ORGAN_COMPUTE_SPLIT
+               ? "split: in the products with weights each operand is the sum of BF16 numbers, activations of three, "
+                 "so that all 24 bits are kept; sums depend in their last digits on the instructions named."
+               : "bf16: in the products with weights each operand is rounded to BF16, 8 bits; sums are in FP32 and "
+                 "depend in their last digits on the instructions named.";
+}
+
+json_t *organ_trial_definitions_json(const organ_trial *trial)
+{
+    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    json_t *const d = ORGAN_OBJECT(
+        SET_TEXT("style", style_text(trial->protocol.style)),
+        SET_TEXT("perplexity",
+                 "exp of the mean of -ln p over the scored tokens; its standard error treats tokens as independent, as "
+                 "llama.cpp does, and is too small if neighbouring tokens are correlated."),
+        SET_TEXT("bits_per_byte", lm_eval && trial->used_tokens == trial->text_tokens
+                                      ? "sum of -log2 p over the scored tokens, over the bytes of the text."
+                                      : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
+                                        "tokens. It is comparable across tokenizers."),
+        SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
+                                    "equal; here all models scored the same tokens."));
+    if (d && lm_eval)
+        json_object_set_new(
+            d, "words",
+            json_string(
+                "word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus "
+                "one (Python's re.split); byte_perplexity the same over bytes."));
+    if (d && trial->engine.dots)
+        json_object_set_new(d, "compute", json_string(compute_text(trial->engine.compute)));
+    if (d && trial->count > 1) {
+        ORGAN_ADD(
+            d,
+            SET_TEXT(
+                "difference",
+                "perplexity minus that of the first model; errors of difference and ratio are those of paired tokens."),
+            SET_TEXT(
+                "kl_divergence",
+                "mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."),
+            SET_TEXT("top1_agreement", "share of the scored tokens for which both models predict the same most "
+                                       "probable token, right or wrong."));
+    }
+    return d;
+}
+
+json_t *organ_trial_run_json(const organ_trial *trial)
+{
+    const double inputs = (double)trial->plan.begin[trial->plan.windows] * (double)trial->count;
+    return ORGAN_OBJECT(
+        SET_BYTES("text", trial->options->text), SET_REAL("seconds", organ_milliseconds(trial->seconds)),
+        SET_REAL("tokens_per_second", trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0),
+        SET_COUNT("batches", organ_perplexity_batches(&trial->plan, trial->batch_tokens)),
+        SET_COUNT("batch_tokens", trial->batch_tokens), SET_COUNT("memory", trial->memory), SET_ENGINE(&trial->engine),
+        SET_BYTES_OF("output", trial->options->output));
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/scoring/scoring_share.h"
+
+#include <stdlib.h>
+
+/* Returns the first window of a rank's share. */
+static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
+{
+    return plan->windows * rank / ranks;
+}
+
+/* The first scored token from that window on. */
+static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
+{
+    size_t low = 0, high = plan->scored;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (plan->rows[middle] < plan->begin[window])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
+                                   organ_trial_share *share, organ_error *error)
+{
+    const size_t from = window_of(plan, rank, ranks), to = window_of(plan, rank + 1, ranks);
+    const size_t first = scored_from(plan, from), scored = scored_from(plan, to) - first, origin = plan->begin[from];
+    *share = (organ_trial_share){.plan = {.tokens = plan->tokens + origin,
+                                          .begin = malloc((to - from + 1) * sizeof *plan->begin),
+                                          .windows = to - from,
+                                          .rows = malloc((scored + 1) * sizeof *plan->rows),
+                                          .targets = plan->targets + first,
+                                          .scored = scored},
+                                 .first = first};
+    if (!share->plan.begin || !share->plan.rows)
+        return organ_fail_memory(error, "the windows of a rank");
+    for (size_t w = from; w <= to; w++)
+        share->plan.begin[w - from] = plan->begin[w] - origin;
+    for (size_t k = 0; k < share->plan.scored; k++)
+        share->plan.rows[k] = plan->rows[first + k] - origin;
+    return ORGAN_OK;
+}
+
+void organ_trial_share_free(organ_trial_share *share)
+{
+    free(share->plan.begin);
+    free(share->plan.rows);
+    *share = (organ_trial_share){0};
+}
+
+size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
+{
+    size_t batches = 0;
+    for (size_t r = 0; r < ranks; r++) {
+        const size_t from = window_of(plan, r, ranks);
+        /* How windows make batches depends on their lengths alone. */
+        const organ_perplexity_plan windows = {.begin = plan->begin + from,
+                                               .windows = window_of(plan, r + 1, ranks) - from};
+        batches += organ_perplexity_batches(&windows, batch_tokens);
+    }
+    return batches;
+}
+
+/* The rank of each scored token; NULL without memory. */
+static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
+{
+    uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);
+    for (size_t r = 0; r < ranks && owner; r++) {
+        const size_t end = scored_from(plan, window_of(plan, r + 1, ranks));
+        for (size_t k = scored_from(plan, window_of(plan, r, ranks)); k < end; k++)
+            owner[k] = (uint32_t)r;
+    }
+    return owner;
+}
+
+organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
+                                      const organ_token_scores *scores, organ_error *error)
+{
+    if (!ranks)
+        return error->status;
+    uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
+    if (!owner)
+        organ_fail_memory(error, "the scores of the ranks");
+    organ_ranks_complete(ranks, "gathering log-likelihoods", scores->nll, sizeof *scores->nll, plan->scored, owner,
+                         error);
+    if (scores->divergence)
+        organ_ranks_complete(ranks, "gathering divergences", scores->divergence, sizeof *scores->divergence,
+                             plan->scored, owner, error);
+    if (scores->agrees)
+        organ_ranks_complete(ranks, "gathering agreement", scores->agrees, 1, plan->scored, owner, error);
+    free(owner);
+    return error->status;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ORGAN_PERPLEXITY_DRY_RUN_H
+#define ORGAN_PERPLEXITY_DRY_RUN_H
+
+#include "orchestrator/surgery/scoring/scoring.h"
+
+/* Returns the document of a dry run: like that of a run, without figures, with "dry_run": true, "plan" and "run.plan"
+ * (plan.h). NULL without memory. */
+json_t *organ_perplexity_foresee(organ_trial *trial, const organ_engine *engine);
+
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/text: operations on models and a text, each with a report. tokenize lists the tokens of a text, generate
+ * continues a prompt, perplexity and evaluate score how well models predict a text. */
+#ifndef ORGAN_TEXT_VERBS_H
+#define ORGAN_TEXT_VERBS_H
+
+#include "orchestrator/surgery/text/evaluate.h"
+#include "orchestrator/surgery/text/generate.h"
+#include "orchestrator/surgery/text/tokenize.h"
+
+#endif

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/folder_walk.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/input_file.h"
+#include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "formats/gguf/file.h"
+#include "formats/model/organ_directory.h"
+#include "orchestrator/surgery/untrusted/untrusted_config.h"
+#include "orchestrator/surgery/untrusted/content.h"
+#include "orchestrator/surgery/untrusted/growth.h"
+#include "orchestrator/surgery/untrusted/links.h"
+#include "orchestrator/surgery/untrusted/untrusted_names.h"
+#include "orchestrator/surgery/untrusted/template.h"
+#include "orchestrator/surgery/untrusted/untrusted_weights.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Configurations are small, tokenizers and indexes are larger; a file above this size is not a text that loaders
+ * read. */
+#define TEXT_BYTES ((size_t)256 << 20)
+
+enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
+
+typedef struct tree {
+    organ_findings *findings;
+    organ_walked *walked;
+    const char *path; /* as the user gave it */
+    char *root;       /* the same, resolved */
+    organ_link_base base;
+    uint64_t entries;
+    bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
+} tree;
+
+/* Adds a failed system call; an error of the system itself becomes the failure of the report instead. */
+static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
+{
+    const int number = errno;
+    organ_error error = {0};
+    if (organ_is_system_failure(number)) {
+        organ_fail_errno(&error, number, "%s: %s", t->findings->file, what);
+        organ_findings_add_error(t->findings, kind, &error);
+    } else
+        organ_findings_add(t->findings, kind, "", "%s: %s", what, strerror(number));
+}
+
+/* ---- one file ---- */
+
+static void walk_check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
+{
+    organ_error error = {0};
+    if (size > TEXT_BYTES) {
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
+                           "it has %" PRIu64 " bytes, more than the limit of %zu for a text", size, TEXT_BYTES);
+        return;
+    }
+    char *const bytes = malloc(size + 1);
+    if (!bytes) {
+        organ_memory_refused();
+        return;
+    }
+    bytes[size] = 0;
+    const organ_json_source text = {t->findings->file, bytes, size};
+    if (organ_input_read(fd, text.label, bytes, size, 0, &error) != ORGAN_OK) {
+        organ_findings_add_error(t->findings, ORGAN_FINDING_UNREAD, &error);
+    } else if (content == ORGAN_CONTENT_JSON) {
+        organ_config_check(t->findings, &text);
+        if (organ_growth_is_tokenizer(name))
+            organ_growth_check(t->findings, name, &text);
+    } else if (content == ORGAN_CONTENT_TEMPLATE) {
+        organ_template_check(t->findings, "", bytes, size);
+    } else {
+        organ_yaml_check(t->findings, bytes, size);
+    }
+    free(bytes);
+}
+
+/* A tensor of a model taken apart: bare numbers, whose first bytes can be any. */
+static bool is_bare_tensor(const tree *t)
+{
+    const char *const file = t->findings->file;
+    return t->apart && strchr(file, '/') && organ_ends_with(file, ".bin") &&
+           strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
+}
+
+static void check_content(const tree *t, const char *name, int fd, uint64_t size)
+{
+    const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
+    t->walked->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
+    const bool kept = t->apart && strncmp(t->findings->file, ORGAN_HEADER_FOLDER "/", sizeof ORGAN_HEADER_FOLDER) == 0;
+    if (content == ORGAN_CONTENT_SAFETENSORS && !kept)
+        organ_weights_check_safetensors(t->findings, fd, size);
+    else if (content == ORGAN_CONTENT_GGUF)
+        organ_weights_check_gguf(t->findings, fd, size, !kept);
+    else if (content != ORGAN_CONTENT_OTHER && content != ORGAN_CONTENT_SAFETENSORS)
+        walk_check_text(t, content, name, fd, size);
+}
+
+/* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in
+ * AT_FDCWD, may be a link. */
+static void check_file(const tree *t, int at, const char *stored, const char *name)
+{
+    struct stat info;
+    const int fd = organ_open_at(at, stored, O_RDONLY | O_NOCTTY | O_NONBLOCK | (at == AT_FDCWD ? 0 : O_NOFOLLOW), 0);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
+    } else if (!S_ISREG(info.st_mode)) {
+        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is not a file");
+    } else {
+        t->walked->files++;
+        t->walked->bytes += (uint64_t)info.st_size;
+        check_content(t, name, fd, (uint64_t)info.st_size);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- links ---- */
+
+static bool walk_is_within(const char *path, const char *folder)
+{
+    const size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
+/* The files of a snapshot in the Hugging Face cache are links to its blobs: the check uses the name of the link and
+ * the bytes of the blob. Targets of other links within the download are checked when the walk reaches them. */
+static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
+                         const organ_link_target *target)
+{
+    const char *const base = t->base.path;
+    if (!t->base.store)
+        return;
+    if (end == ORGAN_LINK_FILE) {
+        check_file(t, target->folder, target->name, name);
+        return;
+    }
+    char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
+    if (!whole)
+        organ_memory_refused();
+    else if (!walk_is_within(whole, t->root))
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "",
+                           "the link to '%.300s' leads to a directory that was not examined", text);
+    free(whole);
+}
+
+static void check_link(tree *t, int at, const char *name, const char *path)
+{
+    char text[PATH_MAX], nowhere[400];
+    organ_link_target target;
+    const ssize_t length = readlinkat(at, name, text, sizeof text - 1);
+    text[length > 0 ? length : 0] = 0;
+    snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
+    t->walked->links++;
+    char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
+    if (!whole) {
+        organ_memory_refused();
+        return;
+    }
+    const size_t base = strcmp(t->base.path, "/") == 0 ? 0 : strlen(t->base.path);
+    const organ_link_end end = organ_link_follow(&t->base, whole + base, &target);
+    if (end == ORGAN_LINK_NOWHERE)
+        add_refusal(t, ORGAN_FINDING_LINK, nowhere);
+    else if (end == ORGAN_LINK_LEAVES)
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leaves the %s", text,
+                           t->base.store ? "entry of the cache" : "directory");
+    else
+        check_target(t, text, name, end, &target);
+    if (target.folder >= 0)
+        close(target.folder);
+    free(whole);
+}
+
+/* ---- directories ---- */
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The names in a directory, sorted; *count of them. */
+static char **walk_list_names(const tree *t, int fd, size_t *count)
+{
+    DIR *const folder = fdopendir(fd);
+    char **names = NULL;
+    size_t room = 0;
+    *count = 0;
+    if (folder)
+        errno = 0; /* stays so at the end of the directory */
+    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MAX; errno = 0) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        char *const name = organ_grow(&names, *count, &room, sizeof *names) ? strdup(entry->d_name) : NULL;
+        if (!name) {
+            organ_memory_refused();
+            break;
+        }
+        names[(*count)++] = name;
+    }
+    if (!folder || errno)
+        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+    if (folder)
+        closedir(folder);
+    else
+        close(fd);
+    if (*count > 0)
+        qsort(names, *count, sizeof *names, by_name);
+    return names;
+}
+
+/* A file of weights as a model: an index, a single file, a GGUF file or the first of several. */
+static void walk_check_model(const tree *t, const char *folder, const char *name, bool indexed)
+{
+    static const char end[] = ".safetensors.index.json";
+    unsigned part = 1, parts = 1;
+    organ_gguf_split_parse(name, &part, &parts);
+    const bool index = organ_ends_with(name, end), first = organ_ends_with(name, ".gguf") && part == 1;
+    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path = organ_format(
+                                                                                         "%s/%s", place ? place : "",
+                                                                                         name);
+    if (!place || !path)
+        organ_memory_refused();
+    else if (index)
+        organ_weights_check_index(t->findings, path, place);
+    if (place && path && (index || first || (!indexed && organ_ends_with(name, ".safetensors"))))
+        organ_weights_check_model(t->findings, path);
+    free(path);
+    free(place);
+}
+
+static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
+{
+    bool indexed = false;
+    for (size_t k = 0; k < count; k++)
+        indexed |= organ_ends_with(names[k], ".safetensors.index.json");
+    for (size_t k = 0; k < count; k++) {
+        char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        t->findings->file = name;
+        if (name)
+            walk_check_model(t, folder, names[k], indexed);
+        else
+            organ_memory_refused();
+        free(name);
+    }
+}
+
+static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
+
+/* Walks a folder that may be an entry of the cache: links below it are held to it then. Takes over `fd`. */
+static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
+{
+    const organ_link_base outer = t->base;
+    if (!organ_link_is_store(fd)) {
+        walk_folder(t, fd, folder, depth);
+        return;
+    }
+    t->findings->file = *folder ? folder : ".";
+    if (organ_link_base_open(&t->base, fd, organ_format("%s%s%s", t->root, *folder ? "/" : "", folder))) {
+        walk_folder(t, fd, folder, depth);
+    } else {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+        close(fd);
+    }
+    organ_link_base_close(&t->base);
+    t->base = outer;
+}
+
+static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
+{
+    struct stat info;
+    t->findings->file = path;
+    organ_names_check(t->findings, name);
+    if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be examined");
+    } else if (S_ISREG(info.st_mode)) {
+        check_file(t, at, name, name);
+    } else if (S_ISLNK(info.st_mode)) {
+        check_link(t, at, name, path);
+    } else if (!S_ISDIR(info.st_mode)) {
+        const char *const other = S_ISSOCK(info.st_mode) ? "a socket" : "a device";
+        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is %s",
+                           S_ISFIFO(info.st_mode) ? "a pipe" : other);
+    } else if (strcmp(name, ".git") == 0) {
+        t->walked->passed++;
+    } else if (depth >= DEPTH_MAX) {
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories are nested deeper than %d", DEPTH_MAX);
+    } else {
+        const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd < 0)
+            add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
+        else
+            walk_place(t, fd, path, depth + 1);
+    }
+}
+
+/* Takes over `fd`. */
+static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
+{
+    size_t count;
+    const int kept = dup(fd);
+    char **const names = walk_list_names(t, fd, &count);
+    t->walked->directories++;
+    for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MAX; k++) {
+        char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        if (path)
+            walk_entry(t, kept, names[k], path, depth);
+        else
+            organ_memory_refused();
+        free(path);
+    }
+    t->findings->file = *folder ? folder : ".";
+    if (t->entries > ENTRIES_MAX || count == ENTRIES_MAX || kept < 0)
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
+                           kept < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MAX);
+    if (!t->apart && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
+        check_models(t, folder, names, count);
+    if (kept >= 0)
+        close(kept);
+    for (size_t k = 0; k < count; k++)
+        free(names[k]);
+    free(names);
+}
+
+static void walk_path(tree *t, int fd, bool directory)
+{
+    const char *const name = organ_path_name(t->path);
+    if (directory) {
+        t->apart = organ_directory_is(t->path);
+        walk_place(t, fd, "", 0);
+        t->findings->file = ".";
+        if (t->apart)
+            organ_weights_check_model(t->findings, t->path);
+        return;
+    }
+    t->findings->file = name;
+    close(fd);
+    organ_names_check(t->findings, name);
+    check_file(t, AT_FDCWD, t->path, t->path);
+    if (t->walked->weights > 0)
+        organ_weights_check_model(t->findings, t->path);
+}
+
+/* Links are held to the entry of the cache that the directory is a snapshot of, or else to the directory. */
+static bool find_base(tree *t, int fd)
+{
+    organ_link_find_store(t->root, &t->base);
+    if (t->base.fd >= 0 || errno)
+        return t->base.fd >= 0;
+    organ_link_base_close(&t->base);
+    return organ_link_base_open(&t->base, fd, strdup(t->root));
+}
+
+organ_status organ_walk(const char *path, organ_findings *findings, organ_walked *walked, organ_error *error)
+{
+    struct stat info;
+    tree t = {.findings = findings, .walked = walked, .path = path, .base = {.fd = -1}};
+    const int fd = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    } else if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: is a device or a pipe, neither a directory nor a file", path);
+    } else if (!(t.root = realpath(path, NULL)) || !find_base(&t, fd)) {
+        organ_fail_errno(error, errno, "%s: cannot be resolved", path);
+    } else {
+        walk_path(&t, fd, S_ISDIR(info.st_mode));
+        organ_link_base_close(&t.base);
+        free(t.root);
+        return ORGAN_OK;
+    }
+    organ_link_base_close(&t.base);
+    free(t.root);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}

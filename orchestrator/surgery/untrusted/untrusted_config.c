@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/untrusted_config.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/surgery/untrusted/json_keys.h"
+#include "orchestrator/surgery/untrusted/template.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Larger files of JSON are lists of words and tensors: their readers check them. */
+#define STRICT_BYTES ((size_t)1 << 20)
+
+typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
+
+/* Copies the beginning of a value, as written, for a message. */
+static void shown(const organ_json_key *key, char out[100])
+{
+    const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
+    snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value,
+             length > 80 ? "..." : "");
+}
+
+static void asks_for_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    char text[100];
+    shown(key, text);
+    if (!json_is_null(value) && !(json_is_object(value) && json_object_size(value) == 0))
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python code to load: %s", text);
+}
+
+static void trusts(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    if (!json_is_false(value) && !json_is_null(value))
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
+}
+
+/* peft imports this module; modules of transformers are the intended use. */
+static void imports_parent(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    const char *const module = json_string_value(value);
+    if (module && strncmp(module, "transformers.", 13) != 0 && strcmp(module, "transformers") != 0)
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "peft would import the module '%.100s'",
+                           module);
+}
+
+static void check_one_template(organ_findings *findings, const char *where, const json_t *value)
+{
+    if (json_is_string(value))
+        organ_template_check(findings, where, json_string_value(value), json_string_length(value));
+}
+
+/* One template, a list of {"name", "template"}, or an object of templates. */
+static void checks_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    char where[500];
+    size_t k;
+    const char *name;
+    json_t *one;
+    check_one_template(findings, key->path, value);
+    json_array_foreach(value, k, one)
+    {
+        const char *const called = json_string_value(json_object_get(one, "name"));
+        snprintf(where, sizeof where, "%s '%.80s'", key->path, called ? called : "");
+        check_one_template(findings, where, json_is_string(one) ? one : json_object_get(one, "template"));
+    }
+    json_object_foreach((json_t *)(uintptr_t)value, name, one)
+    {
+        snprintf(where, sizeof where, "%s '%.80s'", key->path, name);
+        check_one_template(findings, where, one);
+    }
+}
+
+/* Keys that loaders act on, wherever they stand. */
+static const struct {
+    const char *name;
+    key_check *check;
+} keys[] = {{"auto_map", asks_for_code},
+            {"custom_pipelines", asks_for_code},
+            {"_target_", asks_for_code},
+            {"custom_code", asks_for_code},
+            {"trust_remote_code", trusts},
+            {"parent_library", imports_parent},
+            {"chat_template", checks_template},
+            {"chat_templates", checks_template},
+            {"default_chat_template", checks_template},
+            {"tool_use_template", checks_template}};
+
+/* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
+enum { KEYS_MAX = 1000 };
+
+typedef struct config_reading {
+    organ_findings *findings;
+    size_t keys;
+} config_reading;
+
+static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
+{
+    json_error_t fault;
+    bool no_memory;
+    const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
+    json_t *const value = length > STRICT_BYTES ? NULL
+                                                : organ_json_load(key->text->bytes + key->value, length,
+                                                                  JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
+    if (value)
+        check(findings, key, value);
+    else
+        organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes",
+                           STRICT_BYTES);
+    json_decref(value);
+}
+
+static void check_key_of(void *context, const organ_json_key *key)
+{
+    config_reading *const r = context;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MAX)
+            config_check_key(r->findings, key, keys[k].check);
+}
+
+void organ_config_check(organ_findings *findings, const organ_json_source *text)
+{
+    organ_error error = {0};
+    json_t *tree = NULL;
+    if (text->length <= STRICT_BYTES &&
+        organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
+        organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
+    json_decref(tree);
+    config_reading r = {.findings = findings};
+    organ_json_keys(text, check_key_of, &r);
+    if (r.keys > KEYS_MAX)
+        organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
+                           "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
+}
+
+void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
+{
+    static const struct {
+        const char *mark, *what;
+    } marks[] = {{"!!python", "the tag '!!python' creates Python objects"},
+                 {"_target_:", "the key '_target_' names Python code to call"},
+                 {"trust_remote_code: true", "it makes the loader run code of the model"}};
+    for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
+        if (memmem(text, length, marks[k].mark, strlen(marks[k].mark)))
+            organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, "", "%s", marks[k].what);
+}

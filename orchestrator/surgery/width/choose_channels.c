@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ * Runs the calibration text through the model. Each projection loses columns before later layers are calibrated, so
+ * later layers compensate for earlier ones.
+ *
+ * Ranks: all ranks compute the same values, because later layers need them; the first rank stores them. */
+#include "orchestrator/surgery/width/width_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* For the plan: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns, and per matrix. */
+#define NARROW_LOSS   10.0
+#define NARROW_WANDA  4.0
+#define NARROW_MATRIX 1e8
+
+#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together, but at least a row */
+
+/* Rows of a part without the removed columns. */
+typedef struct choose_strip {
+    size_t rows, cols;
+    float *values;
+} choose_strip;
+
+static organ_status open_strip(const organ_width_part *part, choose_strip *s, organ_error *error)
+{
+    s->cols = (size_t)organ_width_columns(part);
+    s->rows = organ_min(organ_max(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)organ_width_rows(part));
+    s->values = organ_floats(s->rows, s->cols);
+    return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
+}
+
+/* Copies between a row with all columns and one with the kept columns. */
+static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
+{
+    const size_t n = part->share->columns;
+    for (size_t k = 0; k < part->share->keep; k++) {
+        float *const here = whole + part->kept[k] * n, *const there = kept + k * n;
+        memcpy(out ? there : here, out ? here : there, n * sizeof *here);
+    }
+}
+
+static organ_status keep_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
+{
+    const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
+    choose_strip s = {0};
+    open_strip(part, &s, error);
+    for (size_t first = 0; first < rows && !error->status; first += s.rows) {
+        const size_t some = organ_min(s.rows, rows - first);
+        for (size_t r = 0; r < some; r++)
+            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, true);
+        organ_width_choices_put(job, part, s.values, first, some, error);
+    }
+    free(s.values);
+    return error->status ? error->status : organ_width_choices_add(job, part, error);
+}
+
+/* ---- for the walk ---- */
+
+static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    const organ_width_job *const job = context;
+    const organ_matrices m = organ_width_matrices(job, tensor);
+    const organ_width_kind kind = organ_width_kind_of(tensor);
+    const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS ? organ_calibration_memory(m.cols, m.rows, false, true) : 0;
+    (void)calib;
+    return moments + organ_narrow_memory(m.rows, m.cols, job->shares[kind].columns) +
+           organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
+}
+
+static bool choose_is_done(void *context, size_t target)
+{
+    const organ_width_job *const job = context;
+    for (size_t k = job->first[target]; k < job->first[target + 1]; k++)
+        if (!job->parts[k].done)
+            return false;
+    return true;
+}
+
+static organ_status choose_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                   organ_error *error)
+{
+    const organ_width_job *const job = context;
+    const organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
+    choose_strip s = {0};
+    memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
+    open_strip(part, &s, error);
+    for (size_t first = 0; first < matrix->rows && !error->status; first += s.rows) {
+        const size_t some = organ_min(s.rows, (size_t)matrix->rows - first);
+        organ_width_choices_get(job, part, s.values, first, some, error);
+        for (size_t r = 0; r < some && !error->status; r++)
+            move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, false);
+    }
+    free(s.values);
+    return error->status;
+}
+
+/* Returns the bytes of the donor that a part uses. */
+static uint64_t choose_bytes_of(const organ_width_part *part)
+{
+    return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
+}
+
+static void tell(const organ_width_job *job, const organ_width_part *part, const char *name)
+{
+    char remark[64];
+    const organ_narrow_report *const r = &part->report;
+    snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no tokens, chosen by norms",
+             r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
+    organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
+}
+
+static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_calibration_matrix *matrix,
+                           float *weights, organ_error *error)
+{
+    const organ_width_options *const o = job->options;
+    const organ_narrow_options options = {.name = matrix->name,
+                                          .group = part->share->columns,
+                                          .keep = part->share->keep,
+                                          .by_magnitude = strcmp(o->score, "wanda") == 0,
+                                          .no_resolve = o->no_resolve};
+    if (!matrix->calibration)
+        return organ_width_by_norms(job, part, weights, error);
+    return organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows,
+                               (size_t)matrix->cols, part->kept, &part->report, error);
+}
+
+/* All ranks compute the same values; the first one stores them. */
+static organ_status choose_change(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                  organ_error *error)
+{
+    organ_width_job *const job = context;
+    organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
+    if (narrow(job, part, matrix, weights, error) != ORGAN_OK)
+        return error->status;
+    if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
+        return error->status;
+    part->done = true;
+    tell(job, part, matrix->name);
+    return ORGAN_OK;
+}
+
+/* ---- the walk ---- */
+
+/* The cut derives the orientation of a stack from the architecture; the forward pass also compares shapes. */
+static organ_status check_orientation(const organ_width_job *job, organ_error *error)
+{
+    const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;
+    for (size_t k = 0; k < job->targets.count; k++) {
+        const organ_tensor *const t = job->targets.tensors[k];
+        if (organ_forward_is_transposed(forward, t) != organ_tensor_is_crossed(job->model, t))
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s': is stored as in_features x out_features, which width does not support for "
+                              "architecture %s",
+                              t->name, job->model->config.architecture);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_width_text(organ_width_job *job, organ_error *error)
+{
+    const organ_width_options *const o = job->options;
+    job->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                                .method = "width",
+                                                .verb = "narrow",
+                                                .doing = "narrowing",
+                                                .streams = ORGAN_INPUTS_CHANGED,
+                                                .moments_only = true};
+    job->work = (organ_calibration_work){.context = job,
+                                         .memory = choose_matrix_memory,
+                                         .done = choose_is_done,
+                                         .restore = choose_restore,
+                                         .change = choose_change,
+                                         .alike = true,
+                                         .transposed = true,
+                                         .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
+    if (organ_calibration_run_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress,
+                                   &job->calib, error) != ORGAN_OK)
+        return error->status;
+    if (check_orientation(job, error) != ORGAN_OK)
+        return error->status;
+    snprintf(job->digest, sizeof job->digest, "%s", organ_calibration_run_facts_of(job->calib)->digest);
+    job->calibration = organ_calibration_run_json(job->calib, "the model as narrowed so far");
+    return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
+}
+
+/* Writes the choices to a file next to the output and reads them back. */
+void organ_width_estimate(organ_width_job *job)
+{
+    const bool loss = strcmp(job->options->score, "loss") == 0;
+    organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0, NARROW_MATRIX},
+                                   &job->plan);
+    job->plan.bytes += 2 * (double)job->choices.bytes;
+}
+
+organ_status organ_width_choose(organ_width_job *job, organ_error *error)
+{
+    uint64_t bytes = 0;
+    size_t count = 0;
+    for (size_t k = 0; k < job->part_count; k++)
+        if (!job->parts[k].done) {
+            bytes += choose_bytes_of(&job->parts[k]);
+            count++;
+        }
+    if (count) {
+        organ_progress_begin(job->progress, "choosing", bytes, count);
+        organ_calibration_run_layers(job->calib, error);
+        organ_progress_end(job->progress);
+    }
+    organ_calibration_run_close(job->calib);
+    job->calib = NULL;
+    return error->status;
+}
