@@ -176,7 +176,7 @@ C
 before "$room/health.h" '^#include ".*inspect\.h"' "#include \"$room/$id.h\""
 
 # ---- its three views ----
-fill "orchestrator/report/view/$id.c" <<'C'
+fill "orchestrator/report/view/view_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
  * organ.@ID@/1 */
 #include "orchestrator/report/view/views.h"
@@ -291,7 +291,7 @@ after tests/cli/check_http_verbs.c '^    \{"inspect", "@"\},' "    {\"$name\", \
 # ---- built, with golden files and a session that is real ----
 clang=$(command -v clang-format || true)
 if [[ -n $clang ]]; then
-    $clang -i "$room/$id".[ch] "orchestrator/report/view/$id.c"
+    $clang -i "$room/$id".[ch] "orchestrator/report/view/view_$id.c"
 fi
 tests/check_house.sh --write >/dev/null 2>&1 || true # the objects are not there yet
 "${NINJA:-ninja}" build/organ build/liborgan.a build/liborgan.so
