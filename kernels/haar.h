@@ -95,37 +95,39 @@ static float haar_median(const float *values, size_t n)
     return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
 }
 
-INLINE int haar_is_loud(const haar_level *level, size_t at)
+INLINE int haar_is_significant(const haar_level *level, size_t at)
 {
     return __builtin_fabsf(level->details[at]) > level->limit;
 }
 
-INLINE f32x16 quieten(f32x16 details, m32x16 loud, f32x16 factor)
+INLINE f32x16 haar_shrink(f32x16 details, m32x16 significant, f32x16 factor)
 {
-    return f32_select(loud, details, f32_mul(details, factor));
+    return f32_select(significant, details, f32_mul(details, factor));
 }
 
-INLINE m32x16 loud_of(f32x16 details, float limit)
+INLINE m32x16 significant_of(f32x16 details, float limit)
 {
     return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));
 }
 
 /* Keeps details that are significant and whose parent at the coarser level `above` is too; without a parent, details
  * that are significant. Multiplies the others by `factor`. */
-static void haar_quieten(const haar_level *level, const haar_level *above, float factor)
+static void haar_shrink_level(const haar_level *level, const haar_level *above, float factor)
 {
     const f32x16 factors = f32_set1(factor);
     size_t at = 0;
     for (; above && at + 32 <= level->pairs && at / 2 + 16 <= above->pairs; at += 32) {
         const f32x16 parents = f32_load(above->details + at / 2);
         const f32x16 low = f32_load(level->details + at), high = f32_load(level->details + at + 16);
-        const m32x16 low_parents = loud_of(f32_zip_low(parents, parents), above->limit),
-                     high_parents = loud_of(f32_zip_high(parents, parents), above->limit);
-        f32_store(level->details + at, quieten(low, m32_and(loud_of(low, level->limit), low_parents), factors));
-        f32_store(level->details + at + 16, quieten(high, m32_and(loud_of(high, level->limit), high_parents), factors));
+        const m32x16 low_parents = significant_of(f32_zip_low(parents, parents), above->limit),
+                     high_parents = significant_of(f32_zip_high(parents, parents), above->limit);
+        f32_store(level->details + at,
+                  haar_shrink(low, m32_and(significant_of(low, level->limit), low_parents), factors));
+        f32_store(level->details + at + 16,
+                  haar_shrink(high, m32_and(significant_of(high, level->limit), high_parents), factors));
     }
     for (; at < level->pairs; at++)
-        if (!haar_is_loud(level, at) || (above && at / 2 < above->pairs && !haar_is_loud(above, at / 2)))
+        if (!haar_is_significant(level, at) || (above && at / 2 < above->pairs && !haar_is_significant(above, at / 2)))
             level->details[at] *= factor;
 }
 
@@ -143,7 +145,7 @@ static void haar_purify(float *row, size_t n, float threshold, float strength, f
     }
     /* fine levels first: a detail must compare with its parent before the parent is attenuated */
     for (int k = 0; k < count; k++)
-        haar_quieten(&levels[k], k + 1 < count ? &levels[k + 1] : NULL, 1.0f - strength);
+        haar_shrink_level(&levels[k], k + 1 < count ? &levels[k + 1] : NULL, 1.0f - strength);
     for (int k = count; k > 0; k--)
         haar_join(&levels[k - 1], row);
 }

@@ -11,8 +11,8 @@
 #define STRONGEST_FLOW 0x1p126f
 /* Added to Q^beta. It is too small to change a sum or a comparison, but keeps dying tubes from becoming subnormal,
  * which is slow. */
-#define FAINTEST_FLOW 0x1p-100f
-#define ROWS_AHEAD    8
+#define MIN_FLOW   0x1p-100f
+#define ROWS_AHEAD 8
 /* The mixed tile computes FLOW_MIXED of 8 quotients without the divider. It finishes each vector FLOW_LAG vectors
  * after starting it, so that operations that depend on a quotient do not fill the scheduler. */
 #define FLOW_LAG 5
@@ -120,7 +120,7 @@ INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
 }
 
 /* Computes the pulls of rows and columns from the sums of the flow. */
-INLINE void press(const physarum_tile *t)
+INLINE void physarum_shrink(const physarum_tile *t)
 {
     const size_t height = whole_vectors(t->rows);
     const f32x16 rows = f32_set1((float)t->rows), cols = f32_set1((float)t->cols);
@@ -146,8 +146,8 @@ INLINE void press(const physarum_tile *t)
 INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square, const int estimated)
 {
     const f32x16 q = f32_mul(f32_mul(food, tube), pull);
-    const f32x16 faintest = f32_set1(FAINTEST_FLOW);
-    const f32x16 power = square ? f32_fma(q, q, faintest) : f32_add(f32_pow(q, f32_set1(beta)), faintest);
+    const f32x16 min_flow = f32_set1(MIN_FLOW);
+    const f32x16 power = square ? f32_fma(q, q, min_flow) : f32_add(f32_pow(q, f32_set1(beta)), min_flow);
     return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
@@ -237,11 +237,11 @@ INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const
     const int iterations = t->params->iterations;
     uint64_t kept = 0;
     for (int round = 1; round < iterations; round++) {
-        press(t);
+        physarum_shrink(t);
         grow(t, square, mixed);
     }
     if (iterations > 0)
-        press(t);
+        physarum_shrink(t);
     for (size_t i = 0; i < t->rows; i++) {
         void *row = (char *)weights + element_size(type) * i * stride;
         kept += iterations > 0 ? reap_row(t, i, row, type, 0, square) : reap_row(t, i, row, type, 1, square);

@@ -120,7 +120,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-static bool json_spool_is_mine(const char *memory)
+static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
         if ((uintptr_t)memory - (uintptr_t)spool.maps[k] < map_bytes(k))
@@ -130,7 +130,7 @@ static bool json_spool_is_mine(const char *memory)
 
 bool organ_json_spool_give_back(void *memory)
 {
-    if (!memory || !json_spool_is_mine(memory)) {
+    if (!memory || !json_spool_is_own(memory)) {
         if (memory && organ_unnamed_files_used())
             atomic_fetch_sub_explicit(&spool.heap, 1, memory_order_relaxed);
         return false;

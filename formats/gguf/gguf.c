@@ -97,7 +97,7 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
     return (const char *)kv->bytes + sizeof(uint64_t);
 }
 
-bool organ_gguf_says(const organ_gguf *gguf, const char *key, const char *text)
+bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text)
 {
     size_t length = 0;
     const char *const said = organ_gguf_string(gguf, key, &length);

@@ -71,7 +71,7 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length);
 
 /* Returns true if the key is a string equal to `text`. */
-bool organ_gguf_says(const organ_gguf *gguf, const char *key, const char *text);
+bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text);
 
 /* Read the number at `index` of an array, or the value itself at index 0. They return false if there is none: index
  * beyond the end, text, a float for integer_at, an integer beyond 63 bits. */

@@ -18,7 +18,7 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
 {
     size_t length = 0;
     const char *const type = organ_gguf_string(gguf, "general.type", &length);
-    if (organ_gguf_says(gguf, "general.type", "imatrix"))
+    if (organ_gguf_text_equals(gguf, "general.type", "imatrix"))
         return ORGAN_OK;
     if (!type)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an importance matrix: key 'general.type' is missing",

@@ -295,7 +295,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
 }
 
 /* Adds a problem for properties that one reader of the format accepts and another rejects. */
-static organ_status note_oddities(model_state *s, organ_error *error)
+static organ_status note_deviations(model_state *s, organ_error *error)
 {
     char text[400];
     const uint64_t alignment = s->header.view.alignment;
@@ -328,7 +328,7 @@ static organ_status open_gguf(model_state *s, organ_error *error)
     s->header.view.split_count = s->model.file_count;
     s->model.gguf = &s->header.view;
     s->model.format = "GGUF";
-    note_oddities(s, error);
+    note_deviations(s, error);
     return error->status ? error->status
                          : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }

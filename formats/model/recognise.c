@@ -30,7 +30,7 @@ typedef struct recognise_walk {
     organ_written written;
     size_t entries;
     dev_t device;
-    char stranger[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
+    char foreign_file[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
     organ_error *error;
 } recognise_walk;
 
@@ -79,18 +79,18 @@ static bool is_in(const recognise_walk *w, const char *like, int fd, const char 
             length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
         else if (inside)
             length = snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1);
-        const int twin = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
-        same = twin >= 0 && same_bytes(w, fd, twin, path);
-        if (twin >= 0)
-            close(twin);
+        const int other_file = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
+        same = other_file >= 0 && same_bytes(w, fd, other_file, path);
+        if (other_file >= 0)
+            close(other_file);
     }
     return same;
 }
 
 /* Records the entry; returns false, which ends the walk. */
-static bool is_stranger(recognise_walk *w, const char *path, const char *why)
+static bool refuse_foreign_file(recognise_walk *w, const char *path, const char *why)
 {
-    snprintf(w->stranger, sizeof w->stranger, "'%s'%s", path, why);
+    snprintf(w->foreign_file, sizeof w->foreign_file, "'%s'%s", path, why);
     return false;
 }
 
@@ -116,7 +116,7 @@ static bool is_ours(recognise_walk *w, int at, const char *name, const char *pat
     if (fd >= 0)
         close(fd);
     return !w->error->status &&
-           (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
+           (ours || refuse_foreign_file(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
 /* Returns the position of folder `name` in a directory at `where`. */
@@ -145,17 +145,17 @@ static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const
         return false;
     }
     if (snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name) >= (int)sizeof path)
-        return is_stranger(w, name, ", whose path is too long");
+        return refuse_foreign_file(w, name, ", whose path is too long");
     if (where == ROOT && strcmp(name, ORGAN_GROWING_MARK) == 0)
         return true; /* a power cut may have brought it back */
     if (info.st_dev != w->device)
-        return is_stranger(w, path, ", where another file system is mounted");
+        return refuse_foreign_file(w, path, ", where another file system is mounted");
     if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
         return is_ours(w, at, name, path, where);
     if (!S_ISDIR(info.st_mode))
-        return is_stranger(w, path, ", which is neither a file nor a directory");
+        return refuse_foreign_file(w, path, ", which is neither a file nor a directory");
     if (depth == DEEPEST)
-        return is_stranger(w, path, ", which is nested too deep");
+        return refuse_foreign_file(w, path, ", which is nested too deep");
     const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd >= 0)
         return visit_folder(w, fd, path, place_of_folder(w, name, where), depth + 1);
@@ -184,7 +184,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (++w->entries > MAX_ENTRIES) {
-            snprintf(w->stranger, sizeof w->stranger, "more than %zu entries", MAX_ENTRIES);
+            snprintf(w->foreign_file, sizeof w->foreign_file, "more than %zu entries", MAX_ENTRIES);
             return false;
         }
         if (!add_name(list, entry->d_name)) {
@@ -246,8 +246,8 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be listed", path);
     *w = (recognise_walk){.root = path, .like = {like}, .error = error};
-    if (walk_output(w) == ORGAN_OK && *w->stranger)
-        organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->stranger);
+    if (walk_output(w) == ORGAN_OK && *w->foreign_file)
+        organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->foreign_file);
     free(w);
     return error->status;
 }

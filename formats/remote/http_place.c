@@ -13,7 +13,7 @@ bool organ_http_is_url(const char *path)
     return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
 }
 
-char *organ_http_harmless(const char *url)
+char *organ_http_without_secrets(const char *url)
 {
     static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
                                         CURLUPART_FRAGMENT};
@@ -39,7 +39,7 @@ static bool is_file_name(const char *name)
     return false;
 }
 
-/* Takes a URL as organ_http_harmless() returns it. */
+/* Takes a URL as organ_http_without_secrets() returns it. */
 bool organ_http_names_file(const char *text)
 {
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
@@ -69,7 +69,7 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
 {
     if (organ_curl_open(error) != ORGAN_OK)
         return error->status;
-    char *text = organ_http_harmless(url);
+    char *text = organ_http_without_secrets(url);
     if (!text) /* the URL is not repeated in the message, because the malformed part may be a password */
         return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
     int length = 0;

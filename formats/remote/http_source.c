@@ -42,7 +42,7 @@ struct organ_http {
     organ_http_line *line;
     char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; query: "?..." or "" */
     bool paths;                 /* '/' in the name of a file separates folders; else it is part of the name */
-    bool greeted;               /* the server has answered */
+    bool has_responded;         /* the server has answered */
     double spent;               /* seconds of requests of this read, */
     uint64_t taken;             /* and bytes received */
     http_source_span ahead[SPANS];
@@ -62,7 +62,7 @@ struct organ_http_file {
 /* Splits the URL into the part that is common to all files of the directory, and the rest. */
 static organ_status take_url(organ_http *http, const char *url, organ_error *error)
 {
-    char *text = organ_http_harmless(url);
+    char *text = organ_http_without_secrets(url);
     const bool directory = text && !organ_http_names_file(text);
     size_t path = strcspn(url, "?#"), shown = text ? strlen(text) : 0;
     const char *query = strchr(url, '?');
@@ -150,7 +150,7 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
 {
     organ_http *http = file->http;
     const organ_model_access *access = http->access;
-    const unsigned usual = http->greeted ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned usual = http->has_responded ? USUAL_TRIES : GREETING_TRIES;
     const unsigned tries = access->tries ? access->tries : usual;
     const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
     char what[320], note[900];
@@ -307,7 +307,7 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
         ask_once(file->http, request, answer);
         const bool again = forget_expired(file, answer);
         remember_place(file, answer);
-        file->http->greeted |= answer->code != 0;
+        file->http->has_responded |= answer->code != 0;
         if (!again && !answer->stopped && is_final(request, answer))
             return ORGAN_OK;
         free(answer->body);

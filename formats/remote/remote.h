@@ -27,7 +27,7 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
 
 /* The URL without user, password, query and fragment, to be freed by organ_curl.free; NULL if it is none, or without
  * memory. */
-char *organ_http_harmless(const char *url);
+char *organ_http_without_secrets(const char *url);
 
 /* Returns whether the last segment of the text is the name of a model file, or of a file that a user may take for one.
  */

@@ -64,7 +64,7 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 /* clang-format on */
 
 /* In GGUF files of Mixtral written before experts were stacked, the number of the expert follows one of these words. */
-static const char *const crowds[] = {"ffn_gate", "ffn_up", "ffn_down"};
+static const char *const plural_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
 /* Words that may precede the layers of a language model in a name, in any order. A name with another word there
  * belongs to another part: a vision tower, a projector, a draft head. */
@@ -190,11 +190,11 @@ static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {
         const char *end = word_end(word);
-        const bool crowd = is_among(word, end, crowds, sizeof crowds / sizeof *crowds);
-        if (end < p->end && (crowd || is_word(word, end, "experts"))) {
+        const bool plural = is_among(word, end, plural_words, sizeof plural_words / sizeof *plural_words);
+        if (end < p->end && (plural || is_word(word, end, "experts"))) {
             const char *number_end = word_end(end + 1);
             int32_t number;
-            if ((crowd ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
+            if ((plural ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
                 p->expert = number;
                 p->expert_dot = end;
                 p->expert_end = number_end;

@@ -82,7 +82,7 @@ static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t en
 }
 
 /* A stretch between added tokens; `first`: the text begins with it. */
-typedef organ_status stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
+typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Extends a match over the adjacent white space that belongs to the token; *begin does not fall below `done`. */
 static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
@@ -96,7 +96,7 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
 }
 
 static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first,
-                                 stretch *next, organ_error *error)
+                                 encode_span *next, organ_error *error)
 {
     size_t done = 0;
     bool starts[256] = {false};
@@ -129,23 +129,23 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
 static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Context of a split step: passes its pieces to the following step. */
-typedef struct onward {
+typedef struct split_context {
     encoding *e;
     size_t step;
     const char *text;
     bool first;
-} onward;
+} split_context;
 
 static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
-    const onward *const o = context;
+    const split_context *const o = context;
     return cut_from(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
 static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
                                bool first, organ_error *error)
 {
-    return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(onward){e, step + 1, text, first}, error);
+    return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
 }
 
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)

@@ -72,7 +72,7 @@ enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
 /* Clang-format would give each row ten lines. */
 /* clang-format off */
-static const organ_cutting cuttings[] = {
+static const organ_pretokenizer pretokenizers[] = {
     {"qwen2 deepseek-r1-qwen f2llmv2 hunyuan stablelm2", {WORDS("\\p{N}")}, NFC},
     {"megrez kormo solar-open grok-2", {WORDS("\\p{N}")}, 0},
     {"qwen35", {CONTRACTION "|" BEFORE_WORD QWEN35 SPACES}, NFC},
@@ -122,54 +122,54 @@ static bool has_name(const char *names, const char *name, size_t length)
     return false;
 }
 
-const organ_cutting *organ_cutting_named(const char *name, size_t length)
+const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length)
 {
-    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++)
-        if (has_name(cuttings[k].names, name, length))
-            return &cuttings[k];
+    for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++)
+        if (has_name(pretokenizers[k].names, name, length))
+            return &pretokenizers[k];
     return NULL;
 }
 
 /* Compares the steps of the tokenizer with a row: its patterns in their order, then bytes as letters. */
-static bool cuts_by(const organ_tokenizer *t, const organ_cutting *cutting)
+static bool cuts_by(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc = t->normal_count == 1 && t->normal[0].kind == ORGAN_STEP_NORMAL_FORM && t->normal[0].form == 0;
     size_t at = 0, patterns = 0;
-    if ((t->normal_count > 0 && !nfc) || nfc != ((cutting->rules & ORGAN_CUT_NFC) != 0) ||
-        t->ignore_merges != ((cutting->rules & ORGAN_CUT_WHOLE) != 0))
+    if ((t->normal_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0) ||
+        t->ignore_merges != ((pretokenizer->rules & ORGAN_CUT_WHOLE) != 0))
         return false;
-    for (; patterns < ORGAN_CUTTING_PATTERNS && cutting->patterns[patterns]; patterns++, at++)
+    for (; patterns < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[patterns]; patterns++, at++)
         if (at >= t->cut_count || !t->cut[at].pattern || t->cut[at].behaviour != ORGAN_ISOLATED || t->cut[at].invert ||
-            strcmp(t->cut[at].pattern, cutting->patterns[patterns]) != 0)
+            strcmp(t->cut[at].pattern, pretokenizer->patterns[patterns]) != 0)
             return false;
     return at + 1 == t->cut_count && t->cut[at].kind == ORGAN_STEP_BYTES;
 }
 
-const char *organ_cutting_of(const organ_tokenizer *t, const char *architecture, size_t *length)
+const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
-    const organ_cutting *found = NULL;
-    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++) {
-        if (!cuts_by(t, &cuttings[k]))
+    const organ_pretokenizer *found = NULL;
+    for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++) {
+        if (!cuts_by(t, &pretokenizers[k]))
             continue;
-        if (has_name(cuttings[k].names, architecture, strlen(architecture))) {
+        if (has_name(pretokenizers[k].names, architecture, strlen(architecture))) {
             *length = strlen(architecture);
             return architecture;
         }
-        found = found ? found : &cuttings[k];
+        found = found ? found : &pretokenizers[k];
     }
     *length = found ? strcspn(found->names, " ") : 0;
     return found ? found->names : NULL;
 }
 
-organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
+organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_pretokenizer *pretokenizer,
                                     organ_error *error)
 {
     bool letters = false;
-    if (cutting->rules & ORGAN_CUT_NFC)
+    if (pretokenizer->rules & ORGAN_CUT_NFC)
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
-    for (size_t k = 0; k < ORGAN_CUTTING_PATTERNS && cutting->patterns[k] && !error->status; k++)
-        if (*cutting->patterns[k]) {
-            organ_tokenizer_split_at(t, label, cutting->patterns[k], cutting->rules & ORGAN_CUT_DROPS, error);
+    for (size_t k = 0; k < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[k] && !error->status; k++)
+        if (*pretokenizer->patterns[k]) {
+            organ_tokenizer_split_at(t, label, pretokenizer->patterns[k], pretokenizer->rules & ORGAN_CUT_DROPS, error);
         } else {
             t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
             letters = true;

@@ -177,25 +177,25 @@ static organ_status read_merges(const gguf_source *s)
     return s->error->status;
 }
 
-static organ_status choose_cutting(const gguf_source *s)
+static organ_status choose_pretokenizer(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     size_t length = 0;
     const char *name = organ_gguf_string(s->model->gguf, KEY("pre"), &length);
     if (!name)
         return refuse_key(s, KEY("pre"), " is missing: it names the pre-tokenizer");
-    const organ_cutting *const cutting = organ_cutting_named(name, length);
-    if (!cutting)
+    const organ_pretokenizer *const pretokenizer = organ_pretokenizer_named(name, length);
+    if (!pretokenizer)
         return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
-    t->ignore_merges = cutting->rules & ORGAN_CUT_WHOLE;
-    t->facts.adds_bos = cutting->rules & ORGAN_CUT_BOS;
-    return organ_tokenizer_cut_by(t, s->label, cutting, s->error);
+    t->ignore_merges = pretokenizer->rules & ORGAN_CUT_WHOLE;
+    t->facts.adds_bos = pretokenizer->rules & ORGAN_CUT_BOS;
+    return organ_tokenizer_cut_by(t, s->label, pretokenizer, s->error);
 }
 
 static organ_status read_byte_level(const gguf_source *s)
 {
     s->t->facts.kind = "byte-level BPE";
-    if (choose_cutting(s) != ORGAN_OK || read_tokens(s) != ORGAN_OK)
+    if (choose_pretokenizer(s) != ORGAN_OK || read_tokens(s) != ORGAN_OK)
         return s->error->status;
     organ_tokenizer_ready(s->t);
     return read_merges(s);
@@ -315,13 +315,13 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
     gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};
     size_t length = 0;
     const char *const kind = organ_gguf_string(model->gguf, KEY("model"), &length);
-    s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") &&
-               organ_gguf_says(model->gguf, KEY("model"), "llama");
-    if (organ_gguf_says(model->gguf, KEY("model"), "gpt2"))
+    s.strips = organ_gguf_text_equals(model->gguf, "general.architecture", "phi3") &&
+               organ_gguf_text_equals(model->gguf, KEY("model"), "llama");
+    if (organ_gguf_text_equals(model->gguf, KEY("model"), "gpt2"))
         read_byte_level(&s);
-    else if (organ_gguf_says(model->gguf, KEY("model"), "llama"))
+    else if (organ_gguf_text_equals(model->gguf, KEY("model"), "llama"))
         read_scored(&s);
-    else if (organ_gguf_says(model->gguf, KEY("model"), "gemma4"))
+    else if (organ_gguf_text_equals(model->gguf, KEY("model"), "gemma4"))
         read_marked(&s);
     else
         return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length),

@@ -237,16 +237,16 @@ typedef struct steps_kind {
     void (*read)(const steps_reading *r);
 } steps_kind;
 
-static const steps_kind cutters[] = {{"Split", read_split},
-                                     {"ByteLevel", read_byte_level},
-                                     {"Digits", read_digits},
-                                     {"Metaspace", read_metaspace},
-                                     {"Punctuation", read_punctuation},
-                                     {"Whitespace", read_whitespace},
-                                     {"WhitespaceSplit", read_whitespace_split},
-                                     {"BertPreTokenizer", read_bert},
-                                     {"CharDelimiterSplit", read_delimiter},
-                                     {NULL, NULL}};
+static const steps_kind pretokenizer_kinds[] = {{"Split", read_split},
+                                                {"ByteLevel", read_byte_level},
+                                                {"Digits", read_digits},
+                                                {"Metaspace", read_metaspace},
+                                                {"Punctuation", read_punctuation},
+                                                {"Whitespace", read_whitespace},
+                                                {"WhitespaceSplit", read_whitespace_split},
+                                                {"BertPreTokenizer", read_bert},
+                                                {"CharDelimiterSplit", read_delimiter},
+                                                {NULL, NULL}};
 static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"NFD", read_form},
                                          {"NFKC", read_form},
@@ -259,7 +259,7 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
 
 static void read_any(steps_reading *r, const json_t *from, unsigned depth)
 {
-    const bool cutting = strcmp(r->part, "pre_tokenizer") == 0;
+    const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;
     r->from = from;
     r->type = organ_json_plain(json_object_get(from, "type"));
     if (!r->type) {
@@ -267,7 +267,7 @@ static void read_any(steps_reading *r, const json_t *from, unsigned depth)
         return;
     }
     if (strcmp(r->type, "Sequence") != 0) {
-        const steps_kind *one = cutting ? cutters : normalizers;
+        const steps_kind *one = pretokenizer ? pretokenizer_kinds : normalizers;
         while (one->type && strcmp(one->type, r->type) != 0)
             one++;
         if (one->type)
@@ -276,7 +276,7 @@ static void read_any(steps_reading *r, const json_t *from, unsigned depth)
             refuse_step(r, "this kind is not supported");
         return;
     }
-    const json_t *list = json_object_get(from, cutting ? "pretokenizers" : "normalizers");
+    const json_t *list = json_object_get(from, pretokenizer ? "pretokenizers" : "normalizers");
     if (!json_is_array(list) || depth == DEPTH_LIMIT)
         refuse_step(r, depth == DEPTH_LIMIT ? "it is nested too deep" : "it has no list of members");
     for (size_t k = 0; k < json_array_size(list) && !r->error->status; k++)
@@ -284,7 +284,7 @@ static void read_any(steps_reading *r, const json_t *from, unsigned depth)
 }
 
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
-                                   const json_t *cutter, organ_error *error)
+                                   const json_t *pretokenizer, organ_error *error)
 {
     steps_reading normal = {
         .t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
@@ -292,8 +292,8 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
         .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
     if (normalizer && !json_is_null(normalizer))
         read_any(&normal, normalizer, 0);
-    if (!error->status && cutter && !json_is_null(cutter))
-        read_any(&cut, cutter, 0);
+    if (!error->status && pretokenizer && !json_is_null(pretokenizer))
+        read_any(&cut, pretokenizer, 0);
     return error->status;
 }
 

@@ -15,8 +15,8 @@ static const char config_name[] = "tokenizer_config.json";
 /* tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id, or
  * "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens with numbers of their own. */
 typedef struct tiktoken_class {
-    const char *name, *cutting; /* cutting: a name in cuttings.c */
-    uint32_t special;           /* how many special tokens there are */
+    const char *name, *pretokenizer; /* cutting: a name in cuttings.c */
+    uint32_t special;                /* how many special tokens there are */
     const char *first[FIRST_SPECIAL], *prefix;
     bool numbered_by_id, decoder, adds_bos;
 } tiktoken_class;
@@ -168,7 +168,8 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     if (read_token_lines(t, text, error) != ORGAN_OK)
         return error->status;
     const uint32_t count = (uint32_t)t->token_count;
-    organ_tokenizer_cut_by(t, text->label, organ_cutting_named(class->cutting, strlen(class->cutting)), error);
+    organ_tokenizer_cut_by(t, text->label, organ_pretokenizer_named(class->pretokenizer, strlen(class->pretokenizer)),
+                           error);
     if (error->status || add_special(t, class, config, count, error) != ORGAN_OK)
         return error->status;
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);

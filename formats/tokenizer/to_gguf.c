@@ -191,7 +191,7 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
 {
     size_t length = 0;
     const char *const pre =
-        e->options->pre ? e->options->pre : organ_cutting_of(e->t, e->options->architecture, &length);
+        e->options->pre ? e->options->pre : organ_pretokenizer_name_of(e->t, e->options->architecture, &length);
     if (!pre)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tokenizer.json: no value of tokenizer.ggml.pre stands for its normalizer and "

@@ -230,7 +230,7 @@ organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, o
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
 /* Reads the normalizer and the pre_tokenizer; NULL or JSON null: none. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
-                                   const json_t *cutter, organ_error *error);
+                                   const json_t *pretokenizer, organ_error *error);
 /* Reads the tokens that begin and end a text from tokenizer_config.json and the post_processor (NULL: none). */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error);
@@ -253,7 +253,7 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
 
 /* ---- split rules that a file names without defining them ---- */
 
-enum { ORGAN_CUTTING_PATTERNS = 6 };
+enum { ORGAN_PRETOKENIZER_PATTERNS = 6 };
 enum {
     ORGAN_CUT_NFC = 1,   /* the text is normalised first */
     ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it, regardless of the merges */
@@ -262,18 +262,19 @@ enum {
 };
 #define ORGAN_CUT_BYTES "" /* in the list of patterns: the position of the step that writes bytes as letters */
 
-typedef struct organ_cutting {
-    const char *names;                            /* values of tokenizer.ggml.pre, separated by blanks */
-    const char *patterns[ORGAN_CUTTING_PATTERNS]; /* applied in this order; NULL after the last */
-    unsigned rules;                               /* ORGAN_CUT_NFC, ORGAN_CUT_WHOLE, ORGAN_CUT_BOS */
-} organ_cutting;
+typedef struct organ_pretokenizer {
+    const char *names;                                 /* values of tokenizer.ggml.pre, separated by blanks */
+    const char *patterns[ORGAN_PRETOKENIZER_PATTERNS]; /* applied in this order; NULL after the last */
+    unsigned rules;                                    /* ORGAN_CUT_NFC, ORGAN_CUT_WHOLE, ORGAN_CUT_BOS */
+} organ_pretokenizer;
 
-const organ_cutting *organ_cutting_named(const char *name, size_t length); /* NULL: the name is not in the table */
+const organ_pretokenizer *organ_pretokenizer_named(const char *name,
+                                                   size_t length); /* NULL: the name is not in the table */
 /* Returns a name of the first cutting with the rules of the tokenizer, not NUL-terminated: `architecture` if one with
  * these rules has that name. NULL: there is none. */
-const char *organ_cutting_of(const organ_tokenizer *t, const char *architecture, size_t *length);
+const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
 /* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
-organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
+organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_pretokenizer *pretokenizer,
                                     organ_error *error);
 
 #define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"

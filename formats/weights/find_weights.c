@@ -118,9 +118,9 @@ static organ_status find_rest(organ_weight_search *search, bool quantised)
         bool dropped;
         if (search->taken[k])
             continue;
-        const char *const why = quantised ? organ_weight_stray(search, tensor, &dropped) : NULL;
+        const char *const why = quantised ? organ_weight_add_unmatched(search, tensor, &dropped) : NULL;
         if (why) {
-            search->strays[search->found.stray_count++] = (organ_stray){tensor, dropped, why};
+            search->unmatched[search->found.unmatched_count++] = (organ_unmatched_tensor){tensor, dropped, why};
             continue;
         }
         if (search->config && (check_method(search, tensor) || organ_weight_check_alone(search, tensor)))
@@ -158,7 +158,7 @@ static organ_status find_all(organ_weight_search *search)
     search->found.packed = model->gguf ? 0 : search->found.packed;
     search->found.count = search->count;
     search->found.weights = search->weights;
-    search->found.strays = search->strays;
+    search->found.unmatched = search->unmatched;
     organ_weight_write_notes(search);
     search->found.notes = search->sentences;
     return search->error->status;
@@ -183,10 +183,10 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     search->model = model;
     search->error = error;
     search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
-    search->strays = organ_rows_take(model->tensor_count + 1, sizeof *search->strays);
+    search->unmatched = organ_rows_take(model->tensor_count + 1, sizeof *search->unmatched);
     search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
     search->name = malloc(longest_name(model) + 64);
-    const bool room = search->weights && search->strays && search->taken && search->name;
+    const bool room = search->weights && search->unmatched && search->taken && search->name;
     if (room)
         find_all(search);
     else
@@ -209,7 +209,7 @@ void organ_weights_free(organ_weights *weights)
     organ_arena_release(&search->arena);
     organ_quant_config_free(search->config);
     organ_rows_free(search->weights);
-    organ_rows_free(search->strays);
+    organ_rows_free(search->unmatched);
     free(search->taken);
     free(search->name);
     free(search);

@@ -48,7 +48,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
+const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
                                               "input_zero_point", "input_scale_ub",    "activation_scale",

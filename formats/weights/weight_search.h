@@ -29,10 +29,10 @@ typedef struct organ_weight_search {
     organ_error *error;    /* of the call; the first fault */
     organ_weight *weights; /* room for one per tensor */
     size_t count;
-    organ_stray *strays; /* likewise */
-    bool *taken;         /* per tensor: it is codes or companion of a weight */
-    bool as_tensors;     /* every tensor is a weight: same order and names, so the model's table of names serves */
-    char *name;          /* room for the longest name of a relative */
+    organ_unmatched_tensor *unmatched; /* likewise */
+    bool *taken;                       /* per tensor: it is codes or companion of a weight */
+    bool as_tensors; /* every tensor is a weight: same order and names, so the model's table of names serves */
+    char *name;      /* room for the longest name of a relative */
     organ_quant_config *config;
     organ_weight_note notes[ORGAN_NOTES_MAX];
     size_t note_count;
@@ -128,7 +128,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
 
 /* Returns why a tensor that belongs to no weight is a stray, or NULL if it is a plain weight. Called after the packed
  * weights are found. */
-const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
+const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* A sentence for each note; ORGAN_IO if there is no memory. */
 organ_status organ_weight_write_notes(organ_weight_search *search);

@@ -62,20 +62,20 @@ typedef struct organ_weight {
 } organ_weight;
 
 /* A tensor that belongs to no weight. */
-typedef struct organ_stray {
+typedef struct organ_unmatched_tensor {
     const organ_tensor *tensor;
     /* scales of activations and caches (input_scale, k_scale, ...), which an unpacked model does not need */
     bool dropped;
     const char *why; /* the reason, one sentence */
-} organ_stray;
+} organ_unmatched_tensor;
 
 typedef struct organ_weights {
     size_t count;
     const organ_weight
         *weights;  /* in file order of the codes; every tensor of the model is a weight, a companion or a stray */
     size_t packed; /* number of weights that are not plain */
-    size_t stray_count;
-    const organ_stray *strays;
+    size_t unmatched_count;
+    const organ_unmatched_tensor *unmatched;
     size_t note_count;
     /* one sentence for each contradiction between config and tensors, with the value that was used */
     const char *const *notes;

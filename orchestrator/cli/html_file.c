@@ -39,7 +39,7 @@ static organ_status check_apart(const char *path, const char *model, organ_error
     if (!directory)
         organ_fail_errno(error, ENOMEM, "%s", path);
     else if (model && stat(model, &info) == 0 && S_ISDIR(info.st_mode))
-        organ_output_check_apart(directory, model, error);
+        organ_output_check_distinct(directory, model, error);
     free(directory);
     return error->status;
 }
@@ -59,8 +59,8 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
-organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values,
-                                         organ_error *error)
+organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
+                                            organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
         const organ_option operand = organ_operand_as_option(&verb->operands[k]);

@@ -11,7 +11,7 @@ organ_status organ_html_file_check(const char *path, organ_error *error);
 
 /* ORGAN_USAGE if the page would be inside the directory of a model in the arguments of the verb; `values` is the
  * struct that organ_options_parse filled. */
-organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values,
-                                         organ_error *error);
+organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
+                                            organ_error *error);
 
 #endif

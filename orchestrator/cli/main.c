@@ -34,7 +34,7 @@ static void on_stop(int number)
         signal(number, SIG_DFL);
         raise(number);
     }
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
 }
 
 static void catch_signals(void)
@@ -123,7 +123,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         return error->status;
     if (organ_call_resolve_names(verb, call, error) == ORGAN_OK &&
         (!call->html ||
-         !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error))))
+         !(organ_html_file_check(call->html, error) || organ_html_file_check_distinct(call->html, verb, call, error))))
         verb->run(call, error);
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }

@@ -164,7 +164,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
 
 organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_error *error)
 {
-    f->foreseen = true;
+    f->hypothetical = true;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
         organ_forward_plan_estimate(f, as, &f->plans[k], error);
     return error->status ? error->status : measure_layers(f, error);

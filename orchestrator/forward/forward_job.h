@@ -18,10 +18,10 @@
 
 /* The stored form of a weight that weights.h describes as in_features x out_features although its codes are
  * out_features x in_features (MXFP4 of gpt-oss). */
-typedef struct forward_straight {
+typedef struct forward_stored_form {
     organ_weight weight;
     uint64_t shape[3];
-} forward_straight;
+} forward_stored_form;
 
 /* A stored weight of a layer and its offset in the loaded layer. */
 typedef struct forward_slot {
@@ -34,11 +34,11 @@ typedef struct forward_slot {
     bool decoded;    /* never packed, because not only linear layers use the values */
     bool of_experts; /* matrices of routed experts, which a streamed layer reads when tokens reach them */
     size_t at, bytes;
-    unsigned turned_head_dim;   /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
-    forward_straight *straight; /* what `weight` points to, if the slot owns it; else NULL */
-    bool transposed;            /* matrices are stored as in_features x out_features; loading transposes them, rows are
-                                   out_features */
-    bool vectors;               /* one vector for each matrix (biases of stacked experts), read as FP32 */
+    unsigned turned_head_dim; /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
+    forward_stored_form *stored_form; /* what `weight` points to, if the slot owns it; else NULL */
+    bool transposed; /* matrices are stored as in_features x out_features; loading transposes them, rows are
+                        out_features */
+    bool vectors;    /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
 /* A range of rows of a slot: all of it, or a part of a fused or stacked weight. */
@@ -126,7 +126,7 @@ struct organ_forward {
     uint64_t min_memory; /* the least memory with which one token can be processed */
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
-    bool foreseen;       /* the plans describe a model that does not exist yet */
+    bool hypothetical;   /* the plans describe a model that does not exist yet */
     bool may_stream;     /* layers with more bytes than organ_forward_layer_need are streamed */
 };
 

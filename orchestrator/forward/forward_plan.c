@@ -93,7 +93,7 @@ static forward_view add_slot(builder *b, forward_slot slot)
     if (!b->error->status && !organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots))
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
     if (b->error->status || measure_slot(b, &slot)) {
-        free(slot.straight);
+        free(slot.stored_form);
         return (forward_view){SIZE_MAX, 0};
     }
     plan->slots[plan->count] = slot;
@@ -121,14 +121,14 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
 }
 
 /* Returns the stored form of the weight; NULL and an error if there is no memory. */
-static forward_straight *make_straight(const builder *b, const organ_weight *weight)
+static forward_stored_form *make_stored_form(const builder *b, const organ_weight *weight)
 {
-    forward_straight *const made = malloc(sizeof *made);
+    forward_stored_form *const made = malloc(sizeof *made);
     if (!made) {
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
         return NULL;
     }
-    *made = (forward_straight){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
+    *made = (forward_stored_form){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
     made->weight.shape = made->shape;
     made->weight.transposed = false;
     made->weight.block_rows = weight->block_cols;
@@ -149,8 +149,8 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
-    if (weight && pairs && (slot.straight = make_straight(b, weight)))
-        slot.weight = &slot.straight->weight;
+    if (weight && pairs && (slot.stored_form = make_stored_form(b, weight)))
+        slot.weight = &slot.stored_form->weight;
     slot.transposed = !pairs;
     return add_slot(b, slot);
 }

@@ -278,7 +278,7 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
     if (number < 0 || (unsigned)number >= forward->config.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
-    if (forward->foreseen)
+    if (forward->hypothetical)
         return organ_fail(error, ORGAN_USAGE, "%s: its output does not exist yet", forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
     if ((streamed ? plan->resident : plan->bytes) >= memory)

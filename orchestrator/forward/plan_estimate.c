@@ -55,7 +55,7 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_mad
 void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)
-        free(plan->slots[k].straight);
+        free(plan->slots[k].stored_form);
     free(plan->slots);
     free(plan->experts);
     free(plan->expert_biases);

@@ -37,7 +37,7 @@ static int take_in_memory(const char *from, const char *to)
     return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
 }
 
-int organ_take_name(const char *from, const char *to)
+int organ_rename_no_replace(const char *from, const char *to)
 {
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
         return 0;
@@ -80,11 +80,11 @@ int organ_exchange_names(const char *a, const char *b)
     char *const aside = organ_name_with_number(b);
     if (!aside)
         return ENOMEM;
-    int fault = organ_take_name(b, aside);
-    if (fault == 0 && (fault = organ_take_name(a, b)) != 0)
-        organ_take_name(aside, b);
+    int fault = organ_rename_no_replace(b, aside);
+    if (fault == 0 && (fault = organ_rename_no_replace(a, b)) != 0)
+        organ_rename_no_replace(aside, b);
     else if (fault == 0)
-        organ_take_name(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
+        organ_rename_no_replace(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
     free(aside);
     return fault;
 }
@@ -120,21 +120,21 @@ static char *move_command(const char *from, const char *to, const char *note)
     return text;
 }
 
-char *organ_take_command(const char *grown, const char *final, const char *note)
+char *organ_rename_command(const char *grown, const char *final, const char *note)
 {
     char *const other = organ_name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
     free(other);
     return command;
 }
 
-void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error)
+void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;
     int fault = EEXIST;
     for (int k = 0; k < TRIES && fault == EEXIST; k++) {
         free(aside);
         aside = organ_name_with_number(final);
-        fault = aside ? organ_take_name(grown, aside) : ENOMEM;
+        fault = aside ? organ_rename_no_replace(grown, aside) : ENOMEM;
     }
     organ_fail(error, ORGAN_IO,
                "%.300s is the complete new output; the former file of this name was changed during the run and is kept "
@@ -143,11 +143,11 @@ void organ_keep_former(const char *grown, const char *final, const char *why, or
     free(aside);
 }
 
-organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
-                                 int fault, organ_error *error)
+organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
+                               int fault, organ_error *error)
 {
     static const char how[] = "the finished output is kept as";
-    if (naming == ORGAN_NAME_TAKEN)
+    if (naming == ORGAN_RENAME_EXISTS)
         organ_fail(error, ORGAN_IO, "%.250s: this name was taken during the run; %s %.250s; to rename it: %.440s",
                    final, how, grown, command);
     else
@@ -157,35 +157,35 @@ organ_status organ_fail_nameless(const char *grown, const char *final, const cha
 }
 
 /* Returns true if the file at `path` may be replaced; false also if this cannot be determined. */
-static bool gives_way(const char *path, const char *like, organ_giving_way way, organ_error *why)
+static bool may_be_replaced(const char *path, const char *like, organ_replace_policy way, organ_error *why)
 {
-    if (way == ORGAN_REPORTS_GIVE_WAY)
+    if (way == ORGAN_REPLACE_REPORTS)
         organ_check_report_place(path, why);
-    else if (way == ORGAN_OUTPUTS_GIVE_WAY)
+    else if (way == ORGAN_REPLACE_OUTPUTS)
         organ_check_replaceable(path, like, why);
-    return way != ORGAN_NOTHING_GIVES_WAY && why->status == ORGAN_OK;
+    return way != ORGAN_REPLACE_NOTHING && why->status == ORGAN_OK;
 }
 
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault,
-                             organ_error *error)
+organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
+                                        const char *like, int *fault, organ_error *error)
 {
     organ_error why = {0};
     *fault = ENOENT;
     for (int k = 0; k < TRIES && *fault == ENOENT; k++) {
-        *fault = organ_take_name(grown, final);
+        *fault = organ_rename_no_replace(grown, final);
         if (*fault != EEXIST)
-            return *fault ? ORGAN_NAME_REFUSED : ORGAN_NAME_GIVEN;
+            return *fault ? ORGAN_RENAME_FAILED : ORGAN_RENAMED;
         /* If replacing is not allowed, a run that was asked to replace an output has failed at its beginning. */
-        if (way == ORGAN_NOTHING_GIVES_WAY ||
-            (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
-            return ORGAN_NAME_TAKEN;
+        if (way == ORGAN_REPLACE_NOTHING ||
+            (way == ORGAN_REPLACE_REPORTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
+            return ORGAN_RENAME_EXISTS;
         *fault = organ_exchange_names(grown, final);
-        if (*fault == 0 && gives_way(grown, like, way, &why))
-            return ORGAN_NAME_REPLACED;
+        if (*fault == 0 && may_be_replaced(grown, like, way, &why))
+            return ORGAN_RENAMED_REPLACING;
         if (*fault == 0) {
-            organ_keep_former(grown, final, why.message, error);
-            return ORGAN_NAME_GIVEN;
+            organ_keep_changed_file(grown, final, why.message, error);
+            return ORGAN_RENAMED;
         }
     }
-    return ORGAN_NAME_REFUSED;
+    return ORGAN_RENAME_FAILED;
 }

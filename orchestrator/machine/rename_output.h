@@ -8,45 +8,45 @@
 /* Renames `from` to `to` on the same file system if `to` does not exist. On file systems that cannot rename without
  * replacing, a directory may replace an empty directory at `to`. Returns 0 or an errno: EEXIST if the name is taken,
  * also if another process takes it during the call. */
-int organ_take_name(const char *from, const char *to);
+int organ_rename_no_replace(const char *from, const char *to);
 
 /* Exchanges two names, atomically if the file system supports it. Returns 0, or an errno with both names unchanged. */
 int organ_exchange_names(const char *a, const char *b);
 
 /* Existing files that an output may replace. */
-typedef enum organ_giving_way {
-    ORGAN_NOTHING_GIVES_WAY,
-    ORGAN_REPORTS_GIVE_WAY, /* files that organ_check_report_place accepts */
-    ORGAN_OUTPUTS_GIVE_WAY  /* outputs that organ_check_replaceable accepts */
-} organ_giving_way;
+typedef enum organ_replace_policy {
+    ORGAN_REPLACE_NOTHING,
+    ORGAN_REPLACE_REPORTS, /* files that organ_check_report_place accepts */
+    ORGAN_REPLACE_OUTPUTS  /* outputs that organ_check_replaceable accepts */
+} organ_replace_policy;
 
-typedef enum organ_naming {
-    ORGAN_NAME_GIVEN,
-    ORGAN_NAME_REPLACED, /* and the replaced file is now at the temporary name, to be removed */
-    ORGAN_NAME_TAKEN,    /* by a file that must not be replaced */
-    ORGAN_NAME_REFUSED   /* by the system, with errno *fault */
-} organ_naming;
+typedef enum organ_rename_result {
+    ORGAN_RENAMED,
+    ORGAN_RENAMED_REPLACING, /* and the replaced file is now at the temporary name, to be removed */
+    ORGAN_RENAME_EXISTS,     /* by a file that must not be replaced */
+    ORGAN_RENAME_FAILED      /* by the system, with errno *fault */
+} organ_rename_result;
 
 /* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows;
- * `like` is passed to organ_check_replaceable. Returns ORGAN_NAME_GIVEN with ORGAN_IO in *error if the file that had
- * the name was changed since the run began: organ_give_name keeps that file under another name, which the message
+ * `like` is passed to organ_check_replaceable. Returns ORGAN_RENAMED with ORGAN_IO in *error if the file that had
+ * the name was changed since the run began: organ_rename_output keeps that file under another name, which the message
  * contains. */
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault,
-                             organ_error *error);
+organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
+                                        const char *like, int *fault, organ_error *error);
 
 /* For a file or directory that `final` replaced, now at `grown`, and that was changed since the run began (`why`):
  * renames it to a free name next to `final`. Sets ORGAN_IO with that name in the message. */
-void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error);
+void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error);
 
 /* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL
  * without memory. Callers make the command before they rename, so that the error message, which contains it, needs no
  * memory. */
-char *organ_take_command(const char *grown, const char *final, const char *note);
+char *organ_rename_command(const char *grown, const char *final, const char *note);
 
-/* Fails with ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED; the message contains the command from
- * organ_take_command. Allocates no memory. */
-organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
-                                 int fault, organ_error *error);
+/* Fails with ORGAN_IO for ORGAN_RENAME_EXISTS or ORGAN_RENAME_FAILED; the message contains the command from
+ * organ_rename_command. Allocates no memory. */
+organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
+                               int fault, organ_error *error);
 
 /* Returns `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": a name that does not
  * exist. NULL if there is no memory. */

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <time.h>
 
-#define SECOND      1000000000 /* nanoseconds */
-#define LONGEST_NAP (SECOND / 5)
+#define SECOND    1000000000 /* nanoseconds */
+#define MAX_PAUSE (SECOND / 5)
 
 /* A thread inherits the signal mask of the thread that creates it. */
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context), void *context)
@@ -35,7 +35,7 @@ void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LONGEST_NAP;
+    until.tv_nsec += MAX_PAUSE;
     until.tv_sec += until.tv_nsec / SECOND;
     until.tv_nsec %= SECOND;
     pthread_cond_timedwait(condition, lock, &until);

@@ -254,7 +254,7 @@ void organ_topology_destroy(organ_topology *topology)
         hwloc_bitmap_free(topology->absent[k]);
     if (topology->machine)
         guarded(&(machine_call){.kind = DESTROY, .machine = topology->machine});
-    free(topology->seats);
+    free(topology->worker_cpus);
     free(topology->nodes);
     free(topology->node_cores);
     free(topology->aside);
@@ -280,9 +280,9 @@ organ_node organ_topology_node(const organ_topology *topology, unsigned node)
 
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
 {
-    for (size_t k = 0; k < topology->seat_count; k++)
-        if (topology->seats[k].place.pu == pu)
-            return topology->seats[k].pu;
+    for (size_t k = 0; k < topology->worker_cpu_count; k++)
+        if (topology->worker_cpus[k].place.pu == pu)
+            return topology->worker_cpus[k].pu;
     return (organ_pu){0};
 }
 
@@ -295,7 +295,7 @@ char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places)
 {
     for (size_t k = 0; k < threads; k++)
-        places[k] = topology->seats[k % topology->seat_count].place;
+        places[k] = topology->worker_cpus[k % topology->worker_cpu_count].place;
 }
 
 /* Formats the set if `complete`, else returns NULL. Frees the set. */
@@ -318,23 +318,23 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
 }
 
 /* Lists the seats without a worker that match `slower` and `sibling`. */
-static char *idle_seats(const organ_topology *topology, size_t threads, bool slower, bool sibling)
+static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
     bool done = set != NULL;
-    for (size_t k = threads; done && k < topology->seat_count; k++) {
-        const organ_pu pu = topology->seats[k].pu;
+    for (size_t k = threads; done && k < topology->worker_cpu_count; k++) {
+        const organ_pu pu = topology->worker_cpus[k].pu;
         if ((pu.sibling > 0) == sibling && (sibling || (pu.kind > 0) == slower))
-            done = hwloc_bitmap_set(set, topology->seats[k].place.pu) == 0;
+            done = hwloc_bitmap_set(set, topology->worker_cpus[k].place.pu) == 0;
     }
     return take_list(set, done);
 }
 
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
 {
-    *cores = idle_seats(topology, threads, false, false);
-    *slower = idle_seats(topology, threads, true, false);
-    *siblings = idle_seats(topology, threads, false, true);
+    *cores = idle_worker_cpus(topology, threads, false, false);
+    *slower = idle_worker_cpus(topology, threads, true, false);
+    *siblings = idle_worker_cpus(topology, threads, false, true);
     return *cores && *slower && *siblings;
 }
 

@@ -8,16 +8,16 @@
 #include <hwloc.h>
 
 /* A usable CPU with the keys by which CPUs are ordered. */
-typedef struct organ_seat {
+typedef struct organ_worker_cpu {
     organ_place place;
     organ_pu pu;
     unsigned turn; /* index of its core within its node */
-} organ_seat;
+} organ_worker_cpu;
 
 struct organ_topology {
     hwloc_topology_t machine;
-    organ_seat *seats; /* in the order in which workers get them */
-    size_t seat_count, cores, kinds;
+    organ_worker_cpu *worker_cpus; /* in the order in which workers get them */
+    size_t worker_cpu_count, cores, kinds;
     hwloc_obj_t *nodes; /* the nodes that are nearest to a seat */
     size_t *node_cores; /* number of cores to which each is nearest */
     size_t node_count;

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 /* Order of seats: fewer siblings first, then faster cores, then alternating nodes. */
-static int seat_order(const void *left, const void *right)
+static int worker_cpu_order(const void *left, const void *right)
 {
-    const organ_seat *a = left, *b = right;
+    const organ_worker_cpu *a = left, *b = right;
     if (a->pu.sibling != b->pu.sibling)
         return a->pu.sibling < b->pu.sibling ? -1 : 1;
     if (a->pu.kind != b->pu.kind)
@@ -115,9 +115,9 @@ static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
 
 /* Adds the CPU to the seats. hwloc numbers CPUs core by core, so siblings are adjacent. A CPU without a core object
  * is its own core. */
-static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
+static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
-    organ_seat *const now = &topology->seats[topology->seat_count++];
+    organ_worker_cpu *const now = &topology->worker_cpus[topology->worker_cpu_count++];
     now->place.pu = pu->os_index;
     if (same_core) {
         now->pu = now[-1].pu;
@@ -140,11 +140,11 @@ static void number_kinds(organ_topology *topology)
 {
     unsigned next = 0;
     for (unsigned kind = 0;
-         next < topology->seat_count && kind <= (unsigned)hwloc_cpukinds_get_nr(topology->machine, 0); kind++) {
+         next < topology->worker_cpu_count && kind <= (unsigned)hwloc_cpukinds_get_nr(topology->machine, 0); kind++) {
         bool found = false;
-        for (size_t k = 0; k < topology->seat_count; k++)
-            if (topology->seats[k].pu.kind == kind) {
-                topology->seats[k].pu.kind = next;
+        for (size_t k = 0; k < topology->worker_cpu_count; k++)
+            if (topology->worker_cpus[k].pu.kind == kind) {
+                topology->worker_cpus[k].pu.kind = next;
                 found = true;
             }
         next += found;
@@ -166,20 +166,20 @@ static void note_remote_nodes(organ_topology *topology)
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);
-    topology->seats = calloc(count, sizeof *topology->seats);
+    topology->worker_cpus = calloc(count, sizeof *topology->worker_cpus);
     topology->nodes = calloc(count, sizeof *topology->nodes);
     topology->node_cores = calloc(count, sizeof *topology->node_cores);
-    if (!topology->seats || !topology->nodes || !topology->node_cores)
+    if (!topology->worker_cpus || !topology->nodes || !topology->node_cores)
         return organ_fail_errno(error, ENOMEM, "topology of %zu CPUs", count);
     note_unusable_nodes(topology);
     hwloc_obj_t core = NULL;
     for (hwloc_obj_t pu = NULL; (pu = hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_PU, pu));) {
         const hwloc_obj_t its_core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
-        seat_one(topology, pu, its_core && its_core == core);
+        add_worker_cpu(topology, pu, its_core && its_core == core);
         core = its_core;
     }
     number_kinds(topology);
     note_remote_nodes(topology);
-    qsort(topology->seats, topology->seat_count, sizeof *topology->seats, seat_order);
+    qsort(topology->worker_cpus, topology->worker_cpu_count, sizeof *topology->worker_cpus, worker_cpu_order);
     return ORGAN_OK;
 }

@@ -82,7 +82,7 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
     return error->status;
 }
 
-organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
+organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
 {
     *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
     if (!assignment->owner)
@@ -92,7 +92,7 @@ organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_assignmen
     return ORGAN_OK;
 }
 
-bool organ_assignment_is_mine(const organ_assignment *assignment, size_t part)
+bool organ_assignment_is_local(const organ_assignment *assignment, size_t part)
 {
     return assignment->owner[part] == organ_ranks_rank(assignment->ranks);
 }
@@ -108,7 +108,7 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_error *error)
 {
     for (size_t k = 0; k < assignment->count && !error->status; k++)
-        if (organ_assignment_is_mine(assignment, k))
+        if (organ_assignment_is_local(assignment, k))
             work(context, k, error);
     return error->status;
 }
@@ -172,11 +172,11 @@ static char *join_found(const organ_assignment *assignment, const organ_found *o
 {
     *bytes = 0;
     for (size_t k = 0; k < assignment->count; k++)
-        *bytes += organ_assignment_is_mine(assignment, k) ? of[k].bytes : 0;
+        *bytes += organ_assignment_is_local(assignment, k) ? of[k].bytes : 0;
     char *const joined = malloc(*bytes + 1);
     uint64_t at = 0;
     for (size_t k = 0; k < assignment->count && joined; k++)
-        if (organ_assignment_is_mine(assignment, k) && of[k].bytes) {
+        if (organ_assignment_is_local(assignment, k) && of[k].bytes) {
             memcpy(joined + at, of[k].is, of[k].bytes);
             at += of[k].bytes;
         }
@@ -192,7 +192,7 @@ static organ_status take_found(const organ_assignment *assignment, const char *w
         return organ_fail_memory(error, where);
     for (size_t k = 0; k < assignment->count && !error->status; k++) {
         const size_t r = assignment->owner[k];
-        if (organ_assignment_is_mine(assignment, k) || !of[k].bytes)
+        if (organ_assignment_is_local(assignment, k) || !of[k].bytes)
             continue;
         if (!(of[k].is = malloc(of[k].bytes)))
             organ_fail_memory(error, where);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SHORTEST_NAP  20000u /* nanoseconds; doubled at each turn, */
-#define NAP_DOUBLINGS 6u     /* up to this many times */
+#define MIN_PAUSE       20000u /* nanoseconds; doubled at each turn, */
+#define PAUSE_DOUBLINGS 6u     /* up to this many times */
 
 /* Notes from NOTE_BYTES on are sent to rank 0, which displays them. */
 typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
@@ -19,7 +19,7 @@ typedef struct note {
     char text[800]; /* the tensor, or the text to display */
     char remark[160];
 } note;
-_Static_assert(sizeof(note) <= ORGAN_WIRE_NOTE, "a note fits the wire");
+_Static_assert(sizeof(note) <= ORGAN_TRANSPORT_NOTE_BYTES, "a note fits the wire");
 
 /* Notes of a stage that rank 0 has not begun yet; at most as many as the stage has tensors. */
 struct organ_early_note {
@@ -27,16 +27,17 @@ struct organ_early_note {
     note note;
 };
 
-void organ_ranks_pause(unsigned turn)
+void organ_ranks_pause_before_retry(unsigned attempt)
 {
-    nanosleep(&(struct timespec){.tv_nsec = (long)SHORTEST_NAP << (turn < NAP_DOUBLINGS ? turn : NAP_DOUBLINGS)}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (long)MIN_PAUSE << (attempt < PAUSE_DOUBLINGS ? attempt : PAUSE_DOUBLINGS)},
+              NULL);
 }
 
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) &&
-        ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
+        ranks->transport.send((int)to, n, sizeof *n, organ_ranks_pause_before_retry, why))
         __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
     if (n->kind >= NOTE_BYTES)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
@@ -123,7 +124,7 @@ void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-void organ_heartbeat_forget(organ_ranks *ranks)
+void organ_heartbeat_discard_notes(organ_ranks *ranks)
 {
     ranks->stage = false;
     organ_heartbeat_align(ranks, UINT32_MAX);
@@ -240,23 +241,23 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
     if (overcome == ranks->overcome)
-        organ_stop_halt(ranks->stop, true);
+        organ_stop_set_halted(ranks->stop, true);
     pthread_mutex_unlock(&ranks->lock);
 }
 
 void organ_heartbeat_receive(organ_ranks *ranks)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     note n;
     size_t bytes = 0;
     int from = 0;
     while (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED)) {
-        if (ranks->wire.receive(&n, sizeof n, &bytes, &from, why))
+        if (ranks->transport.receive(&n, sizeof n, &bytes, &from, why))
             __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
         if (bytes != sizeof n)
             return;
         if (n.kind == NOTE_STOP)
-            organ_stop_ask(ranks->stop);
+            organ_stop_request(ranks->stop);
         else if (n.kind == NOTE_FAULT)
             receive_fault(ranks, n.bytes);
         else
@@ -271,10 +272,10 @@ void organ_heartbeat_receive(organ_ranks *ranks)
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_heartbeat_receive(ranks);
-    for (unsigned turn = 0; __atomic_load_n(&ranks->received[rank], __ATOMIC_ACQUIRE) < spoken; turn++) {
+    for (unsigned attempt = 0; __atomic_load_n(&ranks->received[rank], __ATOMIC_ACQUIRE) < spoken; attempt++) {
         if (__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED))
             return;
-        organ_ranks_pause(turn);
+        organ_ranks_pause_before_retry(attempt);
         organ_heartbeat_receive(ranks);
     }
 }

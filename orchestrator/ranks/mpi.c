@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The module liborgan_mpi.so, which implements organ_wire with MPI. Only this file is compiled with mpicc. A waiting
- * call releases the lock and sleeps between two tests of its request. So other threads can send meanwhile, and a rank
- * that has finished leaves its cores to the others. */
+ * The module liborgan_mpi.so, which implements organ_transport with MPI. Only this file is compiled with mpicc. A
+ * waiting call releases the lock and sleeps between two tests of its request. So other threads can send meanwhile, and
+ * a rank that has finished leaves its cores to the others. */
 #include "orchestrator/ranks/transport.h"
 
 #include <mpi.h>
@@ -17,9 +17,9 @@
 #define EXPORTED __attribute__((visibility("default")))
 
 EXPORTED int organ_mpi_open(int *rank, int *count, char *why);
-EXPORTED int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why);
-EXPORTED int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
-EXPORTED int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
+EXPORTED int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why);
+EXPORTED int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why);
+EXPORTED int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why);
 EXPORTED int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why);
 EXPORTED int organ_mpi_beat(int to, int word, char *why);
 EXPORTED int organ_mpi_take_beat(int *from, int *word, char *why);
@@ -40,7 +40,7 @@ static int judge(int code, char *why)
     if (code == MPI_SUCCESS)
         return 0;
     MPI_Error_string(code, text, &length);
-    snprintf(why, ORGAN_WIRE_WHY, "%s", text);
+    snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "%s", text);
     return 1;
 }
 
@@ -50,7 +50,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
     if (judge(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), why))
         return 1;
     if (level < MPI_THREAD_SERIALIZED) {
-        snprintf(why, ORGAN_WIRE_WHY, "this MPI library can be called by one thread only");
+        snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "this MPI library can be called by one thread only");
         return 1;
     }
     return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) ||
@@ -62,7 +62,7 @@ static int enter(char *why)
 {
     pthread_mutex_lock(&lock);
     if (cut) {
-        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
+        snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "the wire is cut");
         pthread_mutex_unlock(&lock);
     }
     return cut;
@@ -78,28 +78,28 @@ static int mpi_leave(int code, char *why)
 
 /* Releases the lock while waiting, so that other threads can call MPI. The lock is held afterwards unless this fails.
  */
-static int mpi_wait_turn(void (*wait)(unsigned turn), unsigned turn, char *why)
+static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char *why)
 {
     pthread_mutex_unlock(&lock);
-    wait(turn);
+    wait(attempt);
     return enter(why);
 }
 
 /* Waits for a request and releases the lock. `code` is the result of the MPI call that started the request. */
-static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn), char *why)
+static int complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
 {
     int done = 0;
-    for (unsigned turn = 0; code == MPI_SUCCESS; turn++) {
+    for (unsigned attempt = 0; code == MPI_SUCCESS; attempt++) {
         code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (done)
             break;
-        if (mpi_wait_turn(wait, turn, why))
+        if (mpi_wait_turn(wait, attempt, why))
             return 1;
     }
     return mpi_leave(code, why);
 }
 
-int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
+int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why)
 {
     MPI_Request request;
     if (enter(why))
@@ -108,7 +108,7 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
                     &request, wait, why);
 }
 
-int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
+int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
 {
     int failed = 0;
     for (size_t at = 0; at < bytes && !failed; at += STEP) {
@@ -125,7 +125,7 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
 /* Notes in flight: a sender does not wait for the receiver. */
 static struct {
     MPI_Request request; /* MPI_REQUEST_NULL: the place is free */
-    char bytes[ORGAN_WIRE_NOTE];
+    char bytes[ORGAN_TRANSPORT_NOTE_BYTES];
 } sent[NOTES];
 static int begun; /* number of places in `sent` that were ever used */
 
@@ -142,13 +142,13 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
-int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
+int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
     if (enter(why))
         return 1;
-    for (unsigned turn = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; turn++)
-        if (mpi_wait_turn(wait, turn, why))
+    for (unsigned attempt = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; attempt++)
+        if (mpi_wait_turn(wait, attempt, why))
             return 1;
     if (code == MPI_SUCCESS) {
         memcpy(sent[place].bytes, note, bytes);

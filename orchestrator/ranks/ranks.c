@@ -118,7 +118,7 @@ static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *o
 /* Exchanges the arrivals of all ranks. */
 static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of, organ_error *error)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     arrival mine = {.bytes = bytes, .status = (int32_t)error->status, .errnum = error->errnum};
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
@@ -131,7 +131,9 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     mine.stages = ranks->stages;
     pthread_mutex_unlock(&ranks->lock);
     mine.spoken = __atomic_load_n(&ranks->spoken, __ATOMIC_ACQUIRE);
-    return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
+    return ranks->transport.gather(&mine, sizeof mine, of, organ_ranks_pause_before_retry, why)
+               ? fail_lost(ranks, why, error)
+               : ORGAN_OK;
 }
 
 /* Allocates memory for the bytes of each rank. */
@@ -150,14 +152,14 @@ static bool ranks_make_room(organ_gathered *all, const arrival *of)
 static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
                                 organ_error *error)
 {
-    char why[ORGAN_WIRE_WHY] = "", ready = ranks_make_room(all, of);
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = ranks_make_room(all, of);
     char *const others = malloc(ranks->count);
     bool travels = others != NULL;
     if (!travels)
         ready = 0;
     if (!ready)
         organ_fail_memory(error, "the exchange between ranks");
-    if (ranks->wire.gather(&ready, 1, others ? others : &ready, organ_ranks_pause, why))
+    if (ranks->transport.gather(&ready, 1, others ? others : &ready, organ_ranks_pause_before_retry, why))
         fail_lost(ranks, why, error);
     for (size_t r = 0; r < ranks->count && travels; r++)
         travels = others[r] != 0;
@@ -167,7 +169,7 @@ static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arri
     for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++) {
         if (r == ranks->rank && of[r].bytes)
             memcpy(all->of[r], mine, of[r].bytes);
-        if (ranks->wire.broadcast(all->of[r], of[r].bytes, (int)r, organ_ranks_pause, why))
+        if (ranks->transport.broadcast(all->of[r], of[r].bytes, (int)r, organ_ranks_pause_before_retry, why))
             fail_lost(ranks, why, error);
     }
     return error->status;
@@ -265,23 +267,23 @@ void organ_gathered_free(organ_gathered *all)
 }
 
 /* All ranks have arrived, so the wait is short. Sleeping would delay the transfer, so this yields first. */
-static void wait_briefly(unsigned turn)
+static void wait_briefly(unsigned attempt)
 {
-    if (turn < BRIEF_TURNS)
+    if (attempt < BRIEF_TURNS)
         sched_yield();
     else
-        organ_ranks_pause(turn - BRIEF_TURNS);
+        organ_ranks_pause_before_retry(attempt - BRIEF_TURNS);
 }
 
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     if (!ranks || bytes == 0)
         return error->status;
     if (ranks->lost)
         return fail_lost(ranks, "", error);
-    return ranks->wire.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error)
-                                                                            : error->status;
+    return ranks->transport.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error)
+                                                                                 : error->status;
 }
 
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
@@ -315,14 +317,14 @@ static char *find_module(const char *folder)
     return NULL;
 }
 
-static organ_status load_wire(organ_wire *wire, organ_error *error)
+static organ_status load_transport(organ_transport *transport, organ_error *error)
 {
-    static const char *const names[ORGAN_WIRE_FUNCTIONS] = ORGAN_WIRE_NAMES;
-    _Static_assert(sizeof *wire == ORGAN_WIRE_FUNCTIONS * sizeof(void (*)(void)), "a name for each function");
+    static const char *const names[ORGAN_TRANSPORT_FUNCTIONS] = ORGAN_TRANSPORT_NAMES;
+    _Static_assert(sizeof *transport == ORGAN_TRANSPORT_FUNCTIONS * sizeof(void (*)(void)), "a name for each function");
     char *path = NULL;
     for (size_t k = 0; k < sizeof module_folders / sizeof *module_folders && !path; k++)
         path = find_module(module_folders[k]);
-    organ_library_load(path ? path : MODULE, names, ORGAN_WIRE_FUNCTIONS, wire, error);
+    organ_library_load(path ? path : MODULE, names, ORGAN_TRANSPORT_FUNCTIONS, transport, error);
     free(path);
     return error->status;
 }
@@ -365,7 +367,7 @@ static organ_status take_silence(organ_ranks *ranks, const char *text, organ_err
 static organ_status introduce(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     ranks->hosts = calloc(ranks->count, sizeof *ranks->hosts);
     ranks->received = calloc(ranks->count, sizeof *ranks->received);
     if (!of || !ranks->hosts || !ranks->received) {
@@ -376,7 +378,7 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     snprintf(mine.silence, sizeof mine.silence, "%s", organ_launch_silence());
     /* the set stays empty if the machine has more CPUs than cpu_set_t */
     sched_getaffinity(0, sizeof mine.cpus, &mine.cpus);
-    if (ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why))
+    if (ranks->transport.gather(&mine, sizeof mine, of, organ_ranks_pause_before_retry, why))
         fail_lost(ranks, why, error);
     for (size_t r = 0; r < ranks->count && !error->status; r++) {
         memcpy(ranks->hosts[r], of[r].host, sizeof of[r].host);
@@ -394,9 +396,9 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
 
 static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     int rank = 0, count = 0;
-    if (ranks->wire.open(&rank, &count, why))
+    if (ranks->transport.open(&rank, &count, why))
         return organ_fail(error, ORGAN_IO, "MPI cannot be initialised: %s", why);
     ranks->rank = (size_t)rank;
     ranks->count = (size_t)count;
@@ -408,13 +410,13 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     return introduce(ranks, error);
 }
 
-organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop,
+organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **result, organ_error *error)
 {
     organ_ranks *const ranks = *result = calloc(1, sizeof *ranks);
     if (!ranks)
         return organ_fail_memory(error, "the ranks");
-    ranks->wire = *wire;
+    ranks->transport = *transport;
     ranks->stop = stop;
     ranks->count = 1;
     pthread_mutex_init(&ranks->lock, NULL);
@@ -431,17 +433,17 @@ organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *lau
 
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error)
 {
-    organ_wire wire;
+    organ_transport transport;
     organ_error cause = {0};
     *ranks = NULL;
     if (launch->count < 2)
         return ORGAN_OK;
-    if (load_wire(&wire, &cause))
+    if (load_transport(&transport, &cause))
         return organ_fail(error, ORGAN_IO,
                           "%s has started %zu processes, but the MPI module cannot be loaded: %.600s; build it with "
                           "'ninja mpi' (libopenmpi-dev) or install it, or start organ as a single process",
                           launch->launcher, launch->count, cause.message);
-    return organ_ranks_join_by(&wire, launch, stop, ranks, error);
+    return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
 /* Ranks at other points of the run meet a rank that waits here with a fault again and again, until all have arrived
@@ -462,35 +464,35 @@ void organ_ranks_overcome(organ_ranks *ranks)
         return;
     pthread_mutex_lock(&ranks->lock);
     ranks->overcome++;
-    organ_stop_halt(ranks->stop, false);
+    organ_stop_set_halted(ranks->stop, false);
     pthread_mutex_unlock(&ranks->lock);
     __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
 }
 
-const char *organ_ranks_said(const organ_ranks *ranks, const organ_error *error)
+const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error)
 {
     return error->message + (ranks && strcmp(ranks->agreed, error->message) == 0 ? ranks->named : 0);
 }
 
 void organ_ranks_leave(organ_ranks *ranks)
 {
-    char why[ORGAN_WIRE_WHY] = "", here = 0;
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", here = 0;
     if (!ranks)
         return;
     /* If the other ranks cannot be reached, the launcher ends them when this process ends. Otherwise all ranks meet
      * here, stop sending, and meet a second time before the first of them leaves. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
-    const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
-    organ_watch_let_first_speak(ranks);
+    const bool here_all = all && ranks->transport.gather(&here, 1, all, organ_ranks_pause_before_retry, why) == 0;
+    organ_watch_wait_for_rank_0(ranks);
     organ_watch_hush(ranks);
     organ_heartbeat_end(ranks);
-    const bool ends = here_all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
+    const bool ends = here_all && ranks->transport.gather(&here, 1, all, organ_ranks_pause_before_retry, why) == 0;
     organ_watch_end(ranks);
     if (ends) {
         organ_heartbeat_receive(ranks);
-        ranks->wire.close(why);
+        ranks->transport.close(why);
     }
-    organ_heartbeat_forget(ranks);
+    organ_heartbeat_discard_notes(ranks);
     free(all);
     pthread_cond_destroy(&ranks->watch.woken);
     pthread_mutex_destroy(&ranks->watch.lock);

@@ -52,7 +52,7 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
 void organ_ranks_overcome(organ_ranks *ranks);
 
 /* Returns the message without the prefix that names the rank and its host. */
-const char *organ_ranks_said(const organ_ranks *ranks, const organ_error *error);
+const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error);
 
 /* The last call; releases `ranks`. Waits until all ranks have called it, since launchers kill the remaining processes
  * when one ends with an error, and rank 0 must print its message before. If rank 0 has reported a rank that no longer
@@ -121,8 +121,8 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error);
 /* The same with equal contiguous ranges of parts. */
-organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error);
-bool organ_assignment_is_mine(const organ_assignment *assignment, size_t part);
+organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error);
+bool organ_assignment_is_local(const organ_assignment *assignment, size_t part);
 void organ_assignment_release(organ_assignment *assignment);
 
 /* Calls `work` for each part of this rank, in order, up to the first error. */

@@ -25,7 +25,7 @@ typedef struct organ_watch {
 } organ_watch;
 
 struct organ_ranks {
-    organ_wire wire;
+    organ_transport transport;
     size_t rank, count;
     char (*hosts)[ORGAN_HOST_ROOM];
     bool joined;                                       /* the ranks have exchanged hosts and versions */
@@ -54,27 +54,27 @@ struct organ_ranks {
 };
 
 /* organ_ranks_join over an existing wire. */
-organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop,
+organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **ranks, organ_error *error);
 
-/* Sleeps between two tests for messages; longer with higher `turn`. */
-void organ_ranks_pause(unsigned turn);
+/* Sleeps between two tests for messages; longer with higher `attempt`. */
+void organ_ranks_pause_before_retry(unsigned attempt);
 
 /* Starts the thread that sends this rank's progress to rank 0 and receives notes. ORGAN_IO if it cannot be created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error);
 void organ_heartbeat_end(organ_ranks *ranks);
-void organ_heartbeat_forget(organ_ranks *ranks); /* drops notes that were not displayed */
+void organ_heartbeat_discard_notes(organ_ranks *ranks); /* drops notes that were not displayed */
 
 /* Starts the watch. If a rank is lost it sets organ_ranks.lost, and all calls of the wire fail. Between
  * organ_watch_hush and organ_watch_end this rank sends no sign of life that could reach a rank that has left.
  * ORGAN_IO if the thread cannot be created. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
-void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* one wake-up of the thread */
+void organ_watch_poll(organ_ranks *ranks, unsigned poll); /* one wake-up of the thread */
 void organ_watch_hush(organ_ranks *ranks);
 /* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends
  * with an error. If the first rank has sent this rank the number of a rank that no longer answers, waits for the
  * launcher's signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
-void organ_watch_let_first_speak(organ_ranks *ranks);
+void organ_watch_wait_for_rank_0(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 
 /* Receives and processes the notes that have arrived. Thread-safe. */

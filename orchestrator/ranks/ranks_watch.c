@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define NAPS_A_SECOND 5u /* wake-ups per second of organ_condition_wait */
+#define POLLS_A_SECOND 5u /* wake-ups per second of organ_condition_wait */
 
 /* Number of ranks to watch: rank 0 watches all, the others only rank 0. */
 static size_t listens_to(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
@@ -17,10 +17,10 @@ static void lose(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __AT
 static void send_beats(organ_ranks *ranks, int word)
 {
     organ_watch *const w = &ranks->watch;
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     pthread_mutex_lock(&w->lock);
     for (size_t r = 0; r < listens_to(ranks) && !w->hushed && !is_lost(ranks); r++)
-        if (r != ranks->rank && (int)r != word && ranks->wire.beat((int)r, word, why))
+        if (r != ranks->rank && (int)r != word && ranks->transport.beat((int)r, word, why))
             lose(ranks);
     pthread_mutex_unlock(&w->lock);
 }
@@ -32,15 +32,15 @@ static void give_up(organ_ranks *ranks, int silent)
     send_beats(ranks, silent);
     __atomic_store_n(&ranks->watch.silent, silent, __ATOMIC_RELEASE);
     lose(ranks);
-    ranks->wire.cut();
-    organ_stop_ask(ranks->stop);
+    ranks->transport.cut();
+    organ_stop_request(ranks->stop);
 }
 
 static void receive_heartbeats(organ_ranks *ranks)
 {
-    char why[ORGAN_WIRE_WHY] = "";
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     for (int from = 0, word = -1; from >= 0 && !is_lost(ranks);) {
-        if (ranks->wire.received(&from, &word, why))
+        if (ranks->transport.received(&from, &word, why))
             lose(ranks);
         else if (from >= 0 && word >= 0)
             give_up(ranks, word);
@@ -56,13 +56,13 @@ static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
     for (size_t r = 0; r < listens_to(ranks) && !is_lost(ranks); r++)
-        if (r != ranks->rank && ++w->naps[r] > (w->seconds + 1) * NAPS_A_SECOND)
+        if (r != ranks->rank && ++w->naps[r] > (w->seconds + 1) * POLLS_A_SECOND)
             give_up(ranks, (int)r);
 }
 
-void organ_watch_turn(organ_ranks *ranks, unsigned nap)
+void organ_watch_poll(organ_ranks *ranks, unsigned poll)
 {
-    if (nap % NAPS_A_SECOND == 0)
+    if (poll % POLLS_A_SECOND == 0)
         send_beats(ranks, -1);
     receive_heartbeats(ranks);
     count_silence(ranks);
@@ -73,8 +73,8 @@ static void *run_watch(void *context)
     organ_ranks *const ranks = context;
     organ_watch *const w = &ranks->watch;
     bool ending = false;
-    for (unsigned nap = 0; !ending && !is_lost(ranks); nap++) {
-        organ_watch_turn(ranks, nap);
+    for (unsigned poll = 0; !ending && !is_lost(ranks); poll++) {
+        organ_watch_poll(ranks, poll);
         pthread_mutex_lock(&w->lock);
         if (!w->ending)
             organ_condition_wait(&w->woken, &w->lock);
@@ -105,15 +105,15 @@ void organ_watch_hush(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
-void organ_watch_let_first_speak(organ_ranks *ranks)
+void organ_watch_wait_for_rank_0(organ_ranks *ranks)
 {
     const unsigned max = 10, seconds = 2 * ranks->watch.seconds < max ? 2 * ranks->watch.seconds : max;
     if (ranks->rank == 0 || __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) <= 0)
         return;
-    organ_stop_forget(
+    organ_stop_clear(
         ranks->stop); /* clears this rank's own request to stop; the next request is the launcher's signal */
     pthread_mutex_lock(&ranks->watch.lock);
-    for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_is_pending(ranks->stop); nap++)
+    for (unsigned poll = 0; poll < seconds * POLLS_A_SECOND && !organ_stop_is_pending(ranks->stop); poll++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);
     pthread_mutex_unlock(&ranks->watch.lock);
 }

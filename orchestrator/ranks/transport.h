@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT
  * The interface between organ and the module liborgan_mpi.so, so that organ itself does not depend on MPI. Calls may
- * come from several threads. Each returns 0, or another value with the library's error text in `why` (ORGAN_WIRE_WHY
- * bytes). */
+ * come from several threads. Each returns 0, or another value with the library's error text in `why`
+ * (ORGAN_TRANSPORT_MESSAGE_BYTES bytes). */
 #ifndef ORGAN_TRANSPORT_H
 #define ORGAN_TRANSPORT_H
 
 #include <stddef.h>
 
-#define ORGAN_WIRE_WHY 512
+#define ORGAN_TRANSPORT_MESSAGE_BYTES 512
 
-typedef struct organ_wire {
+typedef struct organ_transport {
     /* Joins the other ranks of the run. */
     int (*open)(int *rank, int *count, char *why);
     /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`, in
      * order of ranks. While nothing has arrived, it calls `wait` without holding a lock. */
-    int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why);
+    int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why);
     /* Collective: copies `bytes` bytes from rank `from` to all others, at `data`. */
-    int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
-    /* Sends a note of at most ORGAN_WIRE_NOTE bytes to one rank. Does not wait for delivery unless too many notes are
-     * in flight. */
-    int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
+    int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why);
+    /* Sends a note of at most ORGAN_TRANSPORT_NOTE_BYTES bytes to one rank. Does not wait for delivery unless too many
+     * notes are in flight. */
+    int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why);
     /* Receives a note that has arrived: *bytes of it at `note`, 0 if there is none. */
     int (*receive)(void *note, size_t room, size_t *bytes, int *from, char *why);
     /* Sends a sign of life with a word to one rank. Never waits: if too many are in flight, it is dropped. */
@@ -29,16 +29,16 @@ typedef struct organ_wire {
     /* Makes waiting calls and all later calls fail. */
     void (*cut)(void);
     int (*close)(char *why);
-} organ_wire;
+} organ_transport;
 
-#define ORGAN_WIRE_NOTE 1024
+#define ORGAN_TRANSPORT_NOTE_BYTES 1024
 
 /* Names of the functions in the module, in the order of the structure. */
-#define ORGAN_WIRE_NAMES                                                                                               \
+#define ORGAN_TRANSPORT_NAMES                                                                                          \
     {                                                                                                                  \
         "organ_mpi_open", "organ_mpi_gather", "organ_mpi_broadcast", "organ_mpi_send", "organ_mpi_receive",            \
             "organ_mpi_beat", "organ_mpi_take_beat", "organ_mpi_cut", "organ_mpi_close"                                \
     }
-#define ORGAN_WIRE_FUNCTIONS 9
+#define ORGAN_TRANSPORT_FUNCTIONS 9
 
 #endif

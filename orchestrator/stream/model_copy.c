@@ -95,7 +95,7 @@ typedef struct model_copy_pair {
 
 /* Returns whether this process copies the next `bytes` bytes. Each process copies one contiguous share of the bytes of
  * all files, in the order of the files. */
-static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
+static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
     copy->passed += bytes;
@@ -110,7 +110,7 @@ static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64
     const char *const path = copy->donor->files[p->file].path;
     while (from < to && !error->status && !copying_is_stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        const bool mine = model_copy_is_mine(copy, bytes);
+        const bool mine = model_copy_is_own(copy, bytes);
         p->written |= mine;
         if (mine && copy->made[p->file] == RESUMED)
             organ_copy_range(p->from, path, from, p->to.fd, p->to.path, from, bytes, error);

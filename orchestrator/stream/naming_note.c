@@ -98,7 +98,7 @@ static organ_status remove_former(const char *path, const char *final, const cha
                              path);
         return error->status;
     }
-    organ_keep_former(path, final, why.message, error);
+    organ_keep_changed_file(path, final, why.message, error);
     return error->status;
 }
 
@@ -131,17 +131,17 @@ static organ_status publish_file(const organ_naming_place *p, const organ_naming
                                  organ_error *error)
 {
     char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
-    char *const command = grown && final ? organ_take_command(grown, final, NULL) : NULL;
+    char *const command = grown && final ? organ_rename_command(grown, final, NULL) : NULL;
     struct stat info;
     int fault = 0;
     if (!command) {
         organ_fail_memory(error, p->final);
     } else if (lstat(grown, &info) == 0 && S_ISREG(info.st_mode) && is_noted(note, &info)) {
-        const organ_giving_way way = note->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
-        const organ_naming naming = organ_give_name(grown, final, way, p->like, &fault, error);
-        if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
-            organ_fail_nameless(grown, final, command, naming, fault, error);
-        else if (naming == ORGAN_NAME_REPLACED && organ_remove_tree(grown))
+        const organ_replace_policy way = note->force ? ORGAN_REPLACE_OUTPUTS : ORGAN_REPLACE_NOTHING;
+        const organ_rename_result naming = organ_rename_output(grown, final, way, p->like, &fault, error);
+        if (naming == ORGAN_RENAME_EXISTS || naming == ORGAN_RENAME_FAILED)
+            organ_rename_fail(grown, final, command, naming, fault, error);
+        else if (naming == ORGAN_RENAMED_REPLACING && organ_remove_tree(grown))
             organ_fail_errno(error, errno, "%s: cannot be removed", grown);
     } else {
         remove_former(grown, final, p->like, error);

@@ -16,14 +16,14 @@ enum {
     PANEL_BYTES = 1 << 19
 };
 
-typedef struct dealing {
+typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
     const organ_panels *panels; /* NULL if all factors are floats in memory */
     unsigned char *scratch;
     size_t room; /* bytes of `room` for each worker */
     organ_first_fault fault;
-} dealing;
+} product_split;
 
 typedef struct product_cut {
     size_t rows, columns, across, parts; /* rows and columns of c in a part, parts side by side, parts of the product */
@@ -40,14 +40,14 @@ size_t organ_panel_bytes(size_t k, organ_real type)
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
 }
 
-static bool is_made(const dealing *d, size_t product) { return d->panels && d->panels[product].make; }
+static bool is_made(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
-static product_cut product_cut_of(const dealing *d, size_t product)
+static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
-    const size_t fair = p->n / MIN_COLUMNS * down / (PARTS_A_WORKER * workers) * MIN_COLUMNS;
-    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(fair, MAX_COLUMNS))};
+    const size_t even_columns = p->n / MIN_COLUMNS * down / (PARTS_A_WORKER * workers) * MIN_COLUMNS;
+    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(even_columns, MAX_COLUMNS))};
     if (is_made(d, product))
         c.columns = organ_min(c.columns, organ_panel_rows(p->k, d->panels[product].type));
     c.across = (p->n + c.columns - 1) / c.columns;
@@ -67,7 +67,7 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
 }
 
 /* Prepares rows [first, first + n) of b. */
-static bool make_panel(dealing *d, size_t product, size_t first, organ_product *part, unsigned char *room)
+static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *room)
 {
     const organ_panels *const panels = &d->panels[product];
     organ_error error = {0};
@@ -84,7 +84,7 @@ static bool make_panel(dealing *d, size_t product, size_t first, organ_product *
 
 static void run_part(void *context, size_t index, size_t worker)
 {
-    dealing *const d = context;
+    product_split *const d = context;
     size_t product = 0;
     product_cut c = product_cut_of(d, product);
     for (; index >= c.parts; c = product_cut_of(d, product)) {
@@ -115,13 +115,13 @@ size_t organ_products_scratch(const organ_engine *engine)
 }
 
 /* Returns the cost of a product: multiplications, plus the values that are read or decoded for panels. */
-static double work_of(const dealing *d, size_t product)
+static double work_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     return (double)p->n * (double)p->k * ((double)p->m + (is_made(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-static void assign_products(dealing *d, const organ_stop *stop, size_t count)
+static void assign_products(product_split *d, const organ_stop *stop, size_t count)
 {
     size_t parts = 0;
     double work = 0;
@@ -135,7 +135,7 @@ static void assign_products(dealing *d, const organ_stop *stop, size_t count)
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch)
 {
-    dealing d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
+    product_split d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
     assign_products(&d, stop, count);
 }
 
@@ -143,12 +143,12 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
                                       const organ_panels *panels, size_t count, void *scratch, size_t room,
                                       organ_error *error)
 {
-    dealing d = {.engine = engine,
-                 .products = products,
-                 .panels = panels,
-                 .scratch = scratch,
-                 .room = room,
-                 .fault = {error, false}};
+    product_split d = {.engine = engine,
+                       .products = products,
+                       .panels = panels,
+                       .scratch = scratch,
+                       .room = room,
+                       .fault = {error, false}};
     assign_products(&d, stop, count);
     return error->status;
 }

@@ -195,9 +195,9 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     const bool single = file && lstat(file, &info) == 0, noted = lstat(publish->note, &info) == 0;
     char *command = NULL;
     if (single)
-        command = organ_take_command(file, publish->final, NULL);
+        command = organ_rename_command(file, publish->final, NULL);
     else if (file)
-        command = organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
+        command = organ_rename_command(publish->partial, publish->final, noted ? publish->note : NULL);
     if (command)
         organ_fail(error, ORGAN_USAGE,
                    "%.200s: %.200s contains a finished output that could not be renamed to this name; to discard it, "
@@ -232,7 +232,7 @@ static organ_status bring_back(organ_publish *publish, organ_error *error)
 }
 
 /* Continues or removes the partial directory of an earlier run. */
-static organ_status take_over_partial(organ_publish *publish, organ_publish_way way, organ_error *error)
+static organ_status take_over_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     organ_naming_note note;
     if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
@@ -260,7 +260,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_way 
     return error->status;
 }
 
-static organ_status make_partial(organ_publish *publish, organ_publish_way way, organ_error *error)
+static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     struct stat info;
     const bool exists = stat(publish->parent, &info) == 0;
@@ -306,7 +306,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     return error->status;
 }
 
-organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish,
+organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error)
 {
     *publish = (organ_publish){.lock = -1, .force = way.force, .like = like};
@@ -376,19 +376,19 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
     plan->final = final ? strdup(final) : organ_format("%s/%s", publish->parent, name);
     plan->command =
-        plan->grown && plan->final ? organ_take_command(plan->grown, plan->final, name ? NULL : note) : NULL;
+        plan->grown && plan->final ? organ_rename_command(plan->grown, plan->final, name ? NULL : note) : NULL;
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
 /* Renames the output. A single-file output counts as complete once its main file has its name, even if reports do not.
  */
-static organ_naming give_name(organ_publish *publish, const naming_plan *plan, organ_error *error)
+static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
-    const organ_giving_way way = publish->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
-    const organ_naming naming = organ_give_name(plan->grown, plan->final, way, publish->like, &fault, error);
-    if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
-        organ_fail_nameless(plan->grown, plan->final, plan->command, naming, fault, error);
+    const organ_replace_policy way = publish->force ? ORGAN_REPLACE_OUTPUTS : ORGAN_REPLACE_NOTHING;
+    const organ_rename_result naming = organ_rename_output(plan->grown, plan->final, way, publish->like, &fault, error);
+    if (naming == ORGAN_RENAME_EXISTS || naming == ORGAN_RENAME_FAILED)
+        organ_rename_fail(plan->grown, plan->final, plan->command, naming, fault, error);
     else
         publish->stage = ORGAN_OUTPUT_NAMED;
     return naming;
@@ -450,17 +450,17 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
         free_plan(&plan);
         return error->status;
     }
-    organ_naming naming = ORGAN_NAME_REFUSED;
+    organ_rename_result naming = ORGAN_RENAME_FAILED;
     if (note_whole(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
         fault = sync_names(publish); /* removed and synchronised before the renaming, so that a directory with the final
                                         name never has the mark or a journal */
         if (publish->empty)
             rmdir(publish->final); /* fails if another program has put a file into it */
-        naming = give_name(publish, &plan, error);
+        naming = publish_rename(publish, &plan, error);
     }
     free_plan(&plan);
     if (!error->status)
-        finish_name(publish, publish->partial, naming == ORGAN_NAME_REPLACED, error);
+        finish_name(publish, publish->partial, naming == ORGAN_RENAMED_REPLACING, error);
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         end_note(publish, journal, error);
     if (error->status)
@@ -472,7 +472,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
  * empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
-    if (give_name(publish, plan, error) == ORGAN_NAME_REPLACED && organ_remove_tree(plan->grown))
+    if (publish_rename(publish, plan, error) == ORGAN_RENAMED_REPLACING && organ_remove_tree(plan->grown))
         organ_fail_errno(error, errno, "%s: cannot be removed", plan->grown);
     return error->status;
 }

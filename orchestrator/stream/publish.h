@@ -44,11 +44,11 @@ typedef struct organ_publish {
  *   - it finds a finished output that could not get this name;
  *   - another process holds the lock.
  * Returns ORGAN_IO if the directory cannot be created. */
-typedef struct organ_publish_way {
+typedef struct organ_publish_mode {
     bool resume, force;
     bool journal; /* the caller can continue an output that has a journal */
-} organ_publish_way;
-organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish,
+} organ_publish_mode;
+organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
 /* Sets the paths of *publish: `final` from `path` as the user wrote it, and the others next to `final`. The caller has
@@ -56,14 +56,14 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
 
 /* Allows another rank to write into this output: stores `token`, any text, in the partial directory. */
-organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
+organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
 /* Opens, in another rank, the output with that token. ORGAN_IO if it is not visible, because the ranks do not share a
  * file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
 /* Check that the file system supports several writers of one file. Each of `count` ranks writes its mark
- * (organ_publish_sign). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
+ * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
  * cannot be written, or a mark is missing, whose rank the message names. */
-organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error);
+organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes

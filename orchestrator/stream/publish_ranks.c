@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)
+organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error)
 {
     const size_t length = strlen(token);
     const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0);
@@ -46,13 +46,13 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
 #define SIGNS ((off_t)64)
 #define SIGN  24
 
-static void make_sign(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
+static void make_mark(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
 
-organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error)
+organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
     const int fd = path ? organ_open(path, O_WRONLY | O_NOFOLLOW, 0) : -1;
-    make_sign(sign, rank);
+    make_mark(sign, rank);
     errno = path ? errno : ENOMEM;
     if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
@@ -70,7 +70,7 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
     if (fd < 0)
         organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
     for (size_t r = 0; r < count && !error->status; r++) {
-        make_sign(sign, r);
+        make_mark(sign, r);
         if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
             organ_fail(
                 error, ORGAN_IO,

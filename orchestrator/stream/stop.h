@@ -16,10 +16,10 @@ typedef struct organ_stop {
 } organ_stop;
 
 /* Safe in a signal handler. */
-static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->requested, 1, __ATOMIC_RELAXED); }
+static inline void organ_stop_request(organ_stop *stop) { __atomic_store_n(&stop->requested, 1, __ATOMIC_RELAXED); }
 
 /* Clears an earlier request to stop. */
-static inline void organ_stop_forget(organ_stop *stop) { __atomic_store_n(&stop->requested, 0, __ATOMIC_RELAXED); }
+static inline void organ_stop_clear(organ_stop *stop) { __atomic_store_n(&stop->requested, 0, __ATOMIC_RELAXED); }
 
 /* NULL never asks. */
 static inline bool organ_stop_is_requested(const organ_stop *stop)
@@ -28,12 +28,12 @@ static inline bool organ_stop_is_requested(const organ_stop *stop)
            (__atomic_load_n(&stop->requested, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
 }
 
-/* Returns whether a stop was requested, not counting organ_stop_halt. */
+/* Returns whether a stop was requested, not counting organ_stop_set_halted. */
 static inline bool organ_stop_is_pending(const organ_stop *stop)
 {
     return stop && __atomic_load_n(&stop->requested, __ATOMIC_RELAXED);
 }
-static inline void organ_stop_halt(organ_stop *stop, bool halted)
+static inline void organ_stop_set_halted(organ_stop *stop, bool halted)
 {
     __atomic_store_n(&stop->halted, halted, __ATOMIC_RELAXED);
 }

@@ -177,7 +177,7 @@ START_TEST(a_fault_in_a_growing_text_leaves_nothing)
     ck_assert_int_eq(grow(&g, 21, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "token 0 is 96, outside the vocabulary of 96"), "%s", error.message);
     g.tokens[20] = 3;
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     g.s.engine.stop = &stop;
     ck_assert_int_eq(grow(&g, 21, &error), ORGAN_INTERRUPTED);
     g.s.engine.stop = NULL;

@@ -237,7 +237,7 @@ static organ_status listen(void *context, const char *tensor, size_t first, size
         l->next += tokens;
     }
     if ((int)l->calls == l->stop_at)
-        organ_stop_ask(&l->stop);
+        organ_stop_request(&l->stop);
     return ORGAN_OK;
 }
 

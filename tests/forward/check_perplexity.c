@@ -318,7 +318,7 @@ START_TEST(models_that_do_not_do)
     plan.targets[4] = VOCABULARY;
     refuse_score(1, NULL, ORGAN_BAD_INPUT, "donor: token id 37 of the text exceeds its 37 logits");
     plan.targets[4] = 0;
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     refuse_score(1, &stop, ORGAN_INTERRUPTED, "stopped");
 }
 END_TEST
@@ -391,36 +391,36 @@ END_TEST
 
 /* ---- what a model says ---- */
 
-static void expect_next(organ_speech *speech, const char *bytes, size_t count, const char *next)
+static void expect_next(organ_text_streamer *streamer, const char *bytes, size_t count, const char *next)
 {
     organ_error error = {0};
     const char *text = NULL;
     size_t length = 0;
-    organ_speech_add(speech, bytes, count);
-    ck_assert_int_eq(organ_speech_next(speech, &text, &length, &error), ORGAN_OK);
+    organ_text_streamer_add(streamer, bytes, count);
+    ck_assert_int_eq(organ_text_streamer_next(streamer, &text, &length, &error), ORGAN_OK);
     ck_assert_uint_eq(length, strlen(next));
     ck_assert_mem_eq(text, next, length);
 }
 
 START_TEST(characters_come_whole)
 {
-    organ_speech speech;
+    organ_text_streamer streamer;
     organ_error error = {0};
     char *text = NULL;
-    ck_assert_int_eq(organ_speech_open(&speech, &error), ORGAN_OK);
-    expect_next(&speech, "a\n\tb", 4, "a\n\tb");
-    expect_next(&speech, "\xE2\x82", 2, "");
-    expect_next(&speech, "\xAC.", 2, "\xE2\x82\xAC.");
-    expect_next(&speech, "\xF0\x9F\x98", 3, "");
-    expect_next(&speech, "\x80", 1, "\xF0\x9F\x98\x80");
-    expect_next(&speech, "\x1B[1m\0", 5, "\\x1b[1m\\x00");
-    expect_next(&speech, "\xC3(", 2, "\\xc3(");                 /* it was no beginning after all */
-    expect_next(&speech, "\xE0\x80\x80", 3, "\\xe0\\x80\\x80"); /* too long a form of NUL */
-    expect_next(&speech, "\xFF", 1, "\\xff");
-    expect_next(&speech, "\xF0\x9F", 2, "");
-    organ_speech_end(&speech);
-    expect_next(&speech, "", 0, "\\xf0\\x9f");
-    ck_assert_int_eq(organ_speech_close(&speech, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_text_streamer_open(&streamer, &error), ORGAN_OK);
+    expect_next(&streamer, "a\n\tb", 4, "a\n\tb");
+    expect_next(&streamer, "\xE2\x82", 2, "");
+    expect_next(&streamer, "\xAC.", 2, "\xE2\x82\xAC.");
+    expect_next(&streamer, "\xF0\x9F\x98", 3, "");
+    expect_next(&streamer, "\x80", 1, "\xF0\x9F\x98\x80");
+    expect_next(&streamer, "\x1B[1m\0", 5, "\\x1b[1m\\x00");
+    expect_next(&streamer, "\xC3(", 2, "\\xc3(");                 /* it was no beginning after all */
+    expect_next(&streamer, "\xE0\x80\x80", 3, "\\xe0\\x80\\x80"); /* too long a form of NUL */
+    expect_next(&streamer, "\xFF", 1, "\\xff");
+    expect_next(&streamer, "\xF0\x9F", 2, "");
+    organ_text_streamer_end(&streamer);
+    expect_next(&streamer, "", 0, "\\xf0\\x9f");
+    ck_assert_int_eq(organ_text_streamer_close(&streamer, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "\xE2\x82\xAC.\xF0\x9F\x98\x80\\x1b"));
     free(text);
 }

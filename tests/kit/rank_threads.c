@@ -30,7 +30,7 @@ static int beaten[MAX_PLAYERS]
 static char *carried;           /* by a broadcast */
 static struct {
     size_t from, to, bytes;
-    char note[ORGAN_WIRE_NOTE];
+    char note[ORGAN_TRANSPORT_NOTE_BYTES];
 } letters[64]; /* under the lock */
 static size_t letters_sent;
 unsigned first_speaks_for;
@@ -58,7 +58,7 @@ static int gather_wire(const void *mine, size_t bytes, void *all, void (*wait)(u
 {
     (void)wait;
     if (__atomic_load_n(&wire_broken, __ATOMIC_RELAXED)) {
-        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
+        snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "the wire is cut");
         return 1;
     }
     ck_assert_uint_le(bytes, ROOM);
@@ -146,8 +146,8 @@ static int close_wire(char *why)
     return 0;
 }
 
-static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire,
-                                beat_wire, heard_wire,  cut_wire,       close_wire};
+static const organ_transport wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire,
+                                     beat_wire, heard_wire,  cut_wire,       close_wire};
 
 static void *be_rank(void *context)
 {
@@ -165,7 +165,7 @@ static void *be_rank(void *context)
     organ_ranks_leave(ranks);
     t->left = __atomic_add_fetch(&have_left, 1, __ATOMIC_RELAXED);
     for (size_t r = 1; r < playing && t->rank == 0 && t->error.status; r++)
-        organ_stop_ask(&players[r].stop); /* as a launcher does when a process has failed */
+        organ_stop_request(&players[r].stop); /* as a launcher does when a process has failed */
     return NULL;
 }
 

@@ -162,7 +162,7 @@ void full_disk_goes_on(const resumed_verb *v)
 }
 
 static organ_stop stop;
-static void ask_to_stop(void) { organ_stop_ask(&stop); }
+static void ask_to_stop(void) { organ_stop_request(&stop); }
 
 void stopped_run_goes_on(const resumed_verb *v)
 {

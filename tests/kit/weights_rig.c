@@ -135,9 +135,9 @@ const char *rig_text(const organ_weights *weights)
     for (size_t k = 0; k < weights->count; k++)
         if (weights->weights[k].scheme != ORGAN_SCHEME_PLAIN || weights->weights[k].global)
             put_weight(out, &weights->weights[k]);
-    for (size_t k = 0; k < weights->stray_count; k++)
-        fprintf(out, "%s %s: %s\n", weights->strays[k].dropped ? "dropped" : "kept", weights->strays[k].tensor->name,
-                weights->strays[k].why);
+    for (size_t k = 0; k < weights->unmatched_count; k++)
+        fprintf(out, "%s %s: %s\n", weights->unmatched[k].dropped ? "dropped" : "kept",
+                weights->unmatched[k].tensor->name, weights->unmatched[k].why);
     for (size_t k = 0; k < weights->note_count; k++)
         fprintf(out, "note: %s\n", weights->notes[k]);
     fclose(out);

@@ -43,7 +43,7 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
     }
     ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is dealt", error), ORGAN_OK);
     while (earlier && __atomic_load_n(&stops_sent[earlier], __ATOMIC_RELAXED) < 3)
-        organ_ranks_pause(0);
+        organ_ranks_pause_before_retry(0);
     for (int stage = 0; stage < 2; stage++) {
         if (first)
             organ_heartbeat_receive(ranks);

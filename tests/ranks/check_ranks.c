@@ -111,7 +111,7 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_assignment_create(ranks, PARTS, part_bytes, of, &assignment, error), ORGAN_OK);
     ck_assert_int_eq(organ_assignment_run(&assignment, work_on_part, of, error), ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
-        ck_assert(organ_assignment_is_mine(&assignment, k) || of[k].twice == 0);
+        ck_assert(organ_assignment_is_local(&assignment, k) || of[k].twice == 0);
         names[k] = (organ_found){of[k].name, of[k].name ? strlen(of[k].name) + 1 : 0};
     }
     ck_assert_int_eq(organ_assignment_complete(&assignment, "parts", &of->found,
@@ -219,12 +219,12 @@ static void overcome_fault(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_sync_status(ranks, "the part is done", &fault), ORGAN_IO);
     ck_assert_int_eq(fault.errnum, EIO);
     ck_assert_int_eq(strncmp(fault.message, "rank 1 of 4 (", 13), 0);
-    ck_assert_int_eq(strncmp(organ_ranks_said(ranks, &fault), "part 5", 6), 0);
-    organ_stop_halt(ranks->stop, true); /* as the word of another rank does */
+    ck_assert_int_eq(strncmp(organ_ranks_message(ranks, &fault), "part 5", 6), 0);
+    organ_stop_set_halted(ranks->stop, true); /* as the word of another rank does */
     organ_ranks_overcome(ranks);
     ck_assert(!organ_stop_is_requested(ranks->stop));
     give_bytes(ranks, error);
-    organ_stop_ask(ranks->stop);
+    organ_stop_request(ranks->stop);
     organ_ranks_overcome(ranks);
     ck_assert(organ_stop_is_requested(ranks->stop));
 }
@@ -347,7 +347,7 @@ static void only_watch(organ_ranks *ranks, organ_error *error)
     ck_assert_ptr_nonnull(w->naps);
     w->seconds = 2;
     for (unsigned nap = 0; nap < 40; nap++) {
-        organ_watch_turn(ranks, nap);
+        organ_watch_poll(ranks, nap);
         pthread_barrier_wait(&turn_ends);
     }
     if (organ_stop_is_requested(ranks->stop))

@@ -221,7 +221,7 @@ END_TEST
 static organ_status publish(const char *path, bool resume, bool force, organ_publish *p, organ_error *error)
 {
     *error = (organ_error){0};
-    return organ_publish_begin(path, NULL, (organ_publish_way){.resume = resume, .force = force, .journal = resume}, p,
+    return organ_publish_begin(path, NULL, (organ_publish_mode){.resume = resume, .force = force, .journal = resume}, p,
                                error);
 }
 
@@ -303,11 +303,11 @@ START_TEST(writers_find_the_signs_of_all)
         organ_error error;
         char named[40];
         ck_assert_int_eq(publish(scratch_path("out"), false, false, &p, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_publish_invite(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
+        ck_assert_int_eq(organ_publish_set_token(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
         ck_assert_int_eq(organ_publish_join(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
         for (size_t r = rows[k].signs; r-- > 0;) /* in any order */
             if (r != rows[k].missing)
-                ck_assert_int_eq(organ_publish_sign(r ? &q : &p, r, &error), ORGAN_OK);
+                ck_assert_int_eq(organ_publish_mark(r ? &q : &p, r, &error), ORGAN_OK);
         const bool whole = rows[k].missing == rows[k].signs;
         ck_assert_int_eq(organ_publish_verify(&q, rows[k].signs, &error), whole ? ORGAN_OK : ORGAN_IO);
         snprintf(named, sizeof named, "the mark that rank %zu wrote", rows[k].missing);
@@ -325,7 +325,7 @@ START_TEST(signs_that_cannot_be_written_are_told)
     organ_error error;
     ck_assert_int_eq(publish(scratch_path("out"), false, false, &p, &error), ORGAN_OK);
     ck_assert_int_eq(unlink(scratch_path(".out.organ-partial/" ORGAN_GROWING_MARK)), 0);
-    ck_assert_int_eq(organ_publish_sign(&p, 0, &error), ORGAN_IO);
+    ck_assert_int_eq(organ_publish_mark(&p, 0, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "cannot be written"));
     error = (organ_error){0};
     ck_assert_int_eq(organ_publish_verify(&p, 1, &error), ORGAN_IO);

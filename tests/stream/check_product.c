@@ -136,7 +136,7 @@ START_TEST(nothing_begins_after_a_stop)
     organ_stop stop = {0};
     ck_assert_int_eq(organ_engine_create(NULL, 2, 0, &engine, &error), ORGAN_OK);
     void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     organ_products_run(engine, &stop, &p, 1, scratch);
     for (size_t k = 0; k < p.m * p.c_stride; k++)
         REQUIRE(((const float *)p.c)[k] == 0);
@@ -247,7 +247,7 @@ START_TEST(light_work_stays_with_the_caller)
     }
     tasks t = {.caller = pthread_self()};
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     organ_share_work(engine, &stop, 9, 0, note_task, &t);
     ck_assert_uint_eq(t.done[0], 0);
     organ_engine_destroy(engine);

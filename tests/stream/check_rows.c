@@ -51,7 +51,7 @@ static void record_set(void *context, const organ_row_set *set)
     w->retired += set->rows;
     w->sets++;
     if (w->stop)
-        organ_stop_ask(w->stop);
+        organ_stop_request(w->stop);
 }
 
 static organ_status walk_rows(walk_record *w, size_t threads, size_t allowed, organ_error *error)

@@ -176,7 +176,7 @@ static organ_status add_band(void *context, const organ_band *band, organ_error 
     }
     ck_assert_uint_eq(((uintptr_t)band->data ^ band->offset) % 4096, 0);
     if (s->stop_after && s->bands == 2)
-        organ_stop_ask(s->stop_after);
+        organ_stop_request(s->stop_after);
     return (long)++s->bands == s->fail_after ? organ_fail(error, ORGAN_BAD_INPUT, "retire refuses band %zu", s->bands)
                                              : ORGAN_OK;
 }

@@ -144,7 +144,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     s->retired++;
     pthread_mutex_unlock(&s->lock);
     if (s->stop_at && (long)s->retired == s->stop_at)
-        organ_stop_ask(s->stop);
+        organ_stop_request(s->stop);
     if (s->fail_retire && (long)s->retired == s->fail_retire)
         return organ_fail(error, ORGAN_IO, "retire %ld", s->fail_retire);
     return ORGAN_OK;

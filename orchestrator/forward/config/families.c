@@ -223,7 +223,7 @@ static const char *const hy_required[] = {"num_shared_experts", "router_scaling_
 static const forward_mixture hy_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .shared_count = "num_shared_experts",
-    .router = LOGISTIC, .normalise = {NULL, true}, .scale = "router_scaling_factor", .gguf_unsaid = true,
+    .router = LOGISTIC, .normalise = {NULL, true}, .scale = "router_scaling_factor", .absent_in_gguf = true,
     .dense_first = "first_k_dense_replace", .dense_otherwise = 1, .required = hy_required};
 static const char *const solar_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture solar_mixture = {

@@ -62,7 +62,7 @@ typedef enum forward_unrotated {
     UNROTATED_FULL,       /* layers without a window, if other layers have one */
     UNROTATED_EVERY_FULL, /* layers without a window */
     UNROTATED_UNLESS,     /* all, unless position_embedding_type is "rope" */
-    UNROTATED_NULL, /* all, if rope_theta is null in the rotation, or in config.json without a rotation */
+    UNROTATED_NULL,       /* all, if rope_theta is null in the rotation, or in config.json without a rotation */
     UNROTATED_ALL
 } forward_unrotated;
 
@@ -130,7 +130,7 @@ typedef struct forward_mixture {
     forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
     const char *dense_width;     /* of dense layers, if config.json has it; else they are intermediate_size wide */
     const char *dense_first;     /* their number, */
-    bool gguf_unsaid;            /* GGUF files do not have their number: dense layers have no router */
+    bool absent_in_gguf;         /* GGUF files do not have their number: dense layers have no router */
     unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it;
                                     DENSE_NONE: 0 */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
@@ -178,7 +178,7 @@ typedef struct forward_recurrent {
     /* An object with num_heads, head_dim and short_conv_kernel_size, which precede the members above, and, used without
      * `types`, the numbers from 1 on of the layers with the first and the second word: full_attn_layers, kda_layers. */
     const char *object;
-    bool norms_before;      /* norms of recurrent layers precede mixer and feed-forward */
+    bool norms_before; /* norms of recurrent layers precede mixer and feed-forward */
     /* GGUF. Files of all architectures have -e^A_log in the place of A_log, convolutions without dimensions of 1, and
      * the norm of Mamba-2 as groups x (heads x value_dim / groups). */
     bool gguf_tiled; /* the heads of values with the same place among those of a key head follow each other: first of

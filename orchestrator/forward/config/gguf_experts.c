@@ -108,6 +108,6 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
-    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->gguf_unsaid))
+    if (!s->error->status && (m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->absent_in_gguf))
         find_dense(s, c);
 }

@@ -83,12 +83,12 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
-bool organ_key_says(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
+bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
     char full[CONFIG_KEY_LIMIT];
     if (!organ_key_find(s, key, full))
         return otherwise;
-    return organ_gguf_says(s->model->gguf, full, word);
+    return organ_gguf_text_equals(s->model->gguf, full, word);
 }
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }

@@ -29,7 +29,7 @@ unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsign
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback);
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback);
 /* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
-bool organ_key_says(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
+bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
 
 /* Returns the number for a layer: element number `layer` of the array `key`, which has no architecture in its name. */
 double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer);

@@ -22,11 +22,11 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     size_t length = 0;
     if (has_longrope(s))
         return ORGAN_ROPE_LONGROPE;
-    if (organ_key_says(s, key, "linear", factor != 1))
+    if (organ_key_equals(s, key, "linear", factor != 1))
         return ORGAN_ROPE_LINEAR;
-    if (organ_key_says(s, key, "yarn", false))
+    if (organ_key_equals(s, key, "yarn", false))
         return ORGAN_ROPE_YARN;
-    if (organ_key_says(s, key, "none", true))
+    if (organ_key_equals(s, key, "none", true))
         return ORGAN_ROPE_DEFAULT;
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
     const char *const word = organ_gguf_string(s->model->gguf, full, &length);

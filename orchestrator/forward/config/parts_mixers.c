@@ -6,10 +6,10 @@
 
 #define MAX FORWARD_MIXER_PARTS
 
-typedef struct wanted_part {
+typedef struct optional_part {
     bool requested;
     forward_mixer_part part;
-} wanted_part;
+} optional_part;
 
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
@@ -48,7 +48,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
 }
 
 /* Copies those parts that the model has. */
-static size_t wanted_parts(const wanted_part *all, size_t count, forward_mixer_part parts[MAX])
+static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;
     for (size_t k = 0; k < count; k++)
@@ -60,13 +60,13 @@ static size_t wanted_parts(const wanted_part *all, size_t count, forward_mixer_p
 static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
-    const wanted_part all[] = {{true, {PART_MIX_IN, false, 3 * c->hidden, c->hidden}},
-                               {r->biased, {PART_BIAS_MIX_IN, true, 0, 3 * c->hidden}},
-                               {true, {PART_CONV, true, c->hidden, r->kernel}},
-                               {r->conv_biased, {PART_BIAS_CONV, true, 0, c->hidden}},
-                               {true, {PART_MIX_OUT, false, c->hidden, c->hidden}},
-                               {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
-    return wanted_parts(all, sizeof all / sizeof *all, parts);
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 3 * c->hidden, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, 3 * c->hidden}},
+                                 {true, {PART_CONV, true, c->hidden, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, c->hidden}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, c->hidden}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
 static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
@@ -74,21 +74,21 @@ static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part part
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t inner = r->heads, states = r->key_dim;
     const bool normed = r->step_norms && !r->step_norms_bare;
-    const wanted_part all[] = {{true, {PART_MIX_IN, false, 2 * inner, c->hidden}},
-                               {r->biased, {PART_BIAS_MIX_IN, true, 0, 2 * inner}},
-                               {true, {PART_CONV, true, inner, r->kernel}},
-                               {r->conv_biased, {PART_BIAS_CONV, true, 0, inner}},
-                               {true, {PART_MIX_X, false, r->rank + 2 * states, inner}},
-                               {true, {PART_MIX_STEP, false, inner, r->rank}},
-                               {true, {PART_DT_BIAS, true, 0, inner}},
-                               {normed, {PART_NORM_STEP, true, 0, r->rank}},
-                               {normed, {PART_NORM_STATE_B, true, 0, states}},
-                               {normed, {PART_NORM_STATE_C, true, 0, states}},
-                               {true, {PART_A_LOG, true, inner, states}},
-                               {true, {PART_SKIP, true, 0, inner}},
-                               {true, {PART_MIX_OUT, false, c->hidden, inner}},
-                               {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
-    return wanted_parts(all, sizeof all / sizeof *all, parts);
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 2 * inner, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, 2 * inner}},
+                                 {true, {PART_CONV, true, inner, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, inner}},
+                                 {true, {PART_MIX_X, false, r->rank + 2 * states, inner}},
+                                 {true, {PART_MIX_STEP, false, inner, r->rank}},
+                                 {true, {PART_DT_BIAS, true, 0, inner}},
+                                 {normed, {PART_NORM_STEP, true, 0, r->rank}},
+                                 {normed, {PART_NORM_STATE_B, true, 0, states}},
+                                 {normed, {PART_NORM_STATE_C, true, 0, states}},
+                                 {true, {PART_A_LOG, true, inner, states}},
+                                 {true, {PART_SKIP, true, 0, inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
 static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
@@ -96,27 +96,27 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t inner = (uint64_t)r->heads * r->value_dim, channels = inner + 2 * (uint64_t)r->groups * r->key_dim;
     const uint64_t rows = inner + channels + r->heads, groups = r->norm_rows ? r->groups : 0;
-    const wanted_part all[] = {{true, {PART_MIX_IN, false, rows, c->hidden}},
-                               {r->biased, {PART_BIAS_MIX_IN, true, 0, rows}},
-                               {true, {PART_CONV, true, channels, r->kernel}},
-                               {r->conv_biased, {PART_BIAS_CONV, true, 0, channels}},
-                               {true, {PART_A_LOG, true, 0, r->heads}},
-                               {true, {PART_DT_BIAS, true, 0, r->heads}},
-                               {true, {PART_SKIP, true, 0, r->heads}},
-                               {r->normed, {PART_NORM_MIXED, true, groups, groups ? inner / groups : inner}},
-                               {true, {PART_MIX_OUT, false, c->hidden, inner}},
-                               {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
-    return wanted_parts(all, sizeof all / sizeof *all, parts);
+    const optional_part all[] = {{true, {PART_MIX_IN, false, rows, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, rows}},
+                                 {true, {PART_CONV, true, channels, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, channels}},
+                                 {true, {PART_A_LOG, true, 0, r->heads}},
+                                 {true, {PART_DT_BIAS, true, 0, r->heads}},
+                                 {true, {PART_SKIP, true, 0, r->heads}},
+                                 {r->normed, {PART_NORM_MIXED, true, groups, groups ? inner / groups : inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
 static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;
-    const wanted_part all[] = {{true, {PART_MIX_IN, false, 3 * inner, c->hidden}},
-                               {true, {PART_MIX_Z, false, inner, c->hidden}},
-                               {true, {PART_NORM_MIXED, true, 0, inner}},
-                               {true, {PART_MIX_OUT, false, c->hidden, inner}}};
-    return wanted_parts(all, sizeof all / sizeof *all, parts);
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 3 * inner, c->hidden}},
+                                 {true, {PART_MIX_Z, false, inner, c->hidden}},
+                                 {true, {PART_NORM_MIXED, true, 0, inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])

@@ -30,9 +30,9 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_ITEM,    /* a line of a list */
     ORGAN_BLOCK_TABLE,   /* a table with a line for each of `rows` */
     ORGAN_BLOCK_ITEMS,   /* a table of names and values */
-    ORGAN_BLOCK_MERITS,  /* the main results, at the top of a page */
-    ORGAN_BLOCK_CHECKS,  /* `rows` of {"check", "ok", "detail"} */
-    ORGAN_BLOCK_CAUTIONS, /* `rows`, an array of warnings, in one box with a title; Markdown files and pages */
+    ORGAN_BLOCK_HIGHLIGHTS, /* the main results, at the top of a page */
+    ORGAN_BLOCK_CHECKS,     /* `rows` of {"check", "ok", "detail"} */
+    ORGAN_BLOCK_CAUTIONS,   /* `rows`, an array of warnings, in one box with a title; Markdown files and pages */
     ORGAN_BLOCK_TERMS, /* `rows`, an object of terms and definitions; on a page a table whose columns are titled `lead`
                           and `words` */
     ORGAN_BLOCK_BARS,  /* charts, on a page */
@@ -241,7 +241,7 @@ typedef struct organ_view {
 #define FIELDS(list)                       .fields = (list), .count = sizeof(list) / sizeof *(list)
 #define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
 #define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
-#define MERITS(if_, of)                    BLOCK(MERITS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
+#define HIGHLIGHTS(if_, of)                BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
 #define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
 #define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
 #define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* One more row of its kind, or the first of it: then it is among `kept`, which `known` leads to. */
-static bool take_alike(json_t *kept, json_t *known, const char *kind, json_t *row)
+static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);
     if (first)
@@ -20,7 +20,7 @@ static bool take_alike(json_t *kept, json_t *known, const char *kind, json_t *ro
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
 }
 
-json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *where, const char *same)
+json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
 {
     json_t *const kept = json_array(), *const known = json_object();
     bool whole = true;
@@ -29,7 +29,7 @@ json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *w
         if (!organ_scope_holds(&scope, where))
             continue;
         char *const kind = organ_words_text(&scope, same, ORGAN_WORDS_PAGE);
-        whole = kind && take_alike(kept, known, kind, organ_json_row_at(rows, k));
+        whole = kind && merge_row(kept, known, kind, organ_json_row_at(rows, k));
         free(kind);
     }
     json_decref(known);
@@ -39,7 +39,7 @@ json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *w
     return NULL;
 }
 
-json_t *organ_rows_met(const json_t *report, const json_t *rows, const char *where, const char *new)
+json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();
     const char *before = "";

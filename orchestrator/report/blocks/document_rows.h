@@ -7,10 +7,10 @@
 
 /* Returns the rows that satisfy the condition `where`, merged by the words `same`: of rows that give the same words a
  * copy of the first, with their number as "count". */
-json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *where, const char *same);
+json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of
  * the row selected before. */
-json_t *organ_rows_met(const json_t *report, const json_t *rows, const char *where, const char *new);
+json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new);
 
 #endif

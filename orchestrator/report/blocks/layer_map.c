@@ -43,7 +43,7 @@ static size_t role_of(organ_layer_map *map, const char *role)
         if (strcmp(map->role[k], role) == 0)
             return k;
     if (map->roles == ORGAN_LAYER_MAP_ROLES)
-        return map->as_met ? ORGAN_LAYER_MAP_ROLES : map->roles - 1;
+        return map->in_order_of_rows ? ORGAN_LAYER_MAP_ROLES : map->roles - 1;
     map->role[map->roles] = role;
     return map->roles++;
 }
@@ -151,7 +151,7 @@ bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)
         return false;
-    if (!map->as_met)
+    if (!map->in_order_of_rows)
         order_roles(map);
     qsort(map->notes, map->count, sizeof *map->notes, by_cell);
     if (!layer_map_make_room(map)) {

@@ -18,12 +18,13 @@ typedef enum organ_layer_map_fold { ORGAN_FOLD_MEAN, ORGAN_FOLD_MIN, ORGAN_FOLD_
 /* The caller sets the first two members before it adds values; organ_layer_map_finish computes the others. */
 typedef struct organ_layer_map {
     organ_layer_map_fold fold;
-    bool as_met; /* keep roles in the order of their first values, and ignore all after the first ORGAN_LAYER_MAP_ROLES
-                  */
-    size_t layers, roles; /* 0: nothing was added */
-    bool outside;         /* the last of `layers` collects tensors outside layers */
-    double *layer;        /* the layers' numbers, ascending; the entry of `outside` is one more than the last */
-    const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of the anatomy, unless as_met */
+    bool in_order_of_rows; /* keep roles in the order of their first values, and ignore all after the first
+                            * ORGAN_LAYER_MAP_ROLES
+                            */
+    size_t layers, roles;  /* 0: nothing was added */
+    bool outside;          /* the last of `layers` collects tensors outside layers */
+    double *layer;         /* the layers' numbers, ascending; the entry of `outside` is one more than the last */
+    const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of the anatomy, unless in_order_of_rows */
     double *value;                           /* roles x layers; NAN: no such tensor */
     bool *marked;                            /* the same shape */
     organ_layer_map_note *notes;

@@ -28,7 +28,7 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     if (!map)
         return NULL;
     map->fold = ORGAN_FOLD_MAX;
-    map->as_met = true;
+    map->in_order_of_rows = true;
     for (size_t k = 0; k < json_array_size(places); k++) {
         const json_t *const place = organ_json_row_at(places, k);
         if (organ_row_layer(place) >= 0 && *organ_json_text(place, role))
@@ -134,7 +134,7 @@ organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *repor
     return draw_panels(panels, &(organ_scope){report, report}, svg, error);
 }
 
-void organ_panels_put(organ_walk *walk, const organ_block *block)
+void organ_panels_put(organ_scan_folder *walk, const organ_block *block)
 {
     organ_error ignored = {0};
     char *svg = NULL;

@@ -279,10 +279,10 @@ static void put_cells(const heat_map_drawing *d)
     fputs("</g>\n", d->out);
     for (size_t k = 0; k < d->rows * d->columns; k++)
         if (d->marked[k])
-            for (int gleam = 0; gleam < 2; gleam++)
+            for (int highlight = 0; highlight < 2; highlight++)
                 ORGAN_SVG(d->out,
-                          gleam ? "<path class=\"oc-gleam\" d=\"M%f %fh%fv%fh-%fz\"/>\n"
-                                : "<path class=\"oc-rim\" d=\"M%f %fh%fv%fh-%fz\"/>\n",
+                          highlight ? "<path class=\"oc-gleam\" d=\"M%f %fh%fv%fh-%fz\"/>\n"
+                                    : "<path class=\"oc-rim\" d=\"M%f %fh%fv%fh-%fz\"/>\n",
                           x_of(d, k % d->columns) + 2, y_of(d, k / d->columns) + 2, d->cell_width - 4,
                           d->cell_height - 4, d->cell_width - 4);
 }

@@ -257,17 +257,17 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     int fault = 0;
     if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    char *const command = status ? NULL : organ_take_command(d->temporary, d->path, NULL);
+    char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, NULL);
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
-    const organ_naming naming =
-        status ? ORGAN_NAME_REFUSED
-               : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, NULL, &fault, error);
-    if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
-        organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
-    else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
+    const organ_rename_result naming =
+        status ? ORGAN_RENAME_FAILED
+               : organ_rename_output(d->temporary, d->path, ORGAN_REPLACE_REPORTS, NULL, &fault, error);
+    if (status == ORGAN_OK && naming == ORGAN_RENAME_EXISTS)
+        organ_rename_fail(d->temporary, d->path, command, naming, fault, error);
+    else if (status == ORGAN_OK && naming == ORGAN_RENAME_FAILED)
         organ_fail_errno(error, fault, "%s: cannot be renamed into place", d->path);
-    if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_REPLACED)
+    if (naming == ORGAN_RENAME_FAILED || naming == ORGAN_RENAMED_REPLACING)
         unlink(d->temporary);
     free(command);
     free(d->temporary);

@@ -52,7 +52,7 @@ static const organ_block kept_blocks[] = {
 
 /* ---- sanitize ---- */
 
-static const organ_item sanitize_merits[] = {
+static const organ_item sanitize_highlights[] = {
     {NULL, "findings{check? that a server would reject| that a server would have rejected}", "{findings:size}"},
     {NULL, "{check?modules to keep|modules kept}", "{totals.modules:count}"},
     {NULL, "{check?tensors to remove|tensors removed}", "{dropped:size}"},
@@ -76,7 +76,7 @@ static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
     HEADING("A sanitised adapter"),
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
-    MERITS(NULL, sanitize_merits),
+    HIGHLIGHTS(NULL, sanitize_highlights),
     SECTION(ON_PAGE, NULL, "{check?Findings that a server would reject|Findings that a server would have rejected}"),
     EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}"))),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .max = MAX_FINDINGS, .what = "findings",
@@ -116,11 +116,11 @@ const organ_view organ_lora_sanitize_view = {
 
 /* ---- resize ---- */
 
-static const organ_item resize_merits[] = {{NULL, "of the squared change is kept", "{/totals.explained:share}"},
-                                           {NULL, "in the module with the smallest share", "{total.least:share}"},
-                                           {NULL, "rank now", "{/r:count}"},
-                                           {NULL, "rank before", "{/totals.rank_before:count}"},
-                                           {NULL, "of factors", "{/totals.bytes:bytes}"}};
+static const organ_item resize_highlights[] = {{NULL, "of the squared change is kept", "{/totals.explained:share}"},
+                                               {NULL, "in the module with the smallest share", "{total.least:share}"},
+                                               {NULL, "rank now", "{/r:count}"},
+                                               {NULL, "rank before", "{/totals.rank_before:count}"},
+                                               {NULL, "of factors", "{/totals.bytes:bytes}"}};
 
 #define TO_RANK "to rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of every module}"
 
@@ -128,7 +128,7 @@ static const organ_block resize_blocks[] = {
     LINES(NULL, "Resized " ADAPTER "\n" TO_RANK "\n\n"),
     HEADING("An adapter of another rank"),
     LINES_ON(ON_MARKDOWN, NULL, "Resized " ADAPTER "\n" TO_RANK),
-    MADE(ON_PAGE, NULL, kept_roles, BLOCKS(MERITS(NULL, resize_merits))),
+    MADE(ON_PAGE, NULL, kept_roles, BLOCKS(HIGHLIGHTS(NULL, resize_highlights))),
     PART_IF(ON_PAGE, NULL, ".", BLOCKS_OF(kept_blocks)),
     MADE(ON_TEXT, NULL, kept_roles, BLOCKS_OF(roles_table)),
     SAY(ON_ALL, "asked_rank>r&!totals.cut", "No module has a rank above {r}, so r stays {r}."),

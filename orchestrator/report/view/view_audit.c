@@ -11,11 +11,11 @@
 #define NOT_TARGETS                                                                                                    \
     "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
-static const organ_item merits[] = {SPARSITY_MERITS};
+static const organ_item highlights[] = {SPARSITY_HIGHLIGHTS};
 
 static const organ_block blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     PROJECTIONS(ON_TERMINAL, NULL),
     TOTALS(ON_TERMINAL, NULL),
     ERRATA(ON_ALL, "errata"),

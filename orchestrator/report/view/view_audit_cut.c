@@ -8,7 +8,7 @@
     "removed parts, "                                                                                                  \
     "{resolved?with {resolved:count} refitted weight{resolved:s}, |}and nothing else.}"
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
     {"resolved", "weights were refitted", "{resolved:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
@@ -30,7 +30,7 @@ static const organ_field settings[] = {SETTING_FIELDS};
 
 static const organ_block blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     TABLE(ON_TERMINAL, NULL, "layers", FIELDS(layers)),
     EACH(ON_TERMINAL, "checks",
          BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),

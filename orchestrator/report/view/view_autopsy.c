@@ -64,7 +64,7 @@ static double percent_of(const json_t *row)
 static double ratio(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
 /* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
-static double strain_of(const json_t *row, const json_t *limits)
+static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
     const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
@@ -84,7 +84,7 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
     const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
     return ORGAN_OBJECT(
         SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
-        SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
+        SET_FINITE("strain", excess_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
         SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
         SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
         SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
@@ -199,15 +199,15 @@ static json_t *autopsy_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
-    json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL,
-                                            SENSE "\n{kind=note|kind=unread?{value}}"),
+    json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,
+                                             SENSE "\n{kind=note|kind=unread?{value}}"),
                   *const matrices = places_of(report, true, NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
     if (made)
         ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses),
-                  SET("causes", organ_rows_alike(report, findings, UNUSUAL, SENSE)),
-                  SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
+                  SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
+                  SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
                   SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
                   SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
@@ -260,7 +260,7 @@ static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("
 static const organ_field trials[] = {
     FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
     FIELD_MAYBE_GENERAL("nats per token", "nll_difference", 3), FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
-static const organ_field strays[] = {
+static const organ_field unmatched[] = {
     FIELD_TEXT("tensor that belongs to no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_TEXT("why", "why", 0)};
 
@@ -279,10 +279,10 @@ static const organ_field strays[] = {
     "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
 #define HELD "           "
 
-static const organ_item merits[] = {{NULL, "findings", "{findings:size}"},
-                                    {NULL, "remarks", "{remarks:size}"},
-                                    {NULL, "weights, each read whole", "{weights:count}"},
-                                    {NULL, "of them packed", "{packed:count}"}};
+static const organ_item highlights[] = {{NULL, "findings", "{findings:size}"},
+                                        {NULL, "remarks", "{remarks:size}"},
+                                        {NULL, "weights, each read whole", "{weights:count}"},
+                                        {NULL, "of them packed", "{packed:count}"}};
 
 static const organ_block scheme[] = {
     SAY(ON_TERMINAL | ON_PAGE, NULL,
@@ -400,7 +400,7 @@ static const organ_block remarks[] = {
             BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
             .where = "!known", .max = MAX_SHOWN,
             .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
-    TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .max = MAX_ROWS, .what = "such tensors",
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(unmatched), .max = MAX_ROWS, .what = "such tensors",
           .caption = "Tensors that belong to no weight"),
 };
 
@@ -409,7 +409,7 @@ static const organ_block blocks[] = {
     HEADING("Autopsy of {model.name}{other? against {other.name}}"),
     SAY(ON_MARKDOWN, NULL,
         "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
     GAP("schemes"),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),

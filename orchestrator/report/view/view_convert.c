@@ -4,9 +4,10 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
-static const organ_item convert_merits[] = {{NULL, "tensors", "{totals.tensors_after:count}"},
-                                            {NULL, "before", "{totals.bytes_before:bytes}"},
-                                            {NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"}};
+static const organ_item convert_highlights[] = {
+    {NULL, "tensors", "{totals.tensors_after:count}"},
+    {NULL, "before", "{totals.bytes_before:bytes}"},
+    {NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"}};
 
 static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIELD_CODE),
                                             FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("bytes", "bytes")};
@@ -14,7 +15,7 @@ static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIE
 static const organ_block convert_blocks[] = {
     LINES(NULL, MADE_WORDS("Converted", "model") "\nto {parameters.to}, {parameters.dtype}\n\n"),
     HEADING("Conversion of {model.name}"),
-    MERITS(NULL, convert_merits),
+    HIGHLIGHTS(NULL, convert_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
     SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),

@@ -10,7 +10,7 @@ enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
-#define EVALUATION_MERITS                                                                                              \
+#define EVALUATION_HIGHLIGHTS                                                                                          \
     {"evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                     \
      "{evaluation.after.figures.perplexity:figure}"},                                                                  \
     {                                                                                                                  \

@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-static const organ_item merits[] = {
-    EVALUATION_MERITS,
+static const organ_item highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {NULL, "of {experts_before:count} experts {dry_run?would be kept|kept} in each layer", "{experts_after:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
@@ -29,7 +29,7 @@ static const organ_field settings[] = {SETTING_FIELDS};
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Removed experts from", "model") "\n\n"),
     HEADING("Experts of {model.name}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),

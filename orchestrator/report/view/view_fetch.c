@@ -2,7 +2,8 @@
  * organ.fetch/1 */
 #include "orchestrator/report/view/views.h"
 
-static const organ_item merits[] = {{NULL, "files", "{totals.files:count}"}, {NULL, "size", "{totals.bytes:bytes}"}};
+static const organ_item highlights[] = {{NULL, "files", "{totals.files:count}"},
+                                        {NULL, "size", "{totals.bytes:bytes}"}};
 
 static const organ_field files[] = {FIELD_TEXT("file", "file", ORGAN_FIELD_SHORTENS), FIELD_BYTES("size", "bytes"),
                                     FIELD_IF("dry_run", "left", "left", "bytes", 0), FIELD_TEXT("state", "state", 0)};
@@ -10,7 +11,7 @@ static const organ_field files[] = {FIELD_TEXT("file", "file", ORGAN_FIELD_SHORT
 static const organ_block blocks[] = {
     LINES(NULL, "{model} at {revision}, commit {commit}\n{dry_run?would be downloaded|is} in {run.folder}\n\n"),
     HEADING("{model}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Files"),
     TABLE(ON_ALL, NULL, "files", FIELDS(files)),
     SAY_AFTER(

@@ -113,10 +113,10 @@ static const organ_field pruned[] = {
 
 /* ---- blocks ---- */
 
-static const organ_item merits[] = {{NULL, "models", "{totals.models:count}"},
-                                    {NULL, "of files", "{totals.bytes:bytes}"},
-                                    {NULL, "tensors", "{totals.tensors:count}"},
-                                    {NULL, "models failed", "{totals.failed:count}"}};
+static const organ_item highlights[] = {{NULL, "models", "{totals.models:count}"},
+                                        {NULL, "of files", "{totals.bytes:bytes}"},
+                                        {NULL, "tensors", "{totals.tensors:count}"},
+                                        {NULL, "models failed", "{totals.failed:count}"}};
 
 static const organ_block experiment[] = {
     SAY(ON_TERMINAL, NULL, "Pruned, experiment {number}: {words}."),
@@ -164,7 +164,7 @@ static const organ_block dissection[] = {
 };
 
 static const organ_block blocks[] = {
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     TABLE(ON_TERMINAL, NULL, "models", FIELDS(models), .total = "{totals.models} model{totals.models:s}",
           .total_row = "totals"),
     TABLE(ON_TERMINAL, "others", "others", FIELDS(others)),

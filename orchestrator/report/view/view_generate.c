@@ -2,12 +2,12 @@
  * organ.generate/1 */
 #include "orchestrator/report/view/views.h"
 
-static const organ_item merits[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
-                                    {NULL, "tokens generated", "{generated.ids:size}"}};
+static const organ_item highlights[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
+                                        {NULL, "tokens generated", "{generated.ids:size}"}};
 
 static const organ_block blocks[] = {
     GAP(NULL), /* a terminal has the text already */
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Prompt"),
     LINES_ON(ON_PAGE, "prompt.text", "{prompt.text}"),
     SECTION(ON_PAGE, NULL, "Continuation"),

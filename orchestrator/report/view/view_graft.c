@@ -30,7 +30,7 @@ static json_t *grafted(const json_t *report)
     return whole;
 }
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {NULL, "of the output's elements come from the source", "{totals.percent_of_elements:percent}"},
     {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
     {NULL, "the header is {header_anew?rewritten|the target's, byte for byte}", "{header_anew?new|kept}"}};
@@ -50,7 +50,7 @@ static const organ_block blocks[] = {
                 "}}{source:model}\n"
                 "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
     EACH(ON_TERMINAL, "mismatches", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}"))),
-    MERITS(FITS, merits),
+    HIGHLIGHTS(FITS, highlights),
     SAY(ON_PAGE, NULL, "Source: {source:model}."),
     SAY(ON_PAGE, NULL, "Target: {target:model}."),
     SECTION(ON_PAGE, FITS, "Copied tensors"),

@@ -121,10 +121,10 @@ static json_t *whole_of(const json_t *report)
     return whole;
 }
 
-static const organ_item merits[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},
-                                    {NULL, "tensors", "{totals.tensors:count}"},
-                                    {NULL, "elements", "{totals.elements:count}"},
-                                    {"bits", "bits per element", "{bits:.4g}"}};
+static const organ_item highlights[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},
+                                        {NULL, "tensors", "{totals.tensors:count}"},
+                                        {NULL, "elements", "{totals.elements:count}"},
+                                        {"bits", "bits per element", "{bits:.4g}"}};
 
 /* ---- all of it ---- */
 
@@ -160,7 +160,7 @@ static const organ_block targets[] = {
 
 static const organ_block blocks[] = {
     LINES(NULL, "{model:model}{typed?, model type {model.model_type}}\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_TERMINAL, "config>-1", "{facts:join}"),
     SAY(ON_PAGE, "config>-1&facts", "{facts:join}"),

@@ -88,8 +88,8 @@
                    "model, " NATS("heal.kl_before") " nats per token, so the weights "                                 \
                                                     "stay unchanged}"
 
-static const organ_item merits[] = {
-    EVALUATION_MERITS,
+static const organ_item highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {NULL, "of {layers_before:count} blocks {dry_run?would be kept|kept}", "{layers_after:count}"},
     {SEARCHED, "nats per token from the whole model, on the text of the search", NATS("search.divergence")},
     {NULL, "before", "{bytes_before:bytes}"},
@@ -114,7 +114,7 @@ static const char *const kinds[] = {"best so far", "judged", NULL};
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Dropped blocks of", "model") "\n\n"),
     HEADING("Blocks of {model.name}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),

@@ -36,7 +36,7 @@ static int by_model(const void *a, const void *b)
 }
 
 /* To 33 bits. */
-static double measure_kin_rounded(double x)
+static double lineage_rounded(double x)
 {
     int exponent;
     const double mantissa = frexp(x, &exponent);
@@ -57,7 +57,7 @@ static bool take_print(const json_t *tensor, size_t model, print *p)
     if (!(p->of[1] > 0))
         return false;
     p->of[0] = round(p->of[0] / p->of[1] * 1e8);
-    p->of[1] = measure_kin_rounded(p->of[1]);
+    p->of[1] = lineage_rounded(p->of[1]);
     p->of[4] = round(p->of[4] * 1e4);
     return true;
 }
@@ -87,14 +87,14 @@ static void find_owners(print *prints, size_t count)
 }
 
 /* The one of the models `among` that has most of those that `but` has not; how many, or 0. */
-static size_t kin_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
+static size_t lineage_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
     for (size_t k = 0; k < count; k++)
-        for (size_t m = 0; m < ORGAN_KIN_MAX && !(prints[k].owners & but); m++)
+        for (size_t m = 0; m < ORGAN_LINEAGE_MAX && !(prints[k].owners & but); m++)
             counts[m] += (prints[k].owners & among) >> m & 1;
-    *model = ORGAN_KIN_NONE;
-    for (size_t m = 0; m < ORGAN_KIN_MAX; m++)
+    *model = ORGAN_LINEAGE_NONE;
+    for (size_t m = 0; m < ORGAN_LINEAGE_MAX; m++)
         if (counts[m] > best) {
             best = counts[m];
             *model = m;
@@ -103,23 +103,23 @@ static size_t kin_max_of(const print *prints, size_t count, uint64_t among, uint
 }
 
 /* Sets the body and the donor if two of the models `among` have all, and neither alone. */
-static bool find_parents(const print *prints, size_t count, uint64_t among, organ_kin *kin)
+static bool find_parents(const print *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
-    const size_t max = kin_max_of(prints, count, among, 0, &body);
-    if (body == ORGAN_KIN_NONE || max == count ||
-        max + kin_max_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
+    const size_t max = lineage_max_of(prints, count, among, 0, &body);
+    if (body == ORGAN_LINEAGE_NONE || max == count ||
+        max + lineage_max_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
         return false;
-    kin->body = body;
-    kin->donor = donor;
-    kin->from_body = max;
-    kin->from_donor = count - max;
+    lineage->body = body;
+    lineage->donor = donor;
+    lineage->from_body = max;
+    lineage->from_donor = count - max;
     return true;
 }
 
 /* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
  * these. */
-static void measure_kin_finish(const print *prints, size_t known, organ_kin *kin)
+static void lineage_finish(const print *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;
     for (int again = 0; again < 2; again++) {
@@ -128,58 +128,60 @@ static void measure_kin_finish(const print *prints, size_t known, organ_kin *kin
             const size_t self = prints[from].model;
             for (to = from; to < known && prints[to].model == self; to++)
                 ;
-            kin[self].tensors = to - from;
-            kin[self].shared = kin_max_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
-            if (kin[self].shared < kin[self].tensors &&
-                find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
+            lineage[self].tensors = to - from;
+            lineage[self].shared =
+                lineage_max_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &lineage[self].like);
+            if (lineage[self].shared < lineage[self].tensors &&
+                find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &lineage[self]))
                 chimeras |= UINT64_C(1) << self;
         }
     }
 }
 
 /* Appends the model and then the models whose body it is, recursively; each once, whatever `body` contains. */
-static void put_in_order(const organ_kin *kin, size_t count, size_t root, size_t *order, size_t *used, bool *done)
+static void put_in_order(const organ_lineage *lineage, size_t count, size_t root, size_t *order, size_t *used,
+                         bool *done)
 {
-    size_t stack[ORGAN_KIN_MAX + 1], top = 0;
+    size_t stack[ORGAN_LINEAGE_MAX + 1], top = 0;
     stack[top++] = root;
     done[root] = true;
     while (top > 0) {
         const size_t model = stack[--top];
         order[(*used)++] = model;
         for (size_t k = count; k-- > 0;)
-            if (kin[k].body == model && !done[k]) {
+            if (lineage[k].body == model && !done[k]) {
                 done[k] = true;
                 stack[top++] = k;
             }
     }
 }
 
-static organ_status measure_kin_arrange(organ_kin *kin, size_t count, size_t *order, organ_error *error)
+static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);
     size_t used = 0;
     if (!done)
         return organ_fail_errno(error, ENOMEM, "the models");
     for (size_t k = 0; k < count; k++)
-        if (kin[k].body == ORGAN_KIN_NONE)
-            put_in_order(kin, count, k, order, &used, done);
+        if (lineage[k].body == ORGAN_LINEAGE_NONE)
+            put_in_order(lineage, count, k, order, &used, done);
     for (size_t k = 0; k < count; k++) /* models that are made from each other in a circle */
         if (!done[k])
-            put_in_order(kin, count, k, order, &used, done);
+            put_in_order(lineage, count, k, order, &used, done);
     for (size_t k = 0; k < count; k++) {
-        const size_t body = kin[order[k]].body;
+        const size_t body = lineage[order[k]].body;
         bool before = false;
-        for (size_t j = 0; j < k && body != ORGAN_KIN_NONE; j++)
+        for (size_t j = 0; j < k && body != ORGAN_LINEAGE_NONE; j++)
             before |= order[j] == body;
-        kin[order[k]].depth = before ? kin[body].depth + 1 : 0;
+        lineage[order[k]].depth = before ? lineage[body].depth + 1 : 0;
     }
     free(done);
     return ORGAN_OK;
 }
 
-organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *order, organ_error *error)
+organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error)
 {
-    const size_t count = json_array_size(models), max = count < ORGAN_KIN_MAX ? count : ORGAN_KIN_MAX;
+    const size_t count = json_array_size(models), max = count < ORGAN_LINEAGE_MAX ? count : ORGAN_LINEAGE_MAX;
     size_t room = 1;
     for (size_t m = 0; m < max; m++)
         room += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
@@ -189,8 +191,9 @@ organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *ord
     const size_t known = take_prints(models, max, prints);
     find_owners(prints, known);
     for (size_t m = 0; m < count; m++)
-        kin[m] = (organ_kin){.body = ORGAN_KIN_NONE, .donor = ORGAN_KIN_NONE, .like = ORGAN_KIN_NONE};
-    measure_kin_finish(prints, known, kin);
+        lineage[m] =
+            (organ_lineage){.body = ORGAN_LINEAGE_NONE, .donor = ORGAN_LINEAGE_NONE, .like = ORGAN_LINEAGE_NONE};
+    lineage_finish(prints, known, lineage);
     free(prints);
-    return measure_kin_arrange(kin, count, order, error);
+    return lineage_arrange(lineage, count, order, error);
 }

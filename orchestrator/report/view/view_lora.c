@@ -11,7 +11,7 @@ static const organ_share_of explained = {"explained", "change_norm", "spectrum"}
 static json_t *explained_roles(const json_t *report) { return organ_share_roles(report, &explained); }
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &explained); }
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {"!dry_run", "of the squared change is explained", "{totals.explained:share}"},
     {"!dry_run", "in the module with the smallest share", "{totals.least_explained:share}"},
     {"!dry_run", "norm of the change relative to the base", "{totals.change:share}"},
@@ -50,7 +50,7 @@ static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOT
 
 static const organ_block blocks[] = {
     HEADING("LoRA extraction"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Source models"),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written and nothing compared."),
     EACH(ON_PAGE, "warnings", BLOCKS_OF(warning)),

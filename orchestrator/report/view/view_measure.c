@@ -119,7 +119,7 @@ static const organ_block text_blocks[] = {
 
 /* ---- a model on a page ---- */
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {NULL, "mean theta of {with_theta} tensor{with_theta:s}", "{with_theta?{theta_mean:.2f}°|–}"},
     {NULL, "the same weighted by elements", "{with_theta?{theta_weighted:.2f}°|–}"},
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
@@ -219,7 +219,7 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
            .name = "role", .value = "theta", .only = (which), .caption = (said))
 
 static const organ_block page_blocks[] = {
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SAY(ON_PAGE, NULL, "Measured: {model:model}."),
     WARN(ON_PAGE, NULL, MEASURE_CAUTION),
     SECTION(ON_PAGE, "layers", "Layers and roles"),
@@ -343,7 +343,7 @@ static const organ_block blocks[] = {
     EACH_IF(ON_TENSORS, "models>1", "models", BLOCKS_OF(text_blocks)),
     SAY_AFTER(ON_TERMINAL, NULL, "", MEASURE_CAUTION),
     EACH_IF(ON_PAGE, "models=1", "models", BLOCKS_OF(page_blocks)),
-    PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_merits_blocks)),
+    PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_highlight_blocks)),
     WARN(ON_PAGE, "!models=1", MEASURE_CAUTION),
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_fleet_blocks)),
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_models_blocks)),

@@ -12,8 +12,8 @@
     "it."
 
 /* Blocks of a page about several models: the main results, a comparison, and a section for each model. */
-enum { ORGAN_MEASURE_MERITS_BLOCKS = 1, ORGAN_MEASURE_FLEET_BLOCKS = 2, ORGAN_MEASURE_MODELS_BLOCKS = 1 };
-extern const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS];
+enum { ORGAN_MEASURE_HIGHLIGHT_BLOCKS = 1, ORGAN_MEASURE_FLEET_BLOCKS = 2, ORGAN_MEASURE_MODELS_BLOCKS = 1 };
+extern const organ_block organ_measure_highlight_blocks[ORGAN_MEASURE_HIGHLIGHT_BLOCKS];
 extern const organ_block organ_measure_fleet_blocks[ORGAN_MEASURE_FLEET_BLOCKS];
 extern const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS];
 

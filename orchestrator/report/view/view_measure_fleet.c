@@ -44,10 +44,10 @@ const organ_field organ_group_fields[ORGAN_GROUP_FIELDS] = {FIELD_TEXT("model", 
                                                             FIELD_GROUP("embed"),
                                                             FIELD_GROUP("norm"),
                                                             FIELD_GROUP("other")};
-static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
-                                         FIELD_TEXT("relation", "relation", 0),
-                                         FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS),
-                                         FIELD_COUNT("shared tensors", "shared"), FIELD_COUNT("of", "tensors")};
+static const organ_field lineage_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
+                                             FIELD_TEXT("relation", "relation", 0),
+                                             FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS),
+                                             FIELD_COUNT("shared tensors", "shared"), FIELD_COUNT("of", "tensors")};
 
 /* ---- what the models are to each other ---- */
 
@@ -56,25 +56,26 @@ static const char *measure_fleet_name_of(const json_t *models, size_t k)
     return organ_json_text(organ_json_row_at(models, k), "model.name");
 }
 
-static json_t *kin_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared, size_t tensors)
+static json_t *lineage_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared,
+                           size_t tensors)
 {
     return ORGAN_OBJECT(SET_TEXT("model", measure_fleet_name_of(models, model)), SET_TEXT("relation", what),
                         SET_TEXT("of", measure_fleet_name_of(models, of)), SET_COUNT("shared", shared),
                         SET_COUNT("tensors", tensors));
 }
 
-static void add_kin(json_t *rows, const json_t *models, const organ_kin *own, size_t model)
+static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
-    if (own->body != ORGAN_KIN_NONE) {
+    if (own->body != ORGAN_LINEAGE_NONE) {
         json_array_append_new(
-            rows, kin_row(models, model, "a chimera in the body of", own->body, own->from_body, own->tensors));
-        json_array_append_new(rows,
-                              kin_row(models, model, "with the rest of", own->donor, own->from_donor, own->tensors));
-    } else if (own->like != ORGAN_KIN_NONE) {
+            rows, lineage_row(models, model, "a chimera in the body of", own->body, own->from_body, own->tensors));
         json_array_append_new(
-            rows,
-            kin_row(models, model, own->shared == own->tensors ? "of the same weights as" : "in part of the weights of",
-                    own->like, own->shared, own->tensors));
+            rows, lineage_row(models, model, "with the rest of", own->donor, own->from_donor, own->tensors));
+    } else if (own->like != ORGAN_LINEAGE_NONE) {
+        json_array_append_new(
+            rows, lineage_row(models, model,
+                              own->shared == own->tensors ? "of the same weights as" : "in part of the weights of",
+                              own->like, own->shared, own->tensors));
     }
 }
 
@@ -97,10 +98,10 @@ static json_t *depths_of(const json_t *model)
 }
 
 /* Returns the figures of a model for the charts. */
-static json_t *model_row(const json_t *models, const organ_kin *own, size_t model)
+static json_t *model_row(const json_t *models, const organ_lineage *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
-    const bool chimera = own->body != ORGAN_KIN_NONE;
+    const bool chimera = own->body != ORGAN_LINEAGE_NONE;
     json_t *const row = ORGAN_OBJECT(
         SET_TEXT("name", measure_fleet_name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
         SET_HELD("theta_mean", json_object_get(entry, "theta_mean")),
@@ -130,33 +131,34 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     }
 }
 
-static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t *order)
+static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, const size_t *order)
 {
     json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(),
                   *const rows = json_array();
     double sizes[2];
     ends_of(models, "elements", sizes);
     for (size_t k = 0; k < json_array_size(models); k++) {
-        json_array_append_new(ordered, model_row(models, &kin[order[k]], order[k]));
-        if (k < ORGAN_KIN_MAX)
+        json_array_append_new(ordered, model_row(models, &lineage[order[k]], order[k]));
+        if (k < ORGAN_LINEAGE_MAX)
             json_array_append(shown, organ_json_row_at(ordered, k));
-        json_array_append_new(points, model_row(models, &kin[k], k));
-        add_kin(rows, models, &kin[order[k]], order[k]);
+        json_array_append_new(points, model_row(models, &lineage[k], k));
+        add_lineage(rows, models, &lineage[order[k]], order[k]);
     }
     return ORGAN_OBJECT(SET_HELD("models", models), SET("ordered", ordered), SET("shown", shown), SET("points", points),
                         SET("kin", rows), SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
 }
 
 /* Returns the measured models with their kinship, for the charts. */
-static json_t *with_kin(const json_t *report)
+static json_t *with_lineage(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
-    organ_kin *const kin = calloc(json_array_size(models) + 1, sizeof *kin);
+    organ_lineage *const lineage = calloc(json_array_size(models) + 1, sizeof *lineage);
     size_t *const order = calloc(json_array_size(models) + 1, sizeof *order);
-    json_t *const made = kin && order && organ_measure_kin(models, kin, order, &(organ_error){0}) == ORGAN_OK
-                             ? fleet_of(models, kin, order)
-                             : NULL;
-    free(kin);
+    json_t *const made =
+        lineage && order && organ_measure_lineage(models, lineage, order, &(organ_error){0}) == ORGAN_OK
+            ? fleet_of(models, lineage, order)
+            : NULL;
+    free(lineage);
     free(order);
     return made;
 }
@@ -172,12 +174,12 @@ static json_t *with_ends(const json_t *report)
 
 /* ---- the page ---- */
 
-static const organ_item merits[] = {{NULL, "models", "{models:size}"},
-                                    {NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
-                                    {NULL, "tensors with a theta", "{models:sum.with_theta}"},
-                                    {NULL, "gravitational wells", "{models:sum.wells}"}};
-const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS] = {
-    MADE(ON_PAGE, NULL, with_ends, BLOCKS(MERITS(NULL, merits)))};
+static const organ_item highlights[] = {{NULL, "models", "{models:size}"},
+                                        {NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
+                                        {NULL, "tensors with a theta", "{models:sum.with_theta}"},
+                                        {NULL, "gravitational wells", "{models:sum.wells}"}};
+const organ_block organ_measure_highlight_blocks[ORGAN_MEASURE_HIGHLIGHT_BLOCKS] = {
+    MADE(ON_PAGE, NULL, with_ends, BLOCKS(HIGHLIGHTS(NULL, highlights)))};
 
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {
                                                                                               "model", "chimera", NULL};
@@ -251,8 +253,8 @@ static const organ_block fleet_blocks[] = {
         "and share of zeros are counted as the same tensor. A model whose tensors are all found in two others, and in "
         "neither of them alone, is a chimera; the one with more of them is its body. Constant tensors do not count, "
         "and tensors that a graft converted to another type are not recognised."),
-    TABLE(ON_PAGE, "kin", "kin", FIELDS(kin_fields), .caption = "Which models share tensors, and how many."),
+    TABLE(ON_PAGE, "kin", "kin", FIELDS(lineage_fields), .caption = "Which models share tensors, and how many."),
 };
 
 const organ_block organ_measure_fleet_blocks[ORGAN_MEASURE_FLEET_BLOCKS] = {
-    SAY(ON_PAGE, "!models", "No model was measured."), MADE(ON_PAGE, "models", with_kin, BLOCKS_OF(fleet_blocks))};
+    SAY(ON_PAGE, "!models", "No model was measured."), MADE(ON_PAGE, "models", with_lineage, BLOCKS_OF(fleet_blocks))};

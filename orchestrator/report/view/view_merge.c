@@ -10,7 +10,7 @@ static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 
 static json_t *arrived_roles(const json_t *report) { return organ_share_roles(report, &arrived); }
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {"!dry_run&!unplaced", "of the change arrived", "{totals.arrived:share}"},
     {"!dry_run&!unplaced", "of its norm is rounding error", "{totals.rounding_error:share}"},
     {"!dry_run&!unplaced", "modules lost more than half", "{totals.erased:count}"},
@@ -48,7 +48,7 @@ static const organ_block warning[] = {
 
 static const organ_block blocks[] = {
     HEADING("LoRA merge"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     LINES_ON(ON_TEXT, NULL,
              "{unplaced?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Merged "
              "}}{adapter.name} (LoRA, r "

@@ -2,7 +2,8 @@
  * organ.models/1 */
 #include "orchestrator/report/view/views.h"
 
-static const organ_item merits[] = {{NULL, "models", "{totals.models:count}"}, {NULL, "open", "{totals.opens:count}"}};
+static const organ_item highlights[] = {{NULL, "models", "{totals.models:count}"},
+                                        {NULL, "open", "{totals.opens:count}"}};
 
 static const organ_field stores[] = {
     FIELD_TEXT("store", "store", 0), FIELD_COUNT("models", "models"),
@@ -18,7 +19,7 @@ static const organ_field reasons[] = {FIELD_TEXT("name", "name", ORGAN_FIELD_SHO
 
 static const organ_block blocks[] = {
     HEADING("Models on this machine"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Stores"),
     TABLE(ON_ALL, NULL, "stores", FIELDS(stores)),
     WARN(ON_ALL, "cut", "The list ends after {totals.models:count} models."),

@@ -125,7 +125,7 @@ static json_t *noises_of(const json_t *report)
 
 /* ---- the view ---- */
 
-#define NOISE_MERITS(n)                                                                                                \
+#define NOISE_HIGHLIGHTS(n)                                                                                            \
     {"noises." n ".total.cosine>-2", "cosine of noise and adapter, {noises." n ".noisy.name}",                         \
      "{noises." n ".total.cosine:.4f}"},                                                                               \
         {"noises." n ".total.ratio>-2", "noise relative to the adapter's change, {noises." n ".noisy.name}",           \
@@ -136,7 +136,7 @@ static json_t *noises_of(const json_t *report)
             "{noises." n ".total.leakage_over_expected:.3g}"                                                           \
     }
 static const organ_item stored[] = {{NULL, NULL, "Stored as {stored_as}."}};
-static const organ_item merits[] = {NOISE_MERITS("0"), NOISE_MERITS("1")};
+static const organ_item highlights[] = {NOISE_HIGHLIGHTS("0"), NOISE_HIGHLIGHTS("1")};
 
 /* A comparison of noises, with the members of a comparison with an adapter. */
 #define COMPARISON(ratio)                                                                                              \
@@ -206,7 +206,7 @@ static const organ_block blocks[] = {
     LINES(NULL, "\nAdapter  {run.adapter}, rank {adapter.r}, {modules:size} of {adapter.modules} modules\n\n"),
     HEADING("Quantisation noise against the adapter: {clean.name}"),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}. Adapter of rank {adapter.r}, {modules:size} modules compared."),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Verdict"),
     ITEMS(ON_PAGE, "noises", .of = "noises", .value = "{noisy.name}", ITEM_LIST(stored), .list = "verdict.sentences",
           .caption = "Verdict on each noise"),

@@ -9,7 +9,7 @@
     "multiple of N_A (factor) "                                                                                        \
     "explains. remains: |N_A - N_B| / |N_A|. D: the change."
 
-static const organ_item merits[] = {
+static const organ_item highlights[] = {
     {"verdict.cosine>-2", "cosine of both noises", "{verdict.cosine:.4f}"},
     {"verdict.remains_to_noise_a>-2", "|N_A - N_B| relative to |N_A|", "{verdict.remains_to_noise_a:.3g}"},
     {"verdict.remains_to_change>-2", "|N_A - N_B| relative to the change", "{verdict.remains_to_change:.3g}"}};
@@ -96,7 +96,7 @@ static const organ_block blocks[] = {
     ITEM(ON_MARKDOWN, NULL, "Pair A, noisy: {pairs.0.noisy.name}, stored as {pairs.0.noisy.stored_as}"),
     ITEM(ON_MARKDOWN, NULL, "Pair B, clean: {pairs.1.clean.name}, stored as {pairs.1.clean.stored_as}"),
     ITEM(ON_MARKDOWN, NULL, "Pair B, noisy: {pairs.1.noisy.name}, stored as {pairs.1.noisy.stored_as}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_FILES, NULL, "Verdict"),
     EACH(ON_FILES, "verdict.sentences", BLOCKS_OF(sentence)),
     WARN(ON_PAGE, NULL, ABOUT_WEIGHTS),

@@ -26,7 +26,7 @@ static json_t *extracted(const json_t *report)
     return whole;
 }
 
-static const organ_item extract_merits[] = {WRITTEN, {NULL, "headers, stored unchanged", "{sources:size}"}};
+static const organ_item extract_highlights[] = {WRITTEN, {NULL, "headers, stored unchanged", "{sources:size}"}};
 static const organ_field folders[] = {FIELD_WORDS("folder", "{folder}/", ORGAN_FIELD_LEFT),
                                       FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("elements", "elements"),
                                       FIELD_BYTES("size", "bytes")};
@@ -36,7 +36,7 @@ static const organ_field sources[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHO
 
 static const organ_block extract_all[] = {
     LINES(NULL, MADE_WORDS("Extracted", "model") "\n\n"),
-    MERITS(NULL, extract_merits),
+    HIGHLIGHTS(NULL, extract_highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SECTION(ON_PAGE, NULL, "Anatomy"),
     ANATOMY_BARS,
@@ -87,7 +87,7 @@ static json_t *assembled(const json_t *report)
     return whole;
 }
 
-static const organ_item assemble_merits[] = {
+static const organ_item assemble_highlights[] = {
     WRITTEN,
     {"!dry_run&donor_again", "the donor, byte for byte", "yes"},
     {"!dry_run&!donor_again", "tensors changed since extraction", "{changed:size}"}};
@@ -101,7 +101,7 @@ static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
 
 static const organ_block assemble_all[] = {
     LINES(NULL, MADE_WORDS("Assembled", "model") "\n\n"),
-    MERITS(NULL, assemble_merits),
+    HIGHLIGHTS(NULL, assemble_highlights),
     SAY(ON_PAGE, NULL, "Made of: {model:model}."),
     SECTION(ON_PAGE, NULL, "Anatomy"),
     ANATOMY_BARS,

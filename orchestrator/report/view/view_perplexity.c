@@ -63,7 +63,7 @@ static const organ_item figures[] = {
     {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
     {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
-static const organ_item perplexity_merits[] = {
+static const organ_item perplexity_highlights[] = {
     {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}",
      "{models.0.figures.perplexity:figure}"},
     {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}",
@@ -77,7 +77,7 @@ static const organ_item perplexity_merits[] = {
 static const organ_block perplexity_blocks[] = {
     HEADING("Perplexity of {models.0.model.name}"),
     LINES("dry_run", "Dry run, nothing was scored.\n"),
-    MERITS("!dry_run", perplexity_merits),
+    HIGHLIGHTS("!dry_run", perplexity_highlights),
     BEGINNING,
     SECTION(ON_PAGE, "!dry_run", "Figures"),
     EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Other|Model}: {model:model}."))),
@@ -141,7 +141,7 @@ static const organ_field page_fields[] = {
     }
 
 /* More outputs than three are in the charts and the table only. */
-static const organ_item evaluation_merits[] = {
+static const organ_item evaluation_highlights[] = {
     COST_OF("1"),
     COST_OF("2"),
     COST_OF("3"),
@@ -150,7 +150,7 @@ static const organ_item evaluation_merits[] = {
 
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation of models made from {models.0.model.name}"),
-    MERITS(NULL, evaluation_merits),
+    HIGHLIGHTS(NULL, evaluation_highlights),
     BEGINNING,
     SECTION(ON_PAGE, NULL, "Models"),
     TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),

@@ -16,7 +16,7 @@ enum { MAX_ROWS = 500 };
 
 /* ---- what both have ---- */
 
-#define SIZE_MERITS                                                                                                    \
+#define SIZE_HIGHLIGHTS                                                                                                \
     {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
     {                                                                                                                  \
         NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"                                        \
@@ -41,11 +41,12 @@ static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code
 
 /* ---- dequantize ---- */
 
-static const organ_item dequantize_merits[] = {{NULL, "packed weights", "{totals.weights:count}"},
-                                               {"!totals.infinite&!totals.nan", "values that are infinite or NaN", "0"},
-                                               {"totals.infinite", "infinite values", "{totals.infinite:count}"},
-                                               {"totals.nan", "values that are NaN", "{totals.nan:count}"},
-                                               SIZE_MERITS};
+static const organ_item dequantize_highlights[] = {
+    {NULL, "packed weights", "{totals.weights:count}"},
+    {"!totals.infinite&!totals.nan", "values that are infinite or NaN", "0"},
+    {"totals.infinite", "infinite values", "{totals.infinite:count}"},
+    {"totals.nan", "values that are NaN", "{totals.nan:count}"},
+    SIZE_HIGHLIGHTS};
 
 static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS),
                                       FIELD_COUNT("tensors", "weights"), FIELD_COUNT("weights", "elements"),
@@ -66,7 +67,7 @@ static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE)
 static const organ_block dequantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
     HEADING("Dequantisation of {model.name}"),
-    MERITS(NULL, dequantize_merits),
+    HIGHLIGHTS(NULL, dequantize_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}; packed weights became {parameters.dtype}."),
     SECTION(ON_PAGE, NULL, "Schemes"),
@@ -118,11 +119,11 @@ const organ_view organ_dequantize_view = {
 
 /* ---- quantize ---- */
 
-static const organ_item quantize_merits[] = {
-    EVALUATION_MERITS,
+static const organ_item quantize_highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
     {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
-    SIZE_MERITS};
+    SIZE_HIGHLIGHTS};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("tensors", "tensors"),
@@ -212,7 +213,7 @@ static const organ_block quantize_blocks[] = {
                      "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
                               "pruned by {parameters.pruning.method}}\n\n"),
     HEADING("Quantisation of {model.name}"),
-    MERITS(NULL, quantize_merits),
+    HIGHLIGHTS(NULL, quantize_highlights),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
     SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
     BARS("roles.*.relative_error", "roles",

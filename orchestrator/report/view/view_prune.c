@@ -9,7 +9,7 @@
 #define LAYER_OF(at) "{" at ".name} ({" at ".percent:percent} of its {" at ".elements:count} target weights)"
 #define DONE         "!dry_run"
 
-static const organ_item merits[] = {EVALUATION_MERITS, SPARSITY_MERITS};
+static const organ_item highlights[] = {EVALUATION_HIGHLIGHTS, SPARSITY_HIGHLIGHTS};
 
 /* ---- inputs and counts ---- */
 
@@ -140,7 +140,7 @@ static const organ_block blocks[] = {
     LINES(NULL, "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into "
                 "|into }{run.output}\n}\n"),
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
-    MERITS(DONE, merits),
+    HIGHLIGHTS(DONE, highlights),
     EVALUATION_ON(ON_FILES),
     CAUTIONS(ON_FILES, NULL, "errata", "Read with these numbers"),
 

@@ -9,8 +9,8 @@
     "{parameters.layers}}"
 #define NO_EVIDENCE "A higher theta is no evidence of a better model."
 
-static const organ_item merits[] = {
-    EVALUATION_MERITS,
+static const organ_item highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {"dry_run", "tensors would be purified; nothing was written", "{totals.tensors}"},
     {"!dry_run", "of their energy was removed", "{totals.energy_removed_percent:percent}"},
     {"!dry_run", "tensors were purified", "{totals.tensors}"},
@@ -39,7 +39,7 @@ static const organ_block commands[] = {COMMAND(ON_ALL, NULL, "{.}")};
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Purified", "model") "\nby " HOW "\n\n"),
     HEADING("Purification of {model.name}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " HOW "."),
     WARN(ON_FILES, "warning", "{warning.text}"),

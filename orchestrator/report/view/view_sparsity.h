@@ -48,7 +48,7 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
     "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"   \
     "{" compensated "? --compensated}"
 
-#define SPARSITY_MERITS                                                                                                \
+#define SPARSITY_HIGHLIGHTS                                                                                            \
     {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},          \
         {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},    \
         {NULL, "of the target weights processed, each once", "{coverage.percent:percent}"},                            \

@@ -22,7 +22,7 @@ static const organ_field task_counts[] = {
     FIELD_WORDS("only the first right", OF_PAIR("{comparison.only_first:count}"), 0),
     FIELD_WORDS("only this right", OF_PAIR("{comparison.only_this:count}"), 0)};
 
-static const organ_item task_merits[] = {
+static const organ_item task_highlights[] = {
     {NULL, "acc of {models.0.model.name}", "{results.0.value:%.4} %"},
     {NULL, "questions", "{experiment.questions:count}"},
     {NULL, "tasks", "{experiment.tasks:count}"},
@@ -44,7 +44,7 @@ static const organ_block experiment_items[] = {
 
 static const organ_block tasks_blocks[] = {
     HEADING("Tasks: {models.0.model.name}"),
-    MERITS(NULL, task_merits),
+    HIGHLIGHTS(NULL, task_highlights),
     SAY_AFTER(ON_TERMINAL, NULL, "",
               "{experiment.questions:count} question{experiment.questions:s} of {experiment.tasks:count} "
               "task{experiment.tasks:s} in {experiment.file.name}, {experiment.choices:count} choices, "

@@ -6,9 +6,9 @@
 #define EDGE(path)           "{" path ">-1?{" path ":count}|none}"
 #define EDGE_TOO(name, path) "{" path ">-1?, " name " {" path "}}"
 
-static const organ_item merits[] = {{NULL, "tokens", "{tokens:count}"},
-                                    {NULL, "bytes of text", "{text.bytes:count}"},
-                                    {NULL, "bytes per token", "{bytes_per_token:.3f}"}};
+static const organ_item highlights[] = {{NULL, "tokens", "{tokens:count}"},
+                                        {NULL, "bytes of text", "{text.bytes:count}"},
+                                        {NULL, "bytes per token", "{bytes_per_token:.3f}"}};
 static const organ_item facts[] = {
     {NULL, "text", "{text.name}"},
     {NULL, "bytes of the text", "{text.bytes:count}"},
@@ -35,7 +35,7 @@ static const organ_block blocks[] = {
                                                         "{tokenizer.adds_bos?  The model's tokenizer puts BOS before a "
                                                         "text; it is not counted here.\n}"),
     LINES(SUMMARY "&tokens", "\nThe first tokens:\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Text and tokenizer"),
     ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(facts),
           .caption = "Ids are comparable only if the digests of the tokenizers are equal"),

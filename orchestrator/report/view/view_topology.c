@@ -4,9 +4,9 @@
 
 #define SHARES "workers_on_cpu>1|sibling"
 
-static const organ_item merits[] = {{NULL, "workers", "{threads:count}"},
-                                    {NULL, "usable cores", "{machine.cores:count}"},
-                                    {NULL, "memory nodes in use", "{machine.nodes:count}"}};
+static const organ_item highlights[] = {{NULL, "workers", "{threads:count}"},
+                                        {NULL, "usable cores", "{machine.cores:count}"},
+                                        {NULL, "memory nodes in use", "{machine.nodes:count}"}};
 
 static const organ_field nodes[] = {FIELD_COUNT("node", "node"),
                                     FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|unknown}", 0),
@@ -33,7 +33,7 @@ static const organ_block blocks[] = {
     LINES(NULL,
           "  {machine.cores:count} usable core{machine.cores:s} on {machine.nodes:count} memory "
           "node{machine.nodes:s}{machine.kinds>1?, of {machine.kinds} kinds}\n  {threads:count} worker{threads:s}\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Memory nodes"),
     TABLE(ON_ALL, NULL, "nodes", FIELDS(nodes), .caption = "Band buffers are placed near the workers in turn"),
     SECTION(ON_PAGE, NULL, "Workers"),

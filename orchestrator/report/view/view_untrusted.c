@@ -47,9 +47,9 @@ static json_t *whole_of(const json_t *report)
     return whole;
 }
 
-static const organ_item merits[] = {{NULL, "findings", "{findings_in_all:count}"},
-                                    {NULL, "files examined", "{looked_at.files:count}"},
-                                    {NULL, "of weights", "{looked_at.weights:count}"}};
+static const organ_item highlights[] = {{NULL, "findings", "{findings_in_all:count}"},
+                                        {NULL, "files examined", "{looked_at.files:count}"},
+                                        {NULL, "of weights", "{looked_at.weights:count}"}};
 
 static const organ_field rows[] = {FIELD_WORDS("file", "{file}", ORGAN_FIELD_LEFT),
                                    FIELD_WORDS("where", "{where?{where}|-}", ORGAN_FIELD_LEFT),
@@ -57,7 +57,7 @@ static const organ_field rows[] = {FIELD_WORDS("file", "{file}", ORGAN_FIELD_LEF
 
 static const organ_block blocks[] = {
     LINES(NULL, "{model.name}: {findings_in_all?{findings_in_all:count} finding{findings_in_all:s}|no findings}\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SAY(ON_ALL, NULL, CHECKED),
     EACH(ON_TERMINAL, "groups",
          BLOCKS(LINES(NULL, "\n"), SAY_AFTER(ON_TERMINAL, NULL, "  ", "{title} ({severity}). {why}"),

@@ -23,8 +23,8 @@
     "{parameters.resolve?refitted|unchanged}; "                                                                        \
     "{calibration.tokens} tokens of {calibration.text.name}"
 
-static const organ_item merits[] = {
-    EVALUATION_MERITS,
+static const organ_item highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {NULL, "{dry_run?would remain|remain} of {bytes_before:bytes}", "{bytes_after:bytes}"},
     {NULL, "parameters; before: {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of a feed-forward's output is lost on average", "{ffn.lost_percent:percent}"},
@@ -43,7 +43,7 @@ static const organ_field settings[] = {SETTING_FIELDS};
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Narrowed", "model") "\n" STAYS "\n" HOW "\n\n"),
     HEADING("Width of {model.name}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " STAYS "; " HOW "."),
     SAY(ON_TEXT, NULL,

@@ -40,7 +40,7 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int organ_child_lift(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
+int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
 bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 

@@ -85,7 +85,7 @@ char **organ_child_environment(bool confined);
 /* For a child between fork and exec: system calls only. */
 enum { ORGAN_PROGRAM_DESCRIPTOR = 3 };
 void organ_child_plain_signals(void);        /* resets all signals: none caught, ignored or blocked */
-int organ_child_lift(int fd);                /* duplicates fd to a number above those assigned to the child; -1 with
+int organ_child_move_descriptor(int fd);     /* duplicates fd to a number above those assigned to the child; -1 with
                                               * errno */
 bool organ_child_place(int fd, int number);  /* duplicates fd to this number, without close-on-exec */
 void organ_child_close_from(int descriptor); /* closes this descriptor and all above it */

@@ -150,7 +150,7 @@ static int make_ruleset(int version)
 }
 
 /* Closes the rules; `allowed` says whether all of them could be made. */
-static bool obey(int rules, bool allowed)
+static bool landlock_apply(int rules, bool allowed)
 {
     const bool confined =
         allowed && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
@@ -173,12 +173,12 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
     const int rules = make_ruleset(version);
     const uint64_t below =
         files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
-    return rules >= 0 && obey(rules, allow(rules, root, below) && allow_reading(rules, others) &&
-                                         allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
+    return rules >= 0 && landlock_apply(rules, allow(rules, root, below) && allow_reading(rules, others) &&
+                                                   allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
 bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);
-    return rules >= 0 && obey(rules, allow_reading(rules, folders));
+    return rules >= 0 && landlock_apply(rules, allow_reading(rules, folders));
 }

@@ -256,7 +256,7 @@ static const call_rule reader_rules[] = {
 };
 
 /* No header of a model asks for one of these. */
-static const call_rule deadly_calls[] = {
+static const call_rule killed_calls[] = {
     {SYS_execve, ANY},         {SYS_execveat, ANY},    {SYS_socket, ANY},          {SYS_connect, ANY},
     {SYS_bind, ANY},           {SYS_listen, ANY},      {SYS_sendto, ANY},          {SYS_bpf, ANY},
     {SYS_io_uring_setup, ANY}, {SYS_userfaultfd, ANY}, {SYS_perf_event_open, ANY}, {SYS_mount, ANY},
@@ -347,7 +347,7 @@ static void fill_filter(call_filter *f, organ_calls calls)
         ADD_RULES(f, job_rules, SECCOMP_RET_ALLOW);
     else {
         ADD_RULES(f, reader_rules, SECCOMP_RET_ALLOW);
-        ADD_RULES(f, deadly_calls, SECCOMP_RET_KILL_PROCESS);
+        ADD_RULES(f, killed_calls, SECCOMP_RET_KILL_PROCESS);
     }
     /* The flags of clone3 are in memory, which a filter cannot read. With ENOSYS the C library uses clone instead. */
     ADD_RULES(f, unreadable, SECCOMP_RET_ERRNO | ENOSYS);

@@ -14,7 +14,7 @@
 
 /* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS
  * connections for a close. */
-enum { DOOR = 8, LOOKS = 1024 };
+enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
 struct organ_watched {
     int fd;
@@ -87,8 +87,8 @@ static void watch_make_room(organ_connection_watch *watch, const organ_watched *
         if (yields && w != new && !oldest)
             oldest = w;
     }
-    const size_t door = (watch->max + DOOR - 1) / DOOR;
-    organ_watched *yielding = open + door > watch->max ? oldest : NULL;
+    const size_t reserved = (watch->max + RESERVED_FRACTION - 1) / RESERVED_FRACTION;
+    organ_watched *yielding = open + reserved > watch->max ? oldest : NULL;
     if (near > watch->share)
         yielding = oldest_near;
     if (yielding) {
@@ -207,27 +207,27 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
-void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context, const char *peer), void *context)
+void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context)
 {
     struct timespec now;
     organ_watched *w;
     clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&watch->lock);
-    const size_t turns = 1 + watch->count / LOOKS, turn = watch->ticks++ % turns;
+    const size_t tick_groups = 1 + watch->count / CHECKS_PER_TICK, tick_group = watch->ticks++ % tick_groups;
     TAILQ_FOREACH(w, &watch->all, entry)
     {
         const bool late =
             now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
         if (has_flag(&w->cut))
             continue;
-        if (tell && (!w->limited || !late)) {
-            if (w->limited && w->number % turns == turn)
+        if (report && (!w->limited || !late)) {
+            if (w->limited && w->number % tick_groups == tick_group)
                 wake_if_ended(w);
             continue;
         }
         cut_off(w);
-        if (tell)
-            tell(context, w->peer);
+        if (report)
+            report(context, w->peer);
     }
     pthread_mutex_unlock(&watch->lock);
 }

@@ -41,9 +41,9 @@ size_t organ_watch_count(organ_connection_watch *watch);
 size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of the network with the most */
 uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */
 
-/* Shuts down all connections whose deadline has passed and calls `tell` for each; if `tell` is NULL, shuts down all
+/* Shuts down all connections whose deadline has passed and calls `report` for each; if `report` is NULL, shuts down all
  * connections. Wakes the thread of a connection whose client has closed it in the middle of a request: libmicrohttpd
  * does not detect a close that arrives together with the last bytes. */
-void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context, const char *peer), void *context);
+void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context);
 
 #endif

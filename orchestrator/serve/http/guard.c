@@ -98,7 +98,7 @@ static bool origin_passes(const organ_guard *guard, const organ_server_request *
 
 typedef struct session_search {
     const organ_guard *guard;
-    organ_bearer *who;
+    organ_bearer *bearer;
     bool found;
 } session_search;
 
@@ -107,46 +107,47 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     session_search *const search = context;
     (void)kind;
     if (strcmp(name, ORGAN_SESSION_COOKIE) == 0 && value &&
-        organ_tokens_check_session(search->guard->tokens, value, search->who))
+        organ_tokens_check_session(search->guard->tokens, value, search->bearer))
         search->found = true;
     return MHD_YES;
 }
 
 /* Returns whether the request has a valid token or session cookie; *who is its bearer. */
 static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization,
-                   organ_bearer *who)
+                   organ_bearer *bearer)
 {
-    session_search search = {.guard = guard, .who = who};
-    *who = (organ_bearer){.access = ORGAN_ACCESS_RUN};
+    session_search search = {.guard = guard, .bearer = bearer};
+    *bearer = (organ_bearer){.access = ORGAN_ACCESS_RUN};
     if (!guard->tokens)
         return true;
     if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
-        return organ_tokens_check(guard->tokens, authorization + 7 + strspn(authorization + 7, " "), who);
+        return organ_tokens_check(guard->tokens, authorization + 7 + strspn(authorization + 7, " "), bearer);
     organ_mhd.get_connection_values(request->connection, MHD_COOKIE_KIND, read_cookie, &search);
     return search.found;
 }
 
 /* Returns whether the bearer's role permits the request; open routes are permitted to all. */
-static bool may_do(const organ_server_request *request, const organ_bearer *who, organ_http_reply *reply)
+static bool may_do(const organ_server_request *request, const organ_bearer *bearer, organ_http_reply *reply)
 {
-    if (who->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
+    if (bearer->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
         (request->route && request->route->open))
         return true;
-    organ_http_problem(reply, 403, "the token '%s' may read; %s needs one with the role run", who->name, request->verb);
+    organ_http_problem(reply, 403, "the token '%s' may read; %s needs one with the role run", bearer->name,
+                       request->verb);
     return false;
 }
 
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
-    organ_bearer who;
+    organ_bearer bearer;
     if (!host_passes(guard, request, reply) || !origin_passes(guard, request, reply))
         return false;
     const char *const authorization = organ_http_header(request, "Authorization");
-    const bool admitted = admits(guard, request, authorization, &who);
+    const bool admitted = admits(guard, request, authorization, &bearer);
     if (admitted)
-        organ_http_done_by(request, who.name);
+        organ_http_done_by(request, bearer.name);
     if (admitted || (request->route && request->route->open))
-        return may_do(request, &who, reply);
+        return may_do(request, &bearer, reply);
     organ_http_problem(reply, 401,
                        authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
     organ_http_reply_header(reply, "WWW-Authenticate",

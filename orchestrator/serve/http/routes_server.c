@@ -48,19 +48,19 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
     json_t *const body = organ_http_body_json(request, reply);
     if (!body)
         return;
-    organ_bearer who = {.name = ""};
+    organ_bearer bearer = {.name = ""};
     char session[ORGAN_SESSION_DIGITS + 1] = "none";
     const char *const token = json_string_value(json_object_get(body, "token"));
     if (!token)
         organ_http_problem(reply, 400, "\"token\" is missing or not a string");
     else if (json_object_size(body) != 1)
         organ_http_problem(reply, 400, "only \"token\" is allowed");
-    else if (guard->tokens && !organ_tokens_login(guard->tokens, token, &who, session)) {
+    else if (guard->tokens && !organ_tokens_login(guard->tokens, token, &bearer, session)) {
         organ_http_problem(reply, 401, "the token is wrong");
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
         organ_http_reply_wrong_token(reply);
     } else {
-        organ_http_done_by(request, who.name);
+        organ_http_done_by(request, bearer.name);
         set_cookie(guard, reply, session, "");
     }
     explicit_bzero(session, sizeof session);

@@ -249,9 +249,9 @@ static void finish_replies(organ_server *server, unsigned seconds)
  * malformed request during the stop. Bytes that were already sent are read within a moment. */
 static void part_from_all(organ_server *server)
 {
-    enum { LOOKS = 200 };
+    enum { CHECKS_PER_TICK = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
-    for (unsigned k = 0; k < LOOKS && organ_watch_count(server->watch) > 0; k++) {
+    for (unsigned k = 0; k < CHECKS_PER_TICK && organ_watch_count(server->watch) > 0; k++) {
         organ_watch_tick(server->watch, NULL, NULL);
         nanosleep(&pause, NULL);
     }

@@ -15,7 +15,7 @@
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
 typedef struct tokens_token {
-    organ_bearer who;
+    organ_bearer bearer;
     char *text;
     char session[ORGAN_SESSION_DIGITS + 1];
 } tokens_token;
@@ -112,18 +112,18 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     tokens_token *const t = &list->tokens[list->count];
     if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
         return error->status;
-    snprintf(t->who.name, sizeof t->who.name, "%.*s", (int)name_length, name);
-    t->who.access = access;
+    snprintf(t->bearer.name, sizeof t->bearer.name, "%.*s", (int)name_length, name);
+    t->bearer.access = access;
     t->text = strndup(text, length);
     if (!t->text)
         return organ_fail_memory(error, file);
     list->count++;
     for (tokens_token *other = list->tokens; other < t; other++) {
-        if (strcmp(other->who.name, t->who.name) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->who.name);
+        if (strcmp(other->bearer.name, t->bearer.name) == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->bearer.name);
         if (strcmp(other->text, t->text) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->who.name,
-                              t->who.name);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->bearer.name,
+                              t->bearer.name);
     }
     return ORGAN_OK;
 }
@@ -248,7 +248,7 @@ static void keep_sessions(token_list *now, const token_list *before)
         for (size_t j = 0; j < before->count; j++) {
             tokens_token *const t = &now->tokens[k];
             const tokens_token *const old = &before->tokens[j];
-            if (strcmp(t->text, old->text) == 0 && strcmp(t->who.name, old->who.name) == 0)
+            if (strcmp(t->text, old->text) == 0 && strcmp(t->bearer.name, old->bearer.name) == 0)
                 memcpy(t->session, old->session, sizeof t->session);
         }
 }
@@ -289,30 +289,30 @@ static const tokens_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
-static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *who, char *session)
+static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
     const tokens_token *const found = find_secret(tokens, given, by_session);
     if (found)
-        *who = found->who;
+        *bearer = found->bearer;
     if (found && session)
         memcpy(session, found->session, sizeof found->session);
     pthread_rwlock_unlock(&tokens->lock);
     return found != NULL;
 }
 
-bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *who)
+bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
-    return check_secret(tokens, given, false, who, NULL);
+    return check_secret(tokens, given, false, bearer, NULL);
 }
 
-bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *who)
+bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
-    return check_secret(tokens, given, true, who, NULL);
+    return check_secret(tokens, given, true, bearer, NULL);
 }
 
-bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who,
+bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {
-    return check_secret(tokens, given, false, who, session);
+    return check_secret(tokens, given, false, bearer, session);
 }

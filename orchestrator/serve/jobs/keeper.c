@@ -357,7 +357,7 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 /* ---- what jobs have printed ---- */
 
 /* How the job is now. Files are opened and read without the lock: they may be long. */
-static unsigned glance_at_job(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
+static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
     const organ_job *const job = organ_jobs_find(jobs, id);
@@ -371,7 +371,7 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
 {
     organ_job now;
     *fd = -1;
-    const unsigned status = glance_at_job(jobs, id, &now, error);
+    const unsigned status = read_job_state(jobs, id, &now, error);
     if (status == 200)
         *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
     if (status != 200 || *fd >= 0)
@@ -390,7 +390,7 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
 {
     organ_job now;
     *fd = -1;
-    const unsigned status = glance_at_job(jobs, id, &now, error);
+    const unsigned status = read_job_state(jobs, id, &now, error);
     if (status != 200)
         return status;
     if (!organ_job_active(now.state) && (now.result || now.cut))
@@ -403,7 +403,7 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
 {
     organ_job now;
     *result = NULL;
-    const unsigned status = glance_at_job(jobs, id, &now, error);
+    const unsigned status = read_job_state(jobs, id, &now, error);
     if (status != 200)
         return status;
     if (now.size > ORGAN_JOB_PAGE_BYTES) {

@@ -68,8 +68,8 @@ typedef struct child {
     char *const *argv;
     uint64_t memory;
     int output, log;
-    int gate, ready;      /* of the pipes the ends that are the child's */
-    int far_gate, hearer; /* and the server's */
+    int gate, ready;               /* of the pipes the ends that are the child's */
+    int server_gate, server_ready; /* and the server's */
 } child;
 
 /* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have
@@ -77,8 +77,8 @@ typedef struct child {
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
-    const int root = organ_child_lift(self->plan->folders[0]), output = organ_child_lift(self->output),
-              log = organ_child_lift(self->log);
+    const int root = organ_child_move_descriptor(self->plan->folders[0]),
+              output = organ_child_move_descriptor(self->output), log = organ_child_move_descriptor(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     organ_child_plain_signals();
     /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session,
@@ -110,8 +110,8 @@ static void become_program(const child *self)
 {
     static const char lost[] = "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the "
                                "program could not be executed\"}\n";
-    const int program = organ_child_lift(self->plan->program), gate = organ_child_lift(self->gate),
-              ready = organ_child_lift(self->ready);
+    const int program = organ_child_move_descriptor(self->plan->program),
+              gate = organ_child_move_descriptor(self->gate), ready = organ_child_move_descriptor(self->ready);
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     int why = good ? 0 : errno;
     char go = 0;
@@ -148,13 +148,13 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
         return organ_fail_errno(error, errno, "a process for the job cannot be started");
     close(self->ready);
     self->ready = -1;
-    const int why = wait_for_child(self->hearer);
+    const int why = wait_for_child(self->server_ready);
     *process = (organ_process){.pid = pid};
     this_boot(process->boot);
     if (why == 0 && read_birth(pid, &process->born))
         return ORGAN_OK;
-    close(self->far_gate);
-    self->far_gate = -1;
+    close(self->server_gate);
+    self->server_gate = -1;
     waitpid(pid, NULL, 0);
     *process = (organ_process){0};
     return organ_fail_errno(error, why ? why : ECHILD, "the process of the job cannot be %s",
@@ -175,19 +175,19 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
                   .log = log,
                   .gate = gates[0],
                   .ready = readies[1],
-                  .far_gate = gates[1],
-                  .hearer = readies[0]};
+                  .server_gate = gates[1],
+                  .server_ready = readies[0]};
     *gate = -1;
     if (failed)
         organ_fail_errno(error, errno, "a pipe to the job cannot be made");
     else if (fork_child(&self, process, error) == ORGAN_OK) {
-        *gate = self.far_gate;
-        self.far_gate = -1;
+        *gate = self.server_gate;
+        self.server_gate = -1;
     }
     organ_job_close(self.gate);
     organ_job_close(self.ready);
-    organ_job_close(self.far_gate);
-    organ_job_close(self.hearer);
+    organ_job_close(self.server_gate);
+    organ_job_close(self.server_ready);
     return error->status;
 }
 

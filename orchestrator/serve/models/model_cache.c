@@ -29,9 +29,10 @@ struct organ_model_cache {
     const organ_jail *jail;
     organ_reader *reader_process;
     size_t max;
-    void (*tell)(void *context);
+    void (*on_change)(void *context);
     void *context;
-    pthread_mutex_t lock, report_lock; /* the first guards all that follows, the second `tell` while it is called */
+    pthread_mutex_t lock,
+        report_lock; /* the first guards all that follows, the second `on_change` while it is called */
     pthread_cond_t called;
     pthread_t walker, reader;
     bool walking_thread, reading_thread, resting;
@@ -43,7 +44,7 @@ struct organ_model_cache {
         loose;           /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
     const char *reading; /* NULL: none */
     organ_found_models found;
-    bool walked, walk_selected, walking;
+    bool was_scanned, walk_selected, scanning;
     double walked_at, walk_seconds;
     organ_error walk_fault;
 };
@@ -51,8 +52,8 @@ struct organ_model_cache {
 static void notify_listener(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
-    if (cache->tell)
-        cache->tell(cache->context);
+    if (cache->on_change)
+        cache->on_change(cache->context);
     pthread_mutex_unlock(&cache->report_lock);
 }
 
@@ -362,13 +363,13 @@ static bool walk_once(organ_model_cache *cache)
     if (!cache->walk_selected)
         return false;
     cache->walk_selected = false;
-    cache->walking = true;
+    cache->scanning = true;
     pthread_mutex_unlock(&cache->lock);
     const double began = organ_seconds_now();
     organ_model_scan(cache->jail, &found, &fault);
     pthread_mutex_lock(&cache->lock);
-    cache->walking = false;
-    cache->walked = true;
+    cache->scanning = false;
+    cache->was_scanned = true;
     cache->walked_at = organ_seconds_now();
     cache->walk_seconds = cache->walked_at - began;
     cache->walk_fault = fault;
@@ -398,7 +399,7 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
 
 static bool list_is_fresh(const organ_model_cache *cache)
 {
-    return cache->walked && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
+    return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
 }
 
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
@@ -408,7 +409,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     bool whole = page->models != NULL;
     pthread_mutex_lock(&cache->lock);
     page->looking = !list_is_fresh(cache);
-    cache->walk_selected = cache->walk_selected || (page->looking && !cache->walking);
+    cache->walk_selected = cache->walk_selected || (page->looking && !cache->scanning);
     for (size_t k = 0; k < cache->found.count; k++) {
         if (search && !strcasestr(cache->found.models[k].path, search))
             continue;
@@ -453,7 +454,7 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
         return organ_fail_errno(error, ENOMEM, "the list of models");
     cache->jail = jail;
     cache->max = max;
-    cache->tell = report_finding_of;
+    cache->on_change = report_finding_of;
     cache->context = context;
     pthread_mutex_init(&cache->lock, NULL);
     pthread_mutex_init(&cache->report_lock, NULL);
@@ -476,7 +477,7 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
 void organ_model_cache_stop(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
-    cache->tell = NULL;
+    cache->on_change = NULL;
     pthread_mutex_unlock(&cache->report_lock);
     pthread_mutex_lock(&cache->lock);
     cache->resting = true;

@@ -39,11 +39,11 @@ struct organ_reader {
 /* Between fork and exec: system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
-    const int program = organ_child_lift(reader->program), ours = organ_child_lift(far);
+    const int program = organ_child_move_descriptor(reader->program), ours = organ_child_move_descriptor(far);
     int folders[ORGAN_JAIL_FOLDERS];
     for (size_t k = 0; k < reader->folder_count; k++)
-        folders[k] = organ_child_lift(reader->folders[k]);
-    const int nothing = organ_child_lift(open("/dev/null", O_RDWR | O_CLOEXEC));
+        folders[k] = organ_child_move_descriptor(reader->folders[k]);
+    const int nothing = organ_child_move_descriptor(open("/dev/null", O_RDWR | O_CLOEXEC));
     enum { PROGRAM = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS };
     organ_child_plain_signals();
     /* Ctrl-C is for the server. If that dies, so does this. */

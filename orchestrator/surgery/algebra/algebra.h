@@ -83,21 +83,21 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 /* ---- decompositions in FP64 ---- */
 
 /* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
- * of the first `count_wanted` of them to `vectors` (wanted x n; may be NULL if `count_wanted` is 0). Reads the lower
+ * of the first `requested` of them to `vectors` (wanted x n; may be NULL if `requested` is 0). Reads the lower
  * triangle of `a`, and overwrites it. `room`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the
  * greatest. Returns false if a value is not finite. */
 #define ORGAN_EIGEN_ROOM 8
-bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t count_wanted, double *values,
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *room);
 
-/* A ~ U diag(sigma) V^T for the greatest `count_wanted` singular values of A, at most min(rows, cols). `a` has the
+/* A ~ U diag(sigma) V^T for the greatest `requested` singular values of A, at most min(rows, cols). `a` has the
  * columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are orthonormal,
  * sigma descends. Returns false without memory or if a value is not finite. */
-bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t count_wanted,
-                     float *u, float *sigma, float *v);
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
+                     float *sigma, float *v);
 
 /* Bytes that organ_dense_svd allocates. */
-uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t count_wanted);
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 
 /* Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces `count`
  * vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are

@@ -11,12 +11,12 @@
 #include <string.h>
 
 /* X is A or its transpose, whichever has at least as many rows as columns, in FP64 and column-major. */
-typedef struct tall {
+typedef struct tall_matrix {
     size_t rows, cols;
     double *x, *square, *values, *right, *left, *room;
-} tall;
+} tall_matrix;
 
-static void copy_in(const tall *t, const float *a, bool turned)
+static void copy_in(const tall_matrix *t, const float *a, bool turned)
 {
     for (size_t c = 0; c < t->cols; c++)
         for (size_t r = 0; r < t->rows; r++)
@@ -24,7 +24,7 @@ static void copy_in(const tall *t, const float *a, bool turned)
 }
 
 /* Strips of columns stay in the cache while all others meet them. */
-static void square(const organ_kernels *kernels, const tall *t)
+static void square(const organ_kernels *kernels, const tall_matrix *t)
 {
     enum { STRIP = 8 };
     for (size_t from = 0; from < t->cols; from += STRIP)
@@ -34,13 +34,13 @@ static void square(const organ_kernels *kernels, const tall *t)
 }
 
 /* left = X V, made orthonormal; its lengths are the singular values, which descend but for rounding. */
-static void dense_svd_multiply(const organ_kernels *kernels, const tall *t, size_t count_wanted)
+static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *t, size_t requested)
 {
-    memset(t->left, 0, count_wanted * t->rows * sizeof *t->left);
+    memset(t->left, 0, requested * t->rows * sizeof *t->left);
     for (size_t c = 0; c < t->cols; c++)
-        for (size_t k = 0; k < count_wanted; k++)
+        for (size_t k = 0; k < requested; k++)
             kernels->add_scaled_f64(t->left + k * t->rows, t->right[k * t->cols + c], t->x + c * t->rows, t->rows);
-    for (size_t k = 0; k < count_wanted; k++) {
+    for (size_t k = 0; k < requested; k++) {
         const double length = organ_orthonormal_next(kernels, t->left, k, t->rows);
         t->values[k] = k > 0 ? fmin(length, t->values[k - 1]) : length;
     }
@@ -52,35 +52,34 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
-uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t count_wanted)
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
-    return sizeof(double) *
-           (shorter * (longer + shorter + 1 + count_wanted + ORGAN_EIGEN_ROOM) + count_wanted * longer + 5);
+    return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t count_wanted,
-                     float *u, float *sigma, float *v)
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
+                     float *sigma, float *v)
 {
     const bool turned = rows < cols;
-    tall t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};
+    tall_matrix t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};
     t.x = malloc((t.rows * t.cols + 1) * sizeof *t.x);
     t.square = malloc((t.cols * t.cols + 1) * sizeof *t.square);
     t.values = malloc((t.cols + 1) * sizeof *t.values);
-    t.right = malloc((count_wanted * t.cols + 1) * sizeof *t.right);
-    t.left = malloc((count_wanted * t.rows + 1) * sizeof *t.left);
+    t.right = malloc((requested * t.cols + 1) * sizeof *t.right);
+    t.left = malloc((requested * t.rows + 1) * sizeof *t.left);
     t.room = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.room);
     bool done = t.x && t.square && t.values && t.right && t.left && t.room;
     if (done) {
         copy_in(&t, a, turned);
         square(kernels, &t);
-        done = organ_symmetric_eigen(kernels, t.square, t.cols, count_wanted, t.values, t.right, t.room);
+        done = organ_symmetric_eigen(kernels, t.square, t.cols, requested, t.values, t.right, t.room);
     }
     if (done) {
-        dense_svd_multiply(kernels, &t, count_wanted);
-        copy_out(t.values, count_wanted, sigma);
-        copy_out(t.left, count_wanted * t.rows, turned ? v : u);
-        copy_out(t.right, count_wanted * t.cols, turned ? u : v);
+        dense_svd_multiply(kernels, &t, requested);
+        copy_out(t.values, requested, sigma);
+        copy_out(t.left, requested * t.rows, turned ? v : u);
+        copy_out(t.right, requested * t.cols, turned ? u : v);
     }
     double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.room};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

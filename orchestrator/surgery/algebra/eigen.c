@@ -234,7 +234,7 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
     return length;
 }
 
-static bool find_vectors(eigen *x, size_t count_wanted, double *vectors)
+static bool find_vectors(eigen *x, size_t requested, double *vectors)
 {
     const size_t n = x->n;
     const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
@@ -242,7 +242,7 @@ static bool find_vectors(eigen *x, size_t count_wanted, double *vectors)
     double shift = x->values[0] + 1;
     size_t first = 0; /* of those that are near */
     bool done = true;
-    for (size_t k = 0; k < count_wanted && done; k++) {
+    for (size_t k = 0; k < requested && done; k++) {
         shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */
         while (x->values[first] - x->values[k] > NEAR)
             first++;
@@ -255,19 +255,19 @@ static bool find_vectors(eigen *x, size_t count_wanted, double *vectors)
 }
 
 /* Eigenvectors of the three diagonals become those of the matrix. */
-static void turn_back(const eigen *x, size_t count_wanted, double *vectors)
+static void turn_back(const eigen *x, size_t requested, double *vectors)
 {
     enum { TOGETHER = 8 };
-    for (size_t from = 0; from < count_wanted; from += TOGETHER)
+    for (size_t from = 0; from < requested; from += TOGETHER)
         for (size_t i = 1; i < x->n; i++)
-            for (size_t k = from; k < from + TOGETHER && k < count_wanted && x->scale[i] != 0; k++) {
+            for (size_t k = from; k < from + TOGETHER && k < requested && x->scale[i] != 0; k++) {
                 double *const z = vectors + k * x->n;
                 const double calib = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
                 x->kernels->add_scaled_f64(z, -calib, x->a + i * x->n, i);
             }
 }
 
-bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t count_wanted, double *values,
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *room)
 {
     if (n == 0)
@@ -279,10 +279,9 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
     x.work = room + 3 * n;
     x.scale[0] = 0;
     reduce(&x);
-    bool done =
-        scale_diagonals(&x) && find_values(&x) && (count_wanted == 0 || find_vectors(&x, count_wanted, vectors));
-    if (done && count_wanted > 0)
-        turn_back(&x, count_wanted, vectors);
+    bool done = scale_diagonals(&x) && find_values(&x) && (requested == 0 || find_vectors(&x, requested, vectors));
+    if (done && requested > 0)
+        turn_back(&x, requested, vectors);
     for (size_t k = 0; k < n && done; k++)
         values[k] *= x.unit;
     return done;

@@ -151,13 +151,13 @@ static void rotate_part(void *context, size_t task, size_t worker)
         memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Eigenvalues of H, and the first `count_wanted` eigenvectors. */
-static bool analyse(krylov *y, size_t count_wanted)
+/* Eigenvalues of H, and the first `requested` eigenvectors. */
+static bool analyse(krylov *y, size_t requested)
 {
     for (size_t i = 0; i < y->k; i++)
         for (size_t j = 0; j < y->k; j++)
             y->square[i * y->k + j] = (double)y->h[i * y->max + j];
-    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, count_wanted, y->values,
+    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, requested, y->values,
                                  y->vectors, y->room);
 }
 

@@ -324,8 +324,8 @@ static const organ_prune_kind kind = {.fill = calibrated_fill,
                                       .cuts = cut_between_matrices,
                                       .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,
-                                      .amend = organ_calibrated_amend,
-                                      .amend_line = organ_calibrated_amend_line,
+                                      .finish_document = organ_calibrated_finish_document,
+                                      .finish_line = organ_calibrated_finish_line,
                                       .recall = organ_calibrated_recall};
 
 static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report, organ_error *error)

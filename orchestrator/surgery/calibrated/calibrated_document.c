@@ -84,7 +84,7 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
         SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
 }
 
-int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
+int organ_calibrated_finish_document(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     uint64_t changed = 0;
@@ -106,7 +106,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     return 0;
 }
 
-int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
+int organ_calibrated_finish_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     const organ_calibrated_part *const object = &job->parts[part->target];

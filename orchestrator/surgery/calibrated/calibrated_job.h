@@ -116,7 +116,7 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
-int organ_calibrated_amend(const organ_prune_job *job, json_t *document);
-int organ_calibrated_amend_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+int organ_calibrated_finish_document(const organ_prune_job *job, json_t *document);
+int organ_calibrated_finish_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
 
 #endif

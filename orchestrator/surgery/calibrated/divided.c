@@ -29,7 +29,7 @@ static json_t *divided_parameters(void *context)
     return own;
 }
 
-static int amend(const organ_prune_job *base, json_t *document)
+static int finish_document(const organ_prune_job *base, json_t *document)
 {
     const divided_job *const job = (const divided_job *)base;
     json_t *const run = json_incref(json_object_get(document, "run"));
@@ -44,8 +44,10 @@ static organ_status divided_narrow(organ_prune_job *base, organ_error *error)
     return organ_calibrated_narrow(base, "physarum-v1 with --allocate", error);
 }
 
-static const organ_prune_kind kind = {
-    .fill = divided_fill, .narrow = divided_narrow, .parameters = divided_parameters, .amend = amend};
+static const organ_prune_kind kind = {.fill = divided_fill,
+                                      .narrow = divided_narrow,
+                                      .parameters = divided_parameters,
+                                      .finish_document = finish_document};
 
 /* Rejects options of the flow: curves are measured with its default parameters. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)

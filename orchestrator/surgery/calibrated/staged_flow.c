@@ -81,7 +81,8 @@ static bool staged_flow_lay_out(const staged_flow_trial *t, const staged_flow_pl
 
 /* The most important that were killed come back until the group has as many as the pattern keeps. Returns how many it
  * has. */
-static unsigned revive(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
+static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before,
+                                    uint8_t *after)
 {
     unsigned count = 0;
     for (unsigned k = 0; k < pattern->of; k++)
@@ -124,8 +125,8 @@ static uint64_t stay_in_row(const uint8_t *before, const float *flowed, size_t c
 }
 
 /* importance: NULL without a pattern. flowed: NULL where there was nothing to flow. */
-static uint64_t harvest(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
-                        const float *flowed)
+static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
+                                   const float *flowed)
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
@@ -141,7 +142,7 @@ static uint64_t harvest(const staged_flow_trial *t, const staged_flow_place *p, 
         const uint64_t stayed = stay_in_row(before, flowed ? flowed + i * TILE : some, cols, after);
         count += pattern->of ? 0 : stayed;
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
-            count += revive(pattern, importance + i * TILE + j, before + j, after + j);
+            count += staged_flow_readmit(pattern, importance + i * TILE + j, before + j, after + j);
     }
     return count;
 }
@@ -166,11 +167,11 @@ static void try_tile(void *context, size_t index, size_t worker)
         if (counts.nonfinite)
             __atomic_store_n(&t->nonfinite, 1, __ATOMIC_RELAXED);
     }
-    __atomic_fetch_add(&t->count, harvest(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
-                               organ_error *error)
+static organ_status open_scored_models(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
+                                       organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
@@ -185,7 +186,7 @@ static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine,
     return ORGAN_OK;
 }
 
-static void close_trial(staged_flow_trial *t)
+static void close_scored_models(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
@@ -321,13 +322,13 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
 {
     staged_flow_trial t;
     staged_flow_search s = {.fall = found->fall};
-    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+    if (open_scored_models(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         if (find(&t, &s, percent, found, error) == ORGAN_OK)
             *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
-    close_trial(&t);
+    close_scored_models(&t);
     return error->status;
 }
 
@@ -335,13 +336,13 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
                              const uint8_t *before, uint8_t *kept, organ_error *error)
 {
     staged_flow_trial t;
-    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+    if (open_scored_models(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         t.gain = gain;
         try_band(&t, first, error);
     }
-    close_trial(&t);
+    close_scored_models(&t);
     return error->status;
 }
 
@@ -350,7 +351,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
-    revive(pattern, scores, keep, after);
+    staged_flow_readmit(pattern, scores, keep, after);
     memcpy(keep, after, pattern->of);
 }
 

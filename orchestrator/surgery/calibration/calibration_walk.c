@@ -184,7 +184,7 @@ static bool all_done(const organ_calibration_captures *g)
 }
 
 /* Each rank reads the results of an earlier run from the output. */
-static bool walk_is_mine(const organ_calibration_captures *g, const organ_calibration_unit *u)
+static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)
         return false;
@@ -196,7 +196,7 @@ static size_t count_after(const organ_calibration_captures *g, const organ_calib
 {
     size_t count = 0;
     for (const organ_calibration_unit *other = u + 1; other < g->units + g->unit_count; other++)
-        count += other->group == u->group && walk_is_mine(g, other) && !other->done;
+        count += other->group == u->group && walk_is_local(g, other) && !other->done;
     return count;
 }
 
@@ -297,7 +297,7 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
     /* Matrices that ranks share come first, so that no rank waits while another changes its own matrices. */
     for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
         for (size_t k = 0; k < g->unit_count; k++)
-            changed[k] = !walk_is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
+            changed[k] = !walk_is_local(g, &g->units[k]) || g->units[k].common != (turn == 0);
         for (size_t k = 0; k < g->unit_count && !error->status; k++)
             if (!changed[k])
                 change_from(g, k, changed, layer, error);

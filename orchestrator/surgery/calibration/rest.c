@@ -17,7 +17,7 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
 }
 
 /* Returns the first token of the gap that follows window `w`; *length is the length of the gap. */
-static size_t stretch(const organ_calibration_run *calib, size_t w, size_t *length)
+static size_t segment_start(const organ_calibration_run *calib, size_t w, size_t *length)
 {
     const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
     const size_t end =
@@ -38,7 +38,7 @@ static size_t places(const organ_calibration_run *calib, size_t length, size_t *
     size_t count = 0;
     for (size_t w = 0; w < stretches(calib); w++) {
         size_t room = 0;
-        const size_t begin = stretch(calib, w, &room);
+        const size_t begin = segment_start(calib, w, &room);
         for (size_t k = 0; k < room / length; k++, count++)
             if (begins)
                 begins[count] = begin + k * length;
@@ -51,7 +51,7 @@ static size_t length_of(const organ_calibration_run *calib)
     size_t length = calib->options->calibration.context;
     for (size_t w = 0; w < stretches(calib); w++) {
         size_t room = 0;
-        (void)stretch(calib, w, &room);
+        (void)segment_start(calib, w, &room);
         length = room < length ? room : length;
     }
     return length;

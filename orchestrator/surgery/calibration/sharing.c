@@ -39,7 +39,7 @@ static uint64_t cost_of_inputs(const sharing_unit *u)
 }
 
 /* A tensor of the output, or what the caller else makes as one thing. */
-static size_t thing_of(const sharing_captures *g, const sharing_unit *u)
+static size_t output_of(const sharing_captures *g, const sharing_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;
     return work->together ? work->together(work->context, u->target) : u->target;
@@ -47,7 +47,7 @@ static size_t thing_of(const sharing_captures *g, const sharing_unit *u)
 
 static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
 {
-    return thing_of(g, a) == thing_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
+    return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
 static void find_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p)
@@ -101,7 +101,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
 static bool is_alone(const sharing_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
-        if (l != k && thing_of(g, &g->units[l]) == thing_of(g, &g->units[k]))
+        if (l != k && output_of(g, &g->units[l]) == output_of(g, &g->units[k]))
             return false;
     return true;
 }

@@ -319,7 +319,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
         return organ_fail_memory(error, job->options->model);
     char *const config = config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
-    if (error->status || organ_gguf_says(job->model->gguf, "tokenizer.ggml.model", "none") ||
+    if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
         return error->status;
     job->files[job->file_count++].name = "tokenizer.json";

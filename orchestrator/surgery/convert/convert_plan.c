@@ -72,9 +72,9 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     const organ_weights *const w = job->weights;
     if (!(job->sources = calloc(w->count + 1, sizeof *job->sources)))
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < w->stray_count; k++)
-        if (!w->strays[k].dropped)
-            return organ_convert_unknown(job, w->strays[k].tensor->name, w->strays[k].why, error);
+    for (size_t k = 0; k < w->unmatched_count; k++)
+        if (!w->unmatched[k].dropped)
+            return organ_convert_unknown(job, w->unmatched[k].tensor->name, w->unmatched[k].why, error);
     for (size_t k = 0; k < w->count && !error->status; k++) {
         convert_source *const source = &job->sources[job->source_count];
         *source = (convert_source){.weight = &w->weights[k], .first = job->place_count};

@@ -48,8 +48,8 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     const organ_tensor *const found = organ_model_find(a->copy, p->name);
     organ_cut_part whole = {.tensor = v->donor};
     v->missing = !found;
-    v->misfit = found && !audit_cut_fits(p, found);
-    if (v->missing || v->misfit)
+    v->mismatch = found && !audit_cut_fits(p, found);
+    if (v->missing || v->mismatch)
         return ORGAN_OK;
     unsigned char *const room = malloc(3 * ORGAN_CUT_WINDOW);
     if (!room)
@@ -152,7 +152,7 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     const organ_shard_piece *const p = &a->run.pieces[piece];
     if (v->missing)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
-    else if (v->misfit)
+    else if (v->mismatch)
         organ_problem_add(&a->problems,
                           "tensor '%s' of %s does not have the type and shape of the kept part of the donor's '%s'",
                           p->name, a->copy->path, v->donor->name);
@@ -168,7 +168,7 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     } else if (v->different)
         organ_problem_add(&a->problems, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name,
                           v->different, v->donor->name);
-    a->identical += !v->missing && !v->misfit && v->different == 0;
+    a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
 static organ_status judge_names(organ_cut_audit *a, organ_error *error)

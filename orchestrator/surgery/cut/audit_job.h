@@ -11,7 +11,7 @@
 typedef struct organ_cut_verdict {
     const organ_tensor *donor;
     const organ_cut_part *part; /* NULL: all bytes of the tensor are kept */
-    bool missing, misfit;
+    bool missing, mismatch;
     uint64_t different; /* number of bytes that differ */
 } organ_cut_verdict;
 

@@ -33,7 +33,7 @@ typedef struct organ_cut_run organ_cut_run;
 typedef struct organ_cut_out {
     /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
      * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept numbers,
-     * which are added), `plan` (the memory of a copy is added), `settle`, and `fill` if tensors are resolved.
+     * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are resolved.
      * organ_cut_make sets the other members. */
     organ_write write;
     const organ_cut_layer *layers; /* one for each layer of the donor */

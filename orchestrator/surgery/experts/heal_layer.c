@@ -31,7 +31,7 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
 }
 
 /* Tensors are assigned to ranks round-robin. */
-static bool heal_layer_is_mine(const layer_job *j, size_t expert)
+static bool heal_layer_is_local(const layer_job *j, size_t expert)
 {
     organ_ranks *const ranks = j->heal->options.engine->ranks;
     const size_t tensor = (size_t)(j->own->tensors[expert] - j->heal->options.model->tensors);
@@ -72,7 +72,7 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
-    const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_mine(j, expert);
+    const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_local(j, expert);
     const bool transposed = organ_forward_is_transposed(organ_calibration_run_facts_of(h->calib)->forward, tensor);
     heal_layer_name_of(j->own, expert, name);
     if (heal_layer_check_shape(j, tensor, name, error))

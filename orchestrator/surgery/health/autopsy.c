@@ -91,12 +91,12 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->count && !error->status; k++) {
-        const bool sick = organ_autopsy_judge(job, &job->stats[k]);
+        const bool faulty = organ_autopsy_judge(job, &job->stats[k]);
         bool named = false;
         if (organ_autopsy_judge_against(job, &job->stats[k], &named, error) != ORGAN_OK || named)
             continue;
         if (organ_autopsy_judge_grid(job, &job->stats[k], error) == ORGAN_OK)
-            organ_autopsy_judge_distance(job, &job->stats[k], sick);
+            organ_autopsy_judge_distance(job, &job->stats[k], faulty);
     }
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }

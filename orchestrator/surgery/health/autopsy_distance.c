@@ -111,9 +111,9 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 /* ---- verdicts ---- */
 
 /* The probable cause of a large difference. */
-static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool sick)
+static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
 {
-    if (sick)
+    if (faulty)
         return "Another finding of this weight explains it.";
     if (!(fabs(d.cosine) <= 1.001))
         return "One of the two is zero: it was never loaded, or its scales are.";
@@ -136,7 +136,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
            "nibbles in the wrong order, or a model that was trained on.";
 }
 
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool sick)
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool faulty)
 {
     if (!v->other || v->unread)
         return;
@@ -147,7 +147,7 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_sta
     snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what,
              100 * usual.least, 100 * usual.max, 100 * fmax(FAR, usual.max));
     if (far) {
-        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, sick), true};
+        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, faulty), true};
         if (isfinite(d.cosine))
             organ_autopsy_report(job, true, v->weight, &verdict,
                                  "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,

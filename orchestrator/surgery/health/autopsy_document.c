@@ -164,11 +164,11 @@ static const organ_weight *examined(const void *context, size_t k)
     return v->unread ? NULL : v->weight;
 }
 
-static json_t *autopsy_document_stray_json(const void *strays, size_t k)
+static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
 {
-    const organ_stray *const stray = (const organ_stray *)strays + k;
-    return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_FLAG("known", stray->dropped),
-                        SET_TEXT("why", stray->why ? stray->why : ""));
+    const organ_unmatched_tensor *const one = (const organ_unmatched_tensor *)unmatched + k;
+    return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_FLAG("known", one->dropped),
+                        SET_TEXT("why", one->why ? one->why : ""));
 }
 
 static json_t *notes_json(const organ_autopsy_job *job)
@@ -212,18 +212,19 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
 {
     if (job->broken)
         return NULL;
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
-        SET("other", job->other ? organ_model_json(job->other) : json_null()),
-        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
-        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
-        SET("remarks", json_incref(job->remarks)),
-        SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
-        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)),
-        SET("schemes", autopsy_document_schemes_json(job)), SET("notes", notes_json(job)),
-        SET("strays", organ_json_rows(job->weights->stray_count, autopsy_document_stray_json, job->weights->strays)),
-        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
-        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
-        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)),
-        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", autopsy_document_definitions_json(job)));
+    return ORGAN_OBJECT(SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
+                        SET("other", job->other ? organ_model_json(job->other) : json_null()),
+                        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
+                        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
+                        SET("remarks", json_incref(job->remarks)),
+                        SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
+                        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)),
+                        SET("schemes", autopsy_document_schemes_json(job)), SET("notes", notes_json(job)),
+                        SET("strays", organ_json_rows(job->weights->unmatched_count, autopsy_document_unmatched_json,
+                                                      job->weights->unmatched)),
+                        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
+                        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
+                        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)),
+                        SET("ranges", organ_ranges_json(&job->ranges)),
+                        SET("definitions", autopsy_document_definitions_json(job)));
 }

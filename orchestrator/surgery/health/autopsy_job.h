@@ -29,9 +29,9 @@ typedef struct organ_autopsy_job {
 /* Adds the findings and remarks about one weight. Returns true if there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
 
-/* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already
+/* Adds a finding or remark about the distance of the weight from its counterpart. `faulty`: another finding already
  * explains the distance. */
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool sick);
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_stats *v, bool faulty);
 
 /* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks
  * of both and computes the least-squares factor between each pair of blocks. If these factors explain the distance,

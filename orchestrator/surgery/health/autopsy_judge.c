@@ -153,8 +153,8 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
         cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
     organ_autopsy_report(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
-                         (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->sick.count,
-                         (unsigned long long)(shape.count * shape.rows), rows_text(&v->sick, rows));
+                         (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->faulty.count,
+                         (unsigned long long)(shape.count * shape.rows), rows_text(&v->faulty, rows));
 }
 
 /* All zeros, or all the same. */
@@ -263,9 +263,9 @@ static const char *exploded_cause(const organ_weight_stats *v)
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);
-    const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
-    const bool mean = fabs(v->moments.mean) > fmax(EXPLODED_MEAN, sick->mean),
-               spread = std > fmax(EXPLODED_STD, sick->std_max);
+    const organ_limits *const faulty = &job->ranges.of[v->weight->anatomy.role].faulty;
+    const bool mean = fabs(v->moments.mean) > fmax(EXPLODED_MEAN, faulty->mean),
+               spread = std > fmax(EXPLODED_STD, faulty->std_max);
     if (!is_matrix(v->weight) || !(mean || spread))
         return false;
     const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread",
@@ -314,12 +314,12 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
          "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."},
         {"max", "values far out",
          "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."}};
-    const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
+    const organ_limits *const faulty = &job->ranges.of[v->weight->anatomy.role].faulty;
     char range[160];
     const char *what;
-    if (autopsy_judge_is_within(v, sick, &what))
+    if (autopsy_judge_is_within(v, faulty, &what))
         return false;
-    range_text(sick, range);
+    range_text(faulty, range);
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
         if (strcmp(causes[k].what, what) == 0) {
             const organ_verdict verdict = {"range", causes[k].title, range, causes[k].cause, true};

@@ -14,18 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANCE      1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
-#define MIN_GAIN    1.25 /* in mean square */
-#define SUSPECT     1e-2 /* the same, if the other weights of the model confirm the verdict: */
-#define FAR_OFF     16   /* times the median of all weights, in mean square, with the scales as stored, */
-#define CURED       4    /* and with the scales put back */
-#define POOLED      5    /* standard deviations of the evidence of all weights together */
-#define FEW_WEIGHTS 3
-#define FEW_RESTS   8
-#define EDGE_ROWS   16 /* rows of values, from which on a row of blocks is judged as one */
-#define ROW_FACTOR  2  /* between a row of blocks and the others */
-#define ROW_BEYOND  8  /* times what rows of blocks of the role usually differ by */
-#define ROW_SPREAD  0.01
+#define CHANCE          1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
+#define MIN_GAIN        1.25 /* in mean square */
+#define SUSPECT         1e-2 /* the same, if the other weights of the model confirm the verdict: */
+#define FAR_OFF         16   /* times the median of all weights, in mean square, with the scales as stored, */
+#define CORRECTED_SHARE 4    /* and with the scales put back */
+#define POOLED          5    /* standard deviations of the evidence of all weights together */
+#define FEW_WEIGHTS     3
+#define FEW_RESTS       8
+#define EDGE_ROWS       16 /* rows of values, from which on a row of blocks is judged as one */
+#define ROW_FACTOR      2  /* between a row of blocks and the others */
+#define ROW_BEYOND      8  /* times what rows of blocks of the role usually differ by */
+#define ROW_SPREAD      0.01
 
 /* ---- order ---- */
 
@@ -196,7 +196,7 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     const double usual = organ_autopsy_median(pool->rests, pool->rest_count);
     for (size_t k = 0; k < pool->suspect_count; k++) {
         const organ_order_suspect *const s = &pool->suspects[k];
-        if (s->own <= FAR_OFF * usual || s->moved >= CURED * usual)
+        if (s->own <= FAR_OFF * usual || s->moved >= CORRECTED_SHARE * usual)
             continue;
         pool->orders[s->order].reported++;
         print_gain(job, s->weight, s->order, s->own, s->moved);

@@ -19,23 +19,23 @@
  * case. */
 #define PROJECTION                                                                                                     \
     {                                                                                                                  \
-        .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .sick = { 0.1, 1e-4, 1, -100, 100 }                                 \
+        .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .faulty = { 0.1, 1e-4, 1, -100, 100 }                               \
     }
 /* Nothing is known of their values. */
 #define UNKNOWN                                                                                                        \
     {                                                                                                                  \
-        .expected = {ANY, 0, ANY, -ANY, ANY}, .sick = { ANY, 0, ANY, -ANY, ANY }                                       \
+        .expected = {ANY, 0, ANY, -ANY, ANY}, .faulty = { ANY, 0, ANY, -ANY, ANY }                                     \
     }
 
 static const struct {
-    organ_limits expected, sick;
+    organ_limits expected, faulty;
 } defaults[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_OTHER] = UNKNOWN,
     [ORGAN_ROLE_COMPANION] = UNKNOWN,
-    [ORGAN_ROLE_POSITION] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
-    [ORGAN_ROLE_EMBED] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
-    [ORGAN_ROLE_OUTPUT] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
-    [ORGAN_ROLE_NORM] = {.expected = {10, 0, 5, -5, 50}, .sick = {1000, 0, 1000, -10000, 10000}},
+    [ORGAN_ROLE_POSITION] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .faulty = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_EMBED] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .faulty = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_OUTPUT] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .faulty = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_NORM] = {.expected = {10, 0, 5, -5, 50}, .faulty = {1000, 0, 1000, -10000, 10000}},
     [ORGAN_ROLE_Q] = PROJECTION,
     [ORGAN_ROLE_K] = PROJECTION,
     [ORGAN_ROLE_V] = PROJECTION,
@@ -70,9 +70,9 @@ static const struct {
     [ORGAN_ROLE_VISION] = UNKNOWN,
     [ORGAN_ROLE_AUDIO] = UNKNOWN,
     [ORGAN_ROLE_MTP] = UNKNOWN,
-    [ORGAN_ROLE_ATTENTION] = {.expected = {5, 0, 2, -20, 20}, .sick = {100, 0, 100, -10000, 10000}},
-    [ORGAN_ROLE_ROUTER] = {.expected = {0.1, 0.001, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
-    [ORGAN_ROLE_BIAS] = {.expected = {5, 0, 20, -100, 100}, .sick = {1000, 0, 1000, -10000, 10000}},
+    [ORGAN_ROLE_ATTENTION] = {.expected = {5, 0, 2, -20, 20}, .faulty = {100, 0, 100, -10000, 10000}},
+    [ORGAN_ROLE_ROUTER] = {.expected = {0.1, 0.001, 0.5, -5, 5}, .faulty = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_BIAS] = {.expected = {5, 0, 20, -100, 100}, .faulty = {1000, 0, 1000, -10000, 10000}},
 };
 
 /* clang-format on */
@@ -110,7 +110,7 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
     json_t *const object = json_object();
     int failed = json_object_set_new(object, "schema", json_string(SCHEMA));
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
-        json_t *const limits = limits_json(&ranges->of[role].sick);
+        json_t *const limits = limits_json(&ranges->of[role].faulty);
         failed |= json_object_set_new(limits, "expected", limits_json(&ranges->of[role].expected));
         failed |= json_object_set_new(object, organ_role_describe(role)->name, limits);
     }
@@ -163,17 +163,17 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
 
 /* The entry of the file for one role, one group or the default; limits that are NaN are not set. */
 typedef struct rule {
-    organ_limits sick, expected;
+    organ_limits faulty, expected;
 } rule;
 
-static const organ_limits unsaid = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
 static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
                                 organ_error *error)
 {
-    organ_limits *const limits = p->expected ? &to->expected : &to->sick;
+    organ_limits *const limits = p->expected ? &to->expected : &to->faulty;
     const autopsy_ranges_place within = {p->path, p->name, true};
     char what[160];
     if (strcmp(key, "std") == 0)
@@ -225,8 +225,8 @@ static void apply_limits(organ_limits *to, const organ_limits *said)
 /* A healthy limit also replaces the expected one, unless the entry sets the expected limit too. */
 static void apply(organ_ranges *ranges, organ_role role, const rule *said)
 {
-    apply_limits(&ranges->of[role].sick, &said->sick);
-    apply_limits(&ranges->of[role].expected, &said->sick);
+    apply_limits(&ranges->of[role].faulty, &said->faulty);
+    apply_limits(&ranges->of[role].expected, &said->faulty);
     apply_limits(&ranges->of[role].expected, &said->expected);
 }
 
@@ -249,7 +249,7 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
 {
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
         for (int expected = 0; expected < 2; expected++) {
-            const organ_limits *const l = expected ? &ranges->of[role].expected : &ranges->of[role].sick;
+            const organ_limits *const l = expected ? &ranges->of[role].expected : &ranges->of[role].faulty;
             if (!(l->min <= l->max))
                 return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s: min %g is above max %g", path,
                                   organ_role_describe(role)->name, expected ? ".expected" : "", l->min, l->max);
@@ -267,7 +267,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     json_object_foreach((json_t *)(uintptr_t)document, name, value)
     {
         const autopsy_ranges_place p = {path, name, false};
-        rule said = {unsaid, unsaid};
+        rule said = {unset_limits, unset_limits};
         if (!autopsy_ranges_is_known(name))
             return organ_fail(
                 error, ORGAN_BAD_INPUT,

@@ -17,7 +17,7 @@ typedef struct organ_limits {
 
 typedef struct organ_ranges {
     struct {
-        organ_limits expected, sick;
+        organ_limits expected, faulty;
     } of[ORGAN_ROLE_COUNT];
 } organ_ranges;
 

@@ -41,7 +41,7 @@ typedef struct scratch {
 
 typedef struct autopsy_scan_finding {
     organ_moments moments;
-    organ_faulty_rows sick, dead;
+    organ_faulty_rows nonfinite_rows, dead;
     organ_distance distance;
     organ_jumps jumps;
     organ_jump_edges edges;
@@ -128,7 +128,7 @@ static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_s
         while (search && finite < strip->cols && magnitude(strip->values, as, r * strip->cols + finite) < infinite)
             finite++;
         if (search && finite < strip->cols)
-            note_row(&f->sick, strip->first + r);
+            note_row(&f->nonfinite_rows, strip->first + r);
     }
 }
 
@@ -353,7 +353,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
     const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
     (void)error;
     organ_moments_merge(&v->moments, &f->moments);
-    autopsy_scan_add_rows(&v->sick, &f->sick);
+    autopsy_scan_add_rows(&v->nonfinite_rows, &f->nonfinite_rows);
     autopsy_scan_add_rows(&v->dead, &f->dead);
     add_distances(&v->distance, &f->distance);
     if (looks_for_jumps(v->weight)) {
@@ -409,9 +409,9 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
     return error->status;
 }
 
-static organ_status take_mine(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
-                              const organ_assignment *assignment, const organ_engine *engine,
-                              const organ_scan_progress *progress, organ_error *error)
+static organ_status take_own(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
+                             const organ_assignment *assignment, const organ_engine *engine,
+                             const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
@@ -424,7 +424,7 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
         size_t chosen = 0;
         s.as = types[t];
         for (size_t k = 0; k < assignment->count; k++)
-            if (!stats[k].unread && organ_assignment_is_mine(assignment, k) && type_of(&stats[k]) == s.as) {
+            if (!stats[k].unread && organ_assignment_is_local(assignment, k) && type_of(&stats[k]) == s.as) {
                 s.chosen[chosen] = &stats[k];
                 s.patients[chosen] = NULL;
                 items[chosen++] = (organ_weight_item){.weight = stats[k].weight, .other = stats[k].other};
@@ -464,7 +464,7 @@ organ_status organ_weight_stats_compute(const organ_model *model, const organ_mo
 {
     organ_assignment assignment;
     if (organ_assignment_create(engine->ranks, count, autopsy_scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
-        take_mine(model, other, stats, &assignment, engine, progress, error);
+        take_own(model, other, stats, &assignment, engine, progress, error);
     if (organ_assignment_complete(&assignment, "examining the weights", &stats->moments,
                                   sizeof *stats - offsetof(organ_weight_stats, moments), sizeof *stats,
                                   error) == ORGAN_OK &&

@@ -24,13 +24,13 @@ typedef struct organ_distance {
 } organ_distance;
 
 typedef struct organ_weight_stats {
-    const organ_weight *weight, *other; /* other: NULL if there is no counterpart */
-    const char *unread;                 /* why the weight was not read, one sentence; NULL if it was */
-    char *note;                         /* message of the reader, or NULL */
-    organ_moments moments;              /* all following members contain no pointers */
-    organ_faulty_rows sick, dead;       /* rows with values that are not finite; rows of zeros */
-    uint64_t dead_columns;              /* number of columns of zeros, each counted in its matrix */
-    uint32_t levels;                    /* distinct finite values; ORGAN_AUTOPSY_LEVELS + 1: more */
+    const organ_weight *weight, *other;     /* other: NULL if there is no counterpart */
+    const char *unread;                     /* why the weight was not read, one sentence; NULL if it was */
+    char *note;                             /* message of the reader, or NULL */
+    organ_moments moments;                  /* all following members contain no pointers */
+    organ_faulty_rows nonfinite_rows, dead; /* rows with values that are not finite; rows of zeros */
+    uint64_t dead_columns;                  /* number of columns of zeros, each counted in its matrix */
+    uint32_t levels;                        /* distinct finite values; ORGAN_AUTOPSY_LEVELS + 1: more */
     organ_level_kind kind;
     unsigned row_period, column_period; /* distance of the lines across which the spread of values jumps; 0: no jumps */
     double row_factor, column_factor;   /* size of these jumps */

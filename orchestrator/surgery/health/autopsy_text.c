@@ -25,15 +25,15 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-static json_t *trial_json(const organ_trial *trial, size_t k, const organ_perplexity_comparison *c)
+static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
-    const double perplexity = organ_perplexity_sum(trial->models[k].scores.nll, trial->plan.scored).perplexity;
+    const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
     return ORGAN_OBJECT(SET_REAL("factor", (double)factors[k]), SET_TEXT("scales", names[k]),
                         SET_REAL_OF("perplexity", true, perplexity), SET_REAL_OF("nll_difference", k > 0, c->nll.mean),
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-static void print_best(organ_autopsy_job *job, const organ_trial *trial, size_t best,
+static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
                        const organ_perplexity_comparison *c)
 {
     static const organ_weight all = {.name = "*", .anatomy = {.layer = -1}};
@@ -46,29 +46,29 @@ static void print_best(organ_autopsy_job *job, const organ_trial *trial, size_t 
                          "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats per "
                          "token over %zu tokens)",
                          names[best],
-                         organ_perplexity_sum(trial->models[best].scores.nll, trial->plan.scored).perplexity,
-                         organ_perplexity_sum(trial->models[0].scores.nll, trial->plan.scored).perplexity, c->nll.mean,
-                         c->nll.error, trial->plan.scored);
+                         organ_perplexity_sum(scoring->models[best].scores.nll, scoring->plan.scored).perplexity,
+                         organ_perplexity_sum(scoring->models[0].scores.nll, scoring->plan.scored).perplexity,
+                         c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-static organ_status compare_factors(organ_autopsy_job *job, const organ_trial *trial, organ_error *error)
+static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};
     json_t *const trials = json_array();
     size_t best = 0;
     for (size_t k = 0; k < COUNT && !error->status; k++) {
-        if (k > 0 && organ_perplexity_compare(&trial->models[0].scores, &trial->models[k].scores, trial->plan.scored,
-                                              &all[k], error))
+        if (k > 0 && organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[k].scores,
+                                              scoring->plan.scored, &all[k], error))
             break;
         const bool better = k > 0 && all[k].nll.mean < -BETTER && all[k].nll.mean < -SURELY * all[k].nll.error;
         if (better && all[k].nll.mean < all[best].nll.mean)
             best = k;
-        job->broken = json_array_append_new(trials, trial_json(trial, k, &all[k])) || job->broken;
+        job->broken = json_array_append_new(trials, scoring_json(scoring, k, &all[k])) || job->broken;
     }
-    job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", trial->plan.scored),
+    job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", scoring->plan.scored),
                                    SET("trials", trials));
     if (best > 0 && !error->status)
-        print_best(job, trial, best, &all[best]);
+        print_best(job, scoring, best, &all[best]);
     return error->status;
 }
 
@@ -77,13 +77,13 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
     const organ_experiment_options options = {
         .text = job->options->text, .context = CONTEXT, .max_tokens = TOKENS, .access = job->options->access};
     const char *const model = job->options->model, *const paths[COUNT] = {model, model, model, model, model};
-    organ_trial trial = {0};
-    if (organ_trial_open(&trial, paths, COUNT, &options, job->engine, job->progress, error) == ORGAN_OK) {
+    organ_scoring scoring = {0};
+    if (organ_scoring_open(&scoring, paths, COUNT, &options, job->engine, job->progress, error) == ORGAN_OK) {
         for (size_t k = 0; k < COUNT; k++)
-            trial.models[k].model->scale_times = factors[k];
-        if (organ_trial_run(&trial, error) == ORGAN_OK)
-            compare_factors(job, &trial, error);
+            scoring.models[k].model->scale_times = factors[k];
+        if (organ_scoring_run(&scoring, error) == ORGAN_OK)
+            compare_factors(job, &scoring, error);
     }
-    organ_trial_close(&trial);
+    organ_scoring_close(&scoring);
     return error->status;
 }

@@ -32,10 +32,10 @@ organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ
     }
     for (size_t k = 0; parts && weights && k < weights->count; k++)
         take_companions(model, parts, &weights->weights[k]);
-    for (size_t k = 0; parts && weights && k < weights->stray_count; k++)
-        if (weights->strays[k].dropped) {
-            parts[weights->strays[k].tensor - model->tensors].weight = false;
-            parts[weights->strays[k].tensor - model->tensors].elements = 0;
+    for (size_t k = 0; parts && weights && k < weights->unmatched_count; k++)
+        if (weights->unmatched[k].dropped) {
+            parts[weights->unmatched[k].tensor - model->tensors].weight = false;
+            parts[weights->unmatched[k].tensor - model->tensors].elements = 0;
         }
     return parts;
 }

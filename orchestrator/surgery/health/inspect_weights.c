@@ -102,17 +102,17 @@ static json_t *describe_weight(const organ_weight *weight)
     return row;
 }
 
-static json_t *describe_strays(const organ_inspect_lists *lists, const organ_weights *weights)
+static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
-    for (size_t k = 0; k < weights->stray_count; k++) {
-        const organ_stray *const stray = &weights->strays[k];
-        if (!organ_inspect_selects(lists, stray->tensor->name))
+    for (size_t k = 0; k < weights->unmatched_count; k++) {
+        const organ_unmatched_tensor *const one = &weights->unmatched[k];
+        if (!organ_inspect_selects(lists, one->tensor->name))
             continue;
         if (!organ_inspect_has_room(lists, "strays", json_array_size(rows)))
             break;
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", stray->tensor->name),
-                                                 SET_FLAG("dropped", stray->dropped), SET_TEXT("why", stray->why)));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", one->tensor->name), SET_FLAG("dropped", one->dropped),
+                                                 SET_TEXT("why", one->why)));
     }
     return rows;
 }
@@ -130,11 +130,12 @@ json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_mode
 {
     if (!weights)
         return ORGAN_OBJECT(SET_BYTES("method", model->config.quant_method), SET_FLAG("found", false));
-    if (weights->packed == 0 && weights->stray_count == 0 && weights->note_count == 0 && !*weights->method)
+    if (weights->packed == 0 && weights->unmatched_count == 0 && weights->note_count == 0 && !*weights->method)
         return json_null();
     return ORGAN_OBJECT(SET_BYTES("method", weights->method), SET_FLAG("found", true),
                         SET_COUNT("packed", weights->packed), SET_COUNT("plain", weights->count - weights->packed),
-                        SET("schemes", describe_kinds(lists, weights)), SET("strays", describe_strays(lists, weights)),
+                        SET("schemes", describe_kinds(lists, weights)),
+                        SET("strays", describe_unmatched(lists, weights)),
                         SET("notes", organ_json_texts(weights->note_count, (const char *const *)weights->notes)),
                         SET_IF(lists->tensors, "weights", selected_weights(lists, weights)));
 }

@@ -179,7 +179,7 @@ static json_t *kinds_json(kinds *all)
     if (all->count)
         qsort(all->list, all->count, sizeof *all->list, by_elements);
     const double percent = organ_percent(all->target_elements, all->elements);
-    json_t *const told =
+    json_t *const matrices =
         all->failed ? NULL
                     : ORGAN_OBJECT(SET_COUNT("tensors", all->tensors), SET_COUNT("elements", all->elements),
                                    SET_COUNT("target_tensors", all->target_tensors),
@@ -187,7 +187,7 @@ static json_t *kinds_json(kinds *all)
                                    SET_FLAG("few", all->elements > 0 && percent < FEW),
                                    SET("left", organ_json_rows(all->count, matrices_left_json, all)));
     free(all->list);
-    return told;
+    return matrices;
 }
 
 json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
@@ -235,7 +235,7 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
         if (w)
             chosen[w - weights->weights] = true;
     }
-    json_t *const told = organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
+    json_t *const matrices = organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
     free(chosen);
-    return told;
+    return matrices;
 }

@@ -32,17 +32,17 @@ bool organ_dtype_is_blocks(organ_dtype dtype)
     return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
 }
 
-static const organ_tensor *touched_part(const organ_model *model, const organ_weight *weight, const bool *touched)
+static const organ_tensor *changed_part(const organ_model *model, const organ_weight *weight, const bool *changed)
 {
     for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
         const organ_tensor *const part = organ_weight_tensor(weight, k);
-        if (part && touched[part - model->tensors])
+        if (part && changed[part - model->tensors])
             return part;
     }
     return NULL;
 }
 
-organ_status organ_plain_only(const organ_model *model, const bool *touched, organ_error *error)
+organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
 {
     organ_weights *weights = NULL;
     if (organ_weights_find(model, &weights, error))
@@ -50,7 +50,7 @@ organ_status organ_plain_only(const organ_model *model, const bool *touched, org
     for (size_t k = 0; k < weights->count && !error->status; k++) {
         const organ_weight *const weight = &weights->weights[k];
         const organ_tensor *const part =
-            weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : touched_part(model, weight, touched);
+            weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : changed_part(model, weight, changed);
         char text[160];
         if (part)
             organ_dequantize_first(model, error, "%.300s: '%.200s' belongs to a packed weight (%s)", model->path,

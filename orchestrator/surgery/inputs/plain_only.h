@@ -9,7 +9,7 @@
 /* ORGAN_BAD_INPUT if a touched tensor (a flag per tensor of the model) is the codes, a scale or another part of a
  * packed weight. The message names tensor and scheme, and says how to dequantize the model. ORGAN_BAD_INPUT or ORGAN_IO
  * of organ_weights_find. */
-organ_status organ_plain_only(const organ_model *model, const bool *touched, organ_error *error);
+organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error);
 
 /* Fails with "<what>: dequantize it first: organ dequantize MODEL -o OUT", with the path of the model as a word of the
  * shell. */

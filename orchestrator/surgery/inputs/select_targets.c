@@ -113,7 +113,7 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
                                          organ_targets *targets, organ_error *error)
 {
     static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
-    if (organ_targets_select(model, globs, targets, error) || organ_plain_only(model, targets->chosen, error))
+    if (organ_targets_select(model, globs, targets, error) || organ_require_plain(model, targets->chosen, error))
         return error->status;
     for (size_t k = 0; k < targets->count && !error->status; k++) {
         const organ_tensor *const tensor = targets->tensors[k];

@@ -208,21 +208,21 @@ static organ_status judge_all(search_work *w, organ_error *error)
         count += is_new(w, next);
     } while (next_choice(s, next));
     free(next);
-    w->found->whole = w->found->settled = true;
+    w->found->whole = w->found->locally_optimal = true;
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
-    for (size_t round = 1; round <= w->search->rounds && !w->found->settled && !error->status; round++) {
+    for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {
         const size_t count = exchange_blocks(w);
         if (count)
             search_judge(w, round, count, error);
         else
-            w->found->settled = true;
+            w->found->locally_optimal = true;
     }
-    if (!error->status && !w->found->settled)
-        w->found->settled = exchange_blocks(w) == 0;
+    if (!error->status && !w->found->locally_optimal)
+        w->found->locally_optimal = exchange_blocks(w) == 0;
     return error->status;
 }
 

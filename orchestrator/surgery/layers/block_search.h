@@ -41,8 +41,8 @@ typedef struct organ_layers_found {
     size_t best;  /* one of them; of equals the first */
     size_t *path; /* those that were the best in their time: the start, ..., the best */
     size_t steps, rounds;
-    bool whole;   /* all sets there are were judged */
-    bool settled; /* no exchange of one block makes it better; always with `whole` */
+    bool whole;           /* all sets there are were judged */
+    bool locally_optimal; /* no exchange of one block makes it better; always with `whole` */
 } organ_layers_found;
 
 /* From the blocks of least influence on, or if they are not described from the consecutive blocks of least influence

@@ -184,7 +184,7 @@ static organ_status choose_describes(void *context, const bool *dropped, organ_e
     return error->status;
 }
 
-static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
+static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
     organ_progress_note_once(
@@ -217,7 +217,7 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
                                             .context = job,
                                             .judge = choose_judge,
                                             .describes = choose_describes,
-                                            .on_round = tell};
+                                            .on_round = layers_report_round};
         organ_layers_search_run(&search, &c->found, error);
     }
     organ_progress_end(job->progress);

@@ -82,7 +82,7 @@ static json_t *search_json(const organ_layers_job *job)
     if (!c->done)
         return head;
     return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds),
-                                                SET_FLAG("whole", f->whole), SET_FLAG("settled", f->settled),
+                                                SET_FLAG("whole", f->whole), SET_FLAG("settled", f->locally_optimal),
                                                 SET_REAL("divergence", f->sets[f->best].divergence),
                                                 SET_REAL("start_divergence", f->sets[0].divergence),
                                                 SET("path", organ_json_rows(f->steps, step_json, job)),

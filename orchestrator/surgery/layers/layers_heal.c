@@ -163,14 +163,14 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-typedef struct foreseen {
+typedef struct heal_estimate {
     organ_plan *plan;
     double judged; /* products of one judgement */
-} foreseen;
+} heal_estimate;
 
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
-    const foreseen *const f = context;
+    const heal_estimate *const f = context;
     const double tokens = (double)h->windows.count * (double)h->is.walk.calibration.context,
                  width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
@@ -186,9 +186,9 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
     organ_error ignored = {0};
     needs n;
     plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.calibration.context);
-    foreseen f = {plan, organ_variants_products(h->forward, h->is.model,
-                                                (int32_t)organ_forward_describe(h->forward)->layers / 2,
-                                                h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
+    heal_estimate f = {plan, organ_variants_products(h->forward, h->is.model,
+                                                     (int32_t)organ_forward_describe(h->forward)->layers / 2,
+                                                     h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
     for_parts(h, &f, heal_add_part, &ignored);
     if (take_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);

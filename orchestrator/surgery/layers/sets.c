@@ -274,12 +274,12 @@ organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, 
                                      organ_error *error)
 {
     organ_assignment assignment;
-    organ_deal_evenly(s->engine->ranks, count, &assignment, error);
+    organ_assign_evenly(s->engine->ranks, count, &assignment, error);
     memset(divergence, 0, count * sizeof *divergence);
     for (size_t k = 0, next; k < count && !error->status; k = next) {
         for (next = k + 1; next < count && next - k < s->together && assignment.owner[next] == assignment.owner[k];)
             next++;
-        if (organ_assignment_is_mine(&assignment, k))
+        if (organ_assignment_is_local(&assignment, k))
             judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
     }
     organ_assignment_complete(&assignment, "comparing sets of blocks", divergence, sizeof *divergence,

@@ -295,7 +295,7 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
     return error->status;
 }
 
-static organ_status unite(organ_adapter_writer *w, organ_error *error)
+static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);
     char *const text = organ_json_dump(w->tensors_json, JSON_COMPACT);
@@ -332,7 +332,7 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
 {
     organ_adapter *made = NULL;
-    if ((w->tensors_json && unite(w, error)) || !organ_ranks_first(w->output.ranks))
+    if ((w->tensors_json && adapter_write_merge_rank_outputs(w, error)) || !organ_ranks_first(w->output.ranks))
         return error->status;
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)

@@ -96,7 +96,7 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     uint64_t values = 0;
     for (size_t k = 0; k < job->other_count && others; k++) {
         values += values_of(&job->others[k]);
-        if (values_of(&job->others[k]) && organ_assignment_is_mine(&job->other_assignment, k))
+        if (values_of(&job->others[k]) && organ_assignment_is_local(&job->other_assignment, k))
             others[count++] = &job->others[k];
     }
     if (!others)
@@ -187,7 +187,7 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
             continue;
         other->turn = job->turns++;
         other->kept = true;
-        if (organ_assignment_is_mine(&job->other_assignment, k))
+        if (organ_assignment_is_local(&job->other_assignment, k))
             keep_other(job, other, error);
     }
     return error->status;

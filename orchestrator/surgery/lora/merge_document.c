@@ -53,16 +53,16 @@ static json_t *replaced_json(const void *context, size_t k)
 }
 
 /* Tensors of the base that a plain model does not need, or that are unknown. */
-static json_t *merge_document_stray_json(const organ_merge_job *job, size_t k, bool dropped)
+static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
 {
-    const organ_stray *const stray = &job->weights->strays[k];
-    if (stray->dropped != dropped)
+    const organ_unmatched_tensor *const one = &job->weights->unmatched[k];
+    if (one->dropped != dropped)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_TEXT("reason", stray->why));
+    return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_TEXT("reason", one->why));
 }
 
-static json_t *dropped_json(const void *job, size_t k) { return merge_document_stray_json(job, k, true); }
-static json_t *not_understood_json(const void *job, size_t k) { return merge_document_stray_json(job, k, false); }
+static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
+static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
 
 static json_t *merge_document_totals_json(const organ_merge_job *job)
 {
@@ -121,8 +121,8 @@ json_t *organ_merge_document(void *context, const organ_writing *made)
         SET("unplaced", json_incref(job->unplaced)),
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
-        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
-        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
+        SET("dropped", organ_json_rows(job->weights->unmatched_count, dropped_json, job)),
+        SET("not_understood", organ_json_rows(job->weights->unmatched_count, not_understood_json, job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
                                    SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
         SET("totals", merge_document_totals_json(job)),

@@ -241,9 +241,10 @@ static void make_pieces(organ_merge_job *job)
                 .name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
             w->codes->bytes);
     }
-    for (size_t k = 0; k < weights->stray_count; k++) {
-        if (!weights->strays[k].dropped)
-            merge_plan_add_piece(job, organ_piece_same(weights->strays[k].tensor), weights->strays[k].tensor->bytes);
+    for (size_t k = 0; k < weights->unmatched_count; k++) {
+        if (!weights->unmatched[k].dropped)
+            merge_plan_add_piece(job, organ_piece_same(weights->unmatched[k].tensor),
+                                 weights->unmatched[k].tensor->bytes);
     }
 }
 
@@ -260,8 +261,8 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->part_of = malloc((weights + 1) * sizeof *job->part_of);
     job->item_of = malloc((weights + 1) * sizeof *job->item_of);
     job->parts = calloc(keys + 1, sizeof *job->parts);
-    job->pieces = organ_rows_take(weights + job->weights->stray_count + 1, sizeof *job->pieces);
-    job->units = organ_rows_take(weights + job->weights->stray_count + 1, sizeof *job->units);
+    job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 1, sizeof *job->pieces);
+    job->units = organ_rows_take(weights + job->weights->unmatched_count + 1, sizeof *job->units);
     job->unplaced = json_array();
     if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
         return organ_fail_memory(error, job->options->adapter);

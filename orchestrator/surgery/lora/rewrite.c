@@ -66,7 +66,7 @@ static organ_status run_batch(batch *b, organ_error *error)
 
 static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
 {
-    return organ_assignment_is_mine(&rw->assignment, k) &&
+    return organ_assignment_is_local(&rw->assignment, k) &&
            (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 

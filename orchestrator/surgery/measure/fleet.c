@@ -224,8 +224,9 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
             json_decref(z);
             z = NULL;
             organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
-            dissection = ORGAN_OBJECT(SET_TEXT("status", "failed"),
-                                      SET_BYTES("error", organ_ranks_said(f->ranks, &fault)), SET_TEXT("folder", ""));
+            dissection =
+                ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", organ_ranks_message(f->ranks, &fault)),
+                             SET_TEXT("folder", ""));
         }
         snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
         entry = ORGAN_OBJECT(SET_TEXT("identity", identity), SET("dissection", dissection),
@@ -379,7 +380,7 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: it contains no model: no GGUF or safetensors file, no organ directory", o->directory);
     for (size_t k = 0; k < f->list.count && !error->status; k++)
-        organ_output_check_apart(o->output, f->list.members[k].path, error);
+        organ_output_check_distinct(o->output, f->list.members[k].path, error);
     return error->status ? error->status : organ_output_check_reports(o->output, names, error);
 }
 

@@ -76,7 +76,7 @@ static void measure_weights(void *context, size_t worker)
 static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
 {
     return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
-           (!c->assignment.owner || organ_assignment_is_mine(&c->assignment, t));
+           (!c->assignment.owner || organ_assignment_is_local(&c->assignment, t));
 }
 
 static uint64_t z_measure_bytes_of(const void *context, size_t t)

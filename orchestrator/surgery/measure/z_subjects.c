@@ -11,15 +11,15 @@ organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *s
         return error->status;
     const organ_weights *const found = subjects->found;
     subjects->of = calloc(model->tensor_count + 1, sizeof *subjects->of);
-    subjects->alone = calloc(found->stray_count + 1, sizeof *subjects->alone);
+    subjects->alone = calloc(found->unmatched_count + 1, sizeof *subjects->alone);
     if (!subjects->of || !subjects->alone)
         return organ_fail_errno(error, ENOMEM, "%s: its %zu weights", model->path, found->count);
     for (size_t k = 0; k < found->count; k++)
         subjects->of[found->weights[k].codes - model->tensors] = &found->weights[k];
-    for (size_t k = 0; k < found->stray_count; k++)
-        if (!found->strays[k].dropped) {
-            subjects->alone[k] = organ_weight_plain(found->strays[k].tensor);
-            subjects->of[found->strays[k].tensor - model->tensors] = &subjects->alone[k];
+    for (size_t k = 0; k < found->unmatched_count; k++)
+        if (!found->unmatched[k].dropped) {
+            subjects->alone[k] = organ_weight_plain(found->unmatched[k].tensor);
+            subjects->of[found->unmatched[k].tensor - model->tensors] = &subjects->alone[k];
         }
     for (size_t t = 0; t < model->tensor_count; t++)
         subjects->companions += !subjects->of[t];

@@ -119,7 +119,7 @@ static void compare_fact(organ_graft_job *job, const char *what, int64_t source,
                         (long long)target);
 }
 
-static bool wants(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
+static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
 
 static void architecture_of(const organ_model *model, char out[96])
 {
@@ -135,7 +135,7 @@ static void compare_rope(organ_graft_job *job)
     architecture_of(job->source, source);
     architecture_of(job->target, target);
     const bool straight = !*source || organ_keeps_rope_rows(source), other = !*target || organ_keeps_rope_rows(target);
-    if (straight == other || !wants(job, ORGAN_GROUP_SKELETON))
+    if (straight == other || !graft_selects(job, ORGAN_GROUP_SKELETON))
         return;
     const bool source_permuted = !straight;
     organ_graft_say(job->mismatches,
@@ -160,23 +160,23 @@ static void compare_facts(organ_graft_job *job)
     const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
     char source[96], target[96];
     compare_fact(job, "width (hidden size)", a->hidden_size, b->hidden_size);
-    if (wants(job, ORGAN_GROUP_SKELETON)) {
+    if (graft_selects(job, ORGAN_GROUP_SKELETON)) {
         compare_fact(job, "attention heads", a->num_attention_heads, b->num_attention_heads);
         compare_fact(job, "KV heads", a->num_key_value_heads, b->num_key_value_heads);
         compare_fact(job, "head width", a->head_dim, b->head_dim);
     }
-    if (wants(job, ORGAN_GROUP_ORGAN)) {
+    if (graft_selects(job, ORGAN_GROUP_ORGAN)) {
         compare_fact(job, "feed-forward width", a->intermediate_size, b->intermediate_size);
         compare_fact(job, "experts", a->num_experts, b->num_experts);
     }
-    if (wants(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
+    if (graft_selects(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
         compare_fact(job, "vocabulary", a->vocab_size, b->vocab_size);
         compare_words(job);
     }
     compare_rope(job);
     architecture_of(job->source, source);
     architecture_of(job->target, target);
-    if (job->across && wants(job, ORGAN_GROUP_NORM) && strncmp(*source ? source : target, "gemma", 5) == 0)
+    if (job->across && graft_selects(job, ORGAN_GROUP_NORM) && strncmp(*source ? source : target, "gemma", 5) == 0)
         organ_graft_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
     if (*source && *target && strcmp(source, target) != 0)
         organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source,
@@ -307,7 +307,7 @@ static void find_left_over(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
-        if (!job->taken[t] && wants(job, tensor->anatomy.group) && is_reached(job, tensor->anatomy.layer))
+        if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_reached(job, tensor->anatomy.layer))
             organ_graft_say(job->mismatches, "%s of the target has no counterpart in the source", tensor->name);
     }
 }

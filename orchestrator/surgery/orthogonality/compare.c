@@ -78,18 +78,19 @@ void organ_compared_close(organ_compared_job *job)
 /* Finds the weight of the module in every model that does not have it yet. After a misfit, models of two pairs are not
  * searched further; a second noisy model is, unless the clean model has the misfit. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
-                                 const organ_module_place *place, organ_misfits *misfits, organ_error *error)
+                                 const organ_module_place *place, organ_module_mismatches *mismatches,
+                                 organ_error *error)
 {
     bool next = true;
     for (size_t k = 0; k < job->sources && next; k++) {
         if (!m->weight[k])
-            m->weight[k] = organ_module_weight(place, job->weights[k], job->model[k], misfits, error);
+            m->weight[k] = organ_module_weight(place, job->weights[k], job->model[k], mismatches, error);
         next = m->weight[k] || (!job->pairs && k > 0);
     }
 }
 
-static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs, organ_misfits *misfits,
-                               organ_error *error)
+static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
+                               organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
     const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
@@ -101,7 +102,7 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
     const organ_module_place place = {.module = m->name, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
-    compare_find_weights(job, m, &place, misfits, error);
+    compare_find_weights(job, m, &place, mismatches, error);
 }
 
 /* "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight"; to be freed. */
@@ -112,8 +113,8 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
-static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs, organ_misfits *misfits,
-                                 organ_error *error)
+static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
+                                 organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_weight *const clean = &job->weights[0]->weights[index];
     char *const module = compare_module_of(clean->name);
@@ -137,7 +138,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
                                       .cols = m->cols,
                                       .rank = clean->rank,
                                       .gguf = job->model[0]->gguf != NULL};
-    compare_find_weights(job, m, &place, misfits, error);
+    compare_find_weights(job, m, &place, mismatches, error);
 }
 
 /* By layer, those in none first, each layer in the order of the file or adapter. */
@@ -153,14 +154,14 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
     const size_t max = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
-    organ_misfits misfits = {.said_by = job->adapter ? "the adapter" : path};
+    organ_module_mismatches mismatches = {.said_by = job->adapter ? "the adapter" : path};
     organ_globs globs;
     if (organ_globs_read(job->requested, &globs, error))
         return error->status;
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
     for (size_t k = 0; k < max && !error->status; k++)
-        (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &misfits, error);
+        (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
     if (!error->status)
         organ_modules_all_used(&globs, path, error);
     organ_globs_free(&globs);
@@ -168,7 +169,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
                                        : "no projection to compare: --modules names other matrices");
-    if (organ_misfits_report(&misfits, job->adapter ? path : "a model of --pair", error))
+    if (organ_module_mismatches_report(&mismatches, job->adapter ? path : "a model of --pair", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, compare_by_layer);
     return ORGAN_OK;

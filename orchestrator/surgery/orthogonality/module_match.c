@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void note_misfit(organ_misfits *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note_misfit(organ_misfits *c, const char *format, ...)
+static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char one[400];
     va_list args;
@@ -25,14 +25,15 @@ static void note_misfit(organ_misfits *c, const char *format, ...)
     }
 }
 
-organ_status organ_misfits_report(const organ_misfits *misfits, const char *path, organ_error *error)
+organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
+                                            organ_error *error)
 {
-    if (error->status || misfits->count == 0)
+    if (error->status || mismatches->count == 0)
         return error->status;
-    if (misfits->shown == misfits->count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", path, misfits->text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", path, misfits->text,
-                      misfits->count - misfits->shown);
+    if (mismatches->shown == mismatches->count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", path, mismatches->text);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", path, mismatches->text,
+                      mismatches->count - mismatches->shown);
 }
 
 /* Searches by the exact name, by names that training programs use, and by names of the other format. */
@@ -69,21 +70,22 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
 }
 
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
-                                        const organ_model *model, organ_misfits *misfits, organ_error *error)
+                                        const organ_model *model, organ_module_mismatches *mismatches,
+                                        organ_error *error)
 {
     char shape[96];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !module_match_fits(place, weight))
-        note_misfit(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
-                    organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols,
-                    misfits->said_by);
+        note_mismatch(mismatches, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
+                      organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols,
+                      mismatches->said_by);
     else if (weight && is_permuted(place, model))
-        note_misfit(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'",
-                    place->module, model->path, model->gguf ? "GGUF file" : "model", model->config.model_type);
+        note_mismatch(mismatches, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'",
+                      place->module, model->path, model->gguf ? "GGUF file" : "model", model->config.model_type);
     else if (weight)
         return weight;
     else if (!error->status)
-        note_misfit(misfits, "'%.120s' is not in %.120s", place->module, model->path);
+        note_mismatch(mismatches, "'%.120s' is not in %.120s", place->module, model->path);
     return NULL;
 }
 

@@ -6,8 +6,8 @@
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
 /* Thresholds of the verdict on the premise; every report states them. */
-#define ORGAN_PREMISE_HOLDS 0.5  /* |N_A - N_B| / |N_A|: a quarter of the energy of N_A is left */
-#define ORGAN_FACTOR_ROOM   0.25 /* sizes whose quotient is within 1 -+ this are reported as equal */
+#define ORGAN_ASSUMPTION_HOLDS 0.5  /* |N_A - N_B| / |N_A|: a quarter of the energy of N_A is left */
+#define ORGAN_FACTOR_ROOM      0.25 /* sizes whose quotient is within 1 -+ this are reported as equal */
 
 /* The models, in the order in which they are given; a tuned model is the fifth source, if there is one. */
 typedef enum organ_pair_source {

@@ -9,19 +9,19 @@
 #include <stdio.h>
 
 /* Returns whether both noises are equal and cancel. */
-static const char *premise_of(const organ_pair_sums *s, const char *noises)
+static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
     const double left = s->rest / s->noise[0];
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
         return "undefined";
-    if (left <= ORGAN_PREMISE_HOLDS * ORGAN_PREMISE_HOLDS)
+    if (left <= ORGAN_ASSUMPTION_HOLDS * ORGAN_ASSUMPTION_HOLDS)
         return "holds";
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
-static void say_premise(json_t *to, const organ_pair_sums *s, const char *premise)
+static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
-    if (*premise == 'u') {
+    if (*assumption == 'u') {
         organ_say(to, "The premise of Method A, that both noises are equal and cancel, cannot be tested: at least one "
                       "pair has no noise.");
         return;
@@ -30,7 +30,7 @@ static void say_premise(json_t *to, const organ_pair_sums *s, const char *premis
         to,
         "The premise of Method A, that both noises are equal and cancel, %s: |N_A - N_B| / |N_A| = %.4g, which is 0 "
         "for equal noises and 1.41 for unrelated ones of equal norm. Of the energy of both noises %.2f %% cancels.",
-        premise, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
+        assumption, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
 }
 
 static void say_same(json_t *to, uint64_t differing, uint64_t same)
@@ -106,8 +106,8 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
     const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises =
                                                                                           level ? level : "undefined";
-    const char *const premise = premise_of(&all->sums, noises);
-    say_premise(sentences, &all->sums, premise);
+    const char *const assumption = assumption_of(&all->sums, noises);
+    assumption_json_of(sentences, &all->sums, assumption);
     say_same(sentences, all->noises.modules, same);
     json_array_extend(sentences, json_object_get(agreement, "sentences"));
     say_factor(sentences, &all->sums);
@@ -115,7 +115,7 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     say_directions(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
     json_t *const verdict = ORGAN_OBJECT(
-        SET_TEXT("premise", premise), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
+        SET_TEXT("premise", assumption), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
         SET_COUNT("same_modules", same),
         SET("cosine", quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
         SET("remains_to_noise_a", quotient(sqrt(sums->rest), sqrt(sums->noise[0]))),

@@ -12,15 +12,15 @@
 #include <string.h>
 
 /* How a tensor is cut. */
-typedef struct knife {
+typedef struct cut_plan {
     organ_matrices m;
     uint64_t row_bytes, all; /* rows of all matrices */
     uint64_t step;           /* rows of a stretch: whole matrices, or a part of one */
-} knife;
+} cut_plan;
 
-static knife knife_for(const organ_tensor *tensor, uint64_t rows)
+static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 {
-    knife k = {.m = organ_tensor_matrices(tensor)};
+    cut_plan k = {.m = organ_tensor_matrices(tensor)};
     k.step = k.all = k.m.count * k.m.rows;
     if (rows == ORGAN_CUT_NEVER || tensor->bytes <= ORGAN_CUT_BYTES)
         return k;
@@ -35,13 +35,13 @@ static knife knife_for(const organ_tensor *tensor, uint64_t rows)
 }
 
 /* The next stretch begins at `row` and does not reach from a part of one matrix into another. */
-static uint64_t stretch(const knife *k, uint64_t row)
+static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t left = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
     return left < k->step ? left : k->step;
 }
 
-static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const knife *k, uint64_t row, uint64_t rows)
+static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
 {
     const organ_tensor *const tensor = cuts->tensors[t];
     if (!organ_grow(&cuts->list, cuts->count, room, sizeof *cuts->list))
@@ -71,12 +71,12 @@ static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const knife *k, ui
 
 static bool cut_tensor(organ_cuts *cuts, size_t *room, size_t t, uint64_t rows)
 {
-    const knife k = knife_for(cuts->tensors[t], rows);
+    const cut_plan k = cut_plan_for(cuts->tensors[t], rows);
     cuts->first[t] = cuts->count;
     if (k.all == 0)
         return add_cut(cuts, room, t, &k, 0, 0);
     for (uint64_t row = 0, n; row < k.all; row += n)
-        if (!add_cut(cuts, room, t, &k, row, n = stretch(&k, row)))
+        if (!add_cut(cuts, room, t, &k, row, n = rows_until_cut(&k, row)))
             return false;
     return true;
 }

@@ -174,7 +174,7 @@ bool organ_layout_grow(organ_layout *layout, size_t more)
     return true;
 }
 
-json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver)
+json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor)
 {
     organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < layout->piece_count; k++) {
@@ -182,19 +182,19 @@ json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model
         rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
                                        .elements = piece->as.elements,
                                        .bytes = piece->as.bytes,
-                                       .grafted = giver && piece->model == giver ? piece->as.elements : 0};
+                                       .grafted = donor && piece->model == donor ? piece->as.elements : 0};
     }
-    json_t *const layers = organ_by_layer_json(rows, layout->piece_count, giver != NULL);
+    json_t *const layers = organ_by_layer_json(rows, layout->piece_count, donor != NULL);
     organ_rows_free(rows);
     return layers;
 }
 
-organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver)
+organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *donor)
 {
     organ_amount amount = {0};
     for (size_t k = 0; k < layout->piece_count; k++) {
         const organ_piece *const piece = &layout->pieces[k];
-        if ((group != ORGAN_ALL_GROUPS && piece->as.anatomy.group != group) || (giver && piece->model != giver))
+        if ((group != ORGAN_ALL_GROUPS && piece->as.anatomy.group != group) || (donor && piece->model != donor))
             continue;
         amount.tensors++;
         amount.elements += piece->as.elements;

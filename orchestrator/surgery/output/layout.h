@@ -63,17 +63,17 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
-/* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without). NULL without memory. */
-json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver);
+/* organ_by_layer_json of the pieces, with those grafted that `donor` gives (NULL: without). NULL without memory. */
+json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor);
 
 /* Sums over some pieces. */
 typedef struct organ_amount {
     uint64_t tensors, elements, bytes;
 } organ_amount;
 
-/* Adds up the pieces of a group, or of all (ORGAN_ALL_GROUPS); only those from the model `giver`, or all (NULL). */
+/* Adds up the pieces of a group, or of all (ORGAN_ALL_GROUPS); only those from the model `donor`, or all (NULL). */
 #define ORGAN_ALL_GROUPS (ORGAN_GROUP_OTHER + 1)
-organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver);
+organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *donor);
 
 #define SET_AMOUNT(of)                                                                                                 \
     SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)

@@ -32,7 +32,7 @@ static void plan_together(organ_layout *layout)
 
 /* Makes a file name from a tensor's or module's name, which is untrusted: keeps letters, digits, "_" and "-", with
  * `dots` also "." except at the beginning, and replaces other characters by "_". */
-static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
+static void sanitize_name(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
     for (; used < length && used < NAME_LENGTH; used++) {
@@ -68,7 +68,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     size_t length = strlen(as->name);
     if (length >= sizeof weight && strcmp(as->name + length - (sizeof weight - 1), weight) == 0)
         length -= sizeof weight - 1;
-    tame(as->name, length, false, name);
+    sanitize_name(as->name, length, false, name);
     return unique(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
@@ -76,7 +76,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";
-    tame(file->name, strlen(file->name), true, name);
+    sanitize_name(file->name, strlen(file->name), true, name);
     if (k)
         snprintf(suffix, sizeof suffix, ".gap_%zu", k);
     return unique(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);

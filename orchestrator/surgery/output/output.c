@@ -76,7 +76,7 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
     return ORGAN_OK;
 }
 
-organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error)
+organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
     struct stat info;
@@ -135,7 +135,7 @@ void organ_output_remove_report(const char *path)
  * files. */
 static organ_status grow(organ_output *output, bool resume, organ_error *error)
 {
-    const organ_publish_way way = {
+    const organ_publish_mode way = {
         .resume = resume, .force = !output->journal || output->force, .journal = output->journal};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
     output->publish.force = output->force;
@@ -186,7 +186,7 @@ static organ_status output_share(organ_output *output, organ_error *error)
         snprintf(token, sizeof token, "%016llx%08lx%c",
                  (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec, (unsigned long)getpid(),
                  output->publish.resumed ? 'r' : 'n');
-        organ_publish_invite(&output->publish, token, error);
+        organ_publish_set_token(&output->publish, token, error);
     }
     organ_ranks_gather(output->ranks, "creating the output", token, first ? strlen(token) : 0, &all, error);
     if (!first && !error->status && organ_publish_join(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
@@ -196,7 +196,7 @@ static organ_status output_share(organ_output *output, organ_error *error)
     output->publish.writers = organ_ranks_count(output->ranks);
     organ_gathered_free(&all);
     if (organ_ranks_agree(output->ranks, "checking that the output is visible", error) == ORGAN_OK)
-        organ_publish_sign(&output->publish, organ_ranks_rank(output->ranks), error);
+        organ_publish_mark(&output->publish, organ_ranks_rank(output->ranks), error);
     if (organ_ranks_agree(output->ranks, "marking the output", error) == ORGAN_OK)
         organ_publish_verify(&output->publish, organ_ranks_count(output->ranks), error);
     return organ_ranks_agree(output->ranks, "checking the marks", error);

@@ -58,7 +58,7 @@ organ_status organ_output_still_free(const char *path, const char *like, bool fo
 
 /* For reports in a directory that may exist and contain other files. ORGAN_USAGE if it is the directory of the path
  * `input`, or is inside the model that `input` names. */
-organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);
+organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error);
 
 /* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for
  * a directory is allowed. */

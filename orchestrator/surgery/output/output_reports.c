@@ -163,7 +163,7 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 {
     for (size_t k = 0; output_reports_is_requested(folder) && k < count && !error->status; k++)
         if (inputs[k])
-            organ_output_check_apart(folder->path, inputs[k], error);
+            organ_output_check_distinct(folder->path, inputs[k], error);
     return error->status || !output_reports_is_requested(folder) ? error->status
                                                                  : each_report(folder, organ_check_report_place, error);
 }

@@ -209,7 +209,8 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         return; /* whole: there is nothing to go on with */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
-    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && (done > 0 || journal->worth))) {
+    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
+                           : can_go_on && (done > 0 || journal->keep_if_interrupted))) {
         organ_publish_abandon(publish);
         return;
     }

@@ -15,10 +15,11 @@
 typedef struct organ_run_journal {
     organ_journal journal;
     char *path;
-    json_t *lines; /* journal of the run that is continued: its head, then its parts; empty: a new run */
-    bool refused;  /* the lines belong to another run */
-    bool worth;    /* keep an interrupted run although no tensor is done, because its lines took long to compute */
-    const char *resumed_by; /* what continues the run when it fails, for the message; NULL: "--resume" */
+    json_t *lines;            /* journal of the run that is continued: its head, then its parts; empty: a new run */
+    bool refused;             /* the lines belong to another run */
+    bool keep_if_interrupted; /* keep an interrupted run although no tensor is done, because its lines took long to
+                                 compute */
+    const char *resumed_by;   /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 
 /* [{"file", "bytes", "modified_ns"}] of the files of a model, and of `config`, a path, where there is such a file

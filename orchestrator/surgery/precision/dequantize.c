@@ -72,9 +72,9 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
         take_weight(job, &job->weights->weights[k]);
         organ_rows_passed();
     }
-    for (size_t k = 0; k < job->weights->stray_count; k++)
-        if (!job->weights->strays[k].dropped)
-            keep_tensor(job, job->weights->strays[k].tensor);
+    for (size_t k = 0; k < job->weights->unmatched_count; k++)
+        if (!job->weights->unmatched[k].dropped)
+            keep_tensor(job, job->weights->unmatched[k].tensor);
     return ORGAN_OK;
 }
 
@@ -122,11 +122,11 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                             job->options->model);
     for (size_t k = 0; k < w->note_count; k++)
         organ_progress_note(job->progress, "%s", w->notes[k]);
-    for (size_t k = 0; k < w->stray_count; k++) {
-        dropped += w->strays[k].dropped;
-        if (!w->strays[k].dropped)
-            organ_progress_note(job->progress, "%s is copied unchanged: it %s", w->strays[k].tensor->name,
-                                w->strays[k].why);
+    for (size_t k = 0; k < w->unmatched_count; k++) {
+        dropped += w->unmatched[k].dropped;
+        if (!w->unmatched[k].dropped)
+            organ_progress_note(job->progress, "%s is copied unchanged: it %s", w->unmatched[k].tensor->name,
+                                w->unmatched[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
         organ_progress_note(job->progress,

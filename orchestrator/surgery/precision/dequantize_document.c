@@ -73,13 +73,13 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
 }
 
 /* Describes a stray tensor (one that belongs to no weight), or a packed tensor that stays packed. */
-static json_t *dequantize_document_stray_json(const void *context, size_t k)
+static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
-    const size_t strays = job->weights->stray_count;
-    const organ_stray kept = {.tensor = k < strays ? NULL : job->kept[k - strays],
-                              .why = "is of a type that cannot be read without its companions"};
-    const organ_stray *const s = k < strays ? &job->weights->strays[k] : &kept;
+    const size_t unmatched = job->weights->unmatched_count;
+    const organ_unmatched_tensor kept = {.tensor = k < unmatched ? NULL : job->kept[k - unmatched],
+                                         .why = "is of a type that cannot be read without its companions"};
+    const organ_unmatched_tensor *const s = k < unmatched ? &job->weights->unmatched[k] : &kept;
     return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype),
                         SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
 }
@@ -138,7 +138,7 @@ json_t *organ_dequantize_document(void *context, const organ_writing *made)
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("schemes", dequantize_document_schemes_json(job)),
         SET("strays",
-            organ_json_rows(job->weights->stray_count + job->kept_count, dequantize_document_stray_json, job)),
+            organ_json_rows(job->weights->unmatched_count + job->kept_count, dequantize_document_unmatched_json, job)),
         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),

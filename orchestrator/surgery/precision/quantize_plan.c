@@ -154,7 +154,7 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
         organ_rows_passed();
         list_weight(job, &job->given[k], error);
     }
-    for (size_t k = 0; job->weights && k < job->weights->stray_count && !error->status; k++)
-        keep_tensor(job, job->weights->strays[k].tensor);
+    for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
+        keep_tensor(job, job->weights->unmatched[k].tensor);
     return error->status || job->part_count ? error->status : refuse_nothing(job, error);
 }

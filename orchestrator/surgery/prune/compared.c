@@ -32,7 +32,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
         pairs->others[k].offset = other->offset + cut->at;
         pairs->items[k] = (organ_pass_item){.tensor = &cut->tensor,
                                             .other = &pairs->others[k],
-                                            .elsewhere = !organ_assignment_is_mine(&pairs->assignment, k)};
+                                            .elsewhere = !organ_assignment_is_local(&pairs->assignment, k)};
         organ_rows_passed();
     }
     return ORGAN_OK;

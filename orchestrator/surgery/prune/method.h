@@ -40,9 +40,9 @@ typedef struct organ_prune_kind {
     json_t *(*identity)(void *job);   /* as in organ_write; may be NULL */
     /* Change the document, and the line of a part in the journal and in prune.jsonl. Return -1 without memory. NULL:
      * both stay as for physarum v1. */
-    int (*amend)(const organ_prune_job *job, json_t *document);
-    int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
-    /* Reads from the line of a finished part what amend_line has added. NULL: nothing. */
+    int (*finish_document)(const organ_prune_job *job, json_t *document);
+    int (*finish_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+    /* Reads from the line of a finished part what finish_line has added. NULL: nothing. */
     void (*recall)(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
 } organ_prune_kind;
 

@@ -378,7 +378,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                               .identity = job->kind->identity,
                               .check = check_copy,
                               .document = organ_prune_document,
-                              .settle = organ_prune_finish_report};
+                              .finish_report = organ_prune_finish_report};
     return organ_write_run(&made, report, error);
 }
 

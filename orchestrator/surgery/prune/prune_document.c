@@ -50,7 +50,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
         SET_COUNT("tiles", part->tiles), SET_COUNT("zero_before", c->zero_before), SET_COUNT("killed", c->killed),
         SET_COUNT("kept", c->kept), SET_REAL("percent", organ_percent(c->killed, tensor->elements)),
         SET_REAL("gain", part->gain), SET_TEXT("xxh3", part->xxh3));
-    if (line && job->kind->amend_line && job->kind->amend_line(job, part, line)) {
+    if (line && job->kind->finish_line && job->kind->finish_line(job, part, line)) {
         json_decref(line);
         line = NULL;
     }
@@ -200,7 +200,7 @@ json_t *organ_prune_document(void *context, const organ_writing *made)
         SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
-    if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))
+    if (document && counted && (!job->kind->finish_document || job->kind->finish_document(job, document) == 0))
         return document;
     json_decref(document);
     return NULL;

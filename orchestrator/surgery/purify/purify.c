@@ -81,7 +81,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         job->chosen[t] = purify_is_selected(job, &selection, &donor->tensors[t]);
     if (!error->status)
-        organ_plain_only(donor, job->chosen, error);
+        organ_require_plain(donor, job->chosen, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;

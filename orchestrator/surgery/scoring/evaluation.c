@@ -8,70 +8,70 @@
 #include <string.h>
 
 /* The members that are known before the scoring; figures are null until then. */
-static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
+static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
-    json_t *const definitions = organ_trial_definitions_json(trial);
+    json_t *const definitions = organ_scoring_definitions_json(scoring);
     if (definitions)
         json_object_set_new(
             definitions, "arithmetic",
             json_string("Both models compute in FP32 on their dequantised weights; activations are not quantised."));
     return ORGAN_OBJECT(
-        SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
-        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
-                                   SET_NULL("figures"))),
+        SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
+        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is),
+                                   SET("model", organ_model_json(scoring->models[0].model)), SET_NULL("figures"))),
         SET("after", ORGAN_OBJECT(SET_BYTES("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
-    organ_trial trial;
+    organ_scoring scoring;
     organ_error found = {0};
     if (!e->options)
         return ORGAN_OK;
-    if (organ_trial_open_made(&trial, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) ==
+    if (organ_scoring_open_made(&scoring, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) ==
             ORGAN_OK &&
-        !(e->document = plan_json(e, &trial)))
+        !(e->document = plan_json(e, &scoring)))
         organ_fail_memory(&found, e->output);
-    organ_trial_close(&trial);
+    organ_scoring_close(&scoring);
     return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
 }
 
-static organ_status same_text(const organ_evaluation *e, const organ_trial *trial, organ_error *error)
+static organ_status same_text(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
-    if (strcmp(before, trial->digest) == 0)
+    if (strcmp(before, scoring->digest) == 0)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed during the run: its digest was %s and is now %s",
-                      e->options->text, before, trial->digest);
+                      e->options->text, before, scoring->digest);
 }
 
-static organ_status put_figures(organ_evaluation *e, const organ_trial *trial, organ_error *error)
+static organ_status put_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const before = json_object_get(e->document, "before"), *const after = json_object_get(e->document, "after");
-    json_t *const comparison = organ_trial_comparison_json(trial, 1, error);
-    e->run = organ_trial_run_json(trial);
+    json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
+    e->run = organ_scoring_run_json(scoring);
     if (json_object_set_new(e->document, "comparison", comparison) || !e->run ||
-        json_object_set_new(before, "figures", organ_trial_figures_json(trial, 0)) ||
-        json_object_set_new(after, "figures", organ_trial_figures_json(trial, 1)))
+        json_object_set_new(before, "figures", organ_scoring_figures_json(scoring, 0)) ||
+        json_object_set_new(after, "figures", organ_scoring_figures_json(scoring, 1)))
         return organ_fail_memory(error, e->output);
     return error->status;
 }
 
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
-    organ_trial trial;
+    organ_scoring scoring;
     organ_error *const fault = &e->fault;
     if (!e->options)
         return;
     if (!path)
         organ_fail_memory(fault, e->output);
     else {
-        if (organ_trial_open_made(&trial, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
+        if (organ_scoring_open_made(&scoring, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
                 ORGAN_OK &&
-            same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)
-            put_figures(e, &trial, fault);
-        organ_trial_close(&trial);
+            same_text(e, &scoring, fault) == ORGAN_OK && organ_scoring_run(&scoring, fault) == ORGAN_OK)
+            put_figures(e, &scoring, fault);
+        organ_scoring_close(&scoring);
     }
     if (fault->status)
         json_object_set_new(e->document, "not_evaluated", organ_document_string(fault->message));

@@ -8,11 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-static json_t *trial_document_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-static const char *bos_policy(const organ_trial *trial)
+static const char *bos_policy(const organ_scoring *scoring)
 {
-    const organ_perplexity_protocol *const p = &trial->protocol;
+    const organ_perplexity_protocol *const p = &scoring->protocol;
     if (p->style == ORGAN_STYLE_LM_EVAL)
         return p->bos >= 0 ? "BOS before the text" : "EOS before the text: the tokenizer has no BOS";
     if (!p->adds_bos)
@@ -21,56 +21,53 @@ static const char *bos_policy(const organ_trial *trial)
                                       : "BOS before the text and in place of the first token of every window";
 }
 
-json_t *organ_trial_experiment_json(const organ_trial *trial)
+json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
 {
-    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
-    const char *const slash = strrchr(trial->options->text, '/');
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(scoring->tokenizer);
+    const char *const slash = strrchr(scoring->options->text, '/');
     return ORGAN_OBJECT(
-        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : trial->options->text),
-                                 SET_COUNT("bytes", trial->text_bytes), SET_TEXT("xxh3", trial->digest),
-                                 SET_FLAG("utf8", trial->utf8), SET_COUNT("tokens", trial->text_tokens))),
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : scoring->options->text),
+                                 SET_COUNT("bytes", scoring->text_bytes), SET_TEXT("xxh3", scoring->digest),
+                                 SET_FLAG("utf8", scoring->utf8), SET_COUNT("tokens", scoring->text_tokens))),
         SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
                                       SET_TEXT("digest", facts->digest))),
-        SET_TEXT("style", organ_perplexity_style_name(trial->protocol.style)),
-        SET_COUNT("context", trial->protocol.context), SET_COUNT("tokens_used", trial->used_tokens),
-        SET_COUNT("windows", trial->plan.windows), SET_COUNT("tokens_scored", trial->plan.scored),
-        SET_COUNT("bytes_scored", trial->scored_bytes),
-        SET_COUNT_OF("words_scored", trial->protocol.style == ORGAN_STYLE_LM_EVAL, trial->words),
-        SET_TEXT("bos", bos_policy(trial)), SET_TEXT("compute", organ_compute_name(trial->engine.compute)),
-        SET_BYTES_OF("compute_isa", trial->engine.dots ? trial->engine.dots->isa : NULL));
+        SET_TEXT("style", organ_perplexity_style_name(scoring->protocol.style)),
+        SET_COUNT("context", scoring->protocol.context), SET_COUNT("tokens_used", scoring->used_tokens),
+        SET_COUNT("windows", scoring->plan.windows), SET_COUNT("tokens_scored", scoring->plan.scored),
+        SET_COUNT("bytes_scored", scoring->scored_bytes),
+        SET_COUNT_OF("words_scored", scoring->protocol.style == ORGAN_STYLE_LM_EVAL, scoring->words),
+        SET_TEXT("bos", bos_policy(scoring)), SET_TEXT("compute", organ_compute_name(scoring->engine.compute)),
+        SET_BYTES_OF("compute_isa", scoring->engine.dots ? scoring->engine.dots->isa : NULL));
 }
 
-json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
+json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
 {
-    const organ_perplexity_figures f = organ_perplexity_sum(trial->models[m].scores.nll, trial->plan.scored);
-    const double bytes = (double)trial->scored_bytes, count = (double)trial->plan.scored, bits = f.total / M_LN2;
-    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    const organ_perplexity_figures f = organ_perplexity_sum(scoring->models[m].scores.nll, scoring->plan.scored);
+    const double bytes = (double)scoring->scored_bytes, count = (double)scoring->plan.scored, bits = f.total / M_LN2;
+    const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
     return ORGAN_OBJECT(
-        SET("perplexity", trial_document_number(f.perplexity)),
-        SET("perplexity_error", trial_document_number(f.perplexity_error)),
-        SET("nll", trial_document_number(f.nll.mean)), SET("nll_error", trial_document_number(f.nll.error)),
-        SET("bits_per_byte", trial_document_number(bits / bytes)),
-        SET("bits_per_byte_error", trial_document_number(f.nll.error * count / M_LN2 / bytes)),
-        SET("word_perplexity", lm_eval ? trial_document_number(exp(f.total / (double)trial->words)) : json_null()),
-        SET("byte_perplexity", lm_eval ? trial_document_number(exp(f.total / bytes)) : json_null()));
+        SET("perplexity", scoring_number(f.perplexity)), SET("perplexity_error", scoring_number(f.perplexity_error)),
+        SET("nll", scoring_number(f.nll.mean)), SET("nll_error", scoring_number(f.nll.error)),
+        SET("bits_per_byte", scoring_number(bits / bytes)),
+        SET("bits_per_byte_error", scoring_number(f.nll.error * count / M_LN2 / bytes)),
+        SET("word_perplexity", lm_eval ? scoring_number(exp(f.total / (double)scoring->words)) : json_null()),
+        SET("byte_perplexity", lm_eval ? scoring_number(exp(f.total / bytes)) : json_null()));
 }
 
-json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error)
+json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     organ_perplexity_comparison c;
-    if (organ_perplexity_compare(&trial->models[0].scores, &trial->models[m].scores, trial->plan.scored, &c, error) !=
-        ORGAN_OK)
+    if (organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[m].scores, scoring->plan.scored, &c,
+                                 error) != ORGAN_OK)
         return NULL;
-    return ORGAN_OBJECT(SET("difference", trial_document_number(c.difference)),
-                        SET("difference_error", trial_document_number(c.difference_error)),
-                        SET("ratio", trial_document_number(c.ratio)),
-                        SET("ratio_error", trial_document_number(c.ratio_error)),
-                        SET("nll_difference", trial_document_number(c.nll.mean)),
-                        SET("nll_difference_error", trial_document_number(c.nll.error)),
-                        SET("kl_divergence", trial_document_number(c.divergence.mean)),
-                        SET("kl_divergence_error", trial_document_number(c.divergence.error)),
-                        SET("top1_agreement", trial_document_number(c.agreement)),
-                        SET("top1_agreement_error", trial_document_number(c.agreement_error)));
+    return ORGAN_OBJECT(
+        SET("difference", scoring_number(c.difference)), SET("difference_error", scoring_number(c.difference_error)),
+        SET("ratio", scoring_number(c.ratio)), SET("ratio_error", scoring_number(c.ratio_error)),
+        SET("nll_difference", scoring_number(c.nll.mean)), SET("nll_difference_error", scoring_number(c.nll.error)),
+        SET("kl_divergence", scoring_number(c.divergence.mean)),
+        SET("kl_divergence_error", scoring_number(c.divergence.error)),
+        SET("top1_agreement", scoring_number(c.agreement)),
+        SET("top1_agreement_error", scoring_number(c.agreement_error)));
 }
 
 static const char *style_text(organ_perplexity_style style)
@@ -97,15 +94,15 @@ static const char *compute_text(organ_compute compute)
                  "depend in their last digits on the instructions named.";
 }
 
-json_t *organ_trial_definitions_json(const organ_trial *trial)
+json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
-    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
     json_t *const d = ORGAN_OBJECT(
-        SET_TEXT("style", style_text(trial->protocol.style)),
+        SET_TEXT("style", style_text(scoring->protocol.style)),
         SET_TEXT("perplexity",
                  "exp of the mean of -ln p over the scored tokens; its standard error treats tokens as independent, as "
                  "llama.cpp does, and is too small if neighbouring tokens are correlated."),
-        SET_TEXT("bits_per_byte", lm_eval && trial->used_tokens == trial->text_tokens
+        SET_TEXT("bits_per_byte", lm_eval && scoring->used_tokens == scoring->text_tokens
                                       ? "sum of -log2 p over the scored tokens, over the bytes of the text."
                                       : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
                                         "tokens. It is comparable across tokenizers."),
@@ -117,9 +114,9 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
             json_string(
                 "word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus "
                 "one (Python's re.split); byte_perplexity the same over bytes."));
-    if (d && trial->engine.dots)
-        json_object_set_new(d, "compute", json_string(compute_text(trial->engine.compute)));
-    if (d && trial->count > 1) {
+    if (d && scoring->engine.dots)
+        json_object_set_new(d, "compute", json_string(compute_text(scoring->engine.compute)));
+    if (d && scoring->count > 1) {
         ORGAN_ADD(
             d,
             SET_TEXT(
@@ -134,13 +131,13 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
     return d;
 }
 
-json_t *organ_trial_run_json(const organ_trial *trial)
+json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
-    const double inputs = (double)trial->plan.begin[trial->plan.windows] * (double)trial->count;
+    const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;
     return ORGAN_OBJECT(
-        SET_BYTES("text", trial->options->text), SET_REAL("seconds", organ_milliseconds(trial->seconds)),
-        SET_REAL("tokens_per_second", trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0),
-        SET_COUNT("batches", organ_perplexity_batches(&trial->plan, trial->batch_tokens)),
-        SET_COUNT("batch_tokens", trial->batch_tokens), SET_COUNT("memory", trial->memory), SET_ENGINE(&trial->engine),
-        SET_BYTES_OF("output", trial->options->output));
+        SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_milliseconds(scoring->seconds)),
+        SET_REAL("tokens_per_second", scoring->seconds > 0 ? round(inputs / scoring->seconds * 10) / 10 : 0.0),
+        SET_COUNT("batches", organ_perplexity_batches(&scoring->plan, scoring->batch_tokens)),
+        SET_COUNT("batch_tokens", scoring->batch_tokens), SET_COUNT("memory", scoring->memory),
+        SET_ENGINE(&scoring->engine), SET_BYTES_OF("output", scoring->options->output));
 }

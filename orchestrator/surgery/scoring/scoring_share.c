@@ -23,18 +23,18 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
-                                   organ_trial_share *share, organ_error *error)
+organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
+                                     organ_scoring_share *share, organ_error *error)
 {
     const size_t from = window_of(plan, rank, ranks), to = window_of(plan, rank + 1, ranks);
     const size_t first = scored_from(plan, from), scored = scored_from(plan, to) - first, origin = plan->begin[from];
-    *share = (organ_trial_share){.plan = {.tokens = plan->tokens + origin,
-                                          .begin = malloc((to - from + 1) * sizeof *plan->begin),
-                                          .windows = to - from,
-                                          .rows = malloc((scored + 1) * sizeof *plan->rows),
-                                          .targets = plan->targets + first,
-                                          .scored = scored},
-                                 .first = first};
+    *share = (organ_scoring_share){.plan = {.tokens = plan->tokens + origin,
+                                            .begin = malloc((to - from + 1) * sizeof *plan->begin),
+                                            .windows = to - from,
+                                            .rows = malloc((scored + 1) * sizeof *plan->rows),
+                                            .targets = plan->targets + first,
+                                            .scored = scored},
+                                   .first = first};
     if (!share->plan.begin || !share->plan.rows)
         return organ_fail_memory(error, "the windows of a rank");
     for (size_t w = from; w <= to; w++)
@@ -44,14 +44,14 @@ organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t ran
     return ORGAN_OK;
 }
 
-void organ_trial_share_free(organ_trial_share *share)
+void organ_scoring_share_free(organ_scoring_share *share)
 {
     free(share->plan.begin);
     free(share->plan.rows);
-    *share = (organ_trial_share){0};
+    *share = (organ_scoring_share){0};
 }
 
-size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
+size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
     for (size_t r = 0; r < ranks; r++) {
@@ -76,8 +76,8 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
-organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
-                                      const organ_token_scores *scores, organ_error *error)
+organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
+                                        const organ_token_scores *scores, organ_error *error)
 {
     if (!ranks)
         return error->status;

@@ -7,21 +7,21 @@
 #include "orchestrator/ranks/ranks.h"
 
 /* Consecutive windows, and their place in the whole plan. */
-typedef struct organ_trial_share {
+typedef struct organ_scoring_share {
     organ_perplexity_plan plan; /* of these windows alone; its tokens and targets are those of the trial's plan */
     size_t first;               /* the first of its scored tokens */
-} organ_trial_share;
+} organ_scoring_share;
 
 /* The share of one of `ranks` ranks. To be freed, whatever it returns. */
-organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
-                                   organ_trial_share *share, organ_error *error);
-void organ_trial_share_free(organ_trial_share *share);
+organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
+                                     organ_scoring_share *share, organ_error *error);
+void organ_scoring_share_free(organ_scoring_share *share);
 
 /* Returns the number of batches of at most `batch_tokens` tokens in the shares of all ranks. */
-size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks);
+size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks);
 
 /* Sends the scores of each rank's share of a model to all ranks. Errors of organ_ranks_agree. */
-organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
-                                      const organ_token_scores *scores, organ_error *error);
+organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
+                                        const organ_token_scores *scores, organ_error *error);
 
 #endif

@@ -23,7 +23,7 @@ typedef struct evaluate_scoring {
     const organ_engine *engine;
     const organ_progress *progress;
     const char **paths;
-    organ_trial trial;
+    organ_scoring scoring;
 } evaluate_scoring;
 
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
@@ -37,34 +37,34 @@ static organ_status evaluate_write_reports(const evaluate_scoring *s, const orga
 
 static void close_scoring(evaluate_scoring *s)
 {
-    organ_trial_close(&s->trial);
+    organ_scoring_close(&s->scoring);
     free(s->paths);
 }
 
 /* ---- perplexity ---- */
 
-static json_t *model_entry(const organ_trial *trial, size_t m, organ_error *error)
+static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
 {
-    json_t *const comparison = m ? organ_trial_comparison_json(trial, m, error) : NULL;
-    return ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model)),
-                        SET("figures", organ_trial_figures_json(trial, m)),
+    json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
+    return ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
+                        SET("figures", organ_scoring_figures_json(scoring, m)),
                         SET("comparison", comparison ? comparison : json_null()));
 }
 
-static json_t *models_json(const organ_trial *trial, organ_error *error)
+static json_t *models_json(const organ_scoring *scoring, organ_error *error)
 {
     json_t *const models = json_array();
-    for (size_t m = 0; m < trial->count && !error->status; m++)
-        if (json_array_append_new(models, model_entry(trial, m, error)))
-            organ_fail_memory(error, trial->options->text);
+    for (size_t m = 0; m < scoring->count && !error->status; m++)
+        if (json_array_append_new(models, model_entry(scoring, m, error)))
+            organ_fail_memory(error, scoring->options->text);
     return models;
 }
 
-static json_t *evaluate_document(const organ_trial *trial, const char *schema, json_t *models)
+static json_t *evaluate_document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
-    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
-                        SET("models", models), SET("definitions", organ_trial_definitions_json(trial)),
-                        SET("run", organ_trial_run_json(trial)));
+    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
+                        SET("models", models), SET("definitions", organ_scoring_definitions_json(scoring)),
+                        SET("run", organ_scoring_run_json(scoring)));
 }
 
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
@@ -72,16 +72,16 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
-    if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
+    if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run) {
-        *report = organ_perplexity_foresee(&s->trial, s->engine);
+        *report = organ_perplexity_dry_run(&s->scoring, s->engine);
         return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
     }
-    if (organ_trial_run(&s->trial, error))
+    if (organ_scoring_run(&s->scoring, error))
         return error->status;
-    json_t *const models = models_json(&s->trial, error);
-    *report = evaluate_document(&s->trial, "organ.perplexity/1", models);
+    json_t *const models = models_json(&s->scoring, error);
+    *report = evaluate_document(&s->scoring, "organ.perplexity/1", models);
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
@@ -150,19 +150,19 @@ static json_t *sparsity_json(const json_t *audit)
 }
 
 /* Counts the killed weights of one model; *why says where that means nothing. */
-static organ_status count_killed(const organ_evaluate_options *options, const organ_trial *trial, size_t m,
+static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                                  const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
 {
     const organ_audit_options audit = {.donor = options->donor,
-                                       .pruned = trial->models[m].path,
+                                       .pruned = scoring->models[m].path,
                                        .targets = targets,
                                        .access = options->experiment.access};
     const organ_progress quiet = {
-        .context = (void *)trial->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
-    organ_engine engine = trial->engine;
+        .context = (void *)scoring->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
+    organ_engine engine = scoring->engine;
     organ_error found = {0};
     json_t *report = NULL;
-    engine.memory = trial->memory;
+    engine.memory = scoring->memory;
     organ_audit(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);
@@ -178,13 +178,14 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
 
 /* Returns the history of model m: its experiment and its sparsity. Called before the scoring, so that a malformed log
  * is reported early. NULL with an error. */
-static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
+static json_t *history_of(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
+                          organ_error *error)
 {
     char why[sizeof error->message] = "";
-    json_t *const log = organ_experiment_log(trial->models[m].model, error), *sparsity = NULL;
+    json_t *const log = organ_experiment_log(scoring->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
-        count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why,
+        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why,
                      error);
     json_t *const history =
         error->status ? NULL
@@ -196,17 +197,17 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_tri
                                      SET("not_counted", *why ? organ_document_string(why) : json_null()));
     json_decref(log);
     if (!error->status && !history)
-        organ_fail_memory(error, trial->models[m].path);
+        organ_fail_memory(error, scoring->models[m].path);
     return history;
 }
 
 /* One for each model but the first. */
-static json_t *histories_of(const organ_evaluate_options *options, const organ_trial *trial, organ_error *error)
+static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
-    for (size_t m = 1; m < trial->count && !error->status; m++)
-        if (json_array_append_new(histories, history_of(options, trial, m, error)))
-            organ_fail_memory(error, trial->models[m].path);
+    for (size_t m = 1; m < scoring->count && !error->status; m++)
+        if (json_array_append_new(histories, history_of(options, scoring, m, error)))
+            organ_fail_memory(error, scoring->models[m].path);
     return histories;
 }
 
@@ -243,29 +244,29 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
 
 /* Moves "matrices" from the sparsity of each model into a list: [{"models", "matrices"}], one for models whose counted
  * targets are the same share of the donor's matrices. */
-static json_t *coverage_json(const organ_trial *trial, const json_t *histories)
+static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();
-    for (size_t m = 1; m < trial->count; m++) {
+    for (size_t m = 1; m < scoring->count; m++) {
         json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity"), *const matrices =
                                                                                                     json_object_get(
                                                                                                         sparsity,
                                                                                                         "matrices");
         if (matrices)
-            add_coverage(coverage, matrices, trial->models[m].model);
+            add_coverage(coverage, matrices, scoring->models[m].model);
         json_object_del(sparsity, "matrices");
     }
     return coverage;
 }
 
-static json_t *evaluation(const organ_trial *trial, const json_t *histories, organ_error *error)
+static json_t *evaluation(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
-    json_t *const coverage = coverage_json(trial, histories);
-    json_t *const models = models_json(trial, error), *const experiments = experiments_json(histories);
+    json_t *const coverage = coverage_json(scoring, histories);
+    json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
-            organ_fail_memory(error, trial->models[m].path);
-    json_t *const report = evaluate_document(trial, "organ.evaluate/1", models);
+            organ_fail_memory(error, scoring->models[m].path);
+    json_t *const report = evaluate_document(scoring, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
     ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
     json_decref(experiments);
@@ -291,12 +292,12 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     s->paths[0] = o->donor;
     for (size_t k = 0; k < o->count; k++)
         s->paths[k + 1] = o->pruned[k];
-    if (organ_trial_open(&s->trial, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
+    if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
-    json_t *const histories = histories_of(o, &s->trial, error);
-    if (!error->status && organ_experiments_resolve(o, s->trial.models[0].model, histories, error) == ORGAN_OK &&
-        organ_trial_run(&s->trial, error) == ORGAN_OK)
-        *report = evaluation(&s->trial, histories, error);
+    json_t *const histories = histories_of(o, &s->scoring, error);
+    if (!error->status && organ_experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
+        organ_scoring_run(&s->scoring, error) == ORGAN_OK)
+        *report = evaluation(&s->scoring, histories, error);
     json_decref(histories);
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct settling {
+typedef struct naming_job {
     const organ_evaluate_options *options;
     json_t *histories;
-} settling;
+} naming_job;
 
-static json_t *experiment_of(const settling *s, size_t m)
+static json_t *experiment_of(const naming_job *s, size_t m)
 {
     return json_object_get(json_array_get(s->histories, m), "experiment");
 }
@@ -27,7 +27,7 @@ static bool is_for(const char *pattern, const char *path)
            (slash && fnmatch(pattern, slash + 1, 0) == 0);
 }
 
-static organ_status name_models(const settling *s, organ_error *error)
+static organ_status name_models(const naming_job *s, organ_error *error)
 {
     const organ_evaluate_options *const o = s->options;
     for (size_t k = 0; k < o->experiment_count; k++) {
@@ -59,7 +59,7 @@ static json_t *unknown(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
-static organ_status fill_in(const settling *s, organ_error *error)
+static organ_status fill_in(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
         json_t *const history = json_array_get(s->histories, m);
@@ -69,7 +69,7 @@ static organ_status fill_in(const settling *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char *difference, organ_error *error)
+static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
     json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y =
@@ -83,7 +83,7 @@ static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char
     return error->status;
 }
 
-static organ_status compare_experiments(const settling *s, size_t a, size_t b, organ_error *error)
+static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
     const char *const difference =
@@ -99,7 +99,7 @@ static organ_status compare_experiments(const settling *s, size_t a, size_t b, o
 }
 
 /* Killed weights are counted against `donor`: a pruning of another one says so by a name. */
-static organ_status check_donor(const settling *s, size_t m, const char *fingerprint, organ_error *error)
+static organ_status check_donor(const naming_job *s, size_t m, const char *fingerprint, organ_error *error)
 {
     const json_t *const e = experiment_of(s, m);
     const char *const own = organ_json_text(e, "donor.fingerprint");
@@ -115,7 +115,7 @@ static organ_status check_donor(const settling *s, size_t m, const char *fingerp
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {
-    const settling s = {options, histories};
+    const naming_job s = {options, histories};
     char fingerprint[17];
     if (fill_in(&s, error) || name_models(&s, error) || organ_model_fingerprint(donor, fingerprint, error))
         return error->status;

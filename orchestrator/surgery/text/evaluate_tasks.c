@@ -14,7 +14,7 @@
 
 typedef struct task_run {
     const organ_evaluate_options *options;
-    organ_trial trial;
+    organ_scoring scoring;
     organ_task_set set;
     organ_task_answer *answers; /* models x questions */
     double *values;             /* of the questions of a task: 1 or 0 */
@@ -63,11 +63,11 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         pairs.only_other += own && !first;
     }
     const organ_mean mean = organ_mean_of(r->values, pairs.count);
-    return ORGAN_OBJECT(SET_BYTES_OF("task", task < r->set.tasks ? r->set.names[task] : NULL),
-                        SET_TEXT("metric", metric->name), SET("model", organ_name_json(r->trial.models[m].model->path)),
-                        SET_COUNT("questions", pairs.count), SET_REAL("value", mean.mean),
-                        SET_REAL_OF("value_error", isfinite(mean.error), mean.error),
-                        SET("comparison", m ? pairs_json(&pairs) : json_null()));
+    return ORGAN_OBJECT(
+        SET_BYTES_OF("task", task < r->set.tasks ? r->set.names[task] : NULL), SET_TEXT("metric", metric->name),
+        SET("model", organ_name_json(r->scoring.models[m].model->path)), SET_COUNT("questions", pairs.count),
+        SET_REAL("value", mean.mean), SET_REAL_OF("value_error", isfinite(mean.error), mean.error),
+        SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
 static json_t *results_json(const task_run *r)
@@ -76,7 +76,7 @@ static json_t *results_json(const task_run *r)
     json_t *const results = json_array();
     for (size_t task = 0; task < r->set.tasks + pooled; task++)
         for (size_t k = 0; k < sizeof task_metrics / sizeof *task_metrics; k++)
-            for (size_t m = 0; m < r->trial.count; m++)
+            for (size_t m = 0; m < r->scoring.count; m++)
                 json_array_append_new(results, result_json(r, task, &task_metrics[k], m));
     return results;
 }
@@ -89,7 +89,7 @@ static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
     json_t *const list = json_array();
     for (size_t k = 0; k < q->choices; k++)
         json_array_append_new(
-            list, json_real(organ_task_likelihood(&r->set.choices[q->first + k], r->trial.models[m].scores.nll)));
+            list, json_real(organ_task_likelihood(&r->set.choices[q->first + k], r->scoring.models[m].scores.nll)));
     return list;
 }
 
@@ -108,7 +108,7 @@ static json_t *question_json(const void *context, size_t question)
     for (size_t k = 0; k < q->choices; k++)
         if (r->set.choices[q->first + k].gold)
             json_array_append_new(gold, json_integer((json_int_t)k));
-    for (size_t m = 0; m < r->trial.count; m++)
+    for (size_t m = 0; m < r->scoring.count; m++)
         json_array_append_new(models, answer_json(r, question, m));
     return ORGAN_OBJECT(SET_BYTES("task", r->set.names[q->task]), SET_COUNT("line", q->line), SET("gold", gold),
                         SET("models", models));
@@ -118,7 +118,7 @@ static json_t *question_json(const void *context, size_t question)
 
 static json_t *experiment_json(const task_run *r)
 {
-    const organ_trial *const t = &r->trial;
+    const organ_scoring *const t = &r->scoring;
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(t->tokenizer);
     const char *const path = t->options->text, *const slash = strrchr(path, '/');
     return ORGAN_OBJECT(
@@ -148,20 +148,20 @@ static json_t *task_definitions_json(void)
                       "at least as uneven among the questions that only one of them answers right."));
 }
 
-static json_t *models_of(const organ_trial *trial)
+static json_t *models_of(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
-    for (size_t m = 0; m < trial->count; m++)
-        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model))));
+    for (size_t m = 0; m < scoring->count; m++)
+        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model))));
     return models;
 }
 
 static json_t *tasks_document(const task_run *r)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),
-                        SET("models", models_of(&r->trial)), SET("results", results_json(r)),
+                        SET("models", models_of(&r->scoring)), SET("results", results_json(r)),
                         SET_IF(r->options->answers, "answers", organ_json_rows(r->set.count, question_json, r)),
-                        SET("definitions", task_definitions_json()), SET("run", organ_trial_run_json(&r->trial)));
+                        SET("definitions", task_definitions_json()), SET("run", organ_scoring_run_json(&r->scoring)));
 }
 
 /* ---- the run ---- */
@@ -182,13 +182,13 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
 
 static organ_status answer_all(task_run *r, organ_error *error)
 {
-    r->answers = calloc(r->set.count * r->trial.count, sizeof *r->answers);
+    r->answers = calloc(r->set.count * r->scoring.count, sizeof *r->answers);
     r->values = calloc(r->set.count, sizeof *r->values);
     if (!r->answers || !r->values)
-        return organ_fail_memory(error, r->trial.options->text);
-    for (size_t m = 0; m < r->trial.count; m++)
+        return organ_fail_memory(error, r->scoring.options->text);
+    for (size_t m = 0; m < r->scoring.count; m++)
         for (size_t q = 0; q < r->set.count; q++)
-            r->answers[m * r->set.count + q] = organ_task_answer_of(&r->set, q, r->trial.models[m].scores.nll);
+            r->answers[m * r->set.count + q] = organ_task_answer_of(&r->set, q, r->scoring.models[m].scores.nll);
     return ORGAN_OK;
 }
 
@@ -197,13 +197,13 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
 {
     static const organ_report_files files = {"tasks.json", "TASKS_REPORT.md", NULL};
     const organ_experiment_options *const o = &r->options->experiment;
-    if (organ_trial_open_inputs(&r->trial, paths, r->options->count + 1, o, engine, progress, error))
+    if (organ_scoring_open_inputs(&r->scoring, paths, r->options->count + 1, o, engine, progress, error))
         return error->status;
-    const uint64_t made_for = organ_forward_describe(r->trial.models[0].forward)->context;
+    const uint64_t made_for = organ_forward_describe(r->scoring.models[0].forward)->context;
     if (!o->context && made_for)
-        r->trial.protocol.context = (size_t)made_for;
-    if (organ_task_set_read(&r->set, &r->trial, error) || organ_trial_fit(&r->trial, error) ||
-        organ_trial_run(&r->trial, error) || answer_all(r, error))
+        r->scoring.protocol.context = (size_t)made_for;
+    if (organ_task_set_read(&r->set, &r->scoring, error) || organ_scoring_fit(&r->scoring, error) ||
+        organ_scoring_run(&r->scoring, error) || answer_all(r, error))
         return error->status;
     *report = tasks_document(r);
     if (!*report)
@@ -228,7 +228,7 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
         paths[k + 1] = options->pruned[k];
     if (check_options(options, error) == ORGAN_OK)
         run_tasks(&r, paths, engine, progress, report, error);
-    organ_trial_close(&r.trial);
+    organ_scoring_close(&r.scoring);
     organ_task_set_free(&r.set);
     free(r.answers);
     free(r.values);

@@ -97,16 +97,16 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status print_text(const generation *g, organ_speech *speech, organ_error *error)
+static organ_status print_text(const generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const char *text;
     size_t bytes;
-    if (organ_speech_next(speech, &text, &bytes, error) == ORGAN_OK && g->listener && bytes)
-        g->listener->hear(g->listener->context, text, bytes);
+    if (organ_text_streamer_next(streamer, &text, &bytes, error) == ORGAN_OK && g->listener && bytes)
+        g->listener->on_text(g->listener->context, text, bytes);
     return error->status;
 }
 
-static organ_status speak(generation *g, organ_speech *speech, organ_error *error)
+static organ_status generate_print_new(generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const int64_t eos = organ_tokenizer_describe(g->tokenizer)->eos;
     for (size_t k = 0; k < g->options->count && !g->ended; k++) {
@@ -119,28 +119,28 @@ static organ_status speak(generation *g, organ_speech *speech, organ_error *erro
         if (g->ended)
             break;
         const char *const piece = organ_tokenizer_piece(g->tokenizer, token, &bytes);
-        organ_speech_add(speech, piece, bytes);
-        if (print_text(g, speech, error) != ORGAN_OK)
+        organ_text_streamer_add(streamer, piece, bytes);
+        if (print_text(g, streamer, error) != ORGAN_OK)
             return error->status;
     }
-    organ_speech_end(speech);
-    return print_text(g, speech, error);
+    organ_text_streamer_end(streamer);
+    return print_text(g, streamer, error);
 }
 
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();
-    organ_speech speech;
-    if (organ_speech_open(&speech, error) != ORGAN_OK)
+    organ_text_streamer streamer;
+    if (organ_text_streamer_open(&streamer, error) != ORGAN_OK)
         return error->status;
-    organ_speech_add(&speech, g->options->prompt, strlen(g->options->prompt));
-    organ_speech_end(&speech);
-    if (organ_speech_close(&speech, &g->prompt_text, error) != ORGAN_OK ||
-        organ_speech_open(&speech, error) != ORGAN_OK)
+    organ_text_streamer_add(&streamer, g->options->prompt, strlen(g->options->prompt));
+    organ_text_streamer_end(&streamer);
+    if (organ_text_streamer_close(&streamer, &g->prompt_text, error) != ORGAN_OK ||
+        organ_text_streamer_open(&streamer, error) != ORGAN_OK)
         return error->status;
-    speak(g, &speech, error);
+    generate_print_new(g, &streamer, error);
     organ_error ignored = {0};
-    organ_speech_close(&speech, &g->text, error->status ? &ignored : error);
+    organ_text_streamer_close(&streamer, &g->text, error->status ? &ignored : error);
     g->seconds = organ_seconds_now() - started;
     return error->status ? error->status : organ_model_unchanged(g->model, error);
 }

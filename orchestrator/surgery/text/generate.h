@@ -18,7 +18,7 @@ typedef struct organ_generate_options {
  * invalid UTF-8, are passed as \xNN. */
 typedef struct organ_listener {
     void *context;
-    void (*hear)(void *context, const char *text, size_t bytes);
+    void (*on_text)(void *context, const char *text, size_t bytes);
 } organ_listener;
 
 /* Continues the prompt with the likeliest token each time (the lowest id of equal ones), until EOS or `count` tokens.

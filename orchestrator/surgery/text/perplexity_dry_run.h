@@ -6,6 +6,6 @@
 
 /* Returns the document of a dry run: like that of a run, without figures, with "dry_run": true, "plan" and "run.plan"
  * (plan.h). NULL without memory. */
-json_t *organ_perplexity_foresee(organ_trial *trial, const organ_engine *engine);
+json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
 
 #endif

@@ -18,7 +18,7 @@ typedef struct task_tokens {
 
 typedef struct task_reader {
     organ_task_set *set;
-    organ_trial *trial;
+    organ_scoring *scoring;
     const char *path;
     char label[512]; /* "FILE: line N" */
     size_t line;
@@ -29,7 +29,7 @@ typedef struct task_reader {
     uint32_t prefix; /* stands for a context without tokens */
 } task_reader;
 
-static uint64_t task_room(const task_reader *r) { return r->trial->memory / 2; }
+static uint64_t task_room(const task_reader *r) { return r->scoring->memory / 2; }
 
 /* ---- texts and tokens ---- */
 
@@ -61,10 +61,10 @@ static size_t characters_of(const char *text)
 static organ_status task_encode(task_reader *r, const char *text, size_t bytes, bool adds_bos, task_tokens *tokens,
                                 organ_error *error)
 {
-    const int64_t bos = r->trial->protocol.bos;
+    const int64_t bos = r->scoring->protocol.bos;
     free(tokens->ids);
     *tokens = (task_tokens){0};
-    if (organ_tokenizer_encode(r->trial->tokenizer, text, bytes, true, &tokens->ids, &tokens->count, error))
+    if (organ_tokenizer_encode(r->scoring->tokenizer, text, bytes, true, &tokens->ids, &tokens->count, error))
         return error->status;
     if (!adds_bos || bos < 0 || (tokens->count && tokens->ids[0] == (uint32_t)bos))
         return ORGAN_OK;
@@ -106,7 +106,7 @@ static bool task_reserve(void *list, size_t count, size_t *room, size_t size)
 
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
-    organ_perplexity_plan *const plan = &r->trial->plan;
+    organ_perplexity_plan *const plan = &r->scoring->plan;
     const bool shared = same_window(plan, w);
     const size_t begin = plan->windows ? plan->begin[plan->windows - shared] : 0;
     if (!task_reserve(&plan->tokens, begin + w->inputs, &r->input_room, sizeof *plan->tokens) ||
@@ -129,7 +129,7 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
 static organ_status add_choice(task_reader *r, size_t name, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
-    const size_t before = r->context.count, limit = r->trial->protocol.context;
+    const size_t before = r->context.count, limit = r->scoring->protocol.context;
     if (r->whole.count <= before)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: choice %zu has no token of its own: the tokenizer merges it with the context", r->label,
@@ -149,7 +149,7 @@ static organ_status add_choice(task_reader *r, size_t name, size_t characters, b
         return ORGAN_OK;
     if (!organ_grow(&set->choices, set->choice_count, &set->choice_room, sizeof *set->choices))
         return organ_fail_memory(error, r->path);
-    set->choices[set->choice_count++] = (organ_task_choice){r->trial->plan.scored, scored, characters, gold};
+    set->choices[set->choice_count++] = (organ_task_choice){r->scoring->plan.scored, scored, characters, gold};
     return store_window(r, &window, error);
 }
 
@@ -251,7 +251,7 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
     memcpy(text, line->context, context);
     memcpy(text + context, line->delimiter, delimiter);
     memcpy(text + context + delimiter, choice, own + 1);
-    task_encode(r, text, context + delimiter + own, context > 0 && r->trial->protocol.adds_bos, &r->whole, error);
+    task_encode(r, text, context + delimiter + own, context > 0 && r->scoring->protocol.adds_bos, &r->whole, error);
     free(text);
     return error->status;
 }
@@ -274,7 +274,7 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
 {
     organ_task_set *const set = r->set;
     const size_t count = json_array_size(line->choices);
-    const bool adds_bos = *line->context && r->trial->protocol.adds_bos;
+    const bool adds_bos = *line->context && r->scoring->protocol.adds_bos;
     organ_task_question question = {.line = r->line, .first = set->choice_count, .choices = count};
     if (find_task(r, line->task, &question.task, error) ||
         task_encode(r, line->context, without_end(line->context), adds_bos, &r->context, error))
@@ -325,29 +325,29 @@ static organ_status add_line(task_reader *r, const char *bytes, size_t length, o
 
 static organ_status read_lines(task_reader *r, organ_error *error)
 {
-    const char *const text = r->trial->text.bytes;
-    const size_t size = r->trial->text.size;
+    const char *const text = r->scoring->text.bytes;
+    const size_t size = r->scoring->text.size;
     for (size_t at = 0; at < size && !error->status;) {
         const char *const end = memchr(text + at, '\n', size - at);
         const size_t length = end ? (size_t)(end - text) - at : size - at;
         r->line++;
-        if (organ_stop_is_requested(r->trial->engine.stop))
+        if (organ_stop_is_requested(r->scoring->engine.stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         add_line(r, text + at, length, error);
         at += length + 1;
     }
     if (!error->status && r->full)
-        organ_memory_refuse(error, r->trial->memory, 4 * r->bytes + r->trial->memory / 8,
+        organ_memory_refuse(error, r->scoring->memory, 4 * r->bytes + r->scoring->memory / 8,
                             "the questions of %s (%zu lines)", organ_path_name(r->path), r->line);
     else if (!error->status && !r->set->count)
         organ_fail(error, ORGAN_BAD_INPUT, "%s has no questions", r->path);
     return error->status;
 }
 
-organ_status organ_task_set_read(organ_task_set *set, organ_trial *trial, organ_error *error)
+organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
-    const organ_perplexity_protocol *const p = &trial->protocol;
-    task_reader r = {.set = set, .trial = trial, .path = trial->text.path};
+    const organ_perplexity_protocol *const p = &scoring->protocol;
+    task_reader r = {.set = set, .scoring = scoring, .path = scoring->text.path};
     *set = (organ_task_set){0};
     if (p->bos < 0 && p->eos < 0)
         return organ_fail(error, ORGAN_BAD_INPUT,

@@ -46,7 +46,7 @@ typedef struct organ_task_set {
  * ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more tokens
  * than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more than
  * half of trial->memory; ORGAN_IO without memory. organ_task_set_free must follow whatever it returns. */
-organ_status organ_task_set_read(organ_task_set *set, organ_trial *trial, organ_error *error);
+organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error);
 void organ_task_set_free(organ_task_set *set);
 
 #endif

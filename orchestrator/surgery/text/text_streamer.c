@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <string.h>
 
-organ_status organ_speech_open(organ_speech *speech, organ_error *error)
+organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error *error)
 {
-    *speech = (organ_speech){0};
-    return organ_text_open(&speech->text, error);
+    *streamer = (organ_text_streamer){0};
+    return organ_text_open(&streamer->text, error);
 }
 
 /* Returns whether the bytes are the beginning of a character that more bytes could complete. */
@@ -24,54 +24,55 @@ static bool may_become(const unsigned char *s, size_t count)
     return count < whole;
 }
 
-static void say(organ_speech *speech, size_t bytes)
+static void say(organ_text_streamer *streamer, size_t bytes)
 {
     char one[8];
-    memcpy(one, speech->held, bytes);
+    memcpy(one, streamer->held, bytes);
     one[bytes] = '\0';
     if (*one == '\n' || *one == '\t')
-        fputc(*one, speech->text.out);
+        fputc(*one, streamer->text.out);
     else if (*one == '\0')
-        fputs("\\x00", speech->text.out);
+        fputs("\\x00", streamer->text.out);
     else
-        organ_text_visible(speech->text.out, one);
-    speech->count -= bytes;
-    memmove(speech->held, speech->held + bytes, speech->count);
+        organ_text_visible(streamer->text.out, one);
+    streamer->count -= bytes;
+    memmove(streamer->held, streamer->held + bytes, streamer->count);
 }
 
-static void say_ready(organ_speech *speech, bool more_comes)
+static void say_ready(organ_text_streamer *streamer, bool more_comes)
 {
-    while (speech->count) {
-        speech->held[speech->count] = '\0';
-        const unsigned char *const s = (const unsigned char *)speech->held;
+    while (streamer->count) {
+        streamer->held[streamer->count] = '\0';
+        const unsigned char *const s = (const unsigned char *)streamer->held;
         const size_t length = *s ? organ_utf8_length(s) : 1;
-        if (!length && more_comes && may_become(s, speech->count))
+        if (!length && more_comes && may_become(s, streamer->count))
             return;
-        say(speech, length ? length : 1);
+        say(streamer, length ? length : 1);
     }
 }
 
-void organ_speech_add(organ_speech *speech, const char *bytes, size_t count)
+void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
-        speech->held[speech->count++] = bytes[k];
-        say_ready(speech, true);
+        streamer->held[streamer->count++] = bytes[k];
+        say_ready(streamer, true);
     }
 }
 
-void organ_speech_end(organ_speech *speech) { say_ready(speech, false); }
+void organ_text_streamer_end(organ_text_streamer *streamer) { say_ready(streamer, false); }
 
-organ_status organ_speech_next(organ_speech *speech, const char **text, size_t *bytes, organ_error *error)
+organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
+                                      organ_error *error)
 {
-    if (fflush(speech->text.out) != 0)
+    if (fflush(streamer->text.out) != 0)
         return organ_fail_errno(error, errno, "text");
-    *text = speech->text.data + speech->printed;
-    *bytes = speech->text.size - speech->printed;
-    speech->printed = speech->text.size;
+    *text = streamer->text.data + streamer->printed;
+    *bytes = streamer->text.size - streamer->printed;
+    streamer->printed = streamer->text.size;
     return ORGAN_OK;
 }
 
-organ_status organ_speech_close(organ_speech *speech, char **text, organ_error *error)
+organ_status organ_text_streamer_close(organ_text_streamer *streamer, char **text, organ_error *error)
 {
-    return organ_text_finish(&speech->text, text, error);
+    return organ_text_finish(&streamer->text, text, error);
 }

@@ -35,7 +35,7 @@ enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
 typedef struct tree {
     organ_findings *findings;
-    organ_walked *walked;
+    organ_scanned_folder *scanned;
     const char *path; /* as the user gave it */
     char *root;       /* the same, resolved */
     organ_link_base base;
@@ -97,7 +97,7 @@ static bool is_bare_tensor(const tree *t)
 static void check_content(const tree *t, const char *name, int fd, uint64_t size)
 {
     const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
-    t->walked->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
+    t->scanned->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
     const bool kept = t->apart && strncmp(t->findings->file, ORGAN_HEADER_FOLDER "/", sizeof ORGAN_HEADER_FOLDER) == 0;
     if (content == ORGAN_CONTENT_SAFETENSORS && !kept)
         organ_weights_check_safetensors(t->findings, fd, size);
@@ -118,8 +118,8 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
     } else if (!S_ISREG(info.st_mode)) {
         organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is not a file");
     } else {
-        t->walked->files++;
-        t->walked->bytes += (uint64_t)info.st_size;
+        t->scanned->files++;
+        t->scanned->bytes += (uint64_t)info.st_size;
         check_content(t, name, fd, (uint64_t)info.st_size);
     }
     if (fd >= 0)
@@ -162,7 +162,7 @@ static void check_link(tree *t, int at, const char *name, const char *path)
     const ssize_t length = readlinkat(at, name, text, sizeof text - 1);
     text[length > 0 ? length : 0] = 0;
     snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
-    t->walked->links++;
+    t->scanned->links++;
     char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
     if (!whole) {
         organ_memory_refused();
@@ -289,7 +289,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
         organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is %s",
                            S_ISFIFO(info.st_mode) ? "a pipe" : other);
     } else if (strcmp(name, ".git") == 0) {
-        t->walked->passed++;
+        t->scanned->passed++;
     } else if (depth >= DEPTH_MAX) {
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories are nested deeper than %d", DEPTH_MAX);
     } else {
@@ -307,7 +307,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     size_t count;
     const int kept = dup(fd);
     char **const names = walk_list_names(t, fd, &count);
-    t->walked->directories++;
+    t->scanned->directories++;
     for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MAX; k++) {
         char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         if (path)
@@ -344,7 +344,7 @@ static void walk_path(tree *t, int fd, bool directory)
     close(fd);
     organ_names_check(t->findings, name);
     check_file(t, AT_FDCWD, t->path, t->path);
-    if (t->walked->weights > 0)
+    if (t->scanned->weights > 0)
         organ_weights_check_model(t->findings, t->path);
 }
 
@@ -358,10 +358,11 @@ static bool find_base(tree *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
-organ_status organ_walk(const char *path, organ_findings *findings, organ_walked *walked, organ_error *error)
+organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
+                               organ_error *error)
 {
     struct stat info;
-    tree t = {.findings = findings, .walked = walked, .path = path, .base = {.fd = -1}};
+    tree t = {.findings = findings, .scanned = scanned, .path = path, .base = {.fd = -1}};
     const int fd = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         organ_fail_errno(error, errno, "%s: cannot be opened", path);

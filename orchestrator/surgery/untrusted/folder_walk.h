@@ -7,14 +7,15 @@
 
 #include <stdint.h>
 
-typedef struct organ_walked {
+typedef struct organ_scanned_folder {
     uint64_t files, directories, links, bytes;
     uint64_t weights; /* files of weights whose headers were checked; included in `files` */
     uint64_t passed;  /* directories of version control, which are skipped */
-} organ_walked;
+} organ_scanned_folder;
 
 /* Checks every entry of the directory, or the one file, and adds the findings. Follows links only to files of the
  * Hugging Face cache entry that contains the download. ORGAN_IO if the path itself cannot be read. */
-organ_status organ_walk(const char *path, organ_findings *findings, organ_walked *walked, organ_error *error);
+organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
+                               organ_error *error);
 
 #endif

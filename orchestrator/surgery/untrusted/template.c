@@ -11,7 +11,7 @@ enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
 /* Jinja's sandbox allows ranges up to the first; nothing repeats a text the second so often. */
 enum { RANGE_MAX = 100000, REPEAT_MAX = 1000000 };
 
-typedef enum trick {
+typedef enum template_hazard {
     TRICK_DUNDER,
     TRICK_PIECE,
     TRICK_ATTRIBUTE,
@@ -23,7 +23,7 @@ typedef enum trick {
     TRICK_ENDLESS,
     TRICK_LONG,
     TRICKS
-} trick;
+} template_hazard;
 
 /* The message for each kind; %s is the word. */
 static const char *const tricks[TRICKS] = {
@@ -42,7 +42,7 @@ static const char *const tricks[TRICKS] = {
 /* Attributes and names that no conversation needs. */
 static const struct {
     const char *word;
-    trick trick;
+    template_hazard template_hazard;
 } words[] = {{"mro", TRICK_ATTRIBUTE},
              {"func_globals", TRICK_ATTRIBUTE},
              {"func_code", TRICK_ATTRIBUTE},
@@ -92,7 +92,7 @@ typedef struct template_scan {
     size_t open; /* brackets of the tag */
 } template_scan;
 
-static void template_found(template_scan *s, trick which, const char *word)
+static void template_found(template_scan *s, template_hazard which, const char *word)
 {
     char where[600], what[300];
     if (s->seen[which])
@@ -155,7 +155,7 @@ static void check_string(template_scan *s, const char *text)
     if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
         template_found(s, TRICK_FILTER, "map('attr')");
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (words[k].trick == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
+        if (words[k].template_hazard == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
             template_found(s, TRICK_ATTRIBUTE, text);
     const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
     memcpy(s->joined + s->joined_length, text, length < room ? length : room);
@@ -265,8 +265,8 @@ static void check_name(template_scan *s, const char *word)
         if (strcmp(word, loads[k]) == 0)
             template_found(s, TRICK_IMPORT, word);
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (strcmp(word, words[k].word) == 0 && (words[k].trick == TRICK_CALL || before == '.'))
-            template_found(s, words[k].trick, word);
+        if (strcmp(word, words[k].word) == 0 && (words[k].template_hazard == TRICK_CALL || before == '.'))
+            template_found(s, words[k].template_hazard, word);
 }
 
 static void take_name(template_scan *s)

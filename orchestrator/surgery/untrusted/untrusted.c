@@ -9,16 +9,16 @@
 #include "orchestrator/surgery/untrusted/folder_walk.h"
 
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
-                                     const organ_walked *walked)
+                                     const organ_scanned_folder *scanned)
 {
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
         SET("model", ORGAN_OBJECT(SET("name", organ_name_json(options->model)))),
         SET_TEXT("verdict", organ_findings_count(findings) > 0 ? "findings" : "clean"),
         SET("looked_at",
-            ORGAN_OBJECT(SET_COUNT("files", walked->files), SET_COUNT("bytes", walked->bytes),
-                         SET_COUNT("weights", walked->weights), SET_COUNT("directories", walked->directories),
-                         SET_COUNT("links", walked->links), SET_COUNT("passed_over", walked->passed))),
+            ORGAN_OBJECT(SET_COUNT("files", scanned->files), SET_COUNT("bytes", scanned->bytes),
+                         SET_COUNT("weights", scanned->weights), SET_COUNT("directories", scanned->directories),
+                         SET_COUNT("links", scanned->links), SET_COUNT("passed_over", scanned->passed))),
         SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
@@ -26,19 +26,19 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
 static organ_status untrusted_judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
                                     organ_error *error)
 {
-    organ_walked walked = {0};
-    if (organ_walk(options->model, findings, &walked, error) != ORGAN_OK)
+    organ_scanned_folder scanned = {0};
+    if (organ_scan_folder(options->model, findings, &scanned, error) != ORGAN_OK)
         return error->status;
     if (findings->failure.status) {
-        organ_fail(error, ORGAN_IO, "%s%s%s", walked.directories ? options->model : "", walked.directories ? ": " : "",
-                   findings->failure.message);
+        organ_fail(error, ORGAN_IO, "%s%s%s", scanned.directories ? options->model : "",
+                   scanned.directories ? ": " : "", findings->failure.message);
         error->errnum = findings->failure.errnum;
         return error->status;
     }
     findings->file = ".";
-    if (walked.weights == 0)
+    if (scanned.weights == 0)
         organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be examined");
-    *report = untrusted_document_of(options, findings, &walked);
+    *report = untrusted_document_of(options, findings, &scanned);
     const size_t count = organ_findings_count(findings);
     if (!*report)
         return organ_fail_memory(error, options->model);

@@ -43,7 +43,7 @@ static const char *const known[] = {"config.json",
 static const struct {
     uint16_t code;
     char like;
-} lookalikes[] = {
+} homoglyphs[] = {
     {0x0430, 'a'}, {0x0432, 'b'}, {0x0433, 'r'}, {0x0435, 'e'}, {0x043A, 'k'}, {0x043C, 'm'}, {0x043D, 'h'},
     {0x043E, 'o'}, {0x043F, 'n'}, {0x0440, 'p'}, {0x0441, 'c'}, {0x0442, 't'}, {0x0443, 'y'}, {0x0445, 'x'},
     {0x0455, 's'}, {0x0456, 'i'}, {0x0458, 'j'}, {0x0475, 'v'}, {0x04AF, 'y'}, {0x04BB, 'h'}, {0x04BD, 'e'},
@@ -95,9 +95,9 @@ bool organ_names_hide(const char *text, unsigned *code)
 /* The letter that it looks like; 0: itself. */
 static char like(int32_t code)
 {
-    for (size_t k = 0; k < sizeof lookalikes / sizeof *lookalikes; k++)
-        if (lookalikes[k].code == code)
-            return lookalikes[k].like;
+    for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
+        if (homoglyphs[k].code == code)
+            return homoglyphs[k].like;
     return 0;
 }
 

@@ -73,7 +73,7 @@ static organ_status digest(const organ_width_job *job, const organ_width_part *p
 static const organ_struct_field choices_report[] = {
     REPORT(energy, EXACT),
     REPORT(loss, EXACT),
-    REPORT(foretold, EXACT),
+    REPORT(expected_loss, EXACT),
     REPORT(tokens, U64),
     {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 

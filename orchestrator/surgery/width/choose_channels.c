@@ -105,7 +105,7 @@ static uint64_t choose_bytes_of(const organ_width_part *part)
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
-static void tell(const organ_width_job *job, const organ_width_part *part, const char *name)
+static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];
     const organ_narrow_report *const r = &part->report;
@@ -140,7 +140,7 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
     if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
         return error->status;
     part->done = true;
-    tell(job, part, matrix->name);
+    width_report_step(job, part, matrix->name);
     return ORGAN_OK;
 }
 

@@ -194,7 +194,7 @@ static void remove_column(narrowing *x, size_t column)
     take_pending(x, column, &b, Q, H, rows[H]);
     take_pending(x, column, &b, H, Q, rows[H]);
     const double pivot = (double)rows[ROW][column - b.start], own = (double)rows[H][column - b.start];
-    x->report->foretold += own / pivot;
+    x->report->expected_loss += own / pivot;
     for (size_t j = 0; j < b.width; j++) {
         const double q = (double)rows[ROW][j] / pivot, h = (double)rows[H][j] - q * own / 2;
         rows[Q][j] = (float)q;

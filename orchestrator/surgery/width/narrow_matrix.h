@@ -19,10 +19,10 @@ typedef struct organ_narrow_options {
 } organ_narrow_options;
 
 typedef struct organ_narrow_report {
-    double energy;   /* trace(W H W^T) per token, H with its damping */
-    double loss;     /* trace(D H D^T) per token, D = W - W' */
-    double foretold; /* sum of the losses at which groups were removed: equals `loss` up to rounding if all kept columns
-                        are refitted */
+    double energy;        /* trace(W H W^T) per token, H with its damping */
+    double loss;          /* trace(D H D^T) per token, D = W - W' */
+    double expected_loss; /* sum of the losses at which groups were removed: equals `loss` up to rounding if all kept
+                        columns are refitted */
     uint64_t tokens;
     bool block_diagonal; /* H has blocks only, because memory is short */
 } organ_narrow_report;

@@ -67,7 +67,7 @@ static json_t *document_part_json(const void *context, size_t k)
         return row;
     return organ_json_joined(
         row, ORGAN_OBJECT(SET_REAL_OF("lost_percent", r->tokens, lost_percent(r->loss, r->energy)),
-                          SET_REAL_OF("foretold_percent", r->tokens, lost_percent(r->foretold, r->energy)),
+                          SET_REAL_OF("foretold_percent", r->tokens, lost_percent(r->expected_loss, r->energy)),
                           SET_TEXT("chosen_by", r->tokens ? job->options->score : "norms"),
                           SET_REAL("energy", organ_billionth(r->energy)), SET_COUNT("tokens", r->tokens),
                           SET_FLAG("block_diagonal", r->block_diagonal)));

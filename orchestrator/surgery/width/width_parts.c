@@ -112,7 +112,7 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
         const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
         job->targets.chosen[t] = kind < ORGAN_WIDTH_KINDS && job->shares[kind].keep;
     }
-    if (organ_plain_only(model, job->targets.chosen, error) != ORGAN_OK || parts_make_room(job, error) != ORGAN_OK)
+    if (organ_require_plain(model, job->targets.chosen, error) != ORGAN_OK || parts_make_room(job, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
         if (job->targets.chosen[t])

@@ -28,9 +28,9 @@ size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
-organ_status organ_write_note(organ_writing *w, json_t *line, bool worth, organ_error *error)
+organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)
 {
-    w->journal.worth |= worth;
+    w->journal.keep_if_interrupted |= keep_if_interrupted;
     return organ_run_journal_add(&w->journal, line, error);
 }
 

@@ -38,9 +38,9 @@ organ_status organ_write_read(const organ_writing *writing, size_t piece, void *
  * memory), which `recall` gets when the run is continued. From one thread at a time. ORGAN_IO. */
 organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
 
-/* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit. `worth`:
- * because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
-organ_status organ_write_note(organ_writing *writing, json_t *line, bool worth, organ_error *error);
+/* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit.
+ * `keep_if_interrupted`: because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
+organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
 /* The same, worth it, for a value that all ranks have: the first rank appends the line. */
 organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 

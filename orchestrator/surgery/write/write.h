@@ -104,7 +104,7 @@ typedef struct organ_write {
      * "dry_run", the model, "parameters" and, if it is missing, "run". */
     json_t *(*document)(void *context, const organ_writing *writing);
     /* Changes the same report once the evaluation is in it. Returns -1 without memory. */
-    int (*settle)(void *context, json_t *report);
+    int (*finish_report)(void *context, json_t *report);
 } organ_write;
 
 /* Members that the job of each such verb has. */

@@ -86,7 +86,7 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
     if (path)
         organ_evaluation_run(&w->evaluation, path);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
-        (m->settle && m->settle(m->context, *report)) || document_add_plan(w, *report))
+        (m->finish_report && m->finish_report(m->context, *report)) || document_add_plan(w, *report))
         return organ_fail_memory(error, m->requested->output);
     if (path && m->name && organ_ranks_first(w->output.ranks) &&
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)

@@ -192,7 +192,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     return organ_output_end(&w->output, error);
 }
 
-static organ_status write_foretell(organ_writing *w, json_t **report, organ_error *error)
+static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
         return error->status;
@@ -248,7 +248,7 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
     if (organ_writing_prepare(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
         w.output.all = w.unit_count;
-        write->requested->dry_run ? write_foretell(&w, report, error) : write_output(&w, report, error);
+        write->requested->dry_run ? write_dry_run_report(&w, report, error) : write_output(&w, report, error);
         w.output.journal = NULL;
         organ_run_journal_close(&w.journal);
     }

@@ -135,7 +135,7 @@ static const organ_field kinds_of[] = {FIELD_TEXT("why", "why", 0), FIELD_COUNT(
                                        FIELD_COUNT("n", "count")};
 static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("about", "n", 0),
                                       FIELD_ROUNDED("zero", "zero", 1)};
-static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
+static const organ_item highlights[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
 /* What only a view needs: the row with one more member. */
@@ -151,7 +151,7 @@ static const organ_block odd[] = {SAY(ON_TEXT, NULL, "{role} is {note}.")};
 static const organ_block blocks[] = {
     HEADING("Test of {name}"),
     LINES(NULL, "Test of {name}\n\n"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_FILES, NULL, "Rows"),
     SAY(ON_ALL, "yes", "There are {rows:size}."),
     SAY(ON_ALL, "no", "Never."),

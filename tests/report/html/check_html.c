@@ -161,7 +161,7 @@ static organ_table *table_of(const char *text)
 static organ_html *page_with(const char *text)
 {
     static const double values[] = {1, 2, 3, 4};
-    const organ_html_metric merits[] = {{text, text}};
+    const organ_html_metric highlights[] = {{text, text}};
     const organ_heat_map map = {.title = text,
                                 .description = text,
                                 .row_label = text,
@@ -171,7 +171,7 @@ static organ_html *page_with(const char *text)
                                 .columns = 2,
                                 .values = values};
     organ_html *const html = organ_html_create(text, text, text, &(organ_error){0});
-    organ_html_metrics(html, merits, 1);
+    organ_html_metrics(html, highlights, 1);
     for (int twice = 0; twice < 2; twice++) {
         organ_error ignored = {0};
         char *svg = NULL;

@@ -171,7 +171,7 @@ static void make_perplexity(const organ_engine *e)
     const organ_perplexity_options two = {.model = MODEL, .compare = pruned[0], .experiment = experiment};
     const organ_evaluate_options all = {.donor = MODEL, .pruned = pruned, .count = 2, .experiment = experiment};
     const organ_tokenize_options tokens = {.model = MODEL, .text = TEXT};
-    const organ_generate_options speech = {.model = MODEL, .prompt = "In the <b>beginning\n\n", .count = 8};
+    const organ_generate_options streamer = {.model = MODEL, .prompt = "In the <b>beginning\n\n", .count = 8};
     for (size_t k = 0; k < 2; k++) {
         const organ_prune_options prune = {.donor = MODEL,
                                            .write.output = pruned[k],
@@ -189,7 +189,7 @@ static void make_perplexity(const organ_engine *e)
     MADE(COMPARISON, ORGAN_OK, organ_perplexity(&two, e, NULL, report, &error));
     MADE(EVALUATION, ORGAN_OK, organ_evaluate(&all, e, NULL, report, &error));
     MADE(TOKENS, ORGAN_OK, organ_tokenize(&tokens, NULL, report, &error));
-    MADE(GENERATED, ORGAN_OK, organ_generate(&speech, e, NULL, NULL, report, &error));
+    MADE(GENERATED, ORGAN_OK, organ_generate(&streamer, e, NULL, NULL, report, &error));
 }
 
 static void make_documents(void)

@@ -22,7 +22,7 @@ static json_t *model_of(const char *letters)
 }
 
 enum { MAX = 100 };
-static organ_kin kin[MAX];
+static organ_lineage kin[MAX];
 static size_t order[MAX];
 
 static void find_kin(const char *const *letters, size_t count)
@@ -31,7 +31,7 @@ static void find_kin(const char *const *letters, size_t count)
     organ_error error = {0};
     for (size_t k = 0; k < count; k++)
         json_array_append_new(models, model_of(letters[k]));
-    ck_assert_int_eq(organ_measure_kin(models, kin, order, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_measure_lineage(models, kin, order, &error), ORGAN_OK);
     json_decref(models);
     bool seen[MAX] = {false};
     for (size_t k = 0; k < count; k++) {
@@ -49,8 +49,8 @@ START_TEST(a_chimera_and_its_parents)
     ck_assert_uint_eq(kin[3].from_donor, 2);
     ck_assert_uint_eq(kin[3].depth, 1);
     for (size_t k = 0; k < 3; k++)
-        ck_assert(kin[k].body == ORGAN_KIN_NONE && kin[k].depth == 0);
-    ck_assert_uint_eq(kin[0].like, ORGAN_KIN_NONE);
+        ck_assert(kin[k].body == ORGAN_LINEAGE_NONE && kin[k].depth == 0);
+    ck_assert_uint_eq(kin[0].like, ORGAN_LINEAGE_NONE);
     ck_assert_uint_eq(kin[1].like, 3);
     ck_assert(order[0] == 0 && order[1] == 1 && order[2] == 3 && order[3] == 2);
 }
@@ -61,10 +61,10 @@ START_TEST(what_is_no_chimera)
     find_kin((const char *const[]){"abcd", "abcd", "abcX", "...."},
              4); /* the same, one with something of its own, one without values */
     for (size_t k = 0; k < 4; k++)
-        ck_assert(kin[k].body == ORGAN_KIN_NONE && order[k] == k);
+        ck_assert(kin[k].body == ORGAN_LINEAGE_NONE && order[k] == k);
     ck_assert(kin[0].shared == 4 && kin[0].tensors == 4 && kin[0].like == 1);
     ck_assert(kin[2].shared == 3 && kin[2].tensors == 4);
-    ck_assert(kin[3].like == ORGAN_KIN_NONE && kin[3].tensors == 0);
+    ck_assert(kin[3].like == ORGAN_LINEAGE_NONE && kin[3].tensors == 0);
 }
 END_TEST
 
@@ -92,11 +92,11 @@ START_TEST(the_first_models_are_compared)
         letters[k] = k % 2 ? "abcd" : "efgh";
     letters[MAX - 1] = "abgh";
     find_kin(letters, MAX);
-    ck_assert_uint_eq(kin[MAX - 1].like, ORGAN_KIN_NONE);
+    ck_assert_uint_eq(kin[MAX - 1].like, ORGAN_LINEAGE_NONE);
     ck_assert_uint_eq(kin[0].like, 2);
     letters[5] = "abgh";
     find_kin(letters, MAX);
-    ck_assert(kin[5].body != ORGAN_KIN_NONE && kin[5].donor != ORGAN_KIN_NONE);
+    ck_assert(kin[5].body != ORGAN_LINEAGE_NONE && kin[5].donor != ORGAN_LINEAGE_NONE);
 }
 END_TEST
 

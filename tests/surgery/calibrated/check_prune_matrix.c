@@ -360,7 +360,7 @@ END_TEST
 START_TEST(a_stopped_engine_stops)
 {
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     engine.stop = &stop;
     for (size_t m = 0; m < METHODS; m += m == 0 ? 3 : 1)
         must_refuse((organ_prune_matrix_options){.method = methods[m], .sparsity = 50}, calibration, ORGAN_INTERRUPTED,

@@ -106,7 +106,7 @@ static organ_status enter(void *context, const organ_calibration_layer *layer, o
     if (organ_ranks_rank(w->ranks) != wrong_rank)
         return error->status;
     if (wrong == FAULT_STOP)
-        organ_stop_ask(&players[wrong_rank].stop);
+        organ_stop_request(&players[wrong_rank].stop);
     return wrong == FAULT_ENTER ? organ_fail(error, ORGAN_IO, "no room in layer %d", (int)layer->number)
                                 : error->status;
 }

@@ -422,7 +422,7 @@ START_TEST(an_unfinished_measurement_goes_on)
     same(&first, &second, "is read");
     organ_expert_scores_release(&second);
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     a.stop = &stop;
     a.file = NULL;
     ck_assert_int_eq(measure(&a, &second, &whole, &error), ORGAN_INTERRUPTED);

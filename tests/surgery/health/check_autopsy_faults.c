@@ -273,7 +273,7 @@ START_TEST(a_stop_ends_it)
 {
     organ_error error;
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     ck_assert_int_eq(
         autopsy(scratch_path("m.safetensors"), (autopsy_way){.stop = &stop, .output = scratch_path("out")}, &error),
         ORGAN_INTERRUPTED);

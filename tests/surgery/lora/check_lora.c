@@ -47,7 +47,7 @@ START_TEST(unreadable_input)
 END_TEST
 
 static organ_stop stop;
-static void ask_to_stop(void) { organ_stop_ask(&stop); }
+static void ask_to_stop(void) { organ_stop_request(&stop); }
 
 /* Asked at a read, of which there are many before the last thing is looked at. */
 START_TEST(interrupted)

@@ -249,7 +249,7 @@ START_TEST(refusals_leave_nothing)
     ck_assert_int_eq(fleet("absent", "out", false, &error), ORGAN_IO);
     ck_assert(!exists(scratch_path("out")));
     ck_assert_int_eq(fleet("models", "no/such/out", false, &error), ORGAN_IO);
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_INTERRUPTED);
     ck_assert_ptr_null(report);
     stop = (organ_stop){0};

@@ -49,7 +49,7 @@ static void count_down(void *context, uint64_t bytes, const char *tensor, const 
 {
     (void)context, (void)bytes, (void)remark;
     if (tensor && stop_after && --stop_after == 0)
-        organ_stop_ask(&stop);
+        organ_stop_request(&stop);
 }
 
 /* Measures the served model; without `output` as a name in the scratch directory there is no journal. */

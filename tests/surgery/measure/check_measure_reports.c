@@ -190,7 +190,7 @@ START_TEST(refusals_name_what_is_wrong)
     const organ_measure_options usual = {.models = donor, .model_count = 1, .output = scratch_path("out")};
     organ_measure_options options = usual;
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     fails(usual, (way){.stop = &stop}, ORGAN_INTERRUPTED, "interrupted");
     fails(usual, (way){.memory = 1 << 20}, ORGAN_USAGE, "--memory 1");
     options.layers = "7";

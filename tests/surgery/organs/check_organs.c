@@ -444,7 +444,7 @@ START_TEST(outputs)
     ck_assert_int_eq(organ_extract(&dry, NULL, NULL, &organs_report, &error), ORGAN_OK);
     ck_assert(!is_there(scratch_path("dry")) && !is_there(scratch_path(".dry.organ-partial")));
     organ_stop stop = {0};
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     json_decref(organs_report);
     const organ_extract_options stopped = {.model = scratch_path("m.gguf"), .write.output = scratch_path("new")};
     ck_assert_int_eq(organ_extract(&stopped, NULL, &stop, &organs_report, &error), ORGAN_INTERRUPTED);

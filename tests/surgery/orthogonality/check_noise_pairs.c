@@ -359,7 +359,7 @@ START_TEST(wrong_calls)
             "noisy.safetensors");
     REFUSED(ORGAN_IO, WAY(.options = {.change = scratch_path("nowhere")}), "nowhere");
     organ_stop requested = {0};
-    organ_stop_ask(&requested);
+    organ_stop_request(&requested);
     REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &requested), "interrupted");
     pairs_must((pairs_way){
         .options = {.change = scratch_path("clean.safetensors")}}); /* what was made of A is what stands in B */

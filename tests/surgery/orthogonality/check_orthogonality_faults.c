@@ -168,7 +168,7 @@ static void touch_clean(void)
 }
 
 static organ_stop *stop;
-static void ask(void) { organ_stop_ask(stop); }
+static void ask(void) { organ_stop_request(stop); }
 
 START_TEST(inputs_that_change)
 {

@@ -258,15 +258,15 @@ END_TEST
 /* Adds a shard with tensors that belong to no weight. */
 static void add_strays(void)
 {
-    static const made_tensor strays[] = {{"model.layers.0.self_attn.q_proj.input_scale", ORGAN_F32, 1, {1}},
-                                         {"model.layers.0.self_attn.k_scale", ORGAN_F32, 1, {1}},
-                                         {"model.layers.0.mlp.up_proj.wobble", ORGAN_F32, 1, {3}}};
+    static const made_tensor unmatched[] = {{"model.layers.0.self_attn.q_proj.input_scale", ORGAN_F32, 1, {1}},
+                                            {"model.layers.0.self_attn.k_scale", ORGAN_F32, 1, {1}},
+                                            {"model.layers.0.mlp.up_proj.wobble", ORGAN_F32, 1, {3}}};
     const char *const path = scratch_path("packed/model.safetensors.index.json");
     json_t *const index = load(path), *const map = json_object_get(index, "weight_map"),
                   *const meta = json_object_get(index, "metadata");
-    make_shard(scratch_path("packed/extra.safetensors"), strays, 3);
+    make_shard(scratch_path("packed/extra.safetensors"), unmatched, 3);
     for (size_t k = 0; k < 3; k++)
-        json_object_set_new(map, strays[k].name, json_string("extra.safetensors"));
+        json_object_set_new(map, unmatched[k].name, json_string("extra.safetensors"));
     json_object_set_new(meta, "total_size", json_integer(json_integer_value(json_object_get(meta, "total_size")) + 20));
     ck_assert_int_eq(json_dump_file(index, path, 0), 0);
     json_decref(index);
@@ -281,11 +281,11 @@ START_TEST(strays_are_never_silent)
     ck_assert_ptr_null(organ_model_find(model, "model.layers.0.self_attn.q_proj.input_scale"));
     ck_assert_ptr_null(organ_model_find(model, "model.layers.0.self_attn.k_scale"));
     ck_assert_ptr_nonnull(organ_model_find(model, "model.layers.0.mlp.up_proj.wobble"));
-    const json_t *const strays = json_object_get(convert_report, "strays");
+    const json_t *const unmatched = json_object_get(convert_report, "strays");
     size_t dropped = 0;
-    ck_assert_uint_eq(json_array_size(strays), 3);
+    ck_assert_uint_eq(json_array_size(unmatched), 3);
     for (size_t k = 0; k < 3; k++)
-        dropped += json_is_true(json_object_get(json_array_get(strays, k), "dropped"));
+        dropped += json_is_true(json_object_get(json_array_get(unmatched, k), "dropped"));
     ck_assert_uint_eq(dropped, 2);
     organ_model_close(model);
 }

@@ -258,7 +258,7 @@ START_TEST(blocks_are_those_of_the_kernel)
             blocks_are(model, &donor[3], b->down, weighed);
             blocks_are(model, &donor[EXPERTS], b->experts, weighed);
             blocks_are(model, &donor[7], b->head, false);
-            ck_assert_int_eq(organ_gguf_says(model->gguf, "quantize.imatrix.file", "imatrix.gguf"), weighed);
+            ck_assert_int_eq(organ_gguf_text_equals(model->gguf, "quantize.imatrix.file", "imatrix.gguf"), weighed);
             ck_assert_int_eq(organ_gguf_integer(model->gguf, "quantize.imatrix.entries_count", -1), weighed ? 3 : -1);
             organ_model_close(model);
             convert_forget("out");

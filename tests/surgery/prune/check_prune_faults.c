@@ -165,7 +165,7 @@ START_TEST(unreadable_donor)
 END_TEST
 
 static organ_stop stop;
-static void ask_to_stop(void) { organ_stop_ask(&stop); }
+static void ask_to_stop(void) { organ_stop_request(&stop); }
 
 START_TEST(interrupted_run_goes_on)
 {

@@ -332,7 +332,7 @@ static void on_stage(void *context, const char *what, uint64_t bytes, size_t ten
     (void)bytes, (void)tensors;
     w->stages++;
     if (strcmp(what, "scoring") == 0 && !w->text)
-        organ_stop_ask(&w->stop);
+        organ_stop_request(&w->stop);
     else if (strcmp(what, "scoring") != 0 && w->text)
         spill(w->text, "another text, and not a long one", 32);
 }
@@ -455,7 +455,7 @@ static void stop_soon(void *context, uint64_t bytes, const char *tensor, const c
     watcher *const w = context;
     (void)bytes, (void)remark;
     if (tensor && ++w->stages == 5)
-        organ_stop_ask(&w->stop);
+        organ_stop_request(&w->stop);
 }
 
 START_TEST(a_resumed_pruning_is_evaluated)

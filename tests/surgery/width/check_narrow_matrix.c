@@ -322,7 +322,7 @@ START_TEST(a_stopped_engine_stops)
 {
     organ_stop stop = {0};
     part p = take_part(&engine, 4, 64);
-    organ_stop_ask(&stop);
+    organ_stop_request(&stop);
     engine.stop = &stop;
     must_refuse(&p, ORGAN_INTERRUPTED, "part: interrupted");
     leave_part(&p);
