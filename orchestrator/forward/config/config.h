@@ -119,8 +119,8 @@ typedef struct organ_recurrent_config {
     bool tiled;      /* head h of values has key head h % groups; false: h / (heads / groups) */
     bool exp_stored; /* the tensor of A_log has -e^A_log */
     bool norm_rows;  /* the norm before the output projection is stored with a row for each group (Mamba-2) */
-    double norm_eps;                      /* of the norm before the output projection */
-    bool twice;                           /* write strengths are doubled */
+    double norm_eps; /* of the norm before the output projection */
+    bool twice;      /* write strengths are doubled */
     /* Kimi Delta Attention: a decay for each number of a key instead of one for each head, decays and gate are products
      * of two matrices with value_dim numbers between them, and the gate is logistic instead of silu. */
     bool by_channel;
@@ -223,7 +223,7 @@ typedef struct organ_forward_config {
     /* MiniMax 1: mixer and feed-forward replace the hidden state by alpha x their normed input + beta x their output,
      * with the numbers of the layer. */
     bool residual_normed;
-    double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
+    double logit_scale; /* factor of the logits, before the soft cap; 1: none */
     organ_norm_placement norms;
     organ_norm norm;
     organ_qk_norm qk_norm;

@@ -241,7 +241,7 @@ typedef struct organ_view {
 #define FIELDS(list)                       .fields = (list), .count = sizeof(list) / sizeof *(list)
 #define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
 #define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
-#define HIGHLIGHTS(if_, of)                BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
+#define HIGHLIGHTS(if_, of) BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
 #define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
 #define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
 #define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))

@@ -153,8 +153,9 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
         cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
     organ_autopsy_report(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
-                         (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->faulty.count,
-                         (unsigned long long)(shape.count * shape.rows), rows_text(&v->faulty, rows));
+                         (unsigned long long)m->nan, (unsigned long long)m->inf,
+                         (unsigned long long)v->nonfinite_rows.count, (unsigned long long)(shape.count * shape.rows),
+                         rows_text(&v->nonfinite_rows, rows));
 }
 
 /* All zeros, or all the same. */
