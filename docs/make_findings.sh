@@ -36,10 +36,6 @@ need() {
         int4-plain) need int4 && quiet dequantize int4 -o int4-plain ;;
         int4-swapped) need int4 && swap_nibbles int4 int4-swapped ;;
         adapter) need tuned && quiet lora extract --base "$fixture" --tuned tuned -o adapter --rank 4 ;;
-        A-*) need "${model#A-}" tuned && quiet lora extract --base "$fixture" --tuned tuned -o "$model.lora" --rank 32 &&
-            quiet lora merge --base "${model#A-}" --adapter "$model.lora" -o "$model" ;;
-        B-*) need "${model#B-}" tuned && quiet lora extract --base "${model#B-}" --tuned tuned -o "$model.lora" --rank 32 &&
-            quiet lora merge --base "${model#B-}" --adapter "$model.lora" -o "$model" ;;
         esac
     done
 }
@@ -189,21 +185,6 @@ table_premise() {
     done | awk -F'\t' '{ printf "%s\t%d\t%.3f\t%.3f\t%s\n", $1, $2, $3, $4, $5 }'
 }
 
-table_methods() {
-    need tuned fp8 int4 A-fp8 B-fp8 A-int4 B-int4
-    local model name
-    printf 'model\tdistance from the tuned one, mean over projections\n'
-    while read -r model name; do
-        printf '%s\t' "$name"
-        "$organ" autopsy "$model" tuned --json --quiet | jq -r '[.roles[] | select(.role | endswith("proj")) | .against_other.mean_relative_error] | add / length * 100' || true
-    done <<<"fp8 the base in FP8
-A-fp8 with Method A
-B-fp8 with Method B
-int4 the base in INT4
-A-int4 with Method A
-B-int4 with Method B" | awk -F'\t' '{ printf "%s\t%.2f %%\n", $1, $2 }'
-}
-
 table_purify() {
     local method strength list=()
     for method in haar fft; do
@@ -230,7 +211,7 @@ table_chimera() {
 }
 
 # Tables that come without their frame.
-framed() { case $1 in storage | orthogonal | nibble | premise | methods) "table_$1" | markdown ;; *) "table_$1" ;; esac; }
+framed() { case $1 in storage | orthogonal | nibble | premise) "table_$1" | markdown ;; *) "table_$1" ;; esac; }
 
 # ---- the page ----
 

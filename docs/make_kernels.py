@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes the figures of docs/kernels.tsv and the table of docs/measurements.md.
+"""Writes the figures of docs/kernels.tsv.
 
     docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca computes for the inner loops in build/kernels/isa_avx512.o
     docs/make_kernels.py measured KERNELS.json     the measurements of `ninja bench-kernels` on this CPU (`ninja kernels-measured` runs both)
@@ -12,7 +12,6 @@ loop of a kernel is not found, or llvm-mca rejects it, the program ends with 1.
 import json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGE = os.path.join(ROOT, "docs", "measurements.md")
 TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
 # Per ISA: the models of llvm-mca.
 MODELS = {
@@ -197,23 +196,6 @@ def write_rows(rows):
             print(*row, sep="\t", file=stream)
 
 
-FITTED = "q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k".split()
-
-
-def with_fitted(text, found):
-    """The table of blocks with a search for scales, whose loops are nested: what was measured, and nothing of llvm-mca."""
-    lines = ["| stored as | AVX-512 | × scalar | cold, × memcpy | AVX2 | × scalar | cold, × memcpy |", "|---" + "|--:" * 6 + "|"]
-    for block in FITTED:
-        cells = []
-        for isa in ("avx512", "avx2"):
-            warm, cold = (found.get((isa, f"f32 fitted to {block}", way)) for way in (False, True))
-            if not (warm and cold):
-                return text
-            cells += [f"{16 / warm['elements_per_cycle']:.0f}", f"{warm['ratio_to_scalar']:.0f}", f"{cold['ratio_to_memcpy']:.2f}"]
-        lines.append("| " + " | ".join([block.upper(), *cells]) + " |")
-    return re.sub("<!-- fitted -->\n.*?<!-- /fitted -->", lambda _: "\n".join(["<!-- fitted -->", "", *lines, "", "<!-- /fitted -->"]), text, flags=re.S)
-
-
 def bounds_of(mca):
     for name, function, (way, size), having in kernels(SHOWN):
         texts, elements = inner_loop(object_of(SHOWN), function, way, size, having)
@@ -244,10 +226,6 @@ def write_measured(file):
             cells[3] = f"{16 / warm['elements_per_cycle']:.2f}"
             cells[4] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
     write_rows(rows)
-    with open(PAGE, encoding="utf-8") as stream:
-        text = stream.read()
-    with open(PAGE, "w", encoding="utf-8") as stream:
-        stream.write(with_fitted(text, found))
 
 
 def show_loop(isa, wanted):
