@@ -351,6 +351,9 @@ grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]
     xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
         /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
 
+grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_memory_work_(begin|end) *\(' | grep -v '^orchestrator/surgery/facts/report_work\.c:' |
+    check "verbs begin and end their work with organ_report_begin and organ_report_end"
+
 # ---- conditional expressions ----
 # One `?:` in another is an if, a switch or a table.
 # shellcheck disable=SC2016 # $0 is awk's

@@ -164,13 +164,12 @@ organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *e
                         json_t **report, organ_error *error)
 {
     @ID@_job job = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     @ID@_read(&job, report, error);
     free(job.items);
     organ_weights_free(job.weights);
     organ_model_close(job.model);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }
 C
 before "$room/health.h" '^#include ".*inspect\.h"' "#include \"$room/$id.h\""

@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -371,11 +372,10 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     }
     organ_calibrated_job job = {.options = calibrated,
                                 .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress}};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     prune_calibrated(&job, report, error);
     close_calibrated(&job);
-    return organ_memory_work_end(&memory, report, options->donor, error);
+    return organ_report_end_partial(&work, options->donor, error);
 }
 
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,

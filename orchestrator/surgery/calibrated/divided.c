@@ -105,9 +105,8 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
     job.budget = requested.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     divided_run(&job, report, error);
     close_divided(&job);
-    return organ_memory_work_end(&memory, report, options->donor, error);
+    return organ_report_end_partial(&work, options->donor, error);
 }

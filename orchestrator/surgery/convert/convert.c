@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/convert/convert_job.h"
 
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "formats/base/json_text.h"
 #include "formats/base/memory_watch.h"
@@ -176,9 +177,8 @@ organ_status organ_convert(const organ_convert_options *options, const organ_eng
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);
     convert_close(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

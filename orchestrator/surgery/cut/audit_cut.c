@@ -293,10 +293,10 @@ static void audit_release(organ_cut_audit *a)
 
 static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_error *error)
 {
-    const organ_memory_work memory = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     audit_work(a, report, error);
     audit_release(a);
-    return organ_report_end(&memory, report, a->options->pruned, error);
+    return organ_report_end(&work, a->options->pruned, error);
 }
 
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,

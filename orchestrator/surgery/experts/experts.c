@@ -4,6 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
@@ -208,7 +209,7 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
     return read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
-static organ_status work(organ_experts_job *job, json_t **report, organ_error *error)
+static organ_status experts_work(organ_experts_job *job, json_t **report, organ_error *error)
 {
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
@@ -240,9 +241,8 @@ organ_status organ_experts_cut(const organ_experts_options *options, const organ
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
-    work(&job, report, error);
+    const organ_report_work work = organ_report_begin(report);
+    experts_work(&job, report, error);
     experts_release(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/facts/errata.h"
 #include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/facts/problems.h"
-#include "orchestrator/surgery/facts/report_end.h"
+#include "orchestrator/surgery/facts/report_work.h"
 #include "orchestrator/surgery/facts/tally.h"
 
 #endif

@@ -263,11 +263,10 @@ organ_status organ_fetch(const organ_fetch_options *options, const organ_progres
                          organ_error *error)
 {
     fetch_job job = {.options = options, .progress = progress, .started = organ_seconds_now()};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     job.access = options->access ? *options->access : (organ_model_access){0};
     run_fetch(&job, report, error);
     free(job.rows);
     organ_arena_release(&job.arena);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }

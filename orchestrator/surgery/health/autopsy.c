@@ -183,9 +183,8 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
                              .remarks = json_array(),
                              .only_in_other = json_array(),
                              .started = organ_seconds_now()};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     examine_all(&job, report, error);
     close_autopsy(&job);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }

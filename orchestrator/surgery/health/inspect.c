@@ -367,11 +367,11 @@ static json_t *describe(subject *s, organ_weights *weights, const char *fault)
 static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
                                   organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     *report = describe(s, weights, fault);
     if (!*report)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", s->model->path);
-    return organ_memory_work_end(&work, report, s->model->path, error);
+    return organ_report_end_partial(&work, s->model->path, error);
 }
 
 organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report,
@@ -397,11 +397,10 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
 
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     organ_model *model = NULL;
-    *report = NULL;
     if (organ_model_open_with(options->model, options->access, &model, error) == ORGAN_OK)
         organ_inspect_model(options, model, report, error);
     organ_model_close(model);
-    return organ_memory_work_end(&work, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

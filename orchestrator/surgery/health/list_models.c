@@ -163,10 +163,9 @@ organ_status organ_models(const organ_models_options *options, const organ_engin
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     models_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     read_models(&job, report, error);
     organ_names_list_release(&job.list);
     json_decref(job.rows);
-    return organ_report_end(&memory, report, "the list of models", error);
+    return organ_report_end(&work, "the list of models", error);
 }

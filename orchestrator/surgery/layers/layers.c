@@ -244,9 +244,8 @@ organ_status organ_layers(const organ_layers_options *options, const organ_engin
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     layers_make(&job, report, error);
     layers_release(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

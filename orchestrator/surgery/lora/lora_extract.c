@@ -278,9 +278,8 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     extract(&job, report, error);
     close_extraction(&job);
-    return organ_report_end(&memory, report, options->write.output, error);
+    return organ_report_end(&work, options->write.output, error);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -158,9 +159,8 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     plan_and_merge(&job, report, error);
     close_merge(&job);
-    return organ_memory_work_end(&memory, report, options->write.output, error);
+    return organ_report_end_partial(&work, options->write.output, error);
 }

@@ -121,9 +121,8 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     resize(&j, report, error);
     close_resizing(&j);
-    return organ_report_end(&memory, report, options->adapter, error);
+    return organ_report_end(&work, options->adapter, error);
 }

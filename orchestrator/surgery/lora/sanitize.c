@@ -280,9 +280,8 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     sanitize(&j, report, error);
     close_sanitizing(&j);
-    return organ_report_end(&memory, report, options->adapter, error);
+    return organ_report_end(&work, options->adapter, error);
 }

@@ -474,9 +474,8 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
                .ranks = engine->ranks,
                .state = json_object(),
                .times = json_object()};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     dissect_all(&f, report, error);
     close_fleet(&f);
-    return organ_report_end(&memory, report, options->directory, error);
+    return organ_report_end(&work, options->directory, error);
 }

@@ -259,9 +259,8 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .context = &m,
                                     .stopped = is_stopped,
                                     .note = note_access};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     measure_and_report(&m, report, error);
     close_measuring(&m);
-    return organ_report_end(&memory, report, "the report", error);
+    return organ_report_end(&work, "the report", error);
 }

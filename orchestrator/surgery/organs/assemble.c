@@ -119,9 +119,8 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                             const organ_stop *stop, json_t **report, organ_error *error)
 {
     assembly a = {.options = options, .progress = progress, .stop = stop};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     assemble(&a, report, error);
     close_assembly(&a);
-    return organ_report_end(&memory, report, options->directory, error);
+    return organ_report_end(&work, options->directory, error);
 }

@@ -82,9 +82,8 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
                            json_t **report, organ_error *error)
 {
     extraction e = {.options = options, .progress = progress, .stop = stop};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     extract(&e, report, error);
     close_extraction(&e);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }

@@ -190,9 +190,8 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                            .kernels = kernels,
                            .progress = progress,
                            .stop = stop};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     graft(&job, report, error);
     close_graft(&job);
-    return organ_memory_work_end(&memory, report, options->target, error);
+    return organ_report_end_partial(&work, options->target, error);
 }

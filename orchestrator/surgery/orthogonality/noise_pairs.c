@@ -91,7 +91,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
-    const organ_memory_work memory = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
     organ_compared_job job = {.pairs = o,
                               .engine = engine,
@@ -110,5 +110,5 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
     *report = NULL;
     compare_pairs(&job, report, error);
     organ_compared_close(&job);
-    return organ_report_end(&memory, report, o->clean[0], error);
+    return organ_report_end(&work, o->clean[0], error);
 }

@@ -66,9 +66,8 @@ organ_status organ_orthogonality(const organ_orthogonality_options *o, const org
                               .draws = o->draws,
                               .seed = o->seed,
                               .force = o->force};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     compare_noise(&job, report, error);
     organ_compared_close(&job);
-    return organ_report_end(&memory, report, o->adapter, error);
+    return organ_report_end(&work, o->adapter, error);
 }

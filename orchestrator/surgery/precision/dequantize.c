@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -211,9 +212,8 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                     const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     dequantize(&job, report, error);
     close_dequantize(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -269,11 +270,10 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
                                    organ_error *error)
 {
     organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     quantize(&job, report, error);
     close_quantize(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }
 
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,

@@ -418,9 +418,8 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
                          json_t **report, organ_error *error)
 {
     audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     audit_copy(&a, report, error);
     close_audit(&a);
-    return organ_report_end(&memory, report, options->pruned, error);
+    return organ_report_end(&work, options->pruned, error);
 }

@@ -424,9 +424,8 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
 {
     organ_prune_job job = {
         .kind = &version_1, .definition = "physarum-v1/1", .options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     prune_version_1(&job, report, error);
     organ_prune_job_close(&job);
-    return organ_memory_work_end(&memory, report, options->donor, error);
+    return organ_report_end_partial(&work, options->donor, error);
 }

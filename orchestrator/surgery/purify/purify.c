@@ -185,9 +185,8 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     purify(&job, report, error);
     close_purify(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

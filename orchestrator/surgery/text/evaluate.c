@@ -89,11 +89,10 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     score_models(&s, report, error);
     close_scoring(&s);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }
 
 /* ---- evaluate: the history of a model ---- */
@@ -308,9 +307,8 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
     if (options->tasks)
         return organ_evaluate_tasks(options, engine, progress, report, error);
     evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     score_prunings(&s, report, error);
     close_scoring(&s);
-    return organ_report_end(&memory, report, options->donor, error);
+    return organ_report_end(&work, options->donor, error);
 }

@@ -218,20 +218,18 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {
     task_run r = {.options = options};
-    const organ_memory_work memory = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     const char **const paths = calloc(options->count + 1, sizeof *paths);
-    *report = NULL;
     if (!paths)
-        return organ_fail_memory(error, options->donor);
-    paths[0] = options->donor;
-    for (size_t k = 0; k < options->count; k++)
-        paths[k + 1] = options->pruned[k];
-    if (check_options(options, error) == ORGAN_OK)
+        organ_fail_memory(error, options->donor);
+    for (size_t k = 0; paths && k <= options->count; k++)
+        paths[k] = k ? options->pruned[k - 1] : options->donor;
+    if (paths && check_options(options, error) == ORGAN_OK)
         run_tasks(&r, paths, engine, progress, report, error);
     organ_scoring_close(&r.scoring);
     organ_task_set_free(&r.set);
     free(r.answers);
     free(r.values);
     free(paths);
-    return organ_report_end(&memory, report, options->donor, error);
+    return organ_report_end(&work, options->donor, error);
 }

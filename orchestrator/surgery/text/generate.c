@@ -193,9 +193,8 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             organ_error *error)
 {
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     generate(&g, report, error);
     close_generation(&g);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }

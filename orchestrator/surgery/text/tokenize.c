@@ -149,9 +149,8 @@ organ_status organ_tokenize(const organ_tokenize_options *options, const organ_s
                             organ_error *error)
 {
     tokenizing t = {.options = options, .stop = stop};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     tokenize(&t, report, error);
     close_tokenizing(&t);
-    return organ_report_end(&memory, report, options->model, error);
+    return organ_report_end(&work, options->model, error);
 }

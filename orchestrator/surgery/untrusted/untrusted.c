@@ -51,13 +51,12 @@ static organ_status untrusted_judge(const organ_untrusted_options *options, orga
 
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     organ_findings findings = {.list = json_array(), .file = "."};
-    *report = NULL;
     if (organ_http_is_url(options->model))
         organ_fail(error, ORGAN_USAGE, "--untrusted examines local files, but the model is at a URL");
     else
         untrusted_judge(options, &findings, report, error);
     json_decref(findings.list);
-    return organ_memory_work_end(&work, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/width/width.h"
 
 #include "formats/base/memory_watch.h"
@@ -116,9 +117,8 @@ organ_status organ_width(const organ_width_options *options, const organ_engine 
                          json_t **report, organ_error *error)
 {
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_memory_work memory = organ_memory_work_begin();
-    *report = NULL;
+    const organ_report_work work = organ_report_begin(report);
     narrow(&job, report, error);
     close_width(&job);
-    return organ_memory_work_end(&memory, report, options->model, error);
+    return organ_report_end_partial(&work, options->model, error);
 }

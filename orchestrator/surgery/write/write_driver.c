@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/memory_watch.h"
@@ -241,9 +242,8 @@ static organ_writing write_of(const organ_write *m)
 
 organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
 {
-    const organ_memory_work json = organ_memory_work_begin();
+    const organ_report_work work = organ_report_begin(report);
     organ_writing w = write_of(write);
-    *report = NULL;
     organ_rows_rest();
     if (organ_writing_prepare(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
@@ -258,5 +258,5 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
     } else
         organ_evaluation_end(&w.evaluation, error);
     write_release(&w);
-    return organ_memory_work_end(&json, report, write->requested->output, error);
+    return organ_report_end_partial(&work, write->requested->output, error);
 }

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/facts/report_work.h"
+
+organ_report_work organ_report_begin(json_t **report)
+{
+    *report = NULL;
+    return (organ_report_work){.memory = organ_memory_work_begin(), .report = report};
+}
+
+organ_status organ_report_end(const organ_report_work *work, const char *what, organ_error *error)
+{
+    json_t **const report = work->report;
+    if (!error->status && !*report)
+        organ_fail_memory(error, what);
+    if (error->status && error->status != ORGAN_CHECK_FAILED) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    return organ_report_end_partial(work, what, error);
+}
+
+organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error)
+{
+    return organ_memory_work_end(&work->memory, work->report, what, error);
+}
