@@ -8,7 +8,8 @@ text=tiny-qwen2/calibration.txt
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
 narrow=() schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
-if in_part; then blocks=q4_0; fi
+# cli_prune_then codes in three bits.
+if in_part; then blocks=q4_0 schemes="int8-channel int2-group32"; fi
 if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 

@@ -296,7 +296,7 @@ static const row rows[] = {
     {.words = "graft --source @zeros --target @experts -o @mixed --type skeleton", .takes = QUIET, .gone = "mixed"},
     {.words = "chimera --base @experts --donor @zeros --take skeleton -o @mixed", .takes = QUIET, .gone = "mixed"},
     {.words = "experts @experts -o @few --keep 4 " CALIBRATION, .gone = "few"},
-    {.words = "width @experts -o @narrow --ffn 50% " CALIBRATION, .gone = "narrow"},
+    {.words = "width @experts -o @narrow --ffn 50% --multiple-of 8 " CALIBRATION, .gone = "narrow"},
     {.words = "layers @experts -o @low --drop 3-3", .gone = "low"},
     {.words = "perplexity @experts " TEXT},
     {.words = "evaluate @experts @zeros " TEXT},
