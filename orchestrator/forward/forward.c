@@ -110,8 +110,8 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
     if (!f->embedding || find_positions(f, error) || find_final_norm(f, error))
         return error->status;
-    /* transformers does not tie the ends of a multimodal model whose file has both. */
-    if (c->nested && organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
+    /* transformers does not tie the ends of a model whose file has different ones. */
+    if (organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
         c->tied_output = false;
     if (c->head_bias)
         f->head_biases =

@@ -75,6 +75,12 @@ judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = 
 refused 2 "name a directory" convert q.gguf -o no.safetensors --to safetensors
 refused 2 "safetensors get bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
 
+# ---- an output head that is stored although the ends are said to be tied ----
+ends 0 convert llama -o apart.gguf --to gguf --quiet
+jq '.tie_word_embeddings = true' llama/config.json >tied.json && mv tied.json llama/config.json
+ends 0 convert llama -o both.gguf --to gguf --quiet
+judge "the head was not kept" cmp -s apart.gguf both.gguf
+
 # ---- quantised sources, by value ----
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-channel --quiet
 ends 0 dequantize fp8 -o plain --quiet

@@ -182,6 +182,25 @@ START_TEST(likelihoods_are_those_of_transformers)
 }
 END_TEST
 
+/* Members that do not change what transformers computes: the flag for tied ends if the file has a head of its own, and
+ * older names of a member, which precede the usual ones. */
+static const struct {
+    const char *type, *members;
+} other_words[] = {
+    {"llama", "{\"tie_word_embeddings\": true}"},
+    {"kimi_linear", "{\"tie_word_embeddings\": true}"},
+    {"nemotron_h", "{\"time_step_min\": 0.01, \"mamba_dt_min\": 0.4, \"n_groups\": 1, \"mamba_n_groups\": 2}"},
+};
+
+START_TEST(members_that_change_nothing)
+{
+    const char *const type = other_words[_i].type, *const path = scratch_path("%s", type);
+    const arch_reference r = arch_make(type, path);
+    arch_set_config(path, other_words[_i].members);
+    compare_likelihoods(type, path, r);
+}
+END_TEST
+
 START_TEST(gguf_files_have_the_same_likelihoods)
 {
     const char *const type = gguf_files[_i].type, *const path = scratch_path("%s.gguf", type);
@@ -360,6 +379,7 @@ Suite *architectures_suite(void)
     TCase *const cases = tcase_create("likelihoods");
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
+    tcase_add_loop_test(cases, members_that_change_nothing, 0, sizeof other_words / sizeof *other_words);
     tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_files / sizeof *gguf_files);
     tcase_add_test(cases, earlier_keys_precede_later_ones_with_the_same_score);

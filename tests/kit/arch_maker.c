@@ -5,6 +5,7 @@
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,6 +217,17 @@ arch_reference arch_make(const char *model_type, const char *directory)
     copy_file(from, to);
     free(model.tensors);
     return reference;
+}
+
+void arch_set_config(const char *directory, const char *members)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/config.json", directory);
+    json_t *const root = json_load_file(path, 0, NULL), *const set = json_loads(members, 0, NULL);
+    ck_assert_int_eq(json_object_update(root, set), 0);
+    ck_assert_int_eq(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    json_decref(set);
 }
 
 void arch_reference_free(arch_reference *reference)

@@ -37,6 +37,8 @@ float *arch_values(const arch_tensor *tensor);
 /* Makes the directory with config.json and model.safetensors of fixtures/architectures/TYPE. Ends the test if the
  * system refuses or the fixture is malformed. The caller frees the reference with arch_reference_free. */
 arch_reference arch_make(const char *model_type, const char *directory);
+/* Sets members of DIRECTORY/config.json to those of `members`, a JSON object. */
+void arch_set_config(const char *directory, const char *members);
 
 /* Makes the GGUF file that fixtures/architectures/TYPE/gguf.tsv describes (see fixtures/make_arch_gguf.py). `other` is
  * a line "key<tab>NAME<tab>TYPE<tab>VALUE" that replaces the key of that name or is added, or "". */

@@ -43,6 +43,7 @@ void organ_config_require(const config_hf_source *s, const json_t *object, const
 
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
+    key = object == s->root ? own_name(s, key) : key;
     const json_t *value = organ_config_member(object, key);
     if (value && !json_is_number(value))
         organ_config_refuse(s, key, value, "a number");

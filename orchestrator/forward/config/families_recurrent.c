@@ -240,7 +240,9 @@ static const forward_recurrent nemotron_recurrent = {
     .value_dim = {"mamba_head_dim", 64}, .kernel = {"conv_kernel", 4}, .conv_bias = {"use_conv_bias", true},
     .bias = {"use_bias", false}, .out_bias = {"use_bias", false}, .normed = {NULL, true},
     .least_step = "time_step_min"};
-static const char *const nemotron_aliases[][2] = {{"head_dim", "attention_head_dim"}, {NULL, NULL}};
+static const char *const nemotron_aliases[][2] = {
+    {"head_dim", "attention_head_dim"}, {"n_groups", "mamba_n_groups"}, {"conv_kernel", "mamba_d_conv"},
+    {"use_conv_bias", "mamba_conv_bias"}, {"time_step_min", "mamba_dt_min"}, {NULL, NULL}};
 static const forward_fixed nemotron_fixed[] = {{"mamba_hidden_act", "\"silu\""}, {0}};
 static const forward_layer_word parallel_words[] = {
     {"hybrid", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_ATTENTION, FEED_USUAL}, {0}};
@@ -292,7 +294,7 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "KimiLinearForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
-    {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .windows = WINDOWS_ALL,
+    {.architecture = "MiniMaxForCausalLM", .theta = 1e6, .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL,
      .mixture = &minimax_mixture, .recurrent = &minimax_recurrent, .names = minimax_names},
     {.architecture = "Lfm2ForCausalLM", .gguf = "lfm2", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
      .eps = 1e-5, .gguf_names = lfm2_gguf_names,

@@ -8,6 +8,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/forward/config/text_config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,39 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return organ_forward_config_read(model, &job->config, error);
 }
 
+static organ_status convert_same_bytes(const organ_model *model, const organ_tensor *a, const organ_tensor *b,
+                                       bool *same, organ_error *error)
+{
+    enum { STEP = 1 << 16 };
+    unsigned char *const bytes = malloc(2 * STEP);
+    *same = a->dtype == b->dtype && a->bytes == b->bytes;
+    if (!bytes)
+        return organ_fail_memory(error, a->name);
+    for (uint64_t at = 0, n; at < a->bytes && *same && !error->status; at += n) {
+        n = a->bytes - at < STEP ? a->bytes - at : STEP;
+        if (organ_model_read(model, a->file, bytes, n, a->offset + at, error) == ORGAN_OK &&
+            organ_model_read(model, b->file, bytes + STEP, n, b->offset + at, error) == ORGAN_OK)
+            *same = memcmp(bytes, bytes + STEP, n) == 0;
+    }
+    free(bytes);
+    return error->status;
+}
+
+/* A model whose config.json ties the output head to the embeddings may have a head in its file. A copy of the
+ * embeddings is left out of a GGUF file; another head is kept, because the forward pass and transformers use it. */
+static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
+{
+    char name[256];
+    const char *const own = organ_forward_part_name(job->family->names, PART_OUTPUT, false, 0);
+    const organ_weight *const head = organ_weights_named(job->weights, own ? own : organ_text_head(job->weights));
+    snprintf(name, sizeof name, "%s%s", job->prefix,
+             organ_forward_part_name(job->family->names, PART_EMBEDDING, false, 0));
+    const organ_weight *const embedding = organ_weights_named(job->weights, name);
+    return job->to_gguf && job->config.tied_output && head && embedding
+               ? convert_same_bytes(job->model, head->codes, embedding->codes, &job->config.tied_output, error)
+               : ORGAN_OK;
+}
+
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -102,7 +136,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return error->status;
     job->prefix = job->to_gguf && !job->family->prefix ? organ_text_prefix(job->weights) : job->family->prefix;
     job->prefix = job->prefix ? job->prefix : "model.";
-    return ORGAN_OK;
+    return convert_check_tied(job, error);
 }
 
 /* ---- the run ---- */
