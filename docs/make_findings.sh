@@ -102,7 +102,7 @@ table_rate() {
     need v1
     jq -r '["projection", "tensors", "mean, %", "least, %", "most, %"], (.projections[] | [.name, .tensors, .mean, .min, .max])
         | @tsv' v1/organ/prune.json | awk -F'\t' 'NR == 1 { print; next } { printf "%s\t%d\t%.2f\t%.2f\t%.2f\n", $1, $2, $3, $4, $5 }' | markdown
-    jq -r '.totals | "\nOf all \(.target.elements) target weights \(.target.killed) were killed, which is \(.target.percent * 100 | round / 100) %; of all \(.full.elements) weights of the model \(.full.percent * 100 | round / 100) %."' v1/organ/prune.json
+    jq -r '.totals | "\n\(.target.killed) of \(.target.elements) target weights were killed (\(.target.percent * 100 | round / 100) %), \(.full.percent * 100 | round / 100) % of all \(.full.elements) weights of the model."' v1/organ/prune.json
 }
 
 table_cost() { costs "physarum v1" v1 "magnitude, the same share" magnitude "physarum v2, the same share" v2 | markdown; }

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Finds phrases in comments and messages of C files that are almost never plain English. Fails for the folders in `clean`, which have been
-# rewritten; prints file, line and sentence of each finding. Ends with the line "N passed, N failed".
+# Finds phrases in comments and messages of C files, and in pages, that are almost never plain English. Fails for the folders in `clean`, which
+# have been rewritten, and for the pages; prints file, line and sentence of each finding. Ends with the line "N passed, N failed".
 #
 #   tests/check_words.sh --list FOLDER...     prints the findings of any folders
 #   tests/check_words.sh --texts FOLDER...    prints the findings in string literals: messages, labels, help
 #   tests/check_words.sh --count FOLDER...    prints the findings per 1,000 lines of comments
+#   tests/check_words.sh --pages PAGE...      prints the findings in Markdown pages
 #
 # Better wordings: "Where it is absent" -> "If it is absent"; "What is given" -> "The value"; "the kernel sees" -> "the kernel reads".
 set -uo pipefail
@@ -27,7 +28,7 @@ fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|i
 # Perception, intention and motion for what code does.
 perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
 # Phrases that are plain although they match.
-exceptions='see organ_|along the axis|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
+exceptions='^See |see organ_|along the (axis|rows)|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
 
 # Wrong in a message, a label or a help text, which are the string literals with a space in them.
 texts='(^| )(anew|beside|besides|behind|as (it|they) (is|are|was|were|stands)|(is|are) no [a-z]+|has not (a|the)|is not known|(is|are) there twice|not there|what (it|they|is|was|are|were|stays|goes|remains|stands|comes)|lies|stands|goes|told|heard|knows|sees|saw|nats a token|cannot be had|along (a|the) text|looked (at|through)|asked for|anything of|is whole)( |$|[,.;:%])'
@@ -90,6 +91,21 @@ texts_of() {
         }'
 }
 
+# findings_of_pages PAGE...: the same of the prose of pages, which is made comments for it. Headings, tables and code are left out.
+findings_of_pages() {
+    local page folder
+    folder=$(mktemp -d) || exit 1
+    for page in "$@"; do
+        awk '
+            /^```/ { code = !code }
+            { prose = !code && !/^(    |\||#|<!--|!\[|```|$)/; gsub(/\*|\]\([^)]*\)|\[/, "") }
+            { item = sub(/^ *(-|[0-9]+\.) /, ""); start = !inside ? "/* " : item ? "*/ /* " : " * "; print prose ? start $0 : inside ? "*/" : ""; inside = prose }
+            END { if (inside) print "*/" }' "$page" >"$folder/${page//\//:}.h"
+    done
+    findings "$folder" | sed -e "s,^$folder/,," -e 's,^\([^ ]*\)\.h:,\1:,'
+    rm -rf "$folder"
+}
+
 count_words() {
     local room
     printf '%-26s %8s %9s %9s %11s %6s\n' folder lines openings fillers perception all
@@ -106,6 +122,7 @@ case ${1:-} in
 --count) shift && count_words "$@" && exit ;;
 --list) shift && findings "$@" && exit ;;
 --texts) shift && texts_of "$@" && exit ;;
+--pages) shift && findings_of_pages "$@" && exit ;;
 esac
 
 passed=0
@@ -122,6 +139,14 @@ for room in "${clean[@]}"; do
     fi
 done
 
+pages=(README.md CONTRIBUTING.md SECURITY.md docs/*.md docs/*/*.md)
+if findings_of_pages "${pages[@]}" | grep -v '^lines ' >"$scratch/found"; then
+    cat "$scratch/found"
+    failed=$((failed + 1))
+else
+    passed=$((passed + 1))
+fi
+
 # The check finds each kind of phrase, on the line where the comment begins, and leaves code and quoted text alone.
 mkdir "$scratch/room"
 cat >"$scratch/room/wrong.c" <<'END'
@@ -135,6 +160,14 @@ if [[ $found == "1: opening: What was given goes first|1: filler: What was given
     passed=$((passed + 1))
 else
     echo "the phrases of a wrong file give: $found"
+    failed=$((failed + 1))
+fi
+printf '%s\n' '# Title' '- Copies rows, `along the` text' '  anew. It sees [a file](x.md).' '| anew |' >"$scratch/wrong.md"
+found=$(findings_of_pages "$scratch/wrong.md" | sed 's,^.*wrong\.md:,,' | paste -sd '|')
+if [[ $found == "2: filler: Copies rows, X text anew|2: perception: It sees a file.|lines 3" ]]; then
+    passed=$((passed + 1))
+else
+    echo "the phrases of a wrong page give: $found"
     failed=$((failed + 1))
 fi
 
