@@ -180,14 +180,14 @@ fill "orchestrator/report/view/view_$id.c" <<'C'
  * organ.@ID@/1 */
 #include "orchestrator/report/view/views.h"
 
-static const organ_item merits[] = {{NULL, "values", "{totals.values:count}"}};
+static const organ_item highlights[] = {{NULL, "values", "{totals.values:count}"}};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS), FIELD_COUNT("values", "values")};
 
 static const organ_block blocks[] = {
     LINES(NULL, "{model.name}\n\n"),
     HEADING("{model.name}"),
-    MERITS(NULL, merits),
+    HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Roles"),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "all", .total_row = "totals"),
 };

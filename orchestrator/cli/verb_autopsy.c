@@ -70,7 +70,7 @@ const organ_verb organ_autopsy_verb = {
              "Small models have wider weights and large ones narrower, so values outside this range are remarks. "
              "Findings are |mean| above 0.1, std outside 0.0001 to 1, or values beyond 100; |mean| above 1 or std "
              "above 10 is reported as exploded. Embeddings, norms, routers and biases have wider ranges: "
-             "--print-ranges prints all.\n"
+             "--print-ranges prints all of them.\n"
              "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 "
              "to 15 for 4-bit codes, 14 to 32 for 3-bit codes. More than 50 percent is a finding.",
     OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,

@@ -28,23 +28,23 @@ WORK(fetch_work)
 RUN_WORK(fetch, false)
 
 static const organ_option fetch_options[] = {
-    OUTPUT("DIR", fetch.output, "folder for the files; files that are there with the right digest are kept"),
+    OUTPUT("DIR", fetch.output, "folder for the files; existing files with the right digest are kept"),
     FLAG("cache", cache, "download into the cache of huggingface_hub, in its layout"),
     WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated"),
     WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated"),
     INPUT("token-file", "FILE", fetch.token_file,
           "file with the token for the hub; default: HF_TOKEN, else the file in which huggingface_hub keeps it"),
-    DRY_RUN(fetch.dry_run, "list the files and the bytes that are left to download")};
+    DRY_RUN(fetch.dry_run, "list the files and the number of bytes to download")};
 
 const organ_verb organ_fetch_verb = {
     .name = "fetch",
     .no_job = true,
     .summary = "download a model from the hub of Hugging Face, with resume and digests",
     .about = "Asks the hub for the commit of the revision and its files, downloads them and compares each with the "
-             "size and the digest of the list: SHA-256 of large files, SHA-1 of git's blobs of small ones. A file has "
+             "size and the digest in that list: SHA-256 of large files, SHA-1 of git's blobs of small ones. A file has "
              "the name FILE.part (in the cache DIGEST.incomplete) until it is complete; the same command continues an "
-             "interrupted download, and broken connections are tried again. The free space of the disk is compared "
-             "with the bytes that are left before anything is downloaded.\n"
+             "interrupted download, and broken connections are retried. If the disk has too little space for the "
+             "remaining bytes, fetch fails before it downloads anything.\n"
              "HF_ENDPOINT names another server than https://huggingface.co. The token is sent to that server only, not "
              "to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
     OPERANDS(OPERAND("NAME", NOTHING, fetch.model, "the model: hf:ORG/NAME[/FILE][@REVISION]")),

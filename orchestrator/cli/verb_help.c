@@ -120,7 +120,7 @@ const organ_verb organ_help_verb = {
     .name = "help",
     .summary = "explain a verb",
     .about = "Explains a verb with all its options and examples.",
-    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; all of them in short if not given"),
+    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; default: a summary of all verbs"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb that has two")),
     GROUPS(HELP_GROUP("Options")),
     .run = run_help};

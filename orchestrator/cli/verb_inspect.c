@@ -37,8 +37,9 @@ const organ_verb organ_inspect_verb = {
     .shares = true,
     .summary = "list the tensors of a model by role, with types, shapes, sizes and faults",
     .about = "Prints the tensors of a model by role. It reads only headers, index and config, so the time does not "
-             "depend on the size of the weights. With --untrusted it checks all files of a download for what could "
-             "run or harm when the model is loaded: pickles, programs, configs and chat templates with code, "
+             "depend on the size of the weights. With --untrusted it checks all files of a download for content that "
+             "could execute code or do damage when the model is loaded: pickles, programs, configs and chat templates "
+             "with code, "
              "malformed headers, links, misleading names. It executes none of them.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model,
                      "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),

@@ -25,10 +25,10 @@ const organ_verb organ_models_verb = {
              "path, with architecture, format and size, and what organ can do with each. It reads the headers of "
              "their files and no weights.\n"
              "open: the files are complete and well-formed. score: the forward pass supports the architecture and "
-             "finds every weight (perplexity, evaluate, generate); tokenizers are not read. calibrate: and a layer "
-             "multiplies a matrix that is F32, F16 or BF16 (prune --method wanda, quantize --method gptq). cut: "
-             "blocks are numbered, so that layers can drop one. A model that does not open or does not score has the "
-             "reason in --json and --html.\n"
+             "finds every weight (perplexity, evaluate, generate); tokenizers are not read. calibrate: in addition, "
+             "at least one matrix of a layer is F32, F16 or BF16 (prune --method wanda, quantize --method gptq). cut: "
+             "blocks are numbered, so that the verb layers can drop some. For a model that does not open or does not "
+             "score, --json and --html give the reason.\n"
              "At most 10000 models are listed.",
     GROUPS(GROUP("Options", models_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},

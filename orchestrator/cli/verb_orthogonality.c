@@ -104,7 +104,7 @@ const organ_verb organ_orthogonality_verb = {
              "relative to N_A and to the change D. D is the difference of the two clean models; with an adapter "
              "the adapter's change; with a tuned model its weights minus those of the first clean model. The "
              "premise of Method A, that both noises are equal and cancel, holds if |N_A - N_B| <= 0.5 |N_A|, and "
-             "in part if that ratio is below 1 and the noises are related. Compared are the adapter's modules or "
+             "in part if that ratio is below 1 and the noises are related. It compares the adapter's modules or "
              "all projections; the verdict ignores modules that are equal in both clean models.\n"
              "These figures describe weights. They do not predict the answers of a model: evaluate those "
              "separately.",

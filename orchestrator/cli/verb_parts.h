@@ -104,11 +104,12 @@
     NUMBER("allocate-tokens", "N", member.tokens, \
            "tokens on which the divergence is measured; they calibrate nothing; default 1024", \
            .range = {ORGAN_ALLOCATE_TOKENS}), \
-    NUMBER("allocate-layers", "N", member.layers, "most layers to measure, evenly spread; default 16", \
+    NUMBER("allocate-layers", "N", member.layers, "largest number of layers to measure, evenly spread; default 16", \
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "0: equal amounts for all tensors; 1: the allocation of least predicted cost; default 0.8", .range = {0, 1}, \
+         "1: the allocation with the lowest predicted cost; towards 0: equal amounts for all tensors; default 0.8", \
+         .range = {0, 1}, \
          .after_from = true)
 
 /* ---- operands, groups of options, examples ---- */

@@ -63,7 +63,7 @@ while read -r verb; do
     words $verb - >../shown
     same "completed options of $verb" ../shown ../wanted
 done <../verbs
-sed -n 's/^The option `--resume` continues an interrupted run of //p' "$golden/../../docs/outputs.md" | grep -o '`[a-z ]*`' | tr -d '`' >../shown
+sed -n '/^The option `--resume` continues an interrupted run of /,/^$/p' "$golden/../../docs/outputs.md" | tr '\n' ' ' | sed 's/^The option `--resume` //' | grep -o '`[a-z ]*`' | tr -d '`' >../shown
 same "verbs with --resume in docs/outputs.md" ../shown ../resuming
 judge "the hidden verb is listed" test -z "$(grep -x complete ../verbs)"
 run complete
