@@ -43,18 +43,22 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
 
 /* The marks follow the token, which has less than SIGNS bytes. They are adjacent, so that several ranks write to the
  * same page, as they do with ranges of an output. */
-#define SIGNS ((off_t)64)
-#define SIGN  24
+#define MARKS_OFFSET ((off_t)64)
+#define MARK_BYTES   24
 
-static void make_mark(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
+static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
+{
+    snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank);
+}
 
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
-    char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    char mark[MARK_BYTES + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
     const int fd = path ? organ_open(path, O_WRONLY | O_NOFOLLOW, 0) : -1;
-    make_mark(sign, rank);
+    make_mark(mark, rank);
     errno = path ? errno : ENOMEM;
-    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
+    if (fd < 0 || pwrite(fd, mark, MARK_BYTES, MARKS_OFFSET + (off_t)(rank * MARK_BYTES)) != MARK_BYTES ||
+        organ_sync_file(fd))
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
     if (fd >= 0 && close(fd) && errno != EINTR && !error->status)
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
@@ -64,14 +68,15 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
 
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
-    char sign[SIGN + 1], found[SIGN], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    char mark[MARK_BYTES + 1], found[MARK_BYTES], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
     const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
     errno = path ? errno : ENOMEM;
     if (fd < 0)
         organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
     for (size_t r = 0; r < count && !error->status; r++) {
-        make_mark(sign, r);
-        if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
+        make_mark(mark, r);
+        if (pread(fd, found, MARK_BYTES, MARKS_OFFSET + (off_t)(r * MARK_BYTES)) != MARK_BYTES ||
+            memcmp(found, mark, MARK_BYTES) != 0)
             organ_fail(
                 error, ORGAN_IO,
                 "%s: the mark that rank %zu wrote to %s is not visible here: the file system must show each host what "

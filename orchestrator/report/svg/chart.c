@@ -83,7 +83,8 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* Markers 9 pixels apart at least, and at every value that no line leads to. */
+/* Draws the markers of a series. A marker less than 9 pixels after the one before is left out, unless no line segment
+ * reaches its value. */
 static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const double *const y = panel->y[series];

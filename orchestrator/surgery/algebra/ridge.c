@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Tokens are taken, solutions chosen. */
+ * Ridge regression: D minimises |T - Z D|^2 + shift |D|^2, with the inputs Z and targets T of the calibration tokens,
+ * and shift = lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1 Z^T T = Z^T (Z
+ * Z^T + shift I)^-1 T, so the smaller of the two systems is solved: by inputs if there are no more of them than tokens,
+ * else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the lambda with the least
+ * error on held-out tokens, because the error on fitted tokens always prefers the smallest, and then fits D to all
+ * tokens. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -162,7 +167,7 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* The solution of all tokens or of FIT. */
+/* Solves for D on all tokens, or only on those of ORGAN_RIDGE_FIT. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -200,7 +205,8 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     if (ridge_finish(ridge, error))
         return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
-    for (size_t k = ORGAN_RIDGE_LAMBDAS; k-- > 0;) { /* each way is short from the D of a greater one */
+    for (size_t k = ORGAN_RIDGE_LAMBDAS;
+         k-- > 0;) { /* the solution by blocks starts from the D of the greater lambda */
         if (ridge_solve(ridge, false, organ_ridge_lambdas[k], error))
             return error->status;
         choice->rests[k] = ridge->found ? ridge->way->rest(ridge) : (double)NAN;

@@ -302,4 +302,4 @@ const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
                                                .finish = ridge_blocks_finish,
                                                .solve = ridge_blocks_solve,
                                                .rest = ridge_blocks_rest,
-                                               .block = organ_ridge_turned};
+                                               .block = organ_ridge_transposed};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * All ways solve (A + shift I) X = B, A positive semidefinite, by the factor of its inverse: X = U^T U B. */
+ * Solves (A + shift I) X = B, A positive semidefinite. The inverse is U^T U with U upper triangular, so X = U^T (U B):
+ * two matrix products, which use all cores, in place of two triangular solves, which do not. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -16,7 +17,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* From the first row and up to the last that is not zero. */
+/* Skips U's zeros below the diagonal: tile by tile, row tiles of U begin at the diagonal, and column tiles end there.
+ */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -40,7 +42,7 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
 }
 
-void organ_ridge_turned(organ_ridge *ridge, size_t index, float *values)
+void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;
     const float *const rows = ridge->solution + index * width * outputs;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The normal matrix of the inputs. Tokens are gathered into chunks of one size, in which blocks that a token has not
- * are zeros; products of 256 tokens are FP32 and are added to sums in FP64, of the tokens that D is fitted to and of
- * those held back apart. */
+ * Ridge regression by the normal equations (Z^T Z + shift I) D = Z^T T. Tokens are collected into chunks of one size;
+ * the inputs of blocks that a token does not have are zeros there. Z^T Z of 256 tokens is computed in FP32 and added in
+ * FP64, because FP32 sums over many tokens would lose the small eigenvalues. Fitted and held-out tokens have separate
+ * sums. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -155,4 +156,4 @@ const organ_ridge_way organ_ridge_by_inputs = {.name = "inputs",
                                                .finish = ridge_inputs_finish,
                                                .prepare = ridge_inputs_prepare,
                                                .rest = ridge_inputs_rest,
-                                               .block = organ_ridge_turned};
+                                               .block = organ_ridge_transposed};

@@ -66,7 +66,7 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
 /* solution = U^T U sides, n x outputs each. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);
 /* `block` where a row of the solution is one of D. */
-void organ_ridge_turned(organ_ridge *ridge, size_t index, float *values);
+void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);
 
 /* Number of a block's inputs that are solved for at a time, and bytes that solving by blocks needs in addition to
  * factors, solution and room. */

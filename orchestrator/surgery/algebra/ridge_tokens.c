@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The normal matrix of the tokens: element (x, y) is the sum over the blocks that both have, in order, of products of
- * their inputs, in FP64, rounded to FP32 in the end. */
+ * Ridge regression in its dual form, for fewer tokens than inputs: D = Z^T A, where A solves (Z Z^T + shift I) A = T, a
+ * system with one row for each token. `gram` is Z Z^T: element (x, y) is the inner product of the inputs of two tokens,
+ * over the blocks that both tokens have. The products of the blocks are added in order in FP64; the sum is rounded to
+ * FP32. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -179,7 +181,8 @@ static double ridge_tokens_rest(organ_ridge *ridge)
     return sum;
 }
 
-static void block(organ_ridge *ridge, size_t index, float *values)
+/* The block of D, transposed (outputs x width): A^T Z of the tokens that have the block, by rows of A and of Z. */
+static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];
     const size_t rows = ridge->begin[index + 1] - first;
@@ -203,4 +206,4 @@ const organ_ridge_way organ_ridge_by_tokens = {.name = "tokens",
                                                .finish = ridge_tokens_finish,
                                                .prepare = ridge_tokens_prepare,
                                                .rest = ridge_tokens_rest,
-                                               .block = block};
+                                               .block = ridge_tokens_block};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Widths of codes: from the least of all tensors on, step by step the one that spares most divergence for its bits.
- * Steps go to any greater width, so that those on the convex hull of a curve are taken in the order of their slopes:
- * one price of a bit for all tensors. At the end pairs of tensors are exchanged, since what the last steps leave of the
- * budget is not always theirs to use. */
+ * Chooses the width of each tensor's codes within a budget of bits. All tensors start at the smallest width; each step
+ * widens the tensor that lowers the predicted divergence most per bit. A step may skip widths, so it follows the convex
+ * hull of the tensor's curve of cost over bits: the result is optimal for the bits spent, as if one Lagrange multiplier
+ * priced a bit for all tensors. Exchanges between pairs of tensors then use bits that are too few for any single step.
+ */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <math.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * One price for an element that is spared: each tensor takes the sparsity at which its cost less the price is least.
- * The price is found by bisection; at the last step the tensors on either side of it meet the budget between them. */
+ * Divides a budget of removed elements over tensors so that the sum of their predicted costs is least. With a Lagrange
+ * multiplier, the price of a removed element, each tensor minimises its cost minus price times removed elements on its
+ * own; bisection finds the price at which the budget is met. Sparsities are steps, so at that price some tensors jump
+ * over the budget: the remainder is divided between their last two steps. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <math.h>
@@ -9,7 +11,7 @@
 
 #define STEPS      150 /* of 0.005 from the least sparsity to the most */
 #define MIN_COST   1e-12
-#define MIN_POWER  0.5 /* least power of the smallest weights' share in a cost: no curve is flat */
+#define MIN_POWER  0.5 /* smallest exponent of a cost curve: a flat curve would attract the whole budget */
 #define ROOT_STEPS 16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
 #define MIN_PRICE  1e-15
 #define MAX_PRICE  1e9
@@ -22,7 +24,7 @@ static double at_least(double cost) { return cost > MIN_COST ? cost : MIN_COST; 
 /* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the
  * density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t
  * stays below it. */
-static double weight_of_least(double s)
+static double ln_share_of_smallest(double s)
 {
     const double pi = 3.14159265358979323846;
     double t = s * sqrt(pi / 2);
@@ -31,20 +33,24 @@ static double weight_of_least(double s)
     return log(s - 2 * t * exp(-t * t / 2) / sqrt(2 * pi));
 }
 
+/* The cost at a sparsity s, from costs measured at a few levels: a power law in the share of energy that the s N
+ * smallest weights have, since removing them is the least possible damage. The exponent comes from the two measured
+ * levels around s. The share is that of normal weights, so costs depend on s alone and not on the values of the tensor.
+ */
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
-    double cost = log(at_least(tensor->cost[0])), power = MIN_POWER, from = weight_of_least(a->levels[0]);
+    double cost = log(at_least(tensor->cost[0])), power = MIN_POWER, from = ln_share_of_smallest(a->levels[0]);
     if (sparsity <= 0)
         return 0;
     for (size_t k = 1; k < a->level_count; k++) {
-        const double to = weight_of_least(a->levels[k]);
+        const double to = ln_share_of_smallest(a->levels[k]);
         power = fmax(MIN_POWER, (log(at_least(tensor->cost[k])) - cost) / (to - from));
         if (k + 1 == a->level_count || sparsity <= a->levels[k])
             break;
         cost += power * (to - from);
         from = to;
     }
-    return exp(cost + power * (weight_of_least(sparsity) - from));
+    return exp(cost + power * (ln_share_of_smallest(sparsity) - from));
 }
 
 static double step_at(size_t k)

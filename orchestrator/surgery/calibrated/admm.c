@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * ADMM in units of the roots of H's diagonal. With the multiplier U, D consists of the kept entries of Z = V + U / rho,
- * and the next U is rho (Z - D): rho Z for removed entries, 0 for kept ones. So Z, its mask and its rho are the whole
- * state after an iteration. */
+ * ADMM for pruning (Meng et al. 2024, "ALPS", arXiv:2406.07831): D minimises tr((W - D) H (W - D)^T) among the matrices
+ * with a given number of nonzero entries. V has the same loss without that limit, and a multiplier U drives V and D
+ * together. An iteration computes V = (W H + rho D - U) (H + rho I)^-1; D, the largest entries of Z = V + U / rho,
+ * others 0; and U = rho (Z - D), which is rho Z for removed entries and 0 for kept ones. So Z, its mask and its rho are
+ * the whole state after an iteration.
+ *
+ * Columns are scaled by the roots of H's diagonal, so that H has ones there: one rho then suits all columns, and the
+ * largest entries of Z are those with the largest effect on the output. */
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include "orchestrator/machine/extent.h"
@@ -22,7 +27,7 @@ struct organ_admm {
     organ_admm_problem problem;
     size_t cols;
     float *root, *z;
-    float *own;           /* room for a factor that nothing else has; NULL: not needed yet */
+    float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
     const float *inverse; /* of H + rho, blocks as H has them */
     float relaxed;
     float rho, used;    /* of the factor; 0: none yet. Of Z */
@@ -172,19 +177,19 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
     return ORGAN_OK;
 }
 
-/* T + rho D - U */
-static void aim_rows(void *context, size_t index, size_t worker)
+/* The right side of the system for V: T + rho D - U, with T = W H. */
+static void admm_sides_of_rows(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
     const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
                  n = organ_min(ROWS_PER_BATCH, s->count - index * ROWS_PER_BATCH) * s->cols;
     const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho,
-                                used = -s->used;
+                                minus_used = -s->used;
     const uint8_t *restrict const keep = s->keep + at;
     float *restrict const a = s->a + own;
     (void)worker;
     for (size_t k = 0; k < n; k++)
-        a[k] = target[k] + (keep[k] ? rho : used) * z[k];
+        a[k] = target[k] + (keep[k] ? rho : minus_used) * z[k];
 }
 
 /* Computes the mask of the groups of a pattern in a row. */
@@ -199,8 +204,9 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
     }
 }
 
-/* Of rows whose Z is there: their groups, or the first digit of the edge. */
-static void weigh_rows(organ_admm *s, size_t at, size_t n, size_t worker)
+/* For rows whose Z is computed: chooses the kept weights of each group, or counts the first digit of the edge between
+ * kept and removed magnitudes. */
+static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
         keep_groups(&s->problem.pattern, s->z + at, n, s->keep + at);
@@ -219,7 +225,7 @@ static void admm_take_rows(void *context, size_t index, size_t worker)
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < n; k++)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
-    weigh_rows(s, at, n, worker);
+    admm_choose_rows(s, at, n, worker);
 }
 
 /* ---- the largest ---- */
@@ -243,7 +249,7 @@ static void weigh_strip(void *context, size_t index, size_t worker)
     organ_admm *const s = context;
     size_t n;
     const size_t at = strip_at(s, index, &n);
-    weigh_rows(s, at, n, worker);
+    admm_choose_rows(s, at, n, worker);
 }
 
 static void cut_strip(void *context, size_t index, size_t worker)
@@ -345,7 +351,7 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
         if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
         s->count = organ_min(TOGETHER, s->problem.rows - s->from);
-        organ_share(s->engine, NULL, strips_of(s->count), aim_rows, s);
+        organ_share(s->engine, NULL, strips_of(s->count), admm_sides_of_rows, s);
         if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
             return error->status;
         organ_share(s->engine, NULL, strips_of(s->count), admm_take_rows, s);
@@ -409,7 +415,7 @@ static void unscale(const organ_admm *s, float *weights)
         weights[k] = s->z[k] / s->root[k % s->cols];
 }
 
-void organ_admm_give(organ_admm *s, const uint8_t *keep, float *weights)
+void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);
     unscale(s, weights);

@@ -53,7 +53,7 @@ organ_status organ_admm_step(organ_admm *admm, double rho, double relaxed, uint8
 
 /* Writes the weights that `keep` keeps: D of the last iteration. No other call on *admm may follow, except its release.
  */
-void organ_admm_give(organ_admm *admm, const uint8_t *keep, float *weights);
+void organ_admm_write_result(organ_admm *admm, const uint8_t *keep, float *weights);
 
 /* Writes the weights that `keep` keeps after `steps` conjugate-gradient steps towards their least squares. No other
  * call on *admm may follow, except its release. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v3 and ALPS: ADMM from the mask of a flow, with rho by a table; and from the largest weights, with rho
- * steered by how much the mask still changes, as published. */
+ * The two methods that use ADMM (admm.h). physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
+ * (arXiv:2406.07831) starts with the largest weights and raises rho by how much the mask still changes. A small rho
+ * lets the mask change freely; a large one fixes it, so that the weights converge. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -27,7 +28,7 @@ _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs shar
 #define ALPS_ENOUGH      30   /* iterations, after which ALPS ends if the mask changes by less than */
 #define ALPS_LITTLE      3e-4 /* times the number of kept weights */
 #define ALPS_FINAL_STEPS 10
-#define ALPS_MIN_RHO     1e-3 /* ours: below it H is as good as alone */
+#define ALPS_MIN_RHO     1e-3 /* not of the paper: below this value rho I has no effect in H + rho I */
 
 static const double much[2] = {0.1, 0.005};     /* change of the mask, as a share of the kept weights */
 static const double grows[3] = {1.3, 1.2, 1.1}; /* rho where it is above the first, above the second, below */
@@ -156,7 +157,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
             prune_matrix_admm_step(&s, phases[k / iterations], RELAXED, error);
         if (!error->status)
-            organ_admm_give(s.admm, job->keep, job->weights);
+            organ_admm_write_result(s.admm, job->keep, job->weights);
     }
     close_solving(&s);
     return error->status;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to
- * its right. */
+ * SparseGPT (Frantar & Alistarh 2023, arXiv:2301.00774). Killing weight j of a row raises the row's squared output
+ * error by w_j^2 / [H^-1]_jj, with H the second moments of the inputs, if the other weights change by -w_j / [H^-1]_jj
+ * times row j of H^-1. Each row would need the inverse for its own kept weights. SparseGPT therefore fixes columns from
+ * left to right: the inverse for the columns from j on is then the same for all rows, and with H^-1 = U^T U, U upper
+ * triangular, its first row is u_jj (u_jj, u_j,j+1, ...). So the score of a weight is (w_j / u_jj)^2, and killing it
+ * subtracts (w_j / u_jj) u_jk from every w_k to its right. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -30,8 +34,8 @@ typedef struct sparsegpt_sweep {
     const float *u;      /* that block's factor at (first, first) */
 } sparsegpt_sweep;
 
-/* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do
- * nothing and become 0. */
+/* Replaces a block of H by its U. An input that is always 0 would make H singular, so its diagonal entry becomes the
+ * mean of the diagonal; all other entries of its row and column are 0, so its weights affect no others. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
@@ -57,7 +61,7 @@ static float own_factor(const sparsegpt_sweep *s, size_t column)
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 
-/* A group may go on in the next pass, or the next block. */
+/* Chooses the kept weights of a whole group of the pattern, which may extend into the next pass or block. */
 static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -81,7 +85,8 @@ static void score_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* One row through the columns of the pass; `errors` are what its killed weights leave to those further right. */
+/* Processes the columns of the pass in one row. errors[j] is w_j / u_jj of a killed weight and 0 of a kept one: the
+ * caller applies them to the columns after the pass, of many rows in one product. */
 static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;

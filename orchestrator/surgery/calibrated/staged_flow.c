@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The flow of physarum v2 over importances |w| food, tile by tile, and the search for its gain. Weights whose flow ends
+ * at 0 are removed; a greater gain removes fewer. The search looks for the gain that removes a given
+ * percentage: the share falls about linearly with the logarithm of the gain, so it interpolates there (regula falsi)
+ * and keeps the gains on both sides of the goal. */
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
 #include "orchestrator/machine/extent.h"
@@ -44,8 +48,9 @@ static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t
     return p;
 }
 
-/* LANES values: a loop of known length becomes vectors. */
-static uint32_t staged_flow_weigh(const float *restrict weights, const float *restrict food, float *restrict importance)
+/* Computes LANES importances; returns 0 if all are 0. The fixed length lets the compiler use vectors. */
+static uint32_t staged_flow_importance(const float *restrict weights, const float *restrict food,
+                                       float *restrict importance)
 {
     uint32_t bits[LANES], some = 0;
     for (size_t l = 0; l < LANES; l++)
@@ -56,8 +61,8 @@ static uint32_t staged_flow_weigh(const float *restrict weights, const float *re
     return some;
 }
 
-/* Weights that the mask has not are zero, or the mask is of none. */
-static bool staged_flow_lay_out(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
+/* Fills the importances of a tile; returns false if all are 0. Weights outside `before` are zero. */
+static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
     uint32_t some = 0;
@@ -68,19 +73,19 @@ static bool staged_flow_lay_out(const staged_flow_trial *t, const staged_flow_pl
         float *const row = importance + i * TILE, last[3][LANES] = {{0}};
         size_t j = 0;
         for (; j + LANES <= p->cols; j += LANES)
-            some |= staged_flow_weigh(weights + j, food + j, row + j);
+            some |= staged_flow_importance(weights + j, food + j, row + j);
         if (j == p->cols)
             continue;
         memcpy(last[0], weights + j, (p->cols - j) * sizeof(float));
         memcpy(last[1], food + j, (p->cols - j) * sizeof(float));
-        some |= staged_flow_weigh(last[0], last[1], last[2]);
+        some |= staged_flow_importance(last[0], last[1], last[2]);
         memcpy(row + j, last[2], (p->cols - j) * sizeof(float));
     }
     return some != 0;
 }
 
-/* The most important that were killed come back until the group has as many as the pattern keeps. Returns how many it
- * has. */
+/* Restores killed weights of a group, the most important first, until it has as many as the pattern keeps. Returns the
+ * number of kept weights, which is less if `before` has fewer. */
 static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before,
                                     uint8_t *after)
 {
@@ -100,7 +105,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
 }
 
 /* Keeps weights of `before` with a nonzero result of the flow and returns their number; LANES values. */
-static uint64_t stay(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
+static uint64_t keep_flowing(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
     for (size_t l = 0; l < LANES; l++)
@@ -111,12 +116,12 @@ static uint64_t stay(const uint8_t *restrict before, const float *restrict flowe
     return count;
 }
 
-static uint64_t stay_in_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
+static uint64_t keep_flowing_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
     size_t j = 0;
     for (; j + LANES <= cols; j += LANES)
-        count += stay(before + j, flowed + j, after + j);
+        count += keep_flowing(before + j, flowed + j, after + j);
     for (; j < cols; j++) {
         after[j] = (uint8_t)(before[j] & (flowed[j] != 0));
         count += after[j];
@@ -139,7 +144,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
         const uint8_t *const before = t->before ? t->before + at : all;
         uint8_t *const after = t->kept ? t->kept + at : room;
-        const uint64_t stayed = stay_in_row(before, flowed ? flowed + i * TILE : some, cols, after);
+        const uint64_t stayed = keep_flowing_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
         count += pattern->of ? 0 : stayed;
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
             count += staged_flow_readmit(pattern, importance + i * TILE + j, before + j, after + j);
@@ -155,7 +160,7 @@ static void try_tile(void *context, size_t index, size_t worker)
     float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern
                                                                                             ? importance + TILE * TILE
                                                                                             : importance;
-    const bool some = staged_flow_lay_out(t, &p, importance);
+    const bool some = staged_flow_fill_tile(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
         organ_prune_counts counts = {0};
@@ -170,8 +175,8 @@ static void try_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-static organ_status open_scored_models(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
-                                       organ_error *error)
+static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
+                                     organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
@@ -186,7 +191,7 @@ static organ_status open_scored_models(staged_flow_trial *t, const organ_engine 
     return ORGAN_OK;
 }
 
-static void close_scored_models(staged_flow_trial *t)
+static void staged_flow_close(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
@@ -254,9 +259,9 @@ static double calib(const staged_flow_search *s, double percent)
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
 }
 
-/* The next gain to try: while all kill too much, or all too little, a step of at least 1/64 octave. Between two ends
- * where the line of the last two tries meets the goal; if that is next to an end or beyond, on the line between both.
- */
+/* Returns the next gain to try. Until gains on both sides of the goal are known, steps by at least 1/64 octave. Then
+ * takes the secant of the last two tries; if that gain is outside the known interval or close to an end of it,
+ * interpolates between the ends, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = calib(s, percent), least = exp2(1.0 / 64);
@@ -293,7 +298,7 @@ static void remember(staged_flow_search *s, const staged_flow_trial *t, double r
     }
 }
 
-/* `from`: the search before, of which the mask has something left, or a gain to begin with. */
+/* from: the result of the preceding search on the same matrix, or a gain to start with (fall is 0). */
 static organ_status find(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
                          organ_error *error)
 {
@@ -322,13 +327,13 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
 {
     staged_flow_trial t;
     staged_flow_search s = {.fall = found->fall};
-    if (open_scored_models(&t, engine, flow, error) == ORGAN_OK) {
+    if (staged_flow_open(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         if (find(&t, &s, percent, found, error) == ORGAN_OK)
             *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
-    close_scored_models(&t);
+    staged_flow_close(&t);
     return error->status;
 }
 
@@ -336,13 +341,13 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
                              const uint8_t *before, uint8_t *kept, organ_error *error)
 {
     staged_flow_trial t;
-    if (open_scored_models(&t, engine, flow, error) == ORGAN_OK) {
+    if (staged_flow_open(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         t.gain = gain;
         try_band(&t, first, error);
     }
-    close_scored_models(&t);
+    staged_flow_close(&t);
     return error->status;
 }
 

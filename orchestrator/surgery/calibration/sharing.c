@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered
- * before, so that each can be changed without the others. */
+ * Divides the matrices of a layer among ranks: plans which rank changes which, and sends the changed matrices to all
+ * ranks. The inputs of all matrices are captured before any is changed, so the changes do not depend on each other. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/machine/extent.h"
@@ -25,20 +25,21 @@ typedef struct sharing_plan {
 /* In thousands of products: the sum over all units of a model fits. */
 static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
-#define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
+#define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
 
 /* Cost of multiplying the rows by second moments, and of computing a factor of the moments once for all units of a
  * rank. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
-    return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols);
+    return thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 static uint64_t cost_of_inputs(const sharing_unit *u)
 {
     return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
-/* A tensor of the output, or what the caller else makes as one thing. */
+/* Returns the index of the output that a unit belongs to: its tensor, or a group of tensors that the caller changes as
+ * a whole. */
 static size_t output_of(const sharing_captures *g, const sharing_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;

@@ -49,7 +49,7 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
 
 /* Bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a chunk, and
  * one expert matrix with its change. */
-static uint64_t extra(void *context, const organ_calibration_run *calib, bool scratch)
+static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;
     const organ_forward_config *const c = h->config =
@@ -212,7 +212,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                        .leave = organ_heal_finish,
                                        .every = true,
                                        .compare = organ_heal_compare,
-                                       .extra = extra};
+                                       .extra = heal_memory};
     if (options->calibration.samples < ORGAN_EXPERT_HEAL_WINDOWS)
         return organ_fail(error, ORGAN_USAGE, "--heal needs at least %d windows (--samples): every %dth is held out",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);

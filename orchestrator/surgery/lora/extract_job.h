@@ -80,7 +80,7 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
                                       organ_error *error);
 
 /* The same for the note about a weight that is stored whole. */
-json_t *organ_lora_note_results(const char *note);
+json_t *organ_lora_note_json(const char *note);
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
 
 /* Returns the options that determine the adapter. NULL if out of memory. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-json_t *organ_lora_note_results(const char *note) { return ORGAN_OBJECT(SET_IF(note, "note", json_string(note))); }
+json_t *organ_lora_note_json(const char *note) { return ORGAN_OBJECT(SET_IF(note, "note", json_string(note))); }
 
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error)
 {
@@ -31,7 +31,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
         json_array_append_new(spectrum, organ_exact_json((double)m->spectrum[k]));
     json_t *const numbers = ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_COUNT("rank", m->rank)), extract_recall_fields, m);
     return organ_json_joined(organ_json_joined(numbers, ORGAN_OBJECT(SET("spectrum", spectrum))),
-                             organ_lora_note_results(m->note));
+                             organ_lora_note_json(m->note));
 }
 
 static bool take_numbers(organ_lora_module *m, const json_t *results)

@@ -173,7 +173,7 @@ static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, org
         keep_packed(job, other->tuned, key, error);
     free(key);
     return error->status ? error->status
-                         : organ_adapter_writer_done(job->writer, organ_lora_note_results(other->note), error);
+                         : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
 }
 
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)

@@ -62,7 +62,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* A packed base becomes a plain model. */
+/* Merged weights are stored unpacked, so config.json loses the quantization_config of a packed base. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;

@@ -12,6 +12,8 @@
 #define QUANTILES 64
 #define NULLS     (sizeof z_null / sizeof *z_null)
 
+/* Weights of a normal kernel. Smoothing by TAU standard deviations removes the steps of quantised values, which would
+ * otherwise dominate entropy and gaps. */
 static void make_kernel(double taps[2 * REACH + 1])
 {
     double sum = 0;
@@ -91,6 +93,12 @@ static null_row null_of(uint64_t n)
 
 double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }
 
+/* Computes theta. For each of three statistics, the expected value for noise of n values and two standard deviations
+ * are subtracted, so that noise gives 0, and the rest is mapped to 0..1: e: negentropy J in bits; 2^(-2 J) is the
+ * entropy power relative to a normal distribution of the same variance; k: excess kurtosis, whose variance for n normal
+ * values is 24 / n; c: variation of the gaps between quantiles of the smoothed density. Their mean is the power of the
+ * signal relative to all power, and theta = asin(sqrt(power)): the angle of a vector whose components along signal and
+ * noise have these powers. */
 void organ_z_judge(organ_z *z, organ_z_shape shape)
 {
     const null_row noise = null_of(z->moments.n);
@@ -104,7 +112,9 @@ void organ_z_judge(organ_z *z, organ_z_shape shape)
     z->theta = organ_z_theta(z->power);
 }
 
-/* Least squares over log2 s = 0, 1, 2 ... */
+/* Fits information = a + b log2 s by least squares, s the number of values that are averaged. Averaging independent
+ * values divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0. If neighbours are
+ * equal, b = 0 and coherence is 1. */
 void organ_z_slope(organ_z *z)
 {
     if (z->scales < 2)

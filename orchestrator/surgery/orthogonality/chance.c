@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* Tries of one draw at most: fewer than one in 20 is rejected. */
+/* Largest number of tries of a draw. Fewer than one in 20 is rejected, so 64 rejections in a row do not occur. */
 enum { TRIES = 64 };
 
 /* One number of the stream for each place; odd streams are uniform, even ones normal. */
@@ -45,11 +45,14 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
 {
     if (degrees < 1)
         return 0;
-    /* Below shape 1 that of shape + 1, times u^(1/shape). */
+    /* The method needs a shape of 1 or more: Gamma(a) is Gamma(a + 1) times u^(1/a). */
     const double shape = degrees / 2, boost = shape < 1 ? pow(uniform_at(seed, stream, at + TRIES), 1 / shape) : 1;
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
+/* The cosine between a fixed vector and a random normal one of n elements. Only the component along the fixed vector
+ * (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of freedom) matter,
+ * so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
     const uint64_t at = draw * 128; /* room for all tries */

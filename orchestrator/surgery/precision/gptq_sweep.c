@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Sweep over columns from left to right. In GPTQ later columns compensate the error of each code; in coordinate descent
- * the residual of later columns is updated. A worker processes a strip of rows, stored column by column. */
+ * Sweep over columns from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns compensate the
+ * error of each code: with H^-1 = U^T U as in sparsegpt.c, (w_j - q_j) / u_jj times u_jk is subtracted from each w_k to
+ * the right. In coordinate descent each code is set to its optimum for the current values of all others, and the
+ * residual of later columns is updated. A worker processes a strip of rows, stored column by column. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,35 +15,35 @@
 #define STRIP   ORGAN_GPTQ_STRIP
 #define COLUMNS ORGAN_GPTQ_COLUMNS
 
-typedef struct gptq_sweep_sweep {
+typedef struct gptq_sweep {
     const organ_gptq_job *job;
     bool descent;
     size_t start, width; /* of the block of H */
     size_t first, n;     /* columns of the pass */
     const float *u;      /* U, or H, at (first, first) */
-} gptq_sweep_sweep;
+} gptq_sweep;
 
-typedef struct gptq_sweep_bench {
+typedef struct gptq_sweep_buffers {
     float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;
-} gptq_sweep_bench;
+} gptq_sweep_buffers;
 
-static gptq_sweep_bench bench_of(const organ_gptq_job *job, size_t worker)
+static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
-    return (gptq_sweep_bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS,
-                              at + 4 * STRIP * COLUMNS};
+    return (gptq_sweep_buffers){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS,
+                                at + 4 * STRIP * COLUMNS};
 }
 
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
 /* The column of the matrix at a position of the pass. */
-static size_t column_at(const gptq_sweep_sweep *s, size_t j)
+static size_t column_at(const gptq_sweep *s, size_t j)
 {
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
 }
 
-static void gptq_sweep_load(const gptq_sweep_sweep *s, const gptq_sweep_bench *b, size_t row, size_t rows)
+static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
     memset(b->field, 0, STRIP * COLUMNS * sizeof *b->field);
@@ -57,7 +59,7 @@ static void gptq_sweep_load(const gptq_sweep_sweep *s, const gptq_sweep_bench *b
             b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
-static void gptq_sweep_store(const gptq_sweep_sweep *s, const gptq_sweep_bench *b, size_t row, size_t rows)
+static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
     for (size_t j = 0; j < s->n; j++) {
@@ -87,7 +89,7 @@ typedef struct gptq_sweep_place {
     const float *scales, *minima; /* minima NULL: none */
 } gptq_sweep_place;
 
-static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep_sweep *s, size_t j, size_t row)
+static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_t row)
 {
     const organ_gptq_job *const job = s->job;
     const float *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
@@ -122,11 +124,11 @@ static void improve_column(const gptq_sweep_place *at, float pivot, const float 
 
 static void sweep_strip(void *context, size_t index, size_t worker)
 {
-    const gptq_sweep_sweep *const s = context;
+    const gptq_sweep *const s = context;
     const organ_gptq_job *const job = s->job;
     const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row),
                  rest = s->start + s->width - s->first - s->n;
-    const gptq_sweep_bench b = bench_of(job, worker);
+    const gptq_sweep_buffers b = gptq_sweep_buffers_of(job, worker);
     gptq_sweep_load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width;
@@ -153,7 +155,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;
-    gptq_sweep_sweep s = {.job = job, .descent = descent};
+    gptq_sweep s = {.job = job, .descent = descent};
     for (s.start = 0; s.start < job->cols; s.start += in->block) {
         const float *const square = (descent ? in->h : in->factor) + s.start * in->block;
         s.width = organ_min(in->block, job->cols - s.start);

@@ -22,7 +22,7 @@ static void purify_row(void *context, const organ_row *row)
         row->sums[ORGAN_INFINITE_BEFORE]++;
         return;
     }
-    if (strength == 0) { /* not even rounded */
+    if (strength == 0) { /* the row keeps its bits: no conversion, so no rounding */
         row->sums[ORGAN_ENERGY_AFTER] += before;
         return;
     }
@@ -30,7 +30,8 @@ static void purify_row(void *context, const organ_row *row)
         organ_fft_purify(fft, row->values, job->threshold, strength, row->scratch);
     else
         row->kernels->haar_purify(row->values, row->cols, (float)job->threshold, (float)strength, row->scratch);
-    if (!isfinite(energy_of(row->kernels, row->values, row->cols))) { /* such values have no block */
+    if (!isfinite(
+            energy_of(row->kernels, row->values, row->cols))) { /* GGUF blocks cannot store infinite values or NaN */
         row->sums[ORGAN_INFINITE_AFTER]++;
         return;
     }

@@ -254,7 +254,8 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
 
 static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
 
-/* Walks a folder that may be an entry of the cache: links below it are held to it then. Takes over `fd`. */
+/* Walks a folder and closes `fd`. If the folder is an entry of the hub's cache, links below it may lead only to places
+ * within that entry. */
 static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
 {
     const organ_link_base outer = t->base;

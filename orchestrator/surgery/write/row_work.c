@@ -52,7 +52,7 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* A tensor that one stretch covers keeps that stretch's digest. */
+/* Contract in writing.h. If the row range is a whole tensor, its digest is also the digest of the tensor. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;

@@ -114,7 +114,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error);
 /* Works on the rows of the units that are not done. Errors of organ_pass_run, organ_write_put and `judge`. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error);
 
-/* Takes over sums and digest of a stretch from its journal line; returns false if the line lacks them. */
+/* Restores the sums and the digest of a row range from its journal line; returns false if the line lacks them. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line);
 
 /* Folds the results of stretches into those of tensors. */
