@@ -50,9 +50,9 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
-/* The cosine between a fixed vector and a random normal one of n elements. Only the component along the fixed vector
- * (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of freedom) matter,
- * so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
+/* The cosine between a fixed vector and a random normal one of n elements. Only the component parallel to the fixed
+ * vector (one normal number g) and the squared length of the remaining part (chi-square with n - 1 degrees of freedom)
+ * matter, so two numbers are drawn instead of a matrix: g / sqrt(g^2 + rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
     const uint64_t at = draw * 128; /* room for all tries */
