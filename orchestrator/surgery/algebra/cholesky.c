@@ -25,7 +25,8 @@ typedef struct inversion {
     organ_product *products; /* one for each block above */
 } inversion;
 
-/* L of A = L L^T, row by row, in the place of A. */
+/* Overwrites the lower triangle of A with its Cholesky factor L, A = L L^T, row by row. Returns false if A is not
+ * positive definite. */
 static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -40,7 +41,7 @@ static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n
     return true;
 }
 
-/* L^-1, row by row, with zeros above the diagonal. */
+/* Computes L^-1 by forward substitution, row by row, with zeros above the diagonal. */
 static void cholesky_invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
 {
     memset(inverse, 0, n * n * sizeof *inverse);
@@ -68,8 +69,8 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 
 /* ---- R ---- */
 
-/* `factor` becomes R^-1 of the block at (from, from), upper triangular: with the last row and column as the first, R is
- * L. */
+/* Stores R^-1 of the diagonal block at (from, from) in `factor`, upper triangular, A = R R^T. In reverse order of rows
+ * and columns R is the Cholesky factor L, so the same two functions compute it. */
 static bool invert_block(const inversion *x, size_t from, size_t width)
 {
     const organ_kernels *const kernels = x->engine->kernels;
@@ -123,7 +124,8 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
 
 /* ---- its inverse ---- */
 
-/* Above the block of columns: - U (what is left of it, done) R U(block). */
+/* Computes the rows of U = R^-1 above the diagonal block: -(U of the columns on the left, which is complete) * (R above
+ * the block) * (U of the block). */
 static void invert_columns(const inversion *x, size_t from, size_t width)
 {
     float *const column = x->h + from;
@@ -202,7 +204,8 @@ static void mirror_rows(void *context, size_t index, size_t worker)
                 m->h[i * m->n + j] = m->h[j * m->n + i];
 }
 
-/* U^T U above the diagonal, from the last BLOCK of rows to the first: none needs a row of U behind its own. */
+/* Overwrites U with the upper triangle of U^T U, from the last BLOCK of rows to the first: a row of U^T U needs no row
+ * of U below it. */
 static void square_factor(const organ_engine *engine, float *h, size_t n, float *panel, void *scratch)
 {
     for (size_t b = (n + BLOCK - 1) / BLOCK; b-- > 0;) {

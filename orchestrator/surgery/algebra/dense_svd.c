@@ -33,7 +33,8 @@ static void square(const organ_kernels *kernels, const tall_matrix *t)
                 t->square[r * t->cols + c] = kernels->dot_f64(t->x + r * t->rows, t->x + c * t->rows, t->rows);
 }
 
-/* left = X V, made orthonormal; its lengths are the singular values, which descend but for rounding. */
+/* Computes left = X V and makes its vectors orthonormal. Their lengths before that are the singular values; fmin keeps
+ * them in descending order, which rounding could break. */
 static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *t, size_t requested)
 {
     memset(t->left, 0, requested * t->rows * sizeof *t->left);

@@ -123,7 +123,7 @@ static size_t end_of_block(const double *d, const double *extra, size_t n, size_
     return m;
 }
 
-/* One step of QL with Wilkinson's shift on the block from..m. */
+/* Runs one QL step with Wilkinson's shift on the unreduced block of rows `from` to m. */
 static void eigen_step(double *d, double *extra, size_t from, size_t m)
 {
     double g = (d[from + 1] - d[from]) / (2 * extra[from]);
@@ -217,7 +217,8 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
     }
 }
 
-/* From a random vector. Returns how much the last solve has lengthened it, which is one over the residual. */
+/* Inverse iteration from a random vector. Returns the factor by which the last solve lengthened the vector; its
+ * reciprocal is the residual. Returns 0 if a solve overflows. */
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
 {

@@ -66,7 +66,8 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
 }
 
-/* For callers that have not counted it in organ_rows.extra_bytes. */
+/* Fails if the engine's memory cannot hold the whole matrix. Callers that count the matrix in organ_rows.extra_bytes
+ * need no such check. */
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);

@@ -52,7 +52,8 @@ static void combine(const organ_kernels *kernels, const qr *f, const float *fact
     kernels->product(&product, scratch);
 }
 
-/* U, sigma, V of Q1 (R1 R2^T) Q2^T. */
+/* Decomposes B A = Q1 (R1 R2^T) Q2^T from the QR factors of both: the SVD of the small core R1 R2^T, multiplied by Q1
+ * and Q2. */
 static bool join(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;

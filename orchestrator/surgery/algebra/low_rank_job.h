@@ -11,7 +11,8 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 /* Bytes that organ_krylov allocates in addition to the strips and *svd. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine);
 
-/* The iteration of organ_low_rank, for matrices with at least 2 l rows and columns, l = rank + oversampling. */
+/* Decomposes a matrix with at least 2 l rows and columns, l = rank + oversampling, by block Krylov iteration. ORGAN_IO
+ * without memory, or the error of reading a strip. */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error);
 

@@ -53,7 +53,7 @@ static void scale_values(float *values, size_t n, int exponent)
         values[k] = ldexpf(values[k], exponent);
 }
 
-/* W of all vectors of the source, for the rows of a strip. */
+/* Computes the part of the image W V that the strip's rows of W contribute, for all `width` source vectors V. */
 static void map_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const krylov *const y = context;
@@ -72,7 +72,8 @@ static void map_strip(void *context, const organ_strip *strip, size_t worker)
     }
 }
 
-/* Some columns of W^T (W V), to which each strip adds in order. */
+/* Adds the strips' terms of W^T (W V) to one panel of the block. Strips are added in their order, so the sums do not
+ * depend on the number of threads. */
 static void map_back(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker)
 {
     const krylov *const y = context;
@@ -90,7 +91,8 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
     }
 }
 
-/* block = W^T W of the b vectors of the source; or image = W of its l vectors alone. */
+/* Multiplies the source by the matrix in one passage over its strips: block = W^T W V for b vectors if `back`, else
+ * image = W V for l vectors. */
 static organ_status pass(krylov *y, float *source, bool back, organ_error *error)
 {
     const organ_strip_work work = {
@@ -133,7 +135,8 @@ static void make_orthogonal(krylov *y, size_t count)
     organ_products_run(engine, NULL, &subtract, 1, y->scratch);
 }
 
-/* Some values of the best l vectors, in the place of the first l of the basis. */
+/* Overwrites one panel of the first l basis vectors with that of the best l combinations. Reads the panel of all k
+ * basis vectors before it writes. */
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
@@ -151,7 +154,7 @@ static void rotate_part(void *context, size_t task, size_t worker)
         memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Eigenvalues of H, and the first `requested` eigenvectors. */
+/* Computes all eigenvalues of H and its first `requested` eigenvectors. Returns false if the eigensolver fails. */
 static bool analyse(krylov *y, size_t requested)
 {
     for (size_t i = 0; i < y->k; i++)
@@ -170,7 +173,8 @@ static double captured(const krylov *y)
     return sum;
 }
 
-/* The best l vectors of the basis take its place; H becomes diagonal. */
+/* Thick restart: reduces the basis to the l eigenvectors of H with the largest eigenvalues, so that H becomes
+ * diagonal. */
 static bool keep_best(krylov *y)
 {
     if (!analyse(y, y->l))
@@ -187,7 +191,8 @@ static bool keep_best(krylov *y)
     return true;
 }
 
-/* H grows by V^T W^T W of the new block, which is in c; the parts that rounding makes differ are averaged. */
+/* Appends the rows and columns of the new block to H, from c = V^T W^T W of that block. Averages each pair of elements
+ * that are equal but for rounding, so that H stays symmetric. */
 static void grow(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;
@@ -243,8 +248,8 @@ static organ_status krylov_no_memory(const krylov *y, organ_error *error)
                             y->n);
 }
 
-/* block = W^T W of the new block of the basis. Only once the first pass is over is it known how large W is; where W^T W
- * leaves the range of FP32, that pass is made again. */
+/* Computes block = W^T W of the new block of the basis. The size of W is known only after the first pass; if W^T W
+ * could leave the range of FP32, a power of two scales W and the pass runs again. */
 static organ_status extend(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
@@ -258,7 +263,8 @@ static organ_status extend(krylov *y, organ_error *error)
     return pass(y, fresh, true, error);
 }
 
-/* From the random block in `block` to a basis that captures enough. */
+/* Extends the basis, starting with the random block in `block`, until a pass captures less than ENOUGH more of
+ * ||W||^2. */
 static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;
@@ -280,7 +286,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
-/* The first `rank` of combinations of vectors of n values: factors are rows of l. */
+/* to = the first `rank` rows of factors (l columns) times the l vectors of n values. */
 static void combine(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
     const organ_product product = {.m = y->rank,
@@ -293,8 +299,8 @@ static void combine(const krylov *y, const float *factors, const float *vectors,
     organ_products_run(organ_strips_engine(y->strips), NULL, &product, 1, y->scratch);
 }
 
-/* From W X = Q R, X the best l vectors of the basis, and R^T = S diag(sigma) P^T: U = Q P and V = X S, each for the
- * first `rank`. */
+/* Computes the decomposition from the basis. With X the best l vectors of the basis, W X = Q R and R^T = S diag(sigma)
+ * P^T, the singular vectors are U = Q P and V = X S; the first `rank` of each are stored. */
 static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
@@ -347,7 +353,7 @@ static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, si
     y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
 }
 
-/* The sum of what take_memory takes. */
+/* Returns the sum of the allocations of low_rank_krylov_take_memory. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
 {
     krylov y = {0};

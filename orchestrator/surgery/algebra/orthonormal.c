@@ -40,8 +40,8 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Panel `from` (of `width` vectors): reflectors, T, and what its vectors have of each other, which stays in their
- * place. */
+/* Reduces the panel of `width` vectors at `from`: stores its Householder reflectors, their triangular factor T, and in
+ * the place of the vectors the panel's part of R. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -75,7 +75,8 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
     }
 }
 
-/* The block's reflections meet `count` vectors from their place `from` on: x -= V T V^T x, or with T^T. */
+/* Applies the block's reflections to elements `from` and later of `count` vectors: x -= V T V^T x, or with T^T if
+ * `transposed`. */
 static void reflect(const reduction *q, size_t from, size_t width, bool transposed, float *vectors, size_t count)
 {
     const float *const v = q->reflectors + from * q->n + from;

@@ -37,7 +37,8 @@ void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float 
     }
 }
 
-/* The natural logarithm of x in (0, 1], by operations that IEEE 754 fixes. */
+/* Returns the natural logarithm of x in (0, 1]. Uses only operations whose results IEEE 754 defines, so the bits are
+ * equal on every machine. */
 static double logarithm(double x)
 {
     int exponent;
@@ -53,7 +54,7 @@ static double logarithm(double x)
     return 2 * t * sum + exponent * M_LN2;
 }
 
-/* cos(2 pi x) for x in [0, 1). */
+/* Returns cos(2 pi x) for x in [0, 1), with the same bits on every machine. */
 static double cosine_of_turns(double x)
 {
     const double half = x > 0.5 ? 1 - x : x;                /* 0 .. 1/2 */

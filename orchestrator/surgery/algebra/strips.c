@@ -53,7 +53,7 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     return ORGAN_OK;
 }
 
-/* Fewer faults and fewer misses where the system has such pages; a wish. */
+/* Asks for large pages, which cost fewer page faults and TLB misses. The system may ignore the request. */
 static void ask_for_large_pages(const organ_strips *s)
 {
     const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;

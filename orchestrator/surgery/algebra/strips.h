@@ -29,7 +29,7 @@ typedef struct organ_strip {
 
 typedef struct organ_strips organ_strips;
 
-/* The least engine memory with which organ_strips_open succeeds. */
+/* Returns the least engine memory, in bytes, with which organ_strips_open succeeds. */
 uint64_t organ_strips_min(const organ_rows *matrix);
 
 /* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the

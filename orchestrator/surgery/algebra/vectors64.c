@@ -34,7 +34,8 @@ void organ_any_vector(uint64_t seed, double *values, size_t n)
     }
 }
 
-/* To length 1, whatever it was; returns that. */
+/* Scales z to length 1. Divides by the largest element first, so that no square overflows. Returns the former length, 0
+ * if it is zero or not finite. */
 static double normalise(const organ_kernels *kernels, double *z, size_t n)
 {
     const double max = organ_greatest(z, n);

@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 
-/* The greatest |v|; not finite where a value is not. 0 for none. */
+/* Returns the largest absolute value of `values`, 0 if n is 0. The result is not finite if a value is not. */
 double organ_greatest(const double *values, size_t n);
 
 /* Values between -1 and 1 that look random: the same for the same seed. */
