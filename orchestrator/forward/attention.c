@@ -82,7 +82,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     const organ_layer *const layer = j->group->layer;
     const forward_view *const own = layer->plan->head_norms;
     const size_t dim = j->kind->head_dim, width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * dim : dim;
-    const bool bare = c->qk_norm_bare && j->kind->rotated;
+    const bool bare = c->qk_norm_bare && c->qk_norm != ORGAN_QK_NORM_NONE && j->kind->rotated;
     const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
     forward_norm norm = {c->norm, organ_forward_values(layer, part), organ_forward_values(layer, bias),
                          c->norm_adds_one ? 1 : 0, c->rms_eps};

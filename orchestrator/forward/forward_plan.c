@@ -184,16 +184,22 @@ static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_
     b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
+/* Fails if the file has a part that the configuration excludes. */
+static void refuse_part(builder *b, forward_part part, const char *what)
+{
+    char name[256];
+    if (exists(b, name_of(b, part)))
+        organ_fail(b->error, ORGAN_BAD_INPUT, "%s: tensor '%s' exists, but the config states that the model has no %s",
+                   b->forward->model->path, full_name(b, name_of(b, part), name), what);
+}
+
 /* Adds a bias if the configuration demands it (`requested`). Otherwise a bias in the file is an error. */
 static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
 {
-    char name[256];
     if (requested)
         add_named_part(b, part, 0, cols);
-    else if (exists(b, name_of(b, part)))
-        organ_fail(b->error, ORGAN_BAD_INPUT,
-                   "%s: tensor '%s' exists, but the config states that the model has no such bias",
-                   b->forward->model->path, full_name(b, name_of(b, part), name));
+    else
+        refuse_part(b, part, "such bias");
 }
 
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
@@ -306,13 +312,6 @@ static void add_latent(builder *b)
         add_indexer(b);
 }
 
-/* Writes the name of a part of one expert or head, whose number replaces the '#'. */
-static void number_name(const char *pattern, unsigned number, char name[128])
-{
-    const size_t before = strcspn(pattern, "#");
-    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
-}
-
 /* Adds the norms of `heads` heads, which are numbered tensors or the rows of one. */
 static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, forward_view *views)
 {
@@ -325,7 +324,7 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
         all = add_rows(b, pattern, heads, width);
     for (unsigned h = 0; h < heads && !b->error->status; h++) {
         if (numbered)
-            number_name(pattern, h, name);
+            organ_forward_number_name(pattern, h, name);
         views[h] = numbered ? add_matrix(b, name, 0, width) : below(all, h);
     }
 }
@@ -464,7 +463,7 @@ static void add_numbered(builder *b)
         char part[128];
         const char *const pattern = name_of(b, PART_EXPERT_GATE + k);
         for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++) {
-            number_name(pattern, e, part);
+            organ_forward_number_name(pattern, e, part);
             views[3 * (size_t)e + k] = add_matrix(b, part, k < 2 ? inner : hidden, k < 2 ? hidden : inner);
         }
     }
@@ -485,8 +484,10 @@ static void add_shared(builder *b)
     const organ_forward_config *c = &b->forward->config;
     const char *const fused = name_of(b, PART_SHARED_GATE_UP);
     const uint64_t inner = c->shared_intermediate;
-    if (!inner)
+    if (!inner) {
+        refuse_part(b, PART_SHARED_DOWN, "shared expert");
         return;
+    }
     if (c->shared_gated)
         add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
     if (fused) {

@@ -147,6 +147,7 @@ static const struct {
     {"minimax_m2-stacked", "rotary_dim", "-2", "rotary_dim"},
     {"minimax_m2-stacked", "rotary_dim", "18", "18 of 16 dimensions"},
     {"granitemoeshared", "shared_intermediate_size", "-3", "shared_intermediate_size"},
+    {"hy_v3", "num_shared_experts", "0", "has no shared expert"},
     {"solar_open", "routed_scaling_factor", "0", "routed_scaling_factor is 0"},
     {"qwen3_moe-dense", "mlp_only_layers", "[\"a\"]", "mlp_only_layers"},
     {"gemma3", "text_config", "{\"model_type\": \"unknown\"}", "Gemma3ForConditionalGeneration"},

@@ -62,11 +62,8 @@ void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 
 void organ_forward_config_unrotate(bool every, organ_forward_config *c)
 {
-    bool any = every;
     for (unsigned l = 0; l < c->layers; l++)
-        any = any || c->kinds[l].window;
-    for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l].rotated = !any || c->kinds[l].window;
+        c->kinds[l].rotated = (!every && c->window == 0) || c->kinds[l].window;
 }
 
 void organ_forward_config_place(organ_forward_config *c)

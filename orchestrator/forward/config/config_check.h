@@ -30,7 +30,7 @@ void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
 /* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 0. */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 
-/* Takes the positions from the layers without a window, with `every` false only if other layers have one. */
+/* Takes the positions from the layers without a window; with `every` false only if the model has a sliding window. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *config);
 
 /* Layers of models with learned positions or ALiBi do not rotate q and k. */

@@ -77,7 +77,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
         c->logit_scale = 1 / multiplier(s, "logit_scale", 1);
     }
     if (f->softcaps) {
-        c->attention_softcap = organ_key_real(s, "attn_logit_softcapping", f->attention_softcap);
+        if (f->attention_softcap > 0)
+            c->attention_softcap = organ_key_real(s, "attn_logit_softcapping", f->attention_softcap);
         c->final_softcap = organ_key_real(s, "final_logit_softcapping", f->final_softcap);
     }
 }

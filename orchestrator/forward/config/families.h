@@ -50,6 +50,7 @@ typedef enum forward_windows {
     WINDOWS_ALL,      /* all, if sliding_window is above 0 */
     WINDOWS_FLAG_ALL, /* all, if use_sliding_window is true */
     WINDOWS_FLAG,     /* from max_window_layers on, if use_sliding_window is true */
+    WINDOWS_FLAG_ODD, /* the first, third, ... of those below max_window_layers, if use_sliding_window is true */
     WINDOWS_FROM,     /* from max_window_layers on */
     WINDOWS_TYPES,    /* all but every sliding_window_pattern-th, if sliding_window is above 0 */
     WINDOWS_PATTERN   /* all but every sliding_window_pattern-th; config.json must have sliding_window */
@@ -59,7 +60,7 @@ typedef enum forward_windows {
 typedef enum forward_unrotated {
     UNROTATED_NONE,
     UNROTATED_LIST,       /* where no_rope_layers has 0, else every no_rope_layer_interval-th layer */
-    UNROTATED_FULL,       /* layers without a window, if other layers have one */
+    UNROTATED_FULL,       /* layers without a window, if the model has a sliding_window */
     UNROTATED_EVERY_FULL, /* layers without a window */
     UNROTATED_UNLESS,     /* all, unless position_embedding_type is "rope" */
     UNROTATED_NULL,       /* all, if rope_theta is null in the rotation, or in config.json without a rotation */
@@ -200,16 +201,16 @@ typedef struct forward_family {
     bool one_norm;         /* then the feed-forward reads the norm before the attention */
     bool either_norm;      /* norms are RMSNorm if config.json has rms_norm_eps */
     organ_qk_norm qk_norm;
-    const char *qk_norm_key;                 /* member that switches qk_norm on; NULL: always on */
-    bool norm_adds_one;                      /* 1 + w, in safetensors; GGUF files have the sum */
-    bool scaled_embeddings;                  /* by sqrt(hidden_size), */
-    const char *scaled_key;                  /* if this member is true; NULL: always */
-    bool tied;                               /* tie_word_embeddings if config.json does not have it */
-    bool interleaved;                        /* rotation pairs neighbours, in safetensors too */
-    bool neighbours;                         /* the same; the forward pass rotates neighbours, rows keep their order */
-    bool gguf_exact_range;                   /* GGUF: YaRN does not round the bounds of its ramp; no key says it */
-    bool gguf_pairs;                         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
-    bool softcaps;                           /* attn_logit_softcapping and final_logit_softcapping */
+    const char *qk_norm_key; /* member that switches qk_norm on; NULL: always on */
+    bool norm_adds_one;      /* 1 + w, in safetensors; GGUF files have the sum */
+    bool scaled_embeddings;  /* by sqrt(hidden_size), */
+    const char *scaled_key;  /* if this member is true; NULL: always */
+    bool tied;               /* tie_word_embeddings if config.json does not have it */
+    bool interleaved;        /* rotation pairs neighbours, in safetensors too */
+    bool neighbours;         /* the same; the forward pass rotates neighbours, rows keep their order */
+    bool gguf_exact_range;   /* GGUF: YaRN does not round the bounds of its ramp; no key says it */
+    bool gguf_pairs;         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
+    bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
     double attention_softcap, final_softcap; /* if config.json does not have them; null means no cap */
     bool query_scalar;                       /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
@@ -237,6 +238,7 @@ typedef struct forward_family {
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
     unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
+    bool first_full;         /* the first of each window_pattern layers has no window, not the last */
     const char *dense_pattern; /* the member with window_pattern for leading dense layers; 1: they rotate q and k */
     forward_unrotated unrotated;
     forward_local local;
@@ -253,7 +255,9 @@ typedef struct forward_family {
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
     bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
-    double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
+    /* Rotated part of a head if config.json has no partial_rotary_factor. 0: all of it, and rope_type "default" ignores
+     * that member, as the class in transformers does. */
+    double rotated_part;
     bool minicpm;               /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
     bool embedding_norm;        /* a norm without weights of the embeddings */
     bool sub_norms;             /* norms before the output projections of attention and feed-forward */

@@ -50,7 +50,6 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
     c->value_norm = f->value_norm;
     c->layer_scaled = f->layer_scaled && organ_key_tensor(s, "blk.0.layer_output_scale.weight");
     c->attention_scale = f->attention_scale;
-    c->attention_softcap = 0;
     c->state = c->hidden;
     read_kinds_of_heads(s, c);
     read_per_layer_keys(s, c);

@@ -146,7 +146,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     if (f->multipliers)
         read_multipliers(s, f->multipliers, c);
     if (f->softcaps) {
-        c->attention_softcap = read_softcap(s, "attn_logit_softcapping", f->attention_softcap);
+        if (f->attention_softcap > 0)
+            c->attention_softcap = read_softcap(s, "attn_logit_softcapping", f->attention_softcap);
         c->final_softcap = read_softcap(s, "final_logit_softcapping", f->final_softcap);
     }
 }

@@ -183,10 +183,8 @@ void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
     c->value_norm = f->value_norm;
     c->layer_scaled = f->layer_scaled;
     c->state = c->hidden + (c->latent.index_shared ? c->latent.keys : 0);
-    if (f->attention_scale > 0) { /* transformers reads no soft cap of the scores either */
+    if (f->attention_scale > 0)
         c->attention_scale = f->attention_scale;
-        c->attention_softcap = 0;
-    }
     if (f->streams)
         read_streams(s, c);
     if (f->per_layer && !s->error->status)

@@ -44,8 +44,8 @@ static void number_dense(const config_hf_source *s, unsigned pattern, organ_forw
 static void number_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
-    const bool from_a_layer = windows == WINDOWS_FLAG || windows == WINDOWS_FROM;
-    const unsigned from = from_a_layer ? organ_config_needed(s, "max_window_layers") : 0;
+    const bool from_a_layer = windows == WINDOWS_FLAG || windows == WINDOWS_FROM, odd = windows == WINDOWS_FLAG_ODD;
+    const unsigned border = from_a_layer || odd ? organ_config_needed(s, "max_window_layers") : 0;
     const unsigned pattern =
         windows >= WINDOWS_TYPES ? organ_config_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (windows == WINDOWS_PATTERN && pattern == 0)
@@ -56,8 +56,11 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
         number_dense(s, pattern, c);
     else
         organ_forward_config_pattern(c, pattern);
-    for (unsigned l = 0; l < from && l < c->layers; l++)
-        c->kinds[l].window = 0;
+    for (unsigned l = 0; s->family->first_full && pattern && l < c->layers; l++)
+        c->kinds[l].window = l % pattern ? c->window : 0;
+    for (unsigned l = 0; l < c->layers; l++)
+        if (odd ? l % 2 == 1 || l >= border : l < border)
+            c->kinds[l].window = 0;
 }
 
 /* Chunks of positions: by layer_types, else in layers that rotate q and k. */
@@ -77,7 +80,7 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
     const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
-    const bool requested = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL;
+    const bool requested = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD;
     if (windows == WINDOWS_NONE)
         return;
     if (windows == WINDOWS_PATTERN)

@@ -31,6 +31,19 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
 
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
+/* transformers reads `truncate` only of a rotation that all layers have: with rope_parameters for each kind of layer,
+ * it always rounds. */
+/* transformers reads `truncate` only from a rotation that all layers have; with one for each kind of layer, it always
+ * rounds. */
+static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
+{
+    const json_t *const truncate = organ_config_member(object, "truncate"), *const both = organ_config_member(
+                                                                                s->root, "rope_parameters");
+    if (truncate && !json_is_boolean(truncate))
+        organ_config_refuse(s, "truncate", truncate, "true or false");
+    rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(both, "full_attention");
+}
+
 static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);
@@ -40,10 +53,7 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     const double own = mscale != 0 && all != 0 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, all)
                                                : yarn_scale(rope->factor, 1);
     rope->attention_factor = organ_config_real(s, object, "attention_factor", own);
-    const json_t *truncate = organ_config_member(object, "truncate");
-    if (truncate && !json_is_boolean(truncate))
-        organ_config_refuse(s, "truncate", truncate, "true or false");
-    rope->exact_range = truncate && !json_is_true(truncate);
+    read_truncate(s, object, rope);
 }
 
 /* Returns an array of one positive number for each two dimensions, which the caller frees. */
@@ -108,6 +118,19 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     return latent ? latent : dimensions;
 }
 
+static void read_dimensions(const config_hf_source *s, const json_t *object, unsigned head_dim,
+                            const organ_forward_config *c, organ_rope_config *rope)
+{
+    static const char *const key = "partial_rotary_factor";
+    const forward_family *const f = s->family;
+    const double part = organ_config_real(s, object, key,
+                                          organ_config_real(s, s->root, f->rotated_key ? f->rotated_key : key,
+                                                            f->rotated_part > 0 ? f->rotated_part : 1));
+    const bool has_part = organ_config_member(object, key) || organ_config_member(s->root, key);
+    const bool whole = rope->kind == ORGAN_ROPE_DEFAULT && f->rotated_part == 0 && !c->latent.rotated;
+    rope->dimensions = rotated_dimensions(s, whole ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
+}
+
 /* HunYuan's theta for any length: theta alpha^(d / (d - 2)). */
 static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
@@ -143,16 +166,9 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
-    organ_rope_config rope = {.attention_factor = 1};
-    const double own = s->family->rotated_part > 0 ? s->family->rotated_part : 1;
-    const char *const older = s->family->rotated_key ? s->family->rotated_key : "partial_rotary_factor";
-    const double part =
-        organ_config_real(s, object, "partial_rotary_factor", organ_config_real(s, s->root, older, own));
-    const bool has_part =
-        organ_config_member(object, "partial_rotary_factor") || organ_config_member(s->root, "partial_rotary_factor");
-    rope.dimensions = rotated_dimensions(s, part, s->family->rotary_dim && !has_part, head_dim, c);
-    rope.theta = organ_config_real(s, object, "rope_theta", theta);
+    organ_rope_config rope = {.theta = organ_config_real(s, object, "rope_theta", theta), .attention_factor = 1};
     read_kind(s, object, &rope);
+    read_dimensions(s, object, head_dim, c, &rope);
     read_alpha(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;

@@ -139,6 +139,12 @@ const char *organ_forward_bias_name(const char *weight, char name[256])
     return name;
 }
 
+void organ_forward_number_name(const char *pattern, unsigned number, char name[128])
+{
+    const size_t before = strcspn(pattern, "#");
+    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
+}
+
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {

@@ -142,6 +142,9 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
 /* Writes the name of the bias of a weight: its own name with "bias" for the "weight" at the end. Returns `name`. */
 const char *organ_forward_bias_name(const char *weight, char name[256]);
 
+/* Writes the name of a part of one expert or head, whose number replaces the '#'. */
+void organ_forward_number_name(const char *pattern, unsigned number, char name[128]);
+
 /* A part and its shape; rows 0: a vector. */
 typedef struct forward_shape {
     forward_part part;
