@@ -14,7 +14,7 @@
 
 /* ---- bars ---- */
 
-/* The whisker of a bar: the least and the greatest value of the rows of that name. */
+/* Sets the ends of a bar's whisker to the least and the greatest value of the rows with the bar's name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -29,7 +29,7 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* The bar that this row belongs to: where they are sums that of its name, else a new one. */
+/* Returns the bar of a row: for sums the existing bar with this name, else a new bar. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -133,7 +133,7 @@ static const char *charts_name_of(organ_scan_folder *walk, const organ_bars_of *
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* The bars of the rows; NULL without memory. */
+/* Makes the bars of the rows. NULL without memory. */
 static organ_ranking_bar *make_bars(organ_scan_folder *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One more row of its kind, or the first of it: then it is among `kept`, which `known` leads to. */
+/* Adds 1 to the count of the row's kind. The first row of a kind is copied to `kept`; `known` maps the kind to this
+ * copy. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);

@@ -125,7 +125,7 @@ static bool layer_map_make_room(organ_layer_map *map)
     return map->layer && map->value && map->marked;
 }
 
-/* The notes of one cell, from the first on; how many they are. */
+/* Folds the notes of one cell, which follow each other from `first`, into the cell's value. Returns their number. */
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;

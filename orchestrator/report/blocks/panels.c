@@ -49,7 +49,7 @@ static bool add_map(panel_maps *p, organ_layer_map *map)
     return map != NULL;
 }
 
-/* An edge that is as far down as can be. */
+/* Replaces each finite value by -INFINITY, with which a band reaches down to the floor of the plot. */
 static void open_below(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->layers * map->roles; k++)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* An empty line between blocks, but not between the items of a list. */
+/* Writes an empty line before a block, except between the items of a list. */
 static void begin_block(organ_scan_folder *walk, bool item)
 {
     if (walk->began && !(item && walk->in_list))

@@ -12,7 +12,7 @@
 
 /* ---- grids ---- */
 
-/* The members that any of the rows has as a number; how many. */
+/* Stores in `used` the members that are a number in at least one row. Returns how many. */
 static size_t members_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
@@ -82,7 +82,7 @@ void organ_grid_put(organ_scan_folder *walk, const organ_block *block)
 
 /* ---- curves ---- */
 
-/* Each role a line: the members of the rows, or the names of them. */
+/* Makes a map in which each line of the chart is a role: a member of the rows, or a name that rows have. */
 static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *rows)
 {
     organ_layer_map *const map = organ_layer_map_create();

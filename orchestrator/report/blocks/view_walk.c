@@ -13,7 +13,8 @@
 
 enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 };
 
-/* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
+/* Returns the words as text in the form of the walk's place, for the caller to free. Without memory it records that in
+ * the walk and returns NULL. */
 static char *walk_words_of(organ_scan_folder *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->place->form);
@@ -44,7 +45,7 @@ static void put_made(organ_scan_folder *walk, organ_table *table, const char *ca
     free(text);
 }
 
-/* Below a table on a page or in a Markdown file that does not have all rows. */
+/* Writes below a shortened table how many of its rows are shown. */
 static void say_cut(organ_scan_folder *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
@@ -88,7 +89,8 @@ static void put_table(organ_scan_folder *walk, const organ_block *block)
     free(total);
 }
 
-/* The columns of the values: of the row, or of each of the first rows of a path; how many. */
+/* Stores the rows whose values become columns: the rows at the path style->of (at most ITEM_COLUMNS), or the walk's
+ * row. Returns how many. */
 static size_t value_rows(const organ_scan_folder *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -178,7 +180,7 @@ static void end_list(organ_scan_folder *walk)
 
 static void walk_blocks(organ_scan_folder *walk, const organ_block *blocks, size_t count);
 
-/* The blocks about another row: a view is as deep as its constant tables. */
+/* Writes the blocks of a block for another row. The recursion is as deep as the constant tables of the view. */
 static void walk_row(organ_scan_folder *walk, const organ_block *block, const json_t *row)
 {
     const json_t *const before = walk->scope.row;

@@ -88,7 +88,7 @@ char *organ_block_text(organ_scan_folder *walk, const char *words)
     return NULL;
 }
 
-/* The end of a scale: a multiple of the step that no value is beyond. */
+/* Returns the end of a scale: the smallest multiple of `step` that is at least every value, at most `high`. */
 double organ_block_scale(double step, double least, double high, const double *values, size_t count)
 {
     double max = fmax(1, least);

@@ -52,7 +52,7 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
     organ_table_take(table, whole);
 }
 
-/* "bytes_per_second" is read as "bytes per second". */
+/* Adds the name of a member as a cell: "bytes_per_second" becomes "bytes per second". */
 static void name_cell(organ_table *table, const char *before, const char *key)
 {
     char *name = organ_format("%s%s%s", before, *before ? ", " : "", key);
@@ -70,7 +70,7 @@ static bool says_nothing(const json_t *value)
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
-/* The plain members of `object`, and those of objects inside it. */
+/* Adds a row for each member of `object` that is a number, text or short list, and for those of the objects in it. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;
@@ -86,7 +86,7 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
     }
 }
 
-/* An array of objects with the same members: they are the columns. */
+/* Writes an array of objects with equal members as a table whose columns are the members. */
 static void put_list(organ_html *html, const char *name, const json_t *list)
 {
     organ_column columns[MAX_COLUMNS];

@@ -159,7 +159,8 @@ void organ_html_fail(organ_html *html) { html->failed = true; }
 
 /* ---- tables ---- */
 
-/* One class a column says how it is set; that is shorter than one a cell. */
+/* Writes one class for each column that is not plain text aligned to the left. A class for each cell would be
+ * longer. */
 static void put_column_classes(FILE *out, const organ_table_view *view)
 {
     bool first = true;
@@ -191,7 +192,8 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
     fprintf(out, "</%s>\n", group);
 }
 
-/* A table without a caption is still called something by those who read it aloud: as its section is. */
+/* Writes the caption. A table without one gets an invisible caption with the title of its section, for screen
+ * readers. */
 static void put_caption(const organ_html *html, const char *caption)
 {
     FILE *const out = html->body.out;

@@ -27,7 +27,7 @@ typedef struct organ_html_metric {
 } organ_html_metric;
 void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size_t count);
 
-/* A heading, and an entry in the page's table of contents. */
+/* Writes a heading and adds it to the page's table of contents. */
 void organ_html_section(organ_html *html, const char *title);
 
 void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -41,7 +41,7 @@ void organ_html_cautions(organ_html *html, const char *title, const json_t *sent
 /* Prints an array of sentences as a list. */
 void organ_html_list(organ_html *html, const json_t *sentences);
 
-/* A command line to copy. */
+/* Writes a command line with a button that copies it. */
 void organ_html_command(organ_html *html, const char *command);
 
 /* Prints and destroys the table. A script sorts columns by their contents (1,234 and 4.2 MB as numbers) and filters the

@@ -104,7 +104,7 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* The space between neighbouring places, in pixels. */
+/* Returns the smallest distance between neighbouring values of x in pixels, at least 0.02. */
 static double pitch(const chart_drawing *d)
 {
     double least = 1;
@@ -138,7 +138,7 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* A band has no edge where it has no end: -INFINITY is the floor of the plot. */
+/* Returns whether the band exists at place k. A lower end of -INFINITY is the floor of the plot. */
 static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     const double low = panel->band_low[k], high = panel->band_high[k];
@@ -263,7 +263,7 @@ static void put_swatch(const chart_drawing *d, size_t series, double x, double y
     }
 }
 
-/* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
+/* Draws the legend from `y` down, or only measures it if `drawn` is false. Returns its lower end. */
 static double put_legend(const chart_drawing *d, double y, bool drawn)
 {
     const organ_chart *const c = d->chart;

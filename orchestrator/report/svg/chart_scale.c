@@ -8,7 +8,8 @@
 
 /* ---- numbers ---- */
 
-/* The digits of |value| without the decimal sign of the locale, and the power of ten of the first one. */
+/* Stores the first `digits` decimal digits of |value|, without the decimal sign of the locale. Returns the power of ten
+ * of the first digit. */
 static int take_apart(double value, int digits, char figures[16])
 {
     char text[48];
@@ -42,7 +43,7 @@ char *organ_number_text(double value, int digits, char out[32])
     return out;
 }
 
-/* 10^exponent with the exponent raised. */
+/* Writes 10 with the exponent in superscript digits. */
 static void power_text(int exponent, char out[32])
 {
     static const char *const raised[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
@@ -77,7 +78,7 @@ static int chart_scale_within(int n, int least, int max)
     return n > max ? max : n;
 }
 
-/* The smallest step of 1, 2, 5 x 10^n that is not below `least`. */
+/* Returns the smallest of 1, 2, 5 x 10^n that is at least `least`. */
 static void choose_step(organ_scale *s, double least)
 {
     char figures[16];

@@ -375,7 +375,7 @@ static void heat_map_put_numbers(const heat_map_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* The scale as a strip, then what an outline and a crossed cell mean. */
+/* Draws the key: the colour scale as a strip, then the meaning of an outline and of a crossed cell. */
 static void put_key(const heat_map_drawing *d)
 {
     char number[32];

@@ -70,7 +70,7 @@ static void choose_scales(scatter_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 
-/* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
+/* Draws the legend from `y` down, or only measures it if `drawn` is false. Returns its lower end. */
 static double put_legend(const scatter_drawing *d, double y, bool drawn)
 {
     double x = LEFT;

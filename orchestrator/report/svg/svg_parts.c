@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A coordinate in hundredths: no locale, no more digits than a screen shows. */
+/* Writes a coordinate with at most two decimals and a point in every locale. */
 static void parts_put_number(FILE *out, double value)
 {
     const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
@@ -117,7 +117,7 @@ void organ_svg_begin(FILE *out, double width, double height, const char *title, 
 void organ_svg_numbers_begin(FILE *out) { fputs("<metadata>", out); }
 void organ_svg_numbers_end(FILE *out) { fputs("</metadata>\n", out); }
 
-/* Control characters become visible, so no cell holds a tab or the end of a line. */
+/* Writes a text cell and a tab. Control characters become visible, so no cell contains a tab or a line end. */
 void organ_svg_numbers_text(FILE *out, const char *s)
 {
     organ_svg_text(out, s, 120);

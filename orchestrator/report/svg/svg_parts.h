@@ -17,14 +17,15 @@ void organ_svg_begin(FILE *out, double width, double height, const char *title, 
 void organ_svg_put(FILE *out, const char *format, const double *numbers);
 #define ORGAN_SVG(out, format, ...) organ_svg_put(out, format, (const double[]){__VA_ARGS__})
 
-/* Text of any origin as XML, cut to `longest` columns. NULL is "". */
+/* Writes any text as XML, cut to `longest` columns. NULL is an empty text. */
 void organ_svg_text(FILE *out, const char *s, size_t longest);
 
-/* About how wide text of 12 pixels is; the same cut to `longest` columns. */
+/* Return the approximate width of text of 12 pixels in pixels, whole or cut to `longest` columns. */
 double organ_svg_pixels(const char *s);
 double organ_svg_pixels_cut(const char *s, size_t longest);
 
-/* A line of text; `class` is "" or more classes with a blank before each, `anchor` start, middle or end. */
+/* Writes a line of text. `class` is "" or a list of classes with a blank before each; `anchor` is start, middle or
+ * end. */
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
                      size_t longest);
 
@@ -32,17 +33,17 @@ void organ_svg_label(FILE *out, double x, double y, const char *class, const cha
  */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
 
-/* The label of an upright axis, round its middle. */
+/* Writes the label of a vertical axis, rotated and centred at `middle`. */
 void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 
-/* The end of the element of a line: its class and its dashes. */
+/* Ends the element of a line with its class and its dashes. */
 void organ_svg_line_end(FILE *out, unsigned style);
 
 /* Returns the index of the marker and dash of a look. Colours repeat after six looks, but with other markers and
  * dashes, so that 18 looks are distinguishable. */
 unsigned organ_svg_shape(unsigned style);
 
-/* A marker by look; the path is left open for a <title>. */
+/* Draws the marker of a style. The element stays open, so that the caller can add a <title>. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 
 /* ---- the numbers of a figure ---- */

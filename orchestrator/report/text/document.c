@@ -33,7 +33,7 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
-/* The precision at which a real number survives being read back; others do not care. */
+/* Returns the fewest digits with which a real number is read back unchanged, 15 to 17; 17 for other values. */
 static size_t precision(const json_t *value)
 {
     for (int digits = 15; json_is_real(value) && digits < 17; digits++) {
@@ -183,7 +183,8 @@ typedef struct draft {
     int fd;
 } draft;
 
-/* "DIR/.PID.NAME", or one with a higher number where that is taken. */
+/* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME", for the caller to free. The caller raises the number if the name
+ * is taken. */
 static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
@@ -370,7 +371,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* The member of the first element that has something there. Recursion is as deep as a constant path. */
+/* Returns the value at `path` of the first element that has a non-empty one. The recursion is as deep as a constant
+ * path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -381,7 +383,7 @@ static const json_t *first_at(const json_t *array, const char *path)
     return NULL;
 }
 
-/* The first element that is called that: by any of its members. */
+/* Returns the first element one of whose members is the string `name`. */
 static const json_t *element_called(const json_t *array, const char *name)
 {
     const char *key;

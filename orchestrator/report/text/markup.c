@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* U+FDD0 to U+FDEF and the last two of each plane are no characters: XML forbids two of them, HTML calls all of them
- * errors. */
+/* Returns whether the bytes are one of Unicode's noncharacters, U+FDD0 to U+FDEF and the last two of each plane: XML
+ * forbids two of them, and all are errors in HTML. */
 static bool is_no_character(const unsigned char *s, size_t length)
 {
     if (length == 3)

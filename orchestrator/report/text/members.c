@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* All members are taken over, also after one that could not be added. */
+/* Adds all members, also after one that could not be added, because it owns their references. */
 static bool add_members(json_t *object, const organ_member *members)
 {
     bool whole = object != NULL;

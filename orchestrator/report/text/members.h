@@ -102,7 +102,7 @@ json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_
  * "". Returns whether it has all, each of its type; a text that is too long is cut. */
 bool organ_struct_read(const json_t *object, const organ_struct_field *fields, size_t count, void *row);
 
-/* The same for one value, which is at `at`. */
+/* Returns the JSON value of one field, which is stored at `at`. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at);
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at);
 

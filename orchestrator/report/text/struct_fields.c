@@ -22,7 +22,7 @@ bool organ_exact_value(const json_t *text, double *value)
     return digits && end != digits && *end == '\0';
 }
 
-/* JSON has no infinity and no NaN: they are written as strings. */
+/* Returns a real number as JSON. JSON has no infinity and no NaN, so they become strings. */
 static json_t *real_json(double value)
 {
     if (isfinite(value))

@@ -153,7 +153,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
     fputc('\n', out);
 }
 
-/* A command of this program, alone or behind a title: it is there to be copied and stays whole. */
+/* Returns whether the line is a command of organ, alone or after a title and two blanks. Such a line is not wrapped, so
+ * that it can be copied. */
 static bool is_command(const char *line, size_t length)
 {
     const char *const command = strstr(line, "organ "), *const end = line + length;

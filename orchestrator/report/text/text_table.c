@@ -147,7 +147,7 @@ static size_t names_of(const organ_table *table)
     return names < table->column_count ? names : 1;
 }
 
-/* The part that begins at column `from`: as many columns as there is room for, one at least. */
+/* Returns the part of the table that begins at column `from`: at least one column and as many as fit `limit`. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
@@ -212,7 +212,7 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-/* `count` cells of the row are there. */
+/* Prints the row's columns of this part; the row has `count` cells. Returns false without memory. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {

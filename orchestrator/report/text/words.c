@@ -17,7 +17,7 @@
 
 enum { LONGEST_PATH = 128, LONGEST_FORM = 32 };
 
-/* The first `length` characters as a string, cut where they are too many. */
+/* Copies the first `length` characters to `out`, cut to its size, and returns `out`. */
 static const char *words_name_of(const char *s, size_t length, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)length, s);
@@ -32,7 +32,7 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return organ_json_at(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
 }
 
-/* A number that is written out, or the member that a path names. */
+/* Returns the number that the text is, or the number at the path that the text is. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
@@ -121,7 +121,7 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
     }
 }
 
-/* The format for about three digits of a number of this size. */
+/* Returns the format that prints about three digits of a number of this size. */
 static const char *general_form(double size)
 {
     if (size != 0 && (size < 0.001 || size >= 1e6))
@@ -129,7 +129,8 @@ static const char *general_form(double size)
     return size != 0 && size < 100 ? "%.3f" : "%.0f";
 }
 
-/* Without a minus before a rounded 0; digits 0: about three of them, or an exponent. */
+/* Prints x with `digits` decimals, or with about three digits if `digits` is 0, and without a minus before a rounded
+ * 0. */
 static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);
@@ -140,7 +141,8 @@ static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROO
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
-/* A document that others wrote may have any number: what no count can be is 0, or the greatest. */
+/* Returns x as a count. A document of another program may have any number: negative ones and NaN become 0, too large
+ * ones UINT64_MAX. */
 static uint64_t words_count_of(double x)
 {
     if (!(x > 0))
@@ -183,7 +185,7 @@ static int decimals_for(double error, bool percent)
     return digits > least + 2 ? least + 2 : digits;
 }
 
-/* A number and its standard error, the member PATH_error: both, the first or the second alone. */
+/* Writes a number and its standard error, which is the member PATH_error: both, or one of them, as the form asks. */
 static void put_measured(FILE *out, const organ_scope *scope, const char *path, const json_t *value, const char *form)
 {
     char error_path[LONGEST_PATH + sizeof "_error"];
@@ -208,14 +210,14 @@ static void put_measured(FILE *out, const organ_scope *scope, const char *path, 
         fprintf(out, " %s %.*f", between, decimals, e);
 }
 
-/* A key of an adapter without what all of them begin with. */
+/* Returns the key of an adapter's tensor without the prefix of peft. */
 static const char *words_module_of(const char *key)
 {
     const size_t length = sizeof PEFT_PREFIX - 1;
     return key + (strncmp(key, PEFT_PREFIX, length) == 0 ? length : 0);
 }
 
-/* A path up to its last dot: "OUT." of "OUT.gguf". */
+/* Writes a path up to its last dot: "OUT." for "OUT.gguf". */
 static void put_stem(FILE *out, const char *path, organ_words_for to)
 {
     const char *const dot = strrchr(path, '.');
@@ -256,7 +258,7 @@ static double words_sum_of(const json_t *rows, const char *key)
     return sum;
 }
 
-/* `form` is of the numbers' key, and behind a colon of the sum. */
+/* Writes the sum of one member over the rows. `form` is the member's key and, after a colon, the form of the sum. */
 static void put_sum(FILE *out, const json_t *rows, const char *form)
 {
     char key[LONGEST_FORM], text[ORGAN_NUMBER_ROOM];

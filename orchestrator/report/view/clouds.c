@@ -13,7 +13,7 @@ enum { MAX_KINDS = 24 };
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
-/* The kind of a model: its experiment where that has a name, else its method. */
+/* Returns the kind of a model: the name of its experiment, else its method. */
 static const char *kind_name(const json_t *model)
 {
     const char *const method = organ_json_text(model, "method"), *const name =
@@ -60,8 +60,8 @@ static unsigned kind_of(const cloud *c, const json_t *model)
     return k;
 }
 
-/* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in
- * both charts. */
+/* Collects the points of the models. With `origin`, the line of each method begins at the donor, which is the last
+ * kind, so that a method has the same style in both charts. */
 static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));

@@ -13,7 +13,7 @@ enum { MAX_ROLES = 32 };
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
-/* The roles of the modules in the order in which they come; as many as there is room for. */
+/* Stores the different roles of the modules in the order of the modules, at most MAX_ROLES. Returns how many. */
 static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 {
     size_t count = 0;
@@ -62,7 +62,7 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->max = fmax(f->max, share);
 }
 
-/* The modules of a role, all of them for NULL. */
+/* Returns the totals over the modules of a role, or over all modules if `role` is NULL. */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
     share_fold f = {.least = INFINITY, .max = -INFINITY};

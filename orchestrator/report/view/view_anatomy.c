@@ -34,7 +34,7 @@ json_t *organ_size_rows(const json_t *rows, const char *key)
     return sizes;
 }
 
-/* One number of a matrix of report.by_layer; 0 where it has none. */
+/* Returns one element of a matrix of report.by_layer, 0 if it is missing. */
 static double number_in(const json_t *by_layer, const char *matrix, size_t layer, size_t role)
 {
     return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));

@@ -35,7 +35,7 @@ static double std_limit(const json_t *limits, size_t end)
     return json_is_number(limit) ? json_number_value(limit) : NAN;
 }
 
-/* The greater of what values are in size, below and above zero. */
+/* Returns the largest absolute value of a row's tensor. */
 static double autopsy_size_of(const json_t *row)
 {
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
@@ -54,7 +54,7 @@ static double usual(const json_t *report, const json_t *row, size_t end)
     return NAN;
 }
 
-/* NaN where it was not compared; 100 where it is more. */
+/* Returns the error against the other model in percent, at most 100; NaN if the tensor was not compared. */
 static double percent_of(const json_t *row)
 {
     const double percent = 100 * organ_json_number(row, "against_other.relative_error");
@@ -164,7 +164,7 @@ static bool autopsy_has_role(const json_t *report, const char *name)
     return false;
 }
 
-/* The ranges of the roles that the model has; the document has all of them. */
+/* Returns rows with the ranges of the roles that the model has. The document has the ranges of all roles. */
 static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
@@ -194,7 +194,7 @@ static unsigned long long hidden_of(const json_t *senses)
     return hidden;
 }
 
-/* The document with what only its view needs. */
+/* Returns a copy of the document with the members that only its view needs. */
 static json_t *autopsy_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");

@@ -92,7 +92,7 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* A flag for each expert of a layer: what the picture shows. */
+/* Returns a list with 1 for each kept expert of a layer and 0 for each removed one, for the picture. */
 static json_t *flags_of(const json_t *layer)
 {
     const json_t *const kept = json_object_get(layer, "kept_experts");

@@ -44,7 +44,7 @@ static json_t *anatomies_of(const json_t *models)
     return rows;
 }
 
-/* The experiments, each with its number. */
+/* Returns the experiments as rows with their number. */
 static json_t *experiments_of(const json_t *groups)
 {
     json_t *const rows = json_array();

@@ -35,7 +35,7 @@ static int by_model(const void *a, const void *b)
     return (x->model > y->model) - (x->model < y->model);
 }
 
-/* To 33 bits. */
+/* Rounds x to 33 significant bits. */
 static double lineage_rounded(double x)
 {
     int exponent;
@@ -86,7 +86,8 @@ static void find_owners(print *prints, size_t count)
     qsort(prints, count, sizeof *prints, by_model);
 }
 
-/* The one of the models `among` that has most of those that `but` has not; how many, or 0. */
+/* Finds the model of the set `among` that owns most prints that no model of the set `but` owns. Returns the number of
+ * these prints, 0 if there is none. */
 static size_t lineage_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;

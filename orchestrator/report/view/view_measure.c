@@ -125,7 +125,7 @@ static const organ_item highlights[] = {
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
     {NULL, "gravitational wells", "{wells:size}"}};
 
-/* The mean of every role in every layer, as a row for a point; of many no more than one of `step`. */
+/* Returns the mean of each role in each layer as a row for a point, every `step`-th of them. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
 {
     json_t *const rows = json_array();
@@ -151,7 +151,7 @@ static size_t finite_cells(const organ_layer_map *map)
     return count;
 }
 
-/* What stands for too many tensors: {"rows", "step"}. */
+/* Returns the means that replace the tensors if these are too many for a chart: {"rows", "step"}. */
 static json_t *means_of(const json_t *model)
 {
     static const char *const keys[] = {"E", "K", "C"};

@@ -13,7 +13,7 @@ enum { MAX_NAMED = 30 }; /* points with a label */
 
 /* ---- tables ---- */
 
-/* 494M, 1.54B */
+/* Adds a cell with the number of parameters in three digits: 494M, 1.54B. */
 static void params_cell(organ_table *table, const json_t *model)
 {
     static const char units[] = {'K', 'M', 'B', 'T'};
@@ -79,7 +79,7 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
     }
 }
 
-/* Theta of each layer, as far as layers make sense as columns. */
+/* Returns theta of each layer as a list, null for a missing layer. Layers from MAX on are left out. */
 static json_t *depths_of(const json_t *model)
 {
     enum { MAX = 1024 };
@@ -119,7 +119,7 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
     return row;
 }
 
-/* The least and the most of the numbers `key` of the models. */
+/* Stores the smallest positive and the largest of the models' numbers `key`. */
 static void ends_of(const json_t *models, const char *key, double ends[2])
 {
     ends[0] = INFINITY;

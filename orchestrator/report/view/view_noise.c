@@ -73,8 +73,8 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 static double noise_size_of(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
-/* {"what", "module", "value", "z"} of the module in which a number of the noise is largest in size; null: no module has
- * it. */
+/* Returns {"what", "module", "value", "z"} of the module whose number `key` has the largest absolute value, null if no
+ * module has the number. */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
 {
     const json_t *best = NULL;
@@ -91,7 +91,7 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
                 : json_null();
 }
 
-/* The modules, each with what noise n has of it as its member "this". */
+/* Returns copies of the modules, each with its figures for noise n as the member "this". */
 static json_t *modules_of_noise(const json_t *report, size_t n)
 {
     const json_t *const modules = organ_json_at(report, "modules");
@@ -105,7 +105,8 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     return rows;
 }
 
-/* {"noises": [...]}: as the report has them, with "modules", "extremes", and whether it is the second one. */
+/* Returns {"noises": [...]}: the noises of the report with the members "modules", "extremes" and "second", which is
+ * true for all but the first. */
 static json_t *noises_of(const json_t *report)
 {
     const json_t *const found = organ_json_at(report, "noises");

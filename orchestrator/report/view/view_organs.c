@@ -17,7 +17,7 @@ enum { MAX_CHANGED = 1000 };
 
 /* ---- extract ---- */
 
-/* The report with "sizes", "cells" (anatomy.h). */
+/* Returns a copy of the report with the members "sizes" and "cells" (view_anatomy.h). */
 static json_t *extracted(const json_t *report)
 {
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);

@@ -26,7 +26,7 @@ const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}"
                                                   FIELD_COUNT("killed", "killed"), FIELD_COUNT("of", "elements"),
                                                   FIELD_PERCENT("percent", "percent")};
 
-/* A line over the rows, within a band; a second line at `level`, unless that is NaN. */
+/* Returns an SVG with a line over the rows within a band, and a second line at `level` unless that is NaN. */
 static char *draw_line(organ_chart style, const json_t *rows, const char *const members[4], double level)
 {
     const size_t count = json_array_size(rows);

@@ -19,7 +19,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 /* ---- all targets, projections ---- */
 
-/* The spread over the tensors: the report's own, or folded from its projections. */
+/* Returns the mean, least and greatest sparsity over the tensors: those of the report, or computed from its
+ * projections. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =
@@ -74,7 +75,8 @@ static double layer_number(const json_t *row)
     return json_is_integer(layer) && json_integer_value(layer) >= 0 ? (double)json_integer_value(layer) : INFINITY;
 }
 
-/* From the least pruned tensor of each layer to the most; layers ascend, those of no layer have none. */
+/* Stores the least and the greatest sparsity of the tensors of each layer, found by binary search since layers ascend;
+ * NaN for a row without a layer. */
 static void spread_layers(const json_t *report, size_t count, double *low, double *high)
 {
     const json_t *const layers = json_object_get(report, "layers"), *const tensors = tensors_of(report);
@@ -146,8 +148,8 @@ static int by_row(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Those `max` of the rows whose percent is the greatest, or, of tensors, is farthest from the mean; `as_listed`: in
- * the order of rows. */
+/* Returns the `max` rows with the greatest percent; with `as_listed` those whose percent is farthest from the mean, in
+ * the order of the rows. */
 static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < max ? count : max;

@@ -17,7 +17,7 @@
     "organ ran, unpickled, rendered and unpacked nothing of it. A clean verdict covers only these checks, not "        \
     "the behaviour of the weights."
 
-/* The findings of one kind. */
+/* Returns the findings of one kind. */
 static json_t *findings_of(const json_t *findings, const char *kind)
 {
     json_t *const list = json_array();
@@ -31,7 +31,7 @@ static json_t *findings_of(const json_t *findings, const char *kind)
     return list;
 }
 
-/* The report with its findings under their kinds. */
+/* Returns a copy of the report with its findings grouped by kind. */
 static json_t *whole_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");

@@ -97,7 +97,7 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* A row for each layer that has experts, with what each of them lost. */
+/* Returns a row for each layer with experts, with the list of their losses. */
 static json_t *rows_of_experts(const json_t *report)
 {
     const json_t *const all = json_object_get(report, "projections");
