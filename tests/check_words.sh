@@ -24,7 +24,7 @@ clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model f
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
 openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
 # Words that add nothing, and clauses without a subject.
-fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|it holds|by (itself|themselves)|so (many|much|few) (of|bytes|rows|tokens|elements)|what (it|they|is|was|are|were|stays|goes|remains|there|stands|comes|can|has)|who(se)?( |$)|let(s)? (it|them)? ?go|along (a|the|it|this|that)|one after the other|behind (the|it|them))( |$|[,.;:])'
+fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|it holds|by (itself|themselves)|so (many|much|few) (of|bytes|rows|tokens|elements)|what (it|they|is|was|are|were|stays|goes|remains|there|stands|comes|can|has)|who(se)?( |$)|let(s)? (it|them)? ?go|along (a|the|it|this|that)|one after the other|behind (the|it|them)|had done|gives? way|once more|at hand|(is|are) held to|has not got|stretch(es)?|whence)( |$|[,.;:])'
 # Perception, intention and motion for what code does.
 perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
 # Phrases that are plain although they match.

@@ -81,7 +81,7 @@ static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t en
            (end == bytes || !is_word(organ_utf8_at(text + end, &length)));
 }
 
-/* A stretch between added tokens; `first`: the text begins with it. */
+/* Encodes a span of text between added tokens. first: the span begins the text. */
 typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Extends a match over the adjacent white space that belongs to the token; *begin does not fall below `done`. */

@@ -121,8 +121,8 @@ typedef struct split_cut {
     const organ_step *step;
     organ_piece_sink *sink;
     void *context;
-    size_t begin, end; /* the piece that the next stretch may still join; equal: there is none */
-    bool any, matched; /* a stretch was there before, and was it a match */
+    size_t begin, end; /* the piece that the next span may still join; equal: there is none */
+    bool any, matched; /* a span was there before, and was it a match */
 } split_cut;
 
 static organ_status give_piece(split_cut *c, organ_error *error)
@@ -130,7 +130,7 @@ static organ_status give_piece(split_cut *c, organ_error *error)
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Returns true if a stretch is joined to the previous piece. */
+/* Returns true if a span is joined to the previous piece. */
 static bool joins(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {
@@ -147,7 +147,7 @@ static bool joins(const split_cut *c, bool match)
     return false;
 }
 
-/* The next stretch of the text, matched or not, under the behaviour of the step. */
+/* The next span of the text, matched or not, under the behaviour of the step. */
 static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)

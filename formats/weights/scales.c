@@ -5,9 +5,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Finds the block side that divides `whole` into `count` blocks, among the sides that real models use. 65 of 130 rows,
- * for example, are a clipped block of 128, not a block of 65. */
-static bool is_share(uint64_t whole, uint64_t count, uint64_t *share)
+/* Finds the side of blocks that divide `whole` into `count` equal parts. Only powers of two are accepted (any side if
+ * count is 1): two blocks of 130 rows, for example, are one of 128 and one that is cut off, not two of 65. */
+static bool find_block_side(uint64_t whole, uint64_t count, uint64_t *share)
 {
     if (count == 0 || whole % count != 0)
         return false;
@@ -65,7 +65,7 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
         if (organ_divide_up(cols, *size) == groups)
             return ORGAN_OK;
     }
-    if (is_share(cols, groups, size)) {
+    if (find_block_side(cols, groups, size)) {
         if (said != 0)
             organ_weight_disagree(search, weight, "group_size", (uint64_t)said, 0, *size, 0);
         return ORGAN_OK;
@@ -141,7 +141,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     /* If the config declares groups or rows, blocks of several rows are impossible; no known scheme has a scale for
      * each column. */
     const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
-    if (spoken || !is_share(m.rows, rows, &weight->block_rows) || !is_share(m.cols, cols, &weight->block_cols))
+    if (spoken || !find_block_side(m.rows, rows, &weight->block_rows) ||
+        !find_block_side(m.cols, cols, &weight->block_cols))
         return fail_grid(search, weight, group);
     return ORGAN_OK;
 }

@@ -310,8 +310,8 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* Returns the bytes of `memory` that remain after the scratch of the workers and the larger of two needs: a layer
  * with the activations of a group or its loading buffers, or the logits. 0 if none remain. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading,
-                        uint64_t logits)
+static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch,
+                                  uint64_t loading, uint64_t logits)
 {
     const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX; /* fewer tokens are a batch of one window */
     const uint64_t activations = organ_forward_block_room(f, memory, group, batch) * (uint64_t)sizeof(float);
@@ -321,10 +321,11 @@ static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, u
 }
 
 /* The same for the engine's number of threads and the logits of `rows` tokens. */
-static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
+static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
-    return left_of(f, memory, group, organ_forward_scratch_bytes(f), loading, organ_forward_head_bytes(f, rows));
+    return memory_left_after(f, memory, group, organ_forward_scratch_bytes(f), loading,
+                             organ_forward_head_bytes(f, rows));
 }
 
 /* Returns the tokens of a group with windows of `context` tokens. */
@@ -333,7 +334,8 @@ static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
-    const uint64_t tokens = left_here(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
+    const uint64_t tokens =
+        memory_left_of_layer(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
     if (context == 0 || tokens < context)
         return 0;
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
@@ -342,7 +344,7 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
 /* A layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
-    const uint64_t here = left_here(f, memory, together, 0),
+    const uint64_t here = memory_left_of_layer(f, memory, together, 0),
                    logits = organ_forward_largest_layer(f, memory) + organ_forward_head_bytes(f, 1);
     const uint64_t scratch = organ_forward_scratch_bytes(f),
                    there = logits + scratch < memory ? memory - logits - scratch : 0;
@@ -352,13 +354,13 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
 
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
-    return left_of(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
+    return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
-uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
+uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const uint64_t here = left_here(f, memory, group_of(context), 0);
-    const uint64_t anywhere = left_of(f, memory, group_of(context), memory / 16, 0, 0);
+    const uint64_t here = memory_left_of_layer(f, memory, group_of(context), 0);
+    const uint64_t anywhere = memory_left_after(f, memory, group_of(context), memory / 16, 0, 0);
     return here < anywhere ? here : anywhere;
 }
 

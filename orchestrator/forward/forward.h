@@ -142,7 +142,7 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
 /* From the next run on, the taps of an expert with a flag get the inputs of all tokens instead of those of the routed
  * tokens, as if the router had sent every token to the expert (never times router weights). The output of the layer
  * does not change. `experts` has a flag for each expert and must outlive the runs; NULL: no expert. The run then
- * computes each flagged expert once more, on all tokens. */
+ * computes each flagged expert again, on all tokens. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
 /* Later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL: all).
@@ -234,7 +234,7 @@ uint64_t organ_forward_layer_bytes(const organ_forward *forward);
 
 /* Returns the bytes that `memory` would leave: at most organ_forward_spare_memory of it, less if this number of threads
  * needs more than the reserve. Monotonic in `memory`. */
-uint64_t organ_forward_left(const organ_forward *forward, uint64_t memory, size_t context);
+uint64_t organ_forward_memory_left(const organ_forward *forward, uint64_t memory, size_t context);
 
 ORGAN_API_END
 

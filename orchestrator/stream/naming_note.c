@@ -108,9 +108,9 @@ static organ_status finish_directory(const organ_naming_place *p, organ_error *e
     struct stat info;
     if (!mark)
         return organ_fail_memory(error, p->final);
-    const bool goes = lstat(mark, &info) == 0;
+    const bool is_marked = lstat(mark, &info) == 0;
     free(mark);
-    if (!goes)
+    if (!is_marked)
         return remove_former(p->partial, p->final, p->like, error);
     if (organ_remove_tree(p->partial))
         organ_fail_errno(error, errno, "%s: cannot be removed", p->partial);

@@ -210,7 +210,7 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Returns whether the partial directory contains the finished output of the note (the same inode), which has not got
+/* Returns whether the partial directory contains the finished output of the note (the same inode), which does not have
  * its name yet. */
 static bool publish_is_whole(const organ_publish *publish, const organ_naming_note *note)
 {

@@ -29,7 +29,7 @@ struct organ_transfer {
  * ORGAN_IO. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);
 
-/* Writes bytes that are at hand into a file made before. ORGAN_IO. */
+/* Writes bytes from memory into a file that exists. ORGAN_IO if that fails. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 

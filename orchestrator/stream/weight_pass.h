@@ -5,8 +5,8 @@
  *
  * The pass differs from stream/rows.h because it reads many weights: workers begin strips of the next weight
  * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
- * stream/pass.h because rows of a packed weight come from several tensors (codes, scales), so no stretch of one file is
- * a band of it; each worker reads and decodes into buffers of its own. */
+ * stream/pass.h because rows of a packed weight come from several tensors (codes, scales), so no row range of one file
+ * is a band of it; each worker reads and decodes into buffers of its own. */
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 

@@ -150,9 +150,9 @@ START_TEST(a_streamed_layer_needs_less_memory)
     for (uint64_t memory = 0; memory < 64 << 20; memory += 99991) {
         const size_t need = organ_forward_layer_need(s.forward, plan, memory);
         ck_assert(need >= before && need <= plan->bytes);
-        ck_assert_uint_ge(organ_forward_left(s.forward, memory, 64), left);
+        ck_assert_uint_ge(organ_forward_memory_left(s.forward, memory, 64), left);
         before = need;
-        left = organ_forward_left(s.forward, memory, 64);
+        left = organ_forward_memory_left(s.forward, memory, 64);
     }
     session_close(&s);
 }

@@ -133,7 +133,7 @@ void organ_http_about_job(const organ_server_request *request, const char *id);
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_server_request *request); /* seconds since the request began */
 
-/* ---- what handlers share ---- */
+/* ---- functions for handlers ---- */
 
 /* Reads a whole number from the query; `fallback` if the parameter is missing. Returns false after a 400 that names
  * the parameter, its value and the allowed range. */

@@ -57,7 +57,7 @@ struct organ_server_request {
     organ_server *server;
     organ_app *app; /* of the server */
     bool requested; /* for the reply, once already */
-    bool delayed;   /* its reply is there, but waits */
+    bool delayed;   /* its reply is complete, but sent later */
     bool counted;   /* among those being answered */
     bool admitted;  /* the request has a valid token, or the server needs none */
     struct MHD_Connection *connection;
@@ -92,7 +92,7 @@ struct organ_server_request {
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version);
 bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
 
-/* ---- target.c: what a request asks for ---- */
+/* ---- request_target.c: path, query, headers and body ---- */
 
 /* Splits and decodes the target: fills path and query. False after a 400. */
 bool organ_http_target_read(organ_server_request *request);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Replies: what handlers fill. */
+ * Functions that handlers call to fill replies. */
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <stdarg.h>

@@ -106,7 +106,7 @@ bool organ_http_target_read(organ_server_request *request)
     return read_path(request, query) && read_query(request, query);
 }
 
-/* ---- what handlers ask ---- */
+/* ---- functions for handlers ---- */
 
 void organ_http_done_by(const organ_server_request *request, const char *token_name)
 {

@@ -39,7 +39,7 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
     free(text);
 }
 
-/* The whole lines that are there, at most a chunk of them; true if there were any. */
+/* Reads the complete lines of the file, at most one chunk; returns true if there was one. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);

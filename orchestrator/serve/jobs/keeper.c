@@ -167,7 +167,7 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
 
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
-/* ---- what clients ask for ---- */
+/* ---- requests of clients ---- */
 
 /* Returns whether the job would read or write paths that a queued or running job writes, or write paths that one reads.
  */
@@ -259,7 +259,7 @@ unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view,
 {
     pthread_mutex_lock(&jobs->mutex);
     const unsigned status = insert_job(jobs, words, view, error);
-    organ_job_words_release(words); /* here, for the job has them too now */
+    organ_job_words_release(words); /* under the lock, because the job shares these strings */
     pthread_mutex_unlock(&jobs->mutex);
     return status;
 }

@@ -28,36 +28,36 @@ typedef struct layout {
 } layout;
 
 /* The next `size` bytes of the block, a copy of `data` unless that is NULL; NULL without a block. */
-static void *lay_down(layout *l, const void *data, size_t size)
+static void *catalog_put(layout *l, const void *data, size_t size)
 {
     char *const at = l->base ? l->base + l->size : NULL;
     l->size += size;
     return at && data ? memcpy(at, data, size) : at;
 }
 
-static const char *lay_down_text(layout *l, const char *text) { return lay_down(l, text, strlen(text) + 1); }
+static const char *catalog_put_text(layout *l, const char *text) { return catalog_put(l, text, strlen(text) + 1); }
 
 /* Lays out first everything that needs alignment, then the texts. Adjacent tensors of the same shape share it. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
-    organ_catalog unused, *const block = lay_down(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
-    organ_tensor *const tensors = lay_down(l, model->tensors, model->tensor_count * sizeof *tensors);
-    const char **const files = lay_down(l, NULL, model->file_count * sizeof *files);
+    organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
+    organ_tensor *const tensors = catalog_put(l, model->tensors, model->tensor_count * sizeof *tensors);
+    const char **const files = catalog_put(l, NULL, model->file_count * sizeof *files);
     const uint64_t *shape = NULL;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         if (k == 0 || !shares_shape(tensor - 1, tensor))
-            shape = lay_down(l, tensor->shape, tensor->rank * sizeof *shape);
+            shape = catalog_put(l, tensor->shape, tensor->rank * sizeof *shape);
         if (tensors)
             tensors[k].shape = shape;
     }
     for (size_t k = 0; k < model->tensor_count; k++) {
-        const char *const name = lay_down_text(l, model->tensors[k].name);
+        const char *const name = catalog_put_text(l, model->tensors[k].name);
         if (tensors)
             tensors[k].name = name;
     }
     for (size_t k = 0; k < model->file_count; k++) {
-        const char *const name = lay_down_text(l, model->files[k].name);
+        const char *const name = catalog_put_text(l, model->files[k].name);
         if (files)
             files[k] = name;
     }
@@ -66,8 +66,8 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
                                .tensors = tensors,
                                .files = files,
                                .details_length = strlen(t->details)};
-    catalog->details = lay_down_text(l, t->details);
-    catalog->summary = lay_down_text(l, t->summary);
+    catalog->details = catalog_put_text(l, t->details);
+    catalog->summary = catalog_put_text(l, t->summary);
     catalog->bytes = l->size;
 }
 
@@ -122,7 +122,7 @@ static const void *own_place(const foreign_block *b, const void *pointer, size_t
 /* The block ends with a zero, so that every text in it ends. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
-/* No two names share their bytes, or a short block would take for ever to look through. */
+/* Names must not overlap: a short block with many overlapping names would take very long to check. */
 static const char *own_name(foreign_block *b, const char *text)
 {
     const char *const own = own_text(b, text);

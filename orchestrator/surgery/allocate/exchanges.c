@@ -414,8 +414,9 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
-/* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through
- * the layers behind their first, half of all on average. */
+/* A round walks the layers once. It makes every matrix for the current allocation, makes the matrices of the pairs a
+ * second time with their exchanged amounts, and runs each pair through the layers after its first: half of all layers
+ * on average. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

@@ -10,7 +10,7 @@
 /* A tensor on its way. */
 typedef struct bands_writing {
     organ_calibrated_job *job;
-    size_t unit, part; /* the stretch, the target that it is of */
+    size_t unit, part; /* the row range, the target that it is of */
     const organ_tensor *tensor;
     organ_matrix_bands bands;   /* of the matrix that is worked on */
     uint8_t *keep;              /* of a band */
@@ -67,7 +67,7 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
                                widest->name, (unsigned long long)organ_tensor_matrices(widest).cols);
 }
 
-/* ---- a band, once its mask is there ---- */
+/* ---- a band with a computed mask ---- */
 
 /* Sets removed weights to +0 and compares the row with the donor's. */
 static void clear_row(void *context, size_t row, size_t worker)

@@ -54,7 +54,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
     if (moments && moments->features != cols)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols,
                           moments->features);
-    if (moments && moments->bent && moments->rows != rows)
+    if (moments && moments->drift && moments->rows != rows)
         return organ_fail(error, ORGAN_USAGE, "%s: %zu rows, calibrated with the weights of %zu", o->name, rows,
                           moments->rows);
     return ORGAN_OK;

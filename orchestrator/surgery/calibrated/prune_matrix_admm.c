@@ -51,8 +51,8 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
                          s->target, error);
     free(mixed);
-    for (size_t k = 0; m->bent && k < job->rows * job->cols; k++)
-        s->target[k] += (float)(share * m->bent[k] / (double)m->tokens);
+    for (size_t k = 0; m->drift && k < job->rows * job->cols; k++)
+        s->target[k] += (float)(share * m->drift[k] / (double)m->tokens);
     return error->status;
 }
 

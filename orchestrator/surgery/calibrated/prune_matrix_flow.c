@@ -23,7 +23,7 @@ typedef struct staged {
     float *h;
     organ_masked_squares *squares;
     uint8_t *kept;  /* a mask that the flow leaves */
-    double percent; /* in the end */
+    double percent; /* after the last stage */
 } staged;
 
 /* act_norm stability contribution, with 1 for the greatest: only their ratios matter, and products with weights stay in
@@ -54,22 +54,22 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     if (organ_masked_squares_create(job->engine, &h, job->rows, job->options->name, &s->squares, error) != ORGAN_OK)
         return error->status;
     float *const residual = organ_masked_squares_residual(s->squares);
-    if (m->bent) {
+    if (m->drift) {
         for (size_t k = 0; k < job->rows * job->cols; k++)
-            residual[k] = (float)(ORGAN_DONOR_SHARE * m->bent[k] / (double)m->tokens);
+            residual[k] = (float)(ORGAN_DONOR_SHARE * m->drift[k] / (double)m->tokens);
         return ORGAN_OK;
     }
     if (!m->c) {
         memset(residual, 0, job->rows * job->cols * sizeof *residual);
         return ORGAN_OK;
     }
-    float *const bent = organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
-    if (!bent)
+    float *const drift = organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
+    if (!drift)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
-    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows,
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, drift}, job->weights, job->rows,
                          residual, error);
-    free(bent);
+    free(drift);
     return error->status;
 }
 

@@ -96,7 +96,7 @@ static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size
     organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_PER_BATCH), work, task, r);
 }
 
-/* One digit of the edge: a look at every weight. */
+/* Finds one digit of the edge, which needs a pass over all weights. */
 static organ_status find_digit(ranking *r, organ_error *error)
 {
     organ_matrix_bands *const bands = r->job->bands;

@@ -249,8 +249,8 @@ static double fall_of(const staged_flow_search *s)
     return fmax(0, (s->last_rate - s->now_rate) / log2(s->now / s->last));
 }
 
-/* The gain at which that line meets the goal, at most two octaves away. */
-static double calib(const staged_flow_search *s, double percent)
+/* Returns the gain at which the line of fall_of reaches `percent`, at most two octaves from the last gain. */
+static double gain_at_goal(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s);
     double octaves = s->now_rate > percent ? 0.25 : -0.25;
@@ -264,7 +264,7 @@ static double calib(const staged_flow_search *s, double percent)
  * interpolates between the ends, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
-    const double next = calib(s, percent), least = exp2(1.0 / 64);
+    const double next = gain_at_goal(s, percent), least = exp2(1.0 / 64);
     if (s->high == 0)
         return fmax(next, s->now * least);
     if (s->low == 0)
@@ -303,7 +303,7 @@ static organ_status find(staged_flow_trial *t, staged_flow_search *s, double per
                          organ_error *error)
 {
     const staged_flow_search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
-    const double first = from->fall > 0 ? calib(&before, percent) : from->gain;
+    const double first = from->fall > 0 ? gain_at_goal(&before, percent) : from->gain;
     double gain = percent > 0 && from->fall == 0 ? INFINITY : first, rate;
     for (unsigned round = 0; round < MAX_ROUNDS; round++) {
         const bool endless = !isfinite(gain);

@@ -30,7 +30,7 @@ struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;
     organ_input_moments moments;
-    double *h, *c, *bent;
+    double *h, *c, *drift;
     float *factors; /* act_norm, stability, contribution */
     organ_saliency_sums sums;
     double *sum_room;
@@ -118,21 +118,21 @@ static void bend(organ_calibration *c)
                                  .b = organ_factor_from(c->options.weights, own.first),
                                  .c = c->shift,
                                  .c_stride = rows};
-    const organ_product bent = {.m = rows,
-                                .n = n,
-                                .k = c->held,
-                                .a = organ_by_columns(c->shift, rows),
-                                .b = organ_by_columns(c->chunk[0], n),
-                                .c = c->bent + own.first * n,
-                                .c_stride = n,
-                                .wide = true,
-                                .into = ORGAN_PRODUCT_ADD};
+    const organ_product drift = {.m = rows,
+                                 .n = n,
+                                 .k = c->held,
+                                 .a = organ_by_columns(c->shift, rows),
+                                 .b = organ_by_columns(c->chunk[0], n),
+                                 .c = c->drift + own.first * n,
+                                 .c_stride = n,
+                                 .wide = true,
+                                 .into = ORGAN_PRODUCT_ADD};
     if (rows == 0)
         return;
     for (size_t k = 0; k < c->held * n; k++)
         c->chunk[1][k] -= c->chunk[0][k];
     organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
-    organ_products_run(c->engine, NULL, &bent, 1, c->scratch);
+    organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
 }
 
 static void calibration_add_chunk(organ_calibration *c)
@@ -143,7 +143,7 @@ static void calibration_add_chunk(organ_calibration *c)
     if (!c->options.moments_only)
         organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
     organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
-    if (c->bent)
+    if (c->drift)
         bend(c);
     c->moments.tokens += c->held;
     c->held = 0;
@@ -195,7 +195,7 @@ static bool calibration_take_memory(organ_calibration *c)
     c->h = calloc(entries, sizeof *c->h);
     c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
     if (c->options.weights.values) {
-        c->bent = calloc(c->options.rows * n, sizeof *c->bent);
+        c->drift = calloc(c->options.rows * n, sizeof *c->drift);
         c->shift = organ_floats(chunk_rows(c), c->options.rows);
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
@@ -208,7 +208,7 @@ static bool calibration_take_memory(organ_calibration *c)
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return take_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors &&
+    return take_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->drift && c->shift)) && c->factors &&
            ((c->sum_room && c->levels) || !salient) && c->panels;
 }
 
@@ -278,7 +278,7 @@ void organ_calibration_destroy(organ_calibration *c)
     free_work(c);
     free(c->h);
     free(c->c);
-    free(c->bent);
+    free(c->drift);
     free(c->factors);
     free(c);
 }
@@ -387,13 +387,13 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     calibration_add_chunk(c);
     double *const packed = (double *)(void *)c->chunk[0];
     for (size_t rank = 0; rank < ranks; rank++) {
-        const organ_row_range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
+        const organ_row_range rows = share_of(c, c->drift ? c->options.rows : 0, rank);
         complete_panels(c, rank, packed, error);
         if (c->sum_room)
             complete_saliency(c, rank, packed, error);
-        if (c->bent)
-            organ_ranks_broadcast(c->engine->ranks, rank, c->bent + rows.first * features,
-                                  (rows.end - rows.first) * features * sizeof *c->bent, error);
+        if (c->drift)
+            organ_ranks_broadcast(c->engine->ranks, rank, c->drift + rows.first * features,
+                                  (rows.end - rows.first) * features * sizeof *c->drift, error);
     }
     return error->status;
 }
@@ -457,8 +457,8 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
                           c->options.name, c->moments.mean_diagonal);
     c->moments.h = c->h;
     c->moments.c = c->c;
-    c->moments.bent = c->bent;
-    c->moments.rows = c->bent ? c->options.rows : 0;
+    c->moments.drift = c->drift;
+    c->moments.rows = c->drift ? c->options.rows : 0;
     c->moments.act_norm = c->factors;
     c->moments.stability = c->factors + n;
     c->moments.contribution = c->factors + 2 * n;

@@ -48,9 +48,9 @@ typedef struct organ_input_moments {
     uint64_t tokens;
     const double *h;        /* X_p^T X_p: the upper triangle of each block; finite. NULL if the calibration has only
                              * norms */
-    const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `bent` is set */
-    const double *bent;     /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
-    size_t rows;            /* rows of `bent`; else 0 */
+    const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `drift` is set */
+    const double *drift;    /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
+    size_t rows;            /* rows of `drift`; else 0 */
     double mean_diagonal;   /* of H / tokens */
     const float *act_norm;  /* per feature: sqrt(mean x^2) */
     const float *stability; /* 1 / (1 + CV^2) of |x + noise|, in (0, 1]; 1 for an input that is always zero */

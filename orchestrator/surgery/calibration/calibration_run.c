@@ -135,8 +135,8 @@ uint64_t organ_calibration_run_memory(const organ_calibration_run_options *optio
     return states_memory(options, forward, options->calibration.scratch != NULL, 1);
 }
 
-/* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer
- * where that is most. */
+/* Returns the largest number of captured values for one token in any layer: the inputs of the layer's targets in all
+ * streams, plus the widest input a second time as a buffer. */
 static uint64_t max_captured(const organ_calibration_run *calib)
 {
     const organ_targets *const targets = calib->targets;
@@ -179,7 +179,8 @@ typedef struct calib_extra_memory {
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
-    return organ_forward_left(b->calib->facts.forward, memory, b->calib->options->calibration.context) > b->requested;
+    return organ_forward_memory_left(b->calib->facts.forward, memory, b->calib->options->calibration.context) >
+           b->requested;
 }
 
 /* Bytes needed in addition to the states. */
@@ -324,7 +325,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Only work that asks for it gets matrices that the file has as in_features x out_features. */
+/* Matrices stored as in_features x out_features are passed only to work that supports them. */
 static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
 {
     const bool transposed = !calib->work || calib->work->transposed;

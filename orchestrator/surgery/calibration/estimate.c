@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The work of a walk that has not begun. */
+ * Estimates the work of a calibration walk before it starts. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
 #define MOMENTS_CHANGED 1.0   /* operations for each square of a feature and token: H alone, one triangle of it, */

@@ -66,7 +66,7 @@ static uint64_t bytes_at(const char *path)
     return stat(path, &about) == 0 && S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
 }
 
-/* Sets the paths of a row, and counts the bytes that are there. */
+/* Sets the paths of a row, and counts its bytes that are already downloaded. */
 static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error)
 {
     organ_arena *const arena = &job->arena;

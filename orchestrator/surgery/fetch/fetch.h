@@ -22,7 +22,7 @@ typedef struct organ_fetch_options {
 /* Downloads the files of one commit. A file is received under its name with ".part" (in the cache: ".incomplete"),
  * which a later call continues, and gets its name when its size and its digest are those of the server's list: SHA-256,
  * or SHA-1 of git's blob for small files. Existing files with these digests are kept. In the cache, files are blobs
- * with a link in the snapshot of the commit, and refs/REVISION is written when all files are there.
+ * with a link in the snapshot of the commit, and refs/REVISION is written after the last file.
  *
  * *report has the schema organ.fetch/1; the caller releases it; NULL on error. ORGAN_USAGE if no file is selected, a
  * file exists with another content, another process downloads it, or the environment forbids requests; ORGAN_BAD_INPUT

@@ -122,7 +122,8 @@ static organ_status max_memory(organ_layers_heal *h, const heal_part *part, void
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
-    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->max + n->states;
+    return organ_forward_memory_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) >
+           n->max + n->states;
 }
 
 /* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
@@ -151,7 +152,7 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     if (take_needs(h, o->calibration.scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
     if (heal_fits(&n, memory)) {
-        heal_share_memory(h, organ_forward_left(h->forward, memory, o->calibration.context) - n.max - n.states);
+        heal_share_memory(h, organ_forward_memory_left(h->forward, memory, o->calibration.context) - n.max - n.states);
         return ORGAN_OK;
     }
     organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),

@@ -61,7 +61,7 @@ static size_t longest(const organ_windows *windows)
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
-    return organ_forward_left(w->forward, memory, longest(w->windows)) >
+    return organ_forward_memory_left(w->forward, memory, longest(w->windows)) >
            organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
@@ -86,7 +86,7 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
-    const uint64_t left = organ_forward_left(s->forward, s->engine->memory, longest(s->windows)) -
+    const uint64_t left = organ_forward_memory_left(s->forward, s->engine->memory, longest(s->windows)) -
                           organ_layers_sets_memory(s->forward, s->tokens);
     const uint64_t more =
         left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));

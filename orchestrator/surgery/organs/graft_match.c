@@ -81,7 +81,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Layers that were asked for and are not there; layers that the target has not and cannot get. */
+/* Reports requested layers that the source lacks, and layers that the target lacks and cannot get. */
 static void check_layers(organ_graft_job *job)
 {
     for (size_t k = 0; k < job->selection.span_count; k++) {
@@ -128,7 +128,7 @@ static void architecture_of(const organ_model *model, char out[96])
     snprintf(out, 96, "%.*s", (int)(length < 95 ? length : 95), text ? text : "");
 }
 
-/* Rows of q and k stand in another order where one model has been permuted for its rope and the other has not. */
+/* Reports q and k whose rows have another order: llama.cpp's converter permutes them for RoPE in one of the models. */
 static void compare_rope(organ_graft_job *job)
 {
     char source[96], target[96];

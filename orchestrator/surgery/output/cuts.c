@@ -15,7 +15,7 @@
 typedef struct cut_plan {
     organ_matrices m;
     uint64_t row_bytes, all; /* rows of all matrices */
-    uint64_t step;           /* rows of a stretch: whole matrices, or a part of one */
+    uint64_t step;           /* rows of a unit: whole matrices, or a part of one */
 } cut_plan;
 
 static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
@@ -25,7 +25,7 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     if (rows == ORGAN_CUT_NEVER || tensor->bytes <= ORGAN_CUT_BYTES)
         return k;
     k.row_bytes = tensor->bytes / k.all;
-    /* Either rows of each matrix are dealt out, or all matrices; in about equal stretches. */
+    /* A unit is a part of the rows of one matrix, or some whole matrices; units are about equal in size. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
     const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
     const uint64_t max = organ_max(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least,
@@ -34,7 +34,7 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     return k;
 }
 
-/* The next stretch begins at `row` and does not reach from a part of one matrix into another. */
+/* The next row range begins at `row` and does not reach from a part of one matrix into another. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t left = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
@@ -132,7 +132,7 @@ void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t by
         snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(cuts->hash));
 }
 
-/* ---- tensors that were written in stretches ---- */
+/* ---- tensors that were written in row ranges ---- */
 
 typedef struct cuts_place {
     const organ_model *model;

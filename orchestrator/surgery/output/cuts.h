@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Divides tensors into units of a run: a tensor larger than ORGAN_CUT_BYTES is cut into stretches of its rows, and each
- * stretch is a unit. The cut depends only on the tensor, not on the number of processes. So results that are folded
- * stretch by stretch are the same everywhere, and any number of processes can continue a run of any other number. */
+ * Divides tensors into units of a run: a tensor larger than ORGAN_CUT_BYTES is cut into ranges of rows, and each
+ * row range is a unit. The cut depends only on the tensor, not on the number of processes. So results that are folded
+ * row range by row range are the same everywhere, and any number of processes can continue a run of any other number.
+ */
 #ifndef ORGAN_CUTS_H
 #define ORGAN_CUTS_H
 
@@ -20,10 +21,10 @@
 #define ORGAN_CUT_MATRICES UINT64_MAX /* between the matrices of a stack alone */
 
 typedef struct organ_cut {
-    organ_tensor tensor; /* the stretch, with the name of the whole: matrices of a stack, or rows of one matrix */
+    organ_tensor tensor; /* the row range, with the name of the whole: matrices of a stack, or rows of one matrix */
     const char *unit;    /* its name in the journal; that of the tensor where it is all of it */
     size_t of;           /* the tensor */
-    uint64_t at;         /* bytes of the tensor before the stretch */
+    uint64_t at;         /* bytes of the tensor before the row range */
     uint64_t shape[3];
 } organ_cut;
 
@@ -32,7 +33,7 @@ typedef struct organ_cuts {
     size_t tensor_count;
     organ_cut *list; /* in the order of the tensors and their rows */
     size_t count;
-    size_t *first;      /* index of each tensor's first stretch; the last entry is `count` */
+    size_t *first;      /* index of each tensor's first row range; the last entry is `count` */
     char (*xxh3)[17];   /* of each tensor's new bytes; "" if unknown */
     XXH3_state_t *hash; /* the digest in progress: */
     size_t hashing;     /* of this tensor */
@@ -45,9 +46,9 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
                              organ_error *error);
 void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
 
-bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* the stretch is all of its tensor */
+bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* the row range is all of its tensor */
 
-/* Adds new bytes [at, at + bytes) of a stretch to the digest of its tensor. Only consecutive calls from the tensor's
+/* Adds new bytes [at, at + bytes) of a row range to the digest of its tensor. Only consecutive calls from the tensor's
  * beginning give a digest. */
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
 

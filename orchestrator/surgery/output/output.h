@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/output: the layer below surgery/write, for every output and for directories of reports. This header:
  * an output that is a directory or one file, which is written under a hidden name and renamed to its own name when it
- * is complete; its reports; and by its headers the stretches of large tensors (cuts.h), the journal (run_journal.h),
+ * is complete; its reports; and by its headers the row ranges of large tensors (cuts.h), the journal (run_journal.h),
  * the record of written files (file_record.h) and obsolete settings of a config.json (leftovers.h). layout.h: the
  * files of an output and the tensors in them.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Calibrated codes: each matrix gets the codes that its inputs ask for, and later layers get the inputs that these
+ * Calibrated codes: the codes of each matrix are chosen for its inputs, and later layers get the inputs that these
  * codes make. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"

@@ -467,7 +467,7 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
 }
 
 /* The first that differs from what servers hold together with it; NULL: none. */
-static const organ_allocation_tensor *find_apart(const organ_quantize_widths *w)
+static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
         for (size_t d = 0; d < c; d++)
@@ -477,9 +477,9 @@ static const organ_allocation_tensor *find_apart(const organ_quantize_widths *w)
     return NULL;
 }
 
-static void distinguish(const organ_quantize_widths *w)
+static void note_split_widths(const organ_quantize_widths *w)
 {
-    const organ_allocation_tensor *const apart = find_apart(w);
+    const organ_allocation_tensor *const apart = find_split_group(w);
     if (apart)
         organ_progress_note(w->job->progress,
                             "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
@@ -508,7 +508,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     stop_measuring(w);
     if (quantize_widths_divide(w, error) != ORGAN_OK)
         return error->status;
-    distinguish(w);
+    note_split_widths(w);
     return ORGAN_OK;
 }
 

@@ -43,8 +43,8 @@ typedef struct audit {
     audit_finding **pairs;   /* findings with a counterpart in the copy */
     size_t pair_count;
     const organ_tensor **sides; /* tensors of the donor, then those of the copy */
-    organ_compared compared;    /* the pairs, cut into stretches */
-    counted *counts;            /* counts of each stretch */
+    organ_compared compared;    /* the pairs, cut into row ranges */
+    counted *counts;            /* counts of each row range */
     organ_problems problems;
     char fingerprint[17]; /* of the donor */
     json_t *tile_map;     /* NULL: no target is a matrix */
@@ -151,7 +151,7 @@ static organ_status pair_up(audit *a, organ_error *error)
 /* Returns whether the copy's index has errors that the donor's has not. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Processes this rank's share of the stretches. */
+/* Processes this rank's share of the row ranges. */
 static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,

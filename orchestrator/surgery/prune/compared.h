@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pairs of tensors of two models, for a pass that compares them. Large tensors are cut into stretches, which are
+ * Pairs of tensors of two models, for a pass that compares them. Large tensors are cut into row ranges, which are
  * dealt to ranks. */
 #ifndef ORGAN_COMPARED_H
 #define ORGAN_COMPARED_H
@@ -9,10 +9,10 @@
 #include "orchestrator/surgery/output/output.h"
 
 typedef struct organ_compared {
-    organ_cuts cuts;             /* stretches of the tensors of the first model */
-    organ_tensor *others;        /* the same stretches of the second model */
-    organ_pass_item *items;      /* one per stretch; `elsewhere` if another rank processes it */
-    organ_assignment assignment; /* assignment of stretches to ranks */
+    organ_cuts cuts;             /* row ranges of the tensors of the first model */
+    organ_tensor *others;        /* the same row ranges of the second model */
+    organ_pass_item *items;      /* one per row range; `elsewhere` if another rank processes it */
+    organ_assignment assignment; /* assignment of row ranges to ranks */
 } organ_compared;
 
 /* Pairs tensors[k] with others[k], which must have the same shape and type and outlive the pairs. Call

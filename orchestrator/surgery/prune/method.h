@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/prune/tile_map.h" /* memory that the check of an output needs */
 #include "orchestrator/surgery/write/write.h"
 
-/* A target tensor, or a stretch of one. */
+/* A target tensor, or a row range of one. */
 typedef struct organ_prune_part {
     const organ_tensor *tensor;
     size_t target; /* index into organ_prune_job.targets */
@@ -28,7 +28,7 @@ typedef struct organ_prune_state organ_prune_state; /* private to surgery/prune:
 
 /* A method. Callbacks get the job. */
 typedef struct organ_prune_kind {
-    /* As in organ_write: calls organ_prune_begin, then prunes the stretches that are not done with
+    /* As in organ_write: calls organ_prune_begin, then prunes the row ranges that are not done with
      * organ_prune_part_write and organ_prune_part_done. */
     organ_status (*fill)(void *job, organ_writing *writing, organ_error *error);
     /* Removes targets that the method cannot treat from job->targets. Called only if --targets does not name them.
@@ -61,8 +61,8 @@ struct organ_prune_job {
     organ_model *donor;
     organ_targets targets;
     char fingerprint[17];    /* of the donor */
-    organ_cuts cuts;         /* the stretches of the targets */
-    organ_prune_part *units; /* one for each stretch: unit k of the run; NULL once the output is checked */
+    organ_cuts cuts;         /* the row ranges of the targets */
+    organ_prune_part *units; /* one for each row range: unit k of the run; NULL once the output is checked */
     organ_prune_part *parts; /* one for each target, in file order; the sums of its units once the output is written */
     organ_prune_state *state;
     /* set by organ_prune_begin */
@@ -77,7 +77,7 @@ void organ_prune_job_close(organ_prune_job *job);
 /* Prunes the donor of the open job into its output, or reports what would be pruned. Errors as of organ_write_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
-/* The first call of `fill`: reads which stretches an earlier run or another rank makes. */
+/* The first call of `fill`: reads which row ranges an earlier run or another rank makes. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing);
 
 /* Writes bytes [at, at + bytes) of one of the units. Calls for a unit are in order, without gaps. ORGAN_IO. */

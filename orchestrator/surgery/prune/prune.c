@@ -304,7 +304,7 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].done = organ_write_done(writing, k);
 }
 
-/* After all stretches are written, by any rank: sums the results of the stretches of each target. */
+/* After all row ranges are written, by any rank: sums the results of the row ranges of each target. */
 static void fold_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {

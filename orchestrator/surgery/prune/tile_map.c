@@ -88,7 +88,7 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Counts this rank's share of the stretches. */
+/* Counts this rank's share of the row ranges. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {

@@ -349,7 +349,7 @@ static void walk_path(tree *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Links are held to the entry of the cache that the directory is a snapshot of, or else to the directory. */
+/* Links may lead only into the entry of the cache that the directory is a snapshot of, or else into the directory. */
 static bool find_base(tree *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);

@@ -120,7 +120,7 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Divides a list of all experts into the stretches of their layers. */
+/* Divides a list of all experts into the parts of their layers. */
 static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;

@@ -12,7 +12,7 @@
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items;
-    size_t *todo; /* which of the stretches each item is */
+    size_t *todo; /* which of the row ranges each item is */
     size_t count;
     size_t floats; /* that stand before the scratch */
 } row_walk;
@@ -77,11 +77,11 @@ void organ_row_work_fold(const organ_writing *w)
                 all.sums[k] += rows->results[cut].sums[k];
         memcpy(all.xxh3, cuts->xxh3[t], sizeof all.xxh3);
         rows->results[t] =
-            all; /* a tensor has a stretch at least: those that follow are not overwritten before they are read */
+            all; /* a tensor has a row range at least; those that follow are not overwritten before they are read */
     }
 }
 
-static organ_status finish_stretch(organ_writing *w, size_t cut, organ_error *error)
+static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
     const organ_cuts *const cuts = w->cuts;
@@ -113,7 +113,7 @@ static organ_status retire_rows(void *context, const organ_band *band, organ_err
         return error->status;
     organ_cuts_digest(w->cuts, cut, band->data, band->bytes, at);
     organ_progress_advance(w->write->progress, band->bytes, NULL, NULL);
-    return band->last ? finish_stretch(w, cut, error) : ORGAN_OK;
+    return band->last ? finish_row_range(w, cut, error) : ORGAN_OK;
 }
 
 size_t organ_row_longest(const organ_model *model, const bool *chosen)
@@ -126,7 +126,7 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
     return (size_t)cols;
 }
 
-/* The stretches that are not done. */
+/* The row ranges that are not done. */
 static void list_rows(row_walk *walk)
 {
     const organ_cuts *const cuts = walk->w->cuts;

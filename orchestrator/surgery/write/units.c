@@ -11,7 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* ---- what callbacks ask ---- */
+/* ---- functions for callbacks ---- */
 
 bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
 
@@ -86,7 +86,7 @@ static int by_offset(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* [[at, bytes, "xxh3"], ...] in order of their offsets; NULL without memory. Forgets them. */
+/* Returns [[at, bytes, "xxh3"], ...] in order of the offsets, and empties the list. NULL without memory. */
 static json_t *take_extents(organ_unit_extents *all)
 {
     json_t *const rows = json_array();

@@ -105,7 +105,7 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
 typedef struct inventory {
     const json_t **line_of;
     uint64_t *bytes;
-    uint32_t *owner; /* the rank that looks at it */
+    uint32_t *owner; /* the rank that checks it */
     bool *holds;
 } inventory;
 
@@ -131,7 +131,7 @@ static void free_inventory(inventory *there)
     free(there->holds);
 }
 
-/* Each rank looks at its share. */
+/* Each rank checks its share. */
 static void list_folders(const organ_writing *w, inventory *there, organ_error *error)
 {
     uint64_t bytes = 0;

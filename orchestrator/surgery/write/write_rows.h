@@ -22,10 +22,10 @@ typedef struct organ_row {
 /* Rounds the values into the stored row, then reads them back, so that they equal the stored ones. */
 void organ_row_store(const organ_row *row);
 
-/* Results of the rows of a tensor or a stretch. */
+/* Results of the rows of a tensor or a row range. */
 #define ORGAN_ROW_SUMS 4
 typedef struct organ_row_result {
-    double sums[ORGAN_ROW_SUMS]; /* of its tiles, in their order; of its stretches, in theirs */
+    double sums[ORGAN_ROW_SUMS]; /* of its tiles, in their order; of its row ranges, in theirs */
     char xxh3[17];               /* of its bytes in the output */
 } organ_row_result;
 
@@ -34,10 +34,11 @@ typedef struct organ_row_work {
     size_t scratch_bytes;                             /* for a row */
     uint64_t least;                                   /* bytes that the verb takes elsewhere: as organ_pass.least */
     void (*row)(void *context, const organ_row *row); /* changes the row; on any worker */
-    /* Checks the sums of a stretch so far; ORGAN_BAD_INPUT ends the run. May be NULL. */
+    /* Checks the sums of a row range so far; ORGAN_BAD_INPUT ends the run. May be NULL. */
     organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);
-    void (*remark)(const double *sums, char remark[64]); /* text for the progress, of a finished stretch. May be NULL */
-    organ_row_result *results; /* set by the driver: of each stretch, and once all are written of each tensor */
+    void (*remark)(const double *sums,
+                   char remark[64]); /* text for the progress, of a finished row range. May be NULL */
+    organ_row_result *results;       /* set by the driver: of each row range, and once all are written of each tensor */
 } organ_row_work;
 
 /* The elements of the longest row of the chosen tensors, a flag for each of the model. */

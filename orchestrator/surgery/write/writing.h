@@ -117,7 +117,7 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error);
 /* Restores the sums and the digest of a row range from its journal line; returns false if the line lacks them. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line);
 
-/* Folds the results of stretches into those of tensors. */
+/* Folds the results of row ranges into those of tensors. */
 void organ_row_work_fold(const organ_writing *w);
 
 #endif

@@ -112,11 +112,11 @@ START_TEST(weights_take_the_place_of_moments)
     organ_calibration *with = calibrate_with_weights(&engine, &given, 300),
                       *without = calibrate(&engine, &given, true, LAYER_TOKENS);
     const organ_input_moments *const a = organ_calibration_moments(with), *const b = organ_calibration_moments(without);
-    ck_assert(a->bent && !a->c && a->rows == LAYER_ROWS && !b->bent && b->c && b->rows == 0);
+    ck_assert(a->drift && !a->c && a->rows == LAYER_ROWS && !b->drift && b->c && b->rows == 0);
     double max = 0;
     for (size_t i = 0; i < LAYER_ROWS; i++)
         for (size_t j = 0; j < LAYER_COLS; j++)
-            max = fmax(max, fabs(a->bent[i * LAYER_COLS + j]));
+            max = fmax(max, fabs(a->drift[i * LAYER_COLS + j]));
     for (size_t i = 0; i < LAYER_ROWS; i += 5)
         for (size_t j = 0; j < LAYER_COLS; j++) {
             double sum = 0;
@@ -124,8 +124,8 @@ START_TEST(weights_take_the_place_of_moments)
                 const double h = k <= j ? b->h[k * LAYER_COLS + j] : b->h[j * LAYER_COLS + k];
                 sum += (double)given.weights[i * LAYER_COLS + k] * (b->c[k * LAYER_COLS + j] - h);
             }
-            REQUIRE_MSG(fabs(a->bent[i * LAYER_COLS + j] - sum) < 2e-4 * max, "%g is not below %g",
-                        (double)(fabs(a->bent[i * LAYER_COLS + j] - sum)), (double)(2e-4 * max));
+            REQUIRE_MSG(fabs(a->drift[i * LAYER_COLS + j] - sum) < 2e-4 * max, "%g is not below %g",
+                        (double)(fabs(a->drift[i * LAYER_COLS + j] - sum)), (double)(2e-4 * max));
         }
     pruned p = prune_layer(&engine, &given, with, (organ_prune_matrix_options){.sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);

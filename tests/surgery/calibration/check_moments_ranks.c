@@ -84,7 +84,7 @@ static void sum_together(organ_ranks *ranks, organ_error *error)
     ck_assert_uint_eq(m->tokens, TOKENS);
     must_equal(m->h, requested->h, entries * sizeof *m->h, "H");
     must_equal(m->c, requested->c, entries * sizeof *m->c, "C");
-    must_equal(m->bent, requested->bent, m->rows * n * sizeof *m->bent, "W (C - H)");
+    must_equal(m->drift, requested->drift, m->rows * n * sizeof *m->drift, "W (C - H)");
     must_equal(m->act_norm, requested->act_norm, n * sizeof *m->act_norm, "act_norm");
     must_equal(m->stability, requested->stability, n * sizeof *m->stability, "stability");
     must_equal(m->contribution, requested->contribution, n * sizeof *m->contribution, "contribution");

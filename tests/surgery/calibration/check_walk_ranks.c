@@ -72,7 +72,7 @@ static organ_status look(void *context, const organ_calibration_matrix *matrix, 
     snprintf(s->name, sizeof s->name, "%s", matrix->name);
     add_digest(&s->moments, m->h, entries * sizeof *m->h);
     add_digest(&s->moments, m->c, entries * sizeof *m->c);
-    add_digest(&s->moments, m->bent, m->rows * n * sizeof *m->bent);
+    add_digest(&s->moments, m->drift, m->rows * n * sizeof *m->drift);
     add_digest(&s->moments, m->act_norm, n * sizeof *m->act_norm);
     add_digest(&s->moments, m->stability, n * sizeof *m->stability);
     add_digest(&s->moments, m->contribution, n * sizeof *m->contribution);
