@@ -97,7 +97,7 @@ static bool allow(int rules, int fd, uint64_t what)
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* A missing path needs no permission. */
+/* Adds permission `what` for a path. A path that does not exist needs no permission. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -139,7 +139,7 @@ static uint64_t files_of(int version)
     return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
 }
 
-/* A set of rules under which nothing is allowed yet; -1 with errno. */
+/* Returns the descriptor of a set of rules that allows nothing yet, or -1 with errno. */
 static int make_ruleset(int version)
 {
     const struct ruleset requested = {

@@ -20,7 +20,7 @@ struct organ_audit_log {
     unsigned long long lost;
 };
 
-/* A pipe that nobody reads is refused instead of waited for. */
+/* Opens the log for appending. O_NONBLOCK makes the open of a pipe without a reader fail instead of wait. */
 static int open_log(const char *file)
 {
     return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
@@ -66,7 +66,7 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The line without its end, to be freed; NULL without memory. */
+/* Returns the entry as a line without its end, for the caller to free. NULL without memory. */
 static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     struct timespec now;
@@ -86,7 +86,7 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
     return text;
 }
 
-/* One call of the system a line: lines of several processes do not mix. 0, or errno. */
+/* Writes a line with one system call, so that the lines of several processes do not mix. Returns 0 or an errno. */
 static int append_line(organ_audit_log *audit, const char *text)
 {
     char *whole;

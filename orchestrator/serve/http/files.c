@@ -161,7 +161,8 @@ static bool read_range_offset(const char **text, uint64_t *number)
     return true;
 }
 
-/* "bytes=5-9", "bytes=5-", "bytes=-5". Anything else, also several ranges, is ignored, and the whole file is sent. */
+/* Reads a Range header: "bytes=5-9", "bytes=5-" or "bytes=-5". All other forms, several ranges included, are ignored,
+ * and the whole file is sent. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
     uint64_t last = UINT64_MAX;

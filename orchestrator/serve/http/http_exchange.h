@@ -75,10 +75,11 @@ void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
  * contains the detail. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The same with one more member, whose reference is taken. */
+/* Like organ_http_problem, with one more member. Takes the reference of `value`. */
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* The same for a fault: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500 for all others. */
+/* Like organ_http_problem, with the message of `error` and the status 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500
+ * for all others. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
 /* Sends an open regular file and closes it. Supports ETag, Last-Modified, If-None-Match, If-Modified-Since, Range
@@ -178,10 +179,11 @@ typedef struct organ_area {
  * again. From any thread. */
 void organ_http_call_waiting(const organ_app *app);
 
-/* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
+/* Writes a metric in Prometheus' text format. `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
 
-/* A quota as two gauges: NAME is the amount in use, NAME_limit the largest allowed amount; 0: no limit, +Inf. */
+/* Writes a quota as two gauges: NAME is the amount in use, NAME_limit the largest allowed amount, +Inf if `limit` is
+ * 0. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
 
 /* Bytes of memory that a process has in use; 0 if unknown. */

@@ -17,7 +17,7 @@ void organ_tally_connection(organ_request_tally *tally, bool opened);
 void organ_tally_slow(
     organ_request_tally *tally); /* a connection was closed because its request took too long to arrive */
 
-/* Prometheus' text format. */
+/* Writes the counts in Prometheus' text format. */
 void organ_tally_print(organ_request_tally *tally, FILE *out);
 
 #endif

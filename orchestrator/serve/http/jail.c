@@ -19,7 +19,7 @@
 
 /* ---- the root ---- */
 
-/* One name in a directory, which is not followed if it is a link. */
+/* Opens one name in a directory. Fails with ELOOP if it is a link. */
 static int open_entry(int directory, const char *name, uint64_t flags)
 {
     struct stat about;
@@ -39,7 +39,8 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     return -1;
 }
 
-/* For kernels without openat2: opens one segment after the other. Paths have no "..", so that no step leads up. */
+/* Opens a path one segment after the other, for kernels without openat2. Paths have no "..", so no segment leads out of
+ * the root. */
 static int open_by_steps(int root, const char *path, uint64_t flags)
 {
     char name[NAME_MAX + 1];
@@ -127,7 +128,7 @@ void organ_jail_close(organ_jail *jail)
     free(jail);
 }
 
-/* A folder that does not exist or cannot be read has no models. */
+/* Adds a folder of named models. A folder that does not exist or cannot be opened is skipped. */
 static organ_status open_store(organ_jail *jail, const char *path, organ_error *error)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -211,7 +212,7 @@ static const char *wrong_with(const char *path)
     return organ_utf8_valid(path) ? NULL : "it is not UTF-8";
 }
 
-/* 0, or the status of a path that cannot be asked for. */
+/* Checks the form of a path. Returns 0, or the HTTP status of the refusal. */
 static unsigned check_jail_path(const char *path, organ_error *error)
 {
     const char *wrong = wrong_with(path);
@@ -309,7 +310,8 @@ unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_
     return check_jail_path(path, error);
 }
 
-/* An O_PATH descriptor: opening it has no effect on a device or a pipe. */
+/* Reads the attributes of a place through an O_PATH descriptor, whose opening has no effect on a device or a pipe.
+ * Returns 0 or an HTTP status. */
 static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place, const char *path, struct stat *about,
                            organ_error *error)
 {

@@ -37,10 +37,10 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
 /* The same for an output, which is below the root, without links. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
 
-/* The path of the directory that holds the place, in its arena; NULL without memory. */
+/* Returns the path of the directory that contains the place, allocated in its arena. NULL without memory. */
 const char *organ_jail_parent(organ_jail_place *place);
 
-/* A descriptor of the place, or -1 with errno: ELOOP or EXDEV for links that are not followed. */
+/* Opens the place. Returns a descriptor, or -1 with errno: ELOOP or EXDEV for links that are not followed. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags);
 
 /* Opens a regular file or a directory for reading. `path` is for messages. */

@@ -90,7 +90,8 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
     return status;
 }
 
-/* The length of "model-" in "model-00001-of-00003.gguf"; of all other names the whole. */
+/* Returns the length of the name before the number of a shard: that of "model-" for "model-00001-of-00003.gguf". Other
+ * names have their whole length. */
 static size_t stem_of(const char *name)
 {
     const char *const of = strstr(name, "-of-");

@@ -19,7 +19,7 @@ typedef union address {
     struct sockaddr_in6 six;
 } address;
 
-/* "[::1]:80" -> "::1", "80". */
+/* Splits an address with a port: "[::1]:80" becomes "::1" and "80". */
 static organ_status split_address(const char *text, char *host, size_t room, const char **port, organ_error *error)
 {
     const char *const colon = strrchr(text, ':');

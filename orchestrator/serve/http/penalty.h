@@ -16,7 +16,7 @@ void organ_penalty_destroy(organ_penalty *penalty);
 #define ORGAN_PENALTY_MAX_SECONDS 8.0
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
 
-/* The longest delay that the next wrong token of any address would get now, in seconds. */
+/* Returns the longest delay, in seconds, that the next wrong token of any address would get now. */
 double organ_penalty_longest(organ_penalty *penalty);
 
 #endif

@@ -8,7 +8,7 @@
 
 enum { MAPPED = 12 };
 
-/* IPv4 becomes ::ffff:a.b.c.d. */
+/* Reads an IPv4 or IPv6 address. An IPv4 address becomes ::ffff:a.b.c.d and sets *four. */
 static bool read_address(const char *text, unsigned char address[16], bool *four)
 {
     static const unsigned char mapped[MAPPED] = {[10] = 0xFF, [11] = 0xFF};

@@ -22,7 +22,7 @@ typedef struct refused_search {
     uint64_t taken;
 } refused_search;
 
-/* 0: the library can read it; or the status of the answer. */
+/* Returns 0 if the library can read the header's value, else the HTTP status of the refusal. */
 static unsigned refused_length(const char *text)
 {
     const size_t digits = strspn(text, "0123456789");

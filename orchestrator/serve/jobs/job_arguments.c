@@ -66,7 +66,8 @@ static size_t letters(const char *text)
     return count;
 }
 
-/* A text that can be a word: not empty, not too long, without NUL. NULL after a fault. */
+/* Returns a text that can be a word of a command line: not empty, not too long, without NUL. Records a fault and
+ * returns NULL if it cannot. */
 static const char *plain_text(words_reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
@@ -124,7 +125,8 @@ static void check_path(words_reader *r, const char *field, const char *path, org
     json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
-/* The text as a word of the command line, where "-" would mean standard input and "-x" an option; a new string. */
+/* Returns the text as a word of the command line. A file name that begins with "-" gets "./" before it, since it would
+ * mean standard input or an option. */
 static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
 {
     const char *const text = plain_text(r, field, value);
@@ -143,7 +145,7 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
            text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
 }
 
-/* The number as the command line reads it, or NULL after a fault. */
+/* Returns the number as a word of the command line, or NULL after a fault. */
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
     char allowed[160], text[40];
@@ -207,7 +209,8 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     }
 }
 
-/* An option, or an operand, which has no name on the command line; the words go to the list of those. */
+/* Reads the argument of an option or an operand and appends its words to the list `to`. Operands have no name on the
+ * command line. */
 static void read_argument(words_reader *r, json_t *to, const organ_option *option)
 {
     const json_t *const value = json_object_get(r->arguments, option->name);
@@ -234,7 +237,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         add_word(r, to, name, text_word(r, field, value, option->names));
 }
 
-/* An operand that was left out cannot be followed by one that was given. */
+/* Refuses an operand after a missing one: operands have no names, so the program would take it for the missing one. */
 static void refuse_gaps(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -324,7 +327,7 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
         read_argument(r, r->options, option);
 }
 
-/* A dry run writes nothing. */
+/* Adjusts the lists of paths: a dry run writes no output. */
 static void adjust_paths(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
@@ -333,7 +336,7 @@ static void adjust_paths(organ_job_words *words)
     }
 }
 
-/* "lora extract" is two words. */
+/* Appends the program and the words of the verb: "lora extract" is two words. */
 static void append_verb(json_t *argv, const char *name)
 {
     json_array_append_new(argv, json_string("organ"));

@@ -22,7 +22,8 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* The program continues to write at its own offset, so the cut part becomes a hole, which needs no space. */
+/* Cuts a result to `limit` bytes. The program continues to write at its own offset, so the cut part becomes a hole,
+ * which needs no space. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);

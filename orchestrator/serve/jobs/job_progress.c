@@ -16,7 +16,7 @@ enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
 static const double min_rate_seconds = 0.3; /* before this a rate means nothing */
 
-/* Any bytes as text without control characters. */
+/* Copies bytes as text without control characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -50,7 +50,8 @@ static void take_begin(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* Work before the first event, by an earlier run, does not count for the speed. */
+/* Takes over an event of progress. Work before the first event was done by an earlier run and does not count for the
+ * speed. */
 static void take_advance(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");

@@ -72,10 +72,10 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
 /* Lines of Prometheus' text format. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out);
 
-/* The number of jobs that are in `state` now. */
+/* Returns the number of jobs in `state`. */
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state);
 
-/* The confinement of job processes. */
+/* Returns the confinement of job processes. */
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs);
 
 /* Replies with the events of a job as server-sent events, starting after the event `last` (the value of

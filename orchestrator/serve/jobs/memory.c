@@ -23,7 +23,7 @@ const bool organ_job_memory_limited = false;
 const bool organ_job_memory_limited = true;
 #endif
 
-/* The value of "--NAME=VALUE" among the options, which end at "--"; NULL if it is not there. */
+/* Returns the value of "--NAME=VALUE" among the options, which end at "--". NULL if the option is missing. */
 static const char *value_of(const json_t *argv, const char *name)
 {
     const size_t length = strlen(name);

@@ -17,8 +17,8 @@
 #define ORGAN_JOB_BASE_BYTES   ((uint64_t)256 << 20)
 #define ORGAN_JOB_THREAD_BYTES ((uint64_t)128 << 20)
 
-/* The memory that the command line asks for: --memory, or its default for this verb; 512 MiB for verbs without this
- * option. */
+/* Returns the memory that the command line asks for: --memory, its default for this verb, or 512 MiB for verbs without
+ * this option. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 
 /* False in a program with a sanitizer. */

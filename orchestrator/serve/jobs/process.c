@@ -31,8 +31,8 @@ static bool read_small_file(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* The start time: field 22 of /proc/PID/stat, counted from the end of the name, which may hold any bytes. A zombie
- * counts as dead. */
+/* Reads the start time of a process, field 22 of /proc/PID/stat. Counts fields from the end of the name, which may
+ * contain any bytes. Returns false for a zombie. */
 static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
@@ -128,7 +128,7 @@ static void become_program(const child *self)
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
-/* The result of prepare_child: 0, or the errno of what failed. */
+/* Returns the result of prepare_child, which the child sends: 0, or the errno of the call that failed. */
 static int wait_for_child(int ready)
 {
     int why = 0;

@@ -47,7 +47,7 @@ static json_t *faults_of(const char *message)
                   : NULL;
 }
 
-/* A view, or a problem with the message; the reference is taken. */
+/* Replies with a view, whose reference it takes, or with a problem if the status is an error. */
 static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
 {
     if (status == 204)
@@ -126,7 +126,7 @@ static void get_events(const organ_server_request *request, organ_http_reply *re
                       organ_http_header(request, "Last-Event-ID"), reply);
 }
 
-/* The text with its line ends kept and other control characters made visible; NULL without memory. */
+/* Returns the text with control characters made visible except line ends. NULL without memory. */
 static json_t *visible_lines(const char *s)
 {
     organ_text text;
@@ -168,7 +168,7 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
     return shown;
 }
 
-/* That a result is whole was found out when the job ended. */
+/* Replies with the result of a job. The job was marked as having a complete result when it ended. */
 static void get_result(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const raw = organ_http_query(request, "raw");

@@ -236,7 +236,7 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
-/* A job that had ended before this server began, perhaps under another limit. */
+/* Applies the present limit to the result of a job that ended before this server started. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};

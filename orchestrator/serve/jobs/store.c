@@ -52,7 +52,7 @@ double organ_job_stamp(char stamp[32])
 
 /* ---- the directory of all ---- */
 
-/* A directory of our own below `parent`, not a link to somewhere. */
+/* Creates a directory below `parent` or accepts an existing one. Refuses a link and every other kind of file. */
 static organ_status enter_directory(const char *parent, const char *name, char **path, organ_error *error)
 {
     struct stat about;
@@ -269,7 +269,7 @@ static bool all_texts(const json_t *array)
     return json_is_array(array);
 }
 
-/* The record says what a process is started with, so every member is checked. */
+/* Checks every member of a record, because a process is started with them. */
 static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};
@@ -333,7 +333,8 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
-/* A view leaves the lock that guards the job; a reference to a part of the job would be counted without it. */
+/* Returns a copy of a member of the job. A view is used outside the job's lock, where the reference count of a shared
+ * part is not protected. */
 static json_t *copy_fixed(const organ_job *job, const char *key)
 {
     return json_deep_copy(json_object_get(job->fixed, key));

@@ -73,8 +73,8 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
 /* ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);
-/* The ids of all directories that may be jobs, sorted: an array of strings, for the caller to release. NULL and
- * ORGAN_IO on failure. */
+/* Returns the ids of all directories that may be jobs, sorted, as an array of strings for the caller to release. NULL
+ * and ORGAN_IO on failure. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 void organ_job_erase(const organ_job_store *store, const char *id); /* the record and its directory */
 /* Removes the directory of a job whose server ended before the record was complete: the directory contains only the
@@ -85,7 +85,7 @@ void organ_job_free(organ_job *job);
 /* Opens "events.jsonl" or "result.json" of a job: O_RDONLY, or for writing (created if missing). -1 with errno;
  * EINVAL if it is not a regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags);
-/* The whole result, for the caller to release; NULL if there is none or it is not JSON. */
+/* Returns the result as JSON, for the caller to release. NULL if there is none or it is not JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id);
 
 /* Writes the current time in RFC 3339 with milliseconds and returns it in seconds since 1970. */

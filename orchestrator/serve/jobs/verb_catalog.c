@@ -106,8 +106,8 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are
- * always in range. */
+/* Returns the schema of an amount of bytes: a number, or a text like "512M". A schema cannot bound the text, so the
+ * pattern allows only amounts that are in range for every option. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",

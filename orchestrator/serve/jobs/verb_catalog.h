@@ -8,16 +8,16 @@
 
 #include <jansson.h>
 
-/* A verb that reports as JSON can be a job. */
+/* Returns whether the verb can be a job: it has --json and is not marked as no job. */
 bool organ_verb_is_job(const organ_verb *verb);
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count,
                                  const char *name); /* NULL: none of that name can */
 
-/* The k-th option that a client may set; NULL after the last. Omits the options that the server sets itself, and
- * headers for other servers. */
+/* Returns the k-th option that a client may set, NULL after the last. Omits the options that the server sets itself,
+ * and headers for other servers. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 
-/* The member of "arguments" that contains the operand: "MODEL" for "MODEL...". */
+/* Writes to `key` the member of "arguments" that contains the operand, "MODEL" for "MODEL...", and returns it. */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
 
 /* Describes the operand as an option with that name. */
@@ -31,7 +31,7 @@ json_t *organ_verb_list(const organ_verb_table *table);
  * "groups" contains the options, "schema" the JSON Schema of "arguments". */
 json_t *organ_verb_describe(const organ_verb *verb);
 
-/* The JSON Schema of {"verb": ..., "arguments": ...} for this verb. */
+/* Returns the JSON Schema of {"verb": ..., "arguments": ...} for this verb. */
 json_t *organ_verb_request_schema(const organ_verb *verb);
 
 #endif

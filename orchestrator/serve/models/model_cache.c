@@ -59,7 +59,7 @@ static void notify_listener(organ_model_cache *cache)
 
 /* ---- places ---- */
 
-/* The catalog is freed when its last user releases it. */
+/* Empties a place of the cache. A catalog that is in use is freed when its last user releases it. */
 static void clear_place(organ_model_cache *cache, cached_model *p)
 {
     if (p->catalog) {
@@ -259,7 +259,7 @@ static char *next_to_read(organ_model_cache *cache, bool *requested)
     return NULL;
 }
 
-/* The summary of a model that is on the shelf already; NULL if it is not, or has changed. */
+/* Returns the summary of a cached model. NULL if the model is not in the cache or its files have changed. */
 static char *summary_from_cache(organ_model_cache *cache, const char *path)
 {
     uint64_t identity;
@@ -285,7 +285,7 @@ static void give_summary(organ_model_cache *cache, const char *path, char *summa
     listed->requested = false;
 }
 
-/* With the lock held, which is given up meanwhile. */
+/* Reads one model into the cache. Called with the lock held; releases it while the model is read. */
 static void read_next(organ_model_cache *cache, char *path, bool requested)
 {
     cached_model made = {0};

@@ -36,7 +36,7 @@ struct organ_reader {
 
 /* ---- the process ---- */
 
-/* Between fork and exec: system calls only. */
+/* Turns the forked child into the worker. Runs between fork and exec, so it makes system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
     const int program = organ_child_move_descriptor(reader->program), ours = organ_child_move_descriptor(far);

@@ -44,7 +44,7 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
 
 /* ---- one model ---- */
 
-/* The model that the path names, to be given back; NULL after a reply, or after saying that there will be one later. */
+/* Returns the model of the request's path, for the caller to release. NULL if a reply was made or postponed. */
 static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *model;

@@ -119,7 +119,7 @@ static void add_stores(scan_walk *w)
     organ_names_list_release(&list);
 }
 
-/* The folder as a whole, if it is a model. */
+/* Adds the folder itself to the found models if it is a model. */
 static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");

@@ -29,7 +29,8 @@ typedef struct order {
 
 static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
-/* By a key, then by the place in the files, so that pages fit together. */
+/* Orders tensors by the query's key, then by their place in the files, so that pages neither repeat nor miss a
+ * tensor. */
 static int by_query_order(const void *a, const void *b, void *context)
 {
     const order *const o = context;

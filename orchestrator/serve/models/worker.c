@@ -37,7 +37,8 @@ bool organ_worker_is_requested(int argc, char *const *argv)
     return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
 }
 
-/* The address space that it has, and so much more. Sanitizers take terabytes of it for tables. */
+/* Limits the address space to its present size and `more` bytes. Sets no limit under sanitizers, whose tables need
+ * terabytes. */
 static bool limit_memory(const char *more)
 {
 #if ORGAN_SANITIZED
@@ -53,7 +54,7 @@ static bool limit_memory(const char *more)
 #endif
 }
 
-/* A model of many shards has as many files open as the system allows. */
+/* Raises the limit of open files to its maximum, since each shard of a model needs a descriptor. */
 static void raise_descriptors(void)
 {
     struct rlimit limit;
@@ -63,7 +64,7 @@ static void raise_descriptors(void)
     }
 }
 
-/* 0, or the errno of what could not be done. */
+/* Confines the process to reading the given folders. Returns 0, or the errno of the call that failed. */
 static int confine_worker(const char *memory, const char *folders)
 {
     int fds[ORGAN_JAIL_FOLDERS];
@@ -85,7 +86,7 @@ static int confine_worker(const char *memory, const char *folders)
     return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
 }
 
-/* A path of the question, a new string; NULL at the end. */
+/* Receives a path of the request as a new string. NULL at the end of the connection. */
 static char *receive_path(uint32_t bytes)
 {
     char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;

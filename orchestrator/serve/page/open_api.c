@@ -13,7 +13,7 @@
 
 ORGAN_EMBEDDED(organ_open_api_text, "orchestrator/serve/page/open_api.json")
 
-/* "lora extract" -> "JobOfLoraExtract" */
+/* Writes the name of a verb's schema: "JobOfLoraExtract" for "lora extract". */
 static void schema_name(const char *verb, char name[80])
 {
     size_t used = (size_t)snprintf(name, 80, "JobOf");
