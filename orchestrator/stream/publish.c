@@ -221,7 +221,7 @@ static bool publish_is_whole(const organ_publish *publish, const organ_naming_no
 }
 
 /* Turns the finished output back into an unfinished run whose journal lists all tensors as done. */
-static organ_status bring_back(organ_publish *publish, organ_error *error)
+static organ_status reopen_finished(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
         return organ_fail_errno(error, errno, "%s/%s: cannot be created", publish->partial, ORGAN_JOURNAL_FOLDER);
@@ -241,7 +241,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     const bool whole = publish_is_whole(publish, &note),
                unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
     if (whole && note.journal && way.journal)
-        return bring_back(publish, error);
+        return reopen_finished(publish, error);
     if (!unfinished && (whole || !holds_nothing(publish)))
         refused = fail_kept(publish, error);
     else if (unfinished && !way.resume && !way.force)

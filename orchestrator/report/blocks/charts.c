@@ -51,7 +51,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
 }
 
 /* Words about a row, for the caller to free; NULL: none. */
-static char *charts_words_of(organ_scan_folder *walk, const json_t *row, const char *words)
+static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
     walk->scope.row = row;
@@ -107,7 +107,7 @@ static int charts_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void put_bars(organ_scan_folder *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
+static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
                                      *const second = organ_block_text(walk, style->style.series[1]);
@@ -128,13 +128,13 @@ static void put_bars(organ_scan_folder *walk, const organ_bars_of *style, organ_
     free(second);
 }
 
-static const char *charts_name_of(organ_scan_folder *walk, const organ_bars_of *style, const json_t *row)
+static const char *charts_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
 /* Makes the bars of the rows. NULL without memory. */
-static organ_ranking_bar *make_bars(organ_scan_folder *walk, const organ_bars_of *style, const json_t *rows,
+static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {
     const json_t *const spread = style->spread ? organ_scope_at(&walk->scope, style->spread) : NULL;
@@ -157,7 +157,7 @@ static organ_ranking_bar *make_bars(organ_scan_folder *walk, const organ_bars_of
     return bars;
 }
 
-void organ_bars_put(organ_scan_folder *walk, const organ_block *block)
+void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_bars_of *const style = block->bars;
     json_t *const rows = organ_block_rows(walk, block);
@@ -228,7 +228,7 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *wo
         map->value[k] *= factor;
 }
 
-void organ_map_put(organ_scan_folder *walk, const organ_block *block)
+void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;
     json_t *const rows = organ_block_rows(walk, block);

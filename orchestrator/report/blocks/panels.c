@@ -134,7 +134,7 @@ organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *repor
     return draw_panels(panels, &(organ_scope){report, report}, svg, error);
 }
 
-void organ_panels_put(organ_scan_folder *walk, const organ_block *block)
+void organ_panels_put(organ_view_walk *walk, const organ_block *block)
 {
     organ_error ignored = {0};
     char *svg = NULL;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Writes an empty line before a block, except between the items of a list. */
-static void begin_block(organ_scan_folder *walk, bool item)
+static void begin_block(organ_view_walk *walk, bool item)
 {
     if (walk->began && !(item && walk->in_list))
         fputc('\n', walk->out);
@@ -13,7 +13,7 @@ static void begin_block(organ_scan_folder *walk, bool item)
     walk->in_list = item;
 }
 
-static void markdown_words(organ_scan_folder *walk, const organ_block *block, const char *text)
+static void markdown_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     static const char *const leads[] = {
         [ORGAN_BLOCK_HEADING] = "# ", [ORGAN_BLOCK_SECTION] = "## ",  [ORGAN_BLOCK_SAY] = "",
@@ -23,7 +23,7 @@ static void markdown_words(organ_scan_folder *walk, const organ_block *block, co
     fprintf(walk->out, "%s%s\n", leads[block->kind], text);
 }
 
-static void markdown_table(organ_scan_folder *walk, organ_table *table, const char *caption)
+static void markdown_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
     begin_block(walk, false);
@@ -44,7 +44,7 @@ static void put_terms(FILE *out, const json_t *terms)
     }
 }
 
-static void markdown_list(organ_scan_folder *walk, const organ_block *block, const json_t *rows)
+static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {
         markdown_table(walk, organ_block_checks(rows), NULL);

@@ -15,7 +15,7 @@ static void put_lines(organ_html *html, const char *text)
     }
 }
 
-static void page_words(organ_scan_folder *walk, const organ_block *block, const char *text)
+static void page_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
     case ORGAN_BLOCK_SECTION:
@@ -41,12 +41,12 @@ static void page_words(organ_scan_folder *walk, const organ_block *block, const 
     }
 }
 
-static void page_table(organ_scan_folder *walk, organ_table *table, const char *caption)
+static void page_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     organ_html_table(walk->html, table, caption);
 }
 
-static void page_list(organ_scan_folder *walk, const organ_block *block, const json_t *rows)
+static void page_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
         organ_html_checks(walk->html, rows);

@@ -4,12 +4,12 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 
-static void say_after(const organ_scan_folder *walk, const char *lead, const char *text)
+static void say_after(const organ_view_walk *walk, const char *lead, const char *text)
 {
     organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
 }
 
-static void terminal_words(organ_scan_folder *walk, const organ_block *block, const char *text)
+static void terminal_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
     case ORGAN_BLOCK_SAY:
@@ -29,7 +29,7 @@ static void terminal_words(organ_scan_folder *walk, const organ_block *block, co
     }
 }
 
-static void terminal_table(organ_scan_folder *walk, organ_table *table, const char *caption)
+static void terminal_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
     organ_table_print(table, walk->out, walk->page, walk->error);
@@ -37,7 +37,7 @@ static void terminal_table(organ_scan_folder *walk, organ_table *table, const ch
     fputc('\n', walk->out);
 }
 
-static void terminal_list(organ_scan_folder *walk, const organ_block *block, const json_t *rows)
+static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
         terminal_table(walk, organ_block_checks(rows), NULL);

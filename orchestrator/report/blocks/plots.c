@@ -48,7 +48,7 @@ static double grid_value(const organ_grid_of *style, const json_t *row, const ch
     return (style->factor != 0 ? style->factor : 1) * json_number_value(value);
 }
 
-void organ_grid_put(organ_scan_folder *walk, const organ_block *block)
+void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 {
     enum { MEMBERS_MAX = 16 };
     const organ_grid_of *const style = block->grid;
@@ -103,7 +103,7 @@ static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *row
 }
 
 /* Returns whether rows of this name are drawn. */
-static bool is_shown(const organ_scan_folder *walk, const organ_curves_of *style, const json_t *rows, const char *name)
+static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, const json_t *rows, const char *name)
 {
     for (size_t k = 0; style->only && k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
@@ -114,7 +114,7 @@ static bool is_shown(const organ_scan_folder *walk, const organ_curves_of *style
     return !style->only;
 }
 
-void organ_curves_put(organ_scan_folder *walk, const organ_block *block)
+void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_curves_of *const style = block->curves;
     json_t *const rows = organ_block_rows(walk, block);
@@ -171,7 +171,7 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
     return kind;
 }
 
-void organ_points_put(organ_scan_folder *walk, const organ_block *block)
+void organ_points_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_points_of *const style = block->points;
     json_t *const rows = organ_block_rows(walk, block);

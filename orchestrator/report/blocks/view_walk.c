@@ -15,7 +15,7 @@ enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 };
 
 /* Returns the words as text in the form of the walk's place, for the caller to free. Without memory it records that in
  * the walk and returns NULL. */
-static char *walk_words_of(organ_scan_folder *walk, const char *words)
+static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->place->form);
     if (!text)
@@ -23,14 +23,14 @@ static char *walk_words_of(organ_scan_folder *walk, const char *words)
     return text;
 }
 
-static const json_t *walk_rows_of(const organ_scan_folder *walk, const organ_block *block)
+static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block *block)
 {
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
 }
 
 /* ---- tables ---- */
 
-static void put_words(organ_scan_folder *walk, const organ_block *block)
+static void put_words(organ_view_walk *walk, const organ_block *block)
 {
     char *const text = walk_words_of(walk, block->words);
     if (text)
@@ -38,7 +38,7 @@ static void put_words(organ_scan_folder *walk, const organ_block *block)
     free(text);
 }
 
-static void put_made(organ_scan_folder *walk, organ_table *table, const char *caption)
+static void put_made(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     char *const text = caption ? walk_words_of(walk, caption) : NULL;
     walk->place->table(walk, table, text && *text ? text : NULL);
@@ -46,7 +46,7 @@ static void put_made(organ_scan_folder *walk, organ_table *table, const char *ca
 }
 
 /* Writes below a shortened table how many of its rows are shown. */
-static void say_cut(organ_scan_folder *walk, size_t max, size_t count, const char *what)
+static void say_cut(organ_view_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
     char shown[32], all[32];
@@ -61,7 +61,7 @@ static void say_cut(organ_scan_folder *walk, size_t max, size_t count, const cha
     fputc('\n', walk->out);
 }
 
-static void put_table(organ_scan_folder *walk, const organ_block *block)
+static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
     json_t *const rows = organ_block_rows(walk, block);
@@ -91,7 +91,7 @@ static void put_table(organ_scan_folder *walk, const organ_block *block)
 
 /* Stores the rows whose values become columns: the rows at the path style->of (at most ITEM_COLUMNS), or the walk's
  * row. Returns how many. */
-static size_t value_rows(const organ_scan_folder *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
+static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
     const size_t count = json_array_size(of) < ITEM_COLUMNS ? json_array_size(of) : ITEM_COLUMNS;
@@ -114,7 +114,7 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
-static void put_items(organ_scan_folder *walk, const organ_block *block)
+static void put_items(organ_view_walk *walk, const organ_block *block)
 {
     const organ_items_of *const style = block->items;
     const json_t *rows[ITEM_COLUMNS];
@@ -142,7 +142,7 @@ static void put_items(organ_scan_folder *walk, const organ_block *block)
         free(titles[k]);
 }
 
-static void put_highlights(organ_scan_folder *walk, const organ_block *block)
+static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
     char *texts[2 * MAX_HIGHLIGHTS] = {NULL};
@@ -162,7 +162,7 @@ static void put_highlights(organ_scan_folder *walk, const organ_block *block)
         free(texts[k]);
 }
 
-static void put_figure(organ_scan_folder *walk, const organ_block *block)
+static void put_figure(organ_view_walk *walk, const organ_block *block)
 {
     char *const caption = walk_words_of(walk, block->words);
     organ_html_chart(walk->html, block->draw(walk->scope.row), caption ? caption : "");
@@ -171,17 +171,17 @@ static void put_figure(organ_scan_folder *walk, const organ_block *block)
 
 /* ---- the walk ---- */
 
-static void end_list(organ_scan_folder *walk)
+static void end_list(organ_view_walk *walk)
 {
     organ_html_list(walk->html, walk->items);
     json_decref(walk->items);
     walk->items = NULL;
 }
 
-static void walk_blocks(organ_scan_folder *walk, const organ_block *blocks, size_t count);
+static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count);
 
 /* Writes the blocks of a block for another row. The recursion is as deep as the constant tables of the view. */
-static void walk_row(organ_scan_folder *walk, const organ_block *block, const json_t *row)
+static void walk_row(organ_view_walk *walk, const organ_block *block, const json_t *row)
 {
     const json_t *const before = walk->scope.row;
     walk->scope.row = row;
@@ -189,7 +189,7 @@ static void walk_row(organ_scan_folder *walk, const organ_block *block, const js
     walk->scope.row = before;
 }
 
-static void say_rest(organ_scan_folder *walk, const organ_block *block, size_t all)
+static void say_rest(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
     json_t *const row =
@@ -201,7 +201,7 @@ static void say_rest(organ_scan_folder *walk, const organ_block *block, size_t a
     json_decref(row);
 }
 
-static void walk_each(organ_scan_folder *walk, const organ_block *block)
+static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
     const size_t all = json_array_size(rows), shown = block->max && block->max < all ? block->max : all;
@@ -212,7 +212,7 @@ static void walk_each(organ_scan_folder *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-static void walk_together(organ_scan_folder *walk, const organ_block *block)
+static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
     if (!row)
@@ -223,20 +223,20 @@ static void walk_together(organ_scan_folder *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-static void put_list(organ_scan_folder *walk, const organ_block *block)
+static void put_list(organ_view_walk *walk, const organ_block *block)
 {
     const json_t *const rows = walk_rows_of(walk, block);
     if (json_array_size(rows) + json_object_size(rows) > 0)
         walk->place->list(walk, block, rows);
 }
 
-static void put_part(organ_scan_folder *walk, const organ_block *block)
+static void put_part(organ_view_walk *walk, const organ_block *block)
 {
     if (json_is_object(walk_rows_of(walk, block)))
         walk_row(walk, block, walk_rows_of(walk, block));
 }
 
-static void put_ending(organ_scan_folder *walk, const organ_block *block)
+static void put_ending(organ_view_walk *walk, const organ_block *block)
 {
     (void)block;
     organ_html_ending(walk->html, json_object_get(walk->scope.row, "definitions"),
@@ -244,7 +244,7 @@ static void put_ending(organ_scan_folder *walk, const organ_block *block)
     walk->ended = true;
 }
 
-static void put_made_of(organ_scan_folder *walk, const organ_block *block)
+static void put_made_of(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
     if (made)
@@ -254,7 +254,7 @@ static void put_made_of(organ_scan_folder *walk, const organ_block *block)
     json_decref(made);
 }
 
-static void (*const put_kind[])(organ_scan_folder *walk, const organ_block *block) = {
+static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,
     [ORGAN_BLOCK_SECTION] = put_words,       [ORGAN_BLOCK_SAY] = put_words,
     [ORGAN_BLOCK_WARN] = put_words,          [ORGAN_BLOCK_COMMAND] = put_words,
@@ -269,7 +269,7 @@ static void (*const put_kind[])(organ_scan_folder *walk, const organ_block *bloc
     [ORGAN_BLOCK_MADE] = put_made_of,        [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
-static void walk_blocks(organ_scan_folder *walk, const organ_block *blocks, size_t count)
+static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
         if (!(blocks[k].on & walk->on) || !organ_scope_holds(&walk->scope, blocks[k].when))
@@ -282,7 +282,7 @@ static void walk_blocks(organ_scan_folder *walk, const organ_block *blocks, size
 
 /* ---- the three ways ---- */
 
-static void walk_view(organ_scan_folder *walk, const organ_view *view)
+static void walk_view(organ_view_walk *walk, const organ_view *view)
 {
     const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,
                              .on = walk->on,
@@ -292,7 +292,7 @@ static void walk_view(organ_scan_folder *walk, const organ_view *view)
     walk_blocks(walk, &all, 1);
 }
 
-static organ_status write_text(organ_scan_folder *walk, const organ_view *view, const json_t *report, char **text,
+static organ_status write_text(organ_view_walk *walk, const organ_view *view, const json_t *report, char **text,
                                organ_error *error)
 {
     organ_text buffer;
@@ -315,14 +315,14 @@ static organ_status write_text(organ_scan_folder *walk, const organ_view *view, 
 organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors,
                                  char **text, organ_error *error)
 {
-    organ_scan_folder walk = {
+    organ_view_walk walk = {
         .place = &organ_place_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
     return write_text(&walk, view, report, text, error);
 }
 
 organ_status organ_view_markdown(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
-    organ_scan_folder walk = {.place = &organ_place_markdown, .on = ON_MARKDOWN};
+    organ_view_walk walk = {.place = &organ_place_markdown, .on = ON_MARKDOWN};
     return write_text(&walk, view, report, text, error);
 }
 
@@ -332,7 +332,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
     char *const kind = organ_words_text(&scope, view->kind, ORGAN_WORDS_PAGE),
                 *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
                 *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
-    organ_scan_folder walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
+    organ_view_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
     if (kind && title && lead)
         walk.html = organ_html_create(kind, title, *lead ? lead : NULL, error);
     else

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void organ_block_lacks_memory(organ_scan_folder *walk)
+void organ_block_lacks_memory(organ_view_walk *walk)
 {
     if (walk->html)
         organ_html_fail(walk->html);
@@ -45,7 +45,7 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
-json_t *organ_block_rows(organ_scan_folder *walk, const organ_block *block)
+json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))
         return rows_at(&walk->scope, block->rows);
@@ -70,14 +70,14 @@ double organ_block_number(const json_t *row, const char *path, double factor)
     return (factor != 0 ? factor : 1) * organ_json_number(row, path);
 }
 
-void organ_block_chart(organ_scan_folder *walk, char *svg, const char *caption)
+void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption)
 {
     char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);
     organ_html_chart(walk->html, svg, text ? text : "");
     free(text);
 }
 
-char *organ_block_text(organ_scan_folder *walk, const char *words)
+char *organ_block_text(organ_view_walk *walk, const char *words)
 {
     char *const text = words ? organ_words_text(&walk->scope, words, ORGAN_WORDS_PAGE) : NULL;
     if (words && !text)

@@ -10,7 +10,7 @@
 typedef struct organ_block_place organ_block_place;
 
 /* State of one pass over the blocks of a view. */
-typedef struct organ_scan_folder {
+typedef struct organ_view_walk {
     const organ_block_place *place;
     unsigned on;
     organ_scope scope;
@@ -21,16 +21,16 @@ typedef struct organ_scan_folder {
     json_t *items;          /* page: items of the list that is still open */
     bool ended;             /* page: definitions and run were printed */
     organ_error *error;
-} organ_scan_folder;
+} organ_view_walk;
 
 struct organ_block_place {
     organ_words_for form;
     /* A block of words: from HEADING to ITEM. */
-    void (*words)(organ_scan_folder *walk, const organ_block *block, const char *text);
+    void (*words)(organ_view_walk *walk, const organ_block *block, const char *text);
     /* Prints and destroys the table. `caption`: NULL for none. */
-    void (*table)(organ_scan_folder *walk, organ_table *table, const char *caption);
+    void (*table)(organ_view_walk *walk, organ_table *table, const char *caption);
     /* CHECKS, CAUTIONS and TERMS. */
-    void (*list)(organ_scan_folder *walk, const organ_block *block, const json_t *rows);
+    void (*list)(organ_view_walk *walk, const organ_block *block, const json_t *rows);
 };
 
 extern const organ_block_place organ_place_terminal, organ_place_markdown, organ_place_page;
@@ -38,28 +38,28 @@ extern const organ_block_place organ_place_terminal, organ_place_markdown, organ
 #define ORGAN_BLOCK_CELLS 1500 /* maps with more cells are drawn without numbers */
 
 /* Records that memory ran out: the report or the page fails. */
-void organ_block_lacks_memory(organ_scan_folder *walk);
+void organ_block_lacks_memory(organ_view_walk *walk);
 
 /* Returns the selected rows of a block (`where`, `same`, `new`); the caller releases them with organ_json_release_rows.
  * NULL: none. */
-json_t *organ_block_rows(organ_scan_folder *walk, const organ_block *block);
+json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 
 /* Returns a table of an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
 /* Each draws a block of its kind on a page. */
-void organ_bars_put(organ_scan_folder *walk, const organ_block *block);
-void organ_map_put(organ_scan_folder *walk, const organ_block *block);
-void organ_panels_put(organ_scan_folder *walk, const organ_block *block);
-void organ_grid_put(organ_scan_folder *walk, const organ_block *block);
-void organ_curves_put(organ_scan_folder *walk, const organ_block *block);
-void organ_points_put(organ_scan_folder *walk, const organ_block *block);
+void organ_bars_put(organ_view_walk *walk, const organ_block *block);
+void organ_map_put(organ_view_walk *walk, const organ_block *block);
+void organ_panels_put(organ_view_walk *walk, const organ_block *block);
+void organ_grid_put(organ_view_walk *walk, const organ_block *block);
+void organ_curves_put(organ_view_walk *walk, const organ_block *block);
+void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
 /* Helpers of these functions. organ_block_chart puts a chart with its caption on the page and frees it;
  * organ_block_text returns expanded words (the caller frees them; NULL: none); organ_block_number returns a number of a
  * row; organ_block_scale returns the upper end of a scale. */
-void organ_block_chart(organ_scan_folder *walk, char *svg, const char *caption);
-char *organ_block_text(organ_scan_folder *walk, const char *words);
+void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
+char *organ_block_text(organ_view_walk *walk, const char *words);
 double organ_block_number(const json_t *row, const char *path, double factor);
 double organ_block_scale(double step, double least, double high, const double *values, size_t count);
 

@@ -320,7 +320,7 @@ static void add_call_rules(call_filter *f, const call_rule *rules, size_t count,
 }
 #define ADD_RULES(filter, rules, answer) add_call_rules(filter, rules, sizeof(rules) / sizeof *(rules), answer)
 
-/* Signals to itself alone: its number stays when it executes. */
+/* Allows signals to the process itself. Its id does not change when it executes a program. */
 static void allow_own_signals(call_filter *f)
 {
     const uint64_t self = (uint64_t)getpid();

@@ -45,6 +45,8 @@ struct organ_admm {
 
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
+/* Divides a row of H by the roots of H's diagonal, on both sides, and a row of the target by the roots of its columns.
+ */
 static void scale_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;

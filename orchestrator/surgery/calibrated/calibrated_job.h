@@ -62,7 +62,7 @@ typedef struct organ_calibrated_job {
 } organ_calibrated_job;
 
 /* Removes targets without inputs in the forward pass, which a text cannot calibrate, and prints a note that counts
- * them. Errors of organ_along_untapped and organ_targets_remove. */
+ * them. Errors of organ_calibration_find_untapped and organ_targets_remove. */
 organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error);
 
 /* Opens the imatrix and finds the entries of all targets. The donor must be open. */

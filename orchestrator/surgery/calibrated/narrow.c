@@ -23,7 +23,7 @@ static void tell_left_out(const organ_prune_job *base, const bool *untapped, con
 organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error)
 {
     bool *untapped = NULL;
-    if (organ_along_untapped(base->donor, base->engine, &base->targets, &untapped, error) == ORGAN_OK &&
+    if (organ_calibration_find_untapped(base->donor, base->engine, &base->targets, &untapped, error) == ORGAN_OK &&
         organ_targets_remove(base->donor, untapped, method, &base->targets, error) == ORGAN_OK)
         tell_left_out(base, untapped, method);
     free(untapped);

@@ -139,7 +139,7 @@ organ_status organ_calibration_exchange_matrices(const organ_calibration_capture
                                                  const organ_calibration_layer *layer, organ_error *error);
 
 /* Returns ORGAN_USAGE, with its name, if a target has no inputs (organ_forward_is_tapped). */
-organ_status organ_along_check_targets(const organ_calibration_run *calib, organ_error *error);
+organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error);
 
 void organ_calibration_free_states(organ_calibration_run *calib);
 

@@ -351,7 +351,7 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     }
     organ_text_release(&text);
     organ_rows_rest();
-    if (!error->status && organ_along_check_targets(calib, error) == ORGAN_OK &&
+    if (!error->status && organ_calibration_check_targets(calib, error) == ORGAN_OK &&
         refuse_transposed(calib, error) == ORGAN_OK)
         note_context(calib);
     if (!error->status && calib->work)

@@ -155,8 +155,8 @@ void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allow
 
 /* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
  * for each tensor of the model, which the caller frees in any case. Errors of organ_forward_open; ORGAN_IO. */
-organ_status organ_along_untapped(const organ_model *model, const organ_engine *engine, const organ_targets *targets,
-                                  bool **untapped, organ_error *error);
+organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
+                                             const organ_targets *targets, bool **untapped, organ_error *error);
 
 /* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
  * the walk ends and returns it. ORGAN_INTERRUPTED. */

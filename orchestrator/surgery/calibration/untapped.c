@@ -22,7 +22,7 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
                       layers, o->method, o->verb, way);
 }
 
-organ_status organ_along_check_targets(const organ_calibration_run *calib, organ_error *error)
+organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error)
 {
     for (size_t k = 0; calib->targets && k < calib->targets->count; k++)
         if (!organ_forward_is_tapped(calib->facts.forward, calib->targets->tensors[k]))
@@ -30,8 +30,8 @@ organ_status organ_along_check_targets(const organ_calibration_run *calib, organ
     return ORGAN_OK;
 }
 
-organ_status organ_along_untapped(const organ_model *model, const organ_engine *engine, const organ_targets *targets,
-                                  bool **untapped, organ_error *error)
+organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
+                                             const organ_targets *targets, bool **untapped, organ_error *error)
 {
     organ_forward *forward = NULL;
     *untapped = calloc(model->tensor_count + 1, sizeof **untapped);

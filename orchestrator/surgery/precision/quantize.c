@@ -142,7 +142,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
         (organ_quantize_by_text(o) && !o->targets &&
-         organ_along_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
+         organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
