@@ -19,7 +19,7 @@ if [[ ${EFFORT:-some} != all && ${1:-} != --write && -z ${TYPES:-} ]]; then is_i
 declare -A reasons_of
 while IFS=$'\t' read -r verb named reason; do
     for type in ${named//,/}; do reasons_of["$type $verb"]=$reason; done
-done < <(sed -nE 's/^- ([a-z]+): ([a-z0-9_, -]+): (.*)$/\1\t\2\t\3/p' "$page")
+done < <(sed -e ':a' -e 'N;$!ba' -e 's/\n  / /g' "$page" | sed -nE 's/^- ([a-z]+): ([a-z0-9_, -]+): (.*)$/\1\t\2\t\3/p')
 
 # left_out TYPE VERB: whether this run takes the verb's result from the page. The verb `turn` is tried.
 left_out() {
@@ -92,11 +92,19 @@ table() {
         }' "$scratch/rows" | LC_ALL=C sort
 }
 
-# rejections: the lines "- VERB: TYPE, TYPE...: MESSAGE", one for each message.
+# wrapped: lines of at most 120 columns; continuations are indented.
+wrapped() {
+    awk '{ count = split($0, word, " "); line = word[1]
+           for (k = 2; k <= count; k++)
+               if (length(line) + 1 + length(word[k]) > 120) { print line; line = "  " word[k] } else line = line " " word[k]
+           print line }'
+}
+
+# rejections: the items "- VERB: TYPE, TYPE...: MESSAGE", one for each message.
 rejections() {
     LC_ALL=C sort "$scratch/reasons" | awk -F '\t' '
         { key = $2 "\t" $3; types[key] = types[key] == "" ? $1 : types[key] ", " $1 }
-        END { for (key in types) { split(key, part, "\t"); print "- " part[1] ": " types[key] ": " part[2] } }' | LC_ALL=C sort
+        END { for (key in types) { split(key, part, "\t"); print "- " part[1] ": " types[key] ": " part[2] } }' | LC_ALL=C sort | wrapped
 }
 
 : >"$scratch/reasons"
