@@ -26,12 +26,13 @@ likelihood() {
 
 # ---- the files that were compared with llama.cpp's ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
-while IFS=$'\t' read -r name type _ _ sha256; do
+while IFS=$'\t' read -r name type _ _ ways sha256; do
     [[ $name == \#* ]] && continue
     [[ -e $name ]] || make "$name"
     ends 0 convert "$name" -o made.gguf --to gguf --type "$type" --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
-    [[ $type != f32 ]] && continue
+    if [[ $ways == one ]]; then refused 3 "cannot be converted, only llama" convert made.gguf -o no --to safetensors --quiet; fi
+    [[ $type != f32 || $ways == one ]] && continue
     ends 0 convert made.gguf -o "$name-back" --to safetensors --quiet
     read -r before after < <(likelihood "$name" "$name-back")
     judge "$name scores $before, and $after after both conversions" test -n "$before" -a "$before" = "$after"

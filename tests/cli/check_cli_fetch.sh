@@ -22,6 +22,7 @@ ends 0 help fetch
 matches help/help_fetch ../out
 
 # ---- into a folder ----
+ends 0 fetch hf:tiny/qwen2 -o "/${scratch##*/}" --dry-run --quiet # a folder that would be made directly below /
 ends 0 fetch hf:tiny/qwen2 -o plain --dry-run
 matches fetch/fetch_dry ../out
 judge "a dry run writes" test ! -e plain

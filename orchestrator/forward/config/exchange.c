@@ -23,7 +23,7 @@
 const exchange_key organ_exchange_common[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
     {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length")},
-    {"embedding_length", U32, OF("hidden_size n_embd dim")},
+    {"embedding_length", U32, OF("hidden_size n_embd n_embed dim")},
     {"feed_forward_length", U32,
      OF("prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner hidden_dim")},
     {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
@@ -38,9 +38,9 @@ const exchange_key organ_exchange_common[] = {
     {"rope.freq_base", F32, OF("rope.rope_theta")},
     {"rope.freq_base_swa", F32, OF("swa.rope_theta rope_local_base_freq")},
     {"attention.layer_norm_rms_epsilon", F32, OF("rms_norm_eps")},
-    {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon norm_eps")},
-    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts")},
-    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts")},
+    {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon")},
+    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts moe_num_experts")},
+    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k")},
     {"expert_group_count", U32, OF("n_group")},
     {"expert_group_used_count", U32, OF("topk_group")},
     {"attention.key_length", U32, OF("head_dim")},
@@ -54,6 +54,28 @@ static const exchange_key some_keys[] = {
     {"rope.scaling.attn_factor", F32, EXCHANGE_LONGROPE, NULL, NULL, NULL},
     {"attention.sliding_window", U32, OF("sliding_window")},
     {"attention.sliding_window_pattern", FLAG, EXCHANGE_WINDOWS, NULL, NULL, NULL},
+    {"attention.layer_norm_rms_epsilon", F32, OF("norm_eps")},
+    {"attention.layer_norm_epsilon", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
+    {"rope.scaling.type", WORD, EXCHANGE_NO_SCALE, NULL, NULL, NULL},
+    {"attention.head_count_kv", U32, EXCHANGE_NUMBER, NULL, "1", NULL},
+    {"attention.head_count_kv*", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, NULL, NULL},
+    {"attention.head_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
+    {"feed_forward_length*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
+    {"context_length*", U32, EXCHANGE_NUMBER, NULL, "1048576", NULL},
+    {"ssm.conv_kernel", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
+    {"ssm.inner_size", U32, EXCHANGE_INNER, NULL, NULL, NULL},
+    {"ssm.state_size", U32, EXCHANGE_STATES, NULL, NULL, NULL},
+    {"ssm.time_step_rank", U32, EXCHANGE_STEPS, NULL, NULL, NULL},
+    {"ssm.group_count", U32, EXCHANGE_GROUPS, NULL, NULL, NULL},
+    {"ssm.dt_b_c_rms", FLAG, EXCHANGE_NUMBER, NULL, "0", NULL},
+    {"shortconv.l_cache", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
+    {"attention.layer_norm_rms_epsilon*", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
+    {"attention.key_length", U32, EXCHANGE_MLA_WIDE, NULL, NULL, NULL},
+    {"attention.value_length", U32, OF("kv_lora_rank")},
+    {"attention.indexer.head_count", U32, OF("index_n_heads")},
+    {"attention.indexer.key_length", U32, OF("index_head_dim")},
+    {"attention.indexer.top_k", U32, OF("index_topk")},
+    {"rope.scaling.yarn_log_multiplier", F32, EXCHANGE_TENTH, "rope.mscale_all_dim", NULL, "rope.rope_type=yarn"},
     {"attention.scale", F32, OF("attention_multiplier")},
     {"attention.clamp_kqv", F32, OF("clip_qkv")},
     {"embedding_scale", F32, OF("embedding_multiplier")},
@@ -63,9 +85,11 @@ static const exchange_key some_keys[] = {
     {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
     {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
     {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size")},
+    {"expert_shared_feed_forward_length*", U32, EXCHANGE_SHARED, NULL, NULL, NULL},
+    {"expert_weights_norm*", FLAG, EXCHANGE_NORMED, NULL, NULL, NULL},
     {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
     {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
-    {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale")},
+    {"expert_weights_scale", F32, OF("routed_scaling_factor route_scale router_scaling_factor")},
     {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
     {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
     {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
@@ -78,6 +102,14 @@ static const exchange_key some_keys[] = {
 
 #define LLAMA "vocab_size rope.dimension_count"
 #define MOE   "expert_feed_forward_length"
+#define GRANITE LLAMA " attention.scale embedding_scale residual_scale logit_scale"
+#define LATENT MOE " attention.head_count_kv attention.key_length attention.value_length vocab_size " \
+    "attention.q_lora_rank attention.kv_lora_rank attention.key_length_mla attention.value_length_mla " \
+    "leading_dense_block_count expert_shared_count expert_weights_scale rope.dimension_count " \
+    "rope.scaling.yarn_log_multiplier"
+#define LFM2  "vocab_size attention.head_count_kv* attention.layer_norm_rms_epsilon* shortconv.l_cache"
+#define MAMBA "context_length* feed_forward_length* attention.head_count* attention.layer_norm_rms_epsilon* " \
+    "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank"
 #define SILU  "\"hidden_act\": \"silu\""
 
 static const forward_exchange rows[] = {
@@ -112,7 +144,7 @@ static const forward_exchange rows[] = {
      "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false, \"no_rope_layer_interval\": 4}", false},
     {"SeedOssForCausalLM", "seed_oss", "", "seed_oss", NULL, "{" SILU "}", false},
     {"GraniteForCausalLM", "granite",
-     LLAMA " attention.scale embedding_scale residual_scale logit_scale", "granite", NULL,
+     GRANITE, "granite", NULL,
      "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}", false},
     {"Dots1ForCausalLM", "dots1",
      MOE " leading_dense_block_count expert_shared_count expert_weights_scale expert_weights_norm", "dots1", NULL,
@@ -123,6 +155,47 @@ static const forward_exchange rows[] = {
     {"ArceeForCausalLM", "arcee", LLAMA, "arcee", NULL,
      "{\"hidden_act\": \"relu2\", \"attention_bias\": false, \"mlp_bias\": false}", false},
     {"Ernie4_5ForCausalLM", "ernie4_5", "", "ernie4_5", NULL, "{" SILU ", \"use_bias\": false}", false},
+    {"Exaone4ForCausalLM", "exaone4", "vocab_size attention.sliding_window attention.sliding_window_pattern", "exaone4",
+     NULL, "{" SILU "}", false},
+    {"ExaoneMoeForCausalLM", "exaone-moe",
+     MOE " vocab_size attention.sliding_window attention.sliding_window_pattern expert_shared_count "
+     "expert_shared_feed_forward_length* leading_dense_block_count expert_weights_scale expert_weights_norm "
+     "nextn_predict_layers rope.scaling.type", "exaone_moe", NULL, "{" SILU "}", false},
+    {"GraniteMoeSharedForCausalLM", "granitemoe", GRANITE " expert_shared_feed_forward_length", "granitemoeshared",
+     "expert_shared_feed_forward_length", "{" SILU ", \"attention_bias\": false}", false},
+    {"GraniteMoeForCausalLM", "granitemoe", GRANITE, "granitemoe", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"Glm4ForCausalLM", "glm4", "rope.dimension_count", "glm4", NULL, "{" SILU "}", false},
+    {"CohereForCausalLM", "command-r", "logit_scale rope.scaling.type", "cohere", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"PhiForCausalLM", "phi2", "rope.dimension_count", "phi", NULL, "{\"hidden_act\": \"gelu_new\"}", false},
+    {"NemotronForCausalLM", "nemotron",
+     LLAMA " attention.layer_norm_epsilon attention.layer_norm_rms_epsilon rope.scaling.type", "nemotron", NULL,
+     "{\"hidden_act\": \"relu2\", \"attention_bias\": false, \"mlp_bias\": false}", true},
+    {"OlmoForCausalLM", "olmo", "attention.layer_norm_epsilon attention.clamp_kqv", "olmo", NULL,
+     "{" SILU ", \"attention_bias\": false}", false},
+    {"StableLmForCausalLM", "stablelm", "rope.dimension_count use_parallel_residual", "stablelm", NULL, "{" SILU "}",
+     false},
+    {"HYV3ForCausalLM", "hy_v3",
+     MOE " expert_shared_feed_forward_length* expert_weights_norm* expert_weights_scale expert_gating_func", NULL, NULL,
+     NULL, false},
+    {"GptOssForCausalLM", "gpt-oss", MOE " attention.sliding_window", NULL, NULL, NULL, false},
+    {"DeepseekV3ForCausalLM", "deepseek2", LATENT " expert_weights_norm", "deepseek_v3", "expert_weights_norm",
+     "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
+    {"DeepseekV2ForCausalLM", "deepseek2", LATENT, "deepseek_v2", NULL,
+     "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"softmax\", \"norm_topk_prob\": false, "
+     "\"topk_method\": \"group_limited_greedy\"}", false},
+    {"DeepseekV32ForCausalLM", "deepseek32",
+     LATENT " expert_weights_norm attention.indexer.head_count attention.indexer.key_length attention.indexer.top_k",
+     NULL, NULL, NULL, false},
+    {"Lfm2ForCausalLM", "lfm2", LFM2, NULL, NULL, NULL, false},
+    {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", NULL, NULL, NULL,
+     false},
+    {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", NULL, NULL, NULL, false},
+    {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", NULL, NULL, NULL, false},
+    {"JambaForCausalLM", "jamba",
+     "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", NULL, NULL,
+     NULL, false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
@@ -163,7 +236,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        if (gguf && k && strcmp(rows[k - 1].gguf, name) == 0)
+        if (gguf && (!rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0)))
             continue;
         const size_t length = strlen(name) - (gguf ? 0 : strlen("ForCausalLM"));
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", (int)length, name);

@@ -8,13 +8,8 @@
 #define CHECK_FIELDS(X)                                                                                                \
     X(layers)                                                                                                          \
     X(hidden)                                                                                                          \
-    X(heads)                                                                                                           \
-    X(kv_heads)                                                                                                        \
-    X(head_dim)                                                                                                        \
     X(vocabulary)                                                                                                      \
-    X(context)                                                                                                         \
     X(rms_eps)                                                                                                         \
-    X(attention_scale)                                                                                                 \
     X(embedding_scale)                                                                                                 \
     X(residual_scale)                                                                                                  \
     X(logit_scale)                                                                                                     \
@@ -31,9 +26,12 @@
     X(qkv_bias)                                                                                                        \
     X(output_bias)                                                                                                     \
     X(mlp_bias)                                                                                                        \
-    X(rope.theta)                                                                                                      \
-    X(rope.dimensions)                                                                                                 \
-    X(rope_local.theta)                                                                                                \
+    X(recurrent.heads)                                                                                                 \
+    X(recurrent.groups)                                                                                                \
+    X(recurrent.key_dim)                                                                                               \
+    X(recurrent.value_dim)                                                                                             \
+    X(recurrent.kernel)                                                                                                \
+    X(recurrent.rank)                                                                                                  \
     X(experts)                                                                                                         \
     X(experts_used)                                                                                                    \
     X(expert_intermediate)                                                                                             \
@@ -41,6 +39,17 @@
     X(shared_intermediate)                                                                                             \
     X(router.logistic)                                                                                                 \
     X(router.corrected)
+
+/* Those of models with attention. */
+#define CHECK_ATTENTION(X)                                                                                             \
+    X(context)                                                                                                         \
+    X(heads)                                                                                                           \
+    X(head_dim)                                                                                                        \
+    X(attention_scale)                                                                                                 \
+    X(rope.theta)                                                                                                      \
+    X(rope.dimensions)                                                                                                 \
+    X(rope.attention_factor)                                                                                           \
+    X(rope_local.theta)
 
 typedef struct check_field {
     const char *name;
@@ -51,6 +60,8 @@ static bool check_is_same(double a, double b) { return fabs(a - b) <= 1e-6 * fma
 
 /* No scale and a scale of 1, no groups and one group mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
+/* GGUF files of latent attention have one latent head; the heads of each layer are compared. */
+static double check_kv_heads(const organ_forward_config *c) { return c->latent.rank ? 1 : c->kv_heads; }
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
@@ -62,17 +73,28 @@ static organ_status check_refuse(const organ_convert_job *job, const char *what,
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
+/* Stops at the first field that differs. */
+static void check_fields(const organ_convert_job *job, const check_field *field, organ_error *error)
+{
+    for (; field->name && !error->status; field++)
+        if (!check_is_same(field->before, field->after))
+            check_refuse(job, field->name, field->before, field->after, error);
+}
+
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
     for (unsigned l = 0; l < made->layers && !error->status; l++) {
         const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
         window = window || a->window != b->window;
-        if (a->mixture != b->mixture)
+        if (a->mixer != b->mixer || a->second != b->second)
+            check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
+        else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
         else if (a->rotated != b->rotated)
             check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
-        else if (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim)
+        else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
+                 (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim))
             check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
     }
     if (window && !error->status)
@@ -92,13 +114,15 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
     if (organ_model_open(path, &model, error) == ORGAN_OK &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
-        const check_field fields[] = {
-            CHECK_FIELDS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
-            {"router_groups", check_groups(&job->config), check_groups(&made)}};
+        const check_field all[] = {CHECK_FIELDS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
+                                   {"router_groups", check_groups(&job->config), check_groups(&made)},
+                                   {NULL, 0, 0}};
+        const check_field attention[] = {
+            CHECK_ATTENTION(FIELD){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)}, {NULL, 0, 0}};
 #undef FIELD
-        for (size_t k = 0; k < sizeof fields / sizeof *fields && !error->status; k++)
-            if (!check_is_same(fields[k].before, fields[k].after))
-                check_refuse(job, fields[k].name, fields[k].before, fields[k].after, error);
+        check_fields(job, all, error);
+        if (organ_convert_has_attention(&job->config))
+            check_fields(job, attention, error);
         if (!error->status)
             check_layers(job, &made, error);
     }

@@ -59,6 +59,10 @@ static bool config_is_named(const char *own, const char *name, size_t length)
 static bool config_has_member(const forward_family *f, const char *name, size_t length)
 {
     const forward_mixture *const m = f->mixture;
+    const forward_multipliers *const factors = f->multipliers;
+    if (factors &&
+        (config_is_named(factors->logit, name, length) || config_is_named(factors->logit_divisor, name, length)))
+        return true;
     return config_is_named(f->eps_key, name, length) || config_is_named("intermediate_size", name, length) ||
            (m && (config_is_named(m->experts, name, length) || config_is_named(m->used, name, length) ||
                   config_is_named(m->width, name, length) || config_is_named(m->shared_width, name, length) ||
@@ -87,7 +91,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
 {
     char key[160], name[96];
     size_t length = 0;
-    snprintf(key, sizeof key, "%s.%s", job->exchange->gguf, row->key);
+    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || kv->type == ORGAN_GGUF_ARRAY || !member)
@@ -102,6 +106,11 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
+    if (row->rule == EXCHANGE_TENTH) { /* both, since DeepSeek's factor of the rotation is 1 */
+        json_t *const all = config_real(10 * json_number_value(value));
+        json_decref(value);
+        return json_object_set(rope, "mscale", all) | json_object_set_new(rope, name + 5, all);
+    }
     if (strncmp(name, "rope.", 5))
         return json_object_set_new(config, name, value);
     if (strcmp(name, "rope.rope_theta") == 0)
@@ -134,6 +143,15 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
     return json_object_set_new(config, "layer_types", types) || failed;
 }
 
+static int config_put_latent(const organ_forward_config *c, json_t *config)
+{
+    return json_object_set_new(config, "head_dim", json_integer(c->latent.rotated)) |
+           json_object_set_new(config, "num_key_value_heads", json_integer(c->heads)) |
+           json_object_set_new(config, "qk_nope_head_dim", json_integer(c->latent.plain)) |
+           json_object_set_new(config, "qk_rope_head_dim", json_integer(c->latent.rotated)) |
+           json_object_set_new(config, "q_lora_rank", c->latent.q_rank ? json_integer(c->latent.q_rank) : json_null());
+}
+
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -153,6 +171,8 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
                                       json_integer(llround(1 / (c->attention_scale * c->attention_scale))));
     if (f->mixture && f->mixture->normalise.key)
         failed |= config_put_flag(config, f->mixture->normalise, c->normalise_experts);
+    if (c->latent.rank)
+        return failed | config_put_latent(c, config);
     if (c->rope.dimensions != c->head_dim)
         failed |=
             json_object_set_new(config, "partial_rotary_factor", config_real((double)c->rope.dimensions / c->head_dim));

@@ -45,6 +45,7 @@ typedef struct convert_place {
     /* A block is written as a matrix of `rows` columns, with a row for each of `cols` columns of the source: `col`,
      * col + col_step, ... */
     bool transposed;
+    bool picked; /* a block is one row, of which the columns `col`, `col` + `col_step`, ... become a row */
     uint64_t col, col_step, cols;
     convert_function function;
 } convert_place;
@@ -111,8 +112,15 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
 /* Adds a place of the source that is being planned. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
 
+/* Rows of a piece that a block of the place becomes, and their columns, if the source has `cols`. */
+uint64_t organ_convert_made(const convert_place *place);
+uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
+
 /* All rows of the source, in their order, from row `at` of a piece on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
+
+/* Returns true if a layer has attention. */
+bool organ_convert_has_attention(const organ_forward_config *config);
 
 /* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
  * llama.cpp's converter does (_compute_llama3_parameters of transformers). */

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_SIZE 160
+#define KEY_SIZE      160
+#define LAYER_EPSILON "attention.layer_norm_epsilon"
 
 /* ---- members ---- */
 
@@ -68,24 +69,31 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-static organ_status keys_set_flags(organ_convert_job *job, const char *key, organ_error *error)
+/* An array with a value for each layer: a flag for a window, or the heads of k and v. */
+static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
+                                    organ_error *error)
 {
     const unsigned layers = job->config.layers;
-    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + layers);
-    const uint32_t element = ORGAN_GGUF_BOOL;
+    const size_t size = row->type == ORGAN_GGUF_BOOL ? 1 : sizeof(int32_t);
+    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + layers * size);
+    const uint32_t element = row->type;
     const uint64_t count = layers;
     if (!bytes)
         return organ_fail_memory(error, key);
     memcpy(bytes, &element, sizeof element);
     memcpy(bytes + sizeof element, &count, sizeof count);
-    for (unsigned l = 0; l < layers; l++)
-        bytes[ORGAN_GGUF_ARRAY_HEAD + l] = job->config.kinds[l].window > 0;
+    for (unsigned l = 0; l < layers; l++) {
+        const organ_layer_kind *const kind = &job->config.kinds[l];
+        const int32_t heads = kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
+        const unsigned char windowed = kind->window > 0;
+        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&windowed : &heads, size);
+    }
     const organ_gguf_kv kv = {.key = key,
                               .type = ORGAN_GGUF_ARRAY,
-                              .element = ORGAN_GGUF_BOOL,
+                              .element = row->type,
                               .count = layers,
                               .bytes = bytes,
-                              .size = ORGAN_GGUF_ARRAY_HEAD + layers};
+                              .size = ORGAN_GGUF_ARRAY_HEAD + layers * size};
     organ_gguf_writer_kv(job->gguf, &kv, error);
     free(bytes);
     return error->status;
@@ -151,13 +159,30 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
+    const json_t *value;
     char key[KEY_SIZE];
-    snprintf(key, sizeof key, "%s.%s", job->exchange->gguf, row->key);
+    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
+    /* head_dim of a model without attention is the width of its recurrent heads. */
+    if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
+        return ORGAN_OK;
+    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && strcmp(row->key, LAYER_EPSILON) == 0)
+        return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
     switch (row->rule) {
     case EXCHANGE_ROTATED:
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
     case EXCHANGE_WINDOWS:
-        return keys_set_flags(job, key, error);
+    case EXCHANGE_KV_LAYERS:
+        return keys_set_layers(job, row, key, error);
+    case EXCHANGE_KERNEL:
+        return keys_set_number(job, key, row->type, c->recurrent.kernel, error);
+    case EXCHANGE_INNER:
+        return keys_set_number(job, key, row->type, c->recurrent.heads * c->recurrent.value_dim, error);
+    case EXCHANGE_STATES:
+        return keys_set_number(job, key, row->type, c->recurrent.key_dim, error);
+    case EXCHANGE_STEPS:
+        return keys_set_number(job, key, row->type, c->recurrent.rank ? c->recurrent.rank : c->recurrent.heads, error);
+    case EXCHANGE_GROUPS:
+        return keys_set_number(job, key, row->type, c->recurrent.groups, error);
     case EXCHANGE_GATING:
         return keys_set_number(job, key, row->type, c->router.logistic ? 2 : 1, error);
     case EXCHANGE_MLA_KEY:
@@ -166,6 +191,17 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return keys_set_number(job, key, row->type, c->latent.rank + c->latent.rotated, error);
     case EXCHANGE_NO_SCALE:
         return organ_gguf_writer_set_string(job->gguf, key, "none", 4, error);
+    case EXCHANGE_NUMBER:
+        return keys_set_number(job, key, row->type, atoi(row->words), error);
+    case EXCHANGE_TENTH:
+        value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
+        return value ? keys_set_number(job, key, row->type, 0.1 * json_number_value(value), error) : ORGAN_OK;
+    case EXCHANGE_SHARED:
+        return keys_set_number(job, key, row->type, c->shared_intermediate, error);
+    case EXCHANGE_NORMED:
+        return keys_set_number(job, key, row->type, c->normalise_experts, error);
+    case EXCHANGE_EPSILON:
+        return keys_set_number(job, key, row->type, c->rms_eps, error);
     case EXCHANGE_LONGROPE:
         if (c->rope.kind != ORGAN_ROPE_LONGROPE)
             return ORGAN_OK;

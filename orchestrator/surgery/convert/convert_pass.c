@@ -100,7 +100,10 @@ static void pass_order(const pass_strip *s, const unsigned char *from, unsigned 
 {
     const convert_place *const p = s->place;
     const size_t row = s->strip->cols * s->bytes;
-    if (p->transposed)
+    if (p->picked)
+        for (uint64_t c = 0; c < p->cols; c++)
+            memcpy(to + c * s->bytes, from + (p->col + c * p->col_step) * s->bytes, s->bytes);
+    else if (p->transposed)
         pass_transpose(s, from, to);
     else if (p->pairs || p->halves)
         for (uint64_t k = 0; k < p->rows; k++)
@@ -113,8 +116,8 @@ static void pass_order(const pass_strip *s, const unsigned char *from, unsigned 
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
-    const size_t cols = (size_t)(p->transposed ? p->rows : s->strip->cols);
-    const size_t made = (size_t)(p->transposed ? p->cols : p->rows), block = (size_t)p->block;
+    const size_t cols = (size_t)organ_convert_cols(p, s->strip->cols), made = (size_t)organ_convert_made(p),
+                 block = (size_t)p->block;
     const size_t together = p->per_block == made ? organ_max(s->buffers.values / (made * cols), 1) : 1;
     const size_t blocks = s->strip->rows / block;
     const uint64_t to = p->at + (s->matrix - p->matrix) * p->per_matrix + s->row / block * p->per_block;
@@ -180,7 +183,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
         s.place = &job->places[k];
         if (!pass_takes(job, s.place, s.matrix))
             continue;
-        if (s.place->block == rows && s.place->rows == rows && source->block == 1)
+        if (s.place->block == rows && s.place->rows == rows && source->block == 1 && !s.place->picked)
             pass_straight(&s, error);
         else
             pass_blocks(&s, error);
@@ -197,7 +200,7 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
     (void)result;
     for (size_t k = source->first; k < source->first + source->count; k++) {
         const convert_place *const place = &job->places[k];
-        const uint64_t made = place->transposed ? place->cols : place->rows;
+        const uint64_t made = organ_convert_made(place);
         if (!pass_takes(job, place, matrix))
             continue;
         job->facts[place->piece].left -= source->block == 1 ? strip->rows : strip->rows / (size_t)place->block * made;

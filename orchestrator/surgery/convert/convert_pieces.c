@@ -112,10 +112,19 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .per_block = m.rows};
 }
 
+uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }
+
+uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
+{
+    if (place->picked)
+        return place->cols;
+    return place->transposed ? place->rows : cols;
+}
+
 /* Rows of the piece that the place fills. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
-    return place->matrices * (m->rows / place->block) * (place->transposed ? place->cols : place->rows);
+    return place->matrices * (m->rows / place->block) * organ_convert_made(place);
 }
 
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
@@ -126,7 +135,7 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     const organ_matrices m = organ_weight_matrices(source->weight);
     const organ_shard_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank ? piece->shape[piece->rank - 1] : 1;
-    if (place->block == 0 || m.rows % place->block || cols != (place->transposed ? place->rows : m.cols))
+    if (place->block == 0 || m.rows % place->block || cols != organ_convert_cols(place, m.cols))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
                           job->model->path, source->weight->name, m.rows, m.cols, piece->name);
@@ -136,6 +145,16 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     job->facts[place->piece].filled += plan_rows(place, &m);
     source->count++;
     return ORGAN_OK;
+}
+
+/* ---- layers ---- */
+
+bool organ_convert_has_attention(const organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION || c->kinds[l].second == ORGAN_MIXER_ATTENTION)
+            return true;
+    return false;
 }
 
 /* ---- refusals ---- */

@@ -12,7 +12,7 @@
 static bool plan_is_straight(const convert_place *place, uint64_t matrix_rows)
 {
     return place->block == matrix_rows && place->rows == matrix_rows && !place->pairs && !place->halves &&
-           !place->transposed;
+           !place->transposed && !place->picked;
 }
 
 /* The bytes of a piece can be copied if it has one source, in the same order and type. */

@@ -94,10 +94,137 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
     return move->error->status;
 }
 
+/* kv_b_proj of latent attention, for each head the rows of the key and those of the value, becomes two stacks, of which
+ * that of keys is transposed. */
+static organ_status to_gguf_latent(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_forward_config *const c = &move->job->config;
+    const uint64_t plain = c->latent.plain, value = c->kinds[move->layer].value_dim, rank = c->latent.rank;
+    const uint64_t keys[] = {c->heads, rank, plain}, values[] = {c->heads, value, rank};
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, PART_K_B, 3, keys), 0);
+    place.block = plain + value;
+    place.rows = plain;
+    place.transposed = true;
+    place.cols = place.per_block = rank;
+    place.col_step = 1;
+    if (organ_convert_place(move->job, &place, move->error) != ORGAN_OK)
+        return move->error->status;
+    place.piece = to_gguf_piece(move, PART_V_B, 3, values);
+    place.first = plain;
+    place.rows = place.per_block = value;
+    place.transposed = false;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Stacks of in_features x out_features. With `pairs`, the columns of gate and up alternate; else those of gate come
+ * first. */
+static organ_status to_gguf_transposed(const gguf_move *move, forward_part first, forward_part second)
+{
+    const organ_weight *const w = move->weight;
+    const bool pairs = move->job->family->mixture->pairs, both = second != first;
+    const organ_matrices m = organ_weight_matrices(w);
+    const uint64_t cols = both ? m.cols / 2 : m.cols, shape[] = {m.count, cols, m.rows};
+    if (w->rank != 3)
+        return organ_convert_unknown(move->job, w->name, "is no stack of experts", move->error);
+    for (unsigned part = 0; part < (both ? 2u : 1u) && !move->error->status; part++) {
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, shape), 0);
+        place.transposed = true;
+        place.cols = place.per_matrix = place.per_block = cols;
+        place.col = pairs || !both ? part : part * cols;
+        place.col_step = pairs && both ? 2 : 1;
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+/* The biases of gate and up, whose numbers alternate. */
+static organ_status to_gguf_picked(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const organ_matrices m = organ_weight_matrices(w);
+    const uint64_t shape[] = {m.rows, m.cols / 2};
+    if (w->rank != 2)
+        return organ_convert_unknown(move->job, w->name, "is no row for each expert", move->error);
+    for (unsigned part = 0; part < 2 && !move->error->status; part++) {
+        const forward_part names[] = {PART_EXPERTS_BIAS_GATE, PART_EXPERTS_BIAS_UP};
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, names[part], 2, shape), 0);
+        place.picked = true;
+        place.block = place.rows = place.per_block = 1;
+        place.col = part;
+        place.col_step = 2;
+        place.cols = m.cols / 2;
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
+/* A convolution without its dimension of 1. */
+static organ_status to_gguf_conv(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]};
+    if (w->rank != 3 || w->shape[1] != 1)
+        return organ_convert_unknown(move->job, w->name, "is no convolution of single channels", move->error);
+    convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
+    /* channels x 1 x kernel is a matrix of one row for each channel */
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Vectors of Mamba-2, one number for each head, are columns in GGUF; A_log has -e^A_log. */
+static organ_status to_gguf_column(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const bool column = w->rank == 1 && move->job->config.kinds[move->layer].mixer == ORGAN_MIXER_MAMBA2;
+    const uint64_t shape[] = {w->shape[0], 1};
+    convert_place place =
+        organ_convert_all(w, to_gguf_piece(move, move->part.part, column ? 2 : w->rank, column ? shape : w->shape), 0);
+    if (column) {
+        place.transposed = true;
+        place.block = place.rows = place.col_step = 1;
+        place.cols = place.per_matrix = place.per_block = w->shape[0];
+    }
+    if (move->part.part == PART_A_LOG)
+        place.function = CONVERT_MINUS_EXP;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* The norm of Mamba-2 gets a row for each group. */
+static organ_status to_gguf_grouped(const gguf_move *move)
+{
+    const organ_weight *const w = move->weight;
+    const uint64_t groups = move->job->config.recurrent.groups, shape[] = {groups, w->shape[0] / groups};
+    if (move->job->config.kinds[move->layer].mixer != ORGAN_MIXER_MAMBA2 || w->rank != 1)
+        return to_gguf_whole(move);
+    for (uint64_t g = 0; g < groups && !move->error->status; g++) {
+        convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), g);
+        place.picked = true;
+        place.col = g * shape[1];
+        place.col_step = 1;
+        place.cols = shape[1];
+        organ_convert_place(move->job, &place, move->error);
+    }
+    return move->error->status;
+}
+
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
+    const bool transposed = move->job->family->mixture && move->job->family->mixture->transposed;
     switch (move->part.part) {
+    case PART_KV_B:
+        return to_gguf_latent(move);
+    case PART_CONV:
+        return to_gguf_conv(move);
+    case PART_A_LOG:
+    case PART_SKIP:
+        return to_gguf_column(move);
+    case PART_NORM_MIXED:
+        return to_gguf_grouped(move);
+    case PART_EXPERTS_DOWN:
+        return transposed ? to_gguf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN) : to_gguf_whole(move);
+    case PART_EXPERTS_BIAS_GATE_UP:
+        return to_gguf_picked(move);
     case PART_EXPERT_GATE:
         return to_gguf_stacked(move, PART_EXPERTS_GATE);
     case PART_EXPERT_UP:
@@ -105,12 +232,18 @@ static organ_status to_gguf_part(const gguf_move *move)
     case PART_EXPERT_DOWN:
         return to_gguf_stacked(move, PART_EXPERTS_DOWN);
     case PART_EXPERTS_GATE_UP:
-        return to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
+        return transposed ? to_gguf_transposed(move, PART_EXPERTS_GATE, PART_EXPERTS_UP)
+                          : to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
     case PART_SHARED_GATE_UP:
         return to_gguf_halves(move, PART_SHARED_GATE, PART_SHARED_UP);
     case PART_GATE_UP:
         if (!organ_forward_part_name(gguf->gguf_names, PART_GATE_UP, true, 0))
             return to_gguf_halves(move, PART_GATE, PART_UP);
+        return to_gguf_whole(move);
+    case PART_BIAS_Q: /* some architectures name the bias of a fused tensor so */
+        if (move->job->config.fused != ORGAN_FUSED_NONE)
+            return to_gguf_whole(&(gguf_move){
+                move->job, move->weight, move->layer, {.part = PART_QKV, .bias = true, .number = -1}, move->error});
         return to_gguf_whole(move);
     default:
         return to_gguf_whole(move);

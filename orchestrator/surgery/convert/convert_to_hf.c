@@ -78,15 +78,74 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
-static organ_status to_hf_part(const hf_move *move)
+/* One of two tensors that are one below the other in each matrix: the upper, or the lower. */
+static organ_status to_hf_half(const hf_move *move, forward_part part, bool lower)
 {
+    const organ_weight *const w = move->weight;
+    const organ_matrices m = organ_weight_matrices(w);
+    const exchange_part both = {.part = part, .number = -1};
+    uint64_t shape[4];
+    if (w->rank < 2 || w->rank > 4)
+        return organ_convert_unknown(move->job, w->name, "is no matrix", move->error);
+    memcpy(shape, w->shape, w->rank * sizeof *shape);
+    shape[w->rank - 2] = 2 * m.rows;
+    convert_place place = organ_convert_all(w, to_hf_piece(move, both, w->rank, shape), lower ? m.rows : 0);
+    place.per_matrix = 2 * m.rows;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+/* Returns whether the published files of the architecture have a name of their own for this part. */
+static bool to_hf_has(const hf_move *move, forward_part part)
+{
+    for (const forward_name *n = move->job->family->names; n && n->name; n++)
+        if (n->part == part)
+            return true;
+    return false;
+}
+
+static organ_status to_hf_experts(const hf_move *move)
+{
+    const bool stacked = to_hf_has(move, PART_EXPERTS_GATE_UP) && !to_hf_has(move, PART_EXPERT_GATE);
     switch (move->part.part) {
     case PART_EXPERTS_GATE:
-        return to_hf_numbered(move, PART_EXPERT_GATE);
+        return stacked ? to_hf_half(move, PART_EXPERTS_GATE_UP, false) : to_hf_numbered(move, PART_EXPERT_GATE);
     case PART_EXPERTS_UP:
-        return to_hf_numbered(move, PART_EXPERT_UP);
+        return stacked ? to_hf_half(move, PART_EXPERTS_GATE_UP, true) : to_hf_numbered(move, PART_EXPERT_UP);
+    default:
+        return stacked ? to_hf_whole(move) : to_hf_numbered(move, PART_EXPERT_DOWN);
+    }
+}
+
+/* The two stacks of latent attention become kv_b_proj: for each head the rows of the key, then those of the value. */
+static organ_status to_hf_latent(const hf_move *move, bool keys)
+{
+    const organ_forward_config *const c = &move->job->config;
+    const uint64_t plain = c->latent.plain, head = plain + c->kinds[move->layer].value_dim;
+    const uint64_t shape[] = {c->heads * head, c->latent.rank};
+    const exchange_part both = {.part = PART_KV_B, .number = -1};
+    convert_place place = organ_convert_all(move->weight, to_hf_piece(move, both, 2, shape), keys ? 0 : plain);
+    place.per_matrix = head;
+    place.transposed = keys;
+    place.cols = keys ? plain : 0;
+    place.col_step = 1;
+    return organ_convert_place(move->job, &place, move->error);
+}
+
+static organ_status to_hf_part(const hf_move *move)
+{
+    const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
+    switch (move->part.part) {
+    case PART_K_B:
+    case PART_V_B:
+        return to_hf_latent(move, move->part.part == PART_K_B);
+    case PART_EXPERTS_GATE:
+    case PART_EXPERTS_UP:
     case PART_EXPERTS_DOWN:
-        return to_hf_numbered(move, PART_EXPERT_DOWN);
+        return to_hf_experts(move);
+    case PART_SHARED_GATE:
+        return fused_shared ? to_hf_half(move, PART_SHARED_GATE_UP, false) : to_hf_whole(move);
+    case PART_SHARED_UP:
+        return fused_shared ? to_hf_half(move, PART_SHARED_GATE_UP, true) : to_hf_whole(move);
     default:
         return to_hf_whole(move);
     }

@@ -115,11 +115,14 @@ static organ_status check_space(const fetch_job *job, organ_error *error)
     char *folder = strdup(job->folder);
     while (folder && statvfs(folder, &disk) != 0) {
         char *const slash = strrchr(folder, '/');
-        if (errno != ENOENT || (slash && slash == folder)) {
+        if (errno != ENOENT || strcmp(folder, "/") == 0 || strcmp(folder, ".") == 0) {
             organ_fail_errno(error, errno, "%s", job->folder);
             break;
         }
-        strcpy(slash ? slash : folder, slash ? "" : ".");
+        if (slash)
+            slash[slash == folder] = '\0'; /* the folder above "/new" is "/" */
+        else
+            strcpy(folder, ".");
     }
     if (!folder)
         return organ_fail_memory(error, job->folder);
