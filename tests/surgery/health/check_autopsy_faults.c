@@ -134,7 +134,7 @@ START_TEST(printed_ranges_are_the_defaults)
     ck_assert_int_eq(json_dump_file(ranges, scratch_path("ranges.json"), 0), 0);
     ck_assert_msg(organ_ranges_read(scratch_path("ranges.json"), &read, &error) == ORGAN_OK, "%s", error.message);
     for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
-        ck_assert_mem_eq(&read.of[role].sick, &defaults.of[role].sick, sizeof read.of[role].sick);
+        ck_assert_mem_eq(&read.of[role].faulty, &defaults.of[role].faulty, sizeof read.of[role].faulty);
         ck_assert_mem_eq(&read.of[role].expected, &defaults.of[role].expected, sizeof read.of[role].expected);
     }
     json_decref(ranges);

@@ -161,7 +161,7 @@ START_TEST(few_sets_are_all_judged)
         const organ_layers_search s = search_of(&c, dropped_count, 3, ORGAN_LAYERS_ALL);
         ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
         ck_assert_double_eq(found.sets[found.best].divergence, least_of(&c, dropped_count));
-        ck_assert(found.whole && found.settled);
+        ck_assert(found.whole && found.locally_optimal);
         ck_assert_uint_eq(found.count, dropped_count == 2 ? 6 : 4);
         ck_assert_uint_eq(c.requested, found.count);
         organ_layers_found_release(&found);
@@ -177,7 +177,7 @@ START_TEST(no_exchange_makes_it_better)
     organ_layers_found found;
     const organ_layers_search s = search_of(&c, 4, 1000, 0);
     ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
-    ck_assert(found.settled && !found.whole);
+    ck_assert(found.locally_optimal && !found.whole);
     ck_assert_uint_eq(c.requested, found.count);
     const organ_layers_set *const best = &found.sets[found.best];
     for (size_t out = 0; out < MAX; out++)
@@ -227,12 +227,12 @@ START_TEST(rounds_bound_it)
     organ_layers_search s = search_of(&c, 5, 0, ORGAN_LAYERS_ALL);
     ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
     ck_assert_uint_eq(found.count, 1);
-    ck_assert(!found.settled);
+    ck_assert(!found.locally_optimal);
     organ_layers_found_release(&found);
     s.rounds = 1;
     ck_assert_int_eq(organ_layers_search_run(&s, &found, &error), ORGAN_OK);
     ck_assert_uint_eq(found.count, 1 + ORGAN_LAYERS_ROUND);
-    ck_assert(!found.settled);
+    ck_assert(!found.locally_optimal);
     organ_layers_found_release(&found);
 }
 END_TEST

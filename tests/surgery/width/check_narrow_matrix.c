@@ -142,7 +142,7 @@ static void check_golden(size_t k)
     check_zeros(&p, kept, options.keep, options.group);
     NEAR(report.energy, golden[k].energy, 1e-5);
     NEAR(report.loss, golden[k].loss, 1e-5);
-    NEAR(report.foretold, golden[k].loss, 1e-4);
+    NEAR(report.expected_loss, golden[k].loss, 1e-4);
     for (size_t v = 0; v < 3; v++)
         ck_assert_msg(fabs((double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col] -
                            golden[k].values[v].value) < 5e-7,
@@ -181,7 +181,7 @@ START_TEST(what_stays_is_the_best_that_there_is)
         const double loss = loss_of(&p, kept, keeps[k], 1, &greatest);
         ck_assert_msg(greatest < 1e-5, "%zu kept: %g is missed", keeps[k], greatest);
         ck_assert(fabs(report.loss - loss) <= 1e-4 * loss + 1e-6 * report.energy);
-        ck_assert(fabs(report.foretold - loss) <= 1e-3 * loss + 1e-6 * report.energy);
+        ck_assert(fabs(report.expected_loss - loss) <= 1e-3 * loss + 1e-6 * report.energy);
         ck_assert_uint_eq(report.tokens, LAYER_TOKENS);
         ck_assert(!report.block_diagonal && (keeps[k] > 192 || !is_kept(kept, keeps[k], LAYER_DEAD)));
         leave_part(&p);
@@ -286,7 +286,7 @@ START_TEST(blocks_serve_where_memory_is_short)
         unsolved.by_magnitude = unsolved.no_resolve = true;
         must_narrow(&small, &p, unsolved, kept, &without);
         ck_assert(solved_loss < 0.9 * loss_of(&p, kept, options.keep, options.group, &greatest));
-        NEAR(report.foretold, report.loss, 1e-3);
+        NEAR(report.expected_loss, report.loss, 1e-3);
         leave_part(&p);
     }
     free_engine(&small);
