@@ -120,6 +120,19 @@ refused 4 "--root token: Not a directory" serve --root token
 refused 2 "must be an address and a port" serve --root models --listen 8935
 refused 2 "give a --token-file" serve --root models --listen 0.0.0.0:0
 refused 3 "the token has 5 characters; allowed are 16 to 1024" serve --root models --token-file <(echo short)
+# A pipe whose writer writes only after the program has opened it.
+mkfifo late
+exec 3<>late
+here="organ serve --token-file late"
+"$organ" serve --root models --token-file late >../out 2>../err </dev/null 3>&- &
+waiting=$!
+opened() { [[ -n $(find "/proc/$waiting/fd" -lname '*/late' 2>/dev/null) ]] || ! kill -0 "$waiting" 2>/dev/null; }
+await opened
+echo short >&3
+exec 3>&-
+wait "$waiting"
+judge "it does not end with 3" test $? = 3
+if grep -q "the token has 5 characters" ../err; then good; else bad "does not read what the writer wrote" ../err; fi
 refused 3 "the token has 0 characters" serve --root models --token-file /dev/null
 refused 4 "nowhere" serve --root models --token-file nowhere
 refused 2 "--jobs" serve --root models --jobs 0

@@ -26,10 +26,13 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
                                     organ_error *error)
 {
     *secret = (organ_secret_file){0};
+    /* O_NONBLOCK makes the open of a pipe without a writer return. Reading then waits for what the writer writes. */
     const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s", file);
-    if (!(secret->text = calloc(1, max + 2)))
+    if (fcntl(fd, F_SETFL, 0) != 0)
+        organ_fail_errno(error, errno, "%s", file);
+    else if (!(secret->text = calloc(1, max + 2)))
         organ_fail_memory(error, file);
     else if (fstat(fd, &secret->about) != 0)
         organ_fail_errno(error, errno, "%s", file);
