@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
 #include "formats/model/model.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/health/inspect_lists.h"
@@ -232,8 +233,14 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
     return any[0] || any[1] ? layer : layers;
 }
 
-/* Embeddings of token types have one row for each type. */
-static bool is_of_tokens(const organ_tensor *tensor) { return strcmp(tensor->name, "token_types.weight") != 0; }
+/* Returns whether the embedding has a row for each token of the vocabulary. Embeddings of token types have a row for
+ * each type, and the per-layer embeddings of Gemma 3n a vocabulary of their own (vocab_size_per_layer_input). */
+static bool is_of_tokens(const organ_tensor *tensor)
+{
+    return strcmp(tensor->name, "token_types.weight") != 0 &&
+           !organ_ends_with(tensor->name, "embed_tokens_per_layer.weight") &&
+           !organ_ends_with(tensor->name, "per_layer_token_embd.weight");
+}
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
