@@ -141,6 +141,12 @@ chmod -R u+w codes && rm -r codes
 ends 0 quantize llama4_text -o codes --scheme int8-group32
 says "transformers (5.23) does not open Llama 4 with plain experts as int8-group32"
 chmod -R u+w codes && rm -r codes
+make mamba2
+for scheme in int8-group32 fp8-channel; do
+    ends 0 quantize mamba2 -o codes --scheme $scheme
+    judge "the note on Mamba-2 as $scheme" test $(grep -c "does not open Mamba2ForCausalLM with out_proj as int8-group32" ../err) = $([[ $scheme = int8* ]] && echo 1 || echo 0)
+    chmod -R u+w codes && rm -r codes
+done
 ends 0 quantize gpt_neox -o codes --scheme int8-channel --quiet
 judge "the output head, and its name in transformers, are ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '["embed_out","lm_head"]'
 chmod -R u+w codes && rm -r codes

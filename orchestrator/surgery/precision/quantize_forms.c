@@ -259,6 +259,23 @@ static void note_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
+/* transformers initialises out_proj.weight of these classes, which packed layers do not have. */
+static void note_mamba(const organ_quantize_job *job)
+{
+    static const char *const classes[] = {"MambaForCausalLM", "Mamba2ForCausalLM", "FalconMambaForCausalLM"};
+    bool is_one = false, is_packed = false;
+    for (size_t k = 0; k < sizeof classes / sizeof *classes; k++)
+        is_one = is_one || strcmp(job->model->config.architecture, classes[k]) == 0;
+    for (size_t k = 0; is_one && k < job->part_count; k++)
+        is_packed = is_packed || (organ_encoding_is_packed(job->parts[k].encoding) &&
+                                  strstr(job->parts[k].weight->name, ".out_proj."));
+    if (is_packed)
+        organ_progress_note(job->progress,
+                            "transformers (5.24) does not open %s with out_proj as %s; it opens FP8 schemes, and "
+                            "outputs of --targets '*in_proj*'",
+                            job->model->config.architecture, job->encoding->name);
+}
+
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->regrouped)
@@ -267,4 +284,5 @@ void organ_quantize_note_loaders(const organ_quantize_job *job)
         note_clipped(job);
     note_stacks(job);
     note_experts(job);
+    note_mamba(job);
 }
