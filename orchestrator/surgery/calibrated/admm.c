@@ -95,7 +95,7 @@ static bool admm_take_memory(organ_admm *s)
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Z; the two of a product; the products of columns, roots, and what making a factor takes. */
+    /* Z; both operands of a product; the products of columns, the roots, and the buffers for computing an inverse. */
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
@@ -129,7 +129,8 @@ void organ_admm_destroy(organ_admm *s)
 
 /* ---- V ---- */
 
-/* Room for one that is not there yet: among those that are shared, or for this matrix alone. */
+/* Returns the buffer for a new inverse: the next free one of the shared set, or the solver's own if nothing is shared
+ * or the set is full. NULL without memory. */
 static float *room_for_factor(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
@@ -179,7 +180,8 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The right side of the system for V: T + rho D - U, with T = W H. */
+/* Computes the right-hand side of the system for V, T + rho D - U with T = W H, for a batch of rows. D is Z for kept
+ * entries and U is `used` Z for removed ones, so one multiple of Z is added to each entry. */
 static void admm_sides_of_rows(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -206,8 +208,8 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
     }
 }
 
-/* For rows whose Z is computed: chooses the kept weights of each group, or counts the first digit of the edge between
- * kept and removed magnitudes. */
+/* Chooses the kept weights of each group of the pattern from Z, in n values from `at`. Without a pattern, counts the
+ * first digit of their magnitudes for the search of the edge between kept and removed ones. */
 static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
@@ -216,7 +218,7 @@ static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
         organ_edge_count(&s->edge, 0, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Z = relaxed V + (1 - relaxed) D + U / rho */
+/* Computes Z = relaxed V + (1 - relaxed) D + U / rho for a batch of rows, D and U from the last Z and mask. */
 static void admm_take_rows(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -284,7 +286,8 @@ static void select_digit(organ_admm *s)
     organ_edge_select_digit(&s->edge, s->digit, s->counts, s->problem.killed - 1);
 }
 
-/* The first digit is counted; of equals the first go, in the order of the rows. */
+/* Sets the mask that removes the `killed` entries of Z with the least magnitude. The counts of the first digit are
+ * complete when this is called. Of entries equal to the edge, the first ones in the order of the rows are removed. */
 static void keep_largest(organ_admm *s)
 {
     const size_t strips = strips_of(s->problem.rows);

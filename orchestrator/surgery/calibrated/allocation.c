@@ -93,7 +93,7 @@ static organ_prune_matrix_options options_at(const organ_prune_allocation *a, co
     return options;
 }
 
-/* Of inputs that are all alike. */
+/* Creates a calibration in which all inputs have norm 1, so that a method scores weights by magnitude alone. */
 static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
@@ -134,7 +134,7 @@ static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* The model is judged as it will be, hence all iterations. */
+/* Prunes a matrix at the full effort: exchanges compare models as the run would write them. Curves use CURVE_EFFORT. */
 static organ_status allocation_exchange(void *context, const organ_calibration_matrix *m, double sparsity,
                                         float *weights, organ_error *error)
 {
@@ -157,7 +157,7 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }
 
-/* A run that is ended now can go on with the curves that it has. */
+/* Writes the measured curve of a tensor to the journal, so that a resumed run need not measure it again. */
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
@@ -308,7 +308,8 @@ static json_t *exchanges_json(const organ_prune_allocation *a)
     return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
 }
 
-/* The exchanges of pairs of tensors: their outcome is written down, since it took long. */
+/* Runs the exchanges between pairs of tensors, unless the journal has their result. Writes the result to the journal,
+ * because the exchanges take long. */
 static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_error *error)
 {
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
@@ -347,7 +348,7 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
     return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
 }
 
-/* The stage that measuring has interrupted. */
+/* Starts the progress display of pruning again, which the measurement replaced with its own. */
 static void begin_pruning(const organ_prune_allocation *a)
 {
     uint64_t bytes;

@@ -20,7 +20,8 @@ typedef struct bands_writing {
 
 static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
 
-/* false with *least where the memory does not do. */
+/* Fills *bands for one matrix of the tensor, with as many rows in a band as fit in memory. Returns false if too few
+ * rows fit. *least is always the memory in bytes that the smallest band needs. */
 static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, organ_matrix_bands *bands, uint64_t *least)
 {
     const organ_engine *const engine = job->base.engine;
@@ -33,7 +34,7 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
                                  least);
 }
 
-/* The least memory for all targets; *widest is the one that takes most. */
+/* Returns the least memory in bytes that suffices for each target; *widest is the target that needs most. */
 static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tensor **widest)
 {
     uint64_t max = 0;
@@ -124,7 +125,7 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
     return error->status;
 }
 
-/* By the matrix alone, or by what an imatrix says of its inputs. */
+/* Prunes one matrix of the tensor, by its weights alone or with the input norms of an imatrix if one was given. */
 static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error *error)
 {
     organ_calibration *calibration = NULL;

@@ -112,7 +112,8 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
     return c->calibration.context != ORGAN_CONTEXT_DEFAULT ? no_use("--context", c->method, error) : ORGAN_OK;
 }
 
-/* An imatrix has neither windows nor what ties the inputs together. */
+/* Refuses methods and options that do not work with --imatrix: an imatrix has mean squares of the inputs, but neither
+ * windows of a text nor correlations between inputs. */
 static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
@@ -313,7 +314,8 @@ static uint64_t cut_between_matrices(const organ_prune_job *base)
     return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
 }
 
-/* A text has inputs only for matrices that the forward pass multiplies. */
+/* Restricts the targets to matrices that the forward pass multiplies if inputs are captured from a text: other tensors
+ * have no inputs there. */
 static organ_status calibrated_narrow(organ_prune_job *base, organ_error *error)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

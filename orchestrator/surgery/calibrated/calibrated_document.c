@@ -61,7 +61,8 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
     return job->parts[k].fallback;
 }
 
-/* With what the run has found. */
+/* Adds the member "fallback", the experts that were calibrated on other tokens than their own, if there are any.
+ * Returns `object`. */
 static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
 {
     json_t *const fallback = json_is_object(object)

@@ -71,8 +71,8 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
                                     organ_calibration **calibration, organ_error *error);
 
-/* Without a text: checks that the memory suffices for every target. Returns ORGAN_USAGE, with the least sufficient
- * amount, if not. */
+/* Checks, for a run without a text, that the memory suffices for every target. Returns ORGAN_USAGE, with the least
+ * sufficient amount, if not. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
 /* Returns the least memory that organ_calibrated_fits accepts. */
 uint64_t organ_calibrated_enough(const organ_calibrated_job *job);

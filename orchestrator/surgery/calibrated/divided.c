@@ -38,7 +38,8 @@ static int finish_document(const organ_prune_job *base, json_t *document)
     return 0;
 }
 
-/* The curves of the budget are measured on a text. */
+/* Restricts the targets to matrices that the forward pass multiplies: the curves of --allocate are measured on a
+ * text. */
 static organ_status divided_narrow(organ_prune_job *base, organ_error *error)
 {
     return organ_calibrated_narrow(base, "physarum-v1 with --allocate", error);

@@ -93,8 +93,9 @@ static void masked_squares_add(float *y, float a, const float *x, size_t n)
         y[k] += a * x[k];
 }
 
-/* p = what v was ahead, the weights that go, negative, and what the preconditioner puts in their place; v without the
- * one and with the other. */
+/* Removes the weights outside the new mask from v and adds the preconditioner's approximate compensation. Stores the
+ * whole change of v since its last product with H in p and `ahead`: the step that was ahead, minus the removed weights,
+ * plus the compensation. The first product multiplies p, and the residual follows from it. */
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -120,7 +121,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
     memcpy(s->before + at, keep, rows * n);
 }
 
-/* The product of the first step has come. */
+/* Subtracts the first product hp = p H from the residual, which then belongs to the current v. */
 static void finish_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -173,7 +174,8 @@ static void aim_rows(void *context, size_t index, size_t worker)
     }
 }
 
-/* A step more, whose product the next solve takes. */
+/* Moves v by AHEAD times one more preconditioned residual and stores the step in `ahead`. The next solve multiplies it
+ * by H. */
 static void run_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;

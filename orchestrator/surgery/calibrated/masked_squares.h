@@ -15,8 +15,8 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
                                          const char *name, organ_masked_squares **squares, organ_error *error);
 void organ_masked_squares_destroy(organ_masked_squares *squares); /* NULL is allowed */
 
-/* The residual T - V H, rows x h.size. The caller fills it for the V of the first solve; solves update it, for V at the
- * last product with H. */
+/* Returns the residual T - V H, rows x h.size. The caller fills it for the V of the first solve. Each solve updates it;
+ * it belongs to the V at the last product with H. */
 float *organ_masked_squares_residual(organ_masked_squares *squares);
 
 /* Sets the weights of v with keep 0 to zero and moves the others towards the solution, with `products` products with H.
@@ -32,7 +32,7 @@ float *organ_masked_squares_residual(organ_masked_squares *squares);
 organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error);
 
-/* Upper bound of the bytes for a matrix of rows x cols, without H and the buffers of workers. */
+/* Returns an upper bound of the bytes for a matrix of rows x cols, without H and the buffers of workers. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols);
 
 #endif

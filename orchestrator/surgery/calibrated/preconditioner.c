@@ -44,7 +44,8 @@ struct organ_preconditioner {
 
 /* ---- directions ---- */
 
-/* The scaled H: rows of q times D^-1 H D^-1. */
+/* Computes product = q D^-1 H D^-1 for `count` rows of q, D = sqrt(diag H). q is scaled in place and scaled back, so it
+ * is unchanged but for rounding. */
 static organ_status multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count,
                                     float *product, organ_error *error)
 {
@@ -64,7 +65,7 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
 
 static size_t followed(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
-/* Orthonormal rows, each part for itself. */
+/* Makes the rows of q orthonormal within each part's columns. Returns false without memory. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
 {
     bool done = true;
@@ -83,7 +84,8 @@ typedef struct ritz {
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
-/* The greatest values first, and the vectors of the first k. false where they are not finite. */
+/* Solves the eigenproblem of the scaled H in the space of q's rows, s being their products. Stores the Ritz values in
+ * falling order in r->values and the vectors of the first k in r->vectors. Returns false if they are not finite. */
 static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
                       ritz *r)
 {
@@ -101,7 +103,8 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
     return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->room);
 }
 
-/* U and Lambda of a part from its orthonormal rows q and their products s with the scaled H. */
+/* Computes U, Lambda - mu and mu of a part from its orthonormal rows q and their products s with the scaled H. Returns
+ * false if the eigenvalues are not finite. */
 static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
     preconditioner_part *const p = &c->parts[index];
@@ -190,7 +193,7 @@ static float *square_of(const organ_preconditioner *c, size_t row, const precond
     return c->square + row * c->squares + p->square;
 }
 
-/* E + I: with no mask U^T U is I. */
+/* Sets the matrix of every row and part to E + I: while the mask keeps all columns, U^T U is I. */
 static void begin_squares(organ_preconditioner *c)
 {
     for (size_t row = 0; row < c->rows; row++)
@@ -267,7 +270,7 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
-/* The scratch after the part that products use. */
+/* Returns the part of the scratch after the one that products use. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
 /* Returns a byte of 1 for each of 8 columns that is removed; the first column is the lowest byte. */

@@ -91,8 +91,9 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
 bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least);
 
-/* Upper bound of the bytes that organ_prune_matrix needs, including `keep`, without the weights, the calibration, the
- * copies of H and the buffers of the threads. `measure` is ignored; it needs 8 more bytes per weight. */
+/* Returns an upper bound of the bytes that organ_prune_matrix needs, including `keep`, without the weights, the
+ * calibration, the copies of H and the buffers of the threads. `measure` is ignored; it needs 8 more bytes per
+ * weight. */
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols);
 
 #endif

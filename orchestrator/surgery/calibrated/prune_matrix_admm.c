@@ -40,7 +40,8 @@ typedef struct solving {
     uint8_t *before; /* ALPS: the mask at the last comparison */
 } solving;
 
-/* T = W (share C + (1 - share) H) */
+/* Computes the target T = W (share C + (1 - share) H), damped, or share * drift / tokens added to it if drift was
+ * accumulated instead of C. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -130,7 +131,8 @@ static organ_status take_nothing(void *context, size_t first, organ_error *error
     return error->status;
 }
 
-/* The mask to begin with; how many it kills is the goal where none was given. */
+/* Computes the initial mask by one flow. *killed is the number of weights to remove: --sparsity percent of the matrix,
+ * or as many as the flow removes if no sparsity was given. */
 static organ_status flow_once(const organ_matrix_job *job, size_t *killed, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -176,7 +178,9 @@ static double changed(const solving *s, double kept)
     return (double)count / kept;
 }
 
-/* As long as hardly anything has changed since the beginning, rho is too large to begin with. */
+/* Reduces rho to a fifth, at least ALPS_MIN_RHO, and restarts ADMM if the mask has changed at all. The caller does so
+ * while the mask has hardly changed since the start, which shows that the initial rho is too large. Returns false if
+ * rho is already the least. */
 static bool begin_lower(solving *s, double change, double *rho)
 {
     if (*rho <= ALPS_MIN_RHO)

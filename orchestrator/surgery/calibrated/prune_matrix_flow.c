@@ -26,9 +26,8 @@ typedef struct staged {
     double percent; /* after the last stage */
 } staged;
 
-/* act_norm stability contribution, with 1 for the greatest: only their ratios matter, and products with weights stay in
- * the range of FP32.
- */
+/* Returns act_norm * stability * contribution of each input, divided by the greatest of them: only the ratios matter,
+ * and products with weights stay in the range of FP32. NULL without memory. */
 static float *make_food(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
@@ -40,8 +39,9 @@ static float *make_food(const organ_input_moments *m)
     return food;
 }
 
-/* The solution without a mask would be W (alpha C + (1 - alpha) H) H^-1, and what W itself misses of it alpha W (C -
- * H). */
+/* Creates the least-squares solver and fills its residual for V = W. The target is T = W (a C + (1 - a) H) with a =
+ * ORGAN_DONOR_SHARE, so the residual T - W H is a W (C - H). m->drift, if it was accumulated, is tokens * W (C - H);
+ * without C the residual is 0. */
 static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -73,7 +73,8 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-/* The first stages remove weights of little importance: they use products only if the effort is raised. */
+/* Refits the kept weights after a stage, with products[stage] * effort products, rounded. The first two stages remove
+ * weights of little importance and have a quarter of a product, so they use one only from an effort of 2. */
 static organ_status compensate(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -88,7 +89,8 @@ static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool l
                         last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
 }
 
-/* The mask at a gain that a search has found, of a matrix of one band. */
+/* Sets job->keep to the mask at the gain that a search has found, for a matrix of one band. The flow runs again only if
+ * the search did not leave this mask in s->kept. */
 static organ_status finish_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
                                 organ_error *error)
 {
@@ -99,7 +101,8 @@ static organ_status finish_mask(const staged *s, const organ_flow *flow, const o
     return ORGAN_OK;
 }
 
-/* `percent` < 0: the pattern itself. */
+/* Runs one stage: finds the mask that removes `percent` of the weights, or that of the pattern if `percent` < 0, then
+ * refits the kept weights. `found` takes the gain from one search to the next. */
 static organ_status stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
@@ -160,7 +163,8 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 
 /* ---- without compensation, and where ADMM follows ---- */
 
-/* A matrix of one band may have the mask already. */
+/* Computes the mask of the band that begins at row `first`. A search over a matrix of one band may have left it in
+ * job->keep already (found->held). With a pattern, applies the pattern to it. */
 static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found,
                               size_t first, organ_error *error)
 {

@@ -32,7 +32,7 @@ static bool by_row(const organ_matrix_job *job)
 
 static float *ranked_masks_room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
 
-/* A task over ROWS_PER_BATCH rows of the band. */
+/* Calls `act` with the weights of each row of a batch of ROWS_PER_BATCH rows of the band. */
 static void each_row(const ranking *r, size_t index, size_t worker,
                      void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
 {
@@ -49,7 +49,8 @@ static void count_row(const ranking *r, size_t row, const float *weights, size_t
     organ_edge_count(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* The room may be where the weights are. */
+/* Sets the mask of one row by the scores of its weights: the lowest ones are removed, by --sparsity or in each group of
+ * the pattern. `weights` may be the worker's own buffer, which the scores overwrite in place. */
 static void cut_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const organ_prune_matrix_options *const options = r->job->options;
@@ -115,7 +116,8 @@ static organ_status find_digit(ranking *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Numbers of 16 bits have nothing in the last digit of their FP32. */
+/* Finds the magnitude below which weights are removed, digit by digit, each in a pass over the matrix. Values of 16
+ * bits, widened to FP32, have zeros in the last digit, so it needs no pass. */
 static organ_status find_edge(ranking *r, organ_error *error)
 {
     const organ_matrix_bands *const bands = r->job->bands;
@@ -127,7 +129,8 @@ static organ_status find_edge(ranking *r, organ_error *error)
     return error->status;
 }
 
-/* The mask of the band that is loaded; bands come in order. */
+/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order: `left` counts how many
+ * weights equal to the edge are still to be removed. */
 static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);

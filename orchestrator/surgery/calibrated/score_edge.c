@@ -14,11 +14,12 @@ static uint32_t score_edge_bits_of(float score)
     return bits & 0x7fffffff;
 }
 
-/* The first digit takes as many bits as it can: few scores share it with the edge, and the others are passed over from
- * then on. The second repeats a bit of it. */
+/* Lowest bits of the digits. The first digit has as many bits as possible: few scores share it with the edge, and later
+ * digits skip all others. The second digit overlaps it by one bit. */
 static const unsigned shifts[ORGAN_EDGE_DIGITS] = {20, 10, 0};
 
-/* Neighbours often have the same digit: with several tables in turn an addition does not wait for the one before. */
+/* Counts first digits in TABLES tables in turn: neighbouring scores often have the same digit, and two increments of
+ * one counter would wait for each other. */
 static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     uint32_t some[TABLES][ORGAN_EDGE_DIGIT] = {{0}};
@@ -72,9 +73,9 @@ void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t
     e->known |= (uint32_t)(ORGAN_EDGE_DIGIT - 1) << shifts[digit];
 }
 
-/* Without a branch, and TOGETHER at a time, so that the compiler makes vectors of it. Sizes without a sign compare like
- * numbers with one.
- */
+/* Keeps TOGETHER scores that are at least the edge and returns the number of those equal to it. Has no branch, so that
+ * the compiler vectorises it. The bits of magnitudes are below 2^31, so signed comparisons, which every ISA has, order
+ * them. */
 static uint32_t cut_some(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
 {
     uint32_t at = 0;

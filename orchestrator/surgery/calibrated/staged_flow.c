@@ -129,7 +129,9 @@ static uint64_t keep_flowing_of_row(const uint8_t *before, const float *flowed, 
     return count;
 }
 
-/* importance: NULL without a pattern. flowed: NULL where there was nothing to flow. */
+/* Writes the mask of a tile after the flow, to t->kept if it is set, and returns the number of kept weights. With a
+ * pattern, weights are restored to its groups in the order of `importance`. `flowed` NULL: all importances were 0, so
+ * the flow did not run and removes nothing. */
 static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
                                    const float *flowed)
 {
@@ -216,7 +218,7 @@ static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *er
     return ORGAN_OK;
 }
 
-/* *rate: percentage of zeros that this gain leaves. */
+/* Runs the flow through the whole matrix at this gain, rounded to FP32; *rate is the resulting percentage of zeros. */
 static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, organ_error *error)
 {
     const organ_matrix_bands *const weights = t->flow->weights;
@@ -240,8 +242,8 @@ typedef struct staged_flow_search {
     bool best_is_last;
 } staged_flow_search;
 
-/* The line through the last two tries over the logarithm of the gain, or of the search before: points by which an
- * octave lowers the rate. 0: no line, or one that rises. */
+/* Returns by how many percentage points an octave of gain lowers the rate, from the line through the last two tries.
+ * With fewer than two finite tries, the value of the previous search; 0 if unknown or if the rate rises. */
 static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)

@@ -72,7 +72,8 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
     return ORGAN_OK;
 }
 
-/* Model and targets are those of the quantisation. */
+/* Opens the allocation of sparsities of a pruning before quantisation. Model and targets are those of the
+ * quantisation. */
 static organ_status open_division(void *context, const organ_quantize_held *held, organ_error *error)
 {
     organ_calibrated_job *const job = context;
