@@ -49,7 +49,7 @@ struct organ_calibration {
 
 /* ---- sums ---- */
 
-/* Of tiles, panels or rows those that a rank sums. */
+/* Returns which of `count` tiles, panels or rows a rank sums. */
 static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
     return organ_ranks_rows(c->engine->ranks, rank, count, 1);
@@ -378,7 +378,8 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
         move_sums(c->sum_room + first, SUMS, count, features, packed, PUT);
 }
 
-/* The chunk has room for a row of panels, and so for the sums of saliency. */
+/* Sends the sums of every rank to all others. Uses the chunk's memory as a buffer: it has room for a row of panels, and
+ * therefore for the sums of saliency. */
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;

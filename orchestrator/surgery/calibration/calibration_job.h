@@ -31,7 +31,7 @@ struct organ_calibration_run {
 /* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_rest_cut. */
 bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens);
 
-/* The token of the text that a window of the walk begins with. */
+/* Returns the position in the text of the first token of a window. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window);
 
 /* Matrices with the same inputs (Q, K and V; gate and up) share a calibration. */

@@ -67,7 +67,8 @@ void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096,
 
 typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
 
-/* The strips of a matrix whose weights are in the order of the file. */
+/* Calls `each` for the strips of a matrix whose weights have the order of the file, with buffers for a strip's bytes in
+ * the donor and in the output. ORGAN_IO without memory, or the error of `each`. */
 static organ_status stored_strips(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix,
                                   float *weights, void *context, each_strip *each, organ_error *error)
 {
@@ -116,7 +117,9 @@ organ_status organ_calibration_widen(const organ_calibration_run *calib, const o
     return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, false, error);
 }
 
-/* A weight can be finite in FP32 and beyond the range of what stores it. */
+/* Rounds the weights of a strip to the type of the tensor, in the order of the file, and stores the result in s->stored
+ * and, widened again, in s->weights. Returns ORGAN_BAD_INPUT if a rounded weight is not finite: the FP32 value may
+ * exceed the range of the tensor's type. */
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {

@@ -18,7 +18,7 @@
 
 #define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
 
-/* The option that says how many windows. */
+/* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
 
 /* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most
@@ -71,7 +71,8 @@ static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids,
     return ORGAN_OK;
 }
 
-/* The longest rows of all targets together are what a chunk keeps of its inputs. */
+/* Returns the bytes of the donor's inputs that are kept for a chunk: one row of each target of a layer that is not an
+ * expert, per token, for the layer with most. 0 unless both streams are used. */
 static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
 {
     uint64_t max = 0;
@@ -159,8 +160,8 @@ static uint64_t max_captured(const organ_calibration_run *calib)
     return max;
 }
 
-/* Additional bytes that each of several ranks needs: recorded inputs of its own chunk and a buffer for those of others,
- * minus the states of other ranks' chunks, at least half of all states. */
+/* Returns the additional bytes that each of several ranks needs: recorded inputs of its own chunk and a buffer for
+ * those of others, minus the states of other ranks' chunks, at least half of all states. */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -205,8 +206,8 @@ uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
-/* Second moments of a layer's targets as whole matrices, each target with moments of its own; of the layer with most.
- */
+/* Returns the bytes of second moments as whole matrices if each target of a layer has moments of its own, for the layer
+ * with most. */
 static uint64_t whole_moments(const organ_calibration_run *calib)
 {
     const organ_targets *const targets = calib->targets;
@@ -224,7 +225,8 @@ static uint64_t whole_moments(const organ_calibration_run *calib)
     return max;
 }
 
-/* A sixteenth of the memory is set aside for threads (organ_forward_spare_memory). */
+/* Adds a fifteenth to the moments, because a sixteenth of the memory is set aside for threads
+ * (organ_forward_spare_memory). */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
     const uint64_t moments = whole_moments(calib);

@@ -201,10 +201,10 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 /* Bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number of
  * threads. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
-/* The least sufficient --memory for this walk. */
+/* Returns the least sufficient --memory for this walk, in bytes. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
-/* An upper bound of the --memory with which all second moments are whole matrices; more memory does not change the
- * result. */
+/* Returns an upper bound of the --memory, in bytes, with which all second moments are whole matrices; more memory does
+ * not change the result. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
 /* Adds the memory of this walk, its forward passes, its sums of second moments and the work on each matrix to a plan.
  * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
@@ -214,7 +214,8 @@ void organ_calibration_run_estimate(const organ_calibration_run *calib, const or
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context);
 
-/* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
+/* Returns the member "calibration" of a document: text, tokenizer, windows. `streams` describes in words where the
+ * inputs come from. NULL without memory. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams);
 
 /* ---- rows in file order ---- */

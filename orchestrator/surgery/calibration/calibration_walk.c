@@ -11,7 +11,8 @@
 
 /* ---- the streams ---- */
 
-/* The windows of a chunk: all are of one length, so that they begin where the first ones do. */
+/* Returns the windows of a chunk. All windows have the same length, so calib->begin, the begins of the first chunk,
+ * applies to each chunk. */
 static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
 {
     return (organ_windows){calib->tokens + chunk * calib->chunks.together * calib->options->calibration.context,
@@ -76,8 +77,8 @@ static organ_status walk_carry(const organ_calibration_run *calib, const organ_c
     return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = g}, carry_chunk, error);
 }
 
-/* The changed stream runs through the layer on a copy, because it will run again through the changed layer. The donor's
- * stream runs in place. */
+/* Runs a chunk of both streams through the layer as the donor has it and captures the inputs. The changed stream runs
+ * on a copy, because it runs again through the changed layer; the donor's stream runs in place. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -96,7 +97,7 @@ static organ_status walk_gather(organ_calibration_captures *g, const organ_calib
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
 }
 
-/* The stream again, on a copy, for the units that had too few tokens. */
+/* Runs a copy of a chunk through the layer again, to capture inputs for the units that had too few tokens. */
 static organ_status gather_again(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -130,7 +131,8 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Each rank its chunk of those that follow one another, or none where there are no more. */
+/* Calls `compare` for a chunk of this rank with its states in the donor and a copy of the changed ones. A rank that has
+ * no chunk left, or was stopped, calls it with no windows, because `compare` may need all ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -183,7 +185,8 @@ static bool all_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* Each rank reads the results of an earlier run from the output. */
+/* Returns true if this rank produces a unit of the current pass: the unit is its own, is common to all ranks, or has
+ * results of an earlier run, which every rank reads from the output. */
 static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)
@@ -191,7 +194,7 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
     return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
 }
 
-/* Number of later units with the same calibration that this rank changes. */
+/* Returns the number of later units with the same calibration that this rank still has to change. */
 static size_t count_after(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;
@@ -238,7 +241,8 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
     return error->status;
 }
 
-/* The stream must not go on before it is known that every expert has tokens. */
+/* Returns true if a unit is an expert. Then the stream may continue to the next layer only after every expert is known
+ * to have tokens. */
 static bool has_experts(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)

@@ -86,7 +86,8 @@ organ_tap organ_calibration_tap(capture_captures *g, bool donor)
     return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
 }
 
-/* All calls are replayed from one buffer, so equal addresses do not mean equal inputs. */
+/* Replays a recorded call. All calls are replayed from one buffer, so equal addresses do not mean equal inputs:
+ * call->same says whether the inputs are those of the previous call. */
 static void capture_call(capture_captures *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)
@@ -95,7 +96,8 @@ static void capture_call(capture_captures *g, const call *c, const float *inputs
                                                                              c->tokens, c->features, inputs, error);
 }
 
-/* All ranks take part in all broadcasts, also after an error, because the others wait for the bytes. */
+/* Broadcasts the inputs that a rank has recorded and captures them on every rank. All ranks take part in all
+ * broadcasts, also after an error, because the others wait for the bytes. */
 static void capture_rank(capture_captures *g, size_t rank, const call *calls, size_t count, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;

@@ -25,7 +25,8 @@ size_t organ_calibration_unit_named(const captures_captures *g, const char *name
     return SIZE_MAX;
 }
 
-/* "model.layers.0.mlp" of "model.layers.0.mlp.up_proj.weight": how long it is. */
+/* Returns the length of the name of the parent module: of "model.layers.0.mlp" for "model.layers.0.mlp.up_proj.weight".
+ * 0 if there is none. */
 static size_t parent_length(const char *name)
 {
     const char *end = strrchr(name, '.');
@@ -81,7 +82,9 @@ static organ_status open_group(captures_captures *g, size_t index, size_t featur
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
 }
 
-/* The group that listens to this unit, or NULL where another unit of it does. */
+/* Returns the group that takes these inputs, opened if the unit has none yet. A unit whose inputs are those of the
+ * previous unit, at the same place of the layer, joins its group. Returns NULL if another unit of the group already
+ * delivers these inputs, or on error. */
 static captures_group *listener(captures_captures *g, size_t index, size_t features, const float *inputs,
                                 organ_error *error)
 {
@@ -319,7 +322,7 @@ organ_status organ_calibration_find_few_tokens(captures_captures *g, bool **all_
     return error->status;
 }
 
-/* A matrix that no inputs have come to. */
+/* Returns ORGAN_USAGE if a matrix of this pass has received no inputs: it is not a linear layer of the forward pass. */
 static organ_status check_captured(const captures_captures *g, organ_error *error)
 {
     const organ_calibration_run_options *const o = g->calib->options;

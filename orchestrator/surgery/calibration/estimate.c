@@ -20,7 +20,8 @@ static bool is_expert(const organ_tensor *tensor)
     return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
 }
 
-/* The part of the tokens that a matrix of the tensor gets. */
+/* Returns the share of the tokens that a matrix of the tensor is expected to get: used / all for routed experts, else
+ * 1. */
 static double share_of(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const c = organ_forward_describe(calib->facts.forward);
@@ -49,7 +50,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
 
-/* The operations of one layer on the whole text. */
+/* Returns the number of operations of one layer on the whole text. */
 static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
 {
     return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
@@ -64,7 +65,8 @@ static int32_t estimate_last_layer(const organ_calibration_run *calib)
     return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
 }
 
-/* The second and third matrix with the same inputs has no moments of its own. */
+/* Returns true for the second and third matrix with the same inputs (k and v after q, up after gate): they have no
+ * moments of their own. */
 static bool follows(const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;

@@ -5,8 +5,8 @@
 
 #include "orchestrator/surgery/calibration/calibration.h"
 
-/* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H.
- * NULL without memory. */
+/* Returns (c C + h H) / tokens + damping I in FP32 as a full symmetric matrix. `damping` is the number added to the
+ * diagonal. Without C, H takes its place. NULL without memory. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h,
                             double damping);
 

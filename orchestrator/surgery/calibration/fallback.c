@@ -43,7 +43,8 @@ static const json_t *visited(const json_t *experts)
     return experts;
 }
 
-/* Sorted and each once: gate, up and down of an expert fall back together. */
+/* Lists layer and number of each expert that fell back to all tokens in *places, sorted and without duplicates: gate,
+ * up and down of an expert fall back together. Returns their number. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
 {
@@ -67,7 +68,8 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     return once;
 }
 
-/* One layer's row, and its name. */
+/* Appends the row of one layer to `layers` and its text, such as "layer 2: 5, 7", to `names`. A text that becomes too
+ * long ends with "...". */
 static void add_layer(const fallback_place *places, size_t count, json_t *layers, json_t *names)
 {
     char text[200];

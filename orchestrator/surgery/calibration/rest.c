@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+/* Spreads the windows evenly from the first token of the text to the last. They do not overlap, because the text has
+ * room for all of them. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
 {
     const size_t samples = calib->options->calibration.samples;
@@ -26,13 +27,15 @@ static size_t segment_start(const organ_calibration_run *calib, size_t w, size_t
     return begin;
 }
 
-/* Number of gaps. The last of several windows ends with the text. */
+/* Returns the number of gaps between windows. The last of several windows ends with the text, so no gap follows it; a
+ * single window has one gap after it. */
 static size_t stretches(const organ_calibration_run *calib)
 {
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
-/* The places of windows of that length, `all` of them where `begins` is NULL. */
+/* Returns how many windows of `length` tokens fit into the gaps and stores where they begin, unless `begins` is
+ * NULL. */
 static size_t places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;
@@ -57,7 +60,8 @@ static size_t length_of(const organ_calibration_run *calib)
     return length;
 }
 
-/* The states have not been written to yet. */
+/* Reads and encodes the text again; ORGAN_BAD_INPUT if it was changed since. Its memory is available because the hidden
+ * states have not been written yet. */
 static organ_status encode(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
@@ -68,7 +72,8 @@ static organ_status encode(const organ_calibration_run *calib, organ_text_input 
     return error->status;
 }
 
-/* `count` of `all` places, evenly spread. */
+/* Fills `rest` with the windows at `count` of the `all` places, evenly spread. Windows begin with the BOS token if the
+ * tokenizer adds one. */
 static organ_status fill(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
                          organ_calibration_rest *rest, organ_error *error)
 {

@@ -24,13 +24,13 @@ typedef struct organ_saliency_sums {
     double *xx, *xn, *nn, *sx, *sn;
 } organ_saliency_sums;
 
-/* The 65,536 values that stand for equal shares of the normal distribution of mean 0 and deviation 1, ascending; to be
- * freed, NULL without memory. */
+/* Returns 65,536 ascending values, one for each of as many equal shares of the normal distribution of mean 0 and
+ * deviation 1. The caller frees them; NULL without memory. */
 float *organ_normal_levels(void);
 
-/* Noise of features first .. first + n for that token, as positions in the levels: Philox4x32-10 with key = seed and
- * counter = (feature / 8, layer, token, token >> 32), 16 bits each, low half of a word first. `first` is a multiple
- * of 8. */
+/* Computes the noise of features first .. first + n - 1 for a token, as indices of the levels: Philox4x32-10 with key =
+ * seed and counter = (feature / 8, layer, token, token >> 32), 16 bits each, low half of a word first. `first` is a
+ * multiple of 8. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n);
 
 /* Adds tokens [token, token + tokens) for features [first, first + n), n <= ORGAN_SALIENCY_BLOCK and first a multiple
@@ -42,9 +42,9 @@ void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise
 void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
                            float *stability);
 
-/* The contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H, `stride`
- * numbers a row; tokens and damping (a number on the diagonal of H / tokens) as in organ_input_moments (calibration.h).
- * false where the matrix is not positive definite, or without memory. */
+/* Computes the contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H,
+ * `stride` numbers a row; tokens and damping (a number on the diagonal of H / tokens) as in organ_input_moments
+ * (calibration.h). Returns false if the matrix is not positive definite, or without memory. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);
 

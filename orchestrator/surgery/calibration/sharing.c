@@ -27,8 +27,8 @@ static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e
 
 #define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
 
-/* Cost of multiplying the rows by second moments, and of computing a factor of the moments once for all units of a
- * rank. */
+/* Estimate the cost of a unit: of multiplying its rows by second moments, and of computing a factor of the moments,
+ * which a rank does once for all units with the same inputs. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
@@ -76,7 +76,7 @@ static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size
     return before == k;
 }
 
-/* *most becomes what the rank with most has. */
+/* Assigns the parts to ranks so that their loads are similar. *max is the load of the rank with most. */
 static organ_status assign_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
                                  organ_error *error)
 {
@@ -107,7 +107,8 @@ static bool is_alone(const sharing_captures *g, size_t k)
     return true;
 }
 
-/* The unit with most to do of those that are left, which are `left` together; SIZE_MAX: none. */
+/* Returns the index of the most expensive unit that is neither done nor common, SIZE_MAX if there is none. *left is the
+ * cost of all such units. */
 static size_t find_largest(const sharing_captures *g, uint64_t *left)
 {
     size_t largest = SIZE_MAX;

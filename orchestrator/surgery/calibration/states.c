@@ -36,13 +36,13 @@ static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
 }
 
-/* Number of chunks before this one that are stored. */
+/* Returns the number of stored chunks before this one. */
 static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return (chunk - chunks->first) / chunks->step;
 }
 
-/* Position of its states among the stored ones. */
+/* Returns the offset in bytes of a chunk's states among the stored ones. */
 static size_t place(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;

@@ -29,19 +29,20 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
 /* Bytes of the chunks that are held. */
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
 
-/* Room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory, whose place
- * on the disk is taken when the first chunk is. ORGAN_IO; *states is NULL on error. */
+/* Allocates room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory.
+ * Disk space is reserved when the first chunk is taken. ORGAN_IO; *states is NULL on error. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error);
 void organ_calibration_states_close(organ_calibration_states *states); /* NULL is allowed */
 
-/* The states of a chunk that is held, to be changed in place, until they are given back; before a chunk was given back
- * for the first time its values are undefined. ORGAN_IO also where the file has other bytes than were written: a
- * network may lose some. NULL on error. */
+/* Returns the states of a chunk that is held, to be changed in place until organ_calibration_states_put_back. Until a
+ * chunk is put back for the first time its values are undefined. NULL on error: ORGAN_IO if the file cannot be read, or
+ * if its bytes are not those that were written, which network file systems can cause. */
 float *organ_calibration_states_take(organ_calibration_states *states, size_t chunk, organ_error *error);
 organ_status organ_calibration_states_put_back(organ_calibration_states *states, size_t chunk, organ_error *error);
 
-/* A copy of them that may be changed and is not given back; until the next call. NULL on error. */
+/* Returns a copy of a chunk's states that the caller may change and does not put back, valid until the next call. NULL
+ * on error. */
 float *organ_calibration_states_copy(organ_calibration_states *states, size_t chunk, organ_error *error);
 
 #endif
