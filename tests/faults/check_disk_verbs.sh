@@ -28,6 +28,8 @@ sweep_disk 1 width-experts
 sweep_disk 6 quantize
 sweep_disk 6 quantize-gguf
 sweep_disk 6 dequantize
+sweep_disk 6 convert
+sweep_disk 6 convert-back
 sweep_disk 4 experts
 sweep_disk 2 audit-cut
 sweep_disk 7 extract
@@ -49,4 +51,8 @@ sweep_disk 1 evaluate
 sweep_disk 2 perplexity
 sweep_disk 2 generate
 sweep_disk 2 fleet
+hub_begin
+sweep_disk 4 fetch
+sweep_disk 4 fetch-cache
+kill $server
 finish

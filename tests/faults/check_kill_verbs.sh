@@ -22,10 +22,14 @@ made again-gguf/q.gguf quantize "$moe" --scheme q8_0
 made again-lora/l lora sanitize "$adapter"
 
 for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts quantize quantize-gguf dequantize dequantize-file \
-    extract assemble graft chimera lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet orthogonality evaluate \
-    perplexity-reports; do
+    convert convert-back extract assemble graft chimera lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
+    orthogonality evaluate perplexity-reports; do
     kills $name
 done
+hub_begin
+kills fetch
+kills fetch-cache
+kill $server
 begin=$area/again
 kills prune-force
 begin=$area/again-gguf

@@ -52,6 +52,8 @@ sweep_memory 460 assemble
 sweep_memory 8 graft
 sweep_memory 8 chimera
 sweep_memory 8 dequantize
+sweep_memory 8 convert
+sweep_memory 8 convert-back
 sweep_memory 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
 sweep_memory 4 width
 sweep_memory 4 layers

@@ -23,6 +23,8 @@ sweep_power 1 experts
 sweep_power 5 quantize
 sweep_power 5 quantize-gguf
 sweep_power 5 dequantize
+sweep_power 5 convert
+sweep_power 5 convert-back
 sweep_power 5 extract
 sweep_power 5 assemble
 sweep_power 5 graft
@@ -42,4 +44,8 @@ sweep_power 4 orthogonality
 sweep_power 2 evaluate
 sweep_power 4 audit
 sweep_power 4 report
+hub_begin
+sweep_power 4 fetch
+sweep_power 4 fetch-cache
+kill $server
 finish

@@ -67,7 +67,9 @@ static const char *below(const char *path, const char *name)
  * it is. */
 static bool is_unfinished(const sweep *s, const char *at)
 {
-    return (s->again && strstr(at, "/organ")) || (s->keeps && (strstr(at, "/.") || strcmp(at, "/fleet.json") == 0));
+    if (s->again && (strstr(at, "/organ") || strstr(at, ".part") || strstr(at, ".incomplete") || strstr(at, ".tmp")))
+        return true;
+    return s->keeps && (strstr(at, "/.") || strcmp(at, "/fleet.json") == 0);
 }
 
 static size_t count_below(const leavings *of, const char *name)

@@ -54,6 +54,10 @@ verb() {
         width-experts) words=(width "${model%/*}/tiny-moe" "${t1[@]}" -o w --ffn 50% --calibration "$area/longer" --samples 1 --context 16) ;;
         quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
         quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
+        convert) words=(convert "$q" "${t1[@]}" -o c.gguf --to gguf) ;;
+        convert-back) words=(convert "$moe" "${t1[@]}" -o c --to safetensors) ;;
+        fetch) words=(fetch hf:tiny/q -o f) ;;
+        fetch-cache) words=(fetch hf:tiny/q --cache) ;;
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
         extract) words=(extract "$q" -o parts) ;;
         assemble) words=(assemble "$parts" -o b.safetensors) ;;
@@ -89,13 +93,14 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | dequantize* | quantize* | lora-merge | lora-extract | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-merge | lora-extract | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
+    [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)
     [[ $name == untrusted ]] && leaves+=(--finds)
     [[ " ${words[*]} " == *" --force "* ]] && leaves+=(--forced)
-    case $name in measure* | autopsy | fleet | audit | report | inspect-html) leaves+=(--forced) ;; esac
+    case $name in measure* | autopsy | fleet | audit | report | fetch* | inspect-html) leaves+=(--forced) ;; esac
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
     [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 12 + 1))
@@ -121,6 +126,16 @@ sweep() {
 # made NAME ARGS...: an input of the verbs, by the program itself.
 made() {
     "$organ" "${@:2}" -o "$1" --quiet >../out 2>&1 || bad "no input" ../out
+}
+
+# hub_begin: the server of tests/kit/hub_server.c with the model as tiny/q; $server is its process. The cache is in the directory of the run.
+hub_begin() {
+    mkdir -p "$scratch/hub/tiny/q" && cp "$q"/* "$scratch/hub/tiny/q" || bad "no input"
+    "$root/build/checks/hub_server" "$scratch/hub" >"$scratch/hub.port" &
+    server=$!
+    unset http_proxy HF_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN
+    says_where "$scratch/hub.port" || bad "the server does not start" "$scratch/hub.port"
+    export HF_ENDPOINT=http://127.0.0.1:$port HF_HUB_CACHE=cache
 }
 
 # Small inputs for all.

@@ -154,18 +154,27 @@ static organ_status link_blob(const fetch_row *row, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Writes a small file under another name and renames it. */
+/* Writes the new file `made`, which the caller renames or removes. */
+static bool write_draft(const char *made, const char *text)
+{
+    const int fd = organ_open(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
+    const bool written = fd >= 0 && organ_write_all(fd, text, strlen(text)) == 0 && organ_sync_file(fd) == 0;
+    const int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = reason;
+    return written;
+}
+
+/* Writes a small file under another name and renames it once its bytes are on the disk. */
 static organ_status write_small(const char *path, const char *text, organ_error *error)
 {
     char *const made = organ_format("%s.tmp", path);
     if (!made)
         return organ_fail_memory(error, path);
-    if (organ_fetch_folders(path, error) == ORGAN_OK) {
-        const int fd = organ_open(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
-        if (fd < 0 || organ_write_all(fd, text, strlen(text)) != 0 || rename(made, path) != 0)
-            organ_fail_errno(error, errno, "%s", path);
-        if (fd >= 0)
-            close(fd);
+    if (organ_fetch_folders(path, error) == ORGAN_OK && (!write_draft(made, text) || rename(made, path) != 0)) {
+        organ_fail_errno(error, errno, "%s", path);
+        unlink(made);
     }
     free(made);
     return error->status;
