@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A decimal number without sign or exponent that the text begins with; NULL: there is none. */
+/* Reads the decimal number, without sign or exponent, that the text begins with. Returns the text after it; NULL if
+ * there is no such number. */
 static const char *budget_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789."), whole = strspn(text, "0123456789");

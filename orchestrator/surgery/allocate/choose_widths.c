@@ -48,7 +48,8 @@ static double all_at(const organ_allocation *a, const double *sizes, size_t leve
     return sum;
 }
 
-/* The step that spares most for its size and fits into `left`. false: there is none. */
+/* Finds the wider level of a tensor that lowers the cost most per unit of size and fits into `left`. Returns false if
+ * no step lowers the cost. */
 static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor,
                       size_t *level)
 {
@@ -80,7 +81,8 @@ static choose_change change_to(const organ_allocation *a, const double *sizes, c
                            cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
-/* The best that another tensor can make of a change of this one. false: nothing spares anything. */
+/* Moves `tensor` to `level`, together with the change of at most one other tensor that lowers the cost most and fits
+ * into *left. Returns false, and changes nothing, if no such pair lowers the cost. */
 static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left,
                             size_t *chosen)
 {

@@ -43,7 +43,7 @@ struct organ_curves {
 
 /* ---- the tensors ---- */
 
-/* All routed experts of a layer and role are one. */
+/* Returns true if two tensors share a curve: all routed experts of a layer with the same role do. */
 static bool together(const organ_tensor *a, const organ_tensor *b)
 {
     return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
@@ -166,8 +166,8 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
            organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
-/* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends
- * on the number of threads. */
+/* Returns how many variants run together. More than one only if memory is plentiful, so that the amount that an error
+ * message asks for suffices; and independent of the number of threads. */
 static size_t variants_together(const organ_curves *c, const organ_forward *forward)
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
@@ -259,7 +259,8 @@ static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ
         c->work->found(c->work->context, t, error);
 }
 
-/* Also after an error: the others wait. */
+/* Exchanges the curves of the layer that each rank measured. Called after an error too, because the other ranks
+ * wait. */
 static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
@@ -308,7 +309,8 @@ static size_t measured_levels(const organ_curves *c)
     return count;
 }
 
-/* A matrix that is a separate tensor of the allocation. */
+/* Measures the curve of a matrix that is a whole tensor of the allocation: writes it to the layer at each level and
+ * starts a variant. */
 static organ_status vary_alone(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
                                organ_allocation_tensor *t, organ_error *error)
 {
@@ -330,7 +332,8 @@ static organ_status vary_alone(organ_curves *c, const organ_calibration_matrix *
     return error->status;
 }
 
-/* The layer gets a matrix, which it has as the donor, at that level; or as the donor it is kept. */
+/* Reads a matrix, unchanged so far, from the layer. Writes it back at `level`; if `level` is NULL, keeps it in `pooled`
+ * as the donor's. */
 static organ_status make_in_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                   const size_t *level, organ_error *error)
 {
@@ -355,9 +358,9 @@ static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level
     return error->status;
 }
 
-/* One of several matrices of a tensor. Once all are gathered they are made smaller together, one level at a time, so
- * that only the donor's matrices of one tensor are stored in addition to the layer. Their calibrations are valid until
- * the walk leaves the layer. */
+/* Adds one of several matrices of a tensor. When all are gathered, writes them to the layer together, one level after
+ * the other, and starts a variant for each level, so that only the donor's matrices of one tensor are stored in
+ * addition to the layer. Their calibrations are valid until the walk leaves the layer. */
 static organ_status vary_pooled(organ_curves *c, const organ_calibration_matrix *m, size_t tensor, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];

@@ -52,7 +52,7 @@ size_t organ_curves_unknown(const organ_curves *curves); /* number of curves tha
 /* Measures missing curves and interpolates those of other layers. Prints an estimate of the time after the first. */
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
-/* The walk that was opened, and how the tokens were cut. */
+/* Return the calibration walk that was opened, and the windows that the other tokens were cut into. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
 const organ_calibration_rest *organ_curves_rest(const organ_curves *curves);
 

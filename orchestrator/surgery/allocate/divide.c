@@ -33,10 +33,10 @@ static double ln_share_of_smallest(double s)
     return log(s - 2 * t * exp(-t * t / 2) / sqrt(2 * pi));
 }
 
-/* The cost at a sparsity s, from costs measured at a few levels: a power law in the share of energy that the s N
- * smallest weights have, since removing them is the least possible damage. The exponent comes from the two measured
- * levels around s. The share is that of normal weights, so costs depend on s alone and not on the values of the tensor.
- */
+/* Returns the cost at a sparsity s from costs measured at a few levels, 0 if s <= 0. Between levels the cost is a power
+ * of the share of energy that the s N smallest weights have, since removing them is the least possible damage. The
+ * exponent comes from the two measured levels around s. The share is that of normal weights, so costs depend on s alone
+ * and not on the values of the tensor. */
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
     double cost = log(at_least(tensor->cost[0])), power = MIN_POWER, from = ln_share_of_smallest(a->levels[0]);
@@ -66,7 +66,8 @@ static double all_elements(const organ_allocation *a)
     return sum;
 }
 
-/* Every tensor at its best for this price of all elements; the share of them that are zero then. */
+/* Chooses for each tensor the sparsity with the least cost - price * zeros, where `price` is what a zero in every
+ * element is worth. Returns the resulting share of zeros among all elements. */
 static double divide_choose(const organ_allocation *a, const double *costs, double price, double *chosen)
 {
     const double all = all_elements(a);
@@ -82,7 +83,8 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
     return share;
 }
 
-/* `few` and `many` become the divisions on either side of the budget, for prices as near as can be. */
+/* Bisects the price of a zero: `few` becomes a division with fewer zeros than the budget, `many` one with at least as
+ * many, at prices that are nearly equal. Stores the interpolation between both that meets the budget in `tried`. */
 static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many,
                    double *tried)
 {
@@ -132,7 +134,8 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     return true;
 }
 
-/* The measured tensor of that role that is nearest to the layer, before it or after it; NULL: there is none. */
+/* Returns the measured tensor with the same role whose layer is nearest to that of `to`, at or before it, or at or
+ * after it. NULL: there is none. */
 static const organ_allocation_tensor *nearest(const organ_allocation *a, const organ_allocation_tensor *to, bool before)
 {
     const organ_allocation_tensor *best = NULL;

@@ -46,7 +46,7 @@ struct organ_exchanges {
     double nearest;
 };
 
-/* The rank that carries the stream of a pair; that of the model as given is carried by all. */
+/* Returns the rank that carries the stream of a pair. All ranks carry the stream of the current allocation. */
 static uint32_t owner_of(const organ_exchanges *x, size_t k)
 {
     return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
@@ -66,7 +66,7 @@ static size_t exchanges_floats_of(const organ_exchanges *x)
 
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * exchanges_floats_of(x); }
 
-/* The pair that the tensor is of; MAX_PAIRS: none. */
+/* Returns the pair that contains the tensor; MAX_PAIRS: none. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
@@ -209,7 +209,8 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
                                       &x->calib, error);
 }
 
-/* The streams of the current model and of this rank's pairs, which are consecutive. */
+/* Computes the divergences of the stream of the current allocation and of those of this rank's pairs, which are
+ * consecutive. */
 static organ_status judge_own(organ_exchanges *x, double *divergence, organ_error *error)
 {
     size_t first = 0, end;
@@ -224,7 +225,7 @@ static organ_status judge_own(organ_exchanges *x, double *divergence, organ_erro
     return error->status;
 }
 
-/* Also after an error: the others wait. */
+/* Sends the divergences of each rank's pairs to all ranks. Called after an error too, because the other ranks wait. */
 static organ_status share_divergences(const organ_exchanges *x, double *divergence, organ_error *error)
 {
     uint32_t owner[MAX_PAIRS];
@@ -234,7 +235,8 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
                                 owner, error);
 }
 
-/* *found becomes the divergence of the model as given, those of the pairs theirs. */
+/* Runs the layers once and computes the divergence of the model with the current allocation (*found) and with each
+ * pair's exchange (pairs[k].divergence). */
 static organ_status judge_all(organ_exchanges *x, double *found, organ_error *error)
 {
     double divergence[1 + MAX_PAIRS] = {0};
@@ -269,7 +271,7 @@ static organ_status judge_round(organ_exchanges *x, double *found, organ_error *
 
 /* ---- the exchanges ---- */
 
-/* Cost of one more zero by the curve. */
+/* Returns the cost of one more zero, from the slope of the tensor's curve at its sparsity. */
 static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step),
@@ -326,7 +328,8 @@ static void give(organ_exchanges *x, const double *given)
         x->allocation->tensors[k].given = given[k];
 }
 
-/* The model as given was judged: it is kept where it is the nearest so far, else given up. */
+/* Keeps the current allocation as the best one if its divergence is the least so far, else returns to the best one.
+ * Returns true if it was kept. */
 static bool exchanges_finish(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* the same again where nothing was taken */
@@ -338,7 +341,8 @@ static bool exchanges_finish(organ_exchanges *x, double found)
     return nearer;
 }
 
-/* All pairs that are nearer than the model as given, or the nearest of them alone. */
+/* Applies the exchanges of all pairs with a smaller divergence than `found`, or only the best of them if `alone`.
+ * Returns the number of exchanges. */
 static size_t exchanges_take(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
@@ -414,9 +418,9 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                : organ_calibration_rest_cut(x->calib, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
-/* A round walks the layers once. It makes every matrix for the current allocation, makes the matrices of the pairs a
- * second time with their exchanged amounts, and runs each pair through the layers after its first: half of all layers
- * on average. */
+/* Adds the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the current
+ * allocation, makes the matrices of the pairs a second time with their exchanged amounts, and runs each pair through
+ * the layers after its first: half of all layers on average. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

@@ -11,15 +11,16 @@
 
 typedef struct organ_pooled_tensors organ_pooled_tensors;
 
-/* `count` tensors at `levels` levels and one more, the last; `of` says to which of them each target belongs. NULL
- * without memory. */
+/* Creates a store for the matrices of `count` tensors at `levels` levels and one more, the last. of[k] is the tensor
+ * that target k belongs to. NULL without memory. */
 organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels);
 void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
 
 bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor); /* more than one matrix */
 
-/* Bytes that those of a layer take at most: all together, or one at a time of those of more than one matrix. */
+/* Returns an upper bound of the bytes of a layer's matrices: of all together, or without `all` of one tensor at a time
+ * among those with more than one matrix. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
 
 /* Keeps the next matrix at a level, by its name in the forward pass, rounded to the type of its tensor. Levels come in

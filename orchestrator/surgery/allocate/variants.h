@@ -41,7 +41,7 @@ float *organ_variants_room(organ_variants *variants);
  * x hidden; at most `together` streams. */
 organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence,
                                   organ_error *error);
-/* From now on organ_variants_judge multiplies the logits of every stream except the donor's by this number (1 at
+/* Sets the factor by which organ_variants_judge multiplies the logits of every stream except the donor's (1 at
  * first). */
 void organ_variants_scale(organ_variants *variants, double times);
 
