@@ -45,11 +45,12 @@ typedef struct organ_layers_found {
     bool locally_optimal; /* no exchange of one block makes it better; always with `whole` */
 } organ_layers_found;
 
-/* From the blocks of least influence on, or if they are not described from the consecutive blocks of least influence
- * on, rounds of exchanges of one dropped block for one that is kept, those first that add least influence; the best of
- * a round is taken where it is better. Ends when all exchanges were judged, or after the rounds. The same whatever
- * judges, and however often it was asked before. To be released whatever it returns. ORGAN_BAD_INPUT if no such start
- * is described. */
+/* Searches the set of dropped blocks with the least divergence. Starts with the blocks of least influence or, if that
+ * set is not described, with the consecutive blocks of least influence. Each round tries exchanges of one dropped block
+ * for a kept one, those that add least influence first, and takes the best one if it lowers the divergence. Ends after
+ * all exchanges were judged or after the last round. The result does not depend on who judges the sets, nor on which
+ * sets were judged before. `found` must be released whatever this returns. ORGAN_BAD_INPUT if no such start is
+ * described. */
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 

@@ -34,8 +34,8 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Before a gap only the outputs of a block are refitted; after a gap also its inputs, because they differ from those
- * with which the block was trained. */
+/* Returns true if the matrices of this kind are refitted in a layer. Before a gap only the outputs of a block are
+ * refitted; after a gap also its inputs, because they differ from those with which the block was trained. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -175,7 +175,8 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->is.walk.calibration.scratch};
 }
 
-/* Memory in addition to the hidden states: sums, the recorded inputs of a chunk, and a matrix with its change. */
+/* Returns the bytes needed in addition to the hidden states: sums, the recorded inputs of a chunk, and a matrix with
+ * its change. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

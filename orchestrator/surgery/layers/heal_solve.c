@@ -137,8 +137,8 @@ static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t to
     return ORGAN_OK;
 }
 
-/* Weight of a token: 1 / rms of its target. All later readers normalise the state first, so an error counts relative to
- * the length of the state. */
+/* Returns the weight of a token: 1 / rms of its target, 0 if the target is zero. All later readers normalise the state
+ * first, so an error counts relative to the length of the state. */
 static float unit_of(const float *target, size_t outputs)
 {
     const double mean = organ_dot(target, target, outputs) / (double)outputs;
@@ -186,7 +186,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* ---- the solution ---- */
 
-/* W + W D: applied to x, it gives W applied to x + D x, so it maps the smaller model's inputs as W maps the donor's. */
+/* Adds W D to W, D being `change`. Applied to x, the sum gives W (x + D x), so it maps the smaller model's inputs as W
+ * maps the donor's. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {

@@ -21,18 +21,18 @@ typedef struct organ_layers_known {
  * that is no set or no influence. *known must be released in any case. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error);
-/* Of several ranks, which all have the same sets, the first writes. ORGAN_IO. */
+/* Writes the judged sets to `path`. All ranks have the same sets, so only the first one writes. ORGAN_IO. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error);
 void organ_layers_known_release(organ_layers_known *known);
 
 /* Returns whether the set was judged; then *divergence is its divergence. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence);
-/* Both return false without memory. */
+/* Store the divergence of a judged set, and the influence of each block. Both return false without memory. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence);
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence);
 
-/* The numbers of the blocks whose flags are set. NULL without memory. */
+/* Returns an array of the numbers of the blocks whose flags are set. NULL without memory. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
 
 #endif

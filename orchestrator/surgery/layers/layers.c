@@ -95,7 +95,8 @@ static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
     return bytes;
 }
 
-/* A dry run does not search: its sizes are those without the smallest blocks, the last of equals. */
+/* Drops the smallest blocks for the sizes that a dry run reports, because it does not search. Of blocks of the same
+ * size the last ones are dropped. */
 static void drop_smallest(organ_layers_job *job)
 {
     bool *const dropped = job->drop.dropped;
@@ -178,7 +179,7 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* Settings, in addition to the parameters, on which healed weights depend. */
+/* Returns what healed weights depend on in addition to the parameters: the digest of the text. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;

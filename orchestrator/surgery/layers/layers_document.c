@@ -151,8 +151,8 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                                    "block; the cost of a block together with others differs from its cost alone.")));
 }
 
-/* The kinds of the layers, how many there are of each, and how many of them go; null for a search that a dry run does
- * not do, and where all layers are of one kind. */
+/* Returns the kinds of layers with the number of layers and of dropped layers of each. Returns null for the search of a
+ * dry run, which has no result, and if all layers are of one kind. */
 static json_t *kinds_json(const organ_layers_job *job, bool known)
 {
     json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();

@@ -83,7 +83,8 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
 
-/* The windows of a chunk, and what one of these is for. */
+/* Return the windows of a chunk, and the use of one of its windows: to refit blocks, to choose solutions or to fit the
+ * final norm. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
 heal_use organ_layers_heal_use_of(const organ_layers_heal *heal,
                                   size_t window); /* `window`: number in the whole text */
@@ -101,10 +102,10 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *
  * over the held-out tokens, in nats, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Judges the donor's kept blocks from `layer` on, where the stream has arrived. */
+/* Judges the donor's kept blocks from `layer` on, the block that the stream has reached. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
-/* After the last block: judges the final norm multiplied by `times`. */
+/* Judges the final norm multiplied by `times`; called after the last block. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
                                            organ_error *error);
 

@@ -82,7 +82,8 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                sets_tokens_of(windows));
 }
 
-/* At most half of the rest is used for running sets together, the other half for states of the donor. */
+/* Divides the memory that is left: at most half of it for running sets together, the other half for states of the
+ * donor, which are kept before every `stride`-th layer. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -109,8 +110,8 @@ static float *kept_before(const organ_layers_sets *s, size_t layer)
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* 1 - mean cosine between the states before and after a layer. Summed in the order of the tokens, so it is the same on
- * every machine. Two zero vectors count as equal. */
+/* Returns 1 - the mean cosine between the states before and after a layer. Tokens are summed in order, so the result is
+ * the same on every machine. Two zero vectors count as equal. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;

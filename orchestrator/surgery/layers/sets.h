@@ -9,7 +9,7 @@
 
 typedef struct organ_layers_sets organ_layers_sets;
 
-/* Least bytes of memory: with one set at a time. */
+/* Returns the least bytes of memory, which suffice for one set at a time. */
 uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens);
 
 /* Runs the windows through the donor. Spare memory is used to judge up to `max` sets at a time and to keep hidden
@@ -20,7 +20,7 @@ organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *
                                     size_t max, organ_layers_sets **sets, organ_error *error);
 void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */
 
-/* The least --memory that is enough. */
+/* Returns the least sufficient --memory in bytes. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows);
 
 /* Returns the error with which organ_layers_sets_open would reject the engine's memory, without opening anything. */
