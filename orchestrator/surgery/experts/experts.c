@@ -145,7 +145,7 @@ static bool experts_recall(void *context, const organ_tensor *tensor, const json
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* A refitted output also depends on the calibration text. */
+/* Returns what a refitted output depends on in addition to the parameters: the calibration text. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;

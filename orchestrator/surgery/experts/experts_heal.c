@@ -252,7 +252,8 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
-/* Per layer: products of the inputs of a token's experts, and the solution for several ridges. */
+/* Adds the work to the plan: for each layer that loses experts the products of the inputs of a token's experts and the
+ * solutions for several ridges, then the walk. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;

@@ -45,11 +45,11 @@ void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan)
 /* Returns a flag for each tensor of the model: true if its values change. For organ_cut_out.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
 
-/* For organ_write.fill: refits layer by layer and puts the matrices. Layers that an interrupted run has put are
+/* Refits layer by layer and puts the matrices; called from organ_write.fill. Layers that an interrupted run has put are
  * read back. */
 organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
 
-/* For organ_cut_out.results and .recall: write to the journal, and read from it, the outcome of the layer that
+/* Implement organ_cut_out.results and .recall: return for the journal, and take from it, the outcome of the layer that
  * `tensor` belongs to. */
 json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_tensor *tensor);
 bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);

@@ -54,8 +54,8 @@ organ_ridge_shape organ_heal_shape(const organ_expert_heal *heal, const organ_he
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error);
 
-/* Called after all chunks have passed through the layer: solves for the matrices, or reads back those of an
- * interrupted run, and leaves the loaded layer with the weights of the pruned model. */
+/* Solves for the matrices after all chunks have passed through the layer, or reads back those of an interrupted run.
+ * Leaves the loaded layer with the weights of the pruned model. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error);
 
 #endif

@@ -118,7 +118,8 @@ static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk
     return error->status;
 }
 
-/* Every rank adds all chunks in the same order. A rank that failed still takes part in the broadcasts. */
+/* Broadcasts the rows of each rank's chunk; every rank adds all chunks in the same order. A rank that failed still
+ * takes part in the broadcasts. */
 static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;

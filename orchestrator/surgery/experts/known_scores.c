@@ -24,7 +24,8 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* A file of an interrupted run is used with --resume and removed with --force; otherwise this is an error. */
+/* Checks for the file of an interrupted measurement: --resume and --dry-run leave it, --force removes it, otherwise it
+ * is an error (ORGAN_USAGE). */
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -54,7 +55,8 @@ static organ_status refuse_part(const organ_experts_job *job, organ_error *error
                       job->options->scores, windows);
 }
 
-/* Without --calibration scores of any text are accepted. */
+/* Reads the file of --scores for a run without --calibration. Scores of any text are accepted, but they must be
+ * complete and of this model. */
 static organ_status read_only(organ_experts_job *job, organ_error *error)
 {
     char model[17];

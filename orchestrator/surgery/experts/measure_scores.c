@@ -35,7 +35,7 @@ static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned con
     return windows * context;
 }
 
-/* Upper bound over all ranks: rank 0 has the most tokens. */
+/* Returns the number of tokens of rank 0, which no other rank exceeds. */
 static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
 {
     organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
@@ -64,7 +64,7 @@ static uint64_t worker_bytes(const organ_forward_config *c)
            token_products(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
-/* Smallest memory for the measurement, without products in memory. */
+/* Returns the least bytes for the measurement, without keeping products in memory. */
 static uint64_t min_extra(const measure_measuring *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
@@ -287,8 +287,8 @@ void organ_expert_measure_close(measure_measuring *m)
 
 const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
 
-/* The work in addition to the walk: the outputs of a token's experts are computed a second time; for the loss those of
- * all experts. */
+/* Adds the work to the plan: in addition to the walk the outputs of a token's experts are computed a second time; for
+ * the loss those of all experts. */
 void organ_expert_measure_estimate(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;

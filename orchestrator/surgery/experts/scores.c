@@ -118,7 +118,8 @@ void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, orga
             kept[count++] = e;
 }
 
-/* The relative error of a layer without output is 0. */
+/* Returns the relative error of a layer with `keep` experts; 0 if all experts are kept or if the layer's output is
+ * zero. */
 double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     const organ_expert_layer *const of = &s->of[layer];

@@ -76,10 +76,11 @@ void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budg
 /* `identity`: {"definition", "model", "text", "samples", "context"}. If the last three are omitted in
  * organ_expert_scores_read, scores of any text are accepted. */
 
-/* Document: {"schema", "organ", members of the identity, "loss", "calibration", "experts", "used", "tokens", "layers":
- * [{"layer", "frequency", "sum", "reap", "power", "removed", "loss"}]}; the row of a layer that was not measured is
- * null. organ_expert_scores_json returns NULL if out of memory. organ_expert_scores_write replaces the file with one
- * rename and returns ORGAN_IO on failure; of several ranks, which all have the same scores, the first writes. */
+/* Returns the document: {"schema", "organ", members of the identity, "loss", "calibration", "experts", "used",
+ * "tokens", "layers": [{"layer", "frequency", "sum", "reap", "power", "removed", "loss"}]}; the row of a layer that was
+ * not measured is null. organ_expert_scores_json returns NULL if out of memory. organ_expert_scores_write replaces the
+ * file with one rename and returns ORGAN_IO on failure; of several ranks, which all have the same scores, the first
+ * writes. */
 json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t *identity);
 organ_status organ_expert_scores_write(const organ_expert_scores *scores, const json_t *identity, const char *path,
                                        const organ_ranks *ranks, organ_error *error);
