@@ -175,7 +175,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
     return organ_transfer_file(c->path, c->bytes, error);
 }
 
-/* Called in the first rank. */
+/* Creates the journal, and the file of values unless an interrupted run has left it. Only the first rank calls it. */
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

@@ -129,7 +129,7 @@ static organ_status narrow(organ_width_job *job, organ_width_part *part, const o
                                (size_t)matrix->cols, part->kept, &part->report, error);
 }
 
-/* All ranks compute the same values; the first one stores them. */
+/* Narrows one matrix. All ranks compute the same values; the first one stores them. */
 static organ_status choose_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
@@ -146,7 +146,8 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
-/* The cut derives the orientation of a stack from the architecture; the forward pass also compares shapes. */
+/* Returns ORGAN_USAGE if a tensor's orientation in the cut, derived from the architecture, is not that of the forward
+ * pass, which also compares shapes. */
 static organ_status check_orientation(const organ_width_job *job, organ_error *error)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;

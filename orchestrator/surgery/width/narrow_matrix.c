@@ -66,8 +66,8 @@ static organ_status out_of_memory(const narrowing *x, organ_error *error)
 
 /* ---- P and G ---- */
 
-/* H^-1 = U^T U. Clears the part below the diagonal of U, which the factorisation leaves undefined. Row i of the product
- * needs only rows 0 .. i of U. */
+/* Computes H^-1 = U^T U of a block. First clears the part below the diagonal of U, which the factorisation leaves
+ * undefined. Row i of the product needs only rows 0 .. i of U. */
 static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 {
     float *const u = x->g + b->at, *const p = x->p + b->at;

@@ -38,7 +38,7 @@ json_t *organ_width_identity(void *context)
     return ORGAN_OBJECT(SET_TEXT("text", job->digest));
 }
 
-/* Percentage of the sum of squares of the outputs that is lost. */
+/* Returns `loss` in percent of `energy`, the sum of squares of the outputs; 0 if that is zero. */
 static double lost_percent(double loss, double energy)
 {
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;

@@ -102,10 +102,11 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
 /* Marks a part as done after all its values were written. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error);
 
-/* Like organ_tensor_matrices, as out_features x in_features also if the file has them the other way round. */
+/* Returns the same as organ_tensor_matrices, but as out_features x in_features even if the file stores the tensor
+ * transposed. */
 organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tensor *tensor);
 
-/* Number of a part's kept columns, and of its rows. */
+/* Return the number of a part's columns, and of its rows, in the output. */
 static inline uint64_t organ_width_columns(const organ_width_part *part)
 {
     return part->share->keep * part->share->columns;

@@ -97,8 +97,8 @@ static organ_status channels_option(organ_width_job *job, organ_width_kind kind,
     return read_tensor_query(&(setting){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
-/* A shared expert as wide as several routed ones is narrowed with them, because its width is a multiple of theirs in
- * the config. One with a width of its own is not changed. */
+/* Sets the kept channels of shared experts. A shared expert as wide as several routed ones is narrowed with them,
+ * because its width is a multiple of theirs in the config. One with a width of its own is not changed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -164,7 +164,7 @@ static organ_status refuse_heads(const organ_width_job *job, const char *why, or
     return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot take any", job->model->path, why);
 }
 
-/* Attention whose heads cannot be removed. */
+/* Returns an error if the attention has heads that cannot be removed. */
 static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
 {
     if (config->latent.rank)
