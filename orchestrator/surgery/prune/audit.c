@@ -167,7 +167,8 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* *bytes: size of all pairs, both sides. */
+/* Divides the pairs of tensors into row ranges and allocates their counts. Adds the bytes of both sides of all pairs to
+ * *bytes. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);

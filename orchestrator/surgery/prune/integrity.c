@@ -25,7 +25,8 @@ static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, 
     return true;
 }
 
-/* `single`: the copy is a single file, whose name may differ. */
+/* Returns the number of files of the donor whose header is the same in the copy: name, size and all bytes before the
+ * data. `single`: the copy is a single file, whose name may differ. */
 static size_t same_headers(const organ_model *donor, const organ_model *copy, bool single, organ_error *error)
 {
     size_t same = 0;

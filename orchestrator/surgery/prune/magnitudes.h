@@ -15,7 +15,8 @@
  * n-th row of each tensor from the first, with the smallest n that leaves about `enough` weights. */
 typedef struct organ_magnitudes organ_magnitudes;
 
-/* Donor and tensors must outlive the object. Call organ_magnitudes_close even after an error. */
+/* Opens a count of the magnitudes of `count` tensors. Donor and tensors must outlive the object. Call
+ * organ_magnitudes_close even after an error. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error);

@@ -77,25 +77,25 @@ void organ_prune_job_close(organ_prune_job *job);
 /* Prunes the donor of the open job into its output, or reports what would be pruned. Errors as of organ_write_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
-/* The first call of `fill`: reads which row ranges an earlier run or another rank makes. */
+/* Reads which row ranges an earlier run has completed or another rank makes. `fill` must call it first. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing);
 
 /* Writes bytes [at, at + bytes) of one of the units. Calls for a unit are in order, without gaps. ORGAN_IO. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error);
-/* After all bytes of the unit are written and its counts are final: appends its line to the journal and reports
- * progress; after the last unit of a shard also how many weights were killed so far. ORGAN_IO. */
+/* Appends the unit's line to the journal and reports progress, after all its bytes are written and its counts are
+ * final. After the last unit of a shard, also reports how many weights were killed so far. ORGAN_IO. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error);
 
 /* Physarum v1, which surgery/calibrated also runs with one budget for all targets. */
 
 /* Checks the options and that this CPU can run the flow. ORGAN_USAGE. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
-/* Adds its memory and work to job->plan. */
+/* Adds the memory and work of Physarum v1 to job->plan. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error);
-/* For `fill`: finds gains if a sparsity is asked for, and prunes. */
+/* Finds the gains if a sparsity was requested, then prunes all units; called from `fill`. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
-/* For `parameters`. */
+/* Returns the parameters of Physarum v1 that a resumed run must repeat; implements `parameters`. */
 json_t *organ_prune_parameters(void *job);
 
 #endif

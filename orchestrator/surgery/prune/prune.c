@@ -45,7 +45,8 @@ static organ_status prune_check_options(const organ_prune_options *o, organ_erro
     return ORGAN_OK;
 }
 
-/* Without FMA only parameters that need just products and square roots give the same bits. */
+/* Returns ORGAN_USAGE if this CPU cannot run the flow with these parameters. Without FMA the results are bit-identical
+ * only for parameters that need just products and square roots. */
 static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
@@ -196,7 +197,8 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
 
 static bool is_left(const organ_prune_part *part) { return !part->done; }
 
-/* The clock of a shard starts when the previous shard is complete. */
+/* Starts the clocks of all shards. finish_clocks moves the start of each to the time when the previous shard is
+ * complete. */
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
@@ -304,7 +306,7 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].done = organ_write_done(writing, k);
 }
 
-/* After all row ranges are written, by any rank: sums the results of the row ranges of each target. */
+/* Sums the results of the row ranges of each target, after all ranges are written by any rank. */
 static void fold_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {

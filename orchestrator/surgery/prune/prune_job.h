@@ -62,7 +62,8 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
 /* Returns the counts of all parts, for the caller to free; NULL if out of memory. */
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
-/* `document` and `finish_report` of organ_write: the content of prune.json without and with an evaluation. */
+/* Implement `document` and `finish_report` of organ_write: return the content of prune.json without, and with, an
+ * evaluation. */
 json_t *organ_prune_document(void *job, const organ_writing *made);
 int organ_prune_finish_report(void *job, json_t *document);
 
