@@ -165,7 +165,8 @@ static void part_gates(const attention_job *j, float *both, float *q)
     }
 }
 
-/* The steps between the projections and the norms of q and k. */
+/* Separates the projections of token t into q, k and v (fused projections, gates that follow the q of a head) and
+ * limits them to +-clip_qkv if that is set. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -277,7 +278,8 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
             out[i * head->out_stride + x] = out[i * head->out_stride + x] * scale / sums[i];
 }
 
-/* All heads attend to the latent vectors, with queries and sums in the worker's scratch. */
+/* Computes tile `t` of head `number` with latent attention: q becomes queries for latent vectors, which are the keys
+ * and the values of all heads, and the sums become values of the head. Queries and sums are in the worker's scratch. */
 static void attend_latent(const attention_job *j, const attention_tile *t, size_t number, attention_head head,
                           float *scratch)
 {
@@ -427,8 +429,8 @@ static organ_status give_out(const attention_job *j, float *projected, organ_err
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* For each score: a dot product over a head, its share of the weighted sum over a head, and an exp. An upper bound
- * for sliding windows. */
+/* Returns the work of all tiles in the units of organ_share_work. Each score costs a dot product over key_dim, a term
+ * of the weighted sum over value_dim, and an exp. With sliding windows it is an upper bound. */
 static double work_of_tiles(const attention_job *j)
 {
     double scores = 0;

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-/* A copy of the hidden states, and with AltUp the output of the low-rank path. */
+/* Returns how many buffers of tokens x hidden numbers a block needs: two with AltUp (a copy of the hidden states and
+ * the output of the low-rank path), one if the states are wider than the hidden size, else none. */
 static size_t copies_of(const organ_forward_config *c)
 {
     if (c->streams)

@@ -89,7 +89,7 @@ static void split_token_heads(const delta_job *j, size_t t)
     }
 }
 
-/* The same for b and a. */
+/* Copies b and a of token t from a projection in which those of the value heads of one key head follow each other. */
 static void split_token_gates(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
@@ -228,7 +228,8 @@ static void delta_prepare(void *context, size_t index, size_t worker)
     }
 }
 
-/* One head of one window. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
+ * if the group continues a text, else it begins as zeros. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;

@@ -22,7 +22,8 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* A stack of packed matrices is read as one range, to the first addresses of its slot. */
+/* Returns whether the slot is a stack of packed matrices. Such a stack is read as one range, to the beginning of its
+ * slot. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
 static bool has_packed_stack(const forward_plan *plan)

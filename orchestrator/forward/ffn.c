@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* Streamed layers process more tokens together; for other layers of the model that is more than they need. */
+/* If layers of the model may be streamed, all layers get the room of a streamed one, which processes more tokens
+ * together. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
@@ -16,8 +17,8 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
     return (c->dual_ffn ? 4 : 2) * together * (size_t)c->hidden + organ_max(mixed, 2 * together * f->dense_width);
 }
 
-/* Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))). The router's input is the hidden state over its
- * root mean square, times weights and 1 / sqrt(hidden size). */
+/* Computes out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))), the feed-forward of Gemma 4. The router's input
+ * is the hidden state over its root mean square, times weights and 1 / sqrt(hidden size). */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
                              float *out, float *room, organ_error *error)
 {

@@ -320,7 +320,8 @@ static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* The same for the engine's number of threads and the logits of `rows` tokens. */
+/* Returns memory_left_after with the scratch and the loading buffers of the engine's workers and the logits of `rows`
+ * tokens. */
 static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
@@ -341,7 +342,8 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* A layer stays in memory while logits are computed. */
+/* Checks two needs separately: a layer with its activations, and a layer with the logits of one token, because a layer
+ * stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = memory_left_of_layer(f, memory, together, 0),

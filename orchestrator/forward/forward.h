@@ -52,8 +52,8 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
  * weights stay packed, and products decode them by panels. */
 typedef struct organ_layer organ_layer;
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
-/* The same, called by all ranks at the same point of the run: each weight that is not packed is read by one rank and
- * sent to the others. A fault of one rank is returned by all. */
+/* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
+ * packed is read by one rank and sent to the others. A fault of one rank is returned by all. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
 /* Finds a weight by its plain name: rows x cols values, row-major, as stored in the layer, which owns them. Returns
@@ -139,14 +139,14 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
  * the activations times the router's factor of the token. */
 void organ_layer_weigh(organ_layer *layer, bool weigh);
 
-/* From the next run on, the taps of an expert with a flag get the inputs of all tokens instead of those of the routed
+/* Makes later runs pass the inputs of all tokens to the taps of the flagged experts, instead of those of the routed
  * tokens, as if the router had sent every token to the expert (never times router weights). The output of the layer
  * does not change. `experts` has a flag for each expert and must outlive the runs; NULL: no expert. The run then
  * computes each flagged expert again, on all tokens. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts);
 
-/* Later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL: all).
- * ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
+/* Makes later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL:
+ * all). ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
  * numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 

@@ -354,7 +354,8 @@ typedef struct shared_job {
     float *out;
 } shared_job;
 
-/* Without a gate the factor is 1, which does not change a bit. */
+/* Adds the output of the shared expert to token t, times the gate of the token. Without a gate the factor is 1, which
+ * does not change a bit. With shared_average the sum is halved. */
 static void add_shared_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -450,8 +451,9 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-/* The room of the group has, for each of up to FORWARD_GROUP rows, what the expert reads and writes if projections
- * precede and follow it, 2 rows of its width, and 2 for pairs. */
+/* Runs one expert on `count` rows x and writes its inner values to `inner` and its outputs to `out`; either may be
+ * NULL. The room of the group has, for each of up to FORWARD_GROUP rows: the expert's input and output if projections
+ * precede and follow it (expert_latent numbers each), 2 rows of its width, and 2 for pairs. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {

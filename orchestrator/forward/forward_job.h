@@ -192,7 +192,8 @@ const organ_weight *organ_forward_find_weight(const organ_forward *forward, cons
 /* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
-/* The same for a weight of safetensors whose name follows the prefix of the text model. */
+/* Returns the same as organ_forward_weight_named for a weight of safetensors whose name is the prefix of the text
+ * model, then `name`. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error);
 /* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
@@ -206,7 +207,7 @@ organ_status organ_forward_load_size(const organ_forward *forward, const forward
                                      organ_error *error);
 /* Returns the values of a part of rank 1, or NULL if the layer does not have it. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
-/* The same for a view of vectors, from its row on. */
+/* Returns the values of a view of vectors from the row of the view on, or NULL if the layer does not have it. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view);
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 
@@ -297,7 +298,8 @@ size_t organ_forward_streams_room(const organ_forward_config *config, size_t tok
 
 /* ---- arithmetic ---- */
 
-/* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is NULL; y may be x. */
+/* Computes the RMSNorm of n values: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is
+ * NULL. y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
 /* A norm of `n` values with its weights, to which `plus` is added, and its bias; NULL: weights of 1, no bias. */
 typedef struct forward_norm {
@@ -350,7 +352,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
                                          forward_rotation *rotation, organ_error *error);
 /* Returns the kind of a window of that length. Windows of one kind use the same frequencies. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* Call before the rows for a group of windows are requested: rows of earlier groups may be dropped. */
+/* Begins a group of windows; called before its rows are requested (organ_forward_rotation_reach). Rows of earlier
+ * groups may be dropped. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
 /* Sets *first to the row of position 0 for a window of `tokens` tokens; the other positions follow. May reallocate
  * the tables. */
@@ -360,7 +363,8 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
 void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* Like organ_forward_logits. `held` is the output head in memory, or NULL: it is read. */
+/* Computes logits like organ_forward_logits, with the output head `held`, or if that is NULL with a head read from the
+ * file. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
@@ -380,7 +384,7 @@ organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number,
 /* Loads the output head. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error);
 
-/* Return the bytes of the scratch of all workers, and the scratch (NULL with an error). */
+/* Returns the bytes of the scratch of all workers; organ_forward_scratch returns the scratch, or NULL with an error. */
 uint64_t organ_forward_scratch_bytes(const organ_forward *forward);
 float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
@@ -435,7 +439,7 @@ size_t organ_forward_values_width(const organ_forward_config *config, const orga
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
-/* The same for the experts of a streamed layer. */
+/* Returns the floats of memory that the experts of a streamed layer need for that many tokens. */
 size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);
 
 /* ---- streamed layers (streaming.c, experts_stream.c) ---- */
@@ -445,7 +449,7 @@ size_t organ_forward_stream_room(const organ_forward_config *config, size_t toke
 /* Returns the bytes of a loaded layer if the forward pass has `memory`: those of the whole layer, or if that is less, a
  * quarter of the memory for experts, at least one, and the rest of the layer. */
 size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
-/* The maximum over the layers. */
+/* Returns the maximum of organ_forward_layer_need over the layers. */
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
 /* Returns true if a layer with that plan is streamed. */
 bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
@@ -513,19 +517,21 @@ organ_status organ_forward_experts(forward_group *group, size_t first, size_t to
 /* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);
-/* y = x w^T for tokens [first, first + tokens) of the group, after their tap. */
+/* Passes x to the tap and computes y = x w^T for tokens [first, first + tokens) of the group. */
 organ_status organ_forward_apply(forward_group *group, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error);
-/* normed = norm(hidden) for tokens of the group. */
+/* Computes y = norm(x) for `tokens` rows of the hidden size, or copies x if the layer does not have that norm. */
 organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y,
                                     size_t tokens, organ_error *error);
 /* Computes the norm of rows of `width` numbers in place, if the layer has that part. */
 organ_status organ_forward_norm_inner(const forward_group *group, forward_part part, float *x, size_t tokens,
                                       size_t width, organ_error *error);
-/* hidden += out, or norm(out) with sandwich norms. */
+/* Adds out times its residual factor to hidden, after the norm of the output if the layer has one. With norms on sums
+ * it then replaces hidden by norm(hidden). */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
-/* With residual_normed, hidden = alpha normed, with the factor of mixers (0) or feed-forwards (1); else nothing. */
+/* Sets hidden = alpha normed if the model has residual_normed, else does nothing. `half` selects the factor: 0 that of
+ * mixers, 1 that of feed-forwards. */
 organ_status organ_forward_keep_normed(const forward_group *group, unsigned half, const float *normed, float *hidden,
                                        size_t tokens, organ_error *error);
 /* to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */

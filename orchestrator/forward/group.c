@@ -147,7 +147,8 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
-/* The gate of Gemma 3n's sparse layers (modeling_gemma3n.py, _gaussian_topk). */
+/* Cuts the gates of some tokens as Gemma 3n's sparse layers do (_gaussian_topk in transformers'
+ * modeling_gemma3n.py). */
 static void cut_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -261,7 +262,8 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
 
 /* ---- three products ---- */
 
-/* Shared experts have no biases. */
+/* Adds y = x W^T to the group's products, with a bias for the parts of the dense feed-forward: shared experts have
+ * none. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {

@@ -21,8 +21,9 @@ float organ_forward_query_factor(const organ_forward_config *c, const organ_laye
  * ALiBi (Press, Smith and Lewis 2021, arXiv:2108.12409): the score of a key at distance d gets -slope d. The slopes are
  * those of the authors' get_slopes. */
 
-/* With n, the largest power of two up to the number of heads, and m = alibi_max, the slopes are 2 ^ (-m / n),
- * 2 ^ (-2 m / n), ...; further heads have 2 ^ (-m / 2n), 2 ^ (-3 m / 2n), ... */
+/* Returns the slope of a head with ALiBi, with m = `max`. For the first n heads, n being the largest power of two up to
+ * the number of heads, slopes are 2 ^ (-m / n), 2 ^ (-2 m / n), ...; for further heads 2 ^ (-m / 2n), 2 ^ (-3 m / 2n),
+ * ... */
 static double slope_of(double max, unsigned heads, size_t head)
 {
     unsigned whole = 1;

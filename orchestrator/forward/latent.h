@@ -58,7 +58,8 @@ organ_status organ_forward_index_project(forward_group *group, const forward_ind
  * `token` of the group. `keys`: those of the indexer from the beginning of the window on. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
                                         size_t token, size_t query, size_t queries, organ_error *error);
-/* Copy the choice of a token to its state, from `state` on, and back; `max` is index_topk. */
+/* Copies the chosen keys of a token to its state, at `state`; organ_forward_index_take copies them back. `max` is
+ * index_topk. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
 /* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */

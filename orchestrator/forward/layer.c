@@ -29,7 +29,7 @@ typedef struct loading {
     organ_first_fault fault;
 } loading;
 
-/* A streamed layer reads experts later. */
+/* Returns whether loading skips the slot: a streamed layer reads its experts later. */
 static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
 {
     return layer->reserved && slot->of_experts;
@@ -331,7 +331,8 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* A text needs many runs of a layer, so the memory is kept until the layer is freed. */
+/* Grows the memory if it is too small. It is kept until the layer is freed, because a text needs many runs of a
+ * layer. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
     forward_room *const room = layer->room;

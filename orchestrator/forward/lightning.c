@@ -70,7 +70,8 @@ static void activate_rows(void *context, size_t index, size_t worker)
                            tokens * width);
 }
 
-/* One head of one window. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
+ * if the group continues a text, else it begins as zeros. */
 static void lightning_recur(void *context, size_t index, size_t worker)
 {
     static const float one = 1;

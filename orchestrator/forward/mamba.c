@@ -102,7 +102,8 @@ static void mamba_token(const mamba_job *j, size_t t, size_t from, size_t n, con
         x[k] = sums[k] + j->skip[from + k] * x[k];
 }
 
-/* One block of channels of one window. */
+/* Runs the recurrence of up to CHANNELS channels over one window: `index` counts blocks of channels, then windows. The
+ * state is copied from the cache and back if the group continues a text, else it begins as zeros. */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;

@@ -60,7 +60,7 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Falcon-H1: a factor for each of z, x, B, C and dt. */
+/* Multiplies z, x, B, C and dt of some tokens by the factor of each (Falcon-H1). */
 static void scale_rows(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -96,7 +96,8 @@ static void prepare_steps(void *context, size_t index, size_t worker)
     }
 }
 
-/* One head of one window. */
+/* Runs the recurrence of one head over one window: `index` counts heads, then windows. The state is that of the cache
+ * if the group continues a text, else it begins as zeros. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;

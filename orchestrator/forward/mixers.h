@@ -39,7 +39,7 @@ typedef struct forward_conv {
     float *tail;
     bool silu;
 } forward_conv;
-/* Return the floats of a tail, and the bytes of a worker's scratch. */
+/* Returns the floats of a tail; organ_forward_conv_scratch returns the bytes of a worker's scratch. */
 size_t organ_forward_conv_tail(size_t width, size_t channels);
 size_t organ_forward_conv_scratch(size_t width);
 organ_status organ_forward_convolve(const forward_group *group, const forward_conv *conv, organ_error *error);

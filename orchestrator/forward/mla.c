@@ -80,7 +80,8 @@ static void turn_queries(void *context, size_t index, size_t worker)
     }
 }
 
-/* The input of kv_b_proj, or of V of a GGUF file, is a part of each row; the tap receives it without the rest. */
+/* Passes the input of kv_b_proj (in a GGUF file, of V) to the tap: the first `rank` numbers of each row of the latent
+ * keys, copied without the rotated part. */
 static organ_status tap_latents(mla_job *j, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -121,11 +121,11 @@ typedef struct organ_perplexity_comparison {
     organ_mean divergence;
     double agreement, agreement_error; /* 0 .. 1 */
 } organ_perplexity_comparison;
-/* ORGAN_IO without memory. */
+/* Compares the scores of `count` tokens under two models. ORGAN_IO without memory. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error);
 
-/* Words as Python's re.split(r"\s+", text) counts them: runs of white space plus one. */
+/* Returns the number of words as Python's re.split(r"\s+", text) counts them: runs of white space plus one. */
 uint64_t organ_perplexity_words(const char *text, size_t bytes);
 
 ORGAN_API_END

@@ -27,8 +27,8 @@ organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
     return f;
 }
 
-/* Standard error of b exp(y) - a exp(x) by the delta method, to first order: that of the mean of exp(Y) y_k - exp(X)
- * x_k. */
+/* Returns the standard error of Y - X, two perplexities exp(mean(y)) and exp(mean(x)), to first order (delta method):
+ * the error of the mean of Y y_k - X x_k. */
 static double difference_error(const double *x, const double *y, double X, double Y, size_t count, double *weighed)
 {
     for (size_t k = 0; k < count; k++)

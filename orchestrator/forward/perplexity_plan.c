@@ -63,7 +63,8 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
     }
 }
 
-/* `sequence` begins with the prefix. */
+/* Plans windows as lm-evaluation-harness does: each predicts the next `context` tokens, the last one those that are
+ * left, with as many tokens before them as fit. `sequence` begins with the prefix. */
 static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
 {
     for (size_t predicted = 0; predicted + 1 < count;) {

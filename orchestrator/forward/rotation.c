@@ -25,8 +25,8 @@ static float llama3(const organ_rope_config *rope, float frequency)
     return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
 }
 
-/* The (fractional) dimension whose angle makes `turns` rotations over the original context: the correction dimension
- * of YaRN (Peng et al. 2023). */
+/* Returns the (fractional) dimension whose angle makes `turns` rotations over the original context: the correction
+ * dimension of YaRN (Peng et al. 2023). */
 static double yarn_dimension(const organ_rope_config *rope, double turns)
 {
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
@@ -78,7 +78,8 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     return error->status;
 }
 
-/* GGUF files of Llama 3 contain factors that apply to texts of any length. */
+/* Divides the frequencies by the factors of rope_freqs.weight if the file has them: GGUF files of Llama 3 do, for texts
+ * of any length. */
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;

@@ -50,7 +50,8 @@ static float logistics_of(const organ_router *r, const float *logits, float *roo
     return 1;
 }
 
-/* The score by which experts are chosen; the factors do not include the correction. */
+/* Returns the score by which an expert is chosen: its value plus the correction, which the factors of outputs do not
+ * include. */
 static float score_of(const organ_router *r, const float *room, unsigned expert)
 {
     return r->correction ? room[expert] + r->correction[expert] : room[expert];
@@ -122,8 +123,8 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
-/* The factor of an expert with value `top`, the best of those that are not chosen yet: the softmax over the values that
- * are lower by at most `jitter` of the larger of their magnitude and top. */
+/* Returns the factor of the expert with value `top`, the highest except that of expert `without`: the softmax over the
+ * values that are lower by at most `jitter` times the larger of their magnitude and top. */
 static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
 {
     float near[64], sum = 0;
@@ -140,8 +141,8 @@ static float sparse_factor(const organ_router *r, const bool *kept, const float 
     return 1 / sum;
 }
 
-/* SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of transformers): the second expert is
- * chosen among the others, with a softmax of its own. */
+/* Chooses two experts by SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of transformers): the
+ * second is chosen among the others, with a softmax of its own. */
 static void route_sparse(const organ_router *r, const bool *kept, const float *logits, organ_choice *chosen)
 {
     for (unsigned k = 0; k < 2; k++) {
@@ -224,7 +225,8 @@ unsigned organ_forward_min_experts(const organ_forward_config *c)
     return c->router_groups * (each < least ? least : each);
 }
 
-/* A group is a range of expert numbers, so all groups must keep the same number. */
+/* Returns whether each group keeps the same number of experts, of `count` in all. A group is a range of expert numbers,
+ * so after renumbering all groups must have the same size. True without groups or if `kept` is NULL. */
 static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
 {
     const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;

@@ -160,7 +160,7 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* The clamped SwiGLU divides by alpha. */
+/* Checks the limit and alpha of a clamped SwiGLU: both finite and above 0, because it divides by alpha. */
 static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
@@ -204,7 +204,8 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
-/* A group that is ranked by its two best experts needs two, and the chosen groups must contain experts_used experts. */
+/* Checks the groups of the router: they have equal sizes, at least two experts each if a group is ranked by its two
+ * best, and the chosen groups together contain at least experts_used experts. */
 static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const unsigned groups = c->router_groups, used = c->router_groups_used;

@@ -41,7 +41,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
         c->vocabulary = embedding->shape[0];
 }
 
-/* A factor that is missing or 0 is not applied. */
+/* Returns the factor of a key, or `otherwise` if it is missing or 0. */
 static double multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
@@ -119,8 +119,9 @@ static bool has_qk_norm(const config_gguf_source *s)
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
 }
 
-/* StableLM has no norm before the feed-forward if that reads the norm before the attention. Falcon has a second norm if
- * attention and feed-forward have a norm each. */
+/* Reads whether attention and feed-forward read the same hidden state (parallel), and the same norm of it (one_norm).
+ * The norms in the file show it for two families: in StableLM a parallel layer has no norm before the feed-forward, in
+ * Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
 static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

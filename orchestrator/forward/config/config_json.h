@@ -20,7 +20,7 @@ typedef struct config_hf_source {
 /* Returns the member, or NULL if it is missing. `object` may be NULL. */
 const json_t *organ_config_member(const json_t *object, const char *key);
 
-/* Fails: "FILE: KEY is VALUE, not EXPECTED". */
+/* Fails with ORGAN_BAD_INPUT and "FILE: KEY is VALUE, not EXPECTED". */
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected);
 
 /* Fails if a member of the object has another value than its row says. `object` and `fixed` may be NULL. */

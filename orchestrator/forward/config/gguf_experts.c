@@ -19,7 +19,8 @@ static void read_latent_router(const config_gguf_source *s, unsigned function, u
         *router = (organ_router_rule){.best_in_group = true};
 }
 
-/* Functions: 1 softmax, 2 logistic, 3 softmax of the chosen values, which is the normalised softmax of all. */
+/* Reads the router and refuses an expert_gating_func that contradicts the family's. Functions: 1 softmax, 2 logistic, 3
+ * softmax of the chosen values, which equals the normalised softmax of all. */
 static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
@@ -49,7 +50,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
 }
 
-/* Every so many layers, the last one is a mixture. */
+/* Makes all layers dense except every interleave_moe_layer_step-th one. */
 static void read_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
@@ -62,7 +63,7 @@ static void read_interval(const config_gguf_source *s, organ_forward_config *c)
         }
 }
 
-/* A layer without a router is dense. */
+/* Makes the layers without a tensor of the router dense. */
 static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -75,7 +76,8 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* Without experts, the dense layers of Granite 4 are as wide as its shared expert. */
+/* Sets the width of the feed-forwards of a model without experts to that of the shared expert if the file has one
+ * (Granite 4). */
 static void read_shared_alone(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;

@@ -10,7 +10,8 @@ const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key
     return organ_gguf_find(s->model->gguf, full);
 }
 
-/* Element `index` of an array or, for a single number, that number. */
+/* Returns element `index` of a key's array or, for a single number, that number; `fallback` if the key is missing.
+ * Fails and returns 0 for anything but a whole number of at least 0. */
 static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t index, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A layer without an indexer uses the choice of the last layer before it that has one. */
+/* Reads the sizes of the indexer, and from the tensors which layers have one. A layer without an indexer uses the
+ * choice of the last layer before it that has one, so layer 0 must have one. */
 static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -27,7 +28,8 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
         c->state = c->hidden + l->keys;
 }
 
-/* Older files have the sizes of a head in key_length and value_length, newer ones those of the latent rows there. */
+/* Reads the sizes of latent attention. key_length and value_length are the sizes of a head in older files; newer files
+ * have those in key_length_mla and value_length_mla, and the sizes of the latent rows in the former. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -55,7 +57,8 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
         read_indexer_keys(s, c);
 }
 
-/* The key is 0.1 mscale_all_dim. */
+/* Multiplies the scale of latent attention by the square of YaRN's mscale. The key yarn_log_multiplier is 0.1
+ * mscale_all_dim. */
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *c)
 {
     const double multiplier = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0);

@@ -18,8 +18,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* The pattern is an array that is true for the layers with a window, or the number of layers of which the last has
- * none. Apply the sliding window that Phi-3 was trained with; llama.cpp attends to everything. */
+/* Reads the window of each layer. The pattern is an array that is true for layers with a window, or a number n: every
+ * n-th layer has none. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to
+ * everything. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -35,7 +36,8 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
 }
 
-/* The file does not name the layers without positions: llama.cpp takes every fourth one of UNROTATED_LIST. */
+/* Sets which layers have sinks and which do not rotate q and k. GGUF files do not name the latter: for UNROTATED_LIST
+ * llama.cpp takes every fourth one. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -84,7 +84,8 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         to->value_dim = inner / rank;
 }
 
-/* Falcon-Mamba has norms without weights, Jamba norms with weights. */
+/* Reads the options of the recurrent mixers, most from the tensors that are in the file. The norms of dt, B and C have
+ * no weights in Falcon-Mamba and weights in Jamba. */
 static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -14,7 +14,7 @@ static bool has_longrope(const config_gguf_source *s)
     return brief && lasting;
 }
 
-/* Without a type, a factor means linear scaling. */
+/* Returns the kind of rotation. Without rope.scaling.type, a factor other than 1 means linear scaling. */
 static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 {
     const char *const key = "rope.scaling.type";
@@ -52,7 +52,8 @@ static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
 }
 
-/* Without temperature_length, Ministral 3 counts in multiples of the context that it was trained with at first. */
+/* Reads the scale of queries by position. Without temperature_length, Ministral 3 counts in multiples of its original
+ * context. */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned first = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);

@@ -37,8 +37,9 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* FalconAttention._split_heads and FalconDecoderLayer of transformers: the new architecture has groups of heads and two
- * norms, the old one a single head of k and v (multi_query) and, with parallel_attn, one norm. */
+/* Reads the heads of Falcon as FalconAttention._split_heads and FalconDecoderLayer of transformers do: the new
+ * architecture has groups of heads and two norms, the old one a single head of k and v (multi_query) and, with
+ * parallel_attn, one norm. */
 static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (organ_config_flag(s, "new_decoder_architecture", false))
@@ -103,7 +104,8 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
                    m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
-/* MiniCPM3Config of transformers: null for the last two means no factor. */
+/* Reads the three factors of MiniCPM (MiniCPM3Config of transformers). A null for scale_depth or dim_model_base means
+ * no factor. */
 static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const depth = "scale_depth", *const base = "dim_model_base";
@@ -152,7 +154,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* A multimodal model has the flag at the top of the file or in the part for the text, and is tied if it has none. */
+/* Returns whether the output head is the embedding matrix. A multimodal model has the flag at the top of the file or in
+ * the part for the text, and is tied if it has none. */
 static bool is_tied(const config_hf_source *s)
 {
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
@@ -160,7 +163,7 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
-/* Linear layers of BitNet quantise their inputs as well (AutoBitLinear of transformers). */
+/* Refuses BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
     const json_t *const method =
@@ -171,7 +174,7 @@ static void refuse_bitnet(const config_hf_source *s)
                             "supported: its linear layers also quantise their inputs");
 }
 
-/* Gemma 4 has "vision" where only images are read in both directions. */
+/* Refuses attention to later tokens, except "vision" of Gemma 4, which concerns only the tokens of images. */
 static void refuse_bidirectional(const config_hf_source *s)
 {
     static const char key[] = "use_bidirectional_attention";

@@ -66,7 +66,8 @@ static void read_interval(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
 
-/* Llama 4: a list of numbers of layers, or every step-th layer, has experts. */
+/* Reads which layers of Llama 4 have experts: those in the list moe_layers, else every interleave_moe_layer_step-th
+ * one. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layers");
@@ -176,7 +177,8 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
 }
 
-/* Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers. */
+/* Reads the function of the router and how the shared expert is combined, as Cohere2MoeTopKRouter and
+ * Cohere2MoeSparseMoeBlock of transformers do. */
 static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(

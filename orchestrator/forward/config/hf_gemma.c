@@ -60,7 +60,8 @@ static void read_global_heads(const config_hf_source *s, organ_forward_config *c
     }
 }
 
-/* The rotation of layers with a window, and that of the others, is for heads of one width each. */
+/* Fails if the layers with a window, or those without, have heads of different widths: each of the two sets has one
+ * rotation. */
 static void check_heads(const config_hf_source *s, const organ_forward_config *c)
 {
     unsigned dims[2] = {0};

@@ -28,7 +28,8 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
                    s->label, pattern, c->layers);
 }
 
-/* The list has "full" for a layer with an indexer and "shared" for one that uses the choice of another. */
+/* Reads which layers have an indexer from a list of words: "full" for a layer with one, "shared" for a layer that uses
+ * the choice of another. */
 static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, key, "a string", c->layers);
@@ -40,7 +41,8 @@ static void read_index_words(const config_hf_source *s, const char *key, organ_f
     }
 }
 
-/* GlmMoeDsaConfig: a list or a pattern names the layers with an indexer, else every index_topk_freq-th has one. */
+/* Reads which layers have an indexer (GlmMoeDsaConfig of transformers): from a list or a pattern, else the first
+ * index_skip_topk_offset layers and every index_topk_freq-th after them have one. */
 static void read_index_layers(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const list = "indexer_types", *const pattern = "index_topk_pattern";

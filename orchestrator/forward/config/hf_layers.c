@@ -27,7 +27,8 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Leading dense layers have a pattern of their own, and the others are numbered from the first mixture on. */
+/* Sets the windows of a model whose leading dense layers have a pattern of their own; the other layers are numbered
+ * from the first mixture on. The last layer of each pattern has no window. */
 static void number_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
 {
     const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);

@@ -79,7 +79,8 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     return json_array_size(list);
 }
 
-/* KimiLinearConfig of transformers. */
+/* Reads the mixer of each layer from the lists full_attn_layers and kda_layers (KimiLinearConfig of transformers),
+ * which together must name each layer once, counted from 1. */
 static void read_numbered_words(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -169,7 +170,8 @@ static void read_object(const config_hf_source *s, organ_recurrent_config *to)
     to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
 }
 
-/* The width of a head may be "auto" (Bamba, Granite). */
+/* Reads the width of the heads of recurrent layers, which may be "auto" (Bamba, Granite): the inner width divided by
+ * the number of heads. In Mamba each channel is a head of width 1, and the rank of dt may be "auto". */
 static void read_head(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -219,8 +221,8 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Falcon-H1 multiplies its parts by numbers. The attention's projections have no biases, so the factors of its input,
- * keys and output are factors of scores and values. */
+/* Reads the factors by which Falcon-H1 multiplies its parts. The projections of the attention have no biases, so the
+ * factors of its input, keys and output become factors of scores and values. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -244,7 +246,8 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
                    s->label);
 }
 
-/* MiniMaxDecoderLayer of transformers. */
+/* Reads the sizes of lightning attention and the factors of the residual additions, as MiniMaxDecoderLayer of
+ * transformers does. */
 static void read_lightning(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -268,7 +271,8 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Lfm2MLP of transformers. */
+/* Reads the width of the feed-forward of LFM2, which may be rounded up from 2/3 of block_ff_dim (Lfm2MLP of
+ * transformers). */
 static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
 {
     uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);

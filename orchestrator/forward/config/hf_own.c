@@ -77,7 +77,8 @@ void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPTBigCode ---- */
 
-/* GPTBigCodeAttention: with multi_query one head of k and v follows all of q, else each head has its q, k and v. */
+/* Reads the layout of the fused projection (GPTBigCodeAttention of transformers): with multi_query one head of k and v
+ * follows all of q, else each head has its q, k and v. */
 static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 {
     const bool one = organ_config_flag(s, "multi_query", true);
@@ -89,7 +90,8 @@ static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPT-Neo ---- */
 
-/* GPTNeoSelfAttention: a local layer has the last window_size keys, the query's own among them. */
+/* Sets the window of a layer from its kind (GPTNeoSelfAttention of transformers): "local" attends to the last
+ * window_size keys, the query's own among them; "global" has no window. */
 static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned layer, const json_t *kind)
 {
     const char *const word = json_is_string(kind) ? organ_json_plain(kind) : NULL;

@@ -79,8 +79,9 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
-/* Phi-3.5-MoE. transformers 5.23 takes the short factors of frequencies for any window, but long_mscale beyond the
- * original context; the model's own code and llama.cpp take the long factors there, and so does this one. */
+/* Reads the factors of attention of Phi-3.5-MoE. Beyond the original context organ uses the long factors of frequencies
+ * and long_mscale, as the model's own code and llama.cpp do; transformers 5.23 uses long_mscale there with the short
+ * factors. */
 static void read_mscales(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
@@ -90,7 +91,8 @@ static void read_mscales(const config_hf_source *s, const json_t *object, organ_
                    rope->attention_factor, rope->long_attention_factor);
 }
 
-/* The factor only scales attention; if it is missing, it is the ratio of the two contexts. */
+/* Reads LongRoPE: the two lists of factors of frequencies, and the factor that scales attention, if it is missing
+ * computed from `factor`, which is by default the ratio of the two contexts. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
 {
@@ -104,8 +106,9 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* The rotated dimensions of a head are the last ones with latent attention; partial_rotary_factor, if there is one, is
- * their part of the head. With `counted`, rotary_dim is their number. */
+/* Returns the number of rotated dimensions of a head. `part` is partial_rotary_factor, their share of the head; with
+ * `counted`, rotary_dim is their number. With latent attention it is qk_rope_head_dim, which `part` must not
+ * contradict. */
 static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -131,7 +134,8 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
     rope->dimensions = rotated_dimensions(s, whole ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
 }
 
-/* HunYuan's theta for any length: theta alpha^(d / (d - 2)). */
+/* Replaces HunYuan's "dynamic" rotation with an alpha by a default one with theta alpha^(d / (d - 2)), d rotated
+ * dimensions, for any length. */
 static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const double alpha = s->family->rope_alpha ? organ_config_real(s, object, "alpha", 0) : 0;
@@ -162,7 +166,8 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     c->query_scale.unrotated = llama4;
 }
 
-/* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
+/* Returns the rotation of heads of head_dim. `object` has its fields, or is NULL; `theta` is the default of
+ * rope_theta. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
