@@ -77,7 +77,7 @@ typedef struct organ_items_of {
     const char *list; /* ITEMS only: a member of each row, an array of sentences that follow the items, one a line;
                          NULL: none */
     const char *caption;
-    const organ_item *items; /* with MERITS the name explains the value */
+    const organ_item *items; /* with HIGHLIGHTS the name explains the value */
     size_t count;
 } organ_items_of;
 
