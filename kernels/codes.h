@@ -87,7 +87,7 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
-/* The values of the 16 codes of 4 bits, as BF16. */
+/* Returns the values of the 16 codes of 4 bits, as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
     static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,

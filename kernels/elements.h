@@ -28,7 +28,7 @@ INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
     return u32_select(f32_nan(a), nan, u32_add(u32_add(bits, u32_set1(0x7fff)), odd));
 }
 
-/* The same, but a NaN is truncated and made quiet. */
+/* Rounds to BF16 in the upper half of each lane; a NaN is truncated and made quiet. */
 INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
 INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 

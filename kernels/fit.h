@@ -182,8 +182,8 @@ INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, fl
     }
 }
 
-/* By how much the line s q + m has a lower weighted squared error than zeros: 2 (s qx + m x) - s s qq - 2 s m q - m m
- * w. */
+/* Returns by how much the line s q + m has a lower weighted squared error than zeros: 2 (s qx + m x) - s s qq - 2 s m q
+ * - m m w. */
 INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
 {
     const f32x16 of_s = f32_sub(f32_add(sums->qx, sums->qx), f32_fma(s, sums->qq, f32_mul(f32_add(m, m), sums->q)));

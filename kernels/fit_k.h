@@ -45,7 +45,7 @@ INLINE float fit_top(const float *values)
     return top;
 }
 
-/* First estimate: the largest scale and the deepest minimum of a block get code 63. */
+/* Makes the first estimate: the largest scale and the deepest minimum of a block get code 63. */
 INLINE void fit_k_begin(const fit_line *line, fit_k *k)
 {
     float s[16], m[16];

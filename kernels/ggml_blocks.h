@@ -114,8 +114,8 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
         put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
-/* A block is an exponent e and 16 bytes of E2M1. The table contains doubled values, so the scale is half of 2^(e -
- * 127). As in ggml, e = 0xff is not treated as NaN. */
+/* Decodes blocks of an exponent e and 16 bytes of E2M1. The table contains doubled values, so the scale is half of 2^(e
+ * - 127). As in ggml, e = 0xff is not treated as NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};

@@ -35,8 +35,8 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0 and the
- * top bit is ignored otherwise. */
+/* Returns half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0 and
+ * the top bit is ignored otherwise. */
 INLINE float half_of_ue4m3(uint8_t code)
 {
     const int exponent = code >> 3 & 15, fraction = code & 7;

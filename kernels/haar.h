@@ -33,7 +33,7 @@ static void haar_split(const haar_level *level, float *values)
         values[level->pairs] = values[level->n - 1];
 }
 
-/* The inverse of haar_split. Runs from the last pair to the first, so that nothing is overwritten before it is read. */
+/* Inverts haar_split. Runs from the last pair to the first, so that nothing is overwritten before it is read. */
 static void haar_join(const haar_level *level, float *values)
 {
     const f32x16 scale = f32_set1(HAAR_SCALE);

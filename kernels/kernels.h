@@ -291,10 +291,10 @@ size_t organ_recurrence_stride(size_t value_dim);
  * so callers merge in tile order. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other);
 
-/* The same for spreads. */
+/* Merges a second spread into the first, as organ_moments_merge does for moments. */
 void organ_spread_merge(organ_spread *into, const organ_spread *other);
 
-/* Decode a scale stored as one byte. E8M0: 2^(code - 127); 0 is the subnormal 2^-127, 0xff NaN. E4M3: as
+/* Decodes a scale stored as one byte. E8M0: 2^(code - 127); 0 is the subnormal 2^-127, 0xff NaN. E4M3: as
  * ORGAN_CODE_E4M3. Every NaN is 0x7fc00000. */
 float organ_e8m0_to_f32(uint8_t code);
 float organ_e4m3_to_f32(uint8_t code);
@@ -308,7 +308,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 /* dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols; strides in elements. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols);
-/* The same for 32-bit words, for matrices whose words contain several codes packed along the axis that becomes the
+/* Transposes 32-bit words, for matrices whose words contain several codes packed along the axis that becomes the
  * row. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols);

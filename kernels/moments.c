@@ -44,8 +44,8 @@ void organ_spread_merge(organ_spread *into, const organ_spread *other)
     into->n += other->n;
 }
 
-/* Memory for food and conductivities, 16 partial sums and a pull for each row, a sum and a pull for each column. Rows
- * and columns are rounded up to whole vectors of 16. */
+/* Returns the bytes of food and conductivities, of 16 partial sums and a pull for each row, and of a sum and a pull for
+ * each column; 0 if they overflow size_t. Rows and columns are rounded up to whole vectors of 16. */
 size_t organ_physarum_scratch(size_t rows, size_t cols)
 {
     if (rows > SIZE_MAX - 15 || cols > SIZE_MAX - 15)

@@ -151,8 +151,8 @@ INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const in
     return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
-/* One iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip and
- * each vector adds one term, so their order does not depend on the width of strips. */
+/* Runs one iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip
+ * and each vector adds one term, so their order does not depend on the width of strips. */
 INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;

@@ -117,7 +117,8 @@ static double divergence(const float *first, double first_sum, const float *othe
     return f64_fold(sum);
 }
 
-/* For p = 0 the logarithm of the smallest normal number is used, and 0 times it is 0. */
+/* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number, and
+ * 0 times that is 0. */
 static double entropy(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);

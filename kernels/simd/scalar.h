@@ -343,7 +343,7 @@ INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }
 INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); } /* whole numbers from 0 to below 2^31 */
 
 /* ---- pairs ---- */
-/* The even, and the odd elements of the 32 of a and b. */
+/* Returns the even elements of the 32 of a and b; f32_odds returns the odd ones. */
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
 INLINE f32x16 f32_odds(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
 /* The inverse: interleave the first 8, and the last 8 lanes of a and b. */

@@ -82,7 +82,7 @@ char *organ_quantity_option(uint64_t bytes, char out[24])
     return out;
 }
 
-/* Each form is chosen by the rounded value, so that nothing reads "10.00 s", "60.0 s" or "59 min 60 s". */
+/* Chooses each form by the rounded value, so that no duration reads "10.00 s", "60.0 s" or "59 min 60 s". */
 char *organ_duration_text(double seconds, char out[24])
 {
     if (!(seconds >= 0 && seconds < 1e12)) {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Order of seats: fewer siblings first, then faster cores, then alternating nodes. */
+/* Compares two CPUs for qsort: lower sibling numbers first, then faster cores, then alternating nodes. */
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;

@@ -29,7 +29,7 @@ struct organ_workers {
     bool closing;
 };
 
-/* Each member runs each round once, including the last one started before the pool closes. */
+/* Runs a member's thread: each round once, including the last one started before the pool closes. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -55,7 +55,7 @@ static void *serve_rounds(void *argument)
     return NULL;
 }
 
-/* First round: binds each member. */
+/* Binds a member to its CPU, in the first round. */
 static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;

@@ -26,7 +26,7 @@ organ_place organ_workers_place(const organ_workers *workers, size_t worker);
  * reentrant. */
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context);
 
-/* The same in two steps: start returns at once, wait returns when all threads have. */
+/* Runs `work` in two steps: organ_workers_start returns at once, organ_workers_wait returns when all threads have. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context);
 void organ_workers_wait(organ_workers *workers);
 

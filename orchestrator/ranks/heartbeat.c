@@ -62,14 +62,15 @@ void organ_heartbeat_halt_all(organ_ranks *ranks)
 
 /* ---- progress on rank 0 ---- */
 
-/* The caller holds the lock, in a stage. */
+/* Displays a note in the progress. The caller holds the lock, and a stage has begun. */
 static void advance_by(organ_ranks *ranks, const note *n)
 {
     organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
                            n->remark[0] ? n->remark : NULL);
 }
 
-/* The caller holds the lock. Without memory the note is dropped, and the progress lacks a line. */
+/* Keeps a note of a stage that has not begun here. The caller holds the lock. Without memory the note is dropped, and
+ * the progress lacks a line. */
 static void keep_early(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
@@ -80,7 +81,7 @@ static void keep_early(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* The caller holds the lock. Displays kept notes of this stage and drops those of earlier stages. */
+/* Displays kept notes of this stage and drops those of earlier stages. The caller holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -267,8 +268,8 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     }
 }
 
-/* A note can arrive after a later collective call of its sender. Receives notes until `spoken` of that rank have
- * arrived. */
+/* Receives notes until `spoken` of that rank have arrived or a rank is lost, because a note can arrive after a later
+ * collective call of its sender. */
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_heartbeat_receive(ranks);

@@ -266,7 +266,8 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* All ranks have arrived, so the wait is short. Sleeping would delay the transfer, so this yields first. */
+/* Waits before attempt number `attempt`. All ranks have arrived, so the wait is short: it yields at first, because
+ * sleeping would delay the transfer. */
 static void wait_briefly(unsigned attempt)
 {
     if (attempt < BRIEF_TURNS)
@@ -350,7 +351,8 @@ static organ_status take_cores(const organ_ranks *ranks, const introduction *of,
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
 
-/* All ranks use the value of the first rank, because launchers do not pass the variable to every host. */
+/* Reads the seconds of silence after which a rank is lost from `text`, the value of the first rank: launchers do not
+ * pass the variable to every host. */
 static organ_status take_silence(organ_ranks *ranks, const char *text, organ_error *error)
 {
     char *end = NULL;

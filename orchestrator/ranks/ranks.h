@@ -115,12 +115,12 @@ typedef struct organ_assignment {
     uint32_t *owner; /* rank of each part */
 } organ_assignment;
 
-/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the deal after success and
+/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the assignment after success and
  * after an error. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error);
-/* The same with equal contiguous ranges of parts. */
+/* Assigns equal contiguous ranges of parts to the ranks. */
 organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error);
 bool organ_assignment_is_local(const organ_assignment *assignment, size_t part);
 void organ_assignment_release(organ_assignment *assignment);

@@ -6,7 +6,7 @@
 
 #define POLLS_A_SECOND 5u /* wake-ups per second of organ_condition_wait */
 
-/* Number of ranks to watch: rank 0 watches all, the others only rank 0. */
+/* Returns the number of ranks to watch: rank 0 watches all, the others only rank 0. */
 static size_t listens_to(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }

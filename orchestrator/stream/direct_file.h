@@ -25,7 +25,7 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
 /* Sets the length; new bytes are zero. */
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* The same, and reserves disk space if the file system supports that. */
+/* Sets the length like organ_direct_resize, and reserves disk space if the file system supports that. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
 /* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, whole

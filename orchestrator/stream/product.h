@@ -32,13 +32,13 @@ typedef struct organ_panels {
     organ_real type; /* type of the values */
 } organ_panels;
 
-/* Return the maximal rows of a panel with rows of k values, and the bytes of such a panel. */
+/* Returns the most rows of a panel with rows of k values; organ_panel_bytes returns the bytes of such a panel. */
 size_t organ_panel_rows(size_t k, organ_real type);
 size_t organ_panel_bytes(size_t k, organ_real type);
 
-/* The same for products whose b may come from panels[k]. Each worker has `room` bytes of `scratch`, a multiple of 64:
- * ORGAN_PRODUCT_SCRATCH, then the largest panel, then the scratch of `make`. Returns the first error of `make`; the
- * contents of c are then undefined. */
+/* Computes products like organ_products_run, but b of products[k] may come from panels[k]. Each worker has `room` bytes
+ * of `scratch`, a multiple of 64: ORGAN_PRODUCT_SCRATCH, then the largest panel, then the scratch of `make`. Returns
+ * the first error of `make`; the contents of c are then undefined. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t room,
                                       organ_error *error);

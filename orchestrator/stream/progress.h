@@ -31,7 +31,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* A note that all ranks would report alike: only the first one does. */
+/* Reports a note that is the same on all ranks: only the first rank reports it. */
 void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void organ_progress_warn(const organ_progress *progress,

@@ -101,7 +101,7 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* The folder stays if it contains reports. */
+/* Removes the folder of journals if it is empty; it stays if it contains reports. */
 static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
     if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_is_system_failure(errno))

@@ -60,7 +60,7 @@ organ_status organ_publish_set_token(const organ_publish *publish, const char *t
 /* Opens, in another rank, the output with that token. ORGAN_IO if it is not visible, because the ranks do not share a
  * file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
-/* Check that the file system supports several writers of one file. Each of `count` ranks writes its mark
+/* Checks that the file system supports several writers of one file. Each of `count` ranks writes its mark
  * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
  * cannot be written, or a mark is missing, whose rank the message names. */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error);
@@ -86,14 +86,14 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
  * message says what the user can do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
-/* The same for an output of single files. `names` are up to ORGAN_PUBLISH_FILES files of the partial directory,
- * terminated by NULL and synchronised before. The first is renamed to `final`, the others to their names next to it;
- * then the partial directory is removed. `journal` as above. */
+/* Publishes an output of single files, like organ_publish_commit a directory. `names` are up to ORGAN_PUBLISH_FILES
+ * files of the partial directory, terminated by NULL and synchronised before. The first is renamed to `final`, the
+ * others to their names next to it; then the partial directory is removed. `journal` as above. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error);
 
-/* For a finished output (publish->whole) of another run that organ_publish_begin has found: leaves it unchanged.
- * Returns ORGAN_USAGE, with the command that renames the output in the message. */
+/* Leaves a finished output (publish->whole) of another run, which organ_publish_begin has found, unchanged. Returns
+ * ORGAN_USAGE, with the command that renames the output in the message. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Removes the partial directory, unless it contains a complete output. */

@@ -65,7 +65,7 @@ typedef struct organ_row_sources {
  * all rows. Reads headers only; errors as of organ_weight_reader_step_of. */
 organ_status organ_row_sources_step(const organ_row_sources *sources, size_t values, size_t *rows, organ_error *error);
 
-/* The bytes of scratch that reading `rows` rows of any one source needs. Reads headers only. */
+/* Sets *bytes to the scratch that reading `rows` rows of any one source needs. Reads headers only. */
 organ_status organ_row_sources_scratch(const organ_row_sources *sources, size_t rows, size_t *bytes,
                                        organ_error *error);
 

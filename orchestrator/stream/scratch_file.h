@@ -8,15 +8,16 @@
 
 #include <stddef.h>
 
-/* Makes it in `directory`, which must outlive it and is its path in messages, for this user alone. To be closed with
- * organ_direct_close and written with organ_direct_write. ORGAN_IO. */
+/* Creates a scratch file in `directory` that only this user can read. `directory` must outlive the file and is its path
+ * in messages. Write the file with organ_direct_write and close it with organ_direct_close. ORGAN_IO if it cannot be
+ * created. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error);
 
 /* Reads exactly `bytes` bytes, which were written before. ORGAN_IO. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
-/* These bytes will be read soon: the system may begin. */
+/* Tells the system that these bytes will be read soon, so that it may begin to read them. */
 void organ_scratch_announce(const organ_direct_file *file, size_t bytes, uint64_t offset);
 
 #endif

@@ -34,8 +34,9 @@ void organ_share(const organ_engine *engine, const organ_stop *stop, size_t coun
  * number. */
 enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 
-/* The same. To wake two workers and to wait for them takes 15 to 25 microseconds, for more of them longer: work of less
- * than a quarter of a million multiplications is done sooner by the calling thread, in the place of worker 0. */
+/* Calls the tasks like organ_share, but runs all on the calling thread, as worker 0, if `work` (in the units above) is
+ * less than a quarter of a million multiplications: waking two workers and waiting for them takes 15 to 25
+ * microseconds, and longer for more workers. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context);
 

@@ -15,13 +15,13 @@ typedef struct organ_stop {
     int halted;    /* or another process of the run has a fault */
 } organ_stop;
 
-/* Safe in a signal handler. */
+/* Requests a stop. Safe in a signal handler. */
 static inline void organ_stop_request(organ_stop *stop) { __atomic_store_n(&stop->requested, 1, __ATOMIC_RELAXED); }
 
 /* Clears an earlier request to stop. */
 static inline void organ_stop_clear(organ_stop *stop) { __atomic_store_n(&stop->requested, 0, __ATOMIC_RELAXED); }
 
-/* NULL never asks. */
+/* Returns whether a stop was requested here or another process of the run has failed; false if `stop` is NULL. */
 static inline bool organ_stop_is_requested(const organ_stop *stop)
 {
     return stop &&

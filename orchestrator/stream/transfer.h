@@ -39,12 +39,12 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error);
 
-/* Everything written so far to the file system of `directory` is on the disk. One call for any number of small files.
- */
+/* Synchronises the file system of `directory`: everything written to it so far is then on the disk. One call is enough
+ * for any number of small files. */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* ORGAN_IO if the file system of `directory` has less than `bytes` free; the message states how much is missing for
- * `final`, in words such as "the output needs". */
+/* Checks that the file system of `directory` has at least `bytes` free, else ORGAN_IO. The message states how much is
+ * missing for `final`, after `what`, words such as "the output needs". */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error);
 

@@ -74,7 +74,7 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 /* About so many values are read and widened at once: they stay in the cache of a core. */
 #define WEIGHT_BATCH_VALUES ((size_t)1 << 16)
 
-/* A multiple of 64. */
+/* Returns `bytes` rounded up to a multiple of 64; weight_up returns a / b rounded up. */
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
@@ -91,7 +91,7 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
 const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                             size_t bytes);
 
-/* `bytes` of the tensor from its byte `at`. ORGAN_BAD_INPUT if that is past its end. */
+/* Reads `bytes` bytes of the tensor from its byte `at` on. ORGAN_BAD_INPUT if they are not all within the tensor. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error);
 
@@ -102,8 +102,8 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *room, organ_error *error);
 
-/* How the columns are grouped under scales; `across` is the axis of the scale along which the groups are, counted from
- * its last one. ORGAN_BAD_INPUT without a scale. */
+/* Determines how the columns are grouped under scales. `across` is the axis of the scale that counts the groups; 1 is
+ * its last axis, 2 the one before. ORGAN_BAD_INPUT without a scale. */
 organ_status organ_weight_find_groups(organ_weight_reader *reader, unsigned across, organ_error *error);
 
 /* Decodes a row of codes with a scale and a zero point for each group. With a g_idx `scale_of` and `zero_of` have room
@@ -111,7 +111,7 @@ organ_status organ_weight_find_groups(organ_weight_reader *reader, unsigned acro
 void organ_weight_decode(const organ_weight_reader *reader, const unsigned char *codes, const float *scales,
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values);
 
-/* Every type of the decoding kernels. */
+/* Returns whether the decoding kernels can write type `as`; organ_weight_real returns it as an organ_real. */
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);
 
@@ -134,11 +134,12 @@ size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 /* Returns the scratch bytes of the next function in addition to the floats. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
-/* The grid's rows for these rows of a matrix, `stride` floats each; the first is that of row `rows->first`. */
+/* Reads to `floats` the grid's rows for these rows of a matrix, `stride` floats each; the first is that of row
+ * `rows->first`. */
 organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error);
 
-/* Elements of the tensor's type to FP32: floats, integers, and exponents of E8M0 where a scale is U8. */
+/* Converts n elements of the tensor's type to FP32: floats, integers, and exponents of E8M0 if a scale is U8. */
 void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n,
                         float *floats);
 

@@ -57,8 +57,8 @@ typedef struct organ_weight_pass {
  * any more. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
-/* The least memory for which organ_weight_pass_run does not refuse. 0 after an error, one of those of
- * organ_weight_pass_run. */
+/* Returns the least memory with which organ_weight_pass_run does not return ORGAN_USAGE. 0 after an error, one of those
+ * of organ_weight_pass_run. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

@@ -21,7 +21,8 @@ organ_status organ_weight_reader_open(const organ_model *model, const organ_weig
                                       organ_error *error);
 void organ_weight_reader_close(organ_weight_reader *reader); /* NULL is allowed */
 
-/* The matrices of the weight one below the other: how many rows in all, and how long they are. */
+/* Returns the rows of all matrices of the weight together; organ_weight_reader_cols returns the columns, which all of
+ * them share. */
 uint64_t organ_weight_reader_rows(const organ_weight_reader *reader);
 uint64_t organ_weight_reader_cols(const organ_weight_reader *reader);
 

@@ -27,8 +27,8 @@ static bool in_words(const organ_weight_reader *r)
     return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r);
 }
 
-/* ModelOpt has no -0: code 8 stands for 0. Subtracting -0.0 from a value leaves it unchanged, except that -0 becomes 0.
- */
+/* Returns whether a zero point of -0.0 is subtracted: ModelOpt has no -0, its code 8 stands for 0. Subtracting -0.0
+ * from a value leaves it unchanged, except that -0 becomes 0. */
 static bool is_unsigned_zero(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
@@ -327,7 +327,8 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     return ORGAN_OK;
 }
 
-/* MLX is decoded to FP32, which is then rounded from the type of its scales to any other. */
+/* Returns whether rows are decoded directly to type `as`. MLX is decoded to FP32, and FP32 is then rounded to any other
+ * type. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
     return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as);
