@@ -48,7 +48,7 @@ static uint32_t letter_id(const organ_tokenizer *t, uint32_t code, const char *t
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
 }
 
-/* The bytes of a character as tokens, if there is one for each. */
+/* Returns whether there is a token for each byte of a character. */
 static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)

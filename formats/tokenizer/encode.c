@@ -33,7 +33,7 @@ static bool is_word(uint32_t c)
            (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
-/* The character that ends before `at`. */
+/* Returns the character that ends before `at`, and its bytes in *length. */
 static uint32_t character_before(const char *text, size_t at, size_t *length)
 {
     size_t begin = at - 1;
@@ -42,7 +42,8 @@ static uint32_t character_before(const char *text, size_t at, size_t *length)
     return organ_utf8_at(text + begin, length);
 }
 
-/* The longest added token that begins at `at`, or NULL. The list is ordered: each further byte narrows it. */
+/* Returns the longest added token that begins at `at`, or NULL. The list is ordered: each further byte narrows the
+ * range of candidates. */
 static const organ_added *added_at(const organ_added_list *list, const char *text, size_t bytes, size_t at)
 {
     const organ_added *best = NULL;

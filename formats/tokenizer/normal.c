@@ -9,8 +9,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* The number of bytes at s that one U+FFFD replaces: the longest prefix of a sequence that could have become valid,
- * as Unicode recommends. */
+/* Returns the number of bytes at s that one U+FFFD replaces: the longest prefix of a sequence that could have become
+ * valid, as Unicode recommends. */
 static size_t broken_length(const unsigned char *s, size_t left)
 {
     /* Table 3-7 of the Unicode Standard: the first bytes, the range of the second byte, the length. */
@@ -117,7 +117,8 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
     return order_marks(list->codes + marks, list->count - marks);
 }
 
-/* Nothing below U+0300 changes under NFC, nor ASCII under any form. */
+/* Returns whether the text is certainly unchanged by normalisation: no character below U+0300 changes under NFC (form
+ * 0), and no ASCII character under any form. */
 static bool is_regular(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;

@@ -62,7 +62,8 @@ static bool valid(const char *text, size_t bytes)
     return at == bytes;
 }
 
-/* The next string, copied with a NUL after it. */
+/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count. ORGAN_BAD_INPUT if
+ * it is cut or longer than ORGAN_TOKEN_SIZE. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
@@ -284,8 +285,8 @@ static organ_status read_scored(const gguf_source *s)
 
 /* ---- merges over a whole text ---- */
 
-/* Gemma 4: merges as in byte-level BPE, but of characters, with marks for blanks and names for bytes; nothing cuts the
- * text before them. */
+/* Reads the tokenizer of Gemma 4: merges as in byte-level BPE, but of characters, with marks for blanks and names for
+ * bytes. The text is not cut into words before the merges. */
 static organ_status read_marked(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;

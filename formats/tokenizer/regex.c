@@ -50,7 +50,7 @@ static organ_status put_pattern_text(regex_scan *s, const char *text, organ_erro
     return put_pattern(s, text, strlen(text), error);
 }
 
-/* \uXXXX */
+/* Translates \uXXXX to \x{XXXX}. */
 static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
@@ -82,7 +82,7 @@ static bool is_script(const char *name, size_t bytes)
     return regex != NULL;
 }
 
-/* \p{L}, \p{Han}, \x{20} */
+/* Copies \p{L} and \x{20} unchanged, and the name of a script as \p{sc:Han}. */
 static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
@@ -190,7 +190,7 @@ static bool put_intersection(regex_scan *s, organ_error *error)
     return true;
 }
 
-/* '[' and ']' in a class. The members of an inner class are written as members of the outer one. */
+/* Translates '[' and ']' in a class: the members of an inner class are written as members of the outer one. */
 static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
 {
     const bool opens = s->pattern[s->at] == '[';

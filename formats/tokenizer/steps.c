@@ -92,7 +92,7 @@ static void add_split(const steps_reading *r, const char *pattern, organ_behavio
     add_step(r, &step);
 }
 
-/* {"String": ...} or {"Regex": ...} */
+/* Reads the member "pattern", {"String": ...} or {"Regex": ...}, into the step. */
 static void get_pattern(const steps_reading *r, organ_step *step)
 {
     const json_t *pattern = json_object_get(r->from, "pattern"), *regex = json_object_get(pattern, "Regex");
@@ -218,7 +218,7 @@ static void read_replace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* White space at the ends of a text is replaced by nothing. */
+/* Adds steps that replace white space at the ends of a text by nothing. */
 static void read_strip_ends(const steps_reading *r)
 {
     static const char *const fields[] = {"strip_left", "strip_right"}, *const patterns[] = {"\\A\\s+", "\\s+\\z"};

@@ -91,7 +91,7 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* *version: the number in "v7". */
+/* Reads the pattern, the sizes and the version: *version is the number in "v7". */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;
@@ -166,7 +166,8 @@ static organ_status read_special(const tekken_reading *r, long version)
 
 /* ---- vocabulary ---- */
 
-/* The end of the object that begins at `at`; the parser checks the object afterwards. */
+/* Returns the end of the object that begins at `at`, or `end` if it is not closed; the parser checks the object
+ * afterwards. */
 static size_t object_end(const organ_json_source *text, size_t at, size_t end)
 {
     bool quoted = false;

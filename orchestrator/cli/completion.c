@@ -42,7 +42,7 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* The length of the first of two words of a verb's name; 0: the name is one word. */
+/* Returns the length of the first of two words of a verb's name; 0: the name is one word. */
 static size_t family_of(const organ_verb *verb)
 {
     const char *const blank = strchr(verb->name, ' ');
@@ -54,7 +54,7 @@ static bool is_of_family(const organ_verb *verb, const char *family)
     return family_of(verb) && family_of(verb) == strlen(family) && strncmp(verb->name, family, family_of(verb)) == 0;
 }
 
-/* First words of verbs; a family of verbs once, described by the section that its first verb begins. */
+/* Offers the first words of verbs; a family of verbs once, described by the section that its first verb begins. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";
@@ -128,7 +128,7 @@ static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
         offer_values(c, &option);
 }
 
-/* The option that `word` names up to '=' or its end; NULL: none that takes a value. */
+/* Returns the option that `word` names up to '=' or its end; NULL if there is none or it takes no value. */
 static const organ_option *option_of(const organ_verb *verb, const char *word)
 {
     const size_t length = strcspn(word, "=");

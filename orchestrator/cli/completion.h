@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-/* The script for "bash", "zsh" or "fish". */
+/* Returns the script for "bash", "zsh" or "fish". */
 const char *organ_completion_script(const char *shell);
 
 /* The name of the hidden verb. Its arguments are the words of the command line after "organ"; the last one is the

@@ -28,10 +28,10 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
  * if the check that the report describes failed. Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error);
 
-/* The kernels for this CPU, or those named by the environment variable ORGAN_ISA; NULL with ORGAN_USAGE if there are
- * none with that name. */
+/* Returns the kernels for this CPU, or those named by the environment variable ORGAN_ISA; NULL with ORGAN_USAGE if
+ * there are none with that name. */
 const organ_kernels *organ_kernels_selected(organ_error *error);
-/* The kernels for tiles of physarum: those named by ORGAN_ISA, otherwise the fastest on this CPU. */
+/* Returns the kernels for tiles of physarum: those named by ORGAN_ISA, otherwise the fastest on this CPU. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 #endif

@@ -6,13 +6,13 @@
 #include "orchestrator/cli/verb_find.h"
 #include "orchestrator/report/text/text.h"
 
-/* `organ` without arguments: the few verbs that a newcomer needs, with an example each. */
+/* Prints what `organ` without arguments shows: the few verbs that a newcomer needs, with an example each. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* `organ help`: all verbs, grouped by purpose. */
+/* Prints what `organ help` shows: all verbs, grouped by purpose. */
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* `organ help VERB`: the complete help of one verb. */
+/* Prints what `organ help VERB` shows: the complete help of one verb. */
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
 /* Lists the verbs that begin with this word ("lora"). Returns false and prints nothing if there are none. */

@@ -44,7 +44,7 @@ static organ_status check_apart(const char *path, const char *model, organ_error
     return error->status;
 }
 
-/* The models that an operand or an option names. */
+/* Checks the page's path against each model that an operand or an option names. */
 static organ_status check_argument(const char *path, const organ_option *argument, const void *values,
                                    organ_error *error)
 {

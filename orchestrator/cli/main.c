@@ -128,7 +128,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
-/* Why the run has not ended well, if so. */
+/* Prints the error of the run, if it has one, and the command that resumes it if the message mentions --resume. */
 static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
                     const organ_error *error)
 {
@@ -213,7 +213,8 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     return error->status;
 }
 
-/* A reader that closed the pipe (head) is no error; a full disk is. */
+/* Closes standard output and returns the status of the program. Output that is lost because the reader closed the pipe
+ * (head) is no error; a full disk is ORGAN_IO. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};

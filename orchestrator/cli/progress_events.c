@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-/* "bad input" */
+/* Returns the name of a status in events, such as "bad input". */
 static const char *status_name(organ_status status)
 {
     static const char *const names[] = {[ORGAN_OK] = "done",
@@ -18,7 +18,8 @@ static const char *status_name(organ_status status)
     return status == ORGAN_INTERRUPTED ? "interrupted" : names[status];
 }
 
-/* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out. */
+/* Writes an event as one line and releases it: in one write, so that lines of two programs on one pipe do not mix.
+ * Without memory the line is left out. */
 static void put_event_line(FILE *out, json_t *event)
 {
     char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;

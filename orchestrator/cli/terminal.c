@@ -75,7 +75,7 @@ static void measure_speed(organ_terminal *terminal, double now)
     terminal->measured_done = terminal->done;
 }
 
-/* Whole seconds: tenths only flicker. */
+/* Writes the remaining time, below a minute in whole seconds, because tenths would only flicker. */
 static const char *time_left(double seconds, char out[24])
 {
     if (seconds >= 59.5)
@@ -109,7 +109,8 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
     free(name);
 }
 
-/* The part of the line that is shown however narrow the screen is. */
+/* Returns the part of the line that is shown on any screen, however narrow, for the caller to free: the name, the bar,
+ * the percentage and the rate. NULL without memory. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
     const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;

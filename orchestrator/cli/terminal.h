@@ -24,7 +24,7 @@ typedef struct organ_terminal {
     uint64_t measured_done;
 } organ_terminal;
 
-/* The page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 as the locale says. */
+/* Returns the page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 if the locale has it. */
 organ_page organ_terminal_page(FILE *stream);
 
 /* `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar if `out` is a terminal that can
@@ -34,8 +34,8 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 /* Callbacks that show on `terminal`, which must outlive them. */
 organ_progress organ_terminal_progress(organ_terminal *terminal);
 
-/* The progress line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL
- * without memory. */
+/* Returns the progress line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to
+ * free; NULL without memory. */
 char *organ_terminal_line(const organ_terminal *terminal, double now);
 
 #endif

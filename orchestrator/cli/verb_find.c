@@ -11,7 +11,8 @@ static bool is_family(const char *name, const organ_verb *verb)
     return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
 }
 
-/* "lora: the next word is missing; it is one of extract, merge" */
+/* Fails with ORGAN_USAGE because the second word of a verb is missing or unknown, and names the words that are
+ * possible. */
 static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
                                        organ_error *error)
 {
@@ -34,7 +35,7 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
-/* The verb of two words that ends with this one: "merge" suggests "lora merge". */
+/* Returns the name of the verb of two words that ends with this word, or NULL: "merge" suggests "lora merge". */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {

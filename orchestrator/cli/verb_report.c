@@ -53,7 +53,8 @@ static organ_status write_page(const CALL *own, organ_error *error)
     return error->status;
 }
 
-/* The room puts the rows of a large report into a file (json_spool.h). */
+/* Writes the page of a saved report. It opens an engine room because that puts the rows of a large report into a file
+ * (json_spool.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;

@@ -14,7 +14,7 @@
     __asm__(".pushsection .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol ":\n.incbin \"" path "\"\n"     \
             ".global " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n.byte 0\n.popsection\n");
 
-/* For texts with placeholders: prints `text` up to its next line "@@" and returns the text after that line. */
+/* Prints a text with placeholders up to its next line "@@" and returns the text after that line. */
 const char *organ_embedded_part(FILE *out, const char *text);
 
 #endif

@@ -70,8 +70,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
         snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
 }
 
-/* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers
- * here. */
+/* Sets *number to the number that `text` is as a whole. Returns false for anything else; infinities and hexadecimal
+ * numbers are not accepted, nor signs and fractions in a count. */
 static bool read_option_number(const organ_option *option, const char *text, double *number)
 {
     const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
@@ -292,7 +292,8 @@ static organ_status miss_value(const parser *p, const organ_option *option, orga
     return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
 }
 
-/* `inline_value`: the text after '=' or behind a letter, NULL if there is none. */
+/* Stores the value or values of an option. `inline_value` is the text after '=' or directly after the option's letter;
+ * NULL: the values are the next arguments. */
 static organ_status take_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
 {
     const char *text = inline_value;

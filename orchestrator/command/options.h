@@ -115,7 +115,7 @@ typedef struct organ_verb_table {
     size_t section_count;
 } organ_verb_table;
 
-/* The title of the section that begins at this verb, or NULL. */
+/* Returns the title of the section that begins at this verb, or NULL. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
 
 /* Parses argv[0 .. argc), the words after the verb, into `values`, a struct with members at the offsets of the verb's
@@ -140,7 +140,7 @@ bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN
 bool organ_option_has_choice(const organ_option *option, const char *text,
                              size_t length); /* `text` up to `length` is one of them */
 
-/* The value that is allowed, in words: "a whole number (16 to 4096)", "one of fft, haar". */
+/* Writes which values are allowed: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);
 
 /* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
