@@ -115,8 +115,8 @@ typedef struct organ_assignment {
     uint32_t *owner; /* rank of each part */
 } organ_assignment;
 
-/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the assignment after success
- * and after an error. */
+/* Assigns `count` parts by the sizes that `bytes` returns, like organ_ranks_assign. Release the assignment after
+ * success and after an error. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error);

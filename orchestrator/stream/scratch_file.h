@@ -17,7 +17,7 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
-/* Tells the system that these bytes will be read soon, so that it may begin to read them. */
+/* Announces to the system that these bytes will be read soon, so that it may begin to read them. */
 void organ_scratch_announce(const organ_direct_file *file, size_t bytes, uint64_t offset);
 
 #endif
