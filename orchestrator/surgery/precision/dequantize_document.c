@@ -38,7 +38,8 @@ static const char *scheme_text(const organ_dequantize_part *part, char text[160]
     return organ_weight_text(part->weight, text, 160);
 }
 
-/* One row for each text that a weight's scheme has, in the order of the first of them. */
+/* Returns an array of rows, one for each scheme in the order of its first weight. A row has the sums over all weights
+ * of the scheme. */
 static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
 {
     json_t *const rows = json_array(), *const seen = json_object();

@@ -38,7 +38,7 @@ typedef struct organ_dequantize_job {
 /* Converts and writes all parts. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
 
-/* The counts and the note of a part for the journal. */
+/* Returns the counts and the note of a part for the journal. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 

@@ -62,7 +62,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
                            error);
 }
 
-/* The input bytes that `rows` rows of the part account for, for the progress. */
+/* Returns the input bytes that `rows` rows of the part account for in the progress display. */
 static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);

@@ -29,7 +29,7 @@ typedef struct organ_encoding {
 
 /* Returns NULL if there is no encoding of that name. */
 const organ_encoding *organ_encoding_named(const char *name);
-/* Each target has a width of its own; grid.bits is the greatest. */
+/* Returns true if each target has a width of its own; grid.bits is then the greatest. */
 bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 bool organ_encoding_is_packed(const organ_encoding *encoding);
@@ -40,18 +40,19 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
 
 /* ---- rows ---- */
 
-/* Bytes of the codes or blocks of a row, and the count of scales and minima that decode it (organ_grid_numbers). */
+/* Return the bytes of the codes or blocks of a row, and the number of scales and minima that decode it
+ * (organ_grid_numbers). */
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols);
-/* Number of rows that share their scales: 128 if a scale covers a block of the matrix, all `rows` if it covers the
- * tensor, else 1. */
+/* Returns the number of rows that share their scales: 128 if a scale covers a block of the matrix, all `rows` if it
+ * covers the tensor, else 1. */
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows);
 
 /* Writes the codes nearest to the values of a row; `scales` has the scales of its groups. For GGUF `scales` has the
  * numbers of organ_grid_numbers, and each value must equal a code times these numbers (see organ_grid_join). */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes);
-/* GGUF: searches for the scales of each block of `rows` rows and writes the blocks. `weights` has the weight of a
- * squared error in each column; NULL: all columns have the same weight. */
+/* Searches for the scales of each block of `rows` rows and writes the blocks; for GGUF only. `weights` has the weight
+ * of a squared error in each column; NULL: all columns have the same weight. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks);
 /* Decodes the stored codes of a row. GGUF ignores `scales`, and `cols` may be the columns of several rows together. */

@@ -14,7 +14,7 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* The code of a byte; packed codes are converted from it or to it. */
+/* Returns the type of a code stored in a byte of its own. Packed codes are converted from or to this type. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;

@@ -296,7 +296,8 @@ static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double
     return ORGAN_OK;
 }
 
-/* `losses` and gptq->losses have an entry for each row of the whole matrix. */
+/* Quantises this rank's rows by GPTQ, then refits scales and codes unless m->no_resolve. Sums the energy and the losses
+ * of both steps over all ranks. `losses` and gptq->losses have an entry for each row of the whole matrix. */
 static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
@@ -334,7 +335,7 @@ static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
                                      organ_max(step / band, 1), error);
 }
 
-/* A view of the rows that this rank quantises. */
+/* Returns a view of the rows that this rank quantises: `all` with pointers to the first of them. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
     const organ_row_range own = organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, cut_at(all));

@@ -18,7 +18,7 @@ typedef struct row_of {
 
 static float *gptq_refine_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
 
-/* The d or dmin of the block that an unknown belongs to. */
+/* Returns the d, or dmin for a minimum, of the block that an unknown belongs to. */
 static float *super_at(const row_of *r, size_t unknown)
 {
     const size_t term = unknown / r->job->groups, block = unknown % r->job->groups / r->several;
@@ -38,7 +38,8 @@ static void gptq_refine_add(const row_of *r, size_t u, float value)
         r->left[v] -= by * entry(r, u, v);
 }
 
-/* A minimum is dmin times minus its code. */
+/* Returns the step between two codes of an unknown: d for a scale, -dmin for a minimum, which is -dmin times its
+ * code. */
 static float unit_of(const row_of *r, size_t u) { return u < r->job->groups ? *super_at(r, u) : -*super_at(r, u); }
 
 /* Returns the code nearest to a number. Types without minima store signed bytes, types with minima 6 unsigned bits. */

@@ -128,7 +128,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_b
 
 /* ---- its solution ---- */
 
-/* The scale or minimum of a row that an unknown of its system belongs to. */
+/* Returns the place of a row's scale or minimum that corresponds to an unknown of its system. */
 static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
 {
     return &job->scales[unknown * job->padded + row];

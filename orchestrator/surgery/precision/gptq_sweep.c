@@ -37,7 +37,8 @@ static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_
 
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
-/* The column of the matrix at a position of the pass. */
+/* Returns the column of the matrix at position j of the sweep: descent takes columns in their order, GPTQ in that of
+ * inputs->order. */
 static size_t column_at(const gptq_sweep *s, size_t j)
 {
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
@@ -96,7 +97,7 @@ static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_
     return (gptq_sweep_place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
 }
 
-/* GPTQ: rounds the compensated weights of a column; errors are divided by the diagonal entry of U. */
+/* Rounds the compensated weights of a column (GPTQ). Errors are divided by the diagonal entry of U. */
 static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                         float *restrict values, float *restrict errors)
 {
@@ -108,7 +109,7 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
         errors[i] = (field[i] - values[i]) / pivot;
 }
 
-/* Descent: chooses the best code of each row while all other codes are fixed. */
+/* Chooses the best code of each row while all other codes are fixed (descent). */
 static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                            float *restrict values, float *restrict errors)
 {

@@ -166,7 +166,7 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* The code of a group scale that is a product of code and d. */
+/* Returns the code of a group scale that is the product of code and d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
 
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)

@@ -27,11 +27,11 @@ typedef struct organ_grid {
     size_t size; /* edge of a block, columns of a group, or number of a GGUF type; else 0 */
 } organ_grid;
 
-/* The quotient of the greatest magnitude of a group and its scale: (2^bits - 1) / 2 as in compressed-tensors, or 448
- * for E4M3. */
+/* Returns the quotient of the greatest magnitude of a group and its scale: (2^bits - 1) / 2 as in compressed-tensors,
+ * or 448 for E4M3. */
 float organ_grid_max(const organ_grid *grid);
-/* The scale, rounded to its stored type, of values with this greatest magnitude. Blocks have FP32 scales, 1 if all
- * values are zero; all others have BF16 scales, 2^-7 if all values are zero. */
+/* Returns the scale, rounded to its stored type, of values with this greatest magnitude. Blocks have FP32 scales, 1 if
+ * all values are zero; all others have BF16 scales, 2^-7 if all values are zero. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);
 /* Rounds a scale to its stored type. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
@@ -43,21 +43,22 @@ void organ_grid_round(const organ_grid *grid, const float *scales, const float *
  * number. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *values, float *codes, size_t n);
 
-/* The GGUF block type of ORGAN_SCALE_GGUF; else NULL. */
+/* Returns the GGUF block type of ORGAN_SCALE_GGUF; else NULL. */
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid);
 
-/* The number of rows that share their scales in a matrix of `rows` rows. */
+/* Returns the number of rows that share their scales in a matrix of `rows` rows. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows);
 
-/* The number of consecutive columns of a row that share a scale, and the number of such groups. */
+/* Return the number of consecutive columns of a row that share a scale, and the number of such groups. */
 size_t organ_grid_group(const organ_grid *grid, size_t cols);
 size_t organ_grid_groups(const organ_grid *grid, size_t cols);
 /* Returns true if a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid);
-/* The number of blocks of a row whose group scales are themselves codes times a scale; 0 if the grid has none. */
+/* Returns the number of blocks of a row whose group scales are themselves codes times a scale; 0 if the grid has
+ * none. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols);
-/* The count of numbers that decode a row: the scales of its groups, then their minima, then d and dmin of each block if
- * the group scales are codes times d. */
+/* Returns the count of numbers that decode a row: the scales of its groups, then their minima, then d and dmin of each
+ * block if the group scales are codes times d. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols);
 
 /* Reads these numbers from a row of blocks; they are stored `stride` floats apart. */

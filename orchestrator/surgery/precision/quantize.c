@@ -52,7 +52,7 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* The same for a GGUF output. */
+/* Checks the options for a GGUF output. ORGAN_USAGE. */
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
@@ -167,8 +167,8 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_count == 1 ? "it is" : "they are", job->left[0].tensor->name);
 }
 
-/* Calibrated parts come first: they need more memory than the pass, so too small a --memory is refused before any code
- * is written. */
+/* Quantises all parts, calibrated ones first: they need more memory than the pass, so too small a --memory is refused
+ * before any code is written. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -219,7 +219,8 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* The definition depends on the method and on whether scales and codes are re-solved after GPTQ. */
+/* Returns the name of the definition, which depends on the method and on whether scales and codes are re-solved after
+ * GPTQ. */
 static const char *quantize_definition(const organ_quantize_job *job)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);

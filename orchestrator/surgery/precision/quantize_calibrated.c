@@ -31,7 +31,8 @@ typedef struct quantize_calibrated_storing {
     void *stored, *put;
 } quantize_calibrated_storing;
 
-/* All blocks of a GGUF matrix are written together. */
+/* Returns the number of rows that are encoded and written at a time. All blocks of a GGUF matrix are written
+ * together. */
 static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
 {
     const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
@@ -192,7 +193,9 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
-/* The copies of second moments that pruning takes and those that codes take are not in memory at the same time. */
+/* Prunes the matrix if the run prunes before it quantises: stores the donor's weights and the mask, and counts the
+ * removed weights. Closes the inputs of GPTQ before, so that the copies of second moments for pruning and those for
+ * codes are not in memory at the same time. */
 static organ_status prune(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, float *weights,
                           organ_error *error)
 {
@@ -221,8 +224,8 @@ static organ_status quantize_calibrated_forget_inputs(void *context, const organ
     return error->status;
 }
 
-/* The last matrix of a stack finishes the unit. Matrices are not changed in the order of the stack: those with the same
- * inputs come together. */
+/* Adds the results of one matrix to its part. The last matrix of a stack completes the part. Matrices are not changed
+ * in the order of the stack: those with the same inputs come together. */
 static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
                                                const organ_calibration_matrix *matrix, const organ_gptq *m,
                                                organ_error *error)
@@ -298,7 +301,7 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* Called after the walk was opened. If both lack memory, the message names the larger amount. */
+/* Opens the pruning, after the walk was opened. If both lack memory, the message names the larger amount. */
 static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_held held = {.model = job->model, .targets = &job->aimed};

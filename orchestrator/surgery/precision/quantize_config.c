@@ -36,8 +36,9 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* The modules that are no targets, in file order. Unless the output head is quantised, its name in loaders is one of
- * them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to lm_head. */
+/* Returns the the modules that are no targets, in file order. Unless the output head is quantised, its name in loaders
+ * is one of them: a loader makes it where it is tied to the embedding, and renames that of other files (embed_out) to
+ * lm_head. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
@@ -80,8 +81,8 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
  * the scheme of the experts from the first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* The modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other routed
- * experts stay plain. */
+/* Returns the modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other
+ * routed experts stay plain. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -111,7 +112,8 @@ static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
-/* A group for each scheme that a module has, in the order of the file, with these modules by their names. */
+/* Returns an object with a group for each scheme, in the order of the file, that lists its modules by name. NULL
+ * without memory. */
 static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
@@ -131,7 +133,7 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* One group for all linear layers but those to be ignored. */
+/* Returns the group for all linear layers except ignored ones, for an output with one scheme. */
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
@@ -148,8 +150,8 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* The members that compressed-tensors writes. Servers quantise activations token by token if codes have one byte, and
- * do not quantise them if codes are packed. */
+/* Returns the the members that compressed-tensors writes. Servers quantise activations token by token if codes have one
+ * byte, and do not quantise them if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;

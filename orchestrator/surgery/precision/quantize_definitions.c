@@ -63,7 +63,7 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
                : "");
 }
 
-/* The definitions of a safetensors output. */
+/* Returns the definitions of a safetensors output. */
 static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -81,7 +81,7 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
                            "of outputs to the kept weights.")));
 }
 
-/* The definitions of a GGUF output. */
+/* Returns the definitions of a GGUF output. */
 static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(

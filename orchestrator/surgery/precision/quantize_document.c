@@ -42,7 +42,8 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
     s->zeros += part->zeros;
 }
 
-/* Nine digits: those after them depend on the order of a sum. A tensor of zeros has lost nothing. */
+/* Returns the relative error sqrt(error_squares / squares), 0 for zeros, null in a dry run. Rounded to nine digits
+ * after the point, because later digits depend on the order of a sum. */
 static json_t *error_json(const organ_quantize_job *job, double error_squares, double squares)
 {
     if (job->options->write.dry_run)
@@ -55,13 +56,14 @@ static json_t *relative_json(const organ_quantize_job *job, const organ_encoding
     return error_json(job, loss->error_squares, loss->squares);
 }
 
-/* Over the tensors that have an entry of the imatrix. */
+/* Returns the weighted error over the tensors that have an entry of the imatrix; null if there are none. */
 static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return loss->squares > 0 ? relative_json(job, loss) : json_null();
 }
 
-/* Over the tensors that are calibrated. Of GGUF null if none is, or all of them are zeros. */
+/* Returns the output error over the calibrated tensors. For GGUF it is null if none is calibrated, or if all of them
+ * are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
@@ -119,7 +121,7 @@ static json_t *quantize_document_type_json(const void *context, size_t dtype)
     return NULL;
 }
 
-/* Why a tensor has another type than the scheme's. */
+/* Returns the reason why a tensor has another type than the scheme's; null if it has not. */
 static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     const bool head = part->meant != job->encoding, falls_back = part->encoding != part->meant;
@@ -212,8 +214,8 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* The share of the matrices that is quantised. Targets that are left plain do not count, nor do embeddings and output
- * head, which GGUF quantises too. */
+/* Returns the share of the matrices that is quantised. Targets that are left plain do not count, nor do embeddings and
+ * output head, which GGUF quantises too. NULL without memory. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
     bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);

@@ -98,8 +98,8 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* ORGAN_USAGE if --targets takes some of a layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold
- * one of them. */
+/* Checks that the routed experts of a layer are quantised all or not at all. ORGAN_USAGE if --targets takes some of a
+ * layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold one of them. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -213,7 +213,7 @@ static void note_clipped(const organ_quantize_job *job)
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
-/* The share of the matrices that stays plain in stacks. */
+/* Prints a note with the share of the matrices that stays plain in stacks, if there are such stacks. */
 static void note_stacks(const organ_quantize_job *job)
 {
     uint64_t plain = 0, all = 0;

@@ -27,14 +27,15 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Only embeddings of tokens: those of positions and types are small. */
+/* Returns true for embeddings of tokens only: those of positions and token types are small. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
            (begins(tensor->name, "token_embd.") || begins(tensor->name, "per_layer_token_embd."));
 }
 
-/* The matrix that multiplies the last hidden states: the embedding, if the model has no other. */
+/* Returns true for the matrix that multiplies the last hidden states: the output head, or the token embedding if the
+ * model has no head. */
 static bool is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
@@ -152,7 +153,9 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     return error->status;
 }
 
-/* Mean squares of the inputs over their mean, plus a constant that keeps each weight above zero. */
+/* Computes the weights of the columns and their roots. On entry `roots` has the root mean square of each input. A
+ * weight is the mean square of the input over the mean of all, plus ORGAN_MIN_WEIGHT, which keeps it above zero, and at
+ * most ORGAN_MAX_WEIGHT. */
 static void make_weights(float *weights, float *roots, size_t cols)
 {
     double sum = 0;

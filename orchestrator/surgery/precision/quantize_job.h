@@ -122,7 +122,7 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens the text of --method gptq. The caller has listed the parts before. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
-/* The work of the text on a matrix, for a plan. */
+/* Returns the work of calibration on a matrix, for a plan. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* Writes the codes and scales of all calibrated parts, layer by layer. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
@@ -132,7 +132,8 @@ void organ_quantize_close_text(organ_quantize_job *job);
 
 /* Returns the reason why no encoding can represent the tensor, for any width; NULL if encodings can. */
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor);
-/* The same for one target and its width; NULL if the job's encoding, or one with smaller groups, can represent it. */
+/* Returns the reason why the job's encoding cannot represent a target, given its width; NULL if that encoding, or one
+ * with smaller groups, can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor);
@@ -167,27 +168,27 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
                                        float *weights, float *roots, organ_error *error);
 /* Makes job->writer: the key-values of the model with those that name the encoding and the imatrix. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error);
-/* "imatrix" of the document; NULL without memory. */
+/* Returns the member "imatrix" of the document; NULL without memory. */
 json_t *organ_quantize_gguf_imatrix_json(const organ_quantize_job *job);
 /* Prints notes on the terminal: tensors that get another encoding. */
 void organ_quantize_gguf_note(const organ_quantize_job *job);
 
 /* ---- mixed widths ---- */
 
-/* ORGAN_USAGE if --allocate and the scheme contradict each other. */
+/* Returns ORGAN_USAGE if --allocate and the scheme contradict each other. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
 /* Measures the cost of each target at each width, or reads it from a file, and divides the budget: sets job->encodings.
  * Returns the errors of organ_curves_open, organ_curves_run and organ_allocation_read; ORGAN_USAGE if the budget is too
  * small. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
-/* "allocation" of the parameters and of the document; NULL without memory. */
+/* Return the member "allocation" of the parameters and of the document; NULL without memory. */
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
 json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
 /* ---- journal and report ---- */
 
-/* The figures of a part for the journal. */
+/* Returns the results of a part for the journal. */
 json_t *organ_quantize_results(const organ_quantize_part *part);
 bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 

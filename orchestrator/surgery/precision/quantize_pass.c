@@ -171,8 +171,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* The bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two passes, each
- * of which counts for half of the bytes. */
+/* Returns the the bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two
+ * passes, each of which counts for half of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
@@ -245,7 +245,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
     return error->status;
 }
 
-/* The pass that writes codes. A pass with the same memory may run before it to find the greatest values. */
+/* Returns the pass that writes codes. A pass with the same memory may run before it to find the greatest values. */
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;

@@ -84,7 +84,8 @@ static organ_status ready_inputs(organ_quantize_widths *w, const organ_calibrati
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
-/* The walk has only the targets whose curves are measured. */
+/* Returns the index of a target in w->held by name: the walk has only the targets whose curves are measured, so its
+ * indices differ. */
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
@@ -338,7 +339,9 @@ static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
 }
 
-/* Routed experts keep their width: they are one choice over several layers, and an exchange may change at most two. */
+/* Proposes to narrow one of two choices and to widen the other, in the direction with the lower sum of cost changes.
+ * Returns false if neither direction is possible. Routed experts keep their width: they are one choice over several
+ * layers, and an exchange may change at most two. */
 static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
@@ -399,7 +402,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* At this point the plan contains only the work of measuring. */
+/* Prints how long measuring will take, in a dry run. At this point the plan contains only the work of measuring. */
 static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -466,7 +469,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     return ORGAN_OK;
 }
 
-/* The first that differs from what servers hold together with it; NULL: none. */
+/* Returns the first tensor with another encoding than one that servers fuse with it (such as q, k and v); NULL if there
+ * is none. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
@@ -487,7 +491,7 @@ static void note_split_widths(const organ_quantize_widths *w)
                             apart->name);
 }
 
-/* Measuring takes long, so errors of the output options are detected before it. */
+/* Checks the output options before measuring, because measuring takes long. */
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
