@@ -26,13 +26,13 @@ struct organ_curves {
     const organ_progress *progress;
     organ_allocation *allocation;
     const organ_curves_work *work;
-    organ_targets targets; /* those that are measured, */
+    organ_targets targets; /* the measured tensors, */
     size_t *of;            /* and which tensor of the allocation each belongs to */
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
     organ_calibration_rest rest;
     organ_variants *variants;
-    size_t together; /* so many at a time; 0: not known yet */
+    size_t together; /* variants that run together; 0: not known yet */
     organ_pooled_tensors *pooled;
     organ_calibration_matrix *waiting; /* matrices of the layer that wait for the others of their tensor */
     size_t waiting_count;
@@ -476,7 +476,7 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     const size_t together = c->together;
     if (organ_curves_unknown(c) == 0)
         return;
-    c->together = 1; /* as many as --memory holds are no need */
+    c->together = 1; /* the least memory needs one at a time */
     organ_calibration_run_estimate(
         c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights, levels * solve->matrices},
         plan);

@@ -42,7 +42,7 @@ struct organ_exchanges {
     float *states; /* of the model as given, then of the pairs */
     exchanges_pair pairs[MAX_PAIRS];
     size_t pair_count;
-    double *best; /* what tensors were given when the model was nearest */
+    double *best; /* allocation with the least divergence so far */
     double nearest;
 };
 
@@ -332,7 +332,7 @@ static void give(organ_exchanges *x, const double *given)
  * Returns true if it was kept. */
 static bool exchanges_finish(organ_exchanges *x, double found)
 {
-    const bool nearer = found <= x->nearest; /* the same again where nothing was taken */
+    const bool nearer = found <= x->nearest; /* equal if no exchange was applied */
     if (!nearer)
         give(x, x->best);
     for (size_t k = 0; k < x->allocation->count && nearer; k++)
@@ -372,7 +372,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
         if (!exchanges_finish(x, found))
-            alone = true; /* what each of them gains alone does not add up */
+            alone = true; /* the gains of single exchanges do not add up */
         else if (round < x->options.rounds)
             report->taken += exchanges_take(x, found, alone);
         organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats per token", round,

@@ -22,7 +22,7 @@ struct organ_variants {
     int32_t reached;
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* of the variants */
-    double **results;    /* where their divergences go */
+    double **results;    /* where their divergences are stored */
     float *logits;       /* of the donor, of a tile */
     double *sums;        /* logarithms of the sums of their exponentials */
     size_t *rows;        /* of a tile, of all variants */

@@ -30,15 +30,15 @@ struct organ_admm {
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
     const float *inverse; /* of H + rho, blocks as H has them */
     float relaxed;
-    float rho, used;    /* of the factor; 0: none yet. Of Z */
-    size_t from, count; /* rows that are together, and for them: */
+    float rho, used;    /* rho of the inverse (0: none yet), and rho of Z */
+    size_t from, count; /* rows that are being solved together, and for them: */
     float *a, *b;
     uint8_t *keep; /* of the iteration that runs */
     /* The largest: */
     organ_score_edge edge;
     unsigned digit;
     uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals; /* per ROWS_PER_BATCH rows: how many are at the edge, then how many of them go */
+    uint64_t *equals; /* per ROWS_PER_BATCH rows: entries equal to the edge, then how many of them are removed */
 };
 
 /* ---- making ---- */

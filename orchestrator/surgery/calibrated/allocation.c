@@ -47,7 +47,7 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     if (!o->budget && !(sparsity > 0))
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
     if (result->unit != ORGAN_BUDGET_PERCENT && c->then)
-        return ORGAN_OK; /* what codes take is known once the model is open */
+        return ORGAN_OK; /* the size of codes is known only after the model is opened */
     if (result->unit != ORGAN_BUDGET_PERCENT)
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is "

@@ -27,7 +27,7 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
     const organ_engine *const engine = job->base.engine;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t workers = organ_workers_count(engine->workers),
-                   norms = 4 * sizeof(float); /* of an input: what an imatrix says */
+                   norms = 4 * sizeof(float); /* bytes for the norms of an input from an imatrix */
     *bands = (organ_matrix_bands){
         .name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
     return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands,

@@ -46,7 +46,7 @@ typedef struct organ_calibrated_job {
     const organ_calibrated_method *method;
     organ_pattern pattern;
     bool needs_text;  /* the method needs a text */
-    bool compensates; /* weights that are kept are changed */
+    bool compensates; /* kept weights are refitted */
     bool two_streams; /* the donor's hidden states are computed as well */
     organ_calibrated_part *parts;
     organ_calibration_run_options walk;

@@ -25,8 +25,8 @@ struct organ_masked_squares {
     organ_block_matrix h;
     size_t rows, scratch; /* floats of a worker, without its rows */
     organ_preconditioner *preconditioner;
-    float *r;            /* residual, also where nothing is kept, of v without `ahead` */
-    float *ahead;        /* what v has become since its last product */
+    float *r;            /* residual of v without `ahead`, also at removed weights */
+    float *ahead;        /* change of v since its last product with H */
     size_t from, count;  /* rows that are being solved together, and for them: */
     float *p, *hp;       /* direction, its product with H */
     double *rz;          /* per row: residual times preconditioned residual */

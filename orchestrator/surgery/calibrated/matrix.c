@@ -95,7 +95,7 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
 uint64_t organ_calibrated_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
-    const organ_prune_matrix_options options = organ_calibrated_options_of(context, 0); /* of all targets alike */
+    const organ_prune_matrix_options options = organ_calibrated_options_of(context, 0); /* the same for all targets */
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 

@@ -22,7 +22,7 @@
 typedef struct preconditioner_part {
     size_t start, width, k; /* columns of the block, directions */
     size_t first;           /* direction among those of all blocks */
-    size_t square;          /* of the row's squares: where the block's k x (k + 1) numbers begin */
+    size_t square;          /* offset of the block's k x (k + 1) numbers among those of a row */
     float mu;
 } preconditioner_part;
 
@@ -34,7 +34,7 @@ struct organ_preconditioner {
     preconditioner_part *parts;
     float *root, *inverse; /* sqrt(diag H), and 1 / that */
     float *u;              /* size x k of its part: row j begins at at[part] + (j - start) * k */
-    float *directions_of;  /* the same turned: k x width, from at[part] on */
+    float *directions_of;  /* U transposed: k x width, from at[part] on */
     size_t *at;
     float *gap; /* Lambda - mu, per direction */
     /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor

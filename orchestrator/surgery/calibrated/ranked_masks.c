@@ -18,11 +18,11 @@ typedef struct ranking {
     size_t rows; /* of the band */
     organ_score_edge edge;
     unsigned digit;
-    uint64_t count;   /* of weights that go: magnitude */
-    uint64_t left;    /* of those at the edge that still go, in the order of the rows */
+    uint64_t count;   /* removed weights of the matrix: magnitude */
+    uint64_t left;    /* weights equal to the edge still to be removed, in the order of the rows */
     float *room;      /* per worker: a row */
     uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals; /* per row of the band: how many are at the edge, then how many of them go */
+    uint64_t *equals; /* per row of the band: weights equal to the edge, then how many of them are removed */
 } ranking;
 
 static bool by_row(const organ_matrix_job *job)

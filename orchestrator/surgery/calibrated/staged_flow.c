@@ -31,7 +31,7 @@ typedef struct staged_flow_trial {
     const uint8_t *before; /* mask of the band; NULL: all */
     uint8_t *kept;         /* after; NULL: only counted */
     uint64_t count;        /* kept, in all bands */
-    float *importance;     /* per worker: TILE x TILE before the flow, where a pattern asks for it, and after */
+    float *importance;     /* per worker: TILE x TILE after the flow; with a pattern also before it */
     char *scratch;         /* per worker */
     int nonfinite;
 } staged_flow_trial;

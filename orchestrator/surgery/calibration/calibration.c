@@ -36,7 +36,7 @@ struct organ_calibration {
     double *sum_room;
     const float *levels;
     float *own_levels;
-    float *chunk[2]; /* CHUNK x features, or as many rows as there are tokens: behind pruned layers, in the donor */
+    float *chunk[2]; /* CHUNK x features, fewer rows for fewer tokens: inputs after pruned layers, in the donor */
     size_t held;     /* tokens in the chunk */
     unsigned char *scratch, *own_scratch; /* of products */
     float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL

@@ -39,7 +39,7 @@ typedef struct organ_calibration_group {
     size_t leader; /* the unit whose inputs are gathered */
     size_t features;
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
-    organ_engine engine; /* its memory says whether the moments are one block */
+    organ_engine engine; /* its memory decides whether the moments are one block */
     organ_calibration *calibration;
     float *kept;     /* inputs of a chunk in the changed stream; NULL if there is one stream only */
     uint64_t tokens; /* number of tokens gathered in the changed stream */

@@ -16,7 +16,7 @@ struct organ_calibration_states {
     float *one;             /* a copy of one of them, or the one that is in memory */
     organ_direct_file file; /* path NULL: none */
     bool reserved;          /* the file has its length */
-    size_t given;           /* of the chunks that are held so many, from the first on, were given back before */
+    size_t given;           /* number of stored chunks, from the first on, that were put back before */
     uint64_t *digests;      /* XXH3 of each in the file */
 };
 

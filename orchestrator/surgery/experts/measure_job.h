@@ -77,7 +77,7 @@ struct organ_expert_measure {
     double *powers;      /* chunk_tokens: squared norm of the layer's routed output */
     float *outputs;  /* experts x batch x hidden, and with `factors` batch x hidden scaled inputs; without the loss 2 x
                       * batch x hidden */
-    float *made;     /* batch x products: buffer for products that go to the file */
+    float *made;     /* batch x products: buffer for products written to the file */
     double *rows;    /* for each chunk of all ranks, sums over its tokens: organ_expert_row_width() numbers */
     uint32_t *owner; /* for each chunk, the rank that processes it */
 };

@@ -21,7 +21,7 @@ typedef struct organ_layers_set {
 } organ_layers_set;
 
 typedef struct organ_layers_search {
-    size_t layers, requested; /* how many blocks go: 1 .. layers - 1 */
+    size_t layers, requested; /* number of blocks to drop: 1 .. layers - 1 */
     const double *influence;  /* of each block: those of the least are tried first */
     size_t rounds;            /* at most; 0: the blocks of least influence */
     size_t all;               /* ORGAN_LAYERS_ALL, or less for a test */

@@ -17,7 +17,7 @@ typedef struct organ_layers_options {
     organ_calibration_text
         calibration; /* samples of it for healing; text NULL is enough if `drop` names blocks and `heal` is unset */
     unsigned search_tokens; /* of it, that sets of blocks are judged on */
-    unsigned rounds;        /* of exchanges, at most; 0: the blocks of least influence go */
+    unsigned rounds;        /* of exchanges, at most; 0: drop the blocks of least influence */
     const char *scores;     /* file in which influences and divergences are kept; NULL: none */
     bool heal;
     organ_write_options write;

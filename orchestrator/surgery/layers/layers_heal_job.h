@@ -38,7 +38,7 @@ struct organ_layers_heal {
     organ_forward *forward;
     organ_windows windows;
     organ_calibration_chunks chunks;
-    organ_calibration_states *donor, *cut; /* cut NULL: they are the same as far */
+    organ_calibration_states *donor, *cut; /* cut NULL: both are the same up to this layer */
     organ_cut_run *run;
     organ_layers_solved
         *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */

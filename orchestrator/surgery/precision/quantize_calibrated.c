@@ -18,10 +18,10 @@ typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
     size_t rows, cols, row_bytes;
-    size_t numbers;         /* that say what the codes of a row mean: organ_grid_numbers */
+    size_t numbers;         /* that decode a row: organ_grid_numbers */
     size_t band, bands;     /* rows that share these numbers, and how many such bands there are */
     uint64_t place;         /* of the codes in their piece */
-    float *values, *scales; /* of the matrix: what its codes mean, and those numbers */
+    float *values, *scales; /* decoded values of the matrix, and those numbers */
     float *back;            /* of a row */
     float *weights, *roots; /* of the columns by the imatrix; NULL: without */
     float *donor;           /* the matrix before it was pruned, and which weights are kept; NULL if it is not pruned */
