@@ -23,7 +23,8 @@ typedef struct autopsy_against_factors {
 
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
-/* false where no block can be compared. */
+/* Computes the factor of each block and the differences before and after removing it. false if no block can be
+ * compared. */
 static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
@@ -45,7 +46,7 @@ static bool find_factors(autopsy_against_factors *f)
     return used > 0 && isfinite(f->before) && isfinite(f->after);
 }
 
-/* Blocks whose ln factor is not `about`. */
+/* Returns the number of blocks whose ln factor differs from `about`. */
 static size_t off_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
@@ -56,7 +57,8 @@ static size_t off_blocks(const autopsy_against_factors *f, double about)
 
 /* ---- names ---- */
 
-/* "all scales are 2.00 times as large" */
+/* Stores "all its scales are 2 times their correct values" if nearly all blocks are off by the same factor. false if
+ * they are not. */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
     if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > autopsy_against_count_of(f))
@@ -66,7 +68,8 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
     return true;
 }
 
-/* Root mean square of what an order leaves of the ln factors of its range; *without: of the factors themselves. */
+/* Returns the root mean square of the ln factors that remain in the range of an order once its scales are put back, or
+ * INFINITY if the order does not fit the grid. *without receives that of the factors as they are. */
 static double left_by_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
@@ -110,7 +113,8 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     return true;
 }
 
-/* The factor that a row (or column) of blocks has alike; NAN if its blocks differ. */
+/* Returns the median ln factor of a row (or column) of blocks; NAN if more than a quarter of its blocks differ from
+ * it. */
 static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
@@ -124,7 +128,8 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     return 4 * off <= count ? middle : (double)NAN;
 }
 
-/* "row 3 of blocks (rows 384 to 511) has scales 4.00 times ..."; true if such rows explain all blocks that are off. */
+/* Describes in `value` the rows (or columns) of blocks that are wrong by one factor each: "row 3 of blocks (from row
+ * 384 on): scales 4 times". Returns whether they explain all blocks that are off. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;

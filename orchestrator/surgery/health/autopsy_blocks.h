@@ -34,7 +34,7 @@ void organ_blocks_free(organ_blocks *blocks);
 /* ln rms of a block; not finite if all its values are zero. */
 double organ_block_spread(const organ_block_sums *sums);
 
-/* The median of `count` >= 1 values, which are sorted. */
+/* Returns the median of `count` >= 1 values. Sorts them. */
 double organ_autopsy_median(double *values, size_t count);
 
 /* ---- scales stored in the wrong order ---- */
@@ -48,7 +48,7 @@ typedef enum organ_order {
     ORGAN_ORDER_COUNT
 } organ_order;
 
-/* The text of a finding: "the grid of scales is transposed". */
+/* Returns the text of a finding for the order: "the grid of scales is transposed". */
 const char *organ_order_text(organ_order order);
 
 /* The blocks [row, row_end) x [col, col_end) whose correct scale is still in the grid if the scales are stored in that

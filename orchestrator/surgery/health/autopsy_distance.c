@@ -62,7 +62,7 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
-/* By the bits of a code, for schemes of whole numbers with groups. */
+/* Returns the usual relative error of integer codes with group scales, by the number of bits of a code. */
 static organ_usual_error of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
@@ -110,7 +110,8 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- verdicts ---- */
 
-/* The probable cause of a large difference. */
+/* Returns a sentence with the probable cause of a large difference. `faulty`: the weight already has another
+ * finding. */
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
 {
     if (faulty)
@@ -182,7 +183,8 @@ static bool autopsy_distance_same_shape(const organ_weight *a, const organ_weigh
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
-/* The weight of `in` that is called like `weight` of `model`, or as the other of the two formats calls it. */
+/* Returns the weight of `in` with the name of `weight`. If one model is GGUF and the other is not, the name in the
+ * other format counts too. */
 static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
                                        const organ_weights *in)
 {
@@ -195,7 +197,7 @@ static const organ_weight *find_across(const organ_model *model, const organ_wei
     return organ_weights_named(in, name);
 }
 
-/* Why a weight of one format cannot be compared with that of the other, or NULL. */
+/* Returns the reason why a weight cannot be compared between GGUF and safetensors, or NULL if it can. */
 static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
 {
     const organ_model *const gguf = job->model->gguf ? job->model : job->other;
@@ -212,7 +214,7 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
     return NULL;
 }
 
-/* An output head that is tied to the embedding may be stored or not. */
+/* Returns whether the weight is an output head that one of the models ties to the embedding. It may be absent there. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&

@@ -132,8 +132,8 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
 
 /* ---- schemes ---- */
 
-/* {"stored", "tensors", "usual_error_percent"} for each way in which weights are stored, in the order in which they
- * appear. */
+/* Returns [{"stored", "tensors", "usual_error_percent"}], a row for each type and scheme in which weights are stored,
+ * in the order of their first weight. */
 static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();

@@ -41,8 +41,9 @@ static double share_of_bf16(const organ_blocks *b, double times)
     return (double)good / (double)count;
 }
 
-/* The largest value of a block of a BF16 model is a BF16 value, and is the scale times the largest code. A factor of 3
- * breaks that in two of three blocks, and a third of the scales mends it again; powers of two leave no trace. */
+/* Reports FP8 scales that were all multiplied by one factor. In a model converted from BF16 the scale times the largest
+ * code is the largest value of the block, which is a BF16 value. A factor of 3 breaks that in two of three blocks, and
+ * multiplying by a third restores it. Powers of two cannot be detected. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
@@ -100,8 +101,8 @@ static int autopsy_factor_by_layer(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
-/* The median of up to two layers on either side; at an end of the model the nearest on the other side take the place of
- * those missing. */
+/* Returns the median ln standard deviation of the nearest layers around layer k: two on each side, or more on one side
+ * at an end of the model. */
 static double neighbours_of(const peer *peers, size_t count, size_t k)
 {
     double values[2 * NEIGHBOURS];
@@ -114,7 +115,7 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* The layers of one role. Roles of too few layers have no `count`. */
+/* Compares each layer of one role with its neighbours. Sets `count` to 0 for a role with too few layers to compare. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {

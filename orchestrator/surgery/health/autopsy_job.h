@@ -90,7 +90,7 @@ typedef struct organ_verdict {
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 
-/* The report without the parts that describe the run. NULL without memory. */
+/* Returns the report without the parts that describe the run. NULL without memory. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);
 
 #endif

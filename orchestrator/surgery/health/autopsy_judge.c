@@ -24,7 +24,8 @@
 #define PEAKED        1000  /* excess kurtosis, above which a few values make the spread */
 #define PRUNED        0.1   /* share of zeros */
 
-/* "organ inspect MODEL --tensors --match NAME", as a shell takes it. */
+/* Returns the command that shows the weight, quoted for a shell: "organ inspect MODEL --tensors --match NAME", or, with
+ * `compare`, "organ autopsy MODEL ORIGINAL --match NAME". */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
 {
     organ_error ignored = {0};
@@ -75,7 +76,7 @@ static bool is_table(const organ_weight *w)
     return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
 }
 
-/* A matrix that must carry something. */
+/* Returns whether the weight is a matrix that cannot be all zeros in a working model. */
 static bool is_matrix(const organ_weight *w)
 {
     return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;
@@ -87,7 +88,7 @@ static bool is_plain_float(const organ_weight *w)
     return w->scheme == ORGAN_SCHEME_PLAIN && (d == ORGAN_BF16 || d == ORGAN_F16 || d == ORGAN_F32 || d == ORGAN_F64);
 }
 
-/* Of so few levels in each block that their distribution says nothing. */
+/* Returns whether the type has so few levels in each block that the distribution of values is not informative. */
 static bool is_coarse(const organ_weight *w)
 {
     switch (w->codes->dtype) {
@@ -123,7 +124,7 @@ static double largest(const organ_weight_stats *v)
 
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
-/* "5, 9, 12 and 3 more" */
+/* Writes the row numbers into `out` as "5, 9, 12 and 3 more". Returns `out`. */
 static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 {
     size_t used = 0;
@@ -158,7 +159,7 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows_text(&v->nonfinite_rows, rows));
 }
 
-/* All zeros, or all the same. */
+/* Reports a weight whose values are all zero or all equal. Returns whether it is one. */
 static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -454,7 +455,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* The note without the name of the weight, which the report contains already. */
+/* Returns the note without the name of the weight, which the report contains already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);

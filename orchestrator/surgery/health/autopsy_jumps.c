@@ -48,7 +48,8 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
             count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
-/* The change of the whole column occurs in both of two vertically adjacent profiles, so their difference cancels it. */
+/* Adds the differences between two vertically adjacent profiles. A change that runs through the whole column is in both
+ * profiles, so their difference cancels it. */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
@@ -80,7 +81,8 @@ static const float *widen(const organ_kernels *kernels, organ_dtype as, const vo
 
 static double square(float x) { return (double)x * (double)x; }
 
-/* Four sums that do not wait for each other. */
+/* Returns the sum of squares of the values up to the last multiple of 4. Four independent sums keep the additions from
+ * waiting for each other. */
 static double autopsy_jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
@@ -115,7 +117,7 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
                           SEGMENT);
 }
 
-/* The squares of the row at both sides of each multiple of 16. */
+/* Adds the squares of the row's values on both sides of each column that is a multiple of 16. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
@@ -135,7 +137,8 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     w->rows_in++;
 }
 
-/* The rows since the last call become a profile; the first of a strip is kept, for the strip above is elsewhere. */
+/* Makes a profile of the rows since the last call. The first profile of a strip is kept, because its neighbour above
+ * belongs to another strip. */
 static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
@@ -193,7 +196,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
     make_profile(&w, rows - 1, &edges->last_row);
 }
 
-/* NaN where nothing was counted. */
+/* Returns the median of a histogram; NaN if it is empty. */
 static double median(const uint32_t counts[ORGAN_JUMP_BINS])
 {
     uint64_t all = 0, below = 0;

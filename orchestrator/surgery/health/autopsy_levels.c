@@ -16,10 +16,11 @@ static void empty(organ_level_set *set)
     set->count = 0;
 }
 
-/* The upper bits of the product, on which all bits have an influence. */
+/* Returns the slot of a value: the upper bits of the product, which depend on all bits of the value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
-/* At most half of the slots are ever taken. */
+/* Adds a value to the set unless the set is over its limit. At most half of the slots are ever taken, so the search
+ * ends. */
 static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
@@ -54,8 +55,9 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     empty(&scratch->other);
 }
 
-/* A value whose lower half is zero is marked by its upper half: a weight that was BF16 before it became FP32 has
- * many values with few levels. Most other values of few levels are found at their first slot of the hash table. */
+/* Adds FP32 values. A value whose lower half is zero is marked by its upper half, because a weight that was BF16 before
+ * it became FP32 has many values with few levels. Most other values of few levels are found at their first slot of the
+ * hash table. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;

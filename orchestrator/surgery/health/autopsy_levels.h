@@ -33,9 +33,9 @@ typedef struct organ_level_scratch {
     organ_level_set other;     /* FP32 values with a lower half */
 } organ_level_scratch;
 
-/* The calls for one strip: organ_levels_begin, organ_levels_add for each part, organ_levels_unite, which adds the
- * levels to `all`. `as` is ORGAN_F32, ORGAN_BF16 or ORGAN_F16. Infinities and NaN are not counted; -0 counts as +0.
- * Returns almost immediately once `all` has more than the limit. */
+/* Count the levels of one strip: call organ_levels_begin, then organ_levels_add for each part, then organ_levels_unite,
+ * which adds the levels to `all`. `as` is ORGAN_F32, ORGAN_BF16 or ORGAN_F16. Infinities and NaN are not counted; -0
+ * counts as +0. organ_levels_add returns almost immediately once `all` has more levels than the limit. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all);
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n);

@@ -29,7 +29,8 @@
 
 /* ---- order ---- */
 
-/* Mean square of a table without the means of its rows and of its columns (`both`), or without its mean. */
+/* Returns the mean square of a table after subtracting the means of its rows and of its columns (`both`), or only its
+ * mean. */
 static double residue(double *table, size_t rows, size_t cols, bool both)
 {
     double sum = 0, all = 0;
@@ -52,16 +53,16 @@ static double residue(double *table, size_t rows, size_t cols, bool both)
     return sum / (double)(rows * cols);
 }
 
-/* An upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from the
- * series of the incomplete beta function; ratio > 1. */
+/* Returns an upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from
+ * the series of the incomplete beta function; ratio > 1. */
 static double ln_chance(double ratio, double freedom)
 {
     const double a = freedom / 2, y = 1 / (1 + ratio);
     return a * log(y * (1 - y)) - log(a) - (2 * lgamma(a) - lgamma(2 * a)) - log(1 - 2 * y);
 }
 
-/* Variance of a ln F of that distribution, times a^2 for a = freedom / 2: by the first terms of the trigamma function,
- * never too small. */
+/* Returns the variance of a ln F of that distribution for a = freedom / 2, from the first terms of the trigamma
+ * function; never too small. */
 static double evidence_variance(double freedom)
 {
     const double a = freedom / 2;
@@ -74,8 +75,8 @@ typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* A transposed grid of 2 x 2 has other means of rows and columns but the same rest, so that there the means are left
- * in. */
+/* Compares the residue of the stored scales with that of the scales in another order. For a transposed grid of 2 x 2
+ * the means of rows and columns are not subtracted: transposing changes only them. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *room)
 {
     organ_order_range range;
@@ -220,8 +221,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* ---- one row of blocks ---- */
 
-/* The row of blocks that is furthest from the median of all, by how much (ln), and by how much (median of the size)
- * rows differ. */
+/* Returns the row of blocks that is furthest from the median of all rows. *off receives its difference (ln), *usual the
+ * median size of the differences of all rows. */
 static size_t odd_row(const organ_blocks *b, double *room, double *off, double *usual)
 {
     size_t odd = 0;

@@ -222,7 +222,8 @@ static void apply_limits(organ_limits *to, const organ_limits *said)
     set_if_said(&to->max, said->max);
 }
 
-/* A healthy limit also replaces the expected one, unless the entry sets the expected limit too. */
+/* Applies one entry of a file to a role. A healthy limit also replaces the expected one, unless the entry sets the
+ * expected limit too. */
 static void apply(organ_ranges *ranges, organ_role role, const rule *said)
 {
     apply_limits(&ranges->of[role].faulty, &said->faulty);

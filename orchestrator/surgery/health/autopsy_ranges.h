@@ -21,7 +21,7 @@ typedef struct organ_ranges {
     } of[ORGAN_ROLE_COUNT];
 } organ_ranges;
 
-/* The defaults. */
+/* Returns the default ranges of every role. */
 organ_ranges organ_ranges_default(void);
 
 /* Reads the defaults with the changes of a file {"schema": "organ.ranges/1", "q_proj": {"mean": 0.01, "std": [0.005,
@@ -31,7 +31,7 @@ organ_ranges organ_ranges_default(void);
  * the same object sets the latter separately. ORGAN_BAD_INPUT naming file, role, key and both values; ORGAN_IO. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
-/* The ranges in the form of such a file. NULL without memory. */
+/* Returns the ranges as the JSON of such a file. NULL without memory. */
 json_t *organ_ranges_json(const organ_ranges *ranges);
 
 #endif

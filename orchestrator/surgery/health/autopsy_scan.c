@@ -75,7 +75,7 @@ static const void *at(const void *values, organ_dtype as, size_t index)
     return (const char *)values + index * element_bytes(as);
 }
 
-/* The bits of a value without its sign, and those of infinity in its type. */
+/* Returns the bits of values[index] without its sign, in the width of its type. */
 static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
 {
     uint32_t wide = 0;
@@ -381,7 +381,8 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
 
 /* ---- a model ---- */
 
-/* 16-bit floats are read unconverted if there is no counterpart to compare with. */
+/* Returns the type in which the weight's values are read: FP32, or the stored 16-bit float if there is no counterpart
+ * to compare with. */
 static organ_dtype type_of(const organ_weight_stats *v)
 {
     const organ_dtype stored = v->weight->codes->dtype;
@@ -443,7 +444,7 @@ static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
     return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
 
-/* The notes of all weights, where they belong. */
+/* Gathers the notes of all ranks, so that every rank has the note of each weight in its statistics. */
 static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
     organ_found *const notes = organ_rows_take(assignment->count + 1, sizeof *notes);

@@ -99,7 +99,8 @@ static int by_role_and_shape(const void *a, const void *b)
     return 0;
 }
 
-/* One role: parts[0 .. count), all of it and in order of their shapes. Shapes and types are those of its weights. */
+/* Returns the row of one role. parts[0 .. count) are all parts of that role, ordered by shape. Shapes and types are
+ * those of the weights among them. */
 static json_t *describe_role(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
@@ -210,10 +211,10 @@ static void note_problem(json_t *problems, const char *format, ...)
     json_array_append_new(problems, organ_document_string(sentence));
 }
 
-/* The number of the first layer below `layers` that no weight belongs to, or `layers`. Weights of unknown role count
- * only in a model that has no others in its layers: an architecture whose names are not in the anatomy. Returns
- * `layers` also if no name has a layer's number, since nothing can be said then. A bit field is enough: real models
- * have hundreds of layers. */
+/* Returns the number of the first layer below `layers` that no weight belongs to, or `layers` if there is none. Weights
+ * of unknown role count only in a model whose layers have no others: an architecture with names that the anatomy does
+ * not know. Also returns `layers` if no name has a layer number, because then no layer can be called missing. A bit
+ * field of limited size is enough: real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MAX = 65536 };
@@ -242,7 +243,8 @@ static bool is_of_tokens(const organ_tensor *tensor)
            !organ_ends_with(tensor->name, "per_layer_token_embd.weight");
 }
 
-/* Only what no loader could accept: conventions of one architecture are not faults of another. */
+/* Notes contradictions between tensors and config that no loader could accept. Conventions that only some architectures
+ * follow are not checked. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, json_t *problems)
 {
@@ -330,7 +332,7 @@ static json_t *make_report(const subject *s)
     return report;
 }
 
-/* NULL without memory. */
+/* Selects the parts that the options choose and makes the report. Frees `parts`. NULL without memory. */
 static json_t *report_of(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
@@ -370,7 +372,7 @@ static json_t *describe(subject *s, organ_weights *weights, const char *fault)
     return made;
 }
 
-/* A document that memory was too short for is none. */
+/* Makes *report. Fails with ORGAN_IO if memory was insufficient for the whole document. */
 static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
                                   organ_error *error)
 {

@@ -34,7 +34,7 @@ organ_status organ_inspect(const organ_inspect_options *options, json_t **report
 organ_status organ_inspect_model(const organ_inspect_options *options, const struct organ_model *model, json_t **report,
                                  organ_error *error);
 
-/* One tensor as a row of the report: {"name", "dtype", "shape", "elements", "bytes", "role", "group", "layer",
+/* Returns one tensor as a row of the report: {"name", "dtype", "shape", "elements", "bytes", "role", "group", "layer",
  * "expert", "file", "offset"}; `file` is the name of its file. NULL without memory. */
 json_t *organ_inspect_tensor(const struct organ_tensor *tensor, const char *file);
 

@@ -15,8 +15,8 @@ typedef struct organ_inspect_part {
     uint64_t elements;
 } organ_inspect_part;
 
-/* One part for each tensor of the model, in its order; the caller frees them. NULL without memory. If `weights` is
- * NULL, every tensor counts as a weight of its stored shape. */
+/* Returns an array with one part for each tensor of the model, in the model's order; the caller frees it. NULL without
+ * memory. If `weights` is NULL, every tensor counts as a weight of its stored shape. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights);
 
 #endif

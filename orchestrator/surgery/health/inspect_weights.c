@@ -28,8 +28,7 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* [rows, columns] of the plain weight that share a scale; for whole rows or matrices its own size, as the first of a
- * kind has it. */
+/* Returns [rows, columns] of the part of the plain weight that shares a scale. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});

@@ -53,7 +53,8 @@ static void count_tensors(const organ_model *model, models_row *row)
     row->cuts = last > 0 && !model->manifest;
 }
 
-/* Calibrated verbs need a forward pass and a matrix that a layer multiplies and that is not packed. */
+/* Sets whether the model can be scored and calibrated. Calibrated verbs need a forward pass and an unpacked matrix
+ * whose inputs the forward pass can record. */
 static void try_forward(const models_job *job, const organ_model *model, models_row *row)
 {
     organ_error fault = {0};
