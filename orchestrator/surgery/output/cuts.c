@@ -34,7 +34,8 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     return k;
 }
 
-/* The next row range begins at `row` and does not reach from a part of one matrix into another. */
+/* Returns the number of rows of the range that begins at `row`: at most `step`, and not from part of one matrix into
+ * the next. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t left = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;

@@ -91,7 +91,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 /* Returns whether piece `k`, after it was copied, differs from its digest in the manifest of its organ directory. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
 
-/* XXH3 of piece `k`, copied, as 16 hexadecimal digits. NULL without memory. */
+/* Returns the XXH3 of the copied piece `k` as 16 hexadecimal digits. NULL without memory. */
 json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 
 /* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes manifest.model. ORGAN_IO. */

@@ -24,7 +24,7 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
     return known && strcmp(known, digest) != 0;
 }
 
-/* One entry of manifest.sources; `shards` are those of its fillers. NULL without memory. */
+/* Returns one entry of manifest.sources; `shards` are those of its fillers. NULL without memory. */
 static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
     json_t *const gaps = json_array();
@@ -60,7 +60,7 @@ static json_t *sources_json(const organ_layout *layout)
     return sources;
 }
 
-/* Zeros, or kept gaps, behind a tensor. */
+/* Returns the bytes between piece k and the next one, or the end of its file: zeros or a kept gap. */
 static uint64_t padding_behind(const organ_layout *layout, size_t k)
 {
     const organ_tensor *const as = &layout->pieces[k].as;
@@ -89,7 +89,7 @@ static const char *piece_name(const void *layout, size_t k)
     return ((const organ_layout *)layout)->pieces[k].as.name;
 }
 
-/* Number and bytes of the tensors in each folder. */
+/* Returns the number and bytes of the tensors in each folder. */
 static json_t *folders_json(const organ_layout *layout)
 {
     json_t *const folders = json_object();

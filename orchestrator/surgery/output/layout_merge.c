@@ -51,7 +51,8 @@ static organ_status become_one(organ_layout *layout, const char *name, unsigned 
 
 /* ---- safetensors ---- */
 
-/* Wide types first, as the format's own writer has them: so every tensor is aligned to its type. */
+/* Orders pieces by decreasing width of their types, as the safetensors library does, so that every tensor is aligned to
+ * its type. */
 static int by_width(const void *a, const void *b)
 {
     const organ_piece *const x = a, *const y = b;
@@ -77,7 +78,7 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* The JSON, padded so that the data begins at a multiple of 8. */
+/* Writes the JSON of the header, padded so that the data begins at a multiple of 8. */
 static organ_status write_json(const organ_layout *layout, char **json, size_t *length, organ_error *error)
 {
     organ_text text;

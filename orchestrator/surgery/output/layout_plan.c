@@ -123,7 +123,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* Every piece is a copy, and a unit. */
+/* Lists every piece as a copy and as a unit. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {

@@ -35,7 +35,7 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 
 const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
 
-/* `path` is `directory` or below it. */
+/* Returns whether `path` is `directory` or below it. */
 static bool output_is_within(const char *path, const char *directory)
 {
     const size_t n = strlen(directory);
@@ -172,7 +172,8 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
-/* The other ranks open the output that the first has begun. */
+/* Lets the other ranks open the output that the first rank has begun, and checks that all ranks see the same
+ * directory. */
 static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};

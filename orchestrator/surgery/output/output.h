@@ -41,11 +41,12 @@ typedef struct organ_output {
 /* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. */
 bool organ_output_is_file(const char *path);
 
-/* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named;
- * `single` is the name of the one file that the copy is, else NULL. To be freed; NULL without memory. */
+/* Returns the path by which a copy in `directory` opens: the directory, or the index or file by which the donor was
+ * opened. `single` is the name of the file if the copy is a single file, else NULL. To be freed; NULL without
+ * memory. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
 
-/* The last component of the path. */
+/* Returns the last component of the output's path. */
 const char *organ_output_name(const organ_output *output);
 
 /* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. */
@@ -80,8 +81,8 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
  * to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
-/* The same for an output that all ranks write together, called by all of them: the first rank begins the output, then
- * the others open it. `error` is that of the first, on all. *begun: this rank must call organ_output_end. */
+/* Does the same for an output that all ranks write together. All ranks call it: the first begins the output, then the
+ * others open it. All return the error of the first. *begun: this rank must call organ_output_end. */
 organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error);
 
 /* Returns the directory in which the output is written: its hidden directory, or that which contains the single file.
@@ -96,12 +97,12 @@ organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(c
 /* Syncs all files of the output to disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
-/* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as
- * organ_run_finish. Always the last call after a begin. An output that is whole when its name cannot be had stays where
- * it has grown; the message says how to take it. */
+/* Ends the output; always the last call after a begin. The first rank renames the output to its path. If `error` is
+ * already set, it removes the output instead, or, with `journal`, does as organ_run_finish. A complete output that
+ * cannot be renamed stays in the hidden directory, and the message says how to move it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
-/* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */
+/* Returns {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" if there is a journal. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
 /* Seconds from the start of the run (engine->began) until all of the output was on the disk. */
@@ -152,9 +153,9 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
                                        organ_error *error);
 /* Makes it before the work begins. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
-/* When all ranks have come so far. */
+/* Writes the reports, once all ranks have reached this call. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
-/* After an error: nothing is left of reports that are not whole, nor of a directory that was made for them. */
+/* Removes, after an error, the reports and the directory, if this run made the directory; else does nothing. */
 void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif

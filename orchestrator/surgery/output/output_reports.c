@@ -28,7 +28,7 @@ static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
     }
 }
 
-/* "X." of "X.gguf": the length. */
+/* Returns the length of "X." in "X.gguf". */
 static int stem_of(const char *name) { return (int)(strrchr(name, '.') + 1 - name); }
 
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name)
@@ -38,7 +38,7 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
                   : organ_format("%s/" ORGAN_REPORT_FOLDER "/%s", directory, name);
 }
 
-/* "X.purify.json" and so on, for "X.gguf". */
+/* Stores the names of the reports next to a single-file output: "X.purify.json" and so on for "X.gguf". */
 static organ_status name_next_to(const organ_output *output, const organ_report_files *files,
                                  char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
 {
@@ -83,7 +83,7 @@ static organ_status write_files(const char *json, const char *markdown, const js
     return error->status;
 }
 
-/* DIRECTORY/NAME; NULL without memory. */
+/* Returns DIRECTORY/NAME. NULL without memory. */
 static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
 static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report,

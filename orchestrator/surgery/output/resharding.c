@@ -88,8 +88,8 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Order of tensors in a file: those of whole pages first, so that those after them begin on a page; then by decreasing
- * size of elements, so that every tensor is aligned to its type. */
+/* Orders the tensors of a file: those of whole pages first, so that those after them begin on a page; then by
+ * decreasing size of elements, so that every tensor is aligned to its type. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
@@ -372,7 +372,8 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 
 /* ---- the files ---- */
 
-/* A file of the right size stays where `stays`. */
+/* Creates a file of the plan with its fillers. If `stays` is set, an existing file of the right size keeps its other
+ * bytes. */
 static organ_status write_file(const char *path, const organ_shard *file, bool stays, organ_error *error)
 {
     struct stat info;

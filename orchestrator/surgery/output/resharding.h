@@ -94,7 +94,8 @@ organ_status organ_resharding_begin(organ_resharding *plan, const char *director
  * keep their bytes after the header. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and place. */
+/* Returns the XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and
+ * place. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
 /* Chooses the pieces to copy, and is called after each. One call of `copied` at a time, on any thread; its error ends

@@ -103,7 +103,7 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     return error->status;
 }
 
-/* A journal for this rank. */
+/* Opens a journal of its own for a rank other than the first. */
 static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
 {
     char name[64];
@@ -148,7 +148,7 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-/* Every member of the head that this run would write must be what the earlier run has written. */
+/* Refuses to continue if a member of the head that this run would write differs from that of the earlier run. */
 static organ_status agree(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
     organ_cache_difference d;

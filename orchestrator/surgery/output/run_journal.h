@@ -22,7 +22,7 @@ typedef struct organ_run_journal {
     const char *resumed_by;   /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 
-/* [{"file", "bytes", "modified_ns"}] of the files of a model, and of `config`, a path, where there is such a file
+/* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file at the path `config`, if it exists
  * (NULL: none). NULL without memory. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
@@ -36,8 +36,9 @@ void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is all
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error);
 
-/* `head` says what the run is (taken over; NULL: no memory): it becomes the first line of a new journal. ORGAN_USAGE if
- * the journal is of a run for which a member of it was another; `output` names the output in the message. */
+/* Begins the journal with `head`, which describes the run (taken over; NULL: no memory). In a new journal it becomes
+ * the first line. ORGAN_USAGE if the journal has a head with a different value of a member; `output` names the output
+ * in the message. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error);
 
 /* Appends a line (taken over; NULL: no memory). */
@@ -48,8 +49,8 @@ typedef organ_status organ_run_read(const void *context, void *data, size_t byte
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error);
 
-/* After an error: keeps the unfinished output if a later run can continue it, and adds that to the message; else
- * removes it. `done` of `all` tensors are in it. `journal` is that of the run. */
+/* Keeps the unfinished output after an error if a later run can continue it, and adds that to the message; else removes
+ * it. `done` of `all` tensors are in it. `journal` is that of the run. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 

@@ -18,7 +18,8 @@
 
 /* ---- the place ---- */
 
-/* A copy can be one file only where the model is one of its kind. */
+/* Checks the ending of the output's name. A copy can be a single file only if the model is a single file of that
+ * kind. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
     const char *const dot = strrchr(m->requested->output, '.');
@@ -131,7 +132,8 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* The files of a copy are not listed: organ_model_copy_begin copies all. */
+/* Lists the additional files of an output with new shards. Those of a copy need no list: organ_model_copy_begin copies
+ * all of them. */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;

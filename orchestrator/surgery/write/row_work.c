@@ -126,7 +126,7 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
     return (size_t)cols;
 }
 
-/* The row ranges that are not done. */
+/* Lists the row ranges that are not done yet. */
 static void list_rows(row_walk *walk)
 {
     const organ_cuts *const cuts = walk->w->cuts;

@@ -22,7 +22,7 @@ typedef struct organ_writing organ_writing; /* an output that is being written *
 /* Returns whether an earlier run or another rank makes the unit. */
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
-/* Number of the units that this rank must still make, and in *bytes the sum of their bytes. */
+/* Returns the number of units that this rank must still make, and in *bytes the sum of their bytes. */
 size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
 
 /* Writes bytes [at, at + bytes) of a piece and keeps their digest. `scratch` as in organ_resharding_put. From any
@@ -34,8 +34,8 @@ organ_status organ_write_put(organ_writing *writing, size_t piece, const void *d
 organ_status organ_write_read(const organ_writing *writing, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error);
 
-/* After all bytes of the unit were put: writes it into the journal with `results` (an object, taken over; NULL: no
- * memory), which `recall` gets when the run is continued. From one thread at a time. ORGAN_IO. */
+/* Records in the journal that all bytes of the unit are written. `results` (an object, taken over; NULL: no memory) is
+ * passed to `recall` when the run is continued. To be called from one thread at a time. ORGAN_IO. */
 organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
 
 /* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit.
@@ -44,17 +44,17 @@ organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if
 /* The same, worth it, for a value that all ranks have: the first rank appends the line. */
 organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 
-/* The lines of the run that is continued, an array; empty if there is none. */
+/* Returns the array of journal lines of the run that is continued; empty if there is none. */
 const json_t *organ_write_lines(const organ_writing *writing);
 
-/* For `document`: the output, and the files of new shards (NULL for replaced tensors). */
+/* Return, for `document`, the output and the files of new shards (NULL for replaced tensors). */
 const organ_output *organ_write_output(const organ_writing *writing);
 const organ_resharding *organ_write_files(const organ_writing *writing);
 
-/* The context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
+/* Returns the context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
 void *organ_write_inner(const organ_writing *writing);
 
-/* For `document` of a layout: number and bytes of the files that are copied in addition to the tensors. */
+/* Returns, for `document` of a layout, the number and bytes of the files that are copied in addition to the tensors. */
 const organ_file_list *organ_write_extra_files(const organ_writing *writing);
 
 #endif

@@ -81,7 +81,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     w->done += u->done;
 }
 
-/* The last line of each unit. */
+/* Stores in line_of[unit] the last line of the journal about each unit. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
     organ_name_table names = {0};

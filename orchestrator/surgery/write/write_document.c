@@ -11,7 +11,7 @@
 
 /* ---- the journal ---- */
 
-/* The files of a model with the file that describes it: config.json, or, for layouts, the manifest of an organ
+/* Returns the files of a model and the file that describes it: config.json, or, for layouts, the manifest of an organ
  * directory. NULL without memory. */
 static json_t *document_files_json(const organ_writing *w, const organ_model *model)
 {
@@ -41,7 +41,7 @@ json_t *organ_writing_head(const organ_writing *w)
 
 /* ---- the report ---- */
 
-/* The document of the verb with the members that all documents of such verbs have. NULL without memory. */
+/* Returns the document of the verb with the members that all documents of such verbs have. NULL without memory. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;

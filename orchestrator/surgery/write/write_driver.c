@@ -41,7 +41,8 @@ static organ_status write_clear_rest(const organ_writing *w, organ_error *error)
 
 /* ---- the tensors ---- */
 
-/* By the first rank: all that does not depend on the bytes of tensors. */
+/* Begins the journal, removes unusable files of an interrupted run and writes what does not depend on the bytes of
+ * tensors. Only the first rank calls it. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
     if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
@@ -50,7 +51,7 @@ static organ_status write_begin(organ_writing *w, organ_error *error)
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
 
-/* The files, as this run finds or makes them, or as the first rank has made them. */
+/* Creates the files of the output, or opens those that an interrupted run or the first rank has made. */
 static organ_status write_open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -62,8 +63,8 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
 }
 
-/* All ranks learn from the first how it has made the files; then each copies its share of the bytes around the pieces.
- */
+/* Creates or opens the files: the first rank makes them and sends the others how, then each rank copies its share of
+ * the bytes around the pieces. */
 static organ_status write_make_files(organ_writing *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -81,7 +82,7 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* The new bytes. A layout only copies. */
+/* Computes and writes the new bytes. A layout has none: it only copies. */
 static organ_status write_fill(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -120,8 +121,8 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 
 /* ---- what depends on the bytes of tensors ---- */
 
-/* The path by which the growing output opens. Shards of new names open as a directory, whatever the model was named by.
- * To be freed; NULL without memory. */
+/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. Shards with new
+ * names open as a directory, whichever path the model was opened by. */
 static char *write_opens_by(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -141,7 +142,7 @@ static organ_status write_finish_cuts(const organ_writing *w, const char *path, 
     return error->status;
 }
 
-/* By all ranks, of which the first alone writes. */
+/* Checks that the models are unchanged and the output is whole. All ranks call it; only the first writes. */
 static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -179,7 +180,7 @@ static organ_status write_whole(organ_writing *w, json_t **report, organ_error *
 
 /* ---- the run ---- */
 
-/* By all ranks, if there are several. */
+/* Begins, writes and ends the output. All ranks call it. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
     const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->extra.bytes;

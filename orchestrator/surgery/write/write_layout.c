@@ -61,7 +61,7 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* The list of files of a directory that has no report. */
+/* Writes the record of files into a directory that has no report. */
 static organ_status write_layout_record(const char *to, organ_error *error)
 {
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);

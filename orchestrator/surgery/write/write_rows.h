@@ -41,7 +41,8 @@ typedef struct organ_row_work {
     organ_row_result *results;       /* set by the driver: of each row range, and once all are written of each tensor */
 } organ_row_work;
 
-/* The elements of the longest row of the chosen tensors, a flag for each of the model. */
+/* Returns the number of elements of the longest row of the chosen tensors. `chosen` has a flag for each tensor of the
+ * model. */
 size_t organ_row_longest(const organ_model *model, const bool *chosen);
 
 #define ORGAN_ROWS_CUT 8 /* tensors are cut at multiples of this: sums of that many rows are added in order */

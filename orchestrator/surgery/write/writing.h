@@ -76,7 +76,7 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
 
 /* ---- document.c ---- */
 
-/* On what the output depends, for the first line of the journal; NULL without memory. */
+/* Returns everything that the output depends on, as the first line of the journal. NULL without memory. */
 json_t *organ_writing_head(const organ_writing *w);
 
 /* Evaluates the output at `path` (NULL in a dry run), makes the report, and writes it into the output. */
