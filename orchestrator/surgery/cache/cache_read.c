@@ -37,7 +37,7 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
 
 /* ---- reading ---- */
 
-/* The object in the file; NULL with ORGAN_OK if there is no file. */
+/* Parses the file into *object; NULL with ORGAN_OK if there is no file. */
 static organ_status cache_parse(const organ_cache *cache, json_t **object, organ_error *error)
 {
     organ_json_source text = {.label = cache->path};

@@ -109,7 +109,7 @@ static json_t *left_out_rows(const machine_plan_plan *p)
 
 /* ---- several processes ---- */
 
-/* "0-3,8". NULL without memory. */
+/* Returns the numbers as a JSON string of ranges: "0-3,8". NULL without memory. */
 static json_t *list_json(const unsigned *numbers, size_t count)
 {
     char *const list = organ_topology_list(numbers, count);
@@ -137,7 +137,7 @@ static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
     return row;
 }
 
-/* All ranks get the rows of all. */
+/* Gathers the rows of all ranks and adds them to the report of each rank. */
 static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};

@@ -98,7 +98,7 @@ static void copy(void *context)
     __asm__ volatile("" : : "r"(bytes) : "memory"); /* the copy is not left out */
 }
 
-/* The least seconds of a call: other programs lengthen some of them. */
+/* Returns the seconds of the fastest of several calls. The slower ones were delayed by other programs. */
 static double min_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();

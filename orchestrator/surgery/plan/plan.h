@@ -36,12 +36,12 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block);
 
-/* {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}: the same on every machine. NULL without
- * memory. */
+/* Returns {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}, which are equal on every machine. NULL
+ * without memory. */
 json_t *organ_plan_json(const organ_plan *plan);
 
-/* {"seconds", "products_per_second", "bytes_per_second", "threads"}: measures for about a tenth of a second how many
- * products and copied bytes a second the engine does. NULL without memory. */
+/* Measures for about a tenth of a second how many products and copied bytes the engine does in a second. Returns
+ * {"seconds", "products_per_second", "bytes_per_second", "threads"}. NULL without memory. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 #endif

@@ -112,8 +112,8 @@ static size_t part(double *values, size_t from, size_t to, uint64_t bit)
     return from;
 }
 
-/* The k-th smallest of n non-negative values, which are reordered: bit by bit from the highest, so that no order of
- * them takes long. */
+/* Returns the k-th smallest of n non-negative values, which it reorders. It decides bit by bit from the highest, so
+ * that no order of the values makes it slow. */
 static double kth(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;

@@ -106,7 +106,7 @@ json_t *organ_purify_parameters(void *context)
                         SET_BYTES_OF("layers", o->layers));
 }
 
-/* How the damage is measured. */
+/* Returns the command that measures how much the model has lost: "organ evaluate MODEL OUTPUT --text TEXT". */
 static json_t *command_json(const organ_purify_job *job)
 {
     organ_error ignored = {0};

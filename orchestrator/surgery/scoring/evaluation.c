@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* The members that are known before the scoring; figures are null until then. */
+/* Returns the members that are known before the scoring, with null for the figures. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);

@@ -9,7 +9,7 @@ static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t r
     return plan->windows * rank / ranks;
 }
 
-/* The first scored token from that window on. */
+/* Returns the index of the first scored token that is in `window` or a later one. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
 {
     size_t low = 0, high = plan->scored;
@@ -64,7 +64,7 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* The rank of each scored token; NULL without memory. */
+/* Returns an array with the rank of each scored token. NULL without memory. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);

@@ -12,7 +12,7 @@ typedef struct organ_scoring_share {
     size_t first;               /* the first of its scored tokens */
 } organ_scoring_share;
 
-/* The share of one of `ranks` ranks. To be freed, whatever it returns. */
+/* Computes the share of rank `rank` of `ranks`. The share is to be freed, whatever this returns. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error);
 void organ_scoring_share_free(organ_scoring_share *share);
