@@ -21,8 +21,8 @@ static void put_fault(const organ_error *fault, organ_error *error)
     error->errnum = fault->errnum;
 }
 
-/* Writes the page, before the report is shown. An error goes to `fault`, so that the report is shown even if the page
- * cannot be written. */
+/* Writes the page, before the report is shown. Stores an error in `fault`, so that the report is shown even if the
+ * page cannot be written. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};

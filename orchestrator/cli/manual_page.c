@@ -207,7 +207,7 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
-/* Writes SEE ALSO: the program's page and those of the other verbs of the same section. */
+/* Writes the section of related pages: the program's page and those of the other verbs of the same section. */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;

@@ -172,7 +172,7 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
-/* Lets the other ranks open the output that the first rank has begun, and checks that all ranks see the same
+/* Lets the other ranks open the output that the first rank has begun, and checks that all ranks open the same
  * directory. */
 static organ_status output_share(organ_output *output, organ_error *error)
 {

@@ -132,8 +132,8 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Lists the additional files of an output with new shards. Those of a copy need no list: organ_model_copy_begin copies
- * all of them. */
+/* Lists the additional files of an output with new shards. A copy needs no list, because organ_model_copy_begin
+ * copies all files. */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
