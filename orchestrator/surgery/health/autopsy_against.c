@@ -69,8 +69,7 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
 }
 
 /* Returns the root mean square of the ln factors that remain in the range of an order once its scales are put back, or
- * INFINITY if the order does not fit the grid. Sets *without to the root
- * mean square of the unchanged factors. */
+ * INFINITY if the order does not fit the grid. Sets *without to the root mean square of the unchanged factors. */
 static double left_by_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;

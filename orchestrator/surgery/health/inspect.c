@@ -212,8 +212,9 @@ static void note_problem(json_t *problems, const char *format, ...)
 }
 
 /* Returns the number of the first layer below `layers` that no weight belongs to, or `layers` if there is none. Weights
- * of unknown role count only in a model whose layers have no others: an architecture whose names the anatomy lacks. Also returns `layers` if no name has a layer number, because then no layer can be called missing. A bit
- * field of limited size is enough: real models have hundreds of layers. */
+ * of unknown role count only in a model whose layers have no others: an architecture whose names the anatomy lacks.
+ * Also returns `layers` if no name has a layer number, because then no layer can be called missing. A bit field of
+ * limited size is enough: real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MAX = 65536 };
