@@ -185,8 +185,8 @@ START_TEST(likelihoods_are_those_of_transformers)
 END_TEST
 
 /* Members that do not change what transformers computes: the flag for tied ends if the file has a head of its own, the
- * rotated part in a class without one, the soft cap of Gemma 3's scores, and
- * older names of a member, which precede the usual ones. */
+ * rotated part in a class without one, the soft cap of Gemma 3's scores, that of the logits in the multimodal class of
+ * Gemma 3, and older names of a member, which precede the usual ones. */
 static const struct {
     const char *type, *members;
 } other_words[] = {
@@ -195,6 +195,9 @@ static const struct {
     {"llama",
      "{\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}}"},
     {"gemma3_text", "{\"attn_logit_softcapping\": 2.0}"},
+    {"gemma3-short", "{\"text_config\": {\"model_type\": \"gemma3_text\", \"vocab_size\": 256, \"hidden_size\": 64,"
+                     " \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"sliding_window\": 16, "
+                     "\"final_logit_softcapping\": 2.0}}"},
     {"nemotron_h", "{\"time_step_min\": 0.01, \"mamba_dt_min\": 0.4, \"n_groups\": 1, \"mamba_n_groups\": 2}"},
 };
 
@@ -216,7 +219,9 @@ END_TEST
 
 /* ---- members of config.json with other values ---- */
 
-#define FULL "\"full_attention\""
+#define FULL    "\"full_attention\""
+#define DEFAULT "{\"rope_type\":\"default\",\"rope_theta\":5e6}"
+#define YARN    "{\"rope_type\":\"yarn\",\"rope_theta\":1e4,\"factor\":4.0,\"original_max_position_embeddings\":32}"
 /* Members that replace those of a fixture, and the mean negative log-likelihood of its tokens by transformers with
  * them. */
 static const struct {
@@ -232,6 +237,15 @@ static const struct {
      ":{\"rope_type\":\"yarn\",\"rope_theta\":1e4,\"factor\":4.0,\"original_max_position_embeddings\":32,"
      "\"truncate\":false,\"beta_fast\":16.0,\"beta_slow\":2.0}}}",
      9.4447332},
+    {"gemma3_text", "{\"final_logit_softcapping\":2.0}", 6.6973002},
+    {"mimo_v2_flash", "{\"rope_parameters\":{" FULL ":" DEFAULT ",\"sliding_attention\":" YARN "}}", 9.8022071},
+    {"mimo_v2_flash",
+     "{\"rope_parameters\":{" FULL ":{\"rope_type\":\"linear\",\"rope_theta\":1e4,\"factor\":3.0},"
+     "\"sliding_attention\":" DEFAULT "}}",
+     9.5911226},
+    {"mimo_v2_flash",
+     "{\"partial_rotary_factor\":0.5,\"rope_parameters\":{" FULL ":" YARN ",\"sliding_attention\":" DEFAULT "}}",
+     9.8601509},
 };
 
 START_TEST(other_settings_have_the_likelihoods_of_transformers)

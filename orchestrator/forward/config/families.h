@@ -258,6 +258,7 @@ typedef struct forward_family {
     /* Rotated part of a head if config.json has no partial_rotary_factor. 0: all of it, and rope_type "default" ignores
      * that member, as the class in transformers does. */
     double rotated_part;
+    bool scaled_whole;          /* rotated_part is for rope_type "default" alone: other kinds rotate all of a head */
     bool minicpm;               /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
     bool embedding_norm;        /* a norm without weights of the embeddings */
     bool sub_norms;             /* norms before the output projections of attention and feed-forward */

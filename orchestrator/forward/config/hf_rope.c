@@ -126,9 +126,10 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
 {
     static const char *const key = "partial_rotary_factor";
     const forward_family *const f = s->family;
-    const double part = organ_config_real(s, object, key,
-                                          organ_config_real(s, s->root, f->rotated_key ? f->rotated_key : key,
-                                                            f->rotated_part > 0 ? f->rotated_part : 1));
+    const bool own = f->rotated_part > 0 && (rope->kind == ORGAN_ROPE_DEFAULT || !f->scaled_whole);
+    const double part = organ_config_real(
+        s, object, key,
+        organ_config_real(s, s->root, f->rotated_key ? f->rotated_key : key, own ? f->rotated_part : 1));
     const bool has_part = organ_config_member(object, key) || organ_config_member(s->root, key);
     const bool whole = rope->kind == ORGAN_ROPE_DEFAULT && f->rotated_part == 0 && !c->latent.rotated;
     rope->dimensions = rotated_dimensions(s, whole ? 1 : part, f->rotary_dim && !has_part, head_dim, c);

@@ -58,6 +58,9 @@ json_t *organ_config_text(json_t *root, const char **architecture)
         return root;
     const char *const type = word_in(json_object_get(text, "model_type"));
     const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
+    /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
+    if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
+        json_object_del(text, "final_logit_softcapping");
     if (own)
         *architecture = own;
     for (size_t k = 0; type && k < sizeof texts / sizeof *texts; k++)

@@ -10,6 +10,7 @@
 /* Returns the object of config.json that configures the text model: its member text_config, or `root` if it has none.
  * For a multimodal model, *architecture becomes the architecture of the text part, by its model_type or else by its
  * `architectures`, and members that published files of that model type lack get the defaults of transformers.
+ * For Gemma3ForConditionalGeneration, the object loses final_logit_softcapping, which that class does not apply.
  * *architecture keeps its value if the text part says neither. */
 json_t *organ_config_text(json_t *root, const char **architecture);
 
