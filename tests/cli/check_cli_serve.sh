@@ -126,7 +126,11 @@ exec 3<>late
 here="organ serve --token-file late"
 "$organ" serve --root models --token-file late >../out 2>../err </dev/null 3>&- &
 waiting=$!
-opened() { [[ -n $(find "/proc/$waiting/fd" -lname '*/late' 2>/dev/null) ]] || ! kill -0 "$waiting" 2>/dev/null; }
+# Before it runs the program, the process is a copy of this shell, which has the pipe open too but no argument "late".
+opened() {
+    ! kill -0 "$waiting" 2>/dev/null ||
+        { grep -qzx late "/proc/$waiting/cmdline" && [[ -n $(find "/proc/$waiting/fd" -lname '*/late') ]]; } 2>/dev/null
+}
 await opened
 echo short >&3
 exec 3>&-

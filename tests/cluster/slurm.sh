@@ -11,7 +11,8 @@ needs sshd openssh-server
 slurm=$scratch/slurm
 mkdir -p "$slurm/state" "$slurm"/{spool,tmp}.h{1,2,3}
 # Every file of a host of its own, as they would be on hosts; no accounting, no control groups. Slurm misses a silent host much later than the
-# ranks do, which then say whom they miss, also where other work slows all down.
+# ranks do, which then say whom they miss, also where other work slows all down. KillWait is Slurm's default: ranks need time to print their message
+# after SIGTERM.
 cat >"$slurm/slurm.conf" <<CONF
 ClusterName=cluster
 SlurmctldHost=head
@@ -30,7 +31,7 @@ SlurmdPidFile=$slurm/slurmd.%n.pid
 SlurmctldLogFile=$slurm/slurmctld.log
 SlurmdLogFile=$slurm/slurmd.%n.log
 SlurmdTimeout=60
-KillWait=5
+KillWait=30
 ReturnToService=2
 NodeName=h[1-3] CPUs=2
 PartitionName=all Nodes=h[1-3] Default=YES MaxTime=60

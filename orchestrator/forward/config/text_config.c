@@ -2,6 +2,7 @@
 #include "orchestrator/forward/config/text_config.h"
 
 #include "formats/base/json_text.h"
+#include "formats/base/memory_watch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,7 +44,9 @@ static const char *word_in(const json_t *value) { return json_is_string(value) ?
 
 static void add_defaults(json_t *text, const char *defaults)
 {
-    json_t *const missing = defaults ? json_loads(defaults, 0, NULL) : NULL;
+    bool no_memory = false;
+    json_error_t fault;
+    json_t *const missing = defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
     if (missing)
         json_object_update_missing(text, missing);
     json_decref(missing);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * config.json of a safetensors output: members of the rows of exchange.h, then what organ_forward_config has. */
 #include "formats/base/json_dump.h"
+#include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer_json.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/convert/convert_job.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -309,7 +311,12 @@ static const char *config_torch_type(organ_dtype type)
 
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
-    json_t *const config = json_object(), *const rest = json_loads(job->exchange->rest, 0, NULL);
+    json_t *config;
+    const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
+    bool no_memory = false;
+    json_error_t fault;
+    config = json_object();
+    json_t *const rest = organ_json_load(job->exchange->rest, strlen(job->exchange->rest), 0, &fault, &no_memory);
     json_t *const rope = json_object(), *const names = json_array();
     int failed = json_array_append_new(names, json_string(job->exchange->architecture)) |
                  json_object_set_new(config, "architectures", names) |
@@ -322,8 +329,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
     failed |= config_put_both(job, config, rope);
-    char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    if (!text && !error->status)
+    char *text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
     json_decref(rope);
     json_decref(rest);
