@@ -144,7 +144,7 @@ static organ_status load_manifest(const char *manifest, json_t **tree, organ_err
     return error->status;
 }
 
-/* The path of a blob; NULL with an error if the text is no digest. */
+/* Returns the path of a blob. NULL with an error if the text is no digest, or without memory. */
 static const char *blob_path(const char *manifest, const char *root, const char *digest, organ_arena *arena,
                              organ_error *error)
 {

@@ -31,8 +31,6 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
 
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-/* transformers reads `truncate` only of a rotation that all layers have: with rope_parameters for each kind of layer,
- * it always rounds. */
 /* transformers reads `truncate` only from a rotation that all layers have; with one for each kind of layer, it always
  * rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)

@@ -329,7 +329,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
     failed |= config_put_both(job, config, rope);
-    char *text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
     json_decref(rope);
