@@ -21,7 +21,7 @@ resumed 2
 # ---- the launcher of another library ----
 refused() {
     if "$@" >out 2>err; then bad "it runs" err; else good; fi
-    says 'MPI sees 1 : the module belongs to another MPI library than the launcher'
+    says 'MPI finds 1: the module belongs to another MPI library than the launcher'
     judge "something was made" test -z "$(find . -maxdepth 1 -name '*new*')"
 }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_orte_tmpdir_base=$scratch/tmp

@@ -68,25 +68,53 @@ static organ_status move_lines(const organ_publish *publish, organ_run_journal *
     return error->status;
 }
 
+/* Returns the path in the output of the next journal of a rank other than the first, or false after the last one. */
+static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
+{
+    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+        char found[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER];
+        snprintf(found, sizeof found, ORGAN_JOURNAL_FOLDER "/%s", entry->d_name);
+        if (sscanf(found, ORGAN_JOURNAL_OF_RANK, rank) != 1 || *rank == 0 || *rank >= ORGAN_MAX_RANKS)
+            continue;
+        snprintf(name, 64, ORGAN_JOURNAL_OF_RANK, *rank);
+        if (strcmp(name, found) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Appends the journals of all other ranks. Does nothing if the main journal has no first line: that run cannot be
  * continued. */
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
                                     organ_error *error)
 {
     DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
-    for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));) {
-        size_t rank;
-        char name[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER], expected[64];
-        snprintf(name, sizeof name, ORGAN_JOURNAL_FOLDER "/%s", entry->d_name);
-        if (sscanf(name, ORGAN_JOURNAL_OF_RANK, &rank) != 1 || rank == 0 || rank >= ORGAN_MAX_RANKS)
-            continue;
-        snprintf(expected, sizeof expected, ORGAN_JOURNAL_OF_RANK, rank);
-        if (strcmp(name, expected) == 0)
-            move_lines(publish, journal, rank, error);
-    }
+    char name[64];
+    size_t rank;
+    while (!error->status && next_of_rank(directory, name, &rank))
+        move_lines(publish, journal, rank, error);
     if (directory)
         closedir(directory);
     return error->status;
+}
+
+/* Returns whether another rank has written tensors. `done` of the first rank lacks these if the ranks were lost before
+ * they exchanged their journals. Also true if the folder cannot be read. */
+static bool others_have_lines(const organ_publish *publish)
+{
+    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
+    DIR *const directory = folder ? organ_open_folder(folder) : NULL;
+    char name[64];
+    size_t rank;
+    bool have = !directory;
+    while (!have && next_of_rank(directory, name, &rank)) {
+        struct stat info;
+        have = fstatat(dirfd(directory), strrchr(name, '/') + 1, &info, 0) != 0 || info.st_size > 0;
+    }
+    if (directory)
+        closedir(directory);
+    free(folder);
+    return have;
 }
 
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
@@ -210,7 +238,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
         return; /* whole: there is nothing to go on with */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
-                           : can_go_on && (done > 0 || journal->keep_if_interrupted))) {
+                           : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish)))) {
         organ_publish_abandon(publish);
         return;
     }

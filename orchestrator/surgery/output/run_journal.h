@@ -50,7 +50,8 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
                               const organ_progress *progress, char digits[17], organ_error *error);
 
 /* Keeps the unfinished output after an error if a later run can continue it, and adds that to the message; else removes
- * it. `done` of `all` tensors are in it. `journal` is that of the run. */
+ * it. `done` of `all` tensors are in it, without those of ranks that were lost; it is also kept if another rank's
+ * journal has lines. `journal` is that of the run. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the "run" of a report (orchestrator/surgery/output/output.h): its seconds count from the begin of the run,
- * not of the output. */
+ * Tests of the end of a run (orchestrator/surgery/output/output.h): its seconds count from the begin of the run, not of
+ * the output; what another rank has written is kept after a fault. */
 #include "orchestrator/surgery/output/output.h"
+#include "tests/kit/model_maker.h"
 
 #include <check.h>
+#include <stdio.h>
+#include <unistd.h>
 
 START_TEST(seconds_count_from_the_begin_of_the_run)
 {
@@ -20,12 +23,41 @@ START_TEST(a_dry_run_takes_no_seconds)
 }
 END_TEST
 
+/* A fault ends the run before this rank has done a tensor; the journal of rank 1 has that line. */
+static bool is_kept_beside(const char *line, const char *name)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("%s", name));
+    organ_output output = {.path = path, .journal = &journal, .all = 2};
+    ck_assert_msg(organ_output_begin(&output, 1000, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_run_journal_begin(&journal, json_object(), path, &error), ORGAN_OK);
+    FILE *const other = fopen(scratch_path(".%s.organ-partial/organ/journal-1.jsonl", name), "w");
+    ck_assert_ptr_nonnull(other);
+    fputs(line, other);
+    ck_assert_int_eq(fclose(other), 0);
+    organ_fail(&error, ORGAN_IO, "rank 1 has sent nothing");
+    ck_assert_int_eq(organ_output_end(&output, &error), ORGAN_IO);
+    organ_run_journal_close(&journal);
+    return access(scratch_path(".%s.organ-partial", name), F_OK) == 0;
+}
+
+START_TEST(work_of_lost_ranks_is_kept)
+{
+    ck_assert(is_kept_beside("{\"tensor\":\"a\"}\n", "begun"));
+    ck_assert(!is_kept_beside("", "empty"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("output_run");
     TCase *run = tcase_create("run");
     tcase_add_test(run, seconds_count_from_the_begin_of_the_run);
     tcase_add_test(run, a_dry_run_takes_no_seconds);
+    tcase_add_checked_fixture(run, scratch_make, scratch_remove);
+    tcase_add_test(run, work_of_lost_ranks_is_kept);
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
