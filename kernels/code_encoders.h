@@ -53,7 +53,8 @@ INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *code
     }
 }
 
-INLINE void encode(const float *values, const float *scales, size_t group, void *codes, size_t n, const organ_code code)
+INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                         const organ_code code)
 {
     code_factors f = {scales, NULL, group, group};
     factor_pair factors;
@@ -78,7 +79,7 @@ INLINE void encode(const float *values, const float *scales, size_t group, void 
 #define ENCODE(name, code)                                                                                             \
     static void encode_##name(const float *values, const float *scales, size_t group, void *codes, size_t n)           \
     {                                                                                                                  \
-        encode(values, scales, group, codes, n, code);                                                                 \
+        encode_codes(values, scales, group, codes, n, code);                                                           \
     }
 ENCODE(e4m3, ORGAN_CODE_E4M3)
 ENCODE(e5m2, ORGAN_CODE_E5M2)

@@ -110,7 +110,7 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
  * the same cache sets and evict each other. */
 enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words */
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+static size_t smaller_of(size_t a, size_t b) { return a < b ? a : b; }
 
 static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                            size_t cols)
@@ -133,7 +133,7 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
     for (size_t r = 0; r < rows; r += SIDE)
         for (size_t c = 0; c < cols; c += SIDE)
             transpose_tile(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride,
-                           least(rows - r, SIDE), least(cols - c, SIDE));
+                           smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
 }
 
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
@@ -142,7 +142,7 @@ void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, 
     uint32_t tile[WORDS][WORDS];
     for (size_t r = 0; r < rows; r += WORDS)
         for (size_t c = 0; c < cols; c += WORDS) {
-            const size_t height = least(rows - r, WORDS), width = least(cols - c, WORDS);
+            const size_t height = smaller_of(rows - r, WORDS), width = smaller_of(cols - c, WORDS);
             for (size_t i = 0; i < height; i++)
                 for (size_t j = 0; j < width; j++)
                     tile[j][i] = src[(r + i) * src_stride + c + j];

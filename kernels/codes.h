@@ -170,7 +170,7 @@ INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pa
     }
 }
 
-INLINE f32x16 scaled(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
+INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
 {
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
@@ -180,8 +180,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
 {
     u8x16 pair[2];
     load_code_pair(codes, code, pair);
-    put_pair(values, at, scaled(pair[0], f->scale[0], f->zero[0], code), scaled(pair[1], f->scale[1], f->zero[1], code),
-             type, streams);
+    put_pair(values, at, scale_codes(pair[0], f->scale[0], f->zero[0], code),
+             scale_codes(pair[1], f->scale[1], f->zero[1], code), type, streams);
 }
 
 /* Decodes up to 31 elements, from element `at` on, which must be even for 4-bit codes. */
@@ -204,8 +204,8 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
 
 /* ---- runs of one group, n a multiple of PAIR ---- */
 /* A 4-bit code has only 16 values in a group. They are computed and rounded once; each code is then a table lookup. */
-INLINE void lookup(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n, const organ_code code,
-                   const enum element_type type, const int streams)
+INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
+                                    const organ_code code, const enum element_type type, const int streams)
 {
     const f32x16 exact = element_values(nibble_words(code), BF16);
     const u16x16 table = narrow_one_nan(f32_mul(f32_sub(exact, f32_set1(zero)), f32_set1(scale)), type);
@@ -276,7 +276,7 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
     const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
     uint16_t *words = (uint16_t *)values + at;
     if (is_nibble(code) && type != F32) {
-        lookup(codes + at / 2, scale, zero, words, n, code, type, streams);
+        decode_nibbles_by_table(codes + at / 2, scale, zero, words, n, code, type, streams);
         return;
     }
     if (code <= ORGAN_CODE_E5M2FNUZ && type == BF16 && zero == 0 && is_moderate(scale) &&
@@ -383,8 +383,8 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
-INLINE void decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n,
-                   const organ_code code, const enum element_type type)
+INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
+                         size_t n, const organ_code code, const enum element_type type)
 {
     const size_t size = element_size(type), head = elements_to_line(values, size, n);
     const int even = !is_nibble(code) || head % 2 == 0, lines = ((uintptr_t)values + head * size) % 64 == 0;
@@ -404,7 +404,7 @@ INLINE void decode(const void *codes, const float *scales, const float *zeros, s
     static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group,       \
                                        void *values, size_t n)                                                         \
     {                                                                                                                  \
-        decode(codes, scales, zeros, group, values, n, code, type);                                                    \
+        decode_codes(codes, scales, zeros, group, values, n, code, type);                                              \
     }
 #define DECODE_ALL(name, code)                                                                                         \
     DECODE(name, code, f32, F32)                                                                                       \

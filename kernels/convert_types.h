@@ -22,7 +22,7 @@ INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum ele
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
 }
 
-INLINE void widen(const uint16_t *src, float *dst, size_t n, const enum element_type type)
+INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
     if (at > 0)
@@ -70,7 +70,7 @@ INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum el
         u16_store_part(dst, narrow_vector(f32_load_part(src, n), type), n);
 }
 
-INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element_type type)
+INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
     narrow_part(src, dst, at, type);
@@ -85,7 +85,7 @@ INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element
     narrow_part(src + at, dst + at, n - at, type);
 }
 
-static void bf16_to_f32(const uint16_t *src, float *dst, size_t n) { widen(src, dst, n, BF16); }
-static void f16_to_f32(const uint16_t *src, float *dst, size_t n) { widen(src, dst, n, F16); }
-static void f32_to_bf16(const float *src, uint16_t *dst, size_t n) { narrow(src, dst, n, BF16); }
-static void f32_to_f16(const float *src, uint16_t *dst, size_t n) { narrow(src, dst, n, F16); }
+static void bf16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, BF16); }
+static void f16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, F16); }
+static void f32_to_bf16(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, BF16); }
+static void f32_to_f16(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, F16); }

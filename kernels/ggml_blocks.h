@@ -268,7 +268,7 @@ INLINE u8x16 nearest_s8(f32x16 a)
 }
 
 /* Returns magnitudes as integers, which have the same order; 0 for a NaN. */
-INLINE u32x16 magnitudes(f32x16 a)
+INLINE u32x16 magnitude_bits(f32x16 a)
 {
     const u32x16 bits = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
     return u32_select(u32_gt(bits, u32_set1(INFINITE)), u32_set1(0), bits);
@@ -279,7 +279,7 @@ static void quantize_q8_0(const float *values, void *blocks, size_t n)
     block_q8_0 *b = blocks;
     for (size_t k = 0; k < n; k++, b++, values += 32) {
         const f32x16 low = f32_load(values), high = f32_load(values + 16);
-        const uint32_t bits = u32_top(u32_max(magnitudes(low), magnitudes(high)));
+        const uint32_t bits = u32_top(u32_max(magnitude_bits(low), magnitude_bits(high)));
         float farthest;
         memcpy(&farthest, &bits, sizeof farthest);
         const float d = farthest / 127, inverse = d != 0 ? 1 / d : 0;

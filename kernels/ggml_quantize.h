@@ -23,7 +23,7 @@ INLINE u32x16 ends_at(int half) { return f32_bits(f32_load((const float *)(const
 /* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
 INLINE float farthest(const float *values)
 {
-    const u32x16 low = magnitudes(f32_load(values)), high = magnitudes(f32_load(values + 16));
+    const u32x16 low = magnitude_bits(f32_load(values)), high = magnitude_bits(f32_load(values + 16));
     const uint32_t top = u32_top(u32_max(low, high));
     const u32x16 tops = u32_set1(top);
     const u32x16 left = u32_max(u32_keep(u32_eq(low, tops), ends_at(0)), u32_keep(u32_eq(high, tops), ends_at(1)));

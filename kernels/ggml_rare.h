@@ -9,7 +9,7 @@ INLINE u8x16 first_trit(u8x16 a)
     const u8x16 above_170 = u8_min(u8_sub(u8_max(a, u8_set1(170)), u8_set1(170)), one);
     return u8_sub(above_85, u8_sub(one, above_170));
 }
-INLINE u8x16 tripled(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
+INLINE u8x16 times_three(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
 static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
 {
@@ -23,7 +23,7 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
             put_scaled(values + 32 * place, first_trit(a[0]), d);
             put_scaled(values + 32 * place + 16, first_trit(a[1]), d);
             put_scaled(values + 160 + 16 * place, first_trit(a[2]), d);
-            a[0] = tripled(a[0]), a[1] = tripled(a[1]), a[2] = tripled(a[2]);
+            a[0] = times_three(a[0]), a[1] = times_three(a[1]), a[2] = times_three(a[2]);
         }
         for (int j = 0; j < 4; j++) {
             last[j] = b->fours[j];

@@ -88,7 +88,8 @@ INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_para
 }
 
 /* Initialises food and tubes from the weights and computes the sums of their flow. */
-INLINE void feed(const physarum_tile *t, const void *weights, size_t stride, float mean, const enum element_type type)
+INLINE void physarum_initialise(const physarum_tile *t, const void *weights, size_t stride, float mean,
+                                const enum element_type type)
 {
     const f32x16 divisor = f32_set1(mean), half = f32_set1(0.5f);
     for (size_t i = 0; i < t->rows; i++) {
@@ -143,12 +144,14 @@ INLINE void physarum_shrink(const physarum_tile *t)
 }
 
 /* Returns the response that is added to half of 2 D; `estimated`: computed without the divider. */
-INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square, const int estimated)
+INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square,
+                                const int estimated)
 {
     const f32x16 q = f32_mul(f32_mul(food, tube), pull);
     const f32x16 min_flow = f32_set1(MIN_FLOW);
     const f32x16 power = square ? f32_fma(q, q, min_flow) : f32_add(f32_pow(q, f32_set1(beta)), min_flow);
-    return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
+    return estimated ? saturating_quotient_by_estimate(power)
+                     : saturating_quotient(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
 /* Runs one iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip
@@ -172,7 +175,7 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
             const int done = k - lag, estimated = mixed && k * FLOW_MIXED % 8 < FLOW_MIXED;
             if (k < n) {
                 const f32x16 a = f32_load(food + 16 * k), tube = f32_load(tubes + 16 * k);
-                added[k] = growth(a, tube, f32_mul(row_pull, pull[k]), t->params->beta, square, estimated);
+                added[k] = physarum_response(a, tube, f32_mul(row_pull, pull[k]), t->params->beta, square, estimated);
             }
             if (done < 0)
                 continue;
@@ -187,7 +190,7 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
     UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
-INLINE void grow(const physarum_tile *t, const int square, const int mixed)
+INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const int mixed)
 {
     size_t from = 0;
     for (; from + 16 * FLOW_STRIP <= t->width; from += 16 * FLOW_STRIP)
@@ -210,8 +213,8 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
         f32x16 tube = f32_load(t->tubes + at);
         if (!still)
             tube = f32_fma(f32_set1(STEP), tube,
-                           growth(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)),
-                                  t->params->beta, square, 0));
+                           physarum_response(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)),
+                                             t->params->beta, square, 0));
         const m32x16 alive = f32_ge(tube, f32_set1(TWICE_SURVIVES));
         kept += m32_count(alive);
         if (type == F32) {
@@ -231,14 +234,14 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
     return kept;
 }
 
-INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
-                     const int square, const int mixed)
+INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
+                                 const int square, const int mixed)
 {
     const int iterations = t->params->iterations;
     uint64_t kept = 0;
     for (int round = 1; round < iterations; round++) {
         physarum_shrink(t);
-        grow(t, square, mixed);
+        physarum_grow_tubes(t, square, mixed);
     }
     if (iterations > 0)
         physarum_shrink(t);
@@ -265,9 +268,9 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
     if (mean == 0.0f)
         return;
     const physarum_tile tile = lay_out(rows, cols, params, scratch);
-    feed(&tile, weights, stride, mean, type);
-    counts->kept =
-        params->beta == 2.0f ? live(&tile, weights, stride, type, 1, mixed) : live(&tile, weights, stride, type, 0, 0);
+    physarum_initialise(&tile, weights, stride, mean, type);
+    counts->kept = params->beta == 2.0f ? physarum_iterate(&tile, weights, stride, type, 1, mixed)
+                                        : physarum_iterate(&tile, weights, stride, type, 0, 0);
     counts->killed = n - seen.zeros - counts->kept;
 }
 

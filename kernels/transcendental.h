@@ -14,7 +14,7 @@ INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
-INLINE f32x16 activated(f32x16 x, const enum gate kind)
+INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
         return logistic_of(x, x);
@@ -32,10 +32,10 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
 {
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
-        f32_store(gate + at, f32_mul(activated(f32_load(gate + at), kind), f32_load(up + at)));
+        f32_store(gate + at, f32_mul(activation_of(f32_load(gate + at), kind), f32_load(up + at)));
     if (at < n)
         f32_store_part(gate + at,
-                       f32_mul(activated(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)),
+                       f32_mul(activation_of(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)),
                        n - at);
 }
 

@@ -85,12 +85,12 @@ static void *take_new(size_t bytes)
     return memory;
 }
 
-static size_t grains(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
+static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
 /* A header before each piece stores the size of the piece in grains. */
 static void *take_locked(size_t bytes)
 {
-    const size_t size = grains(bytes);
+    const size_t size = grains_for(bytes);
     json_spool_piece *const old = spool.free[size];
     if (old) {
         spool.free[size] = old->next;

@@ -7,7 +7,7 @@
 
 enum { LONGEST_WORD = 96 };
 
-static size_t least_of(size_t a, size_t b, size_t c)
+static size_t smallest_of_three(size_t a, size_t b, size_t c)
 {
     const size_t least = a < b ? a : b;
     return least < c ? least : c;
@@ -15,7 +15,7 @@ static size_t least_of(size_t a, size_t b, size_t c)
 
 /* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most
  * LONGEST_WORD long. */
-static size_t distance(const char *a, const char *b)
+static size_t edit_distance(const char *a, const char *b)
 {
     uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1];
     const size_t m = strlen(a), n = strlen(b);
@@ -25,8 +25,8 @@ static size_t distance(const char *a, const char *b)
                 rows[i][j] = (uint8_t)(i + j);
                 continue;
             }
-            rows[i][j] = (uint8_t)least_of(rows[i - 1][j] + 1u, rows[i][j - 1] + 1u,
-                                           rows[i - 1][j - 1] + (a[i - 1] != b[j - 1] ? 1u : 0u));
+            rows[i][j] = (uint8_t)smallest_of_three(rows[i - 1][j] + 1u, rows[i][j - 1] + 1u,
+                                                    rows[i - 1][j - 1] + (a[i - 1] != b[j - 1] ? 1u : 0u));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && rows[i - 2][j - 2] + 1 < rows[i][j])
                 rows[i][j] = (uint8_t)(rows[i - 2][j - 2] + 1);
         }
@@ -43,7 +43,7 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
     for (size_t k = 0; k < count; k++) {
         if (strlen(names[k]) > LONGEST_WORD)
             continue;
-        const size_t away = length >= 3 && strncmp(names[k], typed, length) == 0 ? 1 : distance(typed, names[k]);
+        const size_t away = length >= 3 && strncmp(names[k], typed, length) == 0 ? 1 : edit_distance(typed, names[k]);
         if (away < best && away < length) {
             best = away;
             nearest = names[k];

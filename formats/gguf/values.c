@@ -39,7 +39,7 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
 
 /* Reads the file up to at least `end`, which is within the file. Each read doubles the buffer, so that long headers
  * need few reads. */
-static organ_status hold(organ_gguf_cursor *cursor, size_t end)
+static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
     if (end <= cursor->held)
@@ -72,7 +72,7 @@ const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *fiel
     if (bytes > organ_gguf_left(cursor))
         organ_gguf_refuse(cursor, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")",
                           field, bytes, cursor->at, cursor->file->size);
-    else if (hold(cursor, cursor->at + bytes) == ORGAN_OK)
+    else if (read_header_up_to(cursor, cursor->at + bytes) == ORGAN_OK)
         cursor->at += bytes;
     return cursor->error->status ? NULL : cursor->image + (cursor->at - bytes);
 }

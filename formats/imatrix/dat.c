@@ -34,14 +34,14 @@ bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
 }
 
-static uint64_t left(const cursor *c) { return c->s->file.size - c->at; }
+static uint64_t bytes_remaining(const cursor *c) { return c->s->file.size - c->at; }
 
-static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
+static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
 {
     const organ_model_file *const file = &c->s->file;
     if (c->error->status)
         return;
-    if (bytes > left(c))
+    if (bytes > bytes_remaining(c))
         organ_fail(c->error, ORGAN_BAD_INPUT,
                    "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")", file->name,
                    c->where, field, bytes, c->at, file->size);
@@ -50,10 +50,10 @@ static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
 }
 
 /* Reads a number. Returns 0 with an error if it is outside least .. most. */
-static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t max)
+static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};
-    take_bytes(c, field, b, sizeof b);
+    dat_read_bytes(c, field, b, sizeof b);
     const int32_t value = (int32_t)organ_little_endian(b, sizeof b);
     if (value < least || value > max)
         organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32,
@@ -61,12 +61,12 @@ static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t 
     return c->error->status ? 0 : value;
 }
 
-static void take_entry(cursor *c)
+static void dat_read_entry(cursor *c)
 {
     char text[LONGEST_NAME];
     const organ_model_file *const file = &c->s->file;
-    const int32_t length = take_number(c, "the length of the name", 1, LONGEST_NAME);
-    take_bytes(c, "the name", text, (size_t)length);
+    const int32_t length = dat_read_count(c, "the length of the name", 1, LONGEST_NAME);
+    dat_read_bytes(c, "the name", text, (size_t)length);
     if (c->error->status)
         return;
     const char *const name = organ_arena_copy(&c->s->arena, text, (size_t)length);
@@ -78,10 +78,10 @@ static void take_entry(cursor *c)
         organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", file->name, c->where, length,
                    strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
     snprintf(c->where, sizeof c->where, "entry '%.150s'", name);
-    const int32_t chunks = take_number(c, "the number of chunks", 0, INT32_MAX);
-    const int32_t values = take_number(c, "the number of values", 1, INT32_MAX);
+    const int32_t chunks = dat_read_count(c, "the number of chunks", 0, INT32_MAX);
+    const int32_t values = dat_read_count(c, "the number of values", 1, INT32_MAX);
     const uint64_t bytes = (uint64_t)values * sizeof(float);
-    if (bytes > left(c))
+    if (bytes > bytes_remaining(c))
         organ_fail(c->error, ORGAN_BAD_INPUT,
                    "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
                    file->name, c->where, values, c->at, file->size);
@@ -91,18 +91,18 @@ static void take_entry(cursor *c)
 }
 
 /* Reads the optional end of the file; a missing end is no error. */
-static void take_end(cursor *c)
+static void dat_read_trailer(cursor *c)
 {
     char text[LONGEST_NAME];
     snprintf(c->where, sizeof c->where, "after the entries");
-    if (c->error->status || left(c) == 0)
+    if (c->error->status || bytes_remaining(c) == 0)
         return;
-    c->s->view.chunks = take_number(c, "the last chunk", 0, INT32_MAX);
-    if (c->error->status || left(c) == 0)
+    c->s->view.chunks = dat_read_count(c, "the last chunk", 0, INT32_MAX);
+    if (c->error->status || bytes_remaining(c) == 0)
         return;
-    const int32_t length = take_number(c, "the length of the name of the text", 0, LONGEST_NAME);
-    take_bytes(c, "the name of the text", text, (size_t)length);
-    if (!c->error->status && left(c))
+    const int32_t length = dat_read_count(c, "the length of the name of the text", 0, LONGEST_NAME);
+    dat_read_bytes(c, "the name of the text", text, (size_t)length);
+    if (!c->error->status && bytes_remaining(c))
         organ_fail(c->error, ORGAN_BAD_INPUT,
                    "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
                    c->s->file.name, c->at, c->s->file.size);
@@ -113,11 +113,11 @@ static void take_end(cursor *c)
 organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error)
 {
     cursor c = {.s = s, .error = error, .where = "header"};
-    const int32_t count = take_number(&c, "the number of entries", 1, INT32_MAX);
+    const int32_t count = dat_read_count(&c, "the number of entries", 1, INT32_MAX);
     for (int32_t k = 0; k < count && !error->status; k++) {
         snprintf(c.where, sizeof c.where, "entry %" PRId32 " of %" PRId32, k + 1, count);
-        take_entry(&c);
+        dat_read_entry(&c);
     }
-    take_end(&c);
+    dat_read_trailer(&c);
     return error->status;
 }

@@ -50,12 +50,12 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
 
 /* Returns the name without the suffix: "blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts". NULL if the name does
  * not end with it, or without memory. */
-static char *without(organ_imatrix_state *s, const char *name, const char *suffix)
+static char *name_without_suffix(organ_imatrix_state *s, const char *name, const char *suffix)
 {
     return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;
 }
 
-static const organ_tensor *partner(const organ_tensor_list *list, const char *name, const char *suffix)
+static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const char *name, const char *suffix)
 {
     char whole[2 * ORGAN_GGUF_NAME_LIMIT];
     strcpy(whole, name); /* shorter than the limit of names */
@@ -86,13 +86,13 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         const organ_tensor *const t = &list->tensors[k];
-        const char *const summed = without(s, t->name, sums_suffix), *const counted =
-                                                                         without(s, t->name, counts_suffix);
+        const char *const summed = name_without_suffix(s, t->name, sums_suffix), *const counted = name_without_suffix(
+                                                                                     s, t->name, counts_suffix);
         const organ_tensor *other = NULL;
         if (summed)
-            other = partner(list, summed, counts_suffix);
+            other = find_with_suffix(list, summed, counts_suffix);
         else if (counted)
-            other = partner(list, counted, sums_suffix);
+            other = find_with_suffix(list, counted, sums_suffix);
         if ((summed || counted) && !other)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s%s'", s->file.name, t->name,
                        summed ? summed : counted, summed ? counts_suffix : sums_suffix);
@@ -236,8 +236,8 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
 
 /* Returns whether the columns of one matrix have different sums: older files of llama.cpp have the same number in all
  * columns of an expert without tokens. */
-static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
-                            bool *differ, organ_error *error)
+static organ_status columns_differ(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
+                                   bool *differ, organ_error *error)
 {
     const uint64_t bytes = features * sizeof(float);
     float *const sums = malloc((size_t)bytes);
@@ -260,7 +260,7 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     if (check_fit(s, place, tensor, features, error) != ORGAN_OK)
         return error->status;
     if (s->old)
-        return place->matrices > 1 && features > 1 ? differs(s, place, features, reached, error) : ORGAN_OK;
+        return place->matrices > 1 && features > 1 ? columns_differ(s, place, features, reached, error) : ORGAN_OK;
     if (place->entry->counts > 1)
         read_stored(s, place, &stored, error);
     *reached = stored != 0;

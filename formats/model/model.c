@@ -150,7 +150,8 @@ static void close_files(model_state *s)
 }
 
 /* Appends the sentence to a list. */
-static organ_status note(model_state *s, const char *text, const char **list, size_t *count, organ_error *error)
+static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
+                                    organ_error *error)
 {
     const char *const kept = list[(*count)++] = organ_arena_copy(&s->list.arena, text, strlen(text));
     return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
@@ -166,7 +167,7 @@ static organ_status check_total(model_state *s, organ_error *error)
     char text[400];
     snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes",
              s->place.index, s->shards.total_size, bytes);
-    return note(s, text, s->warnings, &s->model.warning_count, error);
+    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
 /* Loads a small file next to the tensors; *bytes is NULL if it does not exist. `folder` may be that of another model.
@@ -243,7 +244,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
     if (!error->status)
         organ_shards_check(&s->shards, &s->list, warning, error);
     if (!error->status && *warning)
-        note(s, warning, s->warnings, &s->model.warning_count, error);
+        append_sentence(s, warning, s->warnings, &s->model.warning_count, error);
     return error->status ? error->status : check_total(s, error);
 }
 
@@ -303,7 +304,7 @@ static organ_status note_deviations(model_state *s, organ_error *error)
         snprintf(text, sizeof text,
                  "%s: general.alignment is %" PRIu64 ", not a power of two: llama.cpp rejects the file",
                  s->files[0].name, alignment);
-        if (note(s, text, s->problems, &s->model.problem_count, error) != ORGAN_OK)
+        if (append_sentence(s, text, s->problems, &s->model.problem_count, error) != ORGAN_OK)
             return error->status;
     }
     for (size_t k = 0; k < s->list.count; k++)
@@ -311,7 +312,7 @@ static organ_status note_deviations(model_state *s, organ_error *error)
             snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp rejects more than %u",
                      s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT,
                      ORGAN_GGUF_NAME_LIMIT - 1);
-            return note(s, text, s->problems, &s->model.problem_count, error);
+            return append_sentence(s, text, s->problems, &s->model.problem_count, error);
         }
     return ORGAN_OK;
 }

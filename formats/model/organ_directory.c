@@ -256,7 +256,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
 
 /* ---- tensors ---- */
 
-static bool says_shape(const json_t *rows, const organ_tensor *tensor)
+static bool shape_agrees(const json_t *rows, const organ_tensor *tensor)
 {
     bool same = json_is_array(rows) && json_array_size(rows) == tensor->rank;
     for (unsigned k = 0; k < tensor->rank && same; k++)
@@ -278,7 +278,7 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
         bool agrees;
     } rows[] = {{"source", strcmp(source, r->manifest->files[tensor->file].name) == 0},
                 {"dtype", strcmp(dtype, organ_dtype_name(tensor->dtype)) == 0},
-                {"shape", says_shape(json_object_get(object, "shape"), tensor)},
+                {"shape", shape_agrees(json_object_get(object, "shape"), tensor)},
                 {"offset", offset == tensor->offset},
                 {"bytes", bytes == tensor->bytes},
                 {"xxh3", strlen(xxh3) == 16 && strspn(xxh3, "0123456789abcdef") == 16}};

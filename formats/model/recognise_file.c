@@ -69,7 +69,7 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
     return true;
 }
 
-static bool starts(const head *h, const char *text)
+static bool head_starts_with(const head *h, const char *text)
 {
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
@@ -83,7 +83,7 @@ static bool is_markdown_report(const char *name, const head *h)
         const size_t own = strlen(markdown[k].name);
         if (length >= own && strcmp(name + length - own, markdown[k].name) == 0 &&
             (length == own || name[length - own - 1] == '.'))
-            return starts(h, markdown[k].title);
+            return head_starts_with(h, markdown[k].title);
     }
     return false;
 }
@@ -120,10 +120,11 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
     if (organ_ends_with(name, ".md"))
         return is_markdown_report(name, &h);
     if (organ_ends_with(name, ".svg"))
-        return is_one_of(name, charts, COUNT(charts)) && (starts(&h, "<svg") || starts(&h, "<?xml"));
+        return is_one_of(name, charts, COUNT(charts)) &&
+               (head_starts_with(&h, "<svg") || head_starts_with(&h, "<?xml"));
     if (organ_ends_with(name, ".jsonl"))
-        return is_one_of(name, lines, COUNT(lines)) && (h.size == 0 || starts(&h, "{"));
-    return strcmp(name, "coverage.tiles") == 0 || starts(&h, ORGAN_PAGE_START) || has_schema(&h);
+        return is_one_of(name, lines, COUNT(lines)) && (h.size == 0 || head_starts_with(&h, "{"));
+    return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
@@ -135,6 +136,6 @@ bool organ_is_weights_at(int at, const char *path, organ_error *error)
     if (!read_head(at, path, &h, error))
         return false;
     if (organ_ends_with(name, ".gguf"))
-        return starts(&h, "GGUF");
+        return head_starts_with(&h, "GGUF");
     return h.length > 8 && organ_little_endian(h.bytes, 8) <= h.size - 8 && h.bytes[8] == '{';
 }

@@ -41,7 +41,7 @@ static bool lies_in(uint32_t address, const http_address_block *list, size_t cou
     return false;
 }
 
-static organ_reach reach4(uint32_t address)
+static organ_reach reach_of_ipv4(uint32_t address)
 {
     if (lies_in(address, links, sizeof links / sizeof *links))
         return ORGAN_REACH_LINK;
@@ -53,16 +53,16 @@ static uint32_t word_at(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-static organ_reach reach6(const unsigned char a[16])
+static organ_reach reach_of_ipv6(const unsigned char a[16])
 {
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};
     static const unsigned char amazon[16] = {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}; /* fd00:ec2::254 */
     if (memcmp(a, zeros, 10) == 0 && ((a[10] == 0xff && a[11] == 0xff) || (a[10] == 0 && a[11] == 0)))
-        return reach4(word_at(a + 12)); /* IPv4-mapped and IPv4-compatible addresses, :: and ::1 included */
+        return reach_of_ipv4(word_at(a + 12)); /* IPv4-mapped and IPv4-compatible addresses, :: and ::1 included */
     if (memcmp(a, nat64, 12) == 0)
-        return reach4(word_at(a + 12));
+        return reach_of_ipv4(word_at(a + 12));
     if (a[0] == 0x20 && a[1] == 0x02)
-        return reach4(word_at(a + 2)); /* 6to4 */
+        return reach_of_ipv4(word_at(a + 2)); /* 6to4 */
     if ((a[0] == 0xfe && (a[1] & 0xc0) == 0x80) || memcmp(a, amazon, sizeof amazon) == 0)
         return ORGAN_REACH_LINK;
     return (a[0] & 0xe0) == 0x20 ? ORGAN_REACH_PUBLIC
@@ -74,18 +74,18 @@ organ_reach organ_http_address_reach(const struct sockaddr *address)
     if (address->sa_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, address, sizeof in);
-        return reach4(ntohl(in.sin_addr.s_addr));
+        return reach_of_ipv4(ntohl(in.sin_addr.s_addr));
     }
     if (address->sa_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, address, sizeof in6);
-        return reach6(in6.sin6_addr.s6_addr);
+        return reach_of_ipv6(in6.sin6_addr.s6_addr);
     }
     return ORGAN_REACH_INSIDE;
 }
 
 /* Parses an address into `out`, which has room for either family. */
-static bool parse(const char *text, struct sockaddr_storage *out)
+static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
 {
     struct sockaddr_in *const in = (struct sockaddr_in *)(void *)out;
     struct sockaddr_in6 *const in6 = (struct sockaddr_in6 *)(void *)out;
@@ -104,11 +104,12 @@ static bool parse(const char *text, struct sockaddr_storage *out)
 bool organ_http_is_address(const char *text)
 {
     struct sockaddr_storage address;
-    return parse(text, &address);
+    return parse_ip_address(text, &address);
 }
 
 organ_reach organ_http_text_reach(const char *text)
 {
     struct sockaddr_storage address;
-    return parse(text, &address) ? organ_http_address_reach((const struct sockaddr *)&address) : ORGAN_REACH_INSIDE;
+    return parse_ip_address(text, &address) ? organ_http_address_reach((const struct sockaddr *)&address)
+                                            : ORGAN_REACH_INSIDE;
 }

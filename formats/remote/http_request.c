@@ -265,7 +265,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 /* ---- checks of the connected address ---- */
 
 /* Returns whether a redirect to this address is forbidden; if so, sets the answer's fault. */
-static bool refuses(hop *h, organ_reach reach)
+static bool refuse_redirect_to(hop *h, organ_reach reach)
 {
     const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
     if (!link && !inside)
@@ -282,7 +282,7 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
 {
     hop *h = context;
     (void)purpose;
-    if (refuses(h, organ_http_address_reach(&address->addr)))
+    if (refuse_redirect_to(h, organ_http_address_reach(&address->addr)))
         return CURL_SOCKET_BAD;
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
@@ -294,7 +294,7 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     (void)own, (void)peer_port, (void)own_port;
     const organ_reach reach = organ_http_text_reach(peer);
     h->is_public = reach == ORGAN_REACH_PUBLIC;
-    if (refuses(h, reach))
+    if (refuse_redirect_to(h, reach))
         return CURL_PREREQFUNC_ABORT;
     h->answer->fault[0] = '\0'; /* clear the fault of an earlier address of the same host name */
     h->answer->hopeless = false;
@@ -428,7 +428,7 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
         give_up(answer, "no memory");
         return false;
     }
-    if (is_late(&h) || refuses(&h, reach_of_url(url))) {
+    if (is_late(&h) || refuse_redirect_to(&h, reach_of_url(url))) {
         answer->broken = true;
         return false;
     }

@@ -118,7 +118,7 @@ static bool reading_is_stopped(const organ_http *http)
     return http->access->stopped && http->access->stopped(http->access->context);
 }
 
-static organ_status interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
+static organ_status fail_interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
 /* Sleeps in short steps, so that a stop is noticed. */
 static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
@@ -128,7 +128,7 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
         nanosleep(&(struct timespec){.tv_nsec = (long)step * 1000000}, NULL);
         ms -= step;
     }
-    return reading_is_stopped(http) ? interrupted(error) : ORGAN_OK;
+    return reading_is_stopped(http) ? fail_interrupted(error) : ORGAN_OK;
 }
 
 static bool is_passing_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
@@ -312,7 +312,7 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
             return ORGAN_OK;
         free(answer->body);
         if (answer->stopped)
-            return interrupted(error);
+            return fail_interrupted(error);
         if (!again && wait_or_fail(file, answer, request->from, ++failures, error))
             return error->status;
     }

@@ -89,7 +89,7 @@ static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 
 /* ---- the heap ---- */
 
-static bool push(organ_bpe *bpe, uint32_t left)
+static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
         return true;
@@ -107,7 +107,7 @@ static bool push(organ_bpe *bpe, uint32_t left)
     return true;
 }
 
-static organ_candidate pop(organ_bpe *bpe)
+static organ_candidate pop_candidate(organ_bpe *bpe)
 {
     organ_candidate *heap = bpe->heap;
     const organ_candidate top = heap[0], last = heap[--bpe->heap_count];
@@ -128,10 +128,10 @@ static bool merge_all(organ_bpe *bpe)
     organ_symbol *s = bpe->symbols;
     bpe->heap_count = 0;
     for (uint32_t k = 0; k + 1 < bpe->symbol_count; k++)
-        if (!push(bpe, k))
+        if (!push_candidate(bpe, k))
             return false;
     while (bpe->heap_count) {
-        const organ_candidate top = pop(bpe);
+        const organ_candidate top = pop_candidate(bpe);
         const uint32_t left = (uint32_t)top.order, right = s[left].next;
         if (s[left].length == 0 || right == NONE)
             continue;
@@ -145,13 +145,13 @@ static bool merge_all(organ_bpe *bpe)
         s[right].length = 0;
         if (s[left].next != NONE)
             s[s[left].next].prev = left;
-        if (!push(bpe, s[left].prev) || !push(bpe, left))
+        if (!push_candidate(bpe, s[left].prev) || !push_candidate(bpe, left))
             return false;
     }
     return true;
 }
 
-static bool emit(organ_bpe *bpe, const char *word)
+static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
     for (uint32_t at = 0; at < bpe->symbol_count; at = bpe->symbols[at].next) {
@@ -194,7 +194,7 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
         return true;
     }
     const size_t before = bpe->ids->count;
-    if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit(bpe, word))
+    if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit_ids(bpe, word))
         return false;
     const size_t made = bpe->ids->count - before;
     if (known && made <= KNOWN_IDS && bpe->ids->count <= bpe->ids->max) {

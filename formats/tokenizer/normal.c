@@ -148,7 +148,7 @@ static bool to_form(organ_bytes *bytes, unsigned form)
 
 /* ---- small rewritings ---- */
 
-static bool lowercase(const organ_bytes *from, organ_bytes *to)
+static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 {
     size_t length;
     for (size_t at = 0; at < from->used; at += length) {
@@ -189,11 +189,15 @@ static organ_status replace_found(const organ_step *step, organ_search *search, 
 #define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
-static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor; }
+static size_t multiply_saturating(size_t text, size_t factor)
+{
+    return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
+}
 
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
-    const size_t wide = GROWTH_BASE + times(text, GROWTH), always = GROWTH_BASE + times(text, GROWTH_ALWAYS);
+    const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),
+                 always = GROWTH_BASE + multiply_saturating(text, GROWTH_ALWAYS);
     const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2,
                  max = memory > always ? memory : always;
     return (organ_growth){.text = text, .limit = wide < max ? wide : max};
@@ -240,7 +244,7 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     bool good = true;
     organ_growth_begin(growth, growth->normal[step - t->normal], &made);
     if (step->kind == ORGAN_STEP_LOWERCASE)
-        good = lowercase(bytes, &made);
+        good = lowercase_text(bytes, &made);
     else if (step->kind == ORGAN_STEP_PREPEND)
         good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
     else

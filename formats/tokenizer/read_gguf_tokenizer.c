@@ -53,7 +53,7 @@ static organ_status begin_strings(const gguf_source *s, const char *key, strings
     return ORGAN_OK;
 }
 
-static bool valid(const char *text, size_t bytes)
+static bool is_valid_utf8(const char *text, size_t bytes)
 {
     uint32_t code;
     size_t at = 0;
@@ -80,7 +80,7 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
     copy->used--;
     list->at += sizeof length + (size_t)length;
     list->index++;
-    if (!valid(copy->data, copy->used))
+    if (!is_valid_utf8(copy->data, copy->used))
         return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'",
                           (unsigned long long)list->index - 1, copy->data);
     return ORGAN_OK;

@@ -204,7 +204,7 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
     return write_merges(e, merges, count, error);
 }
 
-static bool prepends(const organ_tokenizer *t)
+static bool prepends_space(const organ_tokenizer *t)
 {
     for (size_t k = 0; k < t->normal_count; k++)
         if (t->normal[k].kind == ORGAN_STEP_PREPEND)
@@ -219,7 +219,7 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
                                          organ_error *error)
 {
     const bool marked = strcmp(e->options->architecture, "gemma4") == 0;
-    const unsigned char prefix = prepends(e->t);
+    const unsigned char prefix = prepends_space(e->t);
     const organ_gguf_kv kv = {.key = KEY("add_space_prefix"),
                               .type = ORGAN_GGUF_BOOL,
                               .element = ORGAN_GGUF_BOOL,

@@ -43,7 +43,7 @@ static const char *sequence_at(const json_t *list, size_t index)
 }
 
 /* Returns 1 if the template puts a separator between two texts, 0 if it does not, -1 if it has no place for one. */
-static int separates(const special_words *w, const json_t *pair, const char *first, const char *last)
+static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
     size_t from = first && same_word(special_at(pair, 0), first), to = json_array_size(pair);
     to -= last && to && same_word(special_at(pair, to - 1), last);
@@ -69,7 +69,7 @@ static void read_template(special_words *w, const json_t *processor)
         w->text[EOS] = last;
         w->adds[EOS] = 1;
     }
-    const int between = separates(w, json_object_get(processor, "pair"), first, last);
+    const int between = template_has_separator(w, json_object_get(processor, "pair"), first, last);
     if (between >= 0)
         w->adds[SEP] = between;
 }

@@ -41,7 +41,7 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t *post, organ_error *error)
+static organ_status apply_settings(organ_tokenizer *t, const json_t *config, const json_t *post, organ_error *error)
 {
     const json_t *requested = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
     if (requested && !json_is_boolean(requested) && !json_is_null(requested))
@@ -70,7 +70,7 @@ organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer 
     if (!error->status && config && !json_is_object(config))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
     if (!error->status)
-        apply(t, config, post, error);
+        apply_settings(t, config, post, error);
     json_decref(config);
     free(bytes);
     return error->status;

@@ -131,7 +131,7 @@ static organ_status give_piece(split_cut *c, organ_error *error)
 }
 
 /* Returns true if a span is joined to the previous piece. */
-static bool joins(const split_cut *c, bool match)
+static bool joins_previous(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {
     case ORGAN_ISOLATED:
@@ -153,7 +153,7 @@ static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool mat
     if (begin == end)
         return ORGAN_OK;
     match = match != c->step->invert;
-    const bool join = joins(c, match);
+    const bool join = joins_previous(c, match);
     c->matched = match;
     c->any = true;
     if (match && c->step->behaviour == ORGAN_REMOVED)

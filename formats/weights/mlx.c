@@ -92,7 +92,7 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* The tensors determine the product of bits and group size. Without a config, this chooses the only pair that MLX
  * writes with this product; false if there are several. */
-static bool guess(uint64_t product, uint64_t *bits, uint64_t *group)
+static bool guess_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
     unsigned count = 0;
@@ -134,7 +134,7 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
         bits = product / *group;
     if (bits > 0 && *group == 0 && product % bits == 0)
         *group = product / bits;
-    if (bits == 0 && *group == 0 && !guess(product, &bits, group))
+    if (bits == 0 && *group == 0 && !guess_bits_and_group(product, &bits, group))
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64
                                  " scales in a row: no config states the bits of a code, "

@@ -242,7 +242,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
 }
 
 /* Returns whether `bits` fits both the rows of words and the columns of zero points; *in is the number of inputs. */
-static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
+static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
     if (weight->zero->shape[1] != dense_words(out, bits))
@@ -256,9 +256,9 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
                                    uint64_t *in)
 {
     const unsigned said = (unsigned)group->bits;
-    unsigned found = said && explains(weight, said, in) ? said : 0;
+    unsigned found = said && bits_fit_shapes(weight, said, in) ? said : 0;
     for (unsigned bits = 1; !found && bits <= 8 && (!said || weight->g_idx); bits++)
-        if (explains(weight, bits, in))
+        if (bits_fit_shapes(weight, bits, in))
             found = bits;
     weight->bits = found;
     if (found == 1 || (found > 4 && found < 8))

@@ -31,8 +31,8 @@ struct organ_rule_machine {
     pcre2_match_context *context;
 };
 
-static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
-                            organ_error *error)
+static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
+                                 organ_error *error)
 {
     int fault;
     PCRE2_SIZE at;
@@ -77,10 +77,10 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
         return organ_fail_memory(error, file);
     struct organ_rule *const rule = &rules->rules[rules->count++];
     *rule = (struct organ_rule){kind, text, value, NULL};
-    return kind == ORGAN_RULE_REGEX ? compile(rules, rule, file, field, error) : ORGAN_OK;
+    return kind == ORGAN_RULE_REGEX ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
 }
 
-static int match(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
+static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
 {
     pcre2_set_match_limit(rules->machine->context, steps);
     pcre2_set_depth_limit(rules->machine->context, steps);
@@ -94,7 +94,7 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
     int result = PCRE2_ERROR_MATCHLIMIT;
     for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MAX; k++) {
         rules->charged += allowances[k].charge;
-        result = match(rules, rule, module, allowances[k].steps);
+        result = match_rule(rules, rule, module, allowances[k].steps);
         if (result != PCRE2_ERROR_MATCHLIMIT && result != PCRE2_ERROR_DEPTHLIMIT)
             break;
     }
@@ -109,7 +109,7 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
 
 /* Backtracks to the last star only, which is enough for globs and keeps the time within pattern length x name length.
  */
-static bool glob_meets(const char *glob, const char *name)
+static bool glob_matches(const char *glob, const char *name)
 {
     const char *star = NULL, *from = NULL;
     while (*name) {
@@ -144,7 +144,7 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
     if (rule->kind == ORGAN_RULE_REGEX)
         return try_regex(rules, rule, module, file, met, error);
     if (rule->kind == ORGAN_RULE_GLOB)
-        *met = glob_meets(rule->text, module);
+        *met = glob_matches(rule->text, module);
     else if (rule->kind == ORGAN_RULE_PART)
         *met = strstr(module, rule->text) != NULL;
     else if (rule->kind == ORGAN_RULE_CLASS)

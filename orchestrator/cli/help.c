@@ -8,7 +8,7 @@
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
 /* Limits the width of running text. */
-static organ_page readable(const organ_page *page)
+static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
     const size_t narrow = width < NARROWEST ? NARROWEST : width;
@@ -102,7 +102,7 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
-    const organ_page narrow = readable(page);
+    const organ_page narrow = page_for_reading(page);
     const size_t column = narrow.width < 60 ? NARROW_COLUMN : COLUMN;
     put_usage(out, verb, &narrow);
     put_paragraphs(out, verb->about, 0, &narrow);
@@ -139,7 +139,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
 {
     enum { COLUMN = 12 };
     static const char *const first_needed[] = {"inspect", "prune", "audit", "measure", "evaluate", "serve"};
-    const organ_page narrow = readable(page);
+    const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
     for (size_t n = 0; n < sizeof first_needed / sizeof *first_needed; n++)
         for (size_t k = 0; k < table->count; k++) {
@@ -157,7 +157,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 17 };
-    const organ_page narrow = readable(page);
+    const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
     for (size_t k = 0; k < table->count; k++) {
         const char *const title = organ_verb_section_at(table, table->verbs[k]);
@@ -172,7 +172,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };
-    const organ_page narrow = readable(page);
+    const organ_page narrow = page_for_reading(page);
     const size_t length = strlen(word);
     bool found = false;
     for (size_t k = 0; k < table->count; k++) {

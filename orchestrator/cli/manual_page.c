@@ -26,7 +26,7 @@ static uint32_t next_character(const char **s)
 }
 
 /* Escapes a character such that roff does not read it as a command, and keeps dashes and quotes unchanged. */
-static size_t escape(uint32_t c, char out[16])
+static size_t escape_for_roff(uint32_t c, char out[16])
 {
     static const struct {
         char c;
@@ -45,7 +45,7 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
     size_t sum = 0;
     char escaped[16];
     for (const char *end = text + length; text < end;) {
-        sum += escape(next_character(&text), escaped);
+        sum += escape_for_roff(next_character(&text), escaped);
         if (out)
             fputs(escaped, out);
     }

@@ -131,7 +131,7 @@ static void turn_keys(const attention_job *j, size_t t)
 }
 
 /* Copies q, k and v of a token from a fused projection: groups of heads, each with its part of q, k and v. */
-static void unfuse(const attention_job *j, const float *from, float *q, float *k, float *v)
+static void split_fused_qkv(const attention_job *j, const float *from, float *q, float *k, float *v)
 {
     const organ_fused fused = j->group->forward->config.fused;
     const bool quarters = fused == ORGAN_FUSED_QUARTERS;
@@ -172,7 +172,7 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     const organ_forward_config *c = &j->group->forward->config;
     const float limit = (float)c->clip_qkv;
     if (c->fused != ORGAN_FUSED_NONE)
-        unfuse(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
+        split_fused_qkv(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
     if (c->gate_in_q)
         part_gates(j, j->room + t * 2 * j->q_width, q);
     clip_values(limit, q, j->q_width);
@@ -297,7 +297,7 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
-static void attend(void *context, size_t index, size_t worker)
+static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;
     const organ_layer_kind *const kind = j->kind;
@@ -358,7 +358,7 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
     return bias && fused ? bias + own.row : bias;
 }
 
-static organ_status project(attention_job *j, const float *normed, organ_error *error)
+static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
@@ -419,7 +419,7 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
-static organ_status give_out(const attention_job *j, float *projected, organ_error *error)
+static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
     if (organ_forward_norm_inner(g, PART_NORM_GIVEN, j->out, g->tokens, j->out_width, error) ||
@@ -442,15 +442,15 @@ static double work_of_tiles(const attention_job *j)
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const size_t tasks = j->tile_count * j->kind->heads;
-    if (j->kind->latent ? project_latent(j, normed, error) : project(j, normed, error))
+    if (j->kind->latent ? project_latent(j, normed, error) : project_qkv(j, normed, error))
         return error->status;
-    if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend, j, error))
+    if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend_task, j, error))
         return error->status;
     /* q is no longer needed. */
     float *const gates = j->group->forward->config.gate_in_q ? j->room : j->q;
     if (organ_forward_gate_output(j->group, normed, j->out, gates, error))
         return error->status;
-    return give_out(j, projected, error);
+    return project_output(j, projected, error);
 }
 
 /* Divides the room behind that of the latent vectors. Windows of up to index_topk tokens need no choice. */

@@ -32,7 +32,7 @@ static const char *full_name(const builder *b, const char *part, char name[256])
     return name;
 }
 
-static bool exists(const builder *b, const char *part)
+static bool part_exists(const builder *b, const char *part)
 {
     char name[256];
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
@@ -45,7 +45,7 @@ static const char *name_of(const builder *b, forward_part part)
     const forward_name *const own = is_gguf(b) ? f->gguf_names : f->names;
     const char *const first = organ_forward_part_name(own, part, is_gguf(b), 0);
     const char *name = first;
-    for (unsigned k = 1; name && !exists(b, name); k++)
+    for (unsigned k = 1; name && !part_exists(b, name); k++)
         name = organ_forward_part_name(own, part, is_gguf(b), k);
     return name ? name : first;
 }
@@ -188,7 +188,7 @@ static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_
 static void refuse_part(builder *b, forward_part part, const char *what)
 {
     char name[256];
-    if (exists(b, name_of(b, part)))
+    if (part_exists(b, name_of(b, part)))
         organ_fail(b->error, ORGAN_BAD_INPUT, "%s: tensor '%s' exists, but the config states that the model has no %s",
                    b->forward->model->path, full_name(b, name_of(b, part), name), what);
 }
@@ -211,7 +211,7 @@ static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
             add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
 }
 
-static forward_view below(forward_view view, uint64_t rows)
+static forward_view view_from_row(forward_view view, uint64_t rows)
 {
     view.row += rows;
     return view;
@@ -239,8 +239,8 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
         parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
     if (c->fused != ORGAN_FUSED_NONE)
         return;
-    parts[PART_K] = below(parts[PART_Q], rows[0]);
-    parts[PART_V] = below(parts[PART_K], rows[1]);
+    parts[PART_K] = view_from_row(parts[PART_Q], rows[0]);
+    parts[PART_V] = view_from_row(parts[PART_K], rows[1]);
 }
 
 /* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. A GGUF file of
@@ -249,7 +249,7 @@ static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
     const char *const fused = name_of(b, PART_QKV);
-    if (fused && (!is_gguf(b) || (exists(b, fused) && !c->rope_interleaved))) {
+    if (fused && (!is_gguf(b) || (part_exists(b, fused) && !c->rope_interleaved))) {
         add_fused(b, fused, rows);
         return;
     }
@@ -301,7 +301,7 @@ static void add_latent(builder *b)
     add_named_part(b, PART_KV_A, kv, c->hidden);
     add_bias(b, PART_BIAS_KV_A, c->qkv_bias, kv);
     add_named_part(b, PART_NORM_KV_A, 0, l->rank);
-    if (is_gguf(b) && !exists(b, name_of(b, PART_KV_B))) {
+    if (is_gguf(b) && !part_exists(b, name_of(b, PART_KV_B))) {
         add_decoded(b, PART_K_B, kind->heads, l->rank, l->plain);
         add_decoded(b, PART_V_B, kind->heads, kind->value_dim, l->rank);
     } else
@@ -325,7 +325,7 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
     for (unsigned h = 0; h < heads && !b->error->status; h++) {
         if (numbered)
             organ_forward_number_name(pattern, h, name);
-        views[h] = numbered ? add_matrix(b, name, 0, width) : below(all, h);
+        views[h] = numbered ? add_matrix(b, name, 0, width) : view_from_row(all, h);
     }
 }
 
@@ -392,7 +392,7 @@ static void add_dense(builder *b)
     forward_view *parts = b->plan->parts;
     if (fused) {
         parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
-        parts[PART_UP] = below(parts[PART_GATE], inner);
+        parts[PART_UP] = view_from_row(parts[PART_GATE], inner);
     } else {
         if (!c->ungated) {
             add_named_part(b, PART_GATE, inner, c->hidden);
@@ -421,7 +421,7 @@ static void add_stacked(builder *b, const char *fused)
     b->plan->pairs = fused && c->gate_up_pairs;
     if (fused) {
         gate = add(b, fused, c->experts, step, hidden);
-        up = b->plan->pairs ? gate : below(gate, inner);
+        up = b->plan->pairs ? gate : view_from_row(gate, inner);
     } else {
         up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, hidden);
         gate = c->ungated ? up : add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, hidden);
@@ -429,9 +429,9 @@ static void add_stacked(builder *b, const char *fused)
     const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
-        expert[0] = below(gate, e * step);
-        expert[1] = below(up, e * step);
-        expert[2] = below(down, e * hidden);
+        expert[0] = view_from_row(gate, e * step);
+        expert[1] = view_from_row(up, e * step);
+        expert[2] = view_from_row(down, e * hidden);
     }
 }
 
@@ -451,7 +451,7 @@ static void add_expert_biases(builder *b, bool fused)
     views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
     for (size_t e = 0; e < c->experts; e++)
         for (unsigned k = 0; k < 3; k++)
-            b->plan->expert_biases[3 * e + k] = below(views[k], e);
+            b->plan->expert_biases[3 * e + k] = view_from_row(views[k], e);
 }
 
 static void add_numbered(builder *b)
@@ -492,7 +492,7 @@ static void add_shared(builder *b)
         add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
     if (fused) {
         b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
-        b->plan->parts[PART_SHARED_UP] = below(b->plan->parts[PART_SHARED_GATE], inner);
+        b->plan->parts[PART_SHARED_UP] = view_from_row(b->plan->parts[PART_SHARED_GATE], inner);
     } else {
         if (!c->ungated)
             add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
@@ -504,7 +504,7 @@ static void add_shared(builder *b)
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = exists(b, both) ? both : NULL;
+    const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = part_exists(b, both) ? both : NULL;
     add_named_part(b, PART_ROUTER, c->experts, c->hidden);
     if (c->router.corrected)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);

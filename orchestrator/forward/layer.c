@@ -458,7 +458,8 @@ static void layer_decode(const organ_layer *layer, const forward_slot *slot, uin
                                         (size_t)slot->cols / type->elements);
 }
 
-static void encode(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, const float *values)
+static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
+                          const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
     const organ_dtype_info *const type = blocks_of(slot);
@@ -514,7 +515,7 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
     if (!slot)
         return;
     if (slot->packed)
-        encode(layer, slot, first, rows, values);
+        encode_blocks(layer, slot, first, rows, values);
     else if (slot->type == ORGAN_REAL_F32)
         memcpy(to, values, (size_t)bytes);
     else

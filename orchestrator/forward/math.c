@@ -173,7 +173,7 @@ static float brief_expm1(float t)
     return t * sum;
 }
 
-static void xielu(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
+static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
 {
     float powers[VALUES_AT_ONCE];
     for (size_t k = 0; k < n; k++)
@@ -191,7 +191,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
 {
     if (activation == ORGAN_XIELU)
         for (size_t first = 0; first < n; first += VALUES_AT_ONCE)
-            xielu(kernels, p, x + first, organ_min(VALUES_AT_ONCE, n - first));
+            xielu_activate(kernels, p, x + first, organ_min(VALUES_AT_ONCE, n - first));
     else if (activation == ORGAN_RELU || activation == ORGAN_RELU_SQUARED)
         for (size_t k = 0; k < n; k++) {
             const float positive = x[k] < 0 ? 0 : x[k];

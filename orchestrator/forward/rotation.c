@@ -13,7 +13,7 @@
 /* rows computed at a time, so that a growing text does not extend its table for each token */
 #define ROWS_AT_ONCE ((size_t)64)
 
-static float llama3(const organ_rope_config *rope, float frequency)
+static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
     if (length < original / rope->high_freq_factor)
@@ -32,7 +32,7 @@ static double yarn_dimension(const organ_rope_config *rope, double turns)
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
 }
 
-static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
+static float yarn_frequency(const organ_rope_config *rope, float frequency, unsigned k)
 {
     double low = yarn_dimension(rope, rope->beta_fast), high = yarn_dimension(rope, rope->beta_slow);
     if (!rope->exact_range) {
@@ -105,9 +105,9 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
         if (rope->kind == ORGAN_ROPE_LINEAR)
             rotation->frequencies[k] = frequency / (float)rope->factor;
         else if (rope->kind == ORGAN_ROPE_LLAMA3)
-            rotation->frequencies[k] = llama3(rope, frequency);
+            rotation->frequencies[k] = llama3_frequency(rope, frequency);
         else if (rope->kind == ORGAN_ROPE_YARN)
-            rotation->frequencies[k] = yarn(rope, frequency, k);
+            rotation->frequencies[k] = yarn_frequency(rope, frequency, k);
         else if (rope->kind == ORGAN_ROPE_PROPORTIONAL)
             rotation->frequencies[k] = k < rope->angles ? frequency / (float)rope->factor : 0;
     }

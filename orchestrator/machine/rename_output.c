@@ -48,7 +48,7 @@ int organ_rename_no_replace(const char *from, const char *to)
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 
-static char *numbered(const char *path, unsigned number)
+static char *numbered_path(const char *path, unsigned number)
 {
     static const char *const endings[] = {".gguf", ".safetensors"};
     const size_t length = strlen(path);
@@ -63,7 +63,7 @@ char *organ_name_with_number(const char *path)
 {
     struct stat info;
     for (unsigned k = 2; k < MAX_NAMES; k++) {
-        char *const name = numbered(path, k);
+        char *const name = numbered_path(path, k);
         if (!name || (lstat(name, &info) && errno == ENOENT))
             return name;
         free(name);

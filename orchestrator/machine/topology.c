@@ -67,7 +67,7 @@ static void call_hwloc(void *context)
 static bool hwloc_broken; /* see organ_guarded_call */
 
 /* Returns what hwloc returns and sets errno; -1 with ENOMEM if hwloc crashed. */
-static int guarded(machine_call *c)
+static int call_hwloc_guarded(machine_call *c)
 {
     const bool returned = organ_guarded_call(call_hwloc, c, ORGAN_GUARDED_MILLISECONDS, &hwloc_broken);
     errno = returned ? c->fault : ENOMEM;
@@ -76,7 +76,7 @@ static int guarded(machine_call *c)
 
 static int topology_load(const organ_topology *topology)
 {
-    return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
+    return call_hwloc_guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
 }
 
 /* Creates a topology without loading it. NULL if there is no memory. */
@@ -84,7 +84,7 @@ static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
     machine_call init = {.kind = INIT};
-    bool made = topology && set_aside(&topology->aside) && guarded(&init) == 0;
+    bool made = topology && set_aside(&topology->aside) && call_hwloc_guarded(&init) == 0;
     if (made)
         topology->machine = init.machine;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
@@ -107,7 +107,7 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t r
     hwloc_bitmap_t const left = hwloc_bitmap_alloc();
     if (!left || hwloc_bitmap_andnot(topology->absent[why], all, requested) != 0 ||
         hwloc_bitmap_and(left, all, requested) != 0 ||
-        guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
+        call_hwloc_guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
         organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
     hwloc_bitmap_free(left);
     return error->status;
@@ -135,7 +135,7 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     bool none;
     if (!mine)
         return organ_fail_errno(error, ENOMEM, "topology of this machine");
-    if (guarded(&(machine_call){.kind = GET_BINDING, .machine = topology->machine, .set = mine}) == 0)
+    if (call_hwloc_guarded(&(machine_call){.kind = GET_BINDING, .machine = topology->machine, .set = mine}) == 0)
         restrict_to(topology, mine, ORGAN_CPU_UNBOUND, &none, error);
     hwloc_bitmap_free(mine);
     return error->status;
@@ -189,7 +189,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     *topology = NULL;
     if (!made)
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
-    if (guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
+    if (call_hwloc_guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
         organ_fail(error, ORGAN_USAGE, "machine '%s': invalid syntax", description);
     else if (topology_load(made) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
@@ -216,7 +216,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
         if (!made)
             return NULL;
         machine_call take = {.kind = XML, .machine = made->machine, .text = xml, .length = length};
-        if (guarded(&take) == 0 && topology_load(made) == 0)
+        if (call_hwloc_guarded(&take) == 0 && topology_load(made) == 0)
             return made;
         const bool no_memory = errno == ENOMEM;
         organ_topology_destroy(made);
@@ -253,7 +253,7 @@ void organ_topology_destroy(organ_topology *topology)
     for (size_t k = 0; k < ORGAN_ABSENCES; k++)
         hwloc_bitmap_free(topology->absent[k]);
     if (topology->machine)
-        guarded(&(machine_call){.kind = DESTROY, .machine = topology->machine});
+        call_hwloc_guarded(&(machine_call){.kind = DESTROY, .machine = topology->machine});
     free(topology->worker_cpus);
     free(topology->nodes);
     free(topology->node_cores);
@@ -347,7 +347,8 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
     const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
-    return pu && guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
+    return pu && call_hwloc_guarded(
+                     &(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
 }
 
 /* Returns the CPUs of cores `from` to `to`, or of PUs on machines that do not report cores; NULL if there is no
@@ -378,7 +379,7 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     hwloc_bitmap_t const set = cpus_between(topology, type, from, to);
     if (!set)
         organ_fail_memory(error, "a share of the cores");
-    else if (guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = set}) != 0)
+    else if (call_hwloc_guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = set}) != 0)
         organ_fail_errno(error, errno, "cores %zu to %zu cannot be used", from, to - 1);
     hwloc_bitmap_free(set);
     organ_topology_destroy(topology);

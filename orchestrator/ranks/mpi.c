@@ -33,7 +33,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int cut; /* protected by the lock */
 
 /* Returns 0, or 1 with MPI's error text in `why`. */
-static int judge(int code, char *why)
+static int mpi_check(int code, char *why)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
@@ -47,18 +47,18 @@ static int judge(int code, char *why)
 int organ_mpi_open(int *rank, int *count, char *why)
 {
     int level = MPI_THREAD_SINGLE;
-    if (judge(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), why))
+    if (mpi_check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), why))
         return 1;
     if (level < MPI_THREAD_SERIALIZED) {
         snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "this MPI library can be called by one thread only");
         return 1;
     }
-    return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) ||
-           judge(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
+    return mpi_check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) ||
+           mpi_check(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || mpi_check(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
 /* Takes the lock; fails if the wire is cut. */
-static int enter(char *why)
+static int mpi_enter(char *why)
 {
     pthread_mutex_lock(&lock);
     if (cut) {
@@ -71,7 +71,7 @@ static int enter(char *why)
 /* Releases the lock and returns the result of judge. */
 static int mpi_leave(int code, char *why)
 {
-    const int failed = judge(code, why);
+    const int failed = mpi_check(code, why);
     pthread_mutex_unlock(&lock);
     return failed;
 }
@@ -82,11 +82,11 @@ static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char 
 {
     pthread_mutex_unlock(&lock);
     wait(attempt);
-    return enter(why);
+    return mpi_enter(why);
 }
 
 /* Waits for a request and releases the lock. `code` is the result of the MPI call that started the request. */
-static int complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
+static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
 {
     int done = 0;
     for (unsigned attempt = 0; code == MPI_SUCCESS; attempt++) {
@@ -102,10 +102,10 @@ static int complete(int code, MPI_Request *request, void (*wait)(unsigned attemp
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why)
 {
     MPI_Request request;
-    if (enter(why))
+    if (mpi_enter(why))
         return 1;
-    return complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request),
-                    &request, wait, why);
+    return mpi_complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request),
+                        &request, wait, why);
 }
 
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
@@ -114,10 +114,10 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     for (size_t at = 0; at < bytes && !failed; at += STEP) {
         const size_t some = bytes - at < STEP ? bytes - at : STEP;
         MPI_Request request;
-        if (enter(why))
+        if (mpi_enter(why))
             return 1;
-        failed = complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request), &request,
-                          wait, why);
+        failed = mpi_complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request),
+                              &request, wait, why);
     }
     return failed;
 }
@@ -145,7 +145,7 @@ static int free_place(int *code)
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
-    if (enter(why))
+    if (mpi_enter(why))
         return 1;
     for (unsigned attempt = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; attempt++)
         if (mpi_wait_turn(wait, attempt, why))
@@ -160,7 +160,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;
-    if (enter(why))
+    if (mpi_enter(why))
         return 1;
     const int place = free_place(&code);
     if (place >= 0)
@@ -171,7 +171,7 @@ int organ_mpi_beat(int to, int word, char *why)
 }
 
 /* Receives a message with that tag if one has arrived; `status` is valid if *there. The caller holds the lock. */
-static int take(int tag, void *note, size_t room, int *there, MPI_Status *status)
+static int mpi_receive_if_arrived(int tag, void *note, size_t room, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
     return code == MPI_SUCCESS && *there
@@ -184,9 +184,9 @@ int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *w
     MPI_Status status;
     int there = 0, length = 0;
     *bytes = 0;
-    if (enter(why))
+    if (mpi_enter(why))
         return 1;
-    const int code = take(NOTE_TAG, note, room, &there, &status);
+    const int code = mpi_receive_if_arrived(NOTE_TAG, note, room, &there, &status);
     if (code == MPI_SUCCESS && there) {
         MPI_Get_count(&status, MPI_BYTE, &length);
         *bytes = (size_t)length;
@@ -200,9 +200,9 @@ int organ_mpi_take_beat(int *from, int *word, char *why)
     MPI_Status status;
     int there = 0;
     *from = -1;
-    if (enter(why))
+    if (mpi_enter(why))
         return 1;
-    const int code = take(BEAT_TAG, word, sizeof *word, &there, &status);
+    const int code = mpi_receive_if_arrived(BEAT_TAG, word, sizeof *word, &there, &status);
     if (code == MPI_SUCCESS && there)
         *from = status.MPI_SOURCE;
     return mpi_leave(code, why);
@@ -221,5 +221,5 @@ int organ_mpi_close(char *why)
     for (int k = 0; k < begun; k++)
         if (sent[k].request != MPI_REQUEST_NULL)
             MPI_Request_free(&sent[k].request);
-    return judge(MPI_Finalize(), why);
+    return mpi_check(MPI_Finalize(), why);
 }

@@ -116,7 +116,8 @@ static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *o
 }
 
 /* Exchanges the arrivals of all ranks. */
-static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of, organ_error *error)
+static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of,
+                                      organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     arrival mine = {.bytes = bytes, .status = (int32_t)error->status, .errnum = error->errnum};
@@ -186,7 +187,7 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *of)
 static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                    organ_gathered *all, arrival *of, organ_error *error)
 {
-    meet(ranks, where, bytes, of, error);
+    exchange_arrivals(ranks, where, bytes, of, error);
     if (!ranks->lost && any_bytes(ranks, of))
         ranks_carry(ranks, mine, of, all, error);
     if (ranks->lost)
@@ -366,7 +367,7 @@ static organ_status take_silence(organ_ranks *ranks, const char *text, organ_err
     return ORGAN_OK;
 }
 
-static organ_status introduce(organ_ranks *ranks, organ_error *error)
+static organ_status exchange_introductions(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -409,7 +410,7 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
                           "%s has started %zu processes, but MPI finds %zu: the module belongs to another MPI library "
                           "than the launcher; with srun, --mpi=pmix may be missing",
                           launch->launcher, launch->count, ranks->count);
-    return introduce(ranks, error);
+    return exchange_introductions(ranks, error);
 }
 
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,

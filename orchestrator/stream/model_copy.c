@@ -205,7 +205,7 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
 }
 
 /* Returns whether another process created the output. */
-static bool attends(const organ_model_copy *copy) { return copy->publish->lock < 0; }
+static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
@@ -214,7 +214,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
         char *const path = copy->paths[f] = organ_publish_path(copy->publish, name);
         if (!path)
             organ_fail_memory(error, name);
-        else if (!attends(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
+        else if (!is_helper(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
             with_pair(copy, f, make_shard, error);
     }
     return error->status;
@@ -272,7 +272,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     if (!copy->paths || !copy->made)
         organ_fail_memory(error, donor->path);
     if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
-        organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && !attends(copy))
+        organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && !is_helper(copy))
         organ_transfer_room(publish->partial, publish->final, "the output needs", space_needed(copy), error);
     if (error->status) {
         organ_model_copy_end(copy);

@@ -84,7 +84,7 @@ static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
 }
 
 /* Asks the system to read the next bytes ahead. Ignores files that cannot be opened: reading them reports the error. */
-static void announce(transfer_crew *c)
+static void announce_reads(transfer_crew *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -112,7 +112,7 @@ static void read_blocks_ahead(transfer_crew *c)
     const uint64_t until = c->moved + AHEAD;
     pthread_mutex_unlock(&c->lock);
     while (c->ahead < c->count && c->ahead_announced < until)
-        announce(c);
+        announce_reads(c);
     pthread_mutex_unlock(&c->ahead_lock);
 }
 

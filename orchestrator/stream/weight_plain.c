@@ -117,8 +117,8 @@ static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
     return bits ? n * bits / 8 + 2 : n / type->elements * type->bytes;
 }
 
-static void lookup(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
-                   float *values)
+static void look_up_codes(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
+                          float *values)
 {
     const unsigned mask = (1u << bits) - 1;
     for (size_t k = 0, at = shift; k < n; k++, at += bits) {
@@ -130,7 +130,7 @@ static void lookup(const float *table, unsigned bits, const unsigned char *codes
 }
 
 /* Converts integers of types that GGUF does not have. */
-static void cast(organ_dtype dtype, const unsigned char *from, size_t n, float *values)
+static void cast_integers(organ_dtype dtype, const unsigned char *from, size_t n, float *values)
 {
     const size_t size = organ_dtype_describe(dtype)->bytes;
     for (size_t k = 0; k < n; k++) {
@@ -152,7 +152,7 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
         const bit_range range = range_of(bits, at, n);
         if (organ_weight_fetch(r, tensor, range.byte, range.bytes, scratch, error))
             return error->status;
-        lookup(r->table, bits, scratch, range.shift, n, values);
+        look_up_codes(r->table, bits, scratch, range.shift, n, values);
         return ORGAN_OK;
     }
     const size_t units = n / type->elements;
@@ -164,7 +164,7 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
     if (organ_can_widen(tensor->dtype))
         organ_widen(r->kernels, tensor->dtype, scratch, values, units);
     else
-        cast(tensor->dtype, scratch, n, values);
+        cast_integers(tensor->dtype, scratch, n, values);
     float *floats = values;
     for (size_t k = 0; r->global && k < n; k++)
         floats[k] *= r->global[rows->matrix];

@@ -42,7 +42,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 }
 
 /* Returns the factor of a key, or `otherwise` if it is missing or 0. */
-static double multiplier(const config_gguf_source *s, const char *key, double otherwise)
+static double read_multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
     if (!isfinite(value) || value < 0)
@@ -69,12 +69,12 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     const bool large = f->large_layers && c->layers == f->large_layers;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
     if (f->multipliers && f->multipliers->logit)
-        c->logit_scale = multiplier(s, "logit_scale", 1);
+        c->logit_scale = read_multiplier(s, "logit_scale", 1);
     else if (f->multipliers) {
-        c->embedding_scale = multiplier(s, "embedding_scale", 1);
-        c->attention_scale = multiplier(s, "attention.scale", c->attention_scale);
-        c->residual_scale = multiplier(s, "residual_scale", 1);
-        c->logit_scale = 1 / multiplier(s, "logit_scale", 1);
+        c->embedding_scale = read_multiplier(s, "embedding_scale", 1);
+        c->attention_scale = read_multiplier(s, "attention.scale", c->attention_scale);
+        c->residual_scale = read_multiplier(s, "residual_scale", 1);
+        c->logit_scale = 1 / read_multiplier(s, "logit_scale", 1);
     }
     if (f->softcaps) {
         if (f->attention_softcap > 0)

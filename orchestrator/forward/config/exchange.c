@@ -264,7 +264,7 @@ static bool has_part(const forward_family *f, forward_part part)
 }
 
 /* Compares a name with a pattern, in which '#' stands for a number. */
-static bool matches(const char *name, const char *pattern, int64_t *number)
+static bool matches_pattern(const char *name, const char *pattern, int64_t *number)
 {
     *number = -1;
     for (; *pattern; pattern++) {
@@ -287,7 +287,7 @@ static bool matches(const char *name, const char *pattern, int64_t *number)
 static bool is_part(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];
-    if (!pattern || !matches(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
+    if (!pattern || !matches_pattern(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
         return false;
     found->part = part;
     found->bias = bias;

@@ -34,7 +34,7 @@ static unsigned style_of(const chart_drawing *d, size_t series)
     return d->chart->series[series].style % ORGAN_CHART_COLOURS;
 }
 
-static bool there(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
+static bool is_drawn(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
     const double *const y = panel->y[series];
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
@@ -67,12 +67,12 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
     bool open = false;
     fputs("<path d=\"", d->out);
     for (size_t k = 0; k < panel->count; k++) {
-        if (there(d, panel, series, k))
+        if (is_drawn(d, panel, series, k))
             ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
-        open = there(d, panel, series, k);
+        open = is_drawn(d, panel, series, k);
         /* An expectation that is known at one place alone is a short stroke. */
-        if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) &&
-            (k + 1 == panel->count || !there(d, panel, series, k + 1)))
+        if (open && reference && (k == 0 || !is_drawn(d, panel, series, k - 1)) &&
+            (k + 1 == panel->count || !is_drawn(d, panel, series, k + 1)))
             ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
     }
     if (reference)
@@ -90,10 +90,10 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     const double *const y = panel->y[series];
     double free_from = -1e9;
     for (size_t k = 0; k < panel->count; k++) {
-        if (!there(d, panel, series, k))
+        if (!is_drawn(d, panel, series, k))
             continue;
-        const bool alone =
-            (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1));
+        const bool alone = (k == 0 || !is_drawn(d, panel, series, k - 1)) &&
+                           (k + 1 == panel->count || !is_drawn(d, panel, series, k + 1));
         const double x = at_x(d, panel->x[k]);
         if (x < free_from && !alone)
             continue;
@@ -105,7 +105,7 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
 }
 
 /* Returns the smallest distance between neighbouring values of x in pixels, at least 0.02. */
-static double pitch(const chart_drawing *d)
+static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
     bool first = true;
@@ -122,11 +122,11 @@ static double pitch(const chart_drawing *d)
 
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
-    const double room = fmin(pitch(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
+    const double room = fmin(smallest_x_step(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
     const double *const y = panel->y[series];
     const double ground = d->chart->log_y ? d->top_now + d->panel_height : at_y(d, 0);
     for (size_t k = 0; k < panel->count; k++) {
-        if (!there(d, panel, series, k))
+        if (!is_drawn(d, panel, series, k))
             continue;
         const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
@@ -155,7 +155,7 @@ static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel,
  * visible in places where the fill is too thin. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
-    const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
+    const double half = smallest_x_step(d) / 2, left = d->left_now, right = left + d->panel_width;
     fputs("<path class=\"oc-band\" d=\"", d->out);
     for (size_t k = 0, end; k < panel->count; k = end) {
         end = k + 1;
@@ -204,7 +204,7 @@ static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
 {
     for (size_t s = 0; s < d->chart->series_count; s++)
         for (size_t k = 0; k < panel->count; k++)
-            if (there(d, panel, s, k))
+            if (is_drawn(d, panel, s, k))
                 return true;
     return false;
 }
@@ -299,7 +299,7 @@ static void choose_scales(chart_drawing *d)
             const organ_chart_panel *const panel = &c->panels[p];
             organ_extent_widen(&x, panel->x[k]);
             for (size_t s = 0; s < c->series_count; s++)
-                if (there(d, panel, s, k))
+                if (is_drawn(d, panel, s, k))
                     organ_extent_widen(&y, panel->y[s][k]);
             for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
                 const double edge = b ? panel->band_high[k] : panel->band_low[k];

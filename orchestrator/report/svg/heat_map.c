@@ -137,7 +137,7 @@ static const char *heat_map_name_of(const char *const *names, size_t at, char nu
 /* ---- layout ---- */
 
 /* The widest name in pixels; numbers are as wide as the last. */
-static double widest(const char *const *names, size_t count)
+static double widest_name(const char *const *names, size_t count)
 {
     char number[32];
     double width = 0;
@@ -170,8 +170,8 @@ static void heat_map_arrange(heat_map_drawing *d)
 {
     const organ_heat_map *const m = d->map;
     const bool square = m->plain && !m->row_names && !m->column_names;
-    const double column_names = widest(m->column_names, m->columns);
-    d->left = 44 + widest(m->row_names, m->rows) + 8;
+    const double column_names = widest_name(m->column_names, m->columns);
+    d->left = 44 + widest_name(m->row_names, m->rows) + 8;
     d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
     if (square) { /* keep the proportions of a map of tiles as far as the limits permit */
@@ -290,7 +290,7 @@ static void put_cells(const heat_map_drawing *d)
 /* ---- names and scale ---- */
 
 /* Every how-manieth name has room: 1, 2, 5, 10, 20, ... */
-static size_t every(double pitch, double room)
+static size_t names_step(double pitch, double room)
 {
     static const unsigned char steps[] = {1, 2, 5};
     for (size_t k = 0, decade = 1; k < 24; k++, decade *= k % 3 == 0 ? 10 : 1)
@@ -302,7 +302,7 @@ static size_t every(double pitch, double room)
 static void put_row_names(const heat_map_drawing *d)
 {
     char number[32];
-    const size_t step = every(d->cell_height, 11);
+    const size_t step = names_step(d->cell_height, 11);
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
                         heat_map_name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
@@ -317,8 +317,8 @@ static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
     const double y = d->top + d->cell_height * (double)d->rows;
-    const double room = d->slanted ? 12 : widest(d->map->column_names, d->map->columns) + 6;
-    const size_t step = every(d->cell_width, room);
+    const double room = d->slanted ? 12 : widest_name(d->map->column_names, d->map->columns) + 6;
+    const size_t step = names_step(d->cell_width, room);
     for (size_t c = 0; c < d->columns; c += step) {
         const char *const name = heat_map_name_of(d->map->column_names, c * d->column_step, number);
         const double x = x_of(d, c) + d->cell_width / 2;

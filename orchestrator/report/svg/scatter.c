@@ -25,7 +25,7 @@ typedef struct scatter_drawing {
     size_t taken_count;
 } scatter_drawing;
 
-static bool there(const organ_scatter *s, const organ_point *p)
+static bool point_is_drawn(const organ_scatter *s, const organ_point *p)
 {
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
@@ -57,7 +57,7 @@ static void choose_scales(scatter_drawing *d)
     organ_extent x = ORGAN_EXTENT_NONE, y = x;
     for (size_t k = 0; k < s->count; k++) {
         const organ_point *const p = &s->points[k];
-        if (!there(s, p)) {
+        if (!point_is_drawn(s, p)) {
             d->left_out++;
             continue;
         }
@@ -136,7 +136,7 @@ static void put_joins(const scatter_drawing *d)
             const organ_point *const p = &s->points[k];
             if (p->kind != kind)
                 continue;
-            if (before && p->joined && there(s, before) && there(s, p)) {
+            if (before && p->joined && point_is_drawn(s, before) && point_is_drawn(s, p)) {
                 ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x),
                           at_y(d, p->y));
                 organ_svg_line_end(d->out, p->kind);
@@ -190,15 +190,15 @@ static void put_points(scatter_drawing *d)
     const organ_scatter *const s = d->scatter;
     put_joins(d);
     for (size_t k = 0; k < s->count; k++)
-        if (there(s, &s->points[k]))
+        if (point_is_drawn(s, &s->points[k]))
             put_point(d, &s->points[k]);
     for (size_t k = 0; k < s->count; k++)
-        if (there(s, &s->points[k]) && s->points[k].named) {
+        if (point_is_drawn(s, &s->points[k]) && s->points[k].named) {
             const double x = at_x(d, s->points[k].x), y = at_y(d, s->points[k].y);
             d->taken[d->taken_count++] = (box){x - 4, y - 4, x + 4, y + 4};
         }
     for (size_t k = 0; k < s->count; k++)
-        if (there(s, &s->points[k]) && s->points[k].named && s->points[k].name)
+        if (point_is_drawn(s, &s->points[k]) && s->points[k].named && s->points[k].name)
             put_name(d, &s->points[k]);
 }
 

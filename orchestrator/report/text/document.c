@@ -34,7 +34,7 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
 /* Returns the fewest digits with which a real number is read back unchanged, 15 to 17; 17 for other values. */
-static size_t precision(const json_t *value)
+static size_t digits_needed(const json_t *value)
 {
     for (int digits = 15; json_is_real(value) && digits < 17; digits++) {
         char text[40];
@@ -47,7 +47,7 @@ static size_t precision(const json_t *value)
 
 static bool print_scalar(const json_t *value, FILE *out)
 {
-    return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(precision(value))) == 0;
+    return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_needed(value))) == 0;
 }
 
 static bool all_numbers(const json_t *array)

@@ -22,14 +22,14 @@ static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},  {0x3041,
                                  {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},  {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF},
                                  {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
 
-static bool within(const range *ranges, size_t count, uint32_t code)
+static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 {
     for (size_t k = 0; k < count; k++)
         if (code >= ranges[k].first && code <= ranges[k].last)
             return true;
     return false;
 }
-#define WITHIN(ranges, code) within(ranges, sizeof(ranges) / sizeof *(ranges), code)
+#define WITHIN(ranges, code) is_in_ranges(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
@@ -64,7 +64,7 @@ char *organ_text_made_visible(const char *s)
     return visible;
 }
 
-static size_t columns(uint32_t code)
+static size_t columns_of_character(uint32_t code)
 {
     if (code < 0x300)
         return 1;
@@ -74,13 +74,13 @@ static size_t columns(uint32_t code)
 }
 
 /* Bytes of the longest beginning of `s` that takes at most `width` columns. */
-static size_t beginning(const char *s, size_t width)
+static size_t prefix_within(const char *s, size_t width)
 {
     size_t used = 0, at = 0;
     while (s[at]) {
         uint32_t code = 0;
         const size_t length = text_decode(s + at, &code);
-        used += length ? columns(code) : 1;
+        used += length ? columns_of_character(code) : 1;
         if (used > width)
             break;
         at += length ? length : 1;
@@ -94,7 +94,7 @@ size_t organ_text_width(const char *s)
     while (*s) {
         uint32_t code = 0;
         const size_t length = text_decode(s, &code);
-        width += length ? columns(code) : 1;
+        width += length ? columns_of_character(code) : 1;
         s += length ? length : 1;
     }
     return width;
@@ -111,13 +111,13 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     }
     const char *const gap = utf8 ? "…" : "...";
     const size_t room = width - organ_text_width(gap);
-    const size_t head = beginning(s, room / 2);
+    const size_t head = prefix_within(s, room / 2);
     /* The end of a name is kept longer than its beginning, because it identifies layer and projection. */
     size_t tail = head;
     for (size_t left = organ_text_width(s + head); left > room - room / 2;) {
         uint32_t code = 0;
         const size_t length = text_decode(s + tail, &code);
-        left -= length ? columns(code) : 1;
+        left -= length ? columns_of_character(code) : 1;
         tail += length ? length : 1;
     }
     char *out = NULL;

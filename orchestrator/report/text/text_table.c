@@ -165,7 +165,7 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
 
 /* Shortens the columns that permit it, always the widest of them, until the table fits. If that is not enough, the
  * table is printed in parts, with longer names. */
-static void fit(const organ_table *table, size_t *widths, size_t limit)
+static void shrink_columns(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
     for (size_t excess = line_width(table, &all); limit && excess > limit; excess--) {
@@ -187,7 +187,7 @@ static void fit(const organ_table *table, size_t *widths, size_t limit)
 }
 
 /* If the names and one more column are still too wide, shortens the texts of both, the wider first; never numbers. */
-static void squeeze(const organ_table *table, size_t *widths, size_t limit)
+static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
     for (size_t c = names; limit && c < table->column_count; c++) {
@@ -273,8 +273,8 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
     if (!widths)
         return organ_fail(error, ORGAN_IO, "no memory for a table");
     text_table_measure(table, widths);
-    fit(table, widths, page->width);
-    squeeze(table, widths, page->width);
+    shrink_columns(table, widths, page->width);
+    shrink_names_and_column(table, widths, page->width);
     text_table_part p = part_from(table, widths, names_of(table), page->width);
     bool whole = print_part(table, &p, out, page);
     while (whole && p.to < table->column_count) {

@@ -302,7 +302,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 /* ---- braces ---- */
 
 /* Returns the number of characters before `stop` or the end, not counting a `stop` within inner braces. */
-static size_t outside(const char *s, size_t length, char stop)
+static size_t length_before(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;
     for (; k < length; k++) {
@@ -325,17 +325,17 @@ static bool is_measured(const char *form)
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
-    const size_t condition = outside(place, length, '?');
+    const size_t condition = length_before(place, length, '?');
     if (condition < length) {
         const char *const words = place + condition + 1;
-        const size_t both = length - condition - 1, first = outside(words, both, '|');
+        const size_t both = length - condition - 1, first = length_before(words, both, '|');
         if (holds_until(scope, place, condition))
             put_words(out, scope, words, first, to);
         else if (first < both)
             put_words(out, scope, words + first + 1, both - first - 1, to);
         return;
     }
-    const size_t end = outside(place, length, ':');
+    const size_t end = length_before(place, length, ':');
     if (end < length)
         words_name_of(place + end + 1, length - end - 1, form, sizeof form);
     const json_t *const value = organ_scope_at(scope, words_name_of(place, end, path, sizeof path));
@@ -351,12 +351,12 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form)
 {
     for (size_t at = 0; at < length; at++) {
-        const size_t plain = outside(words + at, length - at, '{');
+        const size_t plain = length_before(words + at, length - at, '{');
         fwrite(words + at, 1, plain, out);
         at += plain;
         if (at == length)
             return;
-        const size_t place = outside(words + at + 1, length - at - 1, '}');
+        const size_t place = length_before(words + at + 1, length - at - 1, '}');
         put_place(out, scope, words + at + 1, place, form);
         at += place + 1;
     }

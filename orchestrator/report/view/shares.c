@@ -34,7 +34,7 @@ typedef struct shares_span {
     json_int_t from, to;
 } shares_span;
 
-static void widen(shares_span *s, bool first, json_int_t value)
+static void widen_span(shares_span *s, bool first, json_int_t value)
 {
     s->from = first || value < s->from ? value : s->from;
     s->to = first || value > s->to ? value : s->to;
@@ -50,8 +50,8 @@ typedef struct share_fold {
 static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
 {
     const double share = organ_json_number(row, of->share), norm = organ_json_number(row, of->norm);
-    widen(&f->rank, f->modules == 0, (json_int_t)organ_json_count(row, "rank"));
-    widen(&f->before, f->modules == 0, (json_int_t)organ_json_count(row, "rank_before"));
+    widen_span(&f->rank, f->modules == 0, (json_int_t)organ_json_count(row, "rank"));
+    widen_span(&f->before, f->modules == 0, (json_int_t)organ_json_count(row, "rank_before"));
     f->modules++;
     organ_json_add_count(&f->elements, row, "elements");
     if (!isfinite(share) || !isfinite(norm))
@@ -99,7 +99,7 @@ typedef struct curves {
 
 enum { POOLED, MIN, MAX, OF_ROLE };
 
-static double *curve(const curves *c, size_t role, size_t which)
+static double *curve_values(const curves *c, size_t role, size_t which)
 {
     return c->values + (1 + role * OF_ROLE + which) * c->ranks;
 }
@@ -126,8 +126,8 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
         const double sigma = json_number_value(organ_json_row_at(spectrum, k));
         sum += sigma * sigma;
         const double share = 100 * fmin(sum / energy, 1);
-        double *const least = &curve(c, role, MIN)[k], *const max = &curve(c, role, MAX)[k];
-        curve(c, role, POOLED)[k] += 100 * fmin(sum, energy);
+        double *const least = &curve_values(c, role, MIN)[k], *const max = &curve_values(c, role, MAX)[k];
+        curve_values(c, role, POOLED)[k] += 100 * fmin(sum, energy);
         *least = isnan(*least) ? share : fmin(*least, share);
         *max = isnan(*max) ? share : fmax(*max, share);
     }
@@ -137,7 +137,7 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
 {
     double energy = 0;
     for (size_t k = 0; k < c->ranks; k++)
-        curve(c, role, MIN)[k] = curve(c, role, MAX)[k] = NAN;
+        curve_values(c, role, MIN)[k] = curve_values(c, role, MAX)[k] = NAN;
     for (size_t k = 0; k < json_array_size(modules); k++) {
         const json_t *const row = organ_json_row_at(modules, k);
         const double norm = organ_json_number(row, of->norm);
@@ -147,14 +147,14 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
         energy += json_is_array(json_object_get(row, of->spectrum)) && norm > 0 ? norm * norm : 0;
     }
     for (size_t k = 0; k < c->ranks; k++)
-        curve(c, role, POOLED)[k] = energy > 0 ? curve(c, role, POOLED)[k] / energy : NAN;
-    c->y[role][0] = curve(c, role, POOLED);
+        curve_values(c, role, POOLED)[k] = energy > 0 ? curve_values(c, role, POOLED)[k] / energy : NAN;
+    c->y[role][0] = curve_values(c, role, POOLED);
     c->panels[role] = (organ_chart_panel){.title = c->roles[role],
                                           .count = c->ranks,
                                           .x = c->values,
                                           .y = c->y[role],
-                                          .band_low = curve(c, role, MIN),
-                                          .band_high = curve(c, role, MAX)};
+                                          .band_low = curve_values(c, role, MIN),
+                                          .band_high = curve_values(c, role, MAX)};
 }
 
 char *organ_rank_curves(const json_t *report, const organ_share_of *of)

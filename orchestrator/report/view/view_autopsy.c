@@ -42,7 +42,7 @@ static double autopsy_size_of(const json_t *row)
 }
 
 /* Returns the usual relative error of copies in the scheme of the weight. */
-static double usual(const json_t *report, const json_t *row, size_t end)
+static double usual_error(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
     for (size_t k = 0; k < json_array_size(schemes); k++) {
@@ -89,7 +89,7 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
         SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
         SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
         SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
-        SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
+        SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
 }
 
 /* Weights that stand in a layer; only matrices; of those with findings only, where `names` is not NULL. */

@@ -20,7 +20,7 @@ static json_t *part_row(const void *context, size_t k)
 }
 
 /* The report with "parts", "cells" (anatomy.h) and the definitions of its evaluation. */
-static json_t *grafted(const json_t *report)
+static json_t *with_graft_rows(const json_t *report)
 {
     const json_t *const groups = json_object_get(report, "groups");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
@@ -103,5 +103,5 @@ const organ_view organ_graft_view = {
     .title = "{source.name} into {target.name}",
     .lead = "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: the tensors that would be "
             "grafted; nothing was written.|A copy of the target with the chosen tensors of the source.}}",
-    .make = grafted,
+    .make = with_graft_rows,
     BLOCKS_OF(blocks)};

@@ -18,7 +18,7 @@ enum { MAX_CHANGED = 1000 };
 /* ---- extract ---- */
 
 /* Returns a copy of the report with the members "sizes" and "cells" (view_anatomy.h). */
-static json_t *extracted(const json_t *report)
+static json_t *with_extract_rows(const json_t *report)
 {
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
     ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")),
@@ -64,7 +64,7 @@ const organ_view organ_extract_view = {
     .title = "{model.name}",
     .lead = "{dry_run?A dry run: the files that extract would write; nothing was written.|The extracted model: a file "
             "for every tensor, in folders for skeleton, organs, embedding and norms.}",
-    .make = extracted,
+    .make = with_extract_rows,
     BLOCKS_OF(extract_all)};
 
 /* ---- assemble ---- */
@@ -77,7 +77,7 @@ static json_t *changed_row(const void *context, size_t k)
 }
 
 /* Returns the report with "sizes", "cells" (anatomy.h), and the roles of changed tensors. */
-static json_t *assembled(const json_t *report)
+static json_t *with_assemble_rows(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
@@ -131,5 +131,5 @@ const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
                                         .title = "{model.name}",
                                         .lead = "{dry_run?A dry run: the model that would be assembled; nothing was "
                                                 "written.|The model assembled from its parts.}",
-                                        .make = assembled,
+                                        .make = with_assemble_rows,
                                         BLOCKS_OF(assemble_all)};

@@ -91,7 +91,7 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
                  open_gaps ? " (nor are the processes that read models)" : " what that leaves open, seccomp closes");
 }
 
-static bool allow(int rules, int fd, uint64_t what)
+static bool allow_beneath(int rules, int fd, uint64_t what)
 {
     const struct beneath rule = {.allowed = what, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
@@ -103,7 +103,7 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     const int fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT || errno == EACCES || errno == ENOTDIR;
-    const bool allowed = allow(rules, fd, what);
+    const bool allowed = allow_beneath(rules, fd, what);
     const int fault = errno;
     close(fd);
     errno = fault;
@@ -164,7 +164,7 @@ static bool allow_reading(int rules, organ_readable folders)
 {
     bool allowed = true;
     for (size_t k = 0; k < folders.count && allowed; k++)
-        allowed = allow(rules, folders.fds[k], READ_FILE | READ_DIR);
+        allowed = allow_beneath(rules, folders.fds[k], READ_FILE | READ_DIR);
     return allowed;
 }
 
@@ -173,8 +173,9 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
     const int rules = make_ruleset(version);
     const uint64_t below =
         files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
-    return rules >= 0 && landlock_apply(rules, allow(rules, root, below) && allow_reading(rules, others) &&
-                                                   allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
+    return rules >= 0 &&
+           landlock_apply(rules, allow_beneath(rules, root, below) && allow_reading(rules, others) &&
+                                     allow_beneath(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
 bool organ_confine_reading(int version, organ_readable folders)

@@ -287,7 +287,7 @@ static void load_number(call_filter *f)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 }
-static void give(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
+static void add_return(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
 
 /* Adds three instructions that continue if half of an argument has the value, and otherwise skip `left_out` more
  * instructions. Assumes a little-endian machine. */
@@ -308,7 +308,7 @@ static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
         check_half(f, at + 4, r->mask >> 32, r->value >> 32, 1);
     } else
         add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)r->number, 0, 1);
-    give(f, answer);
+    add_return(f, answer);
     if (r->mask)
         load_number(f);
 }
@@ -334,11 +334,11 @@ static void fill_filter(call_filter *f, organ_calls calls)
     f->count = 0;
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
     add_step(f, BPF_JMP | BPF_JEQ | BPF_K, THIS_MACHINE, 1, 0);
-    give(f, SECCOMP_RET_KILL_PROCESS);
+    add_return(f, SECCOMP_RET_KILL_PROCESS);
     load_number(f);
     if (calls == ORGAN_CALLS_NO_EXEC) {
         ADD_RULES(f, execs, SECCOMP_RET_ERRNO | EPERM);
-        give(f, SECCOMP_RET_ALLOW);
+        add_return(f, SECCOMP_RET_ALLOW);
         return;
     }
     ADD_RULES(f, common_rules, SECCOMP_RET_ALLOW);
@@ -353,8 +353,8 @@ static void fill_filter(call_filter *f, organ_calls calls)
     ADD_RULES(f, unreadable, SECCOMP_RET_ERRNO | ENOSYS);
     add_step(f, BPF_JMP | BPF_JGE | BPF_K, FOREIGN_CALL, 1, 0);
     add_step(f, BPF_JMP | BPF_JGT | BPF_K, NEWEST_CALL, 1, 0);
-    give(f, SECCOMP_RET_ERRNO | EPERM);
-    give(f, SECCOMP_RET_ERRNO | ENOSYS);
+    add_return(f, SECCOMP_RET_ERRNO | EPERM);
+    add_return(f, SECCOMP_RET_ERRNO | ENOSYS);
 }
 
 bool organ_seccomp_is_there(void)

@@ -24,7 +24,7 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
 }
 
 /* Returns the seconds that a connection has for a request: few until it has sent a valid token. */
-static unsigned patience(const organ_server *server, bool admitted)
+static unsigned request_timeout(const organ_server *server, bool admitted)
 {
     enum { MAX_BEFORE_TOKEN = 5 };
     const unsigned seconds = server->options.timeout;
@@ -234,7 +234,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
         good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
     }
     admit_connection(request);
-    set_request_deadline(request, patience(server, organ_watched_admitted(request->watched)));
+    set_request_deadline(request, request_timeout(server, organ_watched_admitted(request->watched)));
     if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
         organ_http_problem(&request->reply, 503, "the server is stopping");
         good = false;
@@ -363,7 +363,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     admit_connection(request); /* the request is a login */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
-    set_request_deadline(request, (admitted ? 2 : 1) * patience(server, admitted));
+    set_request_deadline(request, (admitted ? 2 : 1) * request_timeout(server, admitted));
     end_request(request, whole);
 }
 
@@ -377,7 +377,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
         const union MHD_ConnectionInfo *const info =
             organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer_of(connection, peer, sizeof peer);
-        *watched = organ_watch_add(server->watch, info->connect_fd, peer, patience(server, false));
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, request_timeout(server, false));
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it
          * ends. */

@@ -126,7 +126,7 @@ bool organ_http_has_tag(const organ_server_request *request, const char *etag)
     return false;
 }
 
-static bool unchanged(const organ_server_request *request, const validators *v)
+static bool is_not_modified(const organ_server_request *request, const validators *v)
 {
     const char *const since = organ_http_header(request, "If-Modified-Since");
     time_t seconds;
@@ -136,7 +136,7 @@ static bool unchanged(const organ_server_request *request, const validators *v)
 }
 
 /* Returns whether a range may be sent: If-Range, if given, must match the file. */
-static bool continues(const organ_server_request *request, const validators *v)
+static bool range_is_allowed(const organ_server_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");
     time_t seconds;
@@ -234,13 +234,13 @@ void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *
     }
     const uint64_t size = (uint64_t)about.st_size;
     validators_of(&about, &v);
-    if (unchanged(request, &v)) {
+    if (is_not_modified(request, &v)) {
         close(fd);
         organ_http_reply_empty(reply, 304);
         add_validators(reply, &v);
         return;
     }
-    const bool ranged = !request->head && continues(request, &v);
+    const bool ranged = !request->head && range_is_allowed(request, &v);
     const range_kind range = ranged ? read_range(organ_http_header(request, "Range"), size, &from, &run) : RANGE_NONE;
     if (range == RANGE_BEYOND) {
         close(fd);

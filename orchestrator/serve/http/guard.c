@@ -113,8 +113,8 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
 }
 
 /* Returns whether the request has a valid token or session cookie; *who is its bearer. */
-static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization,
-                   organ_bearer *bearer)
+static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
+                              organ_bearer *bearer)
 {
     session_search search = {.guard = guard, .bearer = bearer};
     *bearer = (organ_bearer){.access = ORGAN_ACCESS_RUN};
@@ -143,7 +143,7 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
     if (!host_passes(guard, request, reply) || !origin_passes(guard, request, reply))
         return false;
     const char *const authorization = organ_http_header(request, "Authorization");
-    const bool admitted = admits(guard, request, authorization, &bearer);
+    const bool admitted = check_credentials(guard, request, authorization, &bearer);
     if (admitted)
         organ_http_done_by(request, bearer.name);
     if (admitted || (request->route && request->route->open))

@@ -26,7 +26,7 @@ typedef struct jail_search {
 
 /* Files that are read together with a model's file: the other parts of a split one, and its configuration and
  * tokenizer. */
-static bool matters(const jail_search *s, const char *name)
+static bool is_read_with_model(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
     if (!s->stem || strncmp(name, s->stem, s->stem_length) == 0)
@@ -77,7 +77,7 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
         return organ_jail_refuse(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
     }
     for (const struct dirent *e; !status && (e = readdir(directory));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !matters(s, e->d_name))
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !is_read_with_model(s, e->d_name))
             continue;
         const int more = snprintf(s->at + length, sizeof s->at - length, "%s%s", length ? "/" : "", e->d_name);
         if (++s->looked_at > MAX_CHECKED || (size_t)more >= sizeof s->at - length)

@@ -10,7 +10,7 @@
 
 /* ---- decoding ---- */
 
-static int hex(char c)
+static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -24,7 +24,7 @@ const char *organ_http_decode(char *text, bool form)
     char *to = text;
     for (const char *from = text; *from; to++) {
         const bool coded = *from == '%';
-        const int high = coded ? hex(from[1]) : 0, low = coded && high >= 0 ? hex(from[2]) : 0;
+        const int high = coded ? hex_digit(from[1]) : 0, low = coded && high >= 0 ? hex_digit(from[2]) : 0;
         if (high < 0 || low < 0)
             return "a '%' without two hexadecimal digits";
         *to = form && *from == '+' ? ' ' : *from;

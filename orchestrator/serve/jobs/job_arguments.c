@@ -27,11 +27,11 @@ typedef struct words_reader {
 
 /* ---- faults ---- */
 
-static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
+static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* Uses organ_fail for the detail, because it escapes control characters. */
-static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
+static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
     char text[sizeof detail.message];
@@ -58,7 +58,7 @@ static const char *json_kind(const json_t *value)
 /* ---- values ---- */
 
 /* Characters of valid UTF-8. */
-static size_t letters(const char *text)
+static size_t utf8_length(const char *text)
 {
     size_t count = 0;
     for (; *text; text++)
@@ -72,11 +72,11 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
 {
     const char *const text = json_string_value(value);
     if (!text)
-        fault(r, 422, field, "is %s, but must be a text", json_kind(value));
-    else if (*text == '\0' || letters(text) > LONGEST_TEXT)
-        fault(r, 422, field, "has %zu characters, but must have 1 to %d", letters(text), LONGEST_TEXT);
+        add_fault(r, 422, field, "is %s, but must be a text", json_kind(value));
+    else if (*text == '\0' || utf8_length(text) > LONGEST_TEXT)
+        add_fault(r, 422, field, "has %zu characters, but must have 1 to %d", utf8_length(text), LONGEST_TEXT);
     else if (strlen(text) != json_string_length(value))
-        fault(r, 422, field, "contains NUL");
+        add_fault(r, 422, field, "contains NUL");
     else
         return text;
     return NULL;
@@ -93,7 +93,7 @@ static void words_check_output(words_reader *r, const char *field, const char *p
     char config[PATH_MAX];
     const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
     if (length > 0 && (size_t)length < sizeof config && organ_jail_stat(r->jail, config, &about, &ignored) == 0)
-        fault(r, 409, field, "'%s' is in the directory of a model (config.json), which jobs must not change", path);
+        add_fault(r, 409, field, "'%s' is in the directory of a model (config.json), which jobs must not change", path);
     else if (organ_jail_stat(r->jail, path, &about, &ignored) == 404)
         json_array_append_new(r->words->made, json_string(path));
 }
@@ -106,7 +106,8 @@ static void check_path(words_reader *r, const char *field, const char *path, org
     free(r->absolute);
     r->absolute = NULL;
     if (strstr(path, "://")) {
-        fault(r, 422, field, "is a URL, but must be a path below the root: the server does not contact other servers");
+        add_fault(r, 422, field,
+                  "is a URL, but must be a path below the root: the server does not contact other servers");
         return;
     }
     const bool output = names == ORGAN_NAMES_OUTPUT;
@@ -117,7 +118,7 @@ static void check_path(words_reader *r, const char *field, const char *path, org
         r->absolute = NULL;
     }
     if (refused) {
-        fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
+        add_fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
     }
     if (output)
@@ -156,9 +157,9 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
         option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
-        fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
+        add_fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
     else if (!whole || !organ_in_range(option, number))
-        fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
+        add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
     else {
@@ -196,11 +197,11 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
 {
     const size_t takes = option->takes ? option->takes : 1;
     if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MAX_WORDS) {
-        fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MAX_WORDS);
+        add_fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MAX_WORDS);
         return;
     }
     if (json_array_size(value) % takes != 0)
-        fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
+        add_fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
     for (size_t k = 0; k < json_array_size(value); k++) {
         char item[160];
         snprintf(item, sizeof item, "%s/%zu", field, k);
@@ -218,12 +219,12 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
     char field[96];
     snprintf(field, sizeof field, "/arguments/%s", option->name);
     if (!value && option->required)
-        fault(r, 422, field, "is missing: %s", option->help);
+        add_fault(r, 422, field, "is missing: %s", option->help);
     if (!value)
         return;
     if (option->value == ORGAN_VALUE_FLAG) {
         if (!json_is_boolean(value))
-            fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
+            add_fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
         else if (json_is_true(value))
             json_array_append_new(to, json_sprintf("--%s", name));
     } else if (option->value == ORGAN_VALUE_WORDS)
@@ -232,7 +233,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         add_word(r, to, name, number_word(r, field, option, value));
     else if (option->choices && json_is_string(value) &&
              !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
-        fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
+        add_fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
     else
         add_word(r, to, name, text_word(r, field, value, option->names));
 }
@@ -247,7 +248,7 @@ static void refuse_gaps(words_reader *r)
         const bool given = json_object_get(r->arguments, organ_operand_key(&verb->operands[k], key)) != NULL;
         snprintf(field, sizeof field, "/arguments/%s", key);
         if (given && gap)
-            fault(r, 422, field, "is given without the operand before it");
+            add_fault(r, 422, field, "is given without the operand before it");
         gap = gap || !given;
     }
 }
@@ -273,7 +274,8 @@ static void refuse_unknown(words_reader *r)
             continue;
         char field[160], hint[ORGAN_HINT_ROOM];
         snprintf(field, sizeof field, "/arguments/%.100s", key);
-        fault(r, 422, field, "%s has no such argument%s", verb->name, organ_nearest_hint(key, names, count, "", hint));
+        add_fault(r, 422, field, "%s has no such argument%s", verb->name,
+                  organ_nearest_hint(key, names, count, "", hint));
     }
 }
 
@@ -292,10 +294,10 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
             names[jobs++] = verbs[k]->name;
     char hint[ORGAN_HINT_ROOM];
     if (!value)
-        fault(r, 422, "/verb", "is missing: the verb, for example \"inspect\"");
+        add_fault(r, 422, "/verb", "is missing: the verb, for example \"inspect\"");
     else if (name)
-        fault(r, 422, "/verb", "'%.60s' is not a verb that can run as a job%s", name,
-              organ_nearest_hint(name, names, jobs, "", hint));
+        add_fault(r, 422, "/verb", "'%.60s' is not a verb that can run as a job%s", name,
+                  organ_nearest_hint(name, names, jobs, "", hint));
     return NULL;
 }
 
@@ -307,12 +309,12 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
     {
         char field[160];
         snprintf(field, sizeof field, "/%.100s", key);
-        fault(r, 422, field, "a job has \"verb\" and \"arguments\" only");
+        add_fault(r, 422, field, "a job has \"verb\" and \"arguments\" only");
     }
     r->words->verb = find_verb(r, verbs, count, request);
     r->arguments = json_object_get(request, "arguments");
     if (!json_is_object(r->arguments))
-        fault(r, 422, "/arguments", r->arguments ? "must be an object" : "is missing: an object");
+        add_fault(r, 422, "/arguments", r->arguments ? "must be an object" : "is missing: an object");
     if (!r->words->verb || !json_is_object(r->arguments))
         return;
     refuse_unknown(r);
@@ -452,7 +454,7 @@ json_t *organ_job_words_resumed(const json_t *argv)
 /* ---- clashes ---- */
 
 /* Returns whether one path is the other or is inside it; "." contains every path. */
-static bool overlap(const char *a, const char *b)
+static bool paths_overlap(const char *a, const char *b)
 {
     const size_t m = strlen(a), n = strlen(b), least = m < n ? m : n;
     if (strcmp(a, ".") == 0 || strcmp(b, ".") == 0)
@@ -464,7 +466,7 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 {
     for (size_t k = 0; k < json_array_size(a); k++)
         for (size_t j = 0; j < json_array_size(b); j++)
-            if (overlap(json_string_value(json_array_get(a, k)), json_string_value(json_array_get(b, j)))) {
+            if (paths_overlap(json_string_value(json_array_get(a, k)), json_string_value(json_array_get(b, j)))) {
                 *path = json_string_value(json_array_get(a, k));
                 return true;
             }

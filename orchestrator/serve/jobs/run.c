@@ -152,7 +152,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
-static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
+static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
     const int log = organ_job_open(&jobs->store, job->id, "events.jsonl",
@@ -191,7 +191,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     if (!argv || !words)
         organ_fail_errno(&error, ENOMEM, "the words of job %s", job->id);
     else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &job->memory, &error))
-        launch(jobs, job, words, job->memory, &error);
+        launch_job(jobs, job, words, job->memory, &error);
     free(words);
     json_decref(argv);
     if (error.status == ORGAN_OK) {

@@ -20,7 +20,7 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
 }
 
 /* Options that the server sets itself, and --delete-after, which would let a client remove models. */
-static bool withheld(const organ_option *option)
+static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -32,7 +32,7 @@ static bool withheld(const organ_option *option)
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;
-    for (size_t at = 0; (option = organ_verb_option_at(verb, at)) && (withheld(option) || k-- > 0);)
+    for (size_t at = 0; (option = organ_verb_option_at(verb, at)) && (is_hidden_option(option) || k-- > 0);)
         at++;
     return option;
 }
@@ -245,7 +245,7 @@ static json_t *describe_groups(const organ_verb *verb)
     for (size_t g = 0; list && g < verb->group_count; g++) {
         json_t *const options = json_array();
         for (size_t k = 0; k < verb->groups[g].count; k++)
-            if (!withheld(&verb->groups[g].options[k]))
+            if (!is_hidden_option(&verb->groups[g].options[k]))
                 json_array_append_new(options, describe_option(&verb->groups[g].options[k]));
         if (json_array_size(options) > 0)
             json_array_append_new(list, json_pack("{s:s, s:O}", "title", verb->groups[g].title, "options", options));

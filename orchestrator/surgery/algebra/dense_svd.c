@@ -24,7 +24,7 @@ static void copy_in(const tall_matrix *t, const float *a, bool turned)
 }
 
 /* Strips of columns stay in the cache while all others meet them. */
-static void square(const organ_kernels *kernels, const tall_matrix *t)
+static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
 {
     enum { STRIP = 8 };
     for (size_t from = 0; from < t->cols; from += STRIP)
@@ -73,7 +73,7 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
     bool done = t.x && t.square && t.values && t.right && t.left && t.room;
     if (done) {
         copy_in(&t, a, turned);
-        square(kernels, &t);
+        gram_matrix(kernels, &t);
         done = organ_symmetric_eigen(kernels, t.square, t.cols, requested, t.values, t.right, t.room);
     }
     if (done) {

@@ -66,7 +66,7 @@ static void update_and_multiply(const eigen *x, size_t i, const double *v, const
     }
 }
 
-static void reduce(eigen *x)
+static void reduce_to_tridiagonal(eigen *x)
 {
     double *w = x->work, *product = x->work + x->n;
     const double *v = NULL;
@@ -279,7 +279,7 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
     x.e = room + 2 * n;
     x.work = room + 3 * n;
     x.scale[0] = 0;
-    reduce(&x);
+    reduce_to_tridiagonal(&x);
     bool done = scale_diagonals(&x) && find_values(&x) && (requested == 0 || find_vectors(&x, requested, vectors));
     if (done && requested > 0)
         turn_back(&x, requested, vectors);

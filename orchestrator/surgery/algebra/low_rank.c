@@ -80,7 +80,7 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
                       organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
-static void summarise(organ_svd *svd, const organ_strips *strips)
+static void sum_energy(organ_svd *svd, const organ_strips *strips)
 {
     svd->energy = organ_strips_energy(strips);
     for (size_t k = 0; k < svd->rank; k++)
@@ -107,7 +107,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     if (error->status)
         organ_svd_free(svd);
     else
-        summarise(svd, strips);
+        sum_energy(svd, strips);
     return error->status;
 }
 

@@ -39,8 +39,8 @@ static void free_qr(qr *f)
 }
 
 /* Combinations of the vectors of Q: `count` rows of k factors each. */
-static void combine(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to,
-                    void *scratch)
+static void combine_rows_of_q(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to,
+                              void *scratch)
 {
     const organ_product product = {.m = count,
                                    .n = f->n,
@@ -54,7 +54,7 @@ static void combine(const organ_kernels *kernels, const qr *f, const float *fact
 
 /* Decomposes B A = Q1 (R1 R2^T) Q2^T from the QR factors of both: the SVD of the small core R1 R2^T, multiplied by Q1
  * and Q2. */
-static bool join(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
+static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
     float *core = organ_floats(b->k, a->k), *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
@@ -73,8 +73,8 @@ static bool join(const organ_kernels *kernels, const qr *b, const qr *a, organ_s
         done = organ_dense_svd(kernels, core, b->k, a->k, k, left, svd->sigma, right);
     }
     if (done) {
-        combine(kernels, b, left, k, svd->u, scratch);
-        combine(kernels, a, right, k, svd->vt, scratch);
+        combine_rows_of_q(kernels, b, left, k, svd->u, scratch);
+        combine_rows_of_q(kernels, a, right, k, svd->vt, scratch);
     }
     free(core);
     free(left);
@@ -107,7 +107,8 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
                 left.q[k * out + i] = b[i * inner + k];
         memcpy(right.q, a, inner * in * sizeof *a); /* rows of A are columns of A^T */
         done = organ_orthonormal(kernels, left.q, inner, out, out, left.rt) &&
-               organ_orthonormal(kernels, right.q, inner, in, in, right.rt) && join(kernels, &left, &right, svd);
+               organ_orthonormal(kernels, right.q, inner, in, in, right.rt) &&
+               svd_of_factors(kernels, &left, &right, svd);
     }
     free_qr(&left);
     free_qr(&right);

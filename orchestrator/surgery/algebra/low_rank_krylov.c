@@ -93,7 +93,7 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
 
 /* Multiplies the source by the matrix in one passage over its strips: block = W^T W V for b vectors if `back`, else
  * image = W V for l vectors. */
-static organ_status pass(krylov *y, float *source, bool back, organ_error *error)
+static organ_status krylov_multiply(krylov *y, float *source, bool back, organ_error *error)
 {
     const organ_strip_work work = {
         .context = y, .each = map_strip, .after = back ? map_back : NULL, .tasks = panels_of(y->n)};
@@ -155,7 +155,7 @@ static void rotate_part(void *context, size_t task, size_t worker)
 }
 
 /* Computes all eigenvalues of H and its first `requested` eigenvectors. Returns false if the eigensolver fails. */
-static bool analyse(krylov *y, size_t requested)
+static bool eigen_of_projection(krylov *y, size_t requested)
 {
     for (size_t i = 0; i < y->k; i++)
         for (size_t j = 0; j < y->k; j++)
@@ -165,7 +165,7 @@ static bool analyse(krylov *y, size_t requested)
 }
 
 /* Returns the part of ||W||^2 that the best `rank` vectors in the span of the basis capture. */
-static double captured(const krylov *y)
+static double captured_energy(const krylov *y)
 {
     double sum = 0;
     for (size_t k = 0; k < organ_min(y->rank, y->k); k++)
@@ -177,7 +177,7 @@ static double captured(const krylov *y)
  * diagonal. */
 static bool keep_best(krylov *y)
 {
-    if (!analyse(y, y->l))
+    if (!eigen_of_projection(y, y->l))
         return false;
     for (size_t i = 0; i < y->l; i++)
         for (size_t j = 0; j < y->k; j++)
@@ -193,7 +193,7 @@ static bool keep_best(krylov *y)
 
 /* Appends the rows and columns of the new block to H, from c = V^T W^T W of that block. Averages each pair of elements
  * that are equal but for rounding, so that H stays symmetric. */
-static void grow(krylov *y)
+static void extend_projection(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;
     for (size_t i = 0; i < b; i++)
@@ -227,7 +227,7 @@ static bool replace_nothing(krylov *y, const float *r)
 
 /* Makes the block orthonormal and orthogonal to the basis. Runs twice: the second pass removes rounding errors of the
  * first. */
-static bool refine(krylov *y)
+static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);
     bool done = r && orthonormal_block(y, r);
@@ -250,17 +250,17 @@ static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 
 /* Computes block = W^T W of the new block of the basis. The size of W is known only after the first pass; if W^T W
  * could leave the range of FP32, a power of two scales W and the pass runs again. */
-static organ_status extend(krylov *y, organ_error *error)
+static organ_status multiply_new_block(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
-    if (pass(y, fresh, true, error))
+    if (krylov_multiply(y, fresh, true, error))
         return error->status;
     const double norm = sqrt(organ_strips_energy(y->strips));
     if (y->passes > 1 || norm == 0 || (norm > 0x1p-20 && norm < 0x1p20))
         return ORGAN_OK;
     y->halves[0] = -ilogb(norm) / 2;
     y->halves[1] = -ilogb(norm) - y->halves[0];
-    return pass(y, fresh, true, error);
+    return krylov_multiply(y, fresh, true, error);
 }
 
 /* Extends the basis, starting with the random block in `block`, until a pass captures less than ENOUGH more of
@@ -271,23 +271,23 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
     bool done = orthonormal_block(y, NULL);
     while (done && y->passes < MAX_PASSES) {
         memcpy(y->basis + y->k * y->n, y->block, y->n * y->b * sizeof *y->block);
-        if (extend(y, error))
+        if (multiply_new_block(y, error))
             return error->status;
         make_orthogonal(y, y->k + y->b);
-        grow(y);
-        done = analyse(y, 0);
-        const double now = captured(y),
+        extend_projection(y);
+        done = eigen_of_projection(y, 0);
+        const double now = captured_energy(y),
                      energy = ldexp(organ_strips_energy(y->strips), 2 * (y->halves[0] + y->halves[1]));
         if (y->k >= y->l && !(now - before >= ENOUGH * energy))
             break;
         before = now;
-        done = done && refine(y) && (y->k + y->b <= y->max || keep_best(y));
+        done = done && orthogonalise_block(y) && (y->k + y->b <= y->max || keep_best(y));
     }
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
 /* to = the first `rank` rows of factors (l columns) times the l vectors of n values. */
-static void combine(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
+static void combine_vectors(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
     const organ_product product = {.m = y->rank,
                                    .n = n,
@@ -307,12 +307,12 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     const size_t l = y->l;
     float *triangle = organ_floats(l, l), *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
     bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && keep_best(y);
-    if (done && pass(y, y->basis, false, error) == ORGAN_OK) {
+    if (done && krylov_multiply(y, y->basis, false, error) == ORGAN_OK) {
         done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
                organ_dense_svd(kernels, triangle, l, l, y->rank, p, svd->sigma, s);
         if (done) {
-            combine(y, p, y->image, y->m, svd->u);
-            combine(y, s, y->basis, y->n, svd->vt);
+            combine_vectors(y, p, y->image, y->m, svd->u);
+            combine_vectors(y, s, y->basis, y->n, svd->vt);
             scale_values(svd->sigma, y->rank, -y->halves[0]);
             scale_values(svd->sigma, y->rank, -y->halves[1]);
         }

@@ -77,7 +77,8 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
 
 /* Applies the block's reflections to elements `from` and later of `count` vectors: x -= V T V^T x, or with T^T if
  * `transposed`. */
-static void reflect(const reduction *q, size_t from, size_t width, bool transposed, float *vectors, size_t count)
+static void apply_block_reflector(const reduction *q, size_t from, size_t width, bool transposed, float *vectors,
+                                  size_t count)
 {
     const float *const v = q->reflectors + from * q->n + from;
     const size_t n = q->n - from;
@@ -121,7 +122,7 @@ static void orthonormal_run(reduction *q, float *r)
     for (; from < q->k; from += BLOCK) {
         const size_t width = organ_min(BLOCK, q->k - from), rest = from + width;
         reduce_panel(q, from, width);
-        reflect(q, from, width, true, q->vectors + rest * q->stride, q->count - rest);
+        apply_block_reflector(q, from, width, true, q->vectors + rest * q->stride, q->count - rest);
     }
     if (r)
         copy_triangle(q, r);
@@ -131,7 +132,8 @@ static void orthonormal_run(reduction *q, float *r)
     }
     while (from > 0) {
         from -= BLOCK;
-        reflect(q, from, organ_min(BLOCK, q->k - from), false, q->vectors + from * q->stride, q->k - from);
+        apply_block_reflector(q, from, organ_min(BLOCK, q->k - from), false, q->vectors + from * q->stride,
+                              q->k - from);
     }
 }
 

@@ -19,7 +19,7 @@ void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t
         words[w] = c[w];
 }
 
-static void block(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
+static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
 {
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -32,14 +32,14 @@ void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float 
     for (size_t k = 0; k < n; k++) {
         const uint64_t at = first + k;
         if (k == 0 || at % 4 == 0)
-            block(seed, stream, at / 4, words);
+            philox_block(seed, stream, at / 4, words);
         values[k] = (float)((int32_t)(words[at % 4] >> 8) - (1 << 23)) * 0x1p-23f;
     }
 }
 
 /* Returns the natural logarithm of x in (0, 1]. Uses only operations whose results IEEE 754 defines, so the bits are
  * equal on every machine. */
-static double logarithm(double x)
+static double exact_logarithm(double x)
 {
     int exponent;
     double m = frexp(x, &exponent);
@@ -72,9 +72,9 @@ void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *
     for (size_t k = 0; k < n; k++) {
         const uint64_t at = first + k;
         if (k == 0 || at % 2 == 0)
-            block(seed, stream, at / 2, words);
+            philox_block(seed, stream, at / 2, words);
         const uint32_t *pair = words + at % 2 * 2;
-        const double radius = sqrt(-2 * logarithm(((double)pair[0] + 0.5) * 0x1p-32));
+        const double radius = sqrt(-2 * exact_logarithm(((double)pair[0] + 0.5) * 0x1p-32));
         values[k] = (float)(radius * cosine_of_turns((double)pair[1] * 0x1p-32));
     }
 }

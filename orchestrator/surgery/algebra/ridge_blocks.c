@@ -77,7 +77,7 @@ static bool ridge_blocks_take_memory(organ_ridge *ridge)
     return b->left && b->gathered && b->gram && b->cross && b->sides && b->step;
 }
 
-static organ_status begin(organ_ridge *ridge, organ_error *error)
+static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
 {
     memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
     return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
@@ -297,7 +297,7 @@ static double ridge_blocks_rest(organ_ridge *ridge)
 
 const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
                                                .take_memory = ridge_blocks_take_memory,
-                                               .begin = begin,
+                                               .begin = ridge_blocks_begin,
                                                .add = ridge_blocks_add,
                                                .finish = ridge_blocks_finish,
                                                .solve = ridge_blocks_solve,

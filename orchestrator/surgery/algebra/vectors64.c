@@ -36,7 +36,7 @@ void organ_any_vector(uint64_t seed, double *values, size_t n)
 
 /* Scales z to length 1. Divides by the largest element first, so that no square overflows. Returns the former length, 0
  * if it is zero or not finite. */
-static double normalise(const organ_kernels *kernels, double *z, size_t n)
+static double normalise_length(const organ_kernels *kernels, double *z, size_t n)
 {
     const double max = organ_greatest(z, n);
     if (max == 0 || !isfinite(max))
@@ -51,13 +51,13 @@ static double normalise(const organ_kernels *kernels, double *z, size_t n)
 
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
-    double *const z = vectors + at * n, left = normalise(kernels, z, n), share = 0;
+    double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;
     if (left == 0)
         organ_any_vector(at + 1, z, n);
     for (int time = 0; time < TIMES && !(share > 0.7); time++) {
         for (size_t k = 0; k < at; k++)
             kernels->add_scaled_f64(z, -kernels->dot_f64(vectors + k * n, z, n), vectors + k * n, n);
-        share = normalise(kernels, z, n);
+        share = normalise_length(kernels, z, n);
         left *= share;
         if (share < 1e-14) { /* linearly dependent */
             organ_any_vector(at + 1 + (size_t)time * n, z, n);

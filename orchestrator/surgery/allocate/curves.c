@@ -44,7 +44,7 @@ struct organ_curves {
 /* ---- the tensors ---- */
 
 /* Returns true if two tensors share a curve: all routed experts of a layer with the same role do. */
-static bool together(const organ_tensor *a, const organ_tensor *b)
+static bool share_curve(const organ_tensor *a, const organ_tensor *b)
 {
     return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
            a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
@@ -53,7 +53,7 @@ static bool together(const organ_tensor *a, const organ_tensor *b)
 static size_t find_together(const organ_targets *targets, const size_t *of, size_t k)
 {
     for (size_t before = k; before-- > 0;)
-        if (together(targets->tensors[before], targets->tensors[k]))
+        if (share_curve(targets->tensors[before], targets->tensors[k]))
             return of[before];
     return SIZE_MAX;
 }
@@ -208,7 +208,7 @@ static organ_status nothing(void *context, const organ_calibration_matrix *matri
     return error->status;
 }
 
-static organ_status reach(void *context, const organ_calibration_layer *layer, organ_error *error)
+static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(c->calib);
@@ -378,7 +378,8 @@ static organ_status vary_pooled(organ_curves *c, const organ_calibration_matrix 
     return error->status;
 }
 
-static organ_status vary(void *context, const organ_calibration_matrix *m, float *weights, organ_error *error)
+static organ_status curves_measure_matrix(void *context, const organ_calibration_matrix *m, float *weights,
+                                          organ_error *error)
 {
     organ_curves *const c = context;
     const size_t tensor = c->of[m->target];
@@ -418,10 +419,10 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                             .memory = work_memory,
                                             .done = curves_is_known,
                                             .restore = nothing,
-                                            .change = vary,
+                                            .change = curves_measure_matrix,
                                             .grouped = true,
                                             .together = tensor_of,
-                                            .enter = reach,
+                                            .enter = curves_enter_layer,
                                             .leave = curves_finish};
     if (choose_targets(c, targets, of, error) ||
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,

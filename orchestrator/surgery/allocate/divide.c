@@ -85,8 +85,8 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
 
 /* Bisects the price of a zero: `few` becomes a division with fewer zeros than the budget, `many` one with at least as
  * many, at prices that are nearly equal. Stores the interpolation between both that meets the budget in `tried`. */
-static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many,
-                   double *tried)
+static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *few, double *many,
+                         double *tried)
 {
     const size_t bytes = a->count * sizeof *tried;
     double low = MIN_PRICE, high = MAX_PRICE, spare = divide_choose(a, costs, low, few),
@@ -121,7 +121,7 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
         for (size_t k = 0; k <= STEPS; k++)
             costs[t * (STEPS + 1) + k] = organ_allocation_cost(a, &a->tensors[t], step_at(k));
     double *const least = few + 2 * a->count;
-    bisect(a, costs, budget, few, few + a->count, least);
+    bisect_price(a, costs, budget, few, few + a->count, least);
     a->budget = budget;
     a->cost = a->uniform_cost = 0;
     for (size_t t = 0; t < a->count; t++) {
@@ -136,7 +136,8 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 
 /* Returns the measured tensor with the same role whose layer is nearest to that of `to`, at or before it, or at or
  * after it. NULL: there is none. */
-static const organ_allocation_tensor *nearest(const organ_allocation *a, const organ_allocation_tensor *to, bool before)
+static const organ_allocation_tensor *nearest_measured(const organ_allocation *a, const organ_allocation_tensor *to,
+                                                       bool before)
 {
     const organ_allocation_tensor *best = NULL;
     for (size_t k = 0; k < a->count; k++) {
@@ -155,7 +156,8 @@ bool organ_allocation_fill(organ_allocation *a, size_t *missing)
         organ_allocation_tensor *const t = &a->tensors[k];
         if (t->known && !t->between)
             continue;
-        const organ_allocation_tensor *const before = nearest(a, t, true), *const after = nearest(a, t, false);
+        const organ_allocation_tensor *const before = nearest_measured(a, t, true), *const after =
+                                                                                        nearest_measured(a, t, false);
         const organ_allocation_tensor *const from = before ? before : after, *const to = after ? after : before;
         *missing = k;
         if (!from)

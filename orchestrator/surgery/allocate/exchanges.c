@@ -272,7 +272,7 @@ static organ_status judge_round(organ_exchanges *x, double *found, organ_error *
 /* ---- the exchanges ---- */
 
 /* Returns the cost of one more zero, from the slope of the tensor's curve at its sparsity. */
-static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
+static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step),
                  below = organ_allocation_cost(a, t, t->given - step);
@@ -282,7 +282,7 @@ static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
 static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *made)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;
-    const bool turned = slope(x->allocation, &tensors[one]) > slope(x->allocation, &tensors[other]);
+    const bool turned = cost_slope(x->allocation, &tensors[one]) > cost_slope(x->allocation, &tensors[other]);
     *made = (organ_exchange){.more = turned ? other : one, .less = turned ? one : other};
     const organ_allocation_tensor *const more = &tensors[made->more], *const less = &tensors[made->less];
     const double elements = STEP * (double)(more->elements < less->elements ? more->elements : less->elements);
@@ -291,7 +291,7 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     return made->up <= ORGAN_ALLOCATION_MAX && made->down >= ORGAN_ALLOCATION_MIN;
 }
 
-static bool propose(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
+static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
 {
     *made = (exchanges_pair){.apart = false};
     return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of)
@@ -315,14 +315,14 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
             order[at < k ? at : k] = k;
         }
         for (size_t k = 0; k + 1 < count && x->pair_count < MAX_PAIRS; k += 2)
-            x->pair_count += propose(x, order[k], order[k + 1], &x->pairs[x->pair_count]);
+            x->pair_count += propose_exchange(x, order[k], order[k + 1], &x->pairs[x->pair_count]);
     }
     free(order);
     free(drawn);
     return error->status;
 }
 
-static void give(organ_exchanges *x, const double *given)
+static void set_shares(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
         x->allocation->tensors[k].given = given[k];
@@ -334,7 +334,7 @@ static bool exchanges_finish(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* equal if no exchange was applied */
     if (!nearer)
-        give(x, x->best);
+        set_shares(x, x->best);
     for (size_t k = 0; k < x->allocation->count && nearer; k++)
         x->best[k] = x->allocation->tensors[k].given;
     x->nearest = nearer ? found : x->nearest;

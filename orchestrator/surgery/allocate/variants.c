@@ -136,7 +136,7 @@ typedef struct variants_tile {
     size_t tokens;
 } variants_tile;
 
-static void compare(void *context, size_t k, float *logits)
+static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
     const organ_variants *const v = t->variants;
@@ -155,7 +155,7 @@ static organ_status judge_tile(organ_variants *v, const float *states, size_t co
     for (size_t k = 0; k < count * tokens; k++)
         v->rows[k] = k / tokens * v->tokens + first + k % tokens;
     if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, keep_donor, error) ||
-        organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare, error))
+        organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare_logits, error))
         return error->status;
     for (size_t k = 0; k < count * tokens; k++)
         divergence[k / tokens] += v->found[k];

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void show(const json_t *value, char words[ORGAN_CACHE_SHOWN + 1])
+static void value_to_text(const json_t *value, char words[ORGAN_CACHE_SHOWN + 1])
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
     snprintf(words, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
@@ -28,8 +28,8 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
         if (json_equal(there, here))
             continue;
         found->key = key;
-        show(there, found->was);
-        show(here, found->is);
+        value_to_text(there, found->was);
+        value_to_text(here, found->is);
         return true;
     }
     return false;

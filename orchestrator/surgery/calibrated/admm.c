@@ -63,14 +63,14 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-static size_t entries(size_t size, size_t block)
+static size_t factor_entries(size_t size, size_t block)
 {
     return size / block * block * block + size % block * (size % block);
 }
 
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
-    return ORGAN_ADMM_FACTORS * entries((size_t)size, (size_t)block) * sizeof(float);
+    return ORGAN_ADMM_FACTORS * factor_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
 void organ_admm_factors_release(organ_admm_factors *factors)
@@ -136,7 +136,7 @@ static float *room_for_factor(organ_admm *s)
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
     if (!*room)
-        *room = organ_floats(entries(s->cols, s->problem.h.block), 1);
+        *room = organ_floats(factor_entries(s->cols, s->problem.h.block), 1);
     return *room;
 }
 
@@ -414,7 +414,7 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
-static void unscale(const organ_admm *s, float *weights)
+static void unscale_weights(const organ_admm *s, float *weights)
 {
     for (size_t k = 0; k < s->problem.rows * s->cols; k++)
         weights[k] = s->z[k] / s->root[k % s->cols];
@@ -423,7 +423,7 @@ static void unscale(const organ_admm *s, float *weights)
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);
-    unscale(s, weights);
+    unscale_weights(s, weights);
 }
 
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
@@ -434,6 +434,6 @@ organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned step
         s->count = organ_min(TOGETHER, s->problem.rows - s->from);
         solve_together(s, steps, error);
     }
-    unscale(s, weights);
+    unscale_weights(s, weights);
     return error->status;
 }

@@ -70,7 +70,7 @@ static void check_row(void *context, size_t row, size_t worker)
         ;
 }
 
-static organ_status check(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
+static organ_status check_finite(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     row_check l = {engine, b, SIZE_MAX};
     const size_t rows = organ_matrix_band_rows(b, first);
@@ -98,5 +98,5 @@ organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b
         b->loaded = true;
         b->at = first;
     }
-    return first < b->checked ? ORGAN_OK : check(engine, b, first, error);
+    return first < b->checked ? ORGAN_OK : check_finite(engine, b, first, error);
 }

@@ -63,7 +63,7 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
     return ORGAN_OK;
 }
 
-static size_t followed(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
+static size_t subspace_size(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
 /* Makes the rows of q orthonormal within each part's columns. Returns false without memory. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
@@ -71,7 +71,7 @@ static bool orthonormalise(const organ_preconditioner *c, float *q)
     bool done = true;
     for (size_t b = 0; b < c->part_count && done; b++) {
         const preconditioner_part *const p = &c->parts[b];
-        done = organ_orthonormal(c->kernels, q + p->start, followed(p), p->width, c->h.size, NULL);
+        done = organ_orthonormal(c->kernels, q + p->start, subspace_size(p), p->width, c->h.size, NULL);
     }
     return done;
 }
@@ -89,7 +89,7 @@ typedef struct ritz {
 static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
                       ritz *r)
 {
-    const size_t f = followed(p), n = c->h.size;
+    const size_t f = subspace_size(p), n = c->h.size;
     const organ_product product = {.m = f,
                                    .n = f,
                                    .k = p->width,
@@ -108,7 +108,7 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
 static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
     preconditioner_part *const p = &c->parts[index];
-    const size_t f = followed(p), n = c->h.size;
+    const size_t f = subspace_size(p), n = c->h.size;
     double sum = 0;
     if (!find_ritz(c, p, q, s, r))
         return false;
@@ -157,7 +157,7 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     const size_t n = c->h.size;
     size_t count = 0;
     for (size_t b = 0; b < c->part_count; b++)
-        count = followed(&c->parts[b]) > count ? followed(&c->parts[b]) : count;
+        count = subspace_size(&c->parts[b]) > count ? subspace_size(&c->parts[b]) : count;
     float *q = organ_floats(count, n), *s = organ_floats(count, n);
     ritz *r = aligned_alloc(64, organ_to_line(sizeof *r));
     if (!q || !s || !r)
@@ -329,8 +329,8 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
 }
 
 /* shares (rows x k) = x U, of rows of the part. */
-static void project(const organ_preconditioner *c, size_t index, size_t rows, const float *x, float *shares,
-                    void *scratch)
+static void project_on_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *x,
+                                  float *shares, void *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
@@ -369,7 +369,7 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             product[i * n + j] = matrix[i * n + j] * c->root[j];
     for (size_t b = 0; b < c->part_count; b++) {
         const preconditioner_part *const p = &c->parts[b];
-        project(c, b, rows, product + p->start, shares, scratch);
+        project_on_directions(c, b, rows, product + p->start, shares, scratch);
         for (size_t i = 0; i < rows; i++) {
             for (size_t d = 0; d < p->k; d++)
                 shares[i * p->k + d] *= c->gap[p->first + d];
@@ -390,7 +390,7 @@ static void solve_part(const organ_preconditioner *c, size_t index, size_t first
     float *const shares = own_scratch(scratch);
     if (p->k == 0)
         return;
-    project(c, index, rows, x, shares, scratch);
+    project_on_directions(c, index, rows, x, shares, scratch);
     for (size_t i = 0; i < rows; i++)
         c->kernels->solve_f32(square_of(c, first + i, p), p->k, shares + i * p->k);
     bring_back(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);

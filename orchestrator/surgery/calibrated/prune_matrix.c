@@ -15,7 +15,7 @@
 
 /* ---- checks of options ---- */
 
-static bool compensates(const organ_prune_matrix_options *o)
+static bool method_compensates(const organ_prune_matrix_options *o)
 {
     return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS ||
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
@@ -48,7 +48,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
     if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
-    if (moments && !moments->h && (compensates(o) || o->measure))
+    if (moments && !moments->h && (method_compensates(o) || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, but has only their norms",
                           o->name);
     if (moments && moments->features != cols)
@@ -100,7 +100,7 @@ static organ_status check_result(const organ_matrix_job *job, organ_error *error
     return ORGAN_OK;
 }
 
-static uint64_t zeros(const organ_matrix_job *job)
+static uint64_t count_zero_weights(const organ_matrix_job *job)
 {
     uint64_t count = 0;
     for (size_t k = 0; k < job->rows * job->cols; k++)
@@ -123,7 +123,7 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
 
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
-    const bool alone = !compensates(job->options);
+    const bool alone = !method_compensates(job->options);
     if (!alone)
         memset(job->keep, 1, job->rows * job->cols);
     switch (job->options->method) {
@@ -146,7 +146,7 @@ static void report_mask(const organ_matrix_job *job)
     uint64_t masked = n;
     for (size_t k = 0; k < n; k++)
         masked -= job->keep[k];
-    job->report->zero_after = zeros(job);
+    job->report->zero_after = count_zero_weights(job);
     job->report->sparsity = 100 * (double)masked / (double)n;
 }
 
@@ -178,7 +178,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     if (before)
         memcpy(before, weights, n * sizeof *weights);
     report->elements = n;
-    report->zero_before = zeros(&job);
+    report->zero_before = count_zero_weights(&job);
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
     if (prune_matrix_run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK &&
         (!before || prune_matrix_measure(&job, before, error) == ORGAN_OK))
@@ -190,7 +190,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
 {
     const uint64_t keep = rows * cols;
-    if (!compensates(options))
+    if (!method_compensates(options))
         return keep;
     if (options->method == ORGAN_PRUNE_SPARSEGPT)
         return keep + 640 * rows + organ_inverse_factor_memory(cols);
@@ -217,7 +217,7 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
                             .take = take,
                             .context = context};
     *report = (organ_prune_matrix_report){.output_error = NAN};
-    if (compensates(options) || options->measure)
+    if (method_compensates(options) || options->measure)
         return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
     if (prune_matrix_check_shape(options, job.moments, bands->rows, bands->cols, error) ||
         check_goal(options, bands->cols, error))

@@ -168,7 +168,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
 /* ---- ALPS ---- */
 
 /* Returns the change of the mask since the last comparison, as a share of the kept weights. */
-static double changed(const solving *s, double kept)
+static double mask_change(const solving *s, double kept)
 {
     const size_t n = s->job->rows * s->job->cols;
     size_t count = 0;
@@ -200,7 +200,7 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
     for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
         if (k % ALPS_COMPARE)
             continue;
-        const double change = changed(s, kept);
+        const double change = mask_change(s, kept);
         moved |= change > much[1];
         if (!moved && begin_lower(s, change, &rho))
             continue;

@@ -75,7 +75,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
 
 /* Refits the kept weights after a stage, with products[stage] * effort products, rounded. The first two stages remove
  * weights of little importance and have a quarter of a product, so they use one only from an effort of 2. */
-static organ_status compensate(const staged *s, unsigned stage, organ_error *error)
+static organ_status refit_kept(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const unsigned scaled = (unsigned)fmax(products[stage] >= 1, floor(products[stage] * job->options->effort + 0.5));
@@ -103,7 +103,7 @@ static organ_status finish_mask(const staged *s, const organ_flow *flow, const o
 
 /* Runs one stage: finds the mask that removes `percent` of the weights, or that of the pattern if `percent` < 0, then
  * refits the kept weights. `found` takes the gain from one search to the next. */
-static organ_status stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
+static organ_status run_stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
     const unsigned number = job->report->stages++;
@@ -115,7 +115,7 @@ static organ_status stage(staged *s, double percent, organ_flow_gain *found, org
         job->report->gains[number] = found->gain;
         found->gain = isfinite(found->gain) ? found->gain : DEFINED_GAIN;
     }
-    return error->status ? error->status : compensate(s, number, error);
+    return error->status ? error->status : refit_kept(s, number, error);
 }
 
 /* Runs the flow at its default gain and returns the resulting sparsity, the goal if none was requested. */
@@ -142,7 +142,7 @@ static organ_status run_stages(staged *s, organ_error *error)
     if (s->percent == 0 && find_natural(s->job, &flow, &s->percent, error) != ORGAN_OK)
         return error->status;
     for (unsigned k = 0; k < ORGAN_PRUNE_STAGES && !error->status; k++)
-        stage(s, pattern->of && k == ORGAN_PRUNE_STAGES - 1 ? -1 : shares[k] * s->percent, &found, error);
+        run_stage(s, pattern->of && k == ORGAN_PRUNE_STAGES - 1 ? -1 : shares[k] * s->percent, &found, error);
     return error->status;
 }
 

@@ -278,7 +278,7 @@ static double next_gain(const staged_flow_search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-static void remember(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
+static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double off = fabs(rate - percent);
     s->last = s->now;
@@ -301,8 +301,8 @@ static void remember(staged_flow_search *s, const staged_flow_trial *t, double r
 }
 
 /* from: the result of the preceding search on the same matrix, or a gain to start with (fall is 0). */
-static organ_status find(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
-                         organ_error *error)
+static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
+                              organ_error *error)
 {
     const staged_flow_search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
     const double first = from->fall > 0 ? gain_at_goal(&before, percent) : from->gain;
@@ -311,7 +311,7 @@ static organ_status find(staged_flow_trial *t, staged_flow_search *s, double per
         const bool endless = !isfinite(gain);
         if (try_gain(t, gain, &rate, error) != ORGAN_OK)
             return error->status;
-        remember(s, t, rate, percent);
+        record_trial(s, t, rate, percent);
         if (percent <= 0 || s->best_error <= t->flow->tolerance || (endless && rate > percent))
             break;
         if (endless)
@@ -332,7 +332,7 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
     if (staged_flow_open(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
-        if (find(&t, &s, percent, found, error) == ORGAN_OK)
+        if (find_gain(&t, &s, percent, found, error) == ORGAN_OK)
             *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
     staged_flow_close(&t);

@@ -14,8 +14,8 @@ static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
     return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 
-static organ_status prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
-                          organ_error *error)
+static organ_status then_prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
+                               organ_error *error)
 {
     organ_calibrated_job *const job = context;
     organ_prune_matrix_options prune_options = organ_calibrated_options_of_all(job, matrix->name);
@@ -34,7 +34,7 @@ static json_t *then_parameters(void *context)
     return own;
 }
 
-static organ_status check(const organ_calibrated_job *job, organ_error *error)
+static organ_status then_check(const organ_calibrated_job *job, organ_error *error)
 {
     if (!job->compensates)
         return organ_fail(
@@ -135,7 +135,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .seed = c->seed,
                                             .rows = job->method->rows,
                                             .memory = then_memory,
-                                            .prune = prune,
+                                            .prune = then_prune,
                                             .parameters = then_parameters,
                                             .solve = job->method->solve,
                                             .estimate = divides ? then_estimate : NULL,
@@ -143,7 +143,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .begin = divides ? then_divide : NULL,
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
-    if (check(job, error) != ORGAN_OK)
+    if (then_check(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pruned(&codes, &pruning, job->base.engine, job->base.progress, report, error);
 }

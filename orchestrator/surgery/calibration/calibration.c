@@ -106,7 +106,7 @@ static void add_panel(void *context, size_t index, size_t worker)
 }
 
 /* Adds W (X_d - X_p)^T X_p of a chunk, from the shift of its outputs (X_d - X_p) W^T. */
-static void bend(organ_calibration *c)
+static void add_drift(organ_calibration *c)
 {
     const size_t n = c->options.features;
     const organ_row_range own = own_share(c, c->options.rows);
@@ -144,7 +144,7 @@ static void calibration_add_chunk(organ_calibration *c)
         organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
     organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
     if (c->drift)
-        bend(c);
+        add_drift(c);
     c->moments.tokens += c->held;
     c->held = 0;
 }

@@ -114,7 +114,7 @@ static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o
 static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }
 
 /* Returns true if layers run on copies of the states. */
-static bool copied(const organ_calibration_run_options *o, const organ_forward *forward)
+static bool runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
@@ -127,7 +127,7 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
     organ_calibration_chunks chunks = chunks_of(o, forward);
     const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
     chunks.step = step;
-    return organ_calibration_states_memory(&chunks, copied(o, forward), scratch) +
+    return organ_calibration_states_memory(&chunks, runs_on_copies(o, forward), scratch) +
            (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
@@ -251,7 +251,7 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
 {
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t bytes = organ_calibration_states_bytes(&calib->chunks) * (two_streams(o) ? 2 : 1);
-    organ_calibration_states_open(&calib->chunks, copied(o, calib->facts.forward), o->calibration.scratch,
+    organ_calibration_states_open(&calib->chunks, runs_on_copies(o, calib->facts.forward), o->calibration.scratch,
                                   &calib->states, error);
     if (two_streams(o) && !error->status)
         organ_calibration_states_open(&calib->chunks, false, o->calibration.scratch, &calib->donor_states, error);

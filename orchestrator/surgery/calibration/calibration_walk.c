@@ -147,8 +147,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
                                    : error->status;
 }
 
-static organ_status compare(const organ_calibration_run *calib, const organ_calibration_layer *layer,
-                            organ_error *error)
+static organ_status compare_streams(const organ_calibration_run *calib, const organ_calibration_layer *layer,
+                                    organ_error *error)
 {
     const organ_calibration_chunks *const chunks = &calib->chunks;
     const pass p = {.calib = calib, .layer = layer};
@@ -259,7 +259,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     const organ_calibration_run *const calib = g->calib;
     const bool done = all_done(g);
     if (calib->work->compare)
-        return compare(calib, layer, error);
+        return compare_streams(calib, layer, error);
     if (done && calib->donor_states)
         return walk_carry(calib, layer, calib->donor_states, NULL, error);
     if (!done)

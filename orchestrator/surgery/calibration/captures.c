@@ -85,8 +85,8 @@ static organ_status open_group(captures_captures *g, size_t index, size_t featur
 /* Returns the group that takes these inputs, opened if the unit has none yet. A unit whose inputs are those of the
  * previous unit, at the same place of the layer, joins its group. Returns NULL if another unit of the group already
  * delivers these inputs, or on error. */
-static captures_group *listener(captures_captures *g, size_t index, size_t features, const float *inputs,
-                                organ_error *error)
+static captures_group *group_of_inputs(captures_captures *g, size_t index, size_t features, const float *inputs,
+                                       organ_error *error)
 {
     captures_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
@@ -110,7 +110,7 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
 {
     captures_captures *const g = context;
     const size_t index = organ_calibration_unit_named(g, tensor);
-    captures_group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
+    captures_group *const own = index == SIZE_MAX ? NULL : group_of_inputs(g, index, features, inputs, error);
     if (!own)
         return error->status;
     own->tokens += tokens;

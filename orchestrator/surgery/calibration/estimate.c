@@ -67,7 +67,7 @@ static int32_t estimate_last_layer(const organ_calibration_run *calib)
 
 /* Returns true for the second and third matrix with the same inputs (k and v after q, up after gate): they have no
  * moments of their own. */
-static bool follows(const organ_tensor *tensor)
+static bool shares_inputs(const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
@@ -107,7 +107,7 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     uint64_t moments = 0;
     for (size_t k = first; k < end; k++) {
         const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
-        moments += follows(calib->targets->tensors[k])
+        moments += shares_inputs(calib->targets->tensors[k])
                        ? 0
                        : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
     }
@@ -117,7 +117,7 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
         const organ_matrices m = organ_calibration_matrices(calib, tensor);
         const double block = whole || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
-        if (!follows(tensor))
+        if (!shares_inputs(tensor))
             plan->products += sums * (double)m.count * (double)m.cols * block * captured;
         organ_plan_matrices(plan, solve, (double)m.count, (double)m.rows, (double)m.cols, block);
     }

@@ -37,7 +37,7 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
-static const json_t *visited(const json_t *experts)
+static const json_t *spool_visited(const json_t *experts)
 {
     organ_json_spool_visit(experts);
     return experts;
@@ -51,10 +51,10 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     size_t all = 0, used = 0;
     const organ_tensor *tensor;
     for (size_t k = 0; k < count; k++)
-        all += json_array_size(visited(row(context, k, &tensor)));
+        all += json_array_size(spool_visited(row(context, k, &tensor)));
     fallback_place *const list = *places = all ? malloc(all * sizeof *list) : NULL;
     for (size_t k = 0; list && k < count; k++) {
-        const json_t *const experts = visited(row(context, k, &tensor));
+        const json_t *const experts = spool_visited(row(context, k, &tensor));
         for (size_t e = 0; e < json_array_size(experts); e++)
             list[used++] =
                 (fallback_place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};

@@ -29,17 +29,17 @@ static size_t segment_start(const organ_calibration_run *calib, size_t w, size_t
 
 /* Returns the number of gaps between windows. The last of several windows ends with the text, so no gap follows it; a
  * single window has one gap after it. */
-static size_t stretches(const organ_calibration_run *calib)
+static size_t gap_count(const organ_calibration_run *calib)
 {
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
 /* Returns how many windows of `length` tokens fit into the gaps and stores where they begin, unless `begins` is
  * NULL. */
-static size_t places(const organ_calibration_run *calib, size_t length, size_t *begins)
+static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;
-    for (size_t w = 0; w < stretches(calib); w++) {
+    for (size_t w = 0; w < gap_count(calib); w++) {
         size_t room = 0;
         const size_t begin = segment_start(calib, w, &room);
         for (size_t k = 0; k < room / length; k++, count++)
@@ -52,7 +52,7 @@ static size_t places(const organ_calibration_run *calib, size_t length, size_t *
 static size_t length_of(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
-    for (size_t w = 0; w < stretches(calib); w++) {
+    for (size_t w = 0; w < gap_count(calib); w++) {
         size_t room = 0;
         (void)segment_start(calib, w, &room);
         length = room < length ? room : length;
@@ -62,7 +62,7 @@ static size_t length_of(const organ_calibration_run *calib)
 
 /* Reads and encodes the text again; ORGAN_BAD_INPUT if it was changed since. Its memory is available because the hidden
  * states have not been written yet. */
-static organ_status encode(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
+static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
     if (organ_text_load(text, path, calib->engine->memory, error) == ORGAN_OK &&
@@ -74,8 +74,8 @@ static organ_status encode(const organ_calibration_run *calib, organ_text_input 
 
 /* Fills `rest` with the windows at `count` of the `all` places, evenly spread. Windows begin with the BOS token if the
  * tokenizer adds one. */
-static organ_status fill(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
-                         organ_calibration_rest *rest, organ_error *error)
+static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
+                                 organ_calibration_rest *rest, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
     organ_text_input text = {0};
@@ -83,7 +83,7 @@ static organ_status fill(const organ_calibration_run *calib, const size_t *begin
     rest->begin = calloc(count + 1, sizeof *rest->begin);
     if (!rest->tokens || !rest->begin)
         return organ_fail_memory(error, calib->options->calibration.text);
-    if (encode(calib, &text, error) == ORGAN_OK)
+    if (encode_text_again(calib, &text, error) == ORGAN_OK)
         for (size_t w = 0; w < count; w++) {
             uint32_t *const own = rest->tokens + w * rest->length;
             memcpy(own, text.ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
@@ -99,7 +99,7 @@ static organ_status fill(const organ_calibration_run *calib, const size_t *begin
 bool organ_calibration_rest_has(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = length_of(calib);
-    return length >= ORGAN_CALIBRATION_MIN_REST && places(calib, length, NULL) >= (tokens + length - 1) / length;
+    return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
 organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size_t requested, const char *option,
@@ -107,7 +107,7 @@ organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size
 {
     *rest = (organ_calibration_rest){.length = length_of(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
-    const size_t all = enough ? places(calib, rest->length, NULL) : 0,
+    const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_USAGE,
@@ -118,8 +118,8 @@ organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size
     size_t *const begins = malloc(all * sizeof *begins);
     if (!begins)
         return organ_fail_memory(error, calib->options->calibration.text);
-    (void)places(calib, rest->length, begins);
-    fill(calib, begins, all, count, rest, error);
+    (void)find_places(calib, rest->length, begins);
+    fill_windows(calib, begins, all, count, rest, error);
     free(begins);
     return error->status;
 }

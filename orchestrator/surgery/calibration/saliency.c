@@ -10,7 +10,7 @@
 
 /* x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which is
  * concave. */
-static double quantile(double p)
+static double normal_quantile_below(double p)
 {
     double x = -sqrt(-2 * log(2 * p));
     for (int step = 0; step < 60; step++) {
@@ -27,7 +27,7 @@ float *organ_normal_levels(void)
 {
     float *levels = malloc(LEVELS * sizeof *levels);
     for (size_t k = 0; levels && k < LEVELS / 2; k++) {
-        levels[k] = (float)quantile(((double)k + 0.5) / LEVELS);
+        levels[k] = (float)normal_quantile_below(((double)k + 0.5) / LEVELS);
         levels[LEVELS - 1 - k] = -levels[k];
     }
     return levels;

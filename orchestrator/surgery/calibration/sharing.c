@@ -23,7 +23,7 @@ typedef struct sharing_plan {
 } sharing_plan;
 
 /* In thousands of products: the sum over all units of a model fits. */
-static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
+static uint64_t in_thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
 #define PRODUCTS_A_ROW 8 /* estimate: times that each row of a matrix is multiplied by the second moments */
 
@@ -31,11 +31,11 @@ static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e
  * which a rank does once for all units with the same inputs. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
-    return thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
+    return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 static uint64_t cost_of_inputs(const sharing_unit *u)
 {
-    return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
+    return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
 /* Returns the index of the output that a unit belongs to: its tensor, or a group of tensors that the caller changes as

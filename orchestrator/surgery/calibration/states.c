@@ -43,12 +43,12 @@ static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
 }
 
 /* Returns the offset in bytes of a chunk's states among the stored ones. */
-static size_t place(const organ_calibration_chunks *chunks, size_t chunk)
+static size_t chunk_offset(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;
 }
 
-static size_t held(const organ_calibration_chunks *chunks)
+static size_t chunks_held(const organ_calibration_chunks *chunks)
 {
     const size_t count = organ_calibration_chunks_count(chunks);
     return count > chunks->first ? position_of(chunks, count - 1) + 1 : 0;
@@ -66,7 +66,7 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
     if (scratch)
-        return one + held(chunks) * sizeof(uint64_t);
+        return one + chunks_held(chunks) * sizeof(uint64_t);
     return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
 }
 
@@ -79,7 +79,7 @@ organ_status organ_calibration_states_open(const organ_calibration_chunks *chunk
         s->file = (organ_direct_file){.fd = -1, .direct = -1};
         s->all = scratch ? NULL : malloc((size_t)organ_calibration_states_bytes(chunks) + 1);
         s->one = scratch || copied ? malloc(chunks->together * chunks->window_bytes) : NULL;
-        s->digests = scratch ? malloc((held(chunks) + 1) * sizeof *s->digests) : NULL;
+        s->digests = scratch ? malloc((chunks_held(chunks) + 1) * sizeof *s->digests) : NULL;
     }
     if (!s || (scratch ? !s->digests : !s->all) || ((scratch || copied) && !s->one))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu windows", chunks->windows);
@@ -121,10 +121,10 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
     s->reserved = true;
     if (position >= s->given)
         return s->one;
-    if (organ_scratch_read(&s->file, s->one, bytes, place(&s->chunks, chunk), error) != ORGAN_OK)
+    if (organ_scratch_read(&s->file, s->one, bytes, chunk_offset(&s->chunks, chunk), error) != ORGAN_OK)
         return NULL;
     if (next < organ_calibration_chunks_count(&s->chunks))
-        organ_scratch_announce(&s->file, chunk_bytes(&s->chunks, next), place(&s->chunks, next));
+        organ_scratch_announce(&s->file, chunk_bytes(&s->chunks, next), chunk_offset(&s->chunks, next));
     if (XXH3_64bits(s->one, bytes) == s->digests[position])
         return s->one;
     organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (--scratch) differ from the written ones",
@@ -136,7 +136,7 @@ static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);
     organ_error fault = {0};
-    if (organ_direct_write(&s->file, s->one, bytes, place(&s->chunks, chunk), &fault) != ORGAN_OK)
+    if (organ_direct_write(&s->file, s->one, bytes, chunk_offset(&s->chunks, chunk), &fault) != ORGAN_OK)
         return file_failed(s, &fault, error);
     s->digests[position] = XXH3_64bits(s->one, bytes);
     s->given = position >= s->given ? position + 1 : s->given;
@@ -145,7 +145,7 @@ static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ
 
 float *organ_calibration_states_take(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
-    return s->all ? (float *)(void *)(s->all + place(&s->chunks, chunk)) : read_chunk(s, chunk, error);
+    return s->all ? (float *)(void *)(s->all + chunk_offset(&s->chunks, chunk)) : read_chunk(s, chunk, error);
 }
 
 organ_status organ_calibration_states_put_back(organ_calibration_states *s, size_t chunk, organ_error *error)
@@ -157,5 +157,5 @@ float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, 
 {
     if (!s->all)
         return read_chunk(s, chunk, error);
-    return memcpy(s->one, s->all + place(&s->chunks, chunk), chunk_bytes(&s->chunks, chunk));
+    return memcpy(s->one, s->all + chunk_offset(&s->chunks, chunk), chunk_bytes(&s->chunks, chunk));
 }

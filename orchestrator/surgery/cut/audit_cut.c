@@ -245,7 +245,7 @@ static organ_status audit_cut_judge(organ_cut_audit *a, organ_error *error)
 }
 
 /* Plans the cut. A plan that fails means that the copy is no cut of the donor. */
-static organ_status plan(organ_cut_audit *a, organ_error *error)
+static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_prepare(&a->run, error);
     if (error->status == ORGAN_USAGE || error->status == ORGAN_BAD_INPUT)
@@ -270,7 +270,7 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
         .write = {.model = a->donor, .engine = a->engine}, .layers = r->layers, .layer_count = r->layer_count};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
-    if (plan(a, error) || compare_all(a, error) || audit_cut_judge(a, error) ||
+    if (plan_cut(a, error) || compare_all(a, error) || audit_cut_judge(a, error) ||
         organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
         return error->status;
     *report = audit_cut_document_of(a);

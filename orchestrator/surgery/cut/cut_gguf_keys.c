@@ -23,7 +23,7 @@ static const char *key_of(const keys *k, const char *name, char key[KEY])
     return key;
 }
 
-static const organ_gguf_kv *find(const keys *k, const char *name)
+static const organ_gguf_kv *find_key(const keys *k, const char *name)
 {
     char key[KEY];
     return organ_gguf_find(k->gguf, key_of(k, name, key));
@@ -32,7 +32,7 @@ static const organ_gguf_kv *find(const keys *k, const char *name)
 /* Returns a key's integer if it is at least 0; -1 if the key is absent, negative or an array. */
 static int64_t keys_number_of(const keys *k, const char *name)
 {
-    const organ_gguf_kv *const kv = find(k, name);
+    const organ_gguf_kv *const kv = find_key(k, name);
     int64_t value;
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
 }
@@ -86,7 +86,7 @@ static void edit_experts(const keys *k)
 static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;
-    const bool own = find(k, "expert_feed_forward_length") != NULL;
+    const bool own = find_key(k, "expert_feed_forward_length") != NULL;
     if (!own && run->cuts_channels)
         keys_refuse(k, "feed_forward_length",
                     "it is the width both of experts and of layers without experts, which cannot both be cut");
@@ -99,7 +99,8 @@ static void edit_expert_channels(const keys *k)
  * their own, which cannot be changed here. */
 static void check_shared(const keys *k)
 {
-    const bool counted = keys_number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
+    const bool counted =
+        keys_number_of(k, "expert_shared_count") > 0 && !find_key(k, "expert_shared_feed_forward_length");
     if (counted && !organ_cut_shared_follow(k->run))
         keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
     else if (!counted && k->run->cuts_shared_channels)
@@ -133,8 +134,8 @@ static void check_architecture(const keys *k)
         uint64_t period;
     } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
                  {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
-    const bool listed = find(k, "attention.sliding_window_pattern") &&
-                        find(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
+    const bool listed = find_key(k, "attention.sliding_window_pattern") &&
+                        find_key(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
     for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
         if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
             !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))

@@ -323,7 +323,7 @@ static const char *new_name(organ_cut_run *run, const organ_tensor *t)
     return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
 }
 
-static bool changes(const organ_cut_part *part)
+static bool part_changes(const organ_cut_part *part)
 {
     for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
         if (part->axes[axis].numbers)
@@ -338,7 +338,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     if (!name)
         return organ_fail_memory(error, t->name);
     piece.name = name;
-    if (changes(part)) {
+    if (part_changes(part)) {
         run->part_of[t - run->model->tensors] = run->part_count;
         run->parts[run->part_count] = *part;
         run->parts[run->part_count].piece = run->piece_count;

@@ -165,7 +165,7 @@ static organ_status even_out(const organ_cut_run *run, size_t layer, const organ
 
 enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
-static bool asks(const organ_cut_run *run, int what)
+static bool is_requested(const organ_cut_run *run, int what)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
@@ -206,7 +206,7 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
 }
 
 /* Layers with a recurrent mixer, or with a feed-forward alone, have no heads of K and V. */
-static bool attends(const organ_model *model, size_t layer)
+static bool layer_has_attention(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_anatomy *const a = &model->tensors[t].anatomy;
@@ -219,8 +219,9 @@ static bool attends(const organ_model *model, size_t layer)
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
-    const bool channels = asks(run, CHANNELS), kv_heads = asks(run, KV_HEADS), of_experts = asks(run, EXPERT_CHANNELS);
-    const bool of_shared = asks(run, SHARED_CHANNELS);
+    const bool channels = is_requested(run, CHANNELS), kv_heads = is_requested(run, KV_HEADS),
+               of_experts = is_requested(run, EXPERT_CHANNELS);
+    const bool of_shared = is_requested(run, SHARED_CHANNELS);
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %" PRId64 " query heads and %" PRId64
@@ -242,8 +243,9 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
                      "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
             return error->status;
         if (kv_heads)
-            even_out(run, l, &layer->kv_heads, attends(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0,
-                     "heads of K and V", &run->kv_heads_before, &run->kv_heads_after, error);
+            even_out(run, l, &layer->kv_heads,
+                     layer_has_attention(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0, "heads of K and V",
+                     &run->kv_heads_before, &run->kv_heads_after, error);
     }
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;

@@ -95,8 +95,9 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
 
 /* Finds the kept ones of `have` parts by their digests; both lists must be in the same order. The kept numbers are
  * written to `keep`. */
-static organ_status match(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor, size_t have,
-                          const uint64_t *copy, size_t left, organ_cut_keep *keep, organ_error *error)
+static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
+                                  size_t have, const uint64_t *copy, size_t left, organ_cut_keep *keep,
+                                  organ_error *error)
 {
     uint32_t *const list = organ_arena_take(&r->arena, (left + 1) * sizeof *list);
     size_t at = 0;
@@ -153,7 +154,7 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
-static unsigned alike(const recover_block *a, const recover_block *b)
+static unsigned common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
     for (size_t i = 0; i < a->count; i++)
@@ -164,7 +165,7 @@ static unsigned alike(const recover_block *a, const recover_block *b)
 
 /* Finds the kept blocks: the ascending sequence of donor blocks that has the most digests in common with the blocks of
  * the copy (dynamic programming over both sequences). */
-static void align(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
+static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
     /* best[k][l]: 1 + the largest number of digests that blocks k.. of the copy share with blocks l.. of the donor; 0:
@@ -176,12 +177,12 @@ static void align(organ_cut_recovery *r, const recover_block *donor, const recov
             if (k == left || l == all)
                 continue;
             const uint32_t with = best[(k + 1) * row + l + 1], without = best[k * row + l + 1];
-            *here = with ? with + alike(&donor[l], &copy[k]) : 0;
+            *here = with ? with + common_digests(&donor[l], &copy[k]) : 0;
             *here = without > *here ? without : *here;
         }
     for (size_t k = 0, l = 0; l < all; l++) {
         const uint32_t with = k < left ? best[(k + 1) * row + l + 1] : 0;
-        const bool stays = with && best[k * row + l] == with + alike(&donor[l], &copy[k]);
+        const bool stays = with && best[k * row + l] == with + common_digests(&donor[l], &copy[k]);
         r->layers[l].dropped = !stays;
         k += stays;
     }
@@ -195,7 +196,7 @@ static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *erro
     if (!donor || !copy || !best)
         organ_fail_memory(error, r->copy->path);
     else if (list_blocks(r->donor, donor, error) == ORGAN_OK && list_blocks(r->copy, copy, error) == ORGAN_OK)
-        align(r, donor, copy, best);
+        align_blocks(r, donor, copy, best);
     free(donor);
     free(copy);
     free(best);
@@ -357,7 +358,7 @@ static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size
              k->part(&donor, layer, have, was, error) == ORGAN_OK)
         k->part(&copy, becomes, left, is, error);
     if (!error->status)
-        match(r, layer, k->what, was, (size_t)have, is, (size_t)left, keep, error);
+        match_digests(r, layer, k->what, was, (size_t)have, is, (size_t)left, keep, error);
     free(was);
     free(is);
     return error->status;
@@ -405,8 +406,8 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
         char what[48];
         snprintf(what, sizeof what, "expert %zu: channel", k);
         if (expert < n->experts)
-            match(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left,
-                  &each[expert], error);
+            match_digests(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left,
+                          &each[expert], error);
     }
     r->layers[layer].expert_channels = each;
     return error->status;

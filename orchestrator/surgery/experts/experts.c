@@ -135,7 +135,7 @@ static organ_status experts_fill(void *inner, organ_writing *writing, organ_erro
     return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-static json_t *results(void *context, const organ_tensor *tensor)
+static json_t *heal_results(void *context, const organ_tensor *tensor)
 {
     return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
 }
@@ -190,7 +190,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                          .layers = job->layers,
                          .layer_count = job->layer_count,
                          .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
-                         .results = job->heal ? results : NULL,
+                         .results = job->heal ? heal_results : NULL,
                          .recall = job->heal ? experts_recall : NULL};
     return organ_cut_make(&all, report, error);
 }

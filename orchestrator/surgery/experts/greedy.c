@@ -49,21 +49,21 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 
 /* ---- a token ---- */
 
-static void route(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
+static void route_among_kept(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
     organ_expert_route(m, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
 /* Returns the squared error of token t with the experts in w->chosen. */
-static double missed(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
+static double token_error(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
 {
     const organ_forward_config *const c = g->measure->config;
     return organ_expert_products_apart(products, c->experts, g->measure->dense + t * c->experts_used, w->chosen,
                                        c->experts_used, w->differences);
 }
 
-static bool serves(const unsigned *served, unsigned used, unsigned expert)
+static bool is_among_chosen(const unsigned *served, unsigned used, unsigned expert)
 {
     for (unsigned k = 0; k < used; k++)
         if (served[k] == expert)
@@ -93,11 +93,11 @@ static void try_without(greedy *g, size_t t, const float *products, const organ_
     const unsigned used = g->measure->config->experts_used;
     const unsigned *const served = g->served + t * used;
     w->kept[expert] = false;
-    route(g, t, w->kept, w);
+    route_among_kept(g, t, w->kept, w);
     w->kept[expert] = true;
-    g->increase[t * g->width + candidate] = missed(g, t, products, w) - g->loss[t];
+    g->increase[t * g->width + candidate] = token_error(g, t, products, w) - g->loss[t];
     for (unsigned k = 0; k < used; k++)
-        if (!serves(served, used, w->chosen[k].expert))
+        if (!is_among_chosen(served, used, w->chosen[k].expert))
             g->next[t] = w->chosen[k].expert;
 }
 
@@ -117,14 +117,14 @@ static void refresh_token(void *context, size_t t, size_t worker)
         return;
     }
     memcpy(w->kept, g->kept, m->config->experts * sizeof *w->kept);
-    route(g, t, w->kept, w);
-    g->loss[t] = missed(g, t, products, w);
+    route_among_kept(g, t, w->kept, w);
+    g->loss[t] = token_error(g, t, products, w);
     for (unsigned k = 0; k < used; k++)
         served[k] = w->chosen[k].expert;
     g->stale[t] = false;
     const bool own = changes_alone(m->config);
     for (unsigned e = 0, k = 0; g->count > least_of(g) && k < g->width && e < m->config->experts; e++)
-        if (own ? serves(served, used, e) : may_go(g, e)) {
+        if (own ? is_among_chosen(served, used, e) : may_go(g, e)) {
             try_without(g, t, products, w, own ? k : e, e);
             k++;
         }
@@ -186,7 +186,7 @@ static void remove_expert(greedy *g, unsigned expert)
     g->count--;
     for (size_t t = 0; t < g->measure->tokens; t++)
         g->stale[t] = !changes_alone(c) || g->next[t] == expert ||
-                      serves(g->served + t * c->experts_used, c->experts_used, expert);
+                      is_among_chosen(g->served + t * c->experts_used, c->experts_used, expert);
 }
 
 static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)

@@ -48,7 +48,7 @@ static void take_requested(const chunk_job *j, const float *donor, const float *
                                        (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->dense[k] - (double)changed[k]);
 }
 
-static void route(const chunk_job *j)
+static void route_chunk(const chunk_job *j)
 {
     const organ_expert_heal *const h = j->heal;
     const size_t used = h->config->experts_used, experts = h->config->experts;
@@ -94,7 +94,7 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
     if (run_as(j, NULL, h->dense, error) || run_as(j, j->own->kept, changed, error))
         return error->status;
     take_requested(j, donor, changed);
-    route(j);
+    route_chunk(j);
     for (unsigned e = 0; e < h->config->experts && !error->status; e++)
         if (j->own->kept[e])
             take_inner(j, e, error);

@@ -81,7 +81,7 @@ static uint64_t min_extra(const measure_measuring *m, const organ_calibration_ru
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
 }
 
-static uint64_t extra(void *context, const organ_calibration_run *calib, bool scratch)
+static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     measure_measuring *const m = context;
     m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
@@ -145,7 +145,7 @@ static organ_status measure_finish(measure_measuring *m, int32_t number, double 
     return ORGAN_OK;
 }
 
-static organ_status leave(void *context, const organ_calibration_layer *layer, organ_error *error)
+static organ_status measure_leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     measure_measuring *const m = context;
     if (!m->open)
@@ -252,8 +252,12 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                               .doing = "measuring",
                                               .streams = ORGAN_INPUTS_DONOR,
                                               .moments_only = true};
-    m->work = (organ_calibration_work){
-        .context = m, .enter = measure_enter, .leave = leave, .every = true, .chunk_done = chunk_done, .extra = extra};
+    m->work = (organ_calibration_work){.context = m,
+                                       .enter = measure_enter,
+                                       .leave = measure_leave_layer,
+                                       .every = true,
+                                       .chunk_done = chunk_done,
+                                       .extra = measure_extra_memory};
     if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
         organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
         return error->status;

@@ -57,7 +57,8 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
 
 /* Writes the nonzero differences a - b, sorted by expert number, to `list`, which has room for both. Returns their
  * number. */
-static size_t subtract(const organ_choice *a, const organ_choice *b, unsigned used, organ_expert_difference *list)
+static size_t subtract_choices(const organ_choice *a, const organ_choice *b, unsigned used,
+                               organ_expert_difference *list)
 {
     size_t count = 0;
     for (unsigned i = 0, j = 0; i < used || (b && j < used);) {
@@ -74,7 +75,7 @@ static size_t subtract(const organ_choice *a, const organ_choice *b, unsigned us
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *list)
 {
-    const size_t count = subtract(a, b, used, list);
+    const size_t count = subtract_choices(a, b, used, list);
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
         const size_t e = list[i].expert;

@@ -93,8 +93,8 @@ static bool goes_first(const organ_expert_layer *layer, organ_expert_score score
 }
 
 /* Returns whether the expert is among the first `count` removed ones. */
-static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
-                 uint32_t count, uint32_t expert)
+static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
+                              uint32_t count, uint32_t expert)
 {
     uint32_t before = 0;
     if (score == ORGAN_EXPERT_LOSS) {
@@ -114,7 +114,7 @@ void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, orga
 {
     uint32_t count = 0;
     for (uint32_t e = 0; e < s->experts; e++)
-        if (!goes(s, &s->of[layer], score, s->experts - keep, e))
+        if (!is_removed_within(s, &s->of[layer], score, s->experts - keep, e))
             kept[count++] = e;
 }
 

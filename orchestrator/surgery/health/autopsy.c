@@ -70,7 +70,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static void advance(void *context, uint64_t bytes, const organ_weight_stats *done)
+static void show_progress(void *context, uint64_t bytes, const organ_weight_stats *done)
 {
     const organ_autopsy_job *const job = context;
     char remark[64] = "";
@@ -101,9 +101,9 @@ static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }
 
-static organ_status examine(organ_autopsy_job *job, organ_error *error)
+static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
 {
-    const organ_scan_progress progress = {advance, job};
+    const organ_scan_progress progress = {show_progress, job};
     size_t readable = 0;
     for (size_t k = 0; k < job->count; k++)
         readable += !job->stats[k].unread;
@@ -166,7 +166,7 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
     organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK &&
-        examine(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
+        examine_weights(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
         report_findings(job, &folder, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED)
         organ_report_folder_abandon(&folder);

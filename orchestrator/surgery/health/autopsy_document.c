@@ -158,7 +158,7 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
-static const organ_weight *examined(const void *context, size_t k)
+static const organ_weight *examined_weight(const void *context, size_t k)
 {
     const organ_weight_stats *const v = &((const organ_autopsy_job *)context)->stats[k];
     return v->unread ? NULL : v->weight;
@@ -217,7 +217,7 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
                         SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
                         SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
                         SET("remarks", json_incref(job->remarks)),
-                        SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
+                        SET("matrices", organ_matrices_among(job->weights, job->count, examined_weight, job)),
                         SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)),
                         SET("schemes", autopsy_document_schemes_json(job)), SET("notes", notes_json(job)),
                         SET("strays", organ_json_rows(job->weights->unmatched_count, autopsy_document_unmatched_json,

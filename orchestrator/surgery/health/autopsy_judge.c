@@ -117,7 +117,7 @@ static bool has_zero_points(const organ_weight *w)
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
-static double largest(const organ_weight_stats *v)
+static double largest_magnitude(const organ_weight_stats *v)
 {
     return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
 }
@@ -191,7 +191,7 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 /* Which codes the values look like, and why they might stand there. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
-    const double max = largest(v), std = organ_weight_stats_std(v);
+    const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
     const bool exact = exact_levels(v), integers = exact && v->kind.integers;
     const bool scaled = v->weight->scheme != ORGAN_SCHEME_PLAIN;
     if (max == 448 && std > 1) {

@@ -67,8 +67,8 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
 /* n <= SEGMENT values as FP32. */
-static const float *widen(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
-                          float room[SEGMENT])
+static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
+                                  float room[SEGMENT])
 {
     if (as == ORGAN_F32)
         return (const float *)values + at;
@@ -79,7 +79,7 @@ static const float *widen(const organ_kernels *kernels, organ_dtype as, const vo
     return room;
 }
 
-static double square(float x) { return (double)x * (double)x; }
+static double square_f64(float x) { return (double)x * (double)x; }
 
 /* Returns the sum of squares of the values up to the last multiple of 4. Four independent sums keep the additions from
  * waiting for each other. */
@@ -88,7 +88,7 @@ static double autopsy_jumps_squares_of(const float *x, size_t n)
     double sum[4] = {0};
     for (size_t k = 0; k + 4 <= n; k += 4)
         for (size_t l = 0; l < 4; l++)
-            sum[l] += square(x[k + l]);
+            sum[l] += square_f64(x[k + l]);
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
@@ -111,10 +111,10 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         profile->ln[s] = NAN;
     for (size_t s = 0; s < w->segments; s++)
-        profile->ln[s] =
-            (float)ln_rms(autopsy_jumps_squares_of(
-                              widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT),
-                          SEGMENT);
+        profile->ln[s] = (float)ln_rms(
+            autopsy_jumps_squares_of(
+                widen_segment(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT),
+            SEGMENT);
 }
 
 /* Adds the squares of the row's values on both sides of each column that is a multiple of 16. */
@@ -124,12 +124,12 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     float last = 0, room[SEGMENT];
     for (size_t at = 0; at < w->cols && at / STEP < ORGAN_JUMP_LINES; at += SEGMENT) {
         const size_t n = w->cols - at < SEGMENT ? w->cols - at : SEGMENT;
-        const float *const x = widen(w->kernels, w->as, w->values, row * w->cols + at, n, room);
+        const float *const x = widen_segment(w->kernels, w->as, w->values, row * w->cols + at, n, room);
         for (size_t k = 0; k < n; k += STEP) {
             const size_t line = (at + k) / STEP;
             if (line > 0 && line <= lines) {
-                w->scratch->squares[2 * line] += square(k > 0 ? x[k - 1] : last);
-                w->scratch->squares[2 * line + 1] += square(x[k]);
+                w->scratch->squares[2 * line] += square_f64(k > 0 ? x[k - 1] : last);
+                w->scratch->squares[2 * line + 1] += square_f64(x[k]);
             }
         }
         last = x[n - 1];
@@ -161,7 +161,7 @@ static void flush_columns(autopsy_jumps_walk *w)
     w->rows_in = 0;
 }
 
-static void forget(organ_jump_edges *edges)
+static void clear_edges(organ_jump_edges *edges)
 {
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         edges->first_row.ln[s] = edges->last_row.ln[s] = NAN;
@@ -174,7 +174,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
 {
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
     autopsy_jumps_walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
-    forget(edges);
+    clear_edges(edges);
     flush_columns(&w);
     for (size_t r = 0; r < rows; r++) {
         const uint64_t row = first + r;
@@ -197,7 +197,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
 }
 
 /* Returns the median of a histogram; NaN if it is empty. */
-static double median(const uint32_t counts[ORGAN_JUMP_BINS])
+static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
 {
     uint64_t all = 0, below = 0;
     for (size_t b = 0; b < ORGAN_JUMP_BINS; b++)
@@ -217,9 +217,9 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};
     const uint64_t across = lines / 8; /* odd multiples of 64, and multiples of 128 */
-    const double inside = median(counts[0]), least = fmax(1.5, 1 + allowed / sqrt((double)across));
+    const double inside = histogram_median(counts[0]), least = fmax(1.5, 1 + allowed / sqrt((double)across));
     for (size_t c = 1; c < ORGAN_JUMP_CLASSES && across >= fewest; c++) {
-        const double jump = median(counts[c]);
+        const double jump = histogram_median(counts[c]);
         if (!(inside >= 0) || !(jump > least * inside))
             continue;
         const double beyond = sqrt(jump * jump - inside * inside) / 0.6745; /* standard deviation of the jumps alone */

@@ -10,7 +10,7 @@
 _Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");
 #define PAGE 256 /* words that are looked at together: most pages are empty */
 
-static void empty(organ_level_set *set)
+static void clear_levels(organ_level_set *set)
 {
     memset(set->slots, 0xff, sizeof set->slots);
     set->count = 0;
@@ -38,7 +38,7 @@ static bool is_level(uint32_t bits) { return (bits & 0x7fffffff) < 0x7f800000; }
 
 void organ_level_union_begin(organ_level_union *all)
 {
-    empty(&all->set);
+    clear_levels(&all->set);
     all->over = false;
     pthread_mutex_init(&all->lock, NULL);
 }
@@ -52,7 +52,7 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     if (is_over(all))
         return;
     memset(scratch->seen, 0, sizeof scratch->seen);
-    empty(&scratch->other);
+    clear_levels(&scratch->other);
 }
 
 /* Adds FP32 values. A value whose lower half is zero is marked by its upper half, because a weight that was BF16 before

@@ -31,7 +31,7 @@
 
 /* Returns the mean square of a table after subtracting the means of its rows and of its columns (`both`), or only its
  * mean. */
-static double residue(double *table, size_t rows, size_t cols, bool both)
+static double residual_mean_square(double *table, size_t rows, size_t cols, bool both)
 {
     double sum = 0, all = 0;
     for (size_t k = 0; k < rows * cols; k++)
@@ -97,8 +97,8 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *roo
                 return (order_fit){0};
         }
     const uint64_t rests = both ? (rows - 1) * (cols - 1) : rows * cols - 1;
-    const order_fit fit = {residue(stored, rows, cols, both), residue(moved, rows, cols, both),
-                           square ? 1 : (double)rests};
+    const order_fit fit = {residual_mean_square(stored, rows, cols, both),
+                           residual_mean_square(moved, rows, cols, both), square ? 1 : (double)rests};
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
@@ -180,7 +180,7 @@ static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight
         return ORGAN_OK;
     for (size_t k = 0; k < b->rows * b->cols; k++)
         room[k] = organ_block_spread(&b->sums[k]);
-    const double rest = residue(room, b->rows, b->cols, true);
+    const double rest = residual_mean_square(room, b->rows, b->cols, true);
     double *const more = isfinite(rest) ? realloc(pool->rests, (pool->rest_count + 1) * sizeof *more) : pool->rests;
     if (!more && isfinite(rest))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);

@@ -224,7 +224,7 @@ static void apply_limits(organ_limits *to, const organ_limits *said)
 
 /* Applies one entry of a file to a role. A healthy limit also replaces the expected one, unless the entry sets the
  * expected limit too. */
-static void apply(organ_ranges *ranges, organ_role role, const rule *said)
+static void apply_rule(organ_ranges *ranges, organ_role role, const rule *said)
 {
     apply_limits(&ranges->of[role].faulty, &said->faulty);
     apply_limits(&ranges->of[role].expected, &said->faulty);
@@ -283,7 +283,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
         for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
             if ((level == 0 && strcmp(name, "default") == 0) || (level == 1 && is_group(role, name)) ||
                 (level > 1 && is_role(role, name)))
-                apply(ranges, role, &said);
+                apply_rule(ranges, role, &said);
     }
     return ORGAN_OK;
 }

@@ -76,7 +76,7 @@ static const void *at(const void *values, organ_dtype as, size_t index)
 }
 
 /* Returns the bits of values[index] without its sign, in the width of its type. */
-static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
+static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t index)
 {
     uint32_t wide = 0;
     uint16_t narrow;
@@ -121,11 +121,12 @@ static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_s
     const bool search = f->moments.nan + f->moments.inf > 0;
     for (size_t r = 0; r < strip->rows; r++) {
         size_t zeros = 0, finite = 0;
-        while (zeros < strip->cols && magnitude(strip->values, as, r * strip->cols + zeros) == 0)
+        while (zeros < strip->cols && magnitude_bits_at(strip->values, as, r * strip->cols + zeros) == 0)
             zeros++;
         if (zeros == strip->cols)
             note_row(&f->dead, strip->first + r);
-        while (search && finite < strip->cols && magnitude(strip->values, as, r * strip->cols + finite) < infinite)
+        while (search && finite < strip->cols &&
+               magnitude_bits_at(strip->values, as, r * strip->cols + finite) < infinite)
             finite++;
         if (search && finite < strip->cols)
             note_row(&f->nonfinite_rows, strip->first + r);
@@ -135,7 +136,7 @@ static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_s
 static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size_t column)
 {
     for (size_t r = 0; r < strip->rows; r++)
-        if (magnitude(strip->values, as, r * strip->cols + column) != 0)
+        if (magnitude_bits_at(strip->values, as, r * strip->cols + column) != 0)
             return false;
     return true;
 }
@@ -283,7 +284,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
 
 /* ---- one weight ---- */
 
-static void discharge(autopsy_scan_patient *p)
+static void free_weight_scan(autopsy_scan_patient *p)
 {
     if (!p)
         return;
@@ -328,7 +329,7 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-static void conclude(organ_weight_stats *v, autopsy_scan_patient *p)
+static void finish_weight_scan(organ_weight_stats *v, autopsy_scan_patient *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
@@ -371,8 +372,8 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
         step = all - p->read;
     p->read += step;
     if (strip->last) {
-        conclude(v, p);
-        discharge(p);
+        finish_weight_scan(v, p);
+        free_weight_scan(p);
         s->patients[strip->item] = NULL;
     }
     s->progress->advance(s->progress->context, step, strip->last ? v : NULL);
@@ -406,7 +407,7 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
                                     .retire = autopsy_scan_retire_strip};
     organ_weight_pass_run(&pass, engine, error);
     for (size_t k = 0; k < count; k++)
-        discharge(s->patients[k]);
+        free_weight_scan(s->patients[k]);
     return error->status;
 }
 

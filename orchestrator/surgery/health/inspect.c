@@ -355,7 +355,7 @@ static bool are_tensors(const organ_model *model, const organ_weights *weights)
 }
 
 /* `weights` is NULL if they could not be found, which `fault` explains; they are freed. */
-static json_t *describe(subject *s, organ_weights *weights, const char *fault)
+static json_t *inspect_subject(subject *s, organ_weights *weights, const char *fault)
 {
     s->lists.cut = json_array();
     s->quantization = organ_inspect_weights(&s->lists, s->model, weights);
@@ -377,7 +377,7 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
                                   organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);
-    *report = describe(s, weights, fault);
+    *report = inspect_subject(s, weights, fault);
     if (!*report)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", s->model->path);
     return organ_report_end_partial(&work, s->model->path, error);

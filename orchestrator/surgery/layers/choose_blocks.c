@@ -31,7 +31,7 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-static organ_status identify(organ_layers_job *job, organ_error *error)
+static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     char fingerprint[17];
@@ -74,7 +74,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     if (open_text(job, error) ||
         organ_layers_sets_check(organ_calibration_run_facts_of(c->calib)->forward, job->engine, windows_of(job),
                                 error) ||
-        identify(job, error))
+        layers_identify_search(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
     if (!error->status && file && !job->options->write.dry_run)

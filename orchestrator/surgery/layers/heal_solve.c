@@ -323,7 +323,7 @@ static organ_status try_all(organ_layers_heal *h, heal_solve_trial *trials, size
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-static const heal_solve_trial *better(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
+static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if (trials[k].found && (!best || trials[k].divergence < best->divergence))
@@ -343,11 +343,11 @@ static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *ch
     *chosen = (heal_solve_trial){.divergence = h->divergence};
     if (try_all(h, whole, wholes, error) != ORGAN_OK)
         return error->status;
-    const heal_solve_trial *best = better(NULL, whole, wholes);
+    const heal_solve_trial *best = best_trial(NULL, whole, wholes);
     for (size_t k = 0; k < shares && best; k++)
         parts[k].lambda = best->lambda;
     if (best && try_all(h, parts, shares, error) == ORGAN_OK)
-        best = better(best, parts, shares);
+        best = best_trial(best, parts, shares);
     if (best && !error->status && best->divergence < h->divergence)
         *chosen = *best;
     return error->status;

@@ -13,7 +13,7 @@
 #define MAX_SEARCH 16777216u
 #define MAX_ROUNDS 1000000u
 
-static bool searches(const organ_layers_job *job) { return !job->drop.named; }
+static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
 
 /* ---- options ---- */
 
@@ -29,16 +29,16 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (searches(job) && !o->calibration.text)
+    if (needs_search(job) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "--drop %s: the search for %zu of the %zu blocks needs a text: --calibration FILE (for block "
                           "%s alone give %s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
-    if (o->calibration.text && !searches(job) && !o->heal)
+    if (o->calibration.text && !needs_search(job) && !o->heal)
         return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --heal");
-    if (o->scores && !searches(job))
+    if (o->scores && !needs_search(job))
         return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
     return ORGAN_OK;
 }
@@ -145,7 +145,7 @@ static organ_status estimate_heal(organ_layers_job *job, organ_error *error)
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     organ_error heal = {0};
-    if (!searches(job))
+    if (!needs_search(job))
         return ORGAN_OK;
     if (organ_layers_choice_open(job, error) == ORGAN_OK || organ_memory_named(error))
         estimate_heal(job, &heal);
@@ -167,7 +167,7 @@ static organ_status layers_fill(void *inner, organ_writing *writing, organ_error
     return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-static json_t *results(void *context, const organ_tensor *tensor)
+static json_t *layers_results(void *context, const organ_tensor *tensor)
 {
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
 }
@@ -200,7 +200,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
         layers[l].dropped = job->drop.dropped[l];
     organ_cut_out made = {.write = {.model = job->model,
                                     .requested = &o->write,
-                                    .checked = searches(job) && !o->write.dry_run,
+                                    .checked = needs_search(job) && !o->write.dry_run,
                                     .progress = job->progress,
                                     .engine = job->engine,
                                     .context = job,
@@ -217,7 +217,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                           .layers = layers,
                           .layer_count = blocks,
                           .resolved = job->resolved,
-                          .results = job->heal ? results : NULL,
+                          .results = job->heal ? layers_results : NULL,
                           .recall = job->heal ? layers_recall : NULL};
     organ_cut_make(&made, report, error);
     free(layers);

@@ -287,7 +287,7 @@ static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
                : ORGAN_OK;
 }
 
-static organ_status embed(organ_layers_heal *h, organ_error *error)
+static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
         const organ_windows windows = organ_layers_heal_chunk_at(h, c);
@@ -456,7 +456,7 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",
                                         2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
-    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK &&
+    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed_chunks(h, error) == ORGAN_OK &&
         run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
     organ_calibration_states_close(h->donor);

@@ -212,7 +212,7 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
 
 /* Gives sets that begin to differ here a stream of their own, a copy of the shared one. Streams of earlier sets are
  * already separate, but none has been advanced. */
-static void part(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
+static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
         const size_t leader = leader_of(s, dropped, k, blocks);
@@ -262,7 +262,7 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
     first -= first % s->stride;
     memcpy(sets_stream(s, s->together), kept_before(s, first), sets_floats_of(s) * sizeof(float));
     for (size_t l = first; l < s->layers && !sets_stopped(s, error) && !error->status; l++) {
-        part(s, dropped, count, l + 1);
+        separate_streams(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
     for (size_t k = 0; k < count; k++) /* equal sets, or a set without dropped blocks */

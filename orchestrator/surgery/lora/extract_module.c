@@ -137,7 +137,8 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows, organ_error *error)
+static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
+                                     organ_error *error)
 {
     const organ_low_rank_options options = options_of(job);
     organ_strips *strips = NULL;
@@ -221,7 +222,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
         organ_fail_memory(error, name);
     else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK) {
         const organ_rows rows = extract_module_rows_of(job, m, &c, name);
-        decompose(job, m, &rows, error);
+        decompose_change(job, m, &rows, error);
         for (size_t k = 0; k < strips; k++)
             m->norm += c.norms[k];
     }

@@ -137,7 +137,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 /* ---- adapter_config.json ---- */
 
 /* Returns "model\.layers\.0": the name as a regular expression that matches only itself. */
-static char *escaped(const char *name)
+static char *escape_for_regex(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;
     for (; to && *name; *to++ = *name++)
@@ -225,7 +225,7 @@ json_t *organ_lora_config(const organ_lora_job *job)
      * lora_alpha / r. */
     for (size_t k = 0; config && k < job->module_count; k++)
         if (job->modules[k].rank && job->modules[k].rank != r) {
-            char *const name = escaped(job->modules[k].name);
+            char *const name = escape_for_regex(job->modules[k].name);
             json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "",
                                 json_integer((json_int_t)job->modules[k].rank));
             json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "",

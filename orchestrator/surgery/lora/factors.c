@@ -98,7 +98,7 @@ void organ_lora_factors_free(organ_lora_factors *factors)
 }
 
 /* Replaces a matrix of rows x cols with its transpose. */
-static organ_status turn(float **values, size_t rows, size_t cols, organ_error *error)
+static organ_status transpose_matrix(float **values, size_t rows, size_t cols, organ_error *error)
 {
     float *const turned = malloc((rows * cols + 1) * sizeof *turned), *const plain = *values;
     if (!turned)
@@ -111,7 +111,7 @@ static organ_status turn(float **values, size_t rows, size_t cols, organ_error *
     return ORGAN_OK;
 }
 
-static double norm(const float *values, size_t n)
+static double l2_norm(const float *values, size_t n)
 {
     double sum = 0;
     for (size_t k = 0; k < n; k++)
@@ -124,12 +124,12 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 {
     organ_lora_factors f = {0};
     organ_lora_factors_read(adapter, pair, kernels, pair->scale, &f, error);
-    if (!error->status && transposed && turn(&f.a, f.rank, f.in, error) == ORGAN_OK)
-        turn(&f.b, f.out, f.rank, error);
+    if (!error->status && transposed && transpose_matrix(&f.a, f.rank, f.in, error) == ORGAN_OK)
+        transpose_matrix(&f.b, f.out, f.rank, error);
     *b = transposed ? f.a : f.b;
     *a = transposed ? f.b : f.a;
     /* The product of the norms bounds every element of the product. */
-    if (!error->status && norm(f.b, f.out * f.rank) * norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
+    if (!error->status && l2_norm(f.b, f.out * f.rank) * l2_norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors exceeds FP32", adapter->path,
                    pair->module);
     return error->status;

@@ -263,7 +263,7 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &compared);
 }
 
-static organ_status extract(organ_lora_job *job, json_t **report, organ_error *error)
+static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
         (!job->options->write.dry_run && assign_parts(job, error)) || check_memory(job, error))
@@ -279,7 +279,7 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
 {
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    extract(&job, report, error);
+    extract_adapter(&job, report, error);
     close_extraction(&job);
     return organ_report_end(&work, options->write.output, error);
 }

@@ -88,7 +88,7 @@ static json_t *merge_document_totals_json(const organ_merge_job *job)
                         SET_COUNT("erased", erased));
 }
 
-static const organ_weight *changed(const void *context, size_t k)
+static const organ_weight *changed_weight(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
     return &job->weights->weights[job->parts[k].weight];
@@ -126,6 +126,6 @@ json_t *organ_merge_document(void *context, const organ_writing *made)
         SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
                                    SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
         SET("totals", merge_document_totals_json(job)),
-        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed_weight, job)),
         SET("definitions", merge_document_definitions_json()), SET("run", run));
 }

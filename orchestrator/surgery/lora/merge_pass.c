@@ -193,7 +193,7 @@ static void unload_part(organ_merge_part *part)
     part->row_norms = NULL;
 }
 
-static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
@@ -205,8 +205,8 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
     return load_part(job, &job->parts[at], error);
 }
 
-static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
-                         organ_error *error)
+static organ_status merge_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                organ_error *error)
 {
     const merge_pass_run *const r = context;
     return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch,
@@ -224,7 +224,8 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
                       organ_dtype_describe(job->pieces[weight].dtype)->name);
 }
 
-static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                       organ_error *error)
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
@@ -252,7 +253,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
 
 /* ---- weights that the adapter replaces ---- */
 
-static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_error *error)
+static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
     organ_merge_job *const job = r->job;
     const organ_tensor *const t = part->saved;
@@ -306,9 +307,9 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
                                     .scratch_bytes = scratch_bytes(r),
                                     .result_bytes = sizeof(organ_merge_sums),
                                     .context = r,
-                                    .begin = begin,
-                                    .work = work,
-                                    .retire = retire};
+                                    .begin = merge_begin_weight,
+                                    .work = merge_strip,
+                                    .retire = merge_retire_strip};
     if (r->items)
         organ_weight_pass_run(&pass, job->engine, error);
     organ_rows_free(items);
@@ -326,7 +327,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
-                replace(&r, &job->parts[k], error);
+                merge_replacement(&r, &job->parts[k], error);
     for (size_t k = 0; k < job->part_count; k++) /* frees parts that were left loaded after an error */
         unload_part(&job->parts[k]);
     return error->status;

@@ -105,7 +105,7 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
     return error->status;
 }
 
-static organ_status resize(resize_job *j, json_t **report, organ_error *error)
+static organ_status resize_adapter(resize_job *j, json_t **report, organ_error *error)
 {
     return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status
                                                                            : write_out(j, report, error);
@@ -122,7 +122,7 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
 {
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
-    resize(&j, report, error);
+    resize_adapter(&j, report, error);
     close_resizing(&j);
     return organ_report_end(&work, options->adapter, error);
 }

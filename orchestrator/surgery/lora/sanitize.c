@@ -240,7 +240,7 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
-static organ_status sanitize(sanitize_job *j, json_t **report, organ_error *error)
+static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
@@ -281,7 +281,7 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
 {
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
-    sanitize(&j, report, error);
+    sanitize_adapter(&j, report, error);
     close_sanitizing(&j);
     return organ_report_end(&work, options->adapter, error);
 }

@@ -87,8 +87,8 @@ static json_t *groups_json(const organ_model *model)
 }
 
 /* Resumes an interrupted dissection. If the model has changed, or a finished output was not published, starts over. */
-static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds,
-                            organ_error *error)
+static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
+                                   double *seconds, organ_error *error)
 {
     char *output = path_in(f, folder);
     json_t *report = NULL;
@@ -156,7 +156,7 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
                                   SET("model", organ_model_json(model)), SET_TEXT("folder", ""));
     else if (!error->status) {
         const bool extract = needs_extract(f, model);
-        if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) &&
+        if ((!extract || dissect_member(f, member, folder, &extracting, error) == ORGAN_OK) &&
             measure_member(f, model, z, &measuring, error) == ORGAN_OK)
             dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)),
                                       SET("organs", groups_json(model)), SET_TEXT("folder", extract ? folder : ""),

@@ -63,7 +63,7 @@ static json_t *read_state(const char *output)
 }
 
 /* Returns whether the entry is still valid for the member. */
-static bool holds(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
+static bool entry_is_valid(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
 {
     char identity[17];
     struct stat info;
@@ -110,7 +110,7 @@ organ_status organ_fleet_read_results(const char *output, bool no_extract, const
     *known = json_object();
     for (size_t k = 0; k < list->count && before; k++) {
         json_t *const entry = json_object_get(before, list->members[k].name);
-        if (holds(output, no_extract, &list->members[k], entry) &&
+        if (entry_is_valid(output, no_extract, &list->members[k], entry) &&
             json_object_set(*known, list->members[k].name, entry))
             organ_fail_memory(error, output);
     }

@@ -138,7 +138,7 @@ static organ_status measure_one(measure_measuring *m, const char *path, organ_er
 
 /* Returns whether entry a precedes entry b: descending theta, entries without theta last, else in the order of the
  * options. */
-static bool before(const json_t *a, const json_t *b)
+static bool has_larger_theta(const json_t *a, const json_t *b)
 {
     const json_t *x = json_object_get(a, "theta_mean"), *y = json_object_get(b, "theta_mean");
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
@@ -150,7 +150,7 @@ json_t *organ_measure_ranked(const json_t *entries)
     for (size_t k = 0; k < json_array_size(entries); k++) {
         json_t *entry = json_array_get(entries, k);
         size_t at = json_array_size(order);
-        while (at > 0 && before(entry, json_array_get(order, at - 1)))
+        while (at > 0 && has_larger_theta(entry, json_array_get(order, at - 1)))
             at--;
         json_array_insert(order, at, entry);
     }

@@ -30,7 +30,7 @@ static int by_series(const void *a, const void *b)
     return (p->layer > q->layer) - (p->layer < q->layer);
 }
 
-static bool follows(const link *a, const link *b)
+static bool is_next_layer(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&
            a->weight->anatomy.role == b->weight->anatomy.role &&
@@ -96,7 +96,8 @@ json_t *organ_measure_theta_dips(const organ_measured *m)
     for (size_t k = 1; k + 1 < count; k++) {
         const link *l = &links[k];
         const double depth = std[l->weight->anatomy.role];
-        if (follows(l - 1, l) && follows(l, l + 1) && l->theta < l[-1].theta - depth && l->theta < l[1].theta - depth)
+        if (is_next_layer(l - 1, l) && is_next_layer(l, l + 1) && l->theta < l[-1].theta - depth &&
+            l->theta < l[1].theta - depth)
             json_array_append_new(dips, well_json(l - 1, l, l + 1, depth));
     }
     free(links);

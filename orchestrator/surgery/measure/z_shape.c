@@ -25,7 +25,7 @@ static void make_kernel(double taps[2 * REACH + 1])
         taps[k] /= sum;
 }
 
-static void smooth(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
+static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
 {
     double taps[2 * REACH + 1];
     make_kernel(taps);
@@ -68,7 +68,7 @@ static double ln_cv_of_gaps(const double places[QUANTILES - 1])
 organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
 {
     double density[SMOOTHED], places[QUANTILES - 1];
-    smooth(counts, n, density);
+    smooth_density(counts, n, density);
     find_quantiles(density, places);
     return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
 }
@@ -78,7 +78,7 @@ typedef struct null_row {
     double h, h_std, cv, cv_std;
 } null_row;
 
-static double between(double a, double b, double t) { return a + (b - a) * t; }
+static double interpolate(double a, double b, double t) { return a + (b - a) * t; }
 
 static null_row null_of(uint64_t n)
 {
@@ -87,8 +87,9 @@ static null_row null_of(uint64_t n)
         k++;
     const double from = log(z_null[k].n), to = log(z_null[k + 1].n);
     const double t = fmin(fmax((log((double)n) - from) / (to - from), 0), 1);
-    return (null_row){between(z_null[k].h, z_null[k + 1].h, t), between(z_null[k].h_std, z_null[k + 1].h_std, t),
-                      between(z_null[k].cv, z_null[k + 1].cv, t), between(z_null[k].cv_std, z_null[k + 1].cv_std, t)};
+    return (null_row){
+        interpolate(z_null[k].h, z_null[k + 1].h, t), interpolate(z_null[k].h_std, z_null[k + 1].h_std, t),
+        interpolate(z_null[k].cv, z_null[k + 1].cv, t), interpolate(z_null[k].cv_std, z_null[k + 1].cv_std, t)};
 }
 
 double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }

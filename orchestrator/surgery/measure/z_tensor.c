@@ -73,7 +73,7 @@ typedef struct pyramid {
 } pyramid;
 
 /* Computes n pairwise means; for scale 2 from the stored units. */
-static void halve(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
+static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
         s->kernels->pair_means_f32(from, to, n);
@@ -99,7 +99,7 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     for (unsigned k = 1; k < s->scales; k++) {
         const size_t half = cols / 2, rows = cols % 2 ? t->rows : 1, pairs = cols % 2 ? half : t->rows * half;
         for (size_t r = 0; r < rows; r++)
-            halve(s, k, from + r * cols * size, to + r * half, pairs);
+            average_pairs(s, k, from + r * cols * size, to + r * half, pairs);
         p.values[k] = to;
         p.n[k] = t->rows * half;
         from = (const char *)to;

@@ -87,7 +87,7 @@ static json_t *assemble_document(void *context, const organ_writing *made)
 
 /* ---- the run ---- */
 
-static organ_status assemble(assembly *a, json_t **report, organ_error *error)
+static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
@@ -120,7 +120,7 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
 {
     assembly a = {.options = options, .progress = progress, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
-    assemble(&a, report, error);
+    assemble_model(&a, report, error);
     close_assembly(&a);
     return organ_report_end(&work, options->directory, error);
 }

@@ -49,7 +49,7 @@ static json_t *extract_document(void *context, const organ_writing *made)
                         SET("run", run));
 }
 
-static organ_status extract(extraction *e, json_t **report, organ_error *error)
+static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;
     if (organ_model_open_with(o->model, o->access, &e->model, error) ||
@@ -83,7 +83,7 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
 {
     extraction e = {.options = options, .progress = progress, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
-    extract(&e, report, error);
+    extract_model(&e, report, error);
     close_extraction(&e);
     return organ_report_end(&work, options->model, error);
 }

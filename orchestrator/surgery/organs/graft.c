@@ -143,7 +143,7 @@ static organ_status report_mismatches(organ_graft_job *job, json_t **report, org
                       count > 1 ? " (and more; the report lists everything)" : "");
 }
 
-static organ_status graft(organ_graft_job *job, json_t **report, organ_error *error)
+static organ_status graft_model(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
     if (plan_graft(job, error))
@@ -191,7 +191,7 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                            .progress = progress,
                            .stop = stop};
     const organ_report_work work = organ_report_begin(report);
-    graft(&job, report, error);
+    graft_model(&job, report, error);
     close_graft(&job);
     return organ_report_end_partial(&work, options->target, error);
 }

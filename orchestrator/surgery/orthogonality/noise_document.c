@@ -132,7 +132,7 @@ static json_t *noise_json(const void *context, size_t n)
 
 /* ---- modules ---- */
 
-static json_t *reason(const organ_compared_module *m, size_t n)
+static json_t *why_undefined(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
         return json_string("the adapter does not change this module");
@@ -147,15 +147,16 @@ static json_t *module_noise_json(const void *module, size_t n)
     const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
     const double expected = (double)m->k / (double)m->rows;
     const double spread = organ_chance_share_std((double)m->k, (double)m->rows, (double)m->cols);
-    return ORGAN_OBJECT(
-        SET_REAL("norm", sqrt(c.square)), SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)),
-        SET_REAL_OF("cosine", any, cosine),
-        SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
-        SET_REAL_OF("z_exact", any, cosine * sqrt(elements_of(m))),
-        SET_REAL_OF("z_signs", any && m->noise[n].signs > 0, c.dot / sqrt(m->noise[n].signs)),
-        SET_REAL_OF("leakage", leaks, sqrt(share)), SET_REAL_OF("leakage_expected", leaks, sqrt(expected)),
-        SET_REAL_OF("leakage_over_expected", leaks, sqrt(share / expected)),
-        SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread), SET("reason", reason(m, n)));
+    return ORGAN_OBJECT(SET_REAL("norm", sqrt(c.square)), SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)),
+                        SET_REAL_OF("cosine", any, cosine),
+                        SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
+                        SET_REAL_OF("z_exact", any, cosine * sqrt(elements_of(m))),
+                        SET_REAL_OF("z_signs", any && m->noise[n].signs > 0, c.dot / sqrt(m->noise[n].signs)),
+                        SET_REAL_OF("leakage", leaks, sqrt(share)),
+                        SET_REAL_OF("leakage_expected", leaks, sqrt(expected)),
+                        SET_REAL_OF("leakage_over_expected", leaks, sqrt(share / expected)),
+                        SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread),
+                        SET("reason", why_undefined(m, n)));
 }
 
 static json_t *document_module_json(const void *context, size_t k)
@@ -248,7 +249,7 @@ static json_t *document_run_json(const organ_compared_job *job)
                         SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
-static const organ_weight *compared(const void *job, size_t k)
+static const organ_weight *compared_weight(const void *job, size_t k)
 {
     return ((const organ_compared_job *)job)->modules[k].weight[0];
 }
@@ -260,7 +261,7 @@ json_t *organ_orthogonality_document(const organ_compared_job *job)
                         SET("parameters", document_parameters_json(job)),
                         SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
                         SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
-                        SET("matrices", organ_matrices_among(job->weights[0], job->count, compared, job)),
+                        SET("matrices", organ_matrices_among(job->weights[0], job->count, compared_weight, job)),
                         SET("modules", organ_json_rows(job->count, document_module_json, job)),
                         SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
                         SET("run", document_run_json(job)));

@@ -139,7 +139,7 @@ static json_t *cosine_json(double square, double other, double dot, double eleme
     return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
 }
 
-static const char *reason(const organ_pair_sums *s)
+static const char *why_pair_undefined(const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) && !(s->noise[1] > 0))
         return "there is no noise in either pair";
@@ -164,7 +164,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                      SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
                      SET_REAL_OF("z_exact", any, cosine * sqrt(elements)),
                      SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
-                     SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
+                     SET("reason", why_pair_undefined(s) ? json_string(why_pair_undefined(s)) : json_null()));
     ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->apart > 0),
               SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->pairs->draws), SET_REAL("mean", m->drawn_mean),
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
@@ -276,7 +276,7 @@ static json_t *verdict_json(const organ_compared_job *job)
     return organ_pairs_verdict(&all, 0, job->change);
 }
 
-static const organ_weight *compared(const void *job, size_t k)
+static const organ_weight *compared_weight_of_pair(const void *job, size_t k)
 {
     return ((const organ_compared_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
 }
@@ -285,17 +285,17 @@ json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
     const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
-    return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
-                        SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
-                        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
-                                                       SET_BYTES_OF("modules", o->modules))),
-                        SET("verdict", verdict_json(job)),
-                        SET("total", noise_pairs_document_fold_json(json_object(), &all)),
-                        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared, job)),
-                        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
-                        SET("layers", noise_pairs_document_layers_json(job, false)),
-                        SET("places", noise_pairs_document_layers_json(job, true)),
-                        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
-                        SET("definitions", noise_pairs_document_definitions_json()),
-                        SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)),
+        SET("change", change_json(job)),
+        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
+                                       SET_BYTES_OF("modules", o->modules))),
+        SET("verdict", verdict_json(job)), SET("total", noise_pairs_document_fold_json(json_object(), &all)),
+        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared_weight_of_pair, job)),
+        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
+        SET("layers", noise_pairs_document_layers_json(job, false)),
+        SET("places", noise_pairs_document_layers_json(job, true)),
+        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
+        SET("definitions", noise_pairs_document_definitions_json()), SET("thresholds", thresholds_json()),
+        SET("run", noise_pairs_document_run_json(job)));
 }

@@ -99,7 +99,7 @@ static void say_directions(json_t *to, const organ_pairs_fold *f)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);
 }
 
-static json_t *quotient(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
+static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
 {
@@ -117,9 +117,9 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     json_t *const verdict = ORGAN_OBJECT(
         SET_TEXT("premise", assumption), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
         SET_COUNT("same_modules", same),
-        SET("cosine", quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
-        SET("remains_to_noise_a", quotient(sqrt(sums->rest), sqrt(sums->noise[0]))),
-        SET("remains_to_change", quotient(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
+        SET("cosine", quotient_json(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
+        SET("remains_to_noise_a", quotient_json(sqrt(sums->rest), sqrt(sums->noise[0]))),
+        SET("remains_to_change", quotient_json(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
     json_decref(agreement);
     return verdict;
 }

@@ -39,7 +39,7 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
 }
 
 /* "3.9 %", "less than 0.01 %" */
-static const char *percent(double share, char out[32])
+static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
         return "less than 0.01 %";
@@ -75,7 +75,7 @@ static const char *direction_of(const verdict_reading *r)
     return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
-static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
+static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
     if (f->signs > 0)
@@ -112,9 +112,9 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
             sentences,
             "Not orthogonal: overall cosine %.4f, against about %.2g by chance; a multiple of K explains %s of the "
             "energy of N. %s",
-            r.cosine, r.chance, percent(r.cosine * r.cosine, energy), direction_of(&r));
+            r.cosine, r.chance, percent_text(r.cosine * r.cosine, energy), direction_of(&r));
     }
-    json_array_append_new(sentences, counted(f, &r));
+    json_array_append_new(sentences, z_sentence(f, &r));
     return level;
 }
 
@@ -136,7 +136,7 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
         sentences,
         "Leakage into the adapter's output directions is %.4f, %.2f x that of noise without direction (%s 10 %%): an "
         "adapter with these output directions and any other A could remove at most %s of the noise's energy.",
-        sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy));
+        sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent_text(share, energy));
     return level;
 }
 
@@ -167,7 +167,7 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
         organ_say(sentences,
                   "Applied to the noisy model (Method A), the adapter %s %s of the squared distance to the "
                   "clean model with the adapter. That is a distance of weights, not of answers.",
-                  f->square <= before ? "removes" : "adds", percent(fabs(1 - f->square / before), energy));
+                  f->square <= before ? "removes" : "adds", percent_text(fabs(1 - f->square / before), energy));
     return level;
 }
 
@@ -198,8 +198,8 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
         organ_say(sentences,
                   "The two noises are %s: overall cosine %.4f, against about %.2g by chance; a "
                   "multiple of one explains %s of the energy of the other.",
-                  level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy));
-        json_array_append_new(sentences, counted(all, &r));
+                  level, r.cosine, r.chance, percent_text(r.cosine * r.cosine, energy));
+        json_array_append_new(sentences, z_sentence(all, &r));
         organ_say(sentences, "The second noise is %.3g x as large as the first.",
                   sqrt(all->defined_change / all->defined_square));
     }

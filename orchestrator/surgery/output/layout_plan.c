@@ -48,8 +48,8 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
 
 /* Returns "folder/name.suffix", or "folder/name_DIGEST.suffix" with the digest of `origin` if that name is taken. NULL
  * without memory. */
-static const char *unique(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
-                          const char *suffix, const char *origin)
+static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
+                               const char *suffix, const char *origin)
 {
     char path[2 * NAME_LENGTH + 64];
     snprintf(path, sizeof path, "%s/%s%s", folder, name, suffix);
@@ -69,7 +69,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     if (length >= sizeof weight && strcmp(as->name + length - (sizeof weight - 1), weight) == 0)
         length -= sizeof weight - 1;
     sanitize_name(as->name, length, false, name);
-    return unique(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
+    return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
 /* header/model.gguf, header/model.gguf.gap_1: a file with that filler alone. */
@@ -79,7 +79,7 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
     sanitize_name(file->name, strlen(file->name), true, name);
     if (k)
         snprintf(suffix, sizeof suffix, ".gap_%zu", k);
-    return unique(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
+    return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
 }
 
 static organ_status plan_apart(organ_layout *layout, const organ_model *model, organ_error *error)

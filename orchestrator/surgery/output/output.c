@@ -133,7 +133,7 @@ void organ_output_remove_report(const char *path)
 
 /* Begins the partial output. A run without a journal cannot continue an interrupted one, so it always replaces its
  * files. */
-static organ_status grow(organ_output *output, bool resume, organ_error *error)
+static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
     const organ_publish_mode way = {
         .resume = resume, .force = !output->journal || output->force, .journal = output->journal};
@@ -153,8 +153,8 @@ static organ_status begin_journal(organ_output *output, organ_error *error)
     organ_run_journal_close(output->journal);
     organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
-    return grow(output, false, error) ? error->status
-                                      : organ_run_journal_open(&output->publish, output->journal, error);
+    return begin_partial(output, false, error) ? error->status
+                                               : organ_run_journal_open(&output->publish, output->journal, error);
 }
 
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
@@ -163,7 +163,7 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     output->publish = (organ_publish){.lock = -1};
     if (organ_publish_check(output->path, output->like, output->force, error))
         return error->status;
-    if (grow(output, output->journal && output->resume, error))
+    if (begin_partial(output, output->journal && output->resume, error))
         organ_publish_end(&output->publish);
     else if ((output->journal && begin_journal(output, error)) ||
              (!output->publish.resumed &&

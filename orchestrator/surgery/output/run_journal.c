@@ -177,7 +177,7 @@ void organ_run_journal_close(organ_run_journal *journal)
 }
 
 /* Refuses to continue if a member of the head that this run would write differs from that of the earlier run. */
-static organ_status agree(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
+static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
     organ_cache_difference d;
     if (!organ_cache_differs(json_array_get(journal->lines, 0), now, &d))
@@ -193,7 +193,7 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
     if (!head)
         return organ_fail_memory(error, journal->path);
     if (json_array_size(journal->lines) > 0)
-        agree(journal, head, output, error);
+        check_same_run(journal, head, output, error);
     else if (organ_journal_clear(&journal->journal, error) == ORGAN_OK)
         organ_journal_append(&journal->journal, head, error);
     json_decref(head);

@@ -51,7 +51,7 @@ typedef struct test {
     void *scratch;
 } test;
 
-static float *ones(size_t count)
+static float *array_of_ones(size_t count)
 {
     float *const values = malloc(count * sizeof *values);
     for (size_t k = 0; values && k < count; k++)
@@ -63,9 +63,9 @@ static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
     *t = (test){.engine = engine,
-                .a = ones(TEST_ROWS * TEST_DEPTH),
-                .b = ones(columns * TEST_DEPTH),
-                .c = ones(TEST_ROWS * columns)};
+                .a = array_of_ones(TEST_ROWS * TEST_DEPTH),
+                .b = array_of_ones(columns * TEST_DEPTH),
+                .c = array_of_ones(TEST_ROWS * columns)};
     t->scratch = aligned_alloc(64, organ_products_scratch(engine));
     t->product = (organ_product){.m = TEST_ROWS,
                                  .n = columns,
@@ -91,7 +91,7 @@ static void plan_multiply(void *context)
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
-static void copy(void *context)
+static void time_copy(void *context)
 {
     unsigned char *const bytes = context;
     memcpy(bytes, bytes + TEST_BYTES, TEST_BYTES);
@@ -120,7 +120,8 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     json_t *object = NULL;
     if (open_test(&t, engine) && bytes) {
         const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / min_seconds(plan_multiply, &t), copied = TEST_BYTES / min_seconds(copy, bytes);
+        const double products = work / min_seconds(plan_multiply, &t),
+                     copied = TEST_BYTES / min_seconds(time_copy, bytes);
         const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
         object = ORGAN_OBJECT(
             SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),

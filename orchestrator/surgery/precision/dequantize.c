@@ -175,7 +175,7 @@ static void close_dequantize(organ_dequantize_job *job)
     organ_model_close(job->model);
 }
 
-static organ_status dequantize(organ_dequantize_job *job, json_t **report, organ_error *error)
+static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_dequantize_options *const o = job->options;
@@ -213,7 +213,7 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
 {
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    dequantize(&job, report, error);
+    dequantize_model(&job, report, error);
     close_dequantize(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

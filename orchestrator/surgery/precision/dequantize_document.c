@@ -120,7 +120,7 @@ json_t *organ_dequantize_parameters(void *context)
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-static const organ_weight *dequantised(const void *job, size_t k)
+static const organ_weight *dequantised_weight(const void *job, size_t k)
 {
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
@@ -135,7 +135,7 @@ json_t *organ_dequantize_document(void *context, const organ_writing *made)
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(
         SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
-        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised_weight, job)),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("schemes", dequantize_document_schemes_json(job)),
         SET("strays",

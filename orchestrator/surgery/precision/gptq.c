@@ -101,7 +101,7 @@ typedef struct residual {
     double *losses;
 } residual;
 
-static void lose(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
+static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
 {
     for (size_t i = row; i < row + rows; i++) {
         const float *const w = job->matrix->weights + i * job->cols, *const v = job->matrix->values + i * job->cols;
@@ -141,7 +141,7 @@ static void residual_strip(void *context, size_t index, size_t worker)
         in->engine->kernels->product(&product, lost + STRIP * PANEL);
     }
     if (x->losses)
-        lose(job, row, rows, x->losses);
+        row_losses(job, row, rows, x->losses);
 }
 
 void organ_gptq_residual(organ_gptq_job *job, double *losses)

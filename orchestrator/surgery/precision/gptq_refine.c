@@ -25,7 +25,7 @@ static float *super_at(const row_of *r, size_t unknown)
     return gptq_refine_number_at(r, r->unknowns + term * r->job->supers + block);
 }
 
-static float entry(const row_of *r, size_t u, size_t v)
+static float gram_entry(const row_of *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
@@ -35,7 +35,7 @@ static void gptq_refine_add(const row_of *r, size_t u, float value)
     const float by = value - *gptq_refine_number_at(r, u);
     *gptq_refine_number_at(r, u) = value;
     for (size_t v = 0; v < r->unknowns && by != 0; v++)
-        r->left[v] -= by * entry(r, u, v);
+        r->left[v] -= by * gram_entry(r, u, v);
 }
 
 /* Returns the step between two codes of an unknown: d for a scale, -dmin for a minimum, which is -dmin times its
@@ -69,7 +69,7 @@ static void choose_super(const row_of *r, size_t first)
     }
     for (size_t g = 0; g < r->several; g++)
         for (size_t h = 0; h < r->several; h++)
-            under += codes[g] * codes[h] * entry(r, first + g, first + h);
+            under += codes[g] * codes[h] * gram_entry(r, first + g, first + h);
     const float sign = first < r->job->groups ? 1.0f : -1.0f;
     const float target = organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels,
                                            under > 0 ? *d + sign * over / under : *d);

@@ -61,7 +61,7 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job)
            ORGAN_PRODUCT_SCRATCH;
 }
 
-static float dot(const float *restrict a, const float *restrict b, size_t n)
+static float dot_in_lanes(const float *restrict a, const float *restrict b, size_t n)
 {
     float lanes[LANES] = {0}, sum = 0;
     size_t k = 0;
@@ -91,13 +91,13 @@ static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, s
         float *const system = b->system + i * unknowns * unknowns;
         const float *const of_codes = b->panel + i * PANEL + from - panel, *const codes =
                                                                                b->codes + i * job->cols + from;
-        system[g * unknowns + other] += twice * dot(of_codes, codes, to - from);
+        system[g * unknowns + other] += twice * dot_in_lanes(of_codes, codes, to - from);
         if (job->terms == 1)
             continue;
-        system[g * unknowns + groups + other] += dot(of_codes, ones, to - from);
+        system[g * unknowns + groups + other] += dot_in_lanes(of_codes, ones, to - from);
         if (other != g)
-            system[other * unknowns + groups + g] += dot(of_ones, codes, to - from);
-        system[(groups + g) * unknowns + groups + other] += dot(of_ones, ones, to - from);
+            system[other * unknowns + groups + g] += dot_in_lanes(of_ones, codes, to - from);
+        system[(groups + g) * unknowns + groups + other] += dot_in_lanes(of_ones, ones, to - from);
     }
 }
 
@@ -186,9 +186,9 @@ static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, siz
         organ_grid_codes(&job->matrix->grid, *gptq_scales_number_at(job, g, row),
                          job->terms > 1 ? *gptq_scales_number_at(job, job->groups + g, row) : 0,
                          job->matrix->values + row * job->cols + from, codes, n);
-        *right = dot(codes, field, n);
+        *right = dot_in_lanes(codes, field, n);
         if (job->terms > 1)
-            right[job->groups] = dot(b->ones, field, n);
+            right[job->groups] = dot_in_lanes(b->ones, field, n);
     }
 }
 

@@ -71,7 +71,7 @@ static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, s
 }
 
 /* to[i] -= factor x from[i] */
-static void subtract(float *restrict to, float factor, const float *restrict from)
+static void subtract_scaled(float *restrict to, float factor, const float *restrict from)
 {
     for (size_t i = 0; i < STRIP; i++)
         to[i] -= factor * from[i];
@@ -138,7 +138,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
                                                     job->matrix->keep ? b.keep + j * STRIP : NULL, b.values + j * STRIP,
                                                     b.errors + j * STRIP);
         for (size_t k = j + 1; k < s->n; k++)
-            subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);
+            subtract_scaled(b.field + k * STRIP, u[k], b.errors + j * STRIP);
     }
     gptq_sweep_store(s, &b, row, rows);
     const organ_product product = {.m = rows,

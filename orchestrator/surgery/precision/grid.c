@@ -10,7 +10,7 @@
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
 
-static inline float clamp(float x, float low, float high)
+static inline float clamp_f32(float x, float low, float high)
 {
     x = x < low ? low : x;
     return x > high ? high : x;
@@ -68,7 +68,7 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
         return scale;
     if (grid->scale_of == ORGAN_SCALE_GGUF) {
-        scale = clamp(scale, -F16_MAX, F16_MAX);
+        scale = clamp_f32(scale, -F16_MAX, F16_MAX);
         kernels->f32_to_f16(&scale, &stored, 1);
         kernels->f16_to_f32(&stored, &back, 1);
         return back;
@@ -86,14 +86,14 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
 }
 
-static inline float whole(float x, float low, float high) { return clamp(x, low, high) + WHOLE - WHOLE; }
+static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
 /* Rounds to E4M3: each binade has eight steps, and subnormal numbers have the step of the least normal binade. */
-static inline float e4m3(float x)
+static inline float round_to_e4m3(float x)
 {
     uint32_t bits;
     float power;
-    x = clamp(x, -E4M3_MAX, E4M3_MAX);
+    x = clamp_f32(x, -E4M3_MAX, E4M3_MAX);
     memcpy(&bits, &x, sizeof bits);
     bits &= 0x7f800000;
     memcpy(&power, &bits, sizeof power);
@@ -122,13 +122,13 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
     for (size_t k = 0; k < n; k += 16)
         if (affine)
             for (size_t l = k; l < k + 16; l++)
-                values[l] = whole(over(values[l] - minima[l], scales[l]), low, high) * scales[l] + minima[l];
+                values[l] = round_to_integer(over(values[l] - minima[l], scales[l]), low, high) * scales[l] + minima[l];
         else if (grid->bits)
             for (size_t l = k; l < k + 16; l++)
-                values[l] = whole(over(values[l], scales[l]), low, high) * scales[l];
+                values[l] = round_to_integer(over(values[l], scales[l]), low, high) * scales[l];
         else
             for (size_t l = k; l < k + 16; l++)
-                values[l] = e4m3(values[l] / scales[l]) * scales[l];
+                values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
 }
 
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
@@ -137,7 +137,8 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
     float low, high;
     range_of(grid, &low, &high);
     for (size_t k = 0; k < n; k++)
-        codes[k] = grid->bits ? whole(over(values[k] - minimum, scale), low, high) : e4m3(values[k] / scale);
+        codes[k] = grid->bits ? round_to_integer(over(values[k] - minimum, scale), low, high)
+                              : round_to_e4m3(values[k] / scale);
 }
 
 /* ---- blocks of GGUF ---- */

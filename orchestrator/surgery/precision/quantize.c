@@ -233,7 +233,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/1";
 }
 
-static organ_status quantize(organ_quantize_job *job, json_t **report, organ_error *error)
+static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     if (quantize_check_options(job, error) || quantize_open(job, error) ||
@@ -272,7 +272,7 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
 {
     organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    quantize(&job, report, error);
+    quantize_model(&job, report, error);
     close_quantize(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

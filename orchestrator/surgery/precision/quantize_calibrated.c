@@ -196,8 +196,8 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
 /* Prunes the matrix if the run prunes before it quantises: stores the donor's weights and the mask, and counts the
  * removed weights. Closes the inputs of GPTQ before, so that the copies of second moments for pruning and those for
  * codes are not in memory at the same time. */
-static organ_status prune(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, float *weights,
-                          organ_error *error)
+static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                            float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const size_t n = s->rows * s->cols;
@@ -279,8 +279,8 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
     quantize_calibrated_storing s;
-    if (storing_open(job, matrix, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
-        !(s.values = organ_floats(s.rows, s.cols)))
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
+        prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
     if (!error->status &&
         organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&

@@ -119,7 +119,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     return error->status;
 }
 
-static void derive(void *context, size_t tensor)
+static void derive_narrow_cost(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
     organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->in[tensor]].group);
@@ -187,16 +187,16 @@ static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
     return with[a->role] && with[a->role] == with[b->role];
 }
 
-static void join(organ_quantize_widths *w, size_t target)
+static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->held.tensors[target];
     size_t group = 128;
     while (group > NARROW && t->shape[1] % group)
         group /= 2;
-    bool (*const with)(const organ_anatomy *, const organ_anatomy *) =
+    bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
         w->job->options->one_width ? is_joined : are_routed;
     size_t c = 0;
-    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !with(w->joined[c].first, &t->anatomy))
+    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !same_choice(w->joined[c].first, &t->anatomy))
         c++;
     if (c == w->choices.count) {
         w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
@@ -220,7 +220,7 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     if (!w->joined || !w->in || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
     for (size_t k = 0; k < w->held.count; k++)
-        join(w, k);
+        assign_to_choice(w, k);
     for (size_t c = 0; c < w->choices.count; c++) {
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
             w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
@@ -265,7 +265,7 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
 }
 
 /* Describes the model, text and options that the curves depend on. */
-static organ_status identify(organ_quantize_widths *w, organ_error *error)
+static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     char fingerprint[17];
@@ -305,7 +305,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
     w->work = (organ_curves_work){.context = w,
                                   .make = quantize_widths_make,
                                   .memory = quantize_widths_memory,
-                                  .derive = derive,
+                                  .derive = derive_narrow_cost,
                                   .found = quantize_widths_found};
     if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine,
                           w->job->progress, &w->walk, error))
@@ -313,7 +313,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
     const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
     w->tokens = windows->begin[windows->count];
     w->windows = windows->count;
-    return identify(w, error);
+    return identify_curves(w, error);
 }
 
 /* ---- the division ---- */
@@ -326,7 +326,7 @@ static double change_of(const organ_quantize_widths *w, size_t c, size_t from, s
 
 /* Proposes an exchange: one unit gets the next smaller size, the other the best level that fits into the freed bits.
  * Returns INFINITY if there is none. */
-static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
+static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
     const size_t from = (size_t)w->choices.tensors[down].given, was = (size_t)w->choices.tensors[up].given;
@@ -342,14 +342,14 @@ static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t 
 /* Proposes to narrow one of two choices and to widen the other, in the direction with the lower sum of cost changes.
  * Returns false if neither direction is possible. Routed experts keep their width: they are one choice over several
  * layers, and an exchange may change at most two. */
-static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
+static bool propose_width_exchange(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
     organ_exchange turned;
     if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED ||
         w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
         return false;
-    const double first = exchange_bits(context, one, other, made), second = exchange_bits(context, other, one, &turned);
+    const double first = exchange_cost(context, one, other, made), second = exchange_cost(context, other, one, &turned);
     if (second < first)
         *made = turned;
     return fmin(first, second) < INFINITY;
@@ -363,7 +363,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
     w->exchange_work = (organ_exchanges_work){.context = w,
                                               .make = make_given,
                                               .memory = quantize_widths_memory,
-                                              .propose = propose,
+                                              .propose = propose_width_exchange,
                                               .forget = quantize_widths_forget_inputs};
     return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work,
                                 w->job->engine, w->job->progress, exchanges, error);

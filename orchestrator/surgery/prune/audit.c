@@ -63,7 +63,7 @@ static void audit_shape_text(const organ_tensor *tensor, char *out, size_t size)
 
 /* Returns the tensor of the copy to compare with `donor`; NULL, with a problem added, if there is none of the same
  * shape and dtype. */
-static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
+static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
     char was[256], is[256];
@@ -137,7 +137,7 @@ static organ_status pair_up(audit *a, organ_error *error)
     for (size_t t = 0; t < count; t++) {
         audit_finding *f = &a->findings[t];
         *f = (audit_finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
-        if ((f->copy = counterpart(a, f->donor)))
+        if ((f->copy = find_counterpart(a, f->donor)))
             a->pairs[a->pair_count++] = f;
         organ_rows_passed();
     }

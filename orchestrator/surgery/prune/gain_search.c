@@ -8,7 +8,7 @@
 #define MAX_GAIN   0x1p30  /* kills almost nothing; the squared flow stays finite */
 #define MAX_ROUNDS 64
 
-static void remember(organ_gain_search *s, double rate, double is_selected)
+static void record_gain(organ_gain_search *s, double rate, double is_selected)
 {
     const double off = fabs(rate - is_selected);
     if (s->rounds++ == 0 || off < s->best_error) {
@@ -26,7 +26,7 @@ static void remember(organ_gain_search *s, double rate, double is_selected)
 
 bool organ_gain_step(organ_gain_search *s, double rate, double is_selected)
 {
-    remember(s, rate, is_selected);
+    record_gain(s, rate, is_selected);
     if (s->best_error <= TOLERANCE || s->rounds == MAX_ROUNDS)
         return true;
     const double tried = s->gain;

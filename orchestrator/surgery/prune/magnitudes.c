@@ -139,7 +139,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / each, (at + bytes) / each, data, NULL, error);
 }
 
-static json_t *describe(const organ_magnitudes *c)
+static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(
         SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
@@ -184,7 +184,7 @@ organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy,
         count_share(c, copy, ranks, error);
     _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are consecutive counts");
     organ_ranks_add(ranks, "counting magnitudes", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
-    if (!error->status && c->of && !(*report = describe(c)))
+    if (!error->status && c->of && !(*report = magnitudes_json(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);
     return error->status;
 }

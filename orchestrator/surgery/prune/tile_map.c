@@ -19,13 +19,13 @@ typedef struct mapping {
     uint64_t *killed;          /* rows x cols */
 } mapping;
 
-static uint64_t divided(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
+static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
 static void set_side(mapping *m, uint64_t side)
 {
     m->side = side;
-    m->rows = m->matrices * divided(m->matrix_rows, side);
-    m->cols = divided(m->matrix_cols, side);
+    m->rows = m->matrices * divide_rounding_up(m->matrix_rows, side);
+    m->cols = divide_rounding_up(m->matrix_cols, side);
 }
 
 static void choose_side(mapping *m, uint64_t block)
@@ -37,7 +37,7 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
-static const organ_tally *farthest(const organ_tally *rows, size_t count, double *mean)
+static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
     double max = -1, sum = 0;
@@ -119,7 +119,7 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {
     double mean;
-    const organ_tally *const row = farthest(rows, count, &mean);
+    const organ_tally *const row = farthest_from_mean(rows, count, &mean);
     *map = NULL;
     if (!row)
         return ORGAN_OK;
@@ -144,5 +144,5 @@ uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
     /* Two bands of a row in both models, a counter per tile, and the smallest band size of a pass. */
     const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
-    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, MIN_SIDE) + (160 << 10);
+    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divide_rounding_up(cols, MIN_SIDE) + (160 << 10);
 }

@@ -99,7 +99,7 @@ static uint64_t fft_bits_of(double value)
 }
 
 /* Moves those of values[from .. to) whose bit is 0 before the others; returns where the others begin. */
-static size_t part(double *values, size_t from, size_t to, uint64_t bit)
+static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)
         if (!(fft_bits_of(values[from]) & bit))
@@ -114,11 +114,11 @@ static size_t part(double *values, size_t from, size_t to, uint64_t bit)
 
 /* Returns the k-th smallest of n non-negative values, which it reorders. It decides bit by bit from the highest, so
  * that no order of the values makes it slow. */
-static double kth(double *values, size_t n, size_t k)
+static double kth_smallest(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;
     for (uint64_t bit = (uint64_t)1 << 62; bit > 0 && to - from > 1; bit >>= 1) {
-        const size_t middle = part(values, from, to, bit);
+        const size_t middle = partition_by_bit(values, from, to, bit);
         if (k < middle)
             to = middle;
         else
@@ -127,13 +127,13 @@ static double kth(double *values, size_t n, size_t k)
     return values[from];
 }
 
-static double median(double *values, size_t n)
+static double median_power(double *values, size_t n)
 {
-    const double low = kth(values, n, (n - 1) / 2);
-    return n % 2 ? low : (low + kth(values, n, n / 2)) / 2;
+    const double low = kth_smallest(values, n, (n - 1) / 2);
+    return n % 2 ? low : (low + kth_smallest(values, n, n / 2)) / 2;
 }
 
-static double power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
+static double bin_power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
 
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch)
 {
@@ -144,10 +144,10 @@ void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double
         values[k] = (double)row[k];
     fftw_execute_dft_r2c(fft->there, values, spectrum);
     for (size_t k = 0; k < bins; k++)
-        values[k] = power(spectrum[k]);
-    const double limit = threshold * (median(values, bins) / M_LN2), factor = 1 - strength;
+        values[k] = bin_power(spectrum[k]);
+    const double limit = threshold * (median_power(values, bins) / M_LN2), factor = 1 - strength;
     for (size_t k = 0; k < bins; k++)
-        if (power(spectrum[k]) < limit) {
+        if (bin_power(spectrum[k]) < limit) {
             spectrum[k][0] *= factor;
             spectrum[k][1] *= factor;
         }

@@ -175,7 +175,7 @@ static void close_purify(organ_purify_job *job)
     organ_model_close(job->donor);
 }
 
-static organ_status purify(organ_purify_job *job, json_t **report, organ_error *error)
+static organ_status purify_model(organ_purify_job *job, json_t **report, organ_error *error)
 {
     return purify_check_options(job, error) || open_donor(job, error) ? error->status
                                                                       : write_purified(job, report, error);
@@ -186,7 +186,7 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
 {
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    purify(&job, report, error);
+    purify_model(&job, report, error);
     close_purify(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

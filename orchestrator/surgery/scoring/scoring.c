@@ -382,8 +382,8 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
     return error->status;
 }
 
-static organ_status logits(void *context, const size_t *rows, size_t count, void *receiver,
-                           void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
+static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
+                                        void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
 {
     organ_scored_model *const m = context;
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
@@ -415,7 +415,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
         sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path,
-                                          scoring_run_batch, logits};
+                                          scoring_run_batch, scored_model_logits};
         bytes += model->bytes * batches;
     }
     organ_progress_begin(scoring->progress, "scoring", bytes, batches);

@@ -258,7 +258,7 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
-static json_t *evaluation(const organ_scoring *scoring, const json_t *histories, organ_error *error)
+static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);
     json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
@@ -296,7 +296,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     json_t *const histories = histories_of(o, &s->scoring, error);
     if (!error->status && organ_experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
         organ_scoring_run(&s->scoring, error) == ORGAN_OK)
-        *report = evaluation(&s->scoring, histories, error);
+        *report = evaluation_json(&s->scoring, histories, error);
     json_decref(histories);
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }

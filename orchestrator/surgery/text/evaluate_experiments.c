@@ -51,7 +51,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
 /* ---- experiments of one table ---- */
 
 /* The experiment of a model without a log: an unknown one if weights were killed, else null. */
-static json_t *unknown(const json_t *history)
+static json_t *unknown_experiment(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
         return json_null();
@@ -63,7 +63,8 @@ static organ_status fill_in(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
         json_t *const history = json_array_get(s->histories, m);
-        if (!json_is_object(experiment_of(s, m)) && json_object_set_new(history, "experiment", unknown(history)))
+        if (!json_is_object(experiment_of(s, m)) &&
+            json_object_set_new(history, "experiment", unknown_experiment(history)))
             return organ_fail_memory(error, s->options->pruned[m]);
     }
     return ORGAN_OK;

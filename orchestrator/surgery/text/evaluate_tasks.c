@@ -36,7 +36,7 @@ static bool answered_right(const task_run *r, size_t m, size_t question, bool no
 }
 
 /* `task`: an index, or the number of tasks for all questions together. */
-static bool belongs(const task_run *r, size_t question, size_t task)
+static bool is_of_task(const task_run *r, size_t question, size_t task)
 {
     return task == r->set.tasks || r->set.questions[question].task == task;
 }
@@ -54,7 +54,7 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
 {
     organ_task_pairs pairs = {0};
     for (size_t q = 0; q < r->set.count; q++) {
-        if (!belongs(r, q, task))
+        if (!is_of_task(r, q, task))
             continue;
         const bool own = answered_right(r, m, q, metric->normalised),
                    first = answered_right(r, 0, q, metric->normalised);

@@ -163,7 +163,7 @@ static json_t *generate_document(const generation *g)
                        SET_ENGINE(&g->engine))));
 }
 
-static organ_status generate(generation *g, json_t **report, organ_error *error)
+static organ_status generate_text(generation *g, json_t **report, organ_error *error)
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
@@ -194,7 +194,7 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
 {
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
     const organ_report_work work = organ_report_begin(report);
-    generate(&g, report, error);
+    generate_text(&g, report, error);
     close_generation(&g);
     return organ_report_end(&work, options->model, error);
 }

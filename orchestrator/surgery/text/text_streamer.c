@@ -24,7 +24,7 @@ static bool may_become(const unsigned char *s, size_t count)
     return count < whole;
 }
 
-static void say(organ_text_streamer *streamer, size_t bytes)
+static void print_bytes(organ_text_streamer *streamer, size_t bytes)
 {
     char one[8];
     memcpy(one, streamer->held, bytes);
@@ -39,7 +39,7 @@ static void say(organ_text_streamer *streamer, size_t bytes)
     memmove(streamer->held, streamer->held + bytes, streamer->count);
 }
 
-static void say_ready(organ_text_streamer *streamer, bool more_comes)
+static void print_complete_characters(organ_text_streamer *streamer, bool more_comes)
 {
     while (streamer->count) {
         streamer->held[streamer->count] = '\0';
@@ -47,7 +47,7 @@ static void say_ready(organ_text_streamer *streamer, bool more_comes)
         const size_t length = *s ? organ_utf8_length(s) : 1;
         if (!length && more_comes && may_become(s, streamer->count))
             return;
-        say(streamer, length ? length : 1);
+        print_bytes(streamer, length ? length : 1);
     }
 }
 
@@ -55,11 +55,11 @@ void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, s
 {
     for (size_t k = 0; k < count; k++) {
         streamer->held[streamer->count++] = bytes[k];
-        say_ready(streamer, true);
+        print_complete_characters(streamer, true);
     }
 }
 
-void organ_text_streamer_end(organ_text_streamer *streamer) { say_ready(streamer, false); }
+void organ_text_streamer_end(organ_text_streamer *streamer) { print_complete_characters(streamer, false); }
 
 organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
                                       organ_error *error)

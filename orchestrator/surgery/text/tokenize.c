@@ -118,7 +118,7 @@ static json_t *tokenize_document(const tokenizing *t, size_t count)
         SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
 }
 
-static organ_status tokenize(tokenizing *t, json_t **report, organ_error *error)
+static organ_status tokenize_input(tokenizing *t, json_t **report, organ_error *error)
 {
     const organ_tokenize_options *const o = t->options;
     size_t count;
@@ -150,7 +150,7 @@ organ_status organ_tokenize(const organ_tokenize_options *options, const organ_s
 {
     tokenizing t = {.options = options, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
-    tokenize(&t, report, error);
+    tokenize_input(&t, report, error);
     close_tokenizing(&t);
     return organ_report_end(&work, options->model, error);
 }

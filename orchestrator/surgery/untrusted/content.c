@@ -91,7 +91,7 @@ static const struct {
              {".safetensors", ORGAN_CONTENT_SAFETENSORS},
              {".gguf", ORGAN_CONTENT_GGUF}};
 
-static bool begins(const sample *s, size_t offset, const void *magic, size_t length)
+static bool sample_has_magic(const sample *s, size_t offset, const void *magic, size_t length)
 {
     return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
 }
@@ -126,10 +126,10 @@ static bool is_text_pickle(const sample *s)
     const size_t name = module ? name_line(s, module) : 0;
     if (name && name < s->count)
         return s->bytes[name] && strchr("(p}]0NSV)", s->bytes[name]) && memchr(s->bytes + name, '.', s->count - name);
-    if (begins(s, 0, "(dp", 3) || begins(s, 0, "(lp", 3))
+    if (sample_has_magic(s, 0, "(dp", 3) || sample_has_magic(s, 0, "(lp", 3))
         return s->count > 3 && isdigit(s->bytes[3]);
-    return (begins(s, 0, "(S'", 3) || begins(s, 0, "(V", 2)) && memmem(s->bytes, s->count, "\ni", 2) &&
-           memchr(s->bytes, '.', s->count);
+    return (sample_has_magic(s, 0, "(S'", 3) || sample_has_magic(s, 0, "(V", 2)) &&
+           memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
 }
 
 /* Protocols 2 to 5 begin with their number, followed by an instruction. */
@@ -145,7 +145,7 @@ static bool is_pickle(const sample *s)
 /* An array of NumPy whose elements are objects of Python. */
 static bool is_object_array(const sample *s)
 {
-    return begins(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
+    return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
 }
 
 /* The bytes that end the file; false with a finding where they cannot be read. */
@@ -182,21 +182,21 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
 {
     const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;
     for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
-        if (magics[k].length >= least && begins(s, magics[k].offset, magics[k].magic, magics[k].length))
+        if (magics[k].length >= least && sample_has_magic(s, magics[k].offset, magics[k].magic, magics[k].length))
             organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
     if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || ends_with_stop(findings, fd, size)))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
                            "it is an array of NumPy of Python objects, which are pickled");
-    if (begins(s, 0, "PK\3\4", 4)) {
+    if (sample_has_magic(s, 0, "PK\3\4", 4)) {
         if (zip_has_pickle(findings, s, fd, size))
             organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
                                "it is a zip archive with pickles in it, as PyTorch writes them");
         else
             organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
     }
-    if (!bare && s->count >= 4 && begins(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
+    if (!bare && s->count >= 4 && sample_has_magic(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
         organ_findings_add(findings, ORGAN_FINDING_PROGRAM, "", "it is compiled Python, by its first bytes");
     return organ_findings_count(findings) > before;
 }
@@ -222,7 +222,7 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
         add_by_content(findings, &s, fd, size, true);
         return ORGAN_CONTENT_OTHER;
     }
-    if (begins(&s, 0, "GGUF", 4))
+    if (sample_has_magic(&s, 0, "GGUF", 4))
         return ORGAN_CONTENT_GGUF;
     if (is_safetensors(&s, size))
         return ORGAN_CONTENT_SAFETENSORS;

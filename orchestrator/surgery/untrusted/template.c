@@ -165,7 +165,7 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-static void push(template_scan *s, char kind, const char *word)
+static void push_token(template_scan *s, char kind, const char *word)
 {
     memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
     s->last[0].kind = kind;
@@ -186,7 +186,7 @@ static long digits_of(const char *text, size_t left, size_t count, int base)
 
 /* Decodes an escape in a Python string; *taken is its length in characters. Characters outside of ASCII do not occur
  * in the names searched for. */
-static char unescape(const char *text, size_t left, size_t *taken)
+static char decode_escape(const char *text, size_t left, size_t *taken)
 {
     static const struct {
         char letter;
@@ -221,7 +221,7 @@ static void take_string(template_scan *s)
         char c = s->text[s->at];
         taken = 1;
         if (c == '\\')
-            c = unescape(s->text + s->at, s->end - s->at, &taken);
+            c = decode_escape(s->text + s->at, s->end - s->at, &taken);
         s->line += c == '\n';
         if (length + 1 < sizeof word && c)
             word[length++] = c;
@@ -236,7 +236,7 @@ static void take_string(template_scan *s)
     s->at += s->at < s->end;
     word[length] = 0;
     check_string(s, word);
-    push(s, 's', word);
+    push_token(s, 's', word);
 }
 
 /* ...) | join of a dict(...) of names, ['a', 'b'] | join is in the joined texts. */
@@ -280,7 +280,7 @@ static void take_name(template_scan *s)
     }
     word[length] = 0;
     check_name(s, word);
-    push(s, 'n', word);
+    push_token(s, 'n', word);
 }
 
 /* Digits may have underscores between them. */
@@ -298,7 +298,7 @@ static void take_number(template_scan *s)
     if ((s->in_range && value > RANGE_MAX) ||
         (value > REPEAT_MAX && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
         template_found(s, TRICK_ENDLESS, word);
-    push(s, '9', word);
+    push_token(s, '9', word);
 }
 
 static void take_mark(template_scan *s)
@@ -315,10 +315,10 @@ static void take_mark(template_scan *s)
     s->open += c == '(' || c == '[' || c == '{';
     s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
     if (!isspace((unsigned char)c) && !(s->last[0].kind == '%' && (c == '-' || c == '+')))
-        push(s, c, mark);
+        push_token(s, c, mark);
 }
 
-static bool comes(const template_scan *s, const char *text)
+static bool text_follows(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
@@ -332,8 +332,8 @@ static void take_tag(template_scan *s, const char *end)
     s->in_range = s->has_dict = s->is_raw = false;
     s->open = 0;
     if (*end == '%')
-        push(s, '%', "");
-    while (s->at < s->end && (s->open > 0 || !comes(s, end))) {
+        push_token(s, '%', "");
+    while (s->at < s->end && (s->open > 0 || !text_follows(s, end))) {
         const unsigned char c = (unsigned char)s->text[s->at];
         if (c == '\'' || c == '"')
             take_string(s);
@@ -351,7 +351,8 @@ static void take_tag(template_scan *s, const char *end)
 /* Skips a comment, or text between tags, which is never executed. */
 static void take_rest(template_scan *s, const char *end)
 {
-    while (s->at < s->end && !(end ? comes(s, end) : comes(s, "{{") || comes(s, "{%") || comes(s, "{#")))
+    while (s->at < s->end &&
+           !(end ? text_follows(s, end) : text_follows(s, "{{") || text_follows(s, "{%") || text_follows(s, "{#")))
         s->line += s->text[s->at++] == '\n';
     s->at += end && s->at < s->end ? 2 : 0;
 }
@@ -359,7 +360,7 @@ static void take_rest(template_scan *s, const char *end)
 /* Skips the text after {% raw %} up to its end tag: it is not code. */
 static void take_raw(template_scan *s)
 {
-    while (s->at < s->end && !comes(s, "endraw"))
+    while (s->at < s->end && !text_follows(s, "endraw"))
         s->line += s->text[s->at++] == '\n';
     take_rest(s, "%}");
 }
@@ -389,7 +390,7 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
     if (length > LONGEST)
         template_found(&s, TRICK_LONG, bytes);
     while (s.at < s.end) {
-        const bool code = comes(&s, "{{") || comes(&s, "{%"), comment = comes(&s, "{#");
+        const bool code = text_follows(&s, "{{") || text_follows(&s, "{%"), comment = text_follows(&s, "{#");
         const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";
         s.at += code || comment ? 2 : 0;
         if (code)

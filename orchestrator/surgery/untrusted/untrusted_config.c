@@ -15,7 +15,7 @@
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
 /* Copies the beginning of a value, as written, for a message. */
-static void shown(const organ_json_key *key, char out[100])
+static void value_excerpt(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
     snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value,
@@ -25,12 +25,12 @@ static void shown(const organ_json_key *key, char out[100])
 static void asks_for_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
-    shown(key, text);
+    value_excerpt(key, text);
     if (!json_is_null(value) && !(json_is_object(value) && json_object_size(value) == 0))
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python code to load: %s", text);
 }
 
-static void trusts(organ_findings *findings, const organ_json_key *key, const json_t *value)
+static void check_remote_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     if (!json_is_false(value) && !json_is_null(value))
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
@@ -80,7 +80,7 @@ static const struct {
             {"custom_pipelines", asks_for_code},
             {"_target_", asks_for_code},
             {"custom_code", asks_for_code},
-            {"trust_remote_code", trusts},
+            {"trust_remote_code", check_remote_code},
             {"parent_library", imports_parent},
             {"chat_template", checks_template},
             {"chat_templates", checks_template},

@@ -93,7 +93,7 @@ bool organ_names_hide(const char *text, unsigned *code)
 }
 
 /* The letter that it looks like; 0: itself. */
-static char like(int32_t code)
+static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
         if (homoglyphs[k].code == code)
@@ -120,7 +120,7 @@ static char *found_as(const char *name, bool bare, int32_t *foreign)
     for (utf8proc_ssize_t at = 0, step; at < length; at += step) {
         utf8proc_int32_t code;
         step = utf8proc_iterate(folded + at, length - at, &code);
-        const char instead = code < 0x80 ? (char)code : like(code);
+        const char instead = code < 0x80 ? (char)code : latin_lookalike(code);
         if (step <= 0 || !instead) {
             free(folded);
             return NULL;
@@ -195,7 +195,7 @@ static void check_scripts(organ_findings *findings, const char *name)
     if (seen && foreign && latin)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
                            "it reads '%s', but has the letter U+%04X, which only looks like '%c'", seen,
-                           (unsigned)foreign, like(foreign));
+                           (unsigned)foreign, latin_lookalike(foreign));
     free(seen);
 }
 

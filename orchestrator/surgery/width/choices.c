@@ -59,8 +59,8 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
     return read_values(&job->choices, values, bytes, value_at(part, first), error);
 }
 
-static organ_status digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
-                           organ_error *error)
+static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
+                                  organ_error *error)
 {
     const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
     return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
@@ -80,7 +80,7 @@ static const organ_struct_field choices_report[] = {
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];
-    if (digest(job, part, digits, error) != ORGAN_OK)
+    if (values_digest(job, part, digits, error) != ORGAN_OK)
         return error->status;
     job->choices.output.done++;
     return organ_run_journal_add(
@@ -130,7 +130,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     if (part && !kept)
         organ_fail_memory(error, job->choices.path);
     else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
-             ORGAN_STRUCT_READ(line, choices_report, &report) && digest(job, part, digits, error) == ORGAN_OK &&
+             ORGAN_STRUCT_READ(line, choices_report, &report) && values_digest(job, part, digits, error) == ORGAN_OK &&
              strcmp(digits, expected) == 0) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
@@ -217,7 +217,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 }
 
 /* Ends the run so that its message states once how to continue: keeps the message of the cause if it does. */
-static void leave(organ_width_choices *c, organ_error *error)
+static void end_interrupted(organ_width_choices *c, organ_error *error)
 {
     const organ_error cause = *error;
     organ_output_end(&c->output, error);
@@ -226,7 +226,7 @@ static void leave(organ_width_choices *c, organ_error *error)
 }
 
 /* Removes the directory. If this fails, prints its path. */
-static void clear(const organ_width_job *job, organ_publish *publish)
+static void remove_choices(const organ_width_job *job, organ_publish *publish)
 {
     struct stat info;
     organ_publish_abandon(publish);
@@ -239,10 +239,10 @@ organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_erro
     organ_width_choices *const c = &job->choices;
     if (c->begun && done) {
         if (organ_ranks_first(job->engine->ranks))
-            clear(job, &c->output.publish);
+            remove_choices(job, &c->output.publish);
         organ_publish_end(&c->output.publish);
     } else if (c->begun)
-        leave(c, error);
+        end_interrupted(c, error);
     c->begun = false;
     organ_run_journal_close(&c->journal);
     free(c->path);

@@ -114,8 +114,8 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_calibration_matrix *matrix,
-                           float *weights, organ_error *error)
+static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *part,
+                                      const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     const organ_narrow_options options = {.name = matrix->name,
@@ -135,7 +135,7 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 {
     organ_width_job *const job = context;
     organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
-    if (narrow(job, part, matrix, weights, error) != ORGAN_OK)
+    if (choose_for_matrix(job, part, matrix, weights, error) != ORGAN_OK)
         return error->status;
     if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
         return error->status;

@@ -108,7 +108,7 @@ static void read_diagonals(const narrowing *x)
 }
 
 /* Returns H per token in FP32, with ORGAN_NARROW_DAMPING of the mean diagonal added so that it can be inverted. */
-static float *damped(const narrowing *x)
+static float *damped_moments(const narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
@@ -117,7 +117,7 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 {
     const size_t rest = x->cols % x->moments->block;
     bool definite = false;
-    x->g = damped(x);
+    x->g = damped_moments(x);
     x->p = organ_floats((x->cols - rest) * x->moments->block + rest * rest, 1);
     if (!x->g || !x->p)
         return out_of_memory(x, error);
@@ -273,7 +273,7 @@ static void weigh_by_magnitude(narrowing *x)
     }
 }
 
-static size_t least(const narrowing *x)
+static size_t least_loss_group(const narrowing *x)
 {
     size_t best = x->groups;
     for (size_t k = 0; k < x->groups; k++)
@@ -292,7 +292,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
         if (!o->by_magnitude)
             narrow_matrix_weigh(x);
-        const size_t group = least(x);
+        const size_t group = least_loss_group(x);
         x->gone[group] = true;
         for (size_t c = 0; c < o->group; c++)
             remove_column(x, group * o->group + c);
@@ -322,8 +322,8 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
 }
 
 /* Computes (W - V) H, the negative gradient of the error, which the solution makes 0 on the kept columns. */
-static organ_status miss(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
-                         organ_error *error)
+static organ_status multiply_residual(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
+                                      organ_error *error)
 {
     for (size_t k = 0; k < s->rows * x->cols; k++)
         s->difference[k] = s->donor[k] - s->weights[k];
@@ -343,14 +343,14 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     for (size_t i = 0; i < s->rows; i++)
         x->report->energy += organ_dot(s->donor + i * x->cols, s->product + i * x->cols, x->cols);
     clear_gone(x, s->weights, s->rows);
-    for (unsigned k = 0; k < SOLVES && !x->options->no_resolve && miss(x, h, s, error) == ORGAN_OK; k++) {
+    for (unsigned k = 0; k < SOLVES && !x->options->no_resolve && multiply_residual(x, h, s, error) == ORGAN_OK; k++) {
         clear_gone(x, s->product, s->rows);
         organ_block_multiply(x->engine, &p, s->product, s->rows, s->difference, error);
         clear_gone(x, s->difference, s->rows);
         for (size_t j = 0; j < n; j++)
             s->weights[j] += s->difference[j];
     }
-    if (error->status || miss(x, h, s, error) != ORGAN_OK)
+    if (error->status || multiply_residual(x, h, s, error) != ORGAN_OK)
         return error->status;
     for (size_t i = 0; i < s->rows; i++)
         x->report->loss += organ_dot(s->difference + i * x->cols, s->product + i * x->cols, x->cols);
@@ -361,7 +361,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);
     free(x->g);
-    x->g = damped(x);
+    x->g = damped_moments(x);
     float *const room = organ_floats(3 * together, x->cols);
     const organ_block_matrix h = {x->cols, x->moments->block, x->g};
     if (!x->g || !room)

@@ -80,7 +80,7 @@ static organ_status try_cut(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status narrow(organ_width_job *job, json_t **report, organ_error *error)
+static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
@@ -118,7 +118,7 @@ organ_status organ_width(const organ_width_options *options, const organ_engine 
 {
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    narrow(&job, report, error);
+    narrow_model(&job, report, error);
     close_width(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
