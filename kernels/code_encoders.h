@@ -20,7 +20,7 @@ INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const floa
 
 /* Rounds to the nearest whole number, ties to even, from least to most, as a signed byte. Adding 1.5 x 2^23 makes 1
  * the unit in the last place, so the addition rounds. */
-INLINE u8x16 whole_codes(f32x16 a, const float least, const float max)
+INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
 {
     const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
     const f32x16 clamped = f32_min(f32_max(number, f32_set1(least)), f32_set1(max));
@@ -35,9 +35,9 @@ INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
     case ORGAN_CODE_E5M2:
         return fp8_codes(a, 2, -14, 57344);
     case ORGAN_CODE_I8:
-        return whole_codes(a, -128, 127);
+        return round_to_s8(a, -128, 127);
     default: /* U4: adds 8 by subtracting 248 modulo 256 */
-        return u8_sub(whole_codes(a, -8, 7), u8_set1(248));
+        return u8_sub(round_to_s8(a, -8, 7), u8_set1(248));
     }
 }
 

@@ -44,7 +44,7 @@ INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
         for (size_t from = 0; from < dot_fill(part->columns, DOT_DEPTH); from += 16) {
             u16x16 words[DOT_TERMS];
             __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
-            split_terms(part_vector(part, row, from, F32), words, terms);
+            split_terms(load_row_vector(part, row, from, F32), words, terms);
             for (int t = 0; t < terms; t++)
                 u16_store(to + ((size_t)t * DOT_BLOCK(terms) + row) * DOT_PITCH + from, words[t]);
         }
@@ -72,9 +72,9 @@ INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
 }
 
 /* Transposes 16 rows of pairs into columns of the strip. */
-INLINE void keep_square(uint16_t *to, f32x16 square[16])
+INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 {
-    turn_rows(square);
+    transpose_square(square);
     for (int l = 0; l < 16; l++)
         f32_store((float *)(void *)(to + 2 * l * DOT_STRIP), square[l]);
 }
@@ -88,7 +88,7 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
             f32_load((const float *)(const void *)(words + l * part->stride));
     } else
         UNROLL for (size_t l = 0; l < 16; l++) square[l] = stored_pairs(part, row + l, from);
-    keep_square(to, square);
+    store_transposed_square(to, square);
 }
 
 INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
@@ -98,7 +98,7 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     for (size_t l = 0; l < 16; l++)
         for (size_t at = 0; at < DOT_DEPTH; at += 16) {
             u16x16 some[DOT_TERMS];
-            const f32x16 values = part_vector(part, row + l, from + at, type);
+            const f32x16 values = load_row_vector(part, row + l, from + at, type);
             if (terms == 1)
                 some[0] = bf16_narrow(values);
             else
@@ -109,7 +109,7 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     for (int t = 0; t < terms; t++) {
         f32x16 square[16];
         UNROLL for (int l = 0; l < 16; l++) square[l] = f32_load((const float *)(const void *)words[t][l]);
-        keep_square(to + t * DOT_STRIP_TERM, square);
+        store_transposed_square(to + t * DOT_STRIP_TERM, square);
     }
 }
 
@@ -151,14 +151,14 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t m
                 dots_add(&sums, a, b, rows);
         }
     dots_store(&sums, totals, rows);
-    meet_totals(place, totals, DOT_STRIP, meet);
+    combine_totals(place, totals, DOT_STRIP, meet);
 }
 
-static void dot_whole(const product_place *place, const dot_operands *o, size_t meet)
+static void dot_full_tile(const product_place *place, const dot_operands *o, size_t meet)
 {
     dot_tile(place, o, meet, DOT_ROWS);
 }
-static void dot_some(const product_place *place, const dot_operands *o, size_t meet)
+static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t meet)
 {
     dot_tile(place, o, meet, DOT_SOME);
 }
@@ -174,7 +174,7 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const dot_operands *o, size_t meet);
-    } tiles[] = {{DOT_ROWS, dot_whole}, {DOT_SOME, dot_some}, {DOT_MIN, dot_least}};
+    } tiles[] = {{DOT_ROWS, dot_full_tile}, {DOT_SOME, dot_partial_tile}, {DOT_MIN, dot_least}};
     const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
     for (size_t t = 0; rows > 0;) {
         const size_t meet = min_size(rows, tiles[t].rows);
@@ -197,7 +197,7 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
         const product_part b = part_of(&p->b, column, columns, k, depth);
         pack_dot_strip(strip, &b, o.b_terms, p->b.type);
         const product_part after = part_of(&p->b, next, min_size(DOT_STRIP, p->n - next), k, depth);
-        product_ahead ahead = ahead_of(&after, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+        product_ahead ahead = prefetch_of(&after, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
         place.column = column, place.columns = columns;
         dot_block(place, o, rows, &ahead);
     }

@@ -44,7 +44,7 @@ static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
         to[j] = (uint8_t)((codes[j] & 15) | (codes[j + far] & 15) << 4);
 }
 
-static void join_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
+static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);
     if (kind->affine)
@@ -64,7 +64,7 @@ static void join_simple(const organ_ggml_kind *kind, const organ_ggml_parts *par
 }
 
 /* Packs fifth bits: bit g of byte j belongs to value j of group g. */
-static void join_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
+static void pack_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);
     half_put(to + 2, parts->m);
@@ -80,7 +80,7 @@ static void join_groups(const organ_ggml_kind *kind, const organ_ggml_parts *par
         put_nibbles(to + 32 * pair, codes + 64 * pair, 32);
 }
 
-static void join_q6_k(const organ_ggml_parts *parts, const uint8_t *codes, block_q6_k *to)
+static void pack_q6_k(const organ_ggml_parts *parts, const uint8_t *codes, block_q6_k *to)
 {
     half_put(to->d, parts->d);
     memcpy(to->scales, parts->scales, sizeof to->scales);
@@ -98,9 +98,9 @@ void organ_ggml_join(const organ_ggml_kind *kind, const organ_ggml_parts *parts,
     for (size_t k = 0; k < kind->elements; k++)
         codes[k] = (uint8_t)(parts->codes[k] + plus);
     if (kind->type == GGML_Q6_K)
-        join_q6_k(parts, codes, block);
+        pack_q6_k(parts, codes, block);
     else if (kind->coded)
-        join_groups(kind, parts, codes, block);
+        pack_groups(kind, parts, codes, block);
     else
-        join_simple(kind, parts, codes, block);
+        pack_simple(kind, parts, codes, block);
 }

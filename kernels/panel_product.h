@@ -15,14 +15,15 @@ _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(flo
                "both fit");
 
 /* Packs rows and pads each with zeros to a multiple of `fill`. */
-INLINE void pack_straight(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
+INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part, size_t fill,
+                              const enum element_type type)
 {
     const size_t width = (part->columns + fill - 1) / fill * fill;
     for (size_t row = 0; row < part->rows; row++)
         for (size_t from = 0; from < width; from += 16) {
             __builtin_prefetch((const char *)part->values +
                                (part->at + (row + PACK_AHEAD) * part->stride + from) * element_size(type));
-            f32_store(to + row * pitch + from, part_vector(part, row, from, type));
+            f32_store(to + row * pitch + from, load_row_vector(part, row, from, type));
         }
 }
 
@@ -31,7 +32,7 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
                         const enum element_type type)
 {
     if (row + 16 > part->rows || from + 16 > part->columns) {
-        UNROLL for (int l = 0; l < 16; l++) square[l] = part_vector(part, row + (size_t)l, from, type);
+        UNROLL for (int l = 0; l < 16; l++) square[l] = load_row_vector(part, row + (size_t)l, from, type);
         return;
     }
     const size_t at = part->at + row * part->stride + from;
@@ -43,14 +44,15 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
 }
 
 /* Packs rows as columns, padded with zeros to a multiple of `fill`. */
-INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
+INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *part, size_t fill,
+                                 const enum element_type type)
 {
     const size_t height = (part->rows + fill - 1) / fill * fill;
     for (size_t row = 0; row < height; row += 16)
         for (size_t from = 0; from < part->columns; from += 16) {
             f32x16 square[16];
             load_square(square, part, row, from, type);
-            turn_rows(square);
+            transpose_square(square);
             for (size_t l = 0; l < min_size(16, part->columns - from); l++)
                 f32_store(to + (from + l) * pitch + row, square[l]);
         }
@@ -60,9 +62,9 @@ INLINE void pack_as(float *to, size_t pitch, const product_part *part, size_t fi
                     const enum element_type type)
 {
     if (turned)
-        pack_turned(to, pitch, part, fill, type);
+        pack_rows_as_columns(to, pitch, part, fill, type);
     else
-        pack_straight(to, pitch, part, fill, type);
+        pack_rows_as_rows(to, pitch, part, fill, type);
 }
 
 static void pack_part(float *to, size_t pitch, const product_part *part, size_t fill, bool turned, organ_real type)
@@ -78,7 +80,7 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
 typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS];
 
 /* Combines the totals of a strip of FP32 columns with c directly from registers. */
-INLINE void meet_sums(const product_place *place, product_sums sums, const int rows)
+INLINE void combine_sums(const product_place *place, product_sums sums, const int rows)
 {
     const organ_product *const p = place->product;
     float *const c = (float *)p->c + place->row * p->c_stride + place->column;
@@ -124,16 +126,16 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
         }
     }
     if (place->columns == PRODUCT_STRIP && !place->product->wide) {
-        meet_sums(place, sums, rows);
+        combine_sums(place, sums, rows);
         return;
     }
     _Alignas(64) float totals[PRODUCT_ROWS * PRODUCT_STRIP];
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++)
         f32_store(totals + r * PRODUCT_STRIP + 16 * v, sums[r][v]);
-    meet_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
+    combine_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
-static void sum_whole(const product_place *place, const float *a, const product_strip *strip)
+static void sum_full_tile(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, PRODUCT_ROWS);
 }
@@ -160,7 +162,7 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const float *a, const product_strip *strip);
-    } tiles[] = {{PRODUCT_ROWS, sum_whole}, {8, sum_eight}, {4, sum_four}, {2, sum_two}, {1, sum_one}};
+    } tiles[] = {{PRODUCT_ROWS, sum_full_tile}, {8, sum_eight}, {4, sum_four}, {2, sum_two}, {1, sum_one}};
     const size_t steps = (strip.depth + PRODUCT_STEP - 1) / PRODUCT_STEP * ((rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
     strip.share = steps > 0 ? (lines_of(strip.ahead) + steps - 1) / steps : 0;
     for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++)
@@ -207,7 +209,8 @@ static void product(const organ_product *p, void *scratch)
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
                 const product_part next =
                     part_of(&p->b, column + columns, min_size(PRODUCT_STRIP, p->n - column - columns), k, depth);
-                product_ahead ahead = ahead_of(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+                product_ahead ahead =
+                    prefetch_of(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
                 sum_block(place, block, rows, (product_strip){strip, depth, &ahead, 0});
             }
         }

@@ -32,7 +32,7 @@ typedef struct physarum_survey {
     uint32_t top; /* largest magnitude as bits */
 } physarum_survey;
 
-INLINE size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
+INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
 INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, size_t stride,
                               const enum element_type type)
@@ -53,7 +53,7 @@ INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, siz
             sum = f64_add(sum, f64_of_f32(f32_of_bits(magnitude)));
         }
     }
-    return (physarum_survey){f64_fold(sum), zeros - rows * (whole_vectors(cols) - cols), u32_top(top)};
+    return (physarum_survey){f64_fold(sum), zeros - rows * (round_up_to_vector(cols) - cols), u32_top(top)};
 }
 
 INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
@@ -73,7 +73,7 @@ INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
 
 INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
-    const size_t width = whole_vectors(cols), height = whole_vectors(rows);
+    const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
     physarum_tile t = {.params = params, .rows = rows, .cols = cols, .width = width, .food = scratch};
     t.tubes = t.food + rows * width;
     t.row_lanes = t.tubes + rows * width;
@@ -123,7 +123,7 @@ INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
 /* Computes the pulls of rows and columns from the sums of the flow. */
 INLINE void physarum_shrink(const physarum_tile *t)
 {
-    const size_t height = whole_vectors(t->rows);
+    const size_t height = round_up_to_vector(t->rows);
     const f32x16 rows = f32_set1((float)t->rows), cols = f32_set1((float)t->cols);
     const f32x16 gain = f32_set1(t->params->gain), strongest = f32_set1(STRONGEST_PULL);
     f32x16 total = f32_set1(0);

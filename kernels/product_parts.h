@@ -10,7 +10,7 @@
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Transposes a 16 x 16 square: in each of four steps, rows l and l + 8 are interleaved to rows 2 l and 2 l + 1. */
-INLINE void turn_rows(f32x16 rows[16])
+INLINE void transpose_square(f32x16 rows[16])
 {
     UNROLL for (int round = 0; round < 4; round++)
     {
@@ -31,7 +31,7 @@ typedef struct product_part {
 } product_part;
 
 /* Loads elements of a row from column `from` on; zeros beyond the last row or column. */
-INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, const enum element_type type)
+INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from, const enum element_type type)
 {
     const size_t at = part->at + row * part->stride + from;
     if (row >= part->rows || from >= part->columns)
@@ -48,7 +48,7 @@ typedef struct product_ahead {
         at; /* remaining rows; bytes from row to row and in a row; next byte of this row to prefetch */
 } product_ahead;
 
-INLINE product_ahead ahead_of(const product_part *part, size_t bytes)
+INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 {
     return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes,
                            part->columns * bytes, 0};
@@ -82,7 +82,7 @@ typedef struct product_place {
     organ_product_into into;
 } product_place;
 
-INLINE void meet_narrow(float *c, size_t n, f32x16 total, organ_product_into into)
+INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
     if (into != ORGAN_PRODUCT_SET) {
@@ -96,7 +96,7 @@ INLINE void meet_narrow(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-INLINE void meet_wide(double *c, size_t n, f32x16 total, organ_product_into into)
+INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;
     f64x16 wide = f64_of_f32(total);
@@ -112,7 +112,7 @@ INLINE void meet_wide(double *c, size_t n, f32x16 total, organ_product_into into
 }
 
 /* Combines totals, rows `pitch` apart, with c. */
-static void meet_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
+static void combine_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;
     for (size_t r = 0; r < rows; r++)
@@ -120,9 +120,9 @@ static void meet_totals(const product_place *place, const float *totals, size_t 
             const size_t at = (place->row + r) * p->c_stride + place->column + j, n = min_size(16, place->columns - j);
             const f32x16 total = f32_load(totals + r * pitch + j);
             if (p->wide)
-                meet_wide((double *)p->c + at, n, total, place->into);
+                combine_f64((double *)p->c + at, n, total, place->into);
             else
-                meet_narrow((float *)p->c + at, n, total, place->into);
+                combine_f32((float *)p->c + at, n, total, place->into);
         }
 }
 

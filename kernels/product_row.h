@@ -16,16 +16,16 @@ INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, siz
     UNROLL for (size_t l = 0; l < 16; l++)
     {
         const size_t at = b->at + (row + l) * b->stride + from;
-        square[l] = whole ? load_elements(b->values, at, type) : part_vector(b, row + l, from, type);
+        square[l] = whole ? load_elements(b->values, at, type) : load_row_vector(b, row + l, from, type);
         if (whole)
             __builtin_prefetch((const char *)b->values + at * element_size(type) + ROW_AHEAD);
     }
-    turn_rows(square);
+    transpose_square(square);
 }
 
 /* Adds the last columns of a chunk, which are fewer than 16. */
-INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
-                     const enum element_type type)
+INLINE void add_last_columns(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
+                             const enum element_type type)
 {
     for (size_t g = 0; g < ROW_GROUPS; g++) {
         f32x16 square[16], sum = f32_load(totals + 16 * g);
@@ -50,7 +50,7 @@ INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_par
             f32_store(totals + 16 * g, sum);
         }
     if (k < end)
-        row_rest(totals, a, b, k, end, type);
+        add_last_columns(totals, a, b, k, end, type);
 }
 
 INLINE void row_by_strips(const organ_product *p, const float *a, const enum element_type type)
@@ -65,7 +65,7 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
                 row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), true, type);
             else
                 row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), false, type);
-            meet_totals(&place, totals, ROW_STRIP, 1);
+            combine_totals(&place, totals, ROW_STRIP, 1);
             place.into = place.into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : place.into;
         }
     }

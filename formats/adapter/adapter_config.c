@@ -197,7 +197,7 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
     return ORGAN_OK;
 }
 
-static organ_status check_room(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
+static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
         (patterns->expressions <= ORGAN_ADAPTER_MATCHES / modules && patterns->count <= WORD_MATCHES / modules))
@@ -209,8 +209,9 @@ static organ_status check_room(const organ_adapter_patterns *patterns, size_t mo
 
 organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
-    return check_room(rules->ranks, modules, error) == ORGAN_OK ? check_room(rules->alphas, modules, error)
-                                                                : error->status;
+    return check_match_limit(rules->ranks, modules, error) == ORGAN_OK
+               ? check_match_limit(rules->alphas, modules, error)
+               : error->status;
 }
 
 /* ---- the document ---- */

@@ -114,7 +114,7 @@ static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
 }
 
 /* Splits a key into its parts. Returns whether the tensor is a factor. */
-static bool take_key_apart(const char *name, key *out)
+static bool split_key(const char *name, key *out)
 {
     static const char prefix[] = "base_model.model.";
     *out = (key){.module = name};
@@ -188,7 +188,7 @@ static organ_status sort_out(open_state *s, organ_error *error)
         const organ_tensor *const t = &s->model->tensors[k];
         key name;
         organ_rows_passed();
-        if (!take_key_apart(t->name, &name))
+        if (!split_key(t->name, &name))
             s->rest[s->adapter.rest_count++] = t;
         else if (add_factor(s, t, &name, error) != ORGAN_OK)
             return error->status;

@@ -74,7 +74,7 @@ static bool map_more(void)
     return true;
 }
 
-static void *take_new(size_t bytes)
+static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
         return NULL;
@@ -88,7 +88,7 @@ static void *take_new(size_t bytes)
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
 /* A header before each piece stores the size of the piece in grains. */
-static void *take_locked(size_t bytes)
+static void *allocate_locked(size_t bytes)
 {
     const size_t size = grains_for(bytes);
     json_spool_piece *const old = spool.free[size];
@@ -97,7 +97,7 @@ static void *take_locked(size_t bytes)
         return old;
     }
     const char *folder;
-    char *const fresh = organ_unnamed_files_fault(&folder) ? NULL : take_new((size + 1) * GRAIN);
+    char *const fresh = organ_unnamed_files_fault(&folder) ? NULL : allocate_in_spool((size + 1) * GRAIN);
     if (fresh)
         *(size_t *)(void *)fresh = size;
     return fresh ? fresh + GRAIN : NULL;
@@ -110,7 +110,7 @@ void *organ_json_spool_take(size_t bytes)
     void *memory = NULL;
     if (bytes <= LARGEST - GRAIN && atomic_load_explicit(&spool.heap, memory_order_relaxed) >= IN_HEAP) {
         pthread_mutex_lock(&spool.lock);
-        memory = take_locked(bytes);
+        memory = allocate_locked(bytes);
         pthread_mutex_unlock(&spool.lock);
     }
     if (memory)

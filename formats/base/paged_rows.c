@@ -56,7 +56,7 @@ static bool paged_rows_enter(char *map, size_t bytes)
 }
 
 /* Returns NULL if the array belongs on the heap. */
-static void *take_map(size_t bytes)
+static void *map_if_large(size_t bytes)
 {
     char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;
     if (!map || paged_rows_enter(map, bytes))
@@ -70,13 +70,13 @@ void *organ_rows_take(size_t count, size_t size)
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
         return NULL;
-    void *const map = take_map(bytes);
+    void *const map = map_if_large(bytes);
     return map ? map : calloc(count, size);
 }
 
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
-    void *const map = rows ? take_map(bytes) : NULL;
+    void *const map = rows ? map_if_large(bytes) : NULL;
     if (!map)
         return rows;
     memcpy(map, rows, bytes);

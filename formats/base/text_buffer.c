@@ -23,7 +23,7 @@ char *organ_format(const char *format, ...)
 }
 
 /* Ensures space for `bytes` more bytes and a NUL. */
-static bool make_text_room(organ_text *text, size_t bytes)
+static bool reserve_text(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
         return false;
@@ -43,7 +43,7 @@ static bool make_text_room(organ_text *text, size_t bytes)
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
-    if (!make_text_room(text, count))
+    if (!reserve_text(text, count))
         return 0;
     memcpy(text->data + text->size, bytes, count);
     text->size += count;
@@ -76,7 +76,7 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
 {
     const int failed = ferror(text->out);
     *string = NULL;
-    if (fclose(text->out) != 0 || failed || !make_text_room(text, 0)) {
+    if (fclose(text->out) != 0 || failed || !reserve_text(text, 0)) {
         free(text->data);
         organ_memory_refused();
         return organ_fail(error, ORGAN_IO, "no memory for a text of more than %zu bytes", text->size);

@@ -210,7 +210,7 @@ static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const
 }
 
 /* Copies the skipped value to the arena in the encoding of version 3. */
-static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
+static organ_status copy_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
 {
     const uint64_t lengths = (kv->type == ORGAN_GGUF_ARRAY) + (kv->element == ORGAN_GGUF_STRING ? kv->count : 0);
     kv->size = cursor->at - begin + (cursor->narrow ? 4 * lengths : 0);
@@ -231,7 +231,7 @@ static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, or
     kv->type = read_type(cursor, "value type");
     const size_t begin = cursor->at;
     skip_value(cursor, kv);
-    return cursor->error->status ? cursor->error->status : keep_value(cursor, begin, arena, kv);
+    return cursor->error->status ? cursor->error->status : copy_value(cursor, begin, arena, kv);
 }
 
 static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number)

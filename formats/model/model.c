@@ -36,7 +36,7 @@ typedef struct model_state {
 
 /* Raises the soft limit of open files, usually 1024, which models of a thousand shards exceed: as far as the system
  * allows, to four such models. */
-static void make_room_for_files(size_t count)
+static void raise_file_limit(size_t count)
 {
     struct rlimit limit;
     const rlim_t requested = 4 * (rlim_t)count + 256;
@@ -98,8 +98,7 @@ static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_erro
 }
 
 /* Opens the next file and reads its header. */
-static organ_status model_take_file(model_state *s, const char *name, const char *path, size_t count,
-                                    organ_error *error)
+static organ_status append_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
 {
     const size_t k = s->model.file_count++;
     organ_model_file *const file = &s->files[k];
@@ -118,9 +117,9 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     if (!files)
         return organ_fail_memory(error, s->place.path);
     s->files = files;
-    make_room_for_files(count);
+    raise_file_limit(count);
     for (size_t k = s->model.file_count; k < count && !error->status; k++)
-        model_take_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
+        append_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
     return error->status;
 }
 
@@ -134,7 +133,7 @@ static organ_status open_also(model_state *s, organ_error *error)
     s->files = count ? files : s->files;
     for (size_t k = 0; k < count && !error->status; k++) {
         const char *const path = s->access->also[k];
-        model_take_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
+        append_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
     }
     return error->status;
 }
@@ -335,7 +334,7 @@ static organ_status open_gguf(model_state *s, organ_error *error)
 }
 
 /* Opens an organ directory, which has a file for each tensor; files are opened when they are read. */
-static organ_status open_apart(model_state *s, const char *path, organ_error *error)
+static organ_status open_organ_directory(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
     s->place.whole_directory = true;
@@ -355,7 +354,7 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
     s->model.format = "safetensors";
     if (organ_directory_is(path)) {
         s->model.format = "organ directory";
-        return open_apart(s, path, error);
+        return open_organ_directory(s, path, error);
     }
     organ_model_place_find(path, &s->place, error);
     if (!error->status && organ_http_is_url(path))

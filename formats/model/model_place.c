@@ -49,7 +49,7 @@ static const char *foreign_reason(const char *name)
     return NULL;
 }
 
-static organ_status keep_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
+static organ_status copy_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
     return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
@@ -70,14 +70,14 @@ static organ_status note_gguf(organ_model_place *place, const char *name, conten
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
         if (same_set(found->gguf[k], name))
-            return strcmp(name, found->gguf[k]) < 0 ? keep_name(place, name, &found->gguf[k], error) : ORGAN_OK;
+            return strcmp(name, found->gguf[k]) < 0 ? copy_name(place, name, &found->gguf[k], error) : ORGAN_OK;
     const size_t at = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
     found->ggufs++;
     if (at == 0)
         found->gguf[1] = found->gguf[0];
     else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
         return ORGAN_OK;
-    return keep_name(place, name, &found->gguf[at], error);
+    return copy_name(place, name, &found->gguf[at], error);
 }
 
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
@@ -90,14 +90,14 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
         found->single = true;
     } else if (organ_ends_with(name, ".safetensors")) {
         found->others++;
-        return keep_name(place, name, &found->other, error);
+        return copy_name(place, name, &found->other, error);
     } else if (organ_ends_with(name, ".safetensors.index.json")) {
-        return keep_name(place, name, &found->other_index, error);
+        return copy_name(place, name, &found->other_index, error);
     } else if (organ_ends_with(name, ".gguf")) {
         return note_gguf(place, name, found, error);
     } else if (foreign_reason(name)) {
         found->foreign++;
-        return keep_name(place, name, &found->foreign_name, error);
+        return copy_name(place, name, &found->foreign_name, error);
     }
     return ORGAN_OK;
 }
@@ -192,7 +192,7 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
 }
 
 /* Sets the file to one name, relative to the directory. */
-static organ_status take_name(organ_model_place *place, const char *name, organ_error *error)
+static organ_status set_file(organ_model_place *place, const char *name, organ_error *error)
 {
     place->gguf = organ_ends_with(name, ".gguf");
     if (place->gguf || organ_ends_with(name, ".safetensors"))
@@ -222,7 +222,7 @@ static bool is_gguf_inside(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-static organ_status take_file_path(organ_model_place *place, organ_error *error)
+static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
     /* includes the slash, which is the whole directory of "/name" */
@@ -231,19 +231,19 @@ static organ_status take_file_path(organ_model_place *place, organ_error *error)
     if (!place->directory)
         return organ_fail_memory(error, place->path);
     if (organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".json") || !is_gguf_inside(place->path))
-        return take_name(place, name, error);
+        return set_file(place, name, error);
     place->file = name;
     place->gguf = true;
     return ORGAN_OK;
 }
 
-static organ_status take_url(organ_model_place *place, const char *url, organ_error *error)
+static organ_status set_from_url(organ_model_place *place, const char *url, organ_error *error)
 {
     const char *name;
     if (organ_http_place(url, &place->arena, &place->path, &place->directory, &name, error) != ORGAN_OK)
         return error->status;
     place->whole_directory = !name;
-    return name ? take_name(place, name, error) : ORGAN_OK;
+    return name ? set_file(place, name, error) : ORGAN_OK;
 }
 
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
@@ -251,13 +251,13 @@ organ_status organ_model_place_find(const char *path, organ_model_place *place, 
     struct stat info;
     *place = (organ_model_place){0};
     if (organ_http_is_url(path))
-        return take_url(place, path, error);
+        return set_from_url(place, path, error);
     place->path = organ_arena_copy(&place->arena, path, organ_path_length(path));
     if (!place->path)
         return organ_fail_memory(error, path);
     if (stat(place->path, &info) != 0)
         return organ_fail_errno(error, errno, "%s: no model here", place->path);
-    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file_path(place, error);
+    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : set_from_path(place, error);
 }
 
 void organ_model_place_release(organ_model_place *place)

@@ -203,7 +203,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
-static bool has_room(organ_directory_reading *r)
+static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t room = r->donor_room;
     return organ_grow(&r->manifest->files, r->manifest->file_count, &room, sizeof *r->manifest->files) &&
@@ -232,7 +232,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
     const size_t number = r->manifest->file_count;
     organ_donor_file donor = {.name = organ_arena_copy(&r->list->arena, name, strlen(name))};
     organ_model_file header;
-    if (!donor.name || !has_room(r))
+    if (!donor.name || !grow_file_lists(r))
         fail_memory(r);
     if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > NAME_MAX)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is not the name of a file", r->text.label, SHOWN,

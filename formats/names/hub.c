@@ -95,7 +95,7 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 /* ---- snapshots ---- */
 
 /* Writes the first names in the folder, separated by commas, in the form hf:ORG/NAME@SNAPSHOT. */
-static void name_all_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
+static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };
     organ_error ignored = {0};
@@ -138,7 +138,7 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
     char known[600];
-    name_all_snapshots(snapshots, name->id, arena, known, sizeof known);
+    list_snapshots(snapshots, name->id, arena, known, sizeof known);
     if (!*known)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no snapshot: nothing of this model was downloaded", text,
                           entry);

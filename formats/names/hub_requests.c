@@ -168,8 +168,8 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
 }
 
 /* Loads the description of the revision; the caller frees *bytes. */
-static organ_status ask_hub(const char *text, const char *url, const char *revision, const organ_model_access *access,
-                            char **bytes, size_t *length, organ_error *error)
+static organ_status load_revision(const char *text, const char *url, const char *revision,
+                                  const organ_model_access *access, char **bytes, size_t *length, organ_error *error)
 {
     organ_http *http;
     if (organ_http_create(url, access, &http, error) == ORGAN_OK)
@@ -195,7 +195,7 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
     const char *const url = organ_arena_format(arena, "%s/api/models/%s/revision?blobs=true", endpoint, name->id);
     if (!url)
         return organ_fail_memory(error, text);
-    if (ask_hub(text, url, revision, access, &bytes, &length, error) == ORGAN_OK) {
+    if (load_revision(text, url, revision, access, &bytes, &length, error) == ORGAN_OK) {
         const organ_json_source source = {text, bytes, length};
         if (organ_json_parse_object(&source, &tree, error) == ORGAN_OK)
             read_hub_files(text, tree, arena, found, error);

@@ -49,7 +49,7 @@ bool organ_http_names_file(const char *text)
 }
 
 /* `length` is that of the decoded name, which may contain NUL characters. */
-static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
+static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {
     const bool file = is_file_name(plain);
@@ -77,7 +77,7 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
     if (!plain)
         organ_fail_memory(error, text);
     else
-        take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
+        copy_place(text, plain, (size_t)length, arena, shown, directory, name, error);
     organ_curl.free(plain);
     organ_curl.free(text);
     return error->status;

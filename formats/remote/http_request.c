@@ -61,7 +61,7 @@ static bool is_header(const char *text)
     return colon && colon > text && !strpbrk(text, "\r\n");
 }
 
-static organ_status take_headers(organ_http_line *line, organ_error *error)
+static organ_status add_access_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
         if (!is_header(line->access->headers[k]))
@@ -76,7 +76,7 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
 }
 
 /* Makes the list of headers for the server that gets the token. */
-static organ_status take_bearer(organ_http_line *line, organ_error *error)
+static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
     bool has = !access->bearer || !access->bearer_origin;
@@ -107,8 +107,8 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
     organ_http_line *line = *result = calloc(1, sizeof *line);
     if (line && share_connections(line)) {
         line->access = access ? access : &usual;
-        if (take_headers(line, error) == ORGAN_OK)
-            take_bearer(line, error);
+        if (add_access_headers(line, error) == ORGAN_OK)
+            make_bearer_headers(line, error);
     } else
         organ_fail(error, ORGAN_IO, "no memory for a connection");
     if (error->status) {
@@ -144,7 +144,7 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
 
 /* Reads Content-Range: "bytes 0-99/1000". A range with an unknown length is ignored. With status 416, "bytes * / 1000"
  * has a length but no range. */
-static void take_range(organ_http_answer *answer, const char *text)
+static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
     answer->bad_range = true;
@@ -158,10 +158,10 @@ static void take_range(organ_http_answer *answer, const char *text)
         answer->bad_range = !answer->has_range;
 }
 
-static void take_header(organ_http_answer *answer, const char *name, const char *value)
+static void read_answer_header(organ_http_answer *answer, const char *name, const char *value)
 {
     if (strcasecmp(name, "Content-Range") == 0)
-        take_range(answer, value);
+        read_content_range(answer, value);
     else if (strcasecmp(name, "Content-Encoding") == 0)
         answer->encoded = strcasecmp(value, "identity") != 0;
     else if (strcasecmp(name, "ETag") == 0 || (strcasecmp(name, "Last-Modified") == 0 && !answer->validator[0]))
@@ -200,12 +200,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     colon += strspn(colon, " \t");
     for (size_t end = strlen(colon); end && (colon[end - 1] == ' ' || colon[end - 1] == '\t');)
         colon[--end] = '\0';
-    take_header(h->answer, line, colon);
+    read_answer_header(h->answer, line, colon);
     return length;
 }
 
 /* Returns the place for the next bytes of the body; NULL without memory. */
-static char *make_body_room(hop *h, size_t bytes)
+static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
     if (h->request->to)
@@ -233,7 +233,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     }
     answer->too_long = length > room;
     const size_t taken = length < room ? length : room;
-    char *to = make_body_room(h, taken);
+    char *to = reserve_body(h, taken);
     if (!to)
         return 0;
     memcpy(to, data, taken);
@@ -387,7 +387,7 @@ static bool is_long_header(const hop *h, CURLcode result)
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
-static void http_request_take_fault(const hop *h, CURLcode result)
+static void set_fault_of_curl(const hop *h, CURLcode result)
 {
     organ_http_answer *answer = h->answer;
     answer->broken = true;
@@ -402,7 +402,7 @@ static void http_request_take_fault(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
-static void give_up(organ_http_answer *answer, const char *fault)
+static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
@@ -410,8 +410,8 @@ static void give_up(organ_http_answer *answer, const char *fault)
 
 /* `redirected`: the request follows a redirect; `from_public`: a server before it has a public address. Returns whether
  * this server has a public address. */
-static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
-                    bool from_public, organ_http_answer *answer)
+static bool send_one_request(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
+                             bool from_public, organ_http_answer *answer)
 {
     hop h = {.line = line,
              .request = request,
@@ -425,7 +425,7 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     organ_curl.easy_cleanup(line->curl);
     line->curl = organ_curl.easy_init();
     if (!line->curl) {
-        give_up(answer, "no memory");
+        set_final_fault(answer, "no memory");
         return false;
     }
     if (is_late(&h) || refuse_redirect_to(&h, reach_of_url(url))) {
@@ -441,7 +441,7 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     const bool dropped =
         h.dropped && result == CURLE_WRITE_ERROR; /* stopped by on_body after all needed bytes of the answer */
     if (result != CURLE_OK && !dropped)
-        http_request_take_fault(&h, result);
+        set_fault_of_curl(&h, result);
     return h.is_public;
 }
 
@@ -453,13 +453,13 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
         return NULL;
     organ_curl.easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
     if (!next)
-        give_up(answer, "it redirects without a target");
+        set_final_fault(answer, "it redirects without a target");
     else if (strncasecmp(next, "https://", 8) != 0 &&
              (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))
-        give_up(answer, "it redirects to a URL that is not https");
+        set_final_fault(answer, "it redirects to a URL that is not https");
     char *copy = answer->broken ? NULL : strdup(next);
     if (!copy && !answer->broken)
-        give_up(answer, "no memory");
+        set_final_fault(answer, "no memory");
     return copy;
 }
 
@@ -472,11 +472,11 @@ void organ_http_ask(organ_http_line *line, const organ_http_request *request, or
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
         *answer = (organ_http_answer){0}; /* discard the body of a redirect */
-        from_public |= ask_one(line, request, url, hops > 0 || !origin, from_public, answer);
+        from_public |= send_one_request(line, request, url, hops > 0 || !origin, from_public, answer);
         line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect_target(line, url, answer);
         if (next && hops == MAX_REDIRECTS) {
-            give_up(answer, "it redirects more than 8 times");
+            set_final_fault(answer, "it redirects more than 8 times");
             free(next);
             next = NULL;
         }

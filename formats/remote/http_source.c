@@ -60,7 +60,7 @@ struct organ_http_file {
 };
 
 /* Splits the URL into the part that is common to all files of the directory, and the rest. */
-static organ_status take_url(organ_http *http, const char *url, organ_error *error)
+static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);
     const bool directory = text && !organ_http_names_file(text);
@@ -89,7 +89,7 @@ organ_status organ_http_create(const char *url, const organ_model_access *access
     http->access = access ? access : &usual;
     pthread_mutex_init(&http->lock, NULL);
     if (organ_http_line_open(http->access, &http->line, error) == ORGAN_OK)
-        take_url(http, url, error);
+        split_url(http, url, error);
     if (error->status) {
         organ_http_destroy(http);
         *result = NULL;
@@ -285,7 +285,7 @@ static void begin_reading(organ_http *http)
 }
 
 /* Sends one request and adds its time and bytes to the read. */
-static void ask_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
+static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
     struct timespec from, to;
@@ -298,13 +298,13 @@ static void ask_once(organ_http *http, organ_http_request *request, organ_http_a
 }
 
 /* Repeats a request until it has a usable answer or the tries are used up. */
-static organ_status ask_until_answered(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
-                                       organ_error *error)
+static organ_status request_with_retries(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
+                                         organ_error *error)
 {
     for (unsigned failures = 0;;) {
         request->url = file->resolved ? file->resolved : file->url;
         request->origin_url = file->url;
-        ask_once(file->http, request, answer);
+        request_once(file->http, request, answer);
         const bool again = forget_expired(file, answer);
         remember_place(file, answer);
         file->http->has_responded |= answer->code != 0;
@@ -319,12 +319,12 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
 }
 
 /* Reads into `to`, at most `room` bytes; *got is the number received, at least 1. */
-static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got,
-                             organ_error *error)
+static organ_status request_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got,
+                                 organ_error *error)
 {
     organ_http_request request = {.ranged = true, .from = from, .room = room, .to = to};
     organ_http_answer answer;
-    if (ask_until_answered(file, &request, &answer, error))
+    if (request_with_retries(file, &request, &answer, error))
         return error->status;
     *got = answer.got;
     return check_part(file, &request, &answer, error);
@@ -369,7 +369,7 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
     s->file = NULL;
     if (!s->bytes && !(s->bytes = malloc(LONGEST_SPAN)))
         return organ_fail_memory(error, file->shown);
-    if (ask_part(file, s->bytes, step, offset, &s->length, error))
+    if (request_part(file, s->bytes, step, offset, &s->length, error))
         return error->status;
     s->file = file;
     s->from = offset;
@@ -388,7 +388,7 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
             got = there < bytes ? there : bytes;
             memcpy(to, s->bytes + at, got);
         } else if (bytes >= LARGE_READ) {
-            if (ask_part(file, to, bytes, offset, &got, error))
+            if (request_part(file, to, bytes, offset, &got, error))
                 return error->status;
         } else if (read_ahead(file, offset, error))
             return error->status;
@@ -488,13 +488,13 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     size_t got;
     pthread_mutex_lock(&file->http->lock);
     begin_reading(file->http);
-    ask_part(file, &byte, 1, file->size - 1, &got, error);
+    request_part(file, &byte, 1, file->size - 1, &got, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
 }
 
-static organ_status judge_whole(organ_http_file *file, const organ_http_answer *answer, size_t limit,
-                                organ_error *error)
+static organ_status check_whole_answer(organ_http_file *file, const organ_http_answer *answer, size_t limit,
+                                       organ_error *error)
 {
     if (answer->too_long)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes, the limit for such a file", file->shown,
@@ -517,9 +517,10 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
         return error->status;
     pthread_mutex_lock(&http->lock);
     begin_reading(http);
-    const bool answered = ask_until_answered(file, &request, &answer, error) == ORGAN_OK;
+    const bool answered = request_with_retries(file, &request, &answer, error) == ORGAN_OK;
     pthread_mutex_unlock(&http->lock);
-    if (answered && answer.code != 404 && answer.code != 410 && judge_whole(file, &answer, limit, error) == ORGAN_OK) {
+    if (answered && answer.code != 404 && answer.code != 410 &&
+        check_whole_answer(file, &answer, limit, error) == ORGAN_OK) {
         if ((*bytes = realloc(answer.body, answer.got + 1))) {
             answer.body = NULL;
             (*bytes)[ *length = answer.got] = '\0';

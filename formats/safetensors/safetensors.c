@@ -101,7 +101,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 
 /* Copies the shape to the arena. Consecutive tensors often have equal shapes and then share one copy. NULL if there
  * is no memory. */
-static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
+static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
 {
     const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
     if (before && before->rank == rank && memcmp(before->shape, shape, rank * sizeof *shape) == 0)
@@ -125,7 +125,7 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     if (e->from->error->status)
         return e->from->error->status;
     tensor->rank = (unsigned)rank;
-    tensor->shape = kept_shape(e->from->list, shape, rank);
+    tensor->shape = copy_shape(e->from->list, shape, rank);
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
@@ -237,7 +237,7 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 }
 
 /* Returns true if `status` is a fault that was passed to r->faults, so that reading continues. */
-static bool read_on(const safetensors_reader *r, organ_status status)
+static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
@@ -248,8 +248,8 @@ static organ_status read_entries(safetensors_reader *r)
     organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
     while (organ_json_walk_next(&walk, r->error)) {
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
-            read_on(r, check_metadata(r, walk.value));
-        else if (read_on(r, read_entry(r, walk.name, walk.value)))
+            fault_was_recorded(r, check_metadata(r, walk.value));
+        else if (fault_was_recorded(r, read_entry(r, walk.name, walk.value)))
             r->some_refused = true;
         organ_rows_passed();
     }
@@ -285,7 +285,7 @@ static organ_status enter_one(const safetensors_reader *r, size_t k)
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
-        read_on(r, enter_one(r, k));
+        fault_was_recorded(r, enter_one(r, k));
     return r->error->status;
 }
 
@@ -313,7 +313,7 @@ static organ_status check_layout(const safetensors_reader *r)
     const organ_tensor *before = NULL;
     for (size_t k = r->file->first; k < r->list->count; k++) {
         const organ_tensor *t = &r->list->tensors[k];
-        if (check_begin(r, t, before, end) != ORGAN_OK && !read_on(r, r->error->status))
+        if (check_begin(r, t, before, end) != ORGAN_OK && !fault_was_recorded(r, r->error->status))
             return r->error->status;
         if (t->offset + t->bytes >= end) {
             end = t->offset + t->bytes;

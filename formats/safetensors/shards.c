@@ -80,7 +80,7 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_sourc
 }
 
 /* Accepts total_size as a floating-point number if it is whole, since some writers store it so. */
-static bool whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
+static bool read_whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
     json_t *value = NULL;
@@ -106,7 +106,7 @@ static organ_status read_total(organ_shards *shards, const organ_json_source *te
             organ_json_is(walk.name, "total_size")) {
             shards->total_size =
                 organ_arena_copy(&shards->arena, text->bytes + walk.value.begin, walk.value.end - walk.value.begin);
-            shards->total_is_number = whole_number(text, walk.value, &shards->total_bytes);
+            shards->total_is_number = read_whole_number(text, walk.value, &shards->total_bytes);
             if (!shards->total_size)
                 organ_fail_memory(error, shards->label);
         }

@@ -220,7 +220,7 @@ static void find_foreign_layer(parts *p, const char *name)
     }
 }
 
-static parts take_name_apart(const char *name, const char *end_of_name)
+static parts split_tensor_name(const char *name, const char *end_of_name)
 {
     parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
     if (!cut_suffix(name, &p.end, ".weight"))
@@ -391,7 +391,7 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
     const char *end = tensor_name + strlen(tensor_name);
-    parts p = take_name_apart(tensor_name, end);
+    parts p = split_tensor_name(tensor_name, end);
     const organ_role outside = p.in_trunk || p.has_layer ? ORGAN_ROLE_OTHER : role_outside(tensor_name);
     if (outside != ORGAN_ROLE_OTHER)
         return (organ_anatomy){outside, ORGAN_GROUP_OTHER, ORGAN_EXPERTS_NONE, -1, -1};
@@ -400,7 +400,7 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     if (!leaf)
         return anatomy_of(&p, module, role, false);
     const parts whole = p;
-    p = take_name_apart(tensor_name, end);
+    p = split_tensor_name(tensor_name, end);
     const organ_role owner = role_of_parts(&p, module);
     return can_have(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
                                              : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
@@ -438,7 +438,7 @@ organ_role organ_anatomy_row_role(unsigned row)
 
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
-    parts p = take_name_apart(tensor_name, tensor_name + strlen(tensor_name));
+    parts p = split_tensor_name(tensor_name, tensor_name + strlen(tensor_name));
     if (size == 0)
         return;
     if (p.bias)
@@ -448,7 +448,7 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
 
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
-    const parts p = take_name_apart(tensor_name, tensor_name + strlen(tensor_name));
+    const parts p = split_tensor_name(tensor_name, tensor_name + strlen(tensor_name));
     const char *const layer_end = p.has_layer && layer >= 0 ? p.module - 1 : tensor_name;
     const char *layer_begin = layer_end;
     while (layer_begin > tensor_name && layer_begin[-1] != '.')

@@ -172,7 +172,7 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-static organ_word_find *known_word(organ_bpe *bpe, const char *word, size_t bytes)
+static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > KNOWN_TEXT)
         return NULL;
@@ -186,7 +186,7 @@ static organ_word_find *known_word(organ_bpe *bpe, const char *word, size_t byte
 
 static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
 {
-    organ_word_find *known = known_word(bpe, word, bytes);
+    organ_word_find *known = find_cached_word(bpe, word, bytes);
     if (known && known->bytes == bytes && memcmp(known->text, word, bytes) == 0) {
         for (unsigned k = 0; k < known->count; k++)
             if (!organ_ids_add(bpe->ids, known->ids[k]))

@@ -75,7 +75,7 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
     return best;
 }
 
-static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t end)
+static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
     return (begin == 0 || !is_word(character_before(text, begin, &length))) &&
@@ -111,7 +111,7 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
         }
         size_t begin = at, end = at + added->bytes;
         at = end;
-        if ((added->special && !e->special) || (added->single_word && !stands_alone(text, bytes, begin, end)))
+        if ((added->special && !e->special) || (added->single_word && !is_separate_word(text, bytes, begin, end)))
             continue;
         widen_over_space(added, text, bytes, done, &begin, &end);
         if (begin > done)

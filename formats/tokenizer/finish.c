@@ -168,7 +168,7 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
 }
 
 /* Moves the added tokens that are found in normalised text to their own list. */
-static organ_status part_added(organ_tokenizer *t, organ_error *error)
+static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};
     t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
@@ -199,5 +199,5 @@ organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error)
     if (!make_pieces(t))
         return organ_fail_errno(error, ENOMEM, "the vocabulary");
     make_digest(t);
-    return part_added(t, error);
+    return separate_added_tokens(t, error);
 }

@@ -105,7 +105,7 @@ static organ_status array_next_to(const gguf_source *s, const char *key, bool ne
 
 /* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from
  * Llama 2. A GGUF file has no key for that. */
-static bool strips_behind(const gguf_source *s, const organ_bytes *text)
+static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
            strcmp(text->data, "<|endoftext|>") != 0;
@@ -123,7 +123,7 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
                                .bytes = text->used,
                                .id = id,
                                .special = type != USER_DEFINED,
-                               .rstrip = strips_behind(s, text)};
+                               .rstrip = strips_blanks_after(s, text)};
     const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
     return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }

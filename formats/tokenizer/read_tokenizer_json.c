@@ -88,7 +88,7 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
 
 /* Ids may have gaps (check_holes), but naming a token needs at least one byte. Therefore an id above the length of
  * the file is rejected before memory is allocated for it. */
-static organ_status check_reach(const json_reading *r, const char *list, const char *word, uint32_t id)
+static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
         return ORGAN_OK;
@@ -108,7 +108,7 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
                            r->text.bytes + value.begin, ID_LIMIT - 1);
     if (bytes > ORGAN_TOKEN_SIZE)
         return json_refuse(r, "vocab: id %u has %zu bytes; the limit is %u", id, bytes, ORGAN_TOKEN_SIZE);
-    if (check_reach(r, "vocab", word, id) != ORGAN_OK)
+    if (check_id_limit(r, "vocab", word, id) != ORGAN_OK)
         return r->error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID)
@@ -321,7 +321,7 @@ static organ_status put_added(const json_reading *r, const json_t *one, size_t i
                                .lstrip = json_is_true(json_object_get(one, "lstrip")),
                                .rstrip = json_is_true(json_object_get(one, "rstrip")),
                                .single_word = json_is_true(json_object_get(one, "single_word"))};
-    if (check_reach(r, "added_tokens", word, added.id) != ORGAN_OK)
+    if (check_id_limit(r, "added_tokens", word, added.id) != ORGAN_OK)
         return r->error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID && there != added.id)

@@ -209,7 +209,7 @@ static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static bool known_group(const regex_scan *s)
+static bool is_supported_group(const regex_scan *s)
 {
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
     for (size_t k = 0; k < sizeof groups / sizeof *groups; k++)
@@ -236,7 +236,7 @@ static organ_status put_character(regex_scan *s, organ_error *error)
         s->in_class = s->class_begins = true;
     } else if (at_text(s, "}+")) {
         return refuse_pattern(s, "'}+'", error);
-    } else if (at_text(s, "(?") && !known_group(s)) {
+    } else if (at_text(s, "(?") && !is_supported_group(s)) {
         return refuse_pattern(s, "a group of an unknown kind", error);
     } else if (at_text(s, "(*")) {
         return refuse_pattern(s, "a verb", error);

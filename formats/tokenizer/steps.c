@@ -48,7 +48,7 @@ static void add_step(const steps_reading *r, const organ_step *step)
         r->steps[(*r->count)++] = *step;
 }
 
-static const char *keep_text(const steps_reading *r, const char *text, size_t bytes)
+static const char *copy_step_text(const steps_reading *r, const char *text, size_t bytes)
 {
     const char *const kept = organ_arena_copy(&r->t->arena, text, bytes);
     if (!kept)
@@ -64,7 +64,7 @@ static void get_text(const steps_reading *r, const json_t *from, const char *fie
         return;
     }
     *bytes = json_string_length(value);
-    *kept = keep_text(r, json_string_value(value), *bytes);
+    *kept = copy_step_text(r, json_string_value(value), *bytes);
 }
 
 static bool get_flag(const steps_reading *r, const char *field, bool fallback)
@@ -80,7 +80,7 @@ static void set_regex(const steps_reading *r, organ_step *step, const char *patt
 {
     char what[300];
     snprintf(what, sizeof what, "%.200s: %s", r->label, r->part);
-    step->pattern = keep_text(r, pattern, bytes);
+    step->pattern = copy_step_text(r, pattern, bytes);
     if (!r->error->status)
         organ_regex_compile(what, step->pattern, bytes, &step->regex, r->error);
 }

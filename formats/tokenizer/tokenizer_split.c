@@ -38,8 +38,8 @@ void organ_search_release(organ_search *search)
 
 /* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so
  * many steps. */
-static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
-                      size_t *last, uint32_t limit)
+static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
+                            size_t *last, uint32_t limit)
 {
     const size_t max = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
     *last = bytes - from > max ? from + max : bytes;
@@ -59,7 +59,7 @@ static int match_within(const organ_step *step, organ_search *search, const char
     uint32_t limit = FIRST_LIMIT;
     while (search->left > limit) {
         size_t last;
-        const int found = match_some(step, search, text, bytes, from, &last, limit);
+        const int found = match_with_limit(step, search, text, bytes, from, &last, limit);
         if (found == PCRE2_ERROR_MATCHLIMIT && limit < MATCH_LIMIT) {
             limit = limit < MATCH_LIMIT / 16 ? 16 * limit : MATCH_LIMIT;
             continue;
@@ -125,7 +125,7 @@ typedef struct split_cut {
     bool any, matched; /* a span was there before, and was it a match */
 } split_cut;
 
-static organ_status give_piece(split_cut *c, organ_error *error)
+static organ_status emit_piece(split_cut *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
@@ -159,7 +159,7 @@ static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool mat
     if (match && c->step->behaviour == ORGAN_REMOVED)
         return ORGAN_OK;
     if (!join) {
-        if (give_piece(c, error) != ORGAN_OK)
+        if (emit_piece(c, error) != ORGAN_OK)
             return error->status;
         c->begin = begin;
     }
@@ -182,5 +182,5 @@ organ_status organ_step_cut(const organ_step *step, organ_search *search, const 
             return error->status;
         done = end;
     }
-    return add_stretch(&c, done, bytes, false, error) == ORGAN_OK ? give_piece(&c, error) : error->status;
+    return add_stretch(&c, done, bytes, false, error) == ORGAN_OK ? emit_piece(&c, error) : error->status;
 }

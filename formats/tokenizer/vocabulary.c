@@ -95,7 +95,7 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-static bool room_for_id(organ_tokenizer *t, uint32_t id)
+static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
         return true;
@@ -115,7 +115,7 @@ static bool room_for_id(organ_tokenizer *t, uint32_t id)
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
-    if (!kept || !room_for_id(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
+    if (!kept || !reserve_id(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
         return false;
     t->tokens[id] = (organ_token){.text = kept, .bytes = (uint32_t)bytes};
     uint32_t *slot = slot_of_text(t, kept, bytes);
@@ -136,7 +136,7 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
         return false;
     t->raw.items = larger;
     const char *kept = organ_arena_copy(&t->arena, added->text, added->bytes);
-    if (!kept || !room_for_id(t, added->id))
+    if (!kept || !reserve_id(t, added->id))
         return false;
     if (!t->tokens[added->id].text)
         t->tokens[added->id] = (organ_token){.text = kept, .bytes = (uint32_t)added->bytes};

@@ -110,7 +110,7 @@ static organ_status check_method(const organ_weight_search *search, const organ_
 }
 
 /* Adds the tensors that belong to no packed weight, as plain weights or as strays. */
-static organ_status find_rest(organ_weight_search *search, bool quantised)
+static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
     for (size_t k = 0; k < model->tensor_count; k++) {
@@ -146,7 +146,7 @@ static organ_status find_all(organ_weight_search *search)
     if (!plain && (find_packed_weights(search) || enter_names(search)))
         return search->error->status;
     search->found.method = search->config ? search->config->method : "";
-    if (find_rest(search, search->found.packed > 0 || *search->found.method))
+    if (find_plain_weights(search, search->found.packed > 0 || *search->found.method))
         return search->error->status;
     search->as_tensors = plain;
     if (!plain) {

@@ -31,7 +31,7 @@ organ_status organ_html_file_check(const char *path, organ_error *error)
 }
 
 /* Checks directories only: a page next to a model that is a single file is allowed. */
-static organ_status check_apart(const char *path, const char *model, organ_error *error)
+static organ_status check_outside_model(const char *path, const char *model, organ_error *error)
 {
     struct stat info;
     const char *const slash = strrchr(path, '/');
@@ -53,9 +53,9 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     if (argument->names != ORGAN_NAMES_MODEL)
         return ORGAN_OK;
     if (!words)
-        return check_apart(path, *(const char *const *)at, error);
+        return check_outside_model(path, *(const char *const *)at, error);
     for (size_t k = 0; k < words->count && !error->status; k++)
-        check_apart(path, words->word[k], error);
+        check_outside_model(path, words->word[k], error);
     return error->status;
 }
 

@@ -28,7 +28,7 @@ static organ_stop stop;
 
 /* The first signal asks the run to stop where it can be resumed; the second one ends the program as if there were no
  * handler. */
-static void on_stop(int number)
+static void handle_stop_signal(int number)
 {
     if (organ_stop_is_requested(&stop)) {
         signal(number, SIG_DFL);
@@ -39,7 +39,8 @@ static void on_stop(int number)
 
 static void catch_signals(void)
 {
-    const struct sigaction ask = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    const struct sigaction ask = {.sa_handler = handle_stop_signal, .sa_flags = SA_RESTART},
+                           ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, NULL);
     /* A signal that was ignored at the start (nohup, background jobs) stays ignored. SIGHUP: the terminal was
@@ -60,7 +61,7 @@ static void occupy_standard_streams(void)
 }
 
 /* Returns true if the command line requests events; for words that organ_options_parse has rejected. */
-static bool asks_for_events(int argc, char *const *argv)
+static bool wants_events(int argc, char *const *argv)
 {
     for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
         if (strcmp(argv[k], "--progress=json") == 0 ||
@@ -69,7 +70,7 @@ static bool asks_for_events(int argc, char *const *argv)
     return false;
 }
 
-static void say_error(const organ_error *error, bool events)
+static void print_error(const organ_error *error, bool events)
 {
     if (events) {
         organ_event_error(stderr, error);
@@ -81,7 +82,7 @@ static void say_error(const organ_error *error, bool events)
 }
 
 /* Prints the command that resumes an interrupted run. */
-static void say_resume(const organ_verb *verb, int argc, char *const *argv)
+static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
         return;
@@ -129,17 +130,17 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
 }
 
 /* Prints the error of the run, if it has one, and the command that resumes it if the message mentions --resume. */
-static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
-                    const organ_error *error)
+static void print_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
+                      const organ_error *error)
 {
     const bool events = call->progress && strcmp(call->progress, "json") == 0;
     if (call->ranks)
         fflush(stdout); /* before the others end: see organ_ranks_leave */
     if (error->status != ORGAN_OK)
-        say_error(error, events);
+        print_error(error, events);
     /* Only where the message says that the run can be resumed. */
     if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
-        say_resume(verb, argc, argv);
+        print_resume_command(verb, argc, argv);
 }
 
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
@@ -148,9 +149,9 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     const bool speaks = launch.rank == 0;
     bool help = false;
     if (organ_options_parse(verb, argc, argv, call, &help, error) != ORGAN_OK) {
-        const bool events = asks_for_events(argc, argv);
+        const bool events = wants_events(argc, argv);
         if (speaks)
-            say_error(error, events);
+            print_error(error, events);
         if (speaks && !events)
             fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
         return error->status;
@@ -164,7 +165,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
     if (speaks || organ_ranks_without_first(call->ranks))
-        say_end(verb, argc, argv, call, error);
+        print_end(verb, argc, argv, call, error);
     organ_ranks_leave(call->ranks);
     return error->status;
 }
@@ -173,7 +174,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
     if (!call)
-        say_error(error, asks_for_events(argc, argv));
+        print_error(error, wants_events(argc, argv));
     else
         run_call(verb, argc, argv, call, error);
     if (call)
@@ -206,8 +207,8 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     const organ_verb *const verb = organ_verb_find(&organ_all_verbs, name, argc > 2 ? argv[2] : NULL, &words, error);
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
-    const bool events = asks_for_events(argc, argv);
-    say_error(error, events);
+    const bool events = wants_events(argc, argv);
+    print_error(error, events);
     if (!events)
         fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;
@@ -225,7 +226,7 @@ static organ_status finish_output(organ_status status, bool events)
     if ((closed && !lost) || left)
         return status;
     organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not all output could be written" : strerror(errno));
-    say_error(&error, events);
+    print_error(&error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 
@@ -250,5 +251,5 @@ int main(int argc, char **argv)
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
     organ_memory_work_begin(); /* memory watched from here includes printing; ended by the exit of the process */
-    return (int)finish_output(run_program(argc, argv, &error), asks_for_events(argc, argv));
+    return (int)finish_output(run_program(argc, argv, &error), wants_events(argc, argv));
 }

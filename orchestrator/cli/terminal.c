@@ -76,7 +76,7 @@ static void measure_speed(organ_terminal *terminal, double now)
 }
 
 /* Writes the remaining time, below a minute in whole seconds, because tenths would only flicker. */
-static const char *time_left(double seconds, char out[24])
+static const char *remaining_time_text(double seconds, char out[24])
 {
     if (seconds >= 59.5)
         return organ_duration_text(seconds, out);
@@ -92,7 +92,7 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
     const double speed = terminal->speed > 0 ? terminal->speed : (double)terminal->done / seconds;
     fprintf(out, "  %s/s", organ_quantity_text((uint64_t)speed, rate));
     if (terminal->done < terminal->bytes)
-        fprintf(out, "  %s left", time_left((double)(terminal->bytes - terminal->done) / speed, left));
+        fprintf(out, "  %s left", remaining_time_text((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
 /* Prints the last finished tensor in at most `room` columns. The name is shortened to make room for the remark; if

@@ -294,7 +294,7 @@ static organ_status miss_value(const parser *p, const organ_option *option, orga
 
 /* Stores the value or values of an option. `inline_value` is the text after '=' or directly after the option's letter;
  * NULL: the values are the next arguments. */
-static organ_status take_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
+static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
 {
     const char *text = inline_value;
     p->given |= UINT64_C(1) << options_number_of(p->verb, option);
@@ -309,7 +309,7 @@ static organ_status take_option(parser *p, const organ_option *option, const cha
     return error->status;
 }
 
-static organ_status take_long(parser *p, const char *name, organ_error *error)
+static organ_status parse_long_option(parser *p, const char *name, organ_error *error)
 {
     const size_t length = strcspn(name, "=");
     const organ_option *const option = find_long(p->verb, name, length);
@@ -318,19 +318,19 @@ static organ_status take_long(parser *p, const char *name, organ_error *error)
     if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
         return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but got '%s'", p->verb->name, option->name,
                           name + length + 1);
-    return take_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
+    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
 /* Letters that take nothing may stand together; what follows a letter that takes a value is the value. */
-static organ_status take_short(parser *p, const char *letters, organ_error *error)
+static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
     for (; *letters; letters++) {
         const organ_option *const option = find_short(p->verb, *letters);
         if (!option)
             return organ_fail(error, ORGAN_USAGE, "%s: unknown option '-%c'", p->verb->name, *letters);
         if (option->value != ORGAN_VALUE_FLAG)
-            return take_option(p, option, letters[1] ? letters + 1 : NULL, error);
-        if (take_option(p, option, NULL, error) != ORGAN_OK)
+            return parse_option(p, option, letters[1] ? letters + 1 : NULL, error);
+        if (parse_option(p, option, NULL, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -361,7 +361,7 @@ static organ_status take_operand(parser *p, const char *text, organ_error *error
     return ORGAN_OK;
 }
 
-static organ_status take_all(parser *p, organ_error *error)
+static organ_status parse_arguments(parser *p, organ_error *error)
 {
     bool options = true;
     organ_status status = ORGAN_OK;
@@ -370,9 +370,9 @@ static organ_status take_all(parser *p, organ_error *error)
         if (options && strcmp(word, "--") == 0)
             options = false;
         else if (options && word[0] == '-' && word[1] == '-')
-            status = take_long(p, word + 2, error);
+            status = parse_long_option(p, word + 2, error);
         else if (options && word[0] == '-' && word[1])
-            status = take_short(p, word + 1, error);
+            status = parse_short_options(p, word + 1, error);
         else
             status = take_operand(p, word, error);
     }
@@ -406,7 +406,7 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
             store_number(option, option->unset, (char *)values + option->offset);
         else if (option->fallback && store_value(verb, option, option->fallback, values, error) != ORGAN_OK)
             return error->status;
-    const organ_status status = take_all(&p, error);
+    const organ_status status = parse_arguments(&p, error);
     *help = p.help;
     return status != ORGAN_OK || p.help ? status : miss_nothing(&p, error);
 }

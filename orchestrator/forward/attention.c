@@ -93,7 +93,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
-static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
+static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
     if (!last)
@@ -116,13 +116,13 @@ static void norm_values(const attention_job *j, float *heads)
 
 /* Completes k and v of a token and leaves them in its state for later layers, if these share them. The tokens before
  * the group are in a KV cache, which has those of later layers, too. */
-static void turn_keys(const attention_job *j, size_t t)
+static void complete_keys_and_values(const attention_job *j, size_t t)
 {
     float *const k = j->k + (j->before + t) * j->k_width, *const v = j->v + (j->before + t) * j->v_width;
     if (j->kind->value_is_key)
         memcpy(v, k, j->v_width * sizeof *v);
     norm_values(j, v);
-    turn_heads(j, k, j->kind->kv_heads, t, PART_NORM_K);
+    norm_and_rotate_heads(j, k, j->kind->kv_heads, t, PART_NORM_K);
     if (j->kind->shared_at) {
         float *const state = j->group->states + t * j->group->forward->config.state + j->kind->shared_at;
         memcpy(state, k, j->k_width * sizeof *k);
@@ -156,7 +156,7 @@ static void clip_values(float limit, float *values, size_t n)
 }
 
 /* Copies q of a token from a projection in which a head's gate follows its q, and the gates to its beginning. */
-static void part_gates(const attention_job *j, float *both, float *q)
+static void split_gates(const attention_job *j, float *both, float *q)
 {
     const size_t dim = j->kind->head_dim;
     for (size_t h = 0; h < j->kind->heads; h++) {
@@ -174,13 +174,13 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     if (c->fused != ORGAN_FUSED_NONE)
         split_fused_qkv(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
     if (c->gate_in_q)
-        part_gates(j, j->room + t * 2 * j->q_width, q);
+        split_gates(j, j->room + t * 2 * j->q_width, q);
     clip_values(limit, q, j->q_width);
     clip_values(limit, k, j->k_width);
     clip_values(limit, v, j->v_width);
 }
 
-static void turn_tokens(void *context, size_t index, size_t worker)
+static void split_and_rotate_task(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const attention_job *j = context;
@@ -188,11 +188,11 @@ static void turn_tokens(void *context, size_t index, size_t worker)
     for (size_t t = first; t < until; t++) {
         split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width,
                     j->v + (j->before + t) * j->v_width);
-        turn_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
+        norm_and_rotate_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
         for (size_t x = 0; j->factors && x < j->q_width; x++)
             j->q[t * j->q_width + x] *= j->factors[t];
         if (!j->shared)
-            turn_keys(j, t);
+            complete_keys_and_values(j, t);
     }
 }
 
@@ -385,8 +385,8 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE), turned, turn_tokens, j,
-                               error);
+    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE), turned,
+                               split_and_rotate_task, j, error);
 }
 
 /* Chooses the keys of all tokens, or takes the choice of an earlier layer from their states. */

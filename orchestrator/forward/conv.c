@@ -50,7 +50,7 @@ static void convolve_token(const organ_kernels *kernels, const forward_conv *con
 }
 
 /* Copies the last width - 1 inputs of the text to `next`. */
-static void keep_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
+static void store_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
 {
     for (size_t j = 0; j + 1 < conv->width; j++) {
         const float *const x = conv_input(conv, b, tokens, conv->width - 1 - j);
@@ -78,7 +78,7 @@ static void convolve_block(void *context, size_t index, size_t worker)
             b.kernels[i * CHANNELS + k] = conv->kernels[(from + k) * conv->width + i];
     }
     if (conv->tail)
-        keep_tail(conv, &b, tokens);
+        store_tail(conv, &b, tokens);
     for (size_t t = tokens; t-- > 0;)
         convolve_token(j->group->forward->engine->kernels, conv, &b, t, conv->biases ? conv->biases + from : NULL);
     for (size_t i = 0; conv->tail && i + 1 < conv->width; i++)

@@ -59,7 +59,7 @@ typedef struct growing {
     uint64_t kept;
 } growing;
 
-static bool holds_text(void *context, uint64_t memory)
+static bool fits_text(void *context, uint64_t memory)
 {
     const growing *const g = context;
     return organ_forward_fits(g->forward, memory, g->together, g->kept);
@@ -76,7 +76,7 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
 
 /* Chooses the number of layers, from the first on, that fit in addition to everything else, and then whether the head
  * fits. */
-static void choose_held(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
+static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {
         taken += f->plans[cache->held].bytes;
@@ -93,7 +93,7 @@ static bool decode_cache_streams(const organ_forward *f, unsigned layer)
 }
 
 /* Returns the bytes of the largest layer from number `held` on that is read as a whole. */
-static size_t read_again_bytes(const organ_forward *f, unsigned held)
+static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 {
     size_t max = 0;
     for (unsigned l = held; l < f->config.layers; l++)
@@ -112,19 +112,19 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     /* Later tokens come one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
-    if (!holds_text(&g, f->engine->memory))
-        return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
+    if (!fits_text(&g, f->engine->memory))
+        return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, fits_text, &g),
                                    "a layer of %s and the keys and values of %zu tokens", f->model->path, max);
     organ_decode_cache *const made = calloc(1, sizeof *made);
     if (!made)
         return organ_fail_memory(error, f->model->path);
     made->max = max;
     made->layer_count = f->config.layers;
-    choose_held(f, made, together, g.kept);
+    choose_resident_layers(f, made, together, g.kept);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
-    if (read_again_bytes(f, made->held))
-        made->room = organ_forward_floats(read_again_bytes(f, made->held) / sizeof(float), error);
+    if (largest_reread_layer(f, made->held))
+        made->room = organ_forward_floats(largest_reread_layer(f, made->held) / sizeof(float), error);
     if (error->status || !(made->values = organ_forward_floats((size_t)floats, error))) {
         organ_decode_cache_close(made);
         return error->status;

@@ -142,7 +142,7 @@ static void measure_widths(organ_forward *f)
     }
 }
 
-static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
+static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
@@ -158,7 +158,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
         max = organ_max(max, f->plans[k].panel);
     }
     f->worker_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH + max);
-    f->min_memory = organ_memory_enough(0, holds_a_token, f);
+    f->min_memory = organ_memory_enough(0, fits_one_token, f);
     return ORGAN_OK;
 }
 
@@ -257,7 +257,7 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
 }
 
 /* Returns the floats of memory for the largest group of windows. */
-static size_t room_of_groups(const organ_forward *forward, const organ_windows *windows)
+static size_t floats_of_largest_group(const organ_forward *forward, const organ_windows *windows)
 {
     size_t max = 0;
     for (size_t w = 0; w < windows->count; w = group_end(windows, w)) {
@@ -268,7 +268,7 @@ static size_t room_of_groups(const organ_forward *forward, const organ_windows *
 }
 
 /* Completes g and runs the layer. g.room may be NULL if `error` is set. */
-static organ_status run_in_room(forward_group g, float *hidden, organ_error *error)
+static organ_status run_layer_in_memory(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
     g.routed = calloc((size_t)g.forward->config.experts + 1, sizeof *g.routed);
@@ -288,8 +288,8 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     const size_t tokens = windows->begin[windows->count];
     const size_t choice =
         before ? organ_forward_index_room(&forward->config.latent, tokens, before->tokens + tokens) : 0;
-    float *const room = organ_forward_floats(room_of_groups(forward, windows) + choice, error);
-    run_in_room(
+    float *const room = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
+    run_layer_in_memory(
         (forward_group){
             .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room},
         hidden, error);
@@ -300,8 +300,8 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error)
 {
-    float *const room = organ_forward_layer_room(layer, room_of_groups(forward, windows), error);
-    return run_in_room(
+    float *const room = organ_forward_layer_room(layer, floats_of_largest_group(forward, windows), error);
+    return run_layer_in_memory(
         (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room}, hidden,
         error);
 }
@@ -374,7 +374,7 @@ void organ_forward_stream(organ_forward *f)
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
     f->may_stream =
         f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.latent.index_shared;
-    f->min_memory = organ_memory_enough(0, holds_a_token, f);
+    f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,

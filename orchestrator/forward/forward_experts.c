@@ -28,29 +28,29 @@ typedef struct experts_job {
 } experts_job;
 
 /* Floats for a token in the shared expert, which runs after the others and reuses their memory. */
-static size_t shared_room(const organ_forward_config *c)
+static size_t shared_expert_floats(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
 /* Floats of a token in `read` and `sums`, if they are not the input and the output of the mixture. */
-static size_t latent_room(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
+static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
                  widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate,
                  hidden = (size_t)organ_forward_expert_hidden(c);
-    return organ_max(tokens * (c->experts + latent_room(c)) + rows * (2 * hidden + widths),
-                     organ_min(tokens, FORWARD_GROUP) * shared_room(c));
+    return organ_max(tokens * (c->experts + latent_floats(c)) + rows * (2 * hidden + widths),
+                     organ_min(tokens, FORWARD_GROUP) * shared_expert_floats(c));
 }
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
     const size_t hidden = (size_t)organ_forward_expert_hidden(c);
-    const size_t routed = c->experts + latent_room(c) + (size_t)c->experts_used * (2 * hidden + widths);
-    return tokens * organ_max(routed, shared_room(c));
+    const size_t routed = c->experts + latent_floats(c) + (size_t)c->experts_used * (2 * hidden + widths);
+    return tokens * organ_max(routed, shared_expert_floats(c));
 }
 
 static void choose_token(void *context, size_t t, size_t worker)
@@ -145,7 +145,7 @@ static organ_status add_expert(experts_job *j, size_t expert, unsigned which, co
                                       error);
 }
 
-static bool gets_all_tokens(const forward_group *g, size_t expert)
+static bool captures_all_tokens(const forward_group *g, size_t expert)
 {
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
@@ -155,7 +155,7 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
-    if ((which == 1 && views[1].slot == views[0].slot) || gets_all_tokens(g, expert))
+    if ((which == 1 && views[1].slot == views[0].slot) || captures_all_tokens(g, expert))
         return ORGAN_OK;
     const size_t row = j->begin[expert];
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
@@ -179,7 +179,7 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
 
 /* Returns the rows that taps of the down projections receive. With `weigh` it writes them over the outputs of the up
  * projections, which are no longer needed. */
-static const float *all_inputs_of(experts_job *j, organ_error *error)
+static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
     if (!g->tap || !g->layer->weigh)
@@ -235,7 +235,7 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
         (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
         organ_forward_gate_all(g, j->gate, c->ungated ? NULL : j->up, j->rows, inner, error))
         return error->status;
-    const float *const all_inputs = all_inputs_of(j, error);
+    const float *const all_inputs = down_inputs_of(j, error);
     for (size_t e = from; e < until && !error->status; e++)
         if (tap_expert(j, e, 2, all_inputs, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
             return error->status;
@@ -324,7 +324,7 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 /* ---- experts whose taps get all tokens ---- */
 
 /* Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
-static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
+static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
     const forward_view *const views = g->layer->plan->experts + 3 * expert;
@@ -337,12 +337,12 @@ static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
 
-static organ_status listen_to_all(experts_job *j, organ_error *error)
+static organ_status capture_all_experts(experts_job *j, organ_error *error)
 {
     const forward_group *const g = j->group;
     for (size_t e = 0; g->tap && e < g->forward->config.experts && !error->status; e++)
-        if (gets_all_tokens(g, e))
-            listen_to(j, e, error);
+        if (captures_all_tokens(g, e))
+            capture_expert_inputs(j, e, error);
     return error->status;
 }
 
@@ -407,7 +407,8 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     if (route_tokens(j, error) ||
         (c->expert_latent &&
          organ_forward_apply(g, PART_LATENT_IN, j->first, j->tokens, j->normed, latents, j->width, error)) ||
-        (g->layer->reserved ? run_streamed : run_experts)(j, error) || listen_to_all(j, error) || !c->expert_latent)
+        (g->layer->reserved ? run_streamed : run_experts)(j, error) || capture_all_experts(j, error) ||
+        !c->expert_latent)
         return error->status;
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
@@ -485,7 +486,7 @@ organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer
         return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,
                           organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
-    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate + latent_room(c);
+    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate + latent_floats(c);
     g.room = organ_forward_layer_room(layer, organ_min(FORWARD_GROUP, count) * widths, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
     if (!error->status)

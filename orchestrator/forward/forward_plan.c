@@ -220,7 +220,7 @@ static forward_view view_from_row(forward_view view, uint64_t rows)
 /* ---- parts ---- */
 
 /* Marks rows of q and k that llama.cpp has reordered. */
-static void mark_turned(builder *b, forward_part part)
+static void mark_reordered_rows(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
     if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
@@ -259,10 +259,10 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     for (unsigned k = 0; k < 3; k++)
         if (rows[k])
             add_bias(b, PART_BIAS_Q + k, c->qkv_bias, rows[k]);
-    mark_turned(b, PART_Q);
-    mark_turned(b, PART_K);
-    mark_turned(b, PART_BIAS_Q);
-    mark_turned(b, PART_BIAS_K);
+    mark_reordered_rows(b, PART_Q);
+    mark_reordered_rows(b, PART_K);
+    mark_reordered_rows(b, PART_BIAS_Q);
+    mark_reordered_rows(b, PART_BIAS_K);
 }
 
 /* Adds a stack of matrices that are decoded while the layer is loaded. */

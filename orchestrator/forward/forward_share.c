@@ -20,7 +20,7 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 
-static void *take_block(size_t bytes)
+static void *map_block(size_t bytes)
 {
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
@@ -35,7 +35,7 @@ float *organ_forward_floats(size_t count, organ_error *error)
     const bool large = bytes >= LARGE_BLOCK;
     unsigned char *block = NULL;
     if (count < SIZE_MAX / 8)
-        block = large ? take_block(bytes) : aligned_alloc(LINE, bytes);
+        block = large ? map_block(bytes) : aligned_alloc(LINE, bytes);
     if (!block) {
         organ_fail_errno(error, ENOMEM, "cannot allocate %zu numbers", count);
         return NULL;

@@ -35,7 +35,7 @@ typedef struct index_turn {
 } index_turn;
 
 /* Norms and rotates the keys, and rotates the queries. */
-static void index_turn_tokens(void *context, size_t piece, size_t worker)
+static void prepare_index_tokens(void *context, size_t piece, size_t worker)
 {
     (void)worker;
     const index_turn *j = context;
@@ -67,8 +67,8 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
         organ_forward_apply(g, PART_INDEX_WEIGHTS, 0, g->tokens, normed, index->weights, heads, error))
         return error->status;
     return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
-                               2 * ORGAN_SHARE_NUMBER * (double)(g->tokens * (heads + 1) * dim), index_turn_tokens, &j,
-                               error);
+                               2 * ORGAN_SHARE_NUMBER * (double)(g->tokens * (heads + 1) * dim), prepare_index_tokens,
+                               &j, error);
 }
 
 /* ---- scores ---- */

@@ -61,7 +61,7 @@ static size_t transposed_rows(const forward_slot *slot)
 }
 
 /* Bytes of a buffer for reordered or transposed values, which are read there first. */
-static size_t turning_bytes(const forward_slot *slot)
+static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)
         return organ_to_line(transposed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
@@ -75,13 +75,13 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
     const size_t rows = slot->transposed ? transposed_rows(slot) : organ_forward_piece_rows(slot);
     if (!slot->packed &&
         organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
-        *bytes += turning_bytes(slot);
+        *bytes += transpose_bytes(slot);
     return error->status;
 }
 
 /* Copies `count` items of `bytes` bytes, from item `first` on, to their places in the order of Hugging Face. */
-static void turn_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
-                       size_t count, size_t bytes)
+static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
+                          size_t count, size_t bytes)
 {
     for (size_t k = 0; k < count; k++) {
         const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
@@ -116,7 +116,7 @@ static organ_status read_transposed(const forward_slot *slot, const organ_weight
     const organ_dtype as = organ_forward_dtype(slot->type);
     for (size_t row = 0; row < in && !error->status; row += max) {
         const size_t rows = organ_min(max, in - row);
-        if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + turning_bytes(slot), error) ==
+        if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + transpose_bytes(slot), error) ==
             ORGAN_OK)
             transpose_items(scratch, values + (first * in + row) * bytes, rows, out, in, bytes);
     }
@@ -132,12 +132,12 @@ organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weigh
         return read_transposed(slot, reader, first, values, scratch, error);
     if (!slot->turned_head_dim)
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
-    if (organ_weight_read(reader, first, rows, as, scratch, scratch + turning_bytes(slot), error))
+    if (organ_weight_read(reader, first, rows, as, scratch, scratch + transpose_bytes(slot), error))
         return error->status;
     if (slot->weight->rank < 2) /* a bias has one number for each row */
-        turn_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
+        reorder_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
     else
-        turn_items(slot, scratch, values, first, rows, row);
+        reorder_items(slot, scratch, values, first, rows, row);
     return ORGAN_OK;
 }
 
@@ -226,7 +226,7 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
 
 /* Gives the layer memory for its weights. A streamed layer gets address space, whose pages exist once they are written
  * to. */
-static organ_status take_memory(organ_layer *layer, float *room, bool streamed, organ_error *error)
+static organ_status allocate_layer(organ_layer *layer, float *room, bool streamed, organ_error *error)
 {
     layer->borrowed = room != NULL;
     if (!streamed) {
@@ -254,7 +254,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->plan = plan;
     layer->sources = calloc(plan->count, sizeof *layer->sources);
     layer->room = calloc(1, sizeof *layer->room);
-    take_memory(layer, room, streamed, error);
+    allocate_layer(layer, room, streamed, error);
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
     if (error->status || layer_read_layer(forward, layer, ranks, error)) {

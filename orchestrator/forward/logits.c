@@ -41,7 +41,7 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
-static void give_row(void *context, size_t index, size_t worker)
+static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const head_job *const j = context;
@@ -66,7 +66,7 @@ uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
-static organ_status give_rows(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
+static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const size_t width = (size_t)f->config.hidden;
@@ -80,7 +80,7 @@ static organ_status give_rows(head_job *j, const float *hidden, const size_t *ro
         organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;
     const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
-    return organ_forward_share(f->engine, j->tokens, work, give_row, j, error);
+    return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
@@ -117,7 +117,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
         open_head(&j, held, error);
     for (; j.first < count && error->status == ORGAN_OK; j.first += together) {
         j.tokens = organ_min(together, count - j.first);
-        give_rows(&j, hidden, rows + j.first, error);
+        compute_logits(&j, hidden, rows + j.first, error);
     }
     organ_weight_reader_close(j.source.reader);
     organ_forward_products_release(&j.products);

@@ -61,7 +61,7 @@ static void norm_latents(void *context, size_t index, size_t worker)
     }
 }
 
-static void turn_queries(void *context, size_t index, size_t worker)
+static void rotate_queries(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const mla_job *j = context;
@@ -115,7 +115,7 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     if (low && (organ_forward_add_linear(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
-    if (organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error) ||
+    if (organ_forward_share(engine, pieces, number * (double)q, rotate_queries, &j, error) ||
         (kind->indexed && organ_forward_index_project(g, index, l, j.low, normed, error)))
         return error->status;
     return tap_latents(&j, error);

@@ -23,7 +23,7 @@ static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[ex
 /* Computes e^(value - maximum) of each kept expert and returns the sum. The values of kept experts are made
  * contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other experts.
  */
-static float powers_of(const organ_router *r, const bool *kept, const float *logits, float *room)
+static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *room)
 {
     unsigned count = 0;
     float max = -INFINITY;
@@ -160,7 +160,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         route_sparse(r, kept, logits, chosen);
         return;
     }
-    float divisor = c->router.logistic ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room), all = 0;
+    float divisor = c->router.logistic ? logistics_of(r, logits, room) : softmax_numerators(r, kept, logits, room),
+          all = 0;
     /* A correction is added to the softmax itself. */
     for (unsigned e = 0; c->router.corrected && e < c->experts; e++)
         room[e] /= divisor;

@@ -24,7 +24,7 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
 }
 
 /* Formats the value of --memory in the largest unit that divides it: "16M", "1000". */
-static const char *given_text(uint64_t bytes, char out[24])
+static const char *memory_option_text(uint64_t bytes, char out[24])
 {
     const char units[] = {'\0', 'K', 'M', 'G'};
     unsigned power = 0;
@@ -44,7 +44,7 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     vsnprintf(text, sizeof text, what, args);
     va_end(args);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
-                      given_text(given, have), text, organ_quantity_option(enough, option));
+                      memory_option_text(given, have), text, organ_quantity_option(enough, option));
 }
 
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",

@@ -14,7 +14,7 @@ static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* signal handlers are p
 static struct sigaction before[SIGNALS];
 static _Thread_local sigjmp_buf *way_back; /* of the thread that makes the guarded call; NULL on all others */
 
-static void on_fault(int number)
+static void return_from_fault(int number)
 {
     if (way_back)
         siglongjmp(*way_back, 1);
@@ -71,7 +71,7 @@ static void call_within(void (*call)(void *context), void *context, unsigned mil
 
 bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
-    const struct sigaction guard = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK};
+    const struct sigaction guard = {.sa_handler = return_from_fault, .sa_flags = SA_ONSTACK};
     pthread_mutex_lock(&one);
     if (*broken) {
         pthread_mutex_unlock(&one);

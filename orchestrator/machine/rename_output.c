@@ -21,7 +21,7 @@
 
 /* Replacement for renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name,
  * which fails if the name exists; rename of a directory can replace only an empty directory. */
-static int take_in_memory(const char *from, const char *to)
+static int rename_without_flags(const char *from, const char *to)
 {
     struct stat info;
     if (lstat(from, &info))
@@ -44,7 +44,7 @@ int organ_rename_no_replace(const char *from, const char *to)
     const int reason = errno;
     if (reason == EEXIST || reason == ENOENT)
         return reason;
-    const int other = take_in_memory(from, to);
+    const int other = rename_without_flags(from, to);
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 

@@ -299,7 +299,7 @@ void organ_topology_place(const organ_topology *topology, size_t threads, organ_
 }
 
 /* Formats the set if `complete`, else returns NULL. Frees the set. */
-static char *take_list(hwloc_bitmap_t set, bool complete)
+static char *format_and_free_set(hwloc_bitmap_t set, bool complete)
 {
     char *list = NULL;
     if (!complete || hwloc_bitmap_list_asprintf(&list, set) < 0)
@@ -314,7 +314,7 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     bool done = set != NULL;
     for (size_t k = 0; done && k < count; k++)
         done = hwloc_bitmap_set(set, numbers[k]) == 0;
-    return take_list(set, done);
+    return format_and_free_set(set, done);
 }
 
 /* Lists the seats without a worker that match `slower` and `sibling`. */
@@ -327,7 +327,7 @@ static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bo
         if ((pu.sibling > 0) == sibling && (sibling || (pu.kind > 0) == slower))
             done = hwloc_bitmap_set(set, topology->worker_cpus[k].place.pu) == 0;
     }
-    return take_list(set, done);
+    return format_and_free_set(set, done);
 }
 
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)

@@ -168,7 +168,7 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
 }
 
 /* Concatenates the results of all parts of this rank. */
-static char *join_found(const organ_assignment *assignment, const organ_found *of, uint64_t *bytes)
+static char *concatenate_results(const organ_assignment *assignment, const organ_found *of, uint64_t *bytes)
 {
     *bytes = 0;
     for (size_t k = 0; k < assignment->count; k++)
@@ -184,8 +184,8 @@ static char *join_found(const organ_assignment *assignment, const organ_found *o
 }
 
 /* Copies the results of the other ranks; their lengths have been exchanged before. */
-static organ_status take_found(const organ_assignment *assignment, const char *where, const organ_gathered *all,
-                               organ_found *of, organ_error *error)
+static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
+                                 organ_found *of, organ_error *error)
 {
     uint64_t *const at = calloc(all->count + 1, sizeof *at);
     if (!at)
@@ -212,11 +212,11 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     if (!assignment->ranks ||
         organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
         return error->status;
-    char *const mine = join_found(assignment, of, &bytes);
+    char *const mine = concatenate_results(assignment, of, &bytes);
     if (!mine)
         organ_fail_memory(error, where);
     if (organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
-        take_found(assignment, where, &all, of, error);
+        copy_results(assignment, where, &all, of, error);
     organ_gathered_free(&all);
     free(mine);
     return error->status;

@@ -71,7 +71,7 @@ static void advance_by(organ_ranks *ranks, const note *n)
 
 /* Keeps a note of a stage that has not begun here. The caller holds the lock. Without memory the note is dropped, and
  * the progress lacks a line. */
-static void keep_early(organ_ranks *ranks, const note *n)
+static void store_early_note(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
     if (!kept)
@@ -156,7 +156,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
         organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1,
                             n->text);
     else if (n->stage > ranks->stages)
-        keep_early(ranks, n);
+        store_early_note(ranks, n);
     else if (ranks->stage)
         advance_by(ranks, n);
     pthread_mutex_unlock(&ranks->lock);
@@ -176,7 +176,7 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
 }
 
 /* Returns a note with the bytes that were not sent yet, plus `more`. */
-static note take_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
+static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
     const note taken = {.kind = kind, .stage = ranks->stages, .bytes = ranks->unsent + more};
@@ -194,7 +194,7 @@ static void send_advance(void *context, uint64_t bytes, const char *tensor, cons
         pthread_mutex_unlock(&ranks->lock);
         return;
     }
-    note n = take_unsent(ranks, NOTE_TENSOR, bytes);
+    note n = collect_unsent(ranks, NOTE_TENSOR, bytes);
     snprintf(n.text, sizeof n.text, "%s", tensor);
     snprintf(n.remark, sizeof n.remark, "%s", remark ? remark : "");
     send_note(ranks, 0, &n);
@@ -281,12 +281,12 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
     }
 }
 
-static void beat_once(organ_ranks *ranks)
+static void send_heartbeat(organ_ranks *ranks)
 {
     organ_heartbeat_receive(ranks);
     if (organ_stop_is_pending(ranks->stop))
         organ_heartbeat_stop_all(ranks);
-    const note n = take_unsent(ranks, NOTE_BYTES, 0);
+    const note n = collect_unsent(ranks, NOTE_BYTES, 0);
     if (n.bytes)
         send_note(ranks, 0, &n);
 }
@@ -296,7 +296,7 @@ static void *run_heartbeat(void *context)
     organ_ranks *const ranks = context;
     bool ending = false;
     while (!ending) {
-        beat_once(ranks);
+        send_heartbeat(ranks);
         pthread_mutex_lock(&ranks->lock);
         if (!ranks->ending)
             organ_condition_wait(&ranks->woken, &ranks->lock);

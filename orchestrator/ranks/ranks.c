@@ -78,7 +78,7 @@ static const arrival *find_fault(const organ_ranks *ranks, const arrival *of)
     return found;
 }
 
-static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *one)
+static bool all_report(const organ_ranks *ranks, const arrival *of, const arrival *one)
 {
     for (size_t r = 0; r < ranks->count; r++)
         if (of[r].status != one->status || strcmp(of[r].message, one->message) != 0)
@@ -87,11 +87,11 @@ static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *
 }
 
 /* Sets the same error on all ranks. The message names the rank at fault unless all ranks have the same fault. */
-static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
+static organ_status set_common_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
 {
     const size_t rank = (size_t)(fault - of);
     char name[32 + ORGAN_HOST_ROOM] = "";
-    if (!all_say(ranks, of, fault)) {
+    if (!all_report(ranks, of, fault)) {
         if (!fault->agreed)
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
         if (error->status) /* else `error` may record a complete output, which the message must name */
@@ -138,7 +138,7 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
 }
 
 /* Allocates memory for the bytes of each rank. */
-static bool ranks_make_room(organ_gathered *all, const arrival *of)
+static bool allocate_gathered(organ_gathered *all, const arrival *of)
 {
     for (size_t r = 0; r < all->count; r++) {
         all->bytes[r] = of[r].bytes;
@@ -150,10 +150,10 @@ static bool ranks_make_room(organ_gathered *all, const arrival *of)
 }
 
 /* Broadcasts the bytes of each rank, after all ranks have reported that their memory is allocated. */
-static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
-                                organ_error *error)
+static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
+                                       organ_error *error)
 {
-    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = ranks_make_room(all, of);
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, of);
     char *const others = malloc(ranks->count);
     bool travels = others != NULL;
     if (!travels)
@@ -189,12 +189,12 @@ static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const 
 {
     exchange_arrivals(ranks, where, bytes, of, error);
     if (!ranks->lost && any_bytes(ranks, of))
-        ranks_carry(ranks, mine, of, all, error);
+        broadcast_gathered(ranks, mine, of, all, error);
     if (ranks->lost)
         return error->status;
     const arrival *const fault = find_fault(ranks, of);
     if (fault)
-        return ranks_take_fault(ranks, of, fault, error);
+        return set_common_fault(ranks, of, fault, error);
     return error->status ? error->status : ranks_check_place(ranks, of, error);
 }
 
@@ -251,7 +251,7 @@ organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const voi
     *all = (organ_gathered){0};
     if (ranks)
         return ranks_gather(ranks, where, mine, bytes, all, &together, error);
-    if (!error->status && (!make_places(all, 1) || !ranks_make_room(all, &(arrival){.bytes = bytes})))
+    if (!error->status && (!make_places(all, 1) || !allocate_gathered(all, &(arrival){.bytes = bytes})))
         organ_fail_memory(error, where);
     if (!error->status && bytes)
         memcpy(all->of[0], mine, bytes);
@@ -340,7 +340,7 @@ typedef struct introduction {
 
 /* Ranks that the launcher has not bound would all start at the first core of their host. So ranks of one host with
  * the same CPUs divide these. */
-static organ_status take_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
+static organ_status divide_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
     size_t share = 0, all = 0;
@@ -354,7 +354,7 @@ static organ_status take_cores(const organ_ranks *ranks, const introduction *of,
 
 /* Reads the seconds of silence after which a rank is lost from `text`, the value of the first rank: launchers do not
  * pass the variable to every host. */
-static organ_status take_silence(organ_ranks *ranks, const char *text, organ_error *error)
+static organ_status read_silence(organ_ranks *ranks, const char *text, organ_error *error)
 {
     char *end = NULL;
     const unsigned long seconds = strtoul(text, &end, 10);
@@ -390,8 +390,8 @@ static organ_status exchange_introductions(organ_ranks *ranks, organ_error *erro
                        "rank %zu (%s) is organ %s, but this rank (%s) is %s: all must have the same version", r,
                        of[r].host, of[r].version, mine.host, mine.version);
     }
-    if (!error->status && take_silence(ranks, of[0].silence, error) == ORGAN_OK)
-        take_cores(ranks, of, error);
+    if (!error->status && read_silence(ranks, of[0].silence, error) == ORGAN_OK)
+        divide_cores(ranks, of, error);
     free(of);
     ranks->joined = !error->status;
     return error->status;

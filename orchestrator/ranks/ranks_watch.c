@@ -7,7 +7,7 @@
 #define POLLS_A_SECOND 5u /* wake-ups per second of organ_condition_wait */
 
 /* Returns the number of ranks to watch: rank 0 watches all, the others only rank 0. */
-static size_t listens_to(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
+static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
@@ -19,7 +19,7 @@ static void send_beats(organ_ranks *ranks, int word)
     organ_watch *const w = &ranks->watch;
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     pthread_mutex_lock(&w->lock);
-    for (size_t r = 0; r < listens_to(ranks) && !w->hushed && !is_lost(ranks); r++)
+    for (size_t r = 0; r < ranks_to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
         if (r != ranks->rank && (int)r != word && ranks->transport.beat((int)r, word, why))
             lose(ranks);
     pthread_mutex_unlock(&w->lock);
@@ -27,7 +27,7 @@ static void send_beats(organ_ranks *ranks, int word)
 
 /* Ends this rank's run. Rank 0 first names the lost rank to all others; otherwise they would report rank 0 as silent.
  */
-static void give_up(organ_ranks *ranks, int silent)
+static void abandon_run(organ_ranks *ranks, int silent)
 {
     send_beats(ranks, silent);
     __atomic_store_n(&ranks->watch.silent, silent, __ATOMIC_RELEASE);
@@ -43,7 +43,7 @@ static void receive_heartbeats(organ_ranks *ranks)
         if (ranks->transport.received(&from, &word, why))
             lose(ranks);
         else if (from >= 0 && word >= 0)
-            give_up(ranks, word);
+            abandon_run(ranks, word);
         else if (from >= 0)
             ranks->watch.naps[from] = 0;
     }
@@ -55,9 +55,9 @@ static void receive_heartbeats(organ_ranks *ranks)
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
-    for (size_t r = 0; r < listens_to(ranks) && !is_lost(ranks); r++)
+    for (size_t r = 0; r < ranks_to_watch(ranks) && !is_lost(ranks); r++)
         if (r != ranks->rank && ++w->naps[r] > (w->seconds + 1) * POLLS_A_SECOND)
-            give_up(ranks, (int)r);
+            abandon_run(ranks, (int)r);
 }
 
 void organ_watch_poll(organ_ranks *ranks, unsigned poll)

@@ -13,7 +13,7 @@
 /* Set by SIGHUP. */
 static volatile sig_atomic_t renewal_requested;
 
-static void on_renewal(int number)
+static void request_renewal(int number)
 {
     (void)number;
     renewal_requested = 1;
@@ -30,7 +30,7 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     organ_server *server;
     /* SIGHUP may come as soon as the server has printed its address: the handler is installed before, because the
      * signal would end the process. */
-    const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
+    const struct sigaction renewal = {.sa_handler = request_renewal, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &renewal, NULL);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;

@@ -317,7 +317,7 @@ organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, vo
     return error->status;
 }
 
-static void join_copying(organ_model_copy *copy)
+static void wait_for_copying(organ_model_copy *copy)
 {
     if (copy->copying)
         pthread_join(copy->thread, NULL);
@@ -326,7 +326,7 @@ static void join_copying(organ_model_copy *copy)
 
 organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
 {
-    join_copying(copy);
+    wait_for_copying(copy);
     if (fault_of_thread(copy, error))
         return error->status;
     if (copying_is_stopped(copy))
@@ -342,7 +342,7 @@ void organ_model_copy_end(organ_model_copy *copy)
     pthread_mutex_lock(&copy->lock);
     copy->cancelled = true;
     pthread_mutex_unlock(&copy->lock);
-    join_copying(copy);
+    wait_for_copying(copy);
     organ_direct_close(&copy->writing);
     for (size_t f = 0; copy->paths && f < copy->donor->file_count; f++)
         free(copy->paths[f]);

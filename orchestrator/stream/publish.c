@@ -120,8 +120,8 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
 /* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the
  * directory. Removes the journals of the other ranks first: a later run does not use them without the first rank's
  * journal. */
-static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal,
-                               organ_error *error)
+static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
+                                        organ_error *error)
 {
     organ_naming_note note = {.force = publish->force, .choice = publish->choice};
     struct stat info;
@@ -178,7 +178,7 @@ static bool is_unfinished(const organ_publish *publish)
 
 /* Returns whether the partial directory contains nothing of value: a run was killed at its beginning, or the single
  * file was already renamed and at most its reports are left. */
-static bool holds_nothing(const organ_publish *publish)
+static bool has_nothing_of_value(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
     if (is_empty_directory(publish->partial))
@@ -188,7 +188,7 @@ static bool holds_nothing(const organ_publish *publish)
 }
 
 /* Fails because a finished output waits for its name. The run may have taken hours, so only the user may remove it. */
-static organ_status fail_kept(const organ_publish *publish, organ_error *error)
+static organ_status fail_awaiting_name(const organ_publish *publish, organ_error *error)
 {
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
     struct stat info;
@@ -212,7 +212,7 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 
 /* Returns whether the partial directory contains the finished output of the note (the same inode), which does not have
  * its name yet. */
-static bool publish_is_whole(const organ_publish *publish, const organ_naming_note *note)
+static bool has_noted_output(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
     const char *const name = is_single(publish) ? organ_path_name(publish->final) : ".";
@@ -238,12 +238,12 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    const bool whole = publish_is_whole(publish, &note),
+    const bool whole = has_noted_output(publish, &note),
                unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
     if (whole && note.journal && way.journal)
         return reopen_finished(publish, error);
-    if (!unfinished && (whole || !holds_nothing(publish)))
-        refused = fail_kept(publish, error);
+    if (!unfinished && (whole || !has_nothing_of_value(publish)))
+        refused = fail_awaiting_name(publish, error);
     else if (unfinished && !way.resume && !way.force)
         refused = organ_fail(error, ORGAN_USAGE,
                              "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
@@ -451,7 +451,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
         return error->status;
     }
     organ_rename_result naming = ORGAN_RENAME_FAILED;
-    if (note_whole(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
+    if (write_finished_note(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
         fault = sync_names(publish); /* removed and synchronised before the renaming, so that a directory with the final
                                         name never has the mark or a journal */
         if (publish->empty)
@@ -488,8 +488,8 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
-        note_whole(publish, names, journal,
-                   error); /* so that a later run does not take the finished output for an unfinished one */
+        write_finished_note(publish, names, journal,
+                            error); /* so that a later run does not take the finished output for an unfinished one */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)
@@ -510,7 +510,7 @@ organ_status organ_publish_keep(organ_publish *publish, const char *journal, org
     *error = (organ_error){0};
     if (move_journal(publish, journal, false, error) == ORGAN_OK && remove_journal_folder(publish, error) == ORGAN_OK &&
         remove_mark(publish, error) == ORGAN_OK)
-        fail_kept(publish, error);
+        fail_awaiting_name(publish, error);
     return error->status;
 }
 

@@ -18,10 +18,10 @@ typedef struct rows_run {
     organ_error error;
 } rows_run;
 
-static size_t rows_take(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+static size_t next_unit(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
 /* Workers take units in ascending order, so the first failing unit is always taken and its error is the one kept. */
-static void rows_keep(rows_run *r, size_t unit, const organ_error *error)
+static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
 {
     pthread_mutex_lock(&r->lock);
     if (!r->error.status || unit < r->failed) {
@@ -35,7 +35,7 @@ static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->readers && (k = rows_take(r)) < r->set.units;) {
+    for (size_t k; worker < w->readers && (k = next_unit(r)) < r->set.units;) {
         const size_t from = k * w->unit_rows;
         const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
         organ_error error = {0};
@@ -44,7 +44,7 @@ static void rows_read_units(void *context, size_t worker)
         else
             w->unit(w->context, &unit, worker, &error);
         if (error.status) {
-            rows_keep(r, k, &error);
+            keep_first_error(r, k, &error);
             return;
         }
     }
@@ -54,7 +54,7 @@ static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->helpers && (k = rows_take(r)) < w->tasks;)
+    for (size_t k; worker < w->helpers && (k = next_unit(r)) < w->tasks;)
         w->task(w->context, &r->set, k, worker);
 }
 

@@ -12,7 +12,7 @@ typedef struct sharing {
     void *context;
 } sharing;
 
-static void take_part(void *context, size_t worker)
+static void run_share(void *context, size_t worker)
 {
     sharing *const s = context;
     for (size_t k;
@@ -25,9 +25,9 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
 {
     sharing s = {.stop = stop, .count = count, .task = task, .context = context};
     if (count <= 1 || work < GRAIN)
-        take_part(&s, 0);
+        run_share(&s, 0);
     else
-        organ_workers_run(engine->workers, take_part, &s);
+        organ_workers_run(engine->workers, run_share, &s);
 }
 
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,

@@ -67,7 +67,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
-static bool crew_has_ended(transfer_crew *c)
+static bool transfers_must_end(transfer_crew *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool failed = c->fault.status != ORGAN_OK;
@@ -104,7 +104,7 @@ static void announce_reads(transfer_crew *c)
 
 /* Announces reads in the order of the transfers, ahead of all threads. Any thread that finds the lock free does this.
  */
-static void read_blocks_ahead(transfer_crew *c)
+static void announce_ahead(transfer_crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
         return;
@@ -150,7 +150,7 @@ static organ_status read_step(const organ_transfer *t, int fd, void *data, size_
 static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
 {
     const uint64_t all = t->tensor->bytes;
-    for (uint64_t done = 0; done < all && !h->error.status && !crew_has_ended(h->crew);) {
+    for (uint64_t done = 0; done < all && !h->error.status && !transfers_must_end(h->crew);) {
         const uint64_t to = t->offset + done;
         /* Later steps begin on a page of the output, so that only the two ends of a tensor are written through the page
          * cache. */
@@ -158,7 +158,7 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
         const size_t bytes = all - done < max ? (size_t)(all - done) : max;
         unsigned char *data =
             h->buffer + lead; /* congruent with its offset in the file modulo a page, as O_DIRECT requires */
-        read_blocks_ahead(h->crew);
+        announce_ahead(h->crew);
         if (read_step(t, fd, data, bytes, done, &h->error))
             break;
         XXH3_64bits_update(h->hash, data, bytes);
@@ -178,7 +178,7 @@ static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
                                                                                      organ_dtype_describe(t->as);
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
-    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !crew_has_ended(h->crew);) {
+    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->crew);) {
         const uint64_t left = t->tensor->elements - done;
         const size_t count = left < CONVERT ? (size_t)left : CONVERT;
         const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
@@ -211,9 +211,9 @@ static organ_status move_tensor(hand *h, organ_transfer *t)
     return h->error.status;
 }
 
-static organ_transfer *take_next(transfer_crew *c)
+static organ_transfer *next_transfer(transfer_crew *c)
 {
-    if (crew_has_ended(c))
+    if (transfers_must_end(c))
         return NULL;
     pthread_mutex_lock(&c->lock);
     organ_transfer *t = c->next < c->count ? &c->transfers[c->next++] : NULL;
@@ -236,8 +236,8 @@ static void *run_transfers(void *context)
     hand h = {.crew = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
     if (!h.buffer || !h.hash)
         organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
-    for (organ_transfer *t; !h.error.status && (t = take_next(h.crew));)
-        if (move_tensor(&h, t) == ORGAN_OK && !crew_has_ended(h.crew) && report_done(&h, t) == ORGAN_OK)
+    for (organ_transfer *t; !h.error.status && (t = next_transfer(h.crew));)
+        if (move_tensor(&h, t) == ORGAN_OK && !transfers_must_end(h.crew) && report_done(&h, t) == ORGAN_OK)
             note_moved(h.crew, 0, t->tensor->name);
     if (h.file.path)
         organ_direct_close(&h.file);

@@ -186,7 +186,7 @@ static void pass_empty(weight_pass_run *r)
 /* ---- workers ---- */
 
 /* Waits for the next strip within the window and returns it. Returns NULL at the end of the run. */
-static weight_pass_slot *take_strip(weight_pass_run *r)
+static weight_pass_slot *await_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
     pthread_mutex_lock(&r->lock);
@@ -236,7 +236,7 @@ static void work_on_strips(void *context, size_t worker)
     weight_pass_run *r = context;
     if (worker >= r->plan.active)
         return;
-    for (weight_pass_slot *s; (s = take_strip(r));) {
+    for (weight_pass_slot *s; (s = await_strip(r));) {
         const organ_status status = do_strip(r, s, r->buffers[worker]);
         pthread_mutex_lock(&r->lock);
         s->strip.values = NULL;

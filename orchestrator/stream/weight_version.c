@@ -24,7 +24,7 @@ static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_cens
 }
 
 /* Counts the zero points, one row at a time. */
-static organ_status take_census(const organ_weight_reader *r, zero_census *census, organ_error *error)
+static organ_status count_zero_points(const organ_weight_reader *r, zero_census *census, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->zero;
     const uint64_t rows = r->groups * r->shape.count;
@@ -50,7 +50,7 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
     zero_census census = {0};
     if (!w->zero)
         return ORGAN_OK;
-    if (take_census(r, &census, error))
+    if (count_zero_points(r, &census, error))
         return error->status;
     const unsigned half = 1u << (w->bits - 1);
     const bool says_v1 = census.all && census.below_half == census.all,

@@ -171,7 +171,7 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
 }
 
 /* Transposes the words, so that the codes of an output are contiguous: whole words of GPTQ, single bytes of AutoAWQ. */
-static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
+static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
     if (is_awq(r))
@@ -182,7 +182,7 @@ static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_
 }
 
 /* Unpacks the low or high halves of n bytes; writes up to 7 more bytes. */
-static void take_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
+static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {
         uint64_t eight = 0;
@@ -198,7 +198,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     const size_t cols = (size_t)r->shape.cols;
     if (is_awq(r)) {
         const unsigned nibble = awq_nibble[at % AWQ_CODES];
-        take_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, p->loose);
+        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, p->loose);
         return p->loose;
     }
     const unsigned char *words = p->turned + at * stored_rows(r) * 4;
@@ -219,7 +219,7 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
                     (size_t)columns, p.words, p.turned, error) ||
         read_strip_scales(r, rows, &p, error) || read_strip_zeros(r, rows, &p, error))
         return error->status;
-    turn_strip(r, &p, (size_t)columns);
+    transpose_strip(r, &p, (size_t)columns);
     for (size_t k = 0; k < rows->count; k++)
         organ_weight_decode(r, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), p.scales + k * r->groups,
                             p.zeros + k * r->groups, p.scale_of, p.zero_of, as,

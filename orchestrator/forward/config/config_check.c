@@ -113,7 +113,7 @@ organ_status organ_forward_config_share(const char *label, unsigned shared, orga
 /* ---- checks ---- */
 
 /* Returns the least width of a head that the rotation turns; that of the model if no layer uses it. */
-static unsigned turned_width(const organ_forward_config *c, const organ_rope_config *rope)
+static unsigned rotated_width(const organ_forward_config *c, const organ_rope_config *rope)
 {
     unsigned least = 0;
     for (unsigned l = 0; l < c->layers; l++) {
@@ -127,7 +127,7 @@ static unsigned turned_width(const organ_forward_config *c, const organ_rope_con
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
                                organ_error *error)
 {
-    const unsigned width = turned_width(c, rope);
+    const unsigned width = rotated_width(c, rope);
     if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > width)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,

@@ -249,7 +249,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
 
 /* Returns whether the architecture can have the part: some names stand for different parts in different architectures.
  */
-static bool has_part(const forward_family *f, forward_part part)
+static bool family_has_part(const forward_family *f, forward_part part)
 {
     const bool after = f->norms == ORGAN_NORMS_AFTER, around = f->norms == ORGAN_NORMS_AROUND;
     if (part == PART_NORM_ATTENTION || part == PART_NORM_FFN)
@@ -284,7 +284,7 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-static bool is_part(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
+static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];
     if (!pattern || !matches_pattern(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
@@ -295,15 +295,17 @@ static bool is_part(const char *tail, const char *pattern, bool bias, forward_pa
 }
 
 /* Names of the architecture precede those that most have. */
-static bool search_part(const forward_family *f, bool gguf, bool top, const char *tail, bool bias, exchange_part *found)
+static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
+                              exchange_part *found)
 {
     const forward_part first = top ? PART_EMBEDDING : 0, end = top ? PART_NAMES : PART_EMBEDDING;
     const forward_name *const own = gguf ? f->gguf_names : f->names;
     for (const forward_name *n = own; n && n->name; n++)
-        if (n->part >= first && n->part < end && is_part(tail, n->name, bias, n->part, found))
+        if (n->part >= first && n->part < end && part_matches(tail, n->name, bias, n->part, found))
             return true;
     for (forward_part part = first; part < end; part++)
-        if (has_part(f, part) && is_part(tail, organ_forward_part_name(own, part, gguf, 0), bias, part, found))
+        if (family_has_part(f, part) &&
+            part_matches(tail, organ_forward_part_name(own, part, gguf, 0), bias, part, found))
             return true;
     return false;
 }
@@ -311,9 +313,10 @@ static bool search_part(const forward_family *f, bool gguf, bool top, const char
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
-    if (search_part(family, gguf, top, tail, false, found))
+    if (find_part_of_name(family, gguf, top, tail, false, found))
         return true;
-    return length > 5 && strcmp(tail + length - 5, ".bias") == 0 && search_part(family, gguf, top, tail, true, found);
+    return length > 5 && strcmp(tail + length - 5, ".bias") == 0 &&
+           find_part_of_name(family, gguf, top, tail, true, found);
 }
 
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])

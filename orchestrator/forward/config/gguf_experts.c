@@ -78,7 +78,7 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 
 /* Sets the width of the feed-forwards of a model without experts to that of the shared expert if the file has one
  * (Granite 4). */
-static void read_shared_alone(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
+static void read_dense_width(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;
     for (unsigned l = 0; width && l < c->layers; l++)
@@ -94,7 +94,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
         c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
     if (c->experts == 0) {
-        read_shared_alone(s, m, c);
+        read_dense_width(s, m, c);
         return;
     }
     c->dual_ffn = s->family->dual_ffn;

@@ -14,7 +14,7 @@
 #define MAX_WIDTH   (1u << 16)
 
 /* Returns the size; null means 0. The defaults of transformers are not 0, so the member must be there. */
-static unsigned given_size(const config_hf_source *s, const char *key)
+static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
@@ -88,7 +88,7 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 
 static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 {
-    const unsigned shared = given_size(s, "num_kv_shared_layers");
+    const unsigned shared = read_present_size(s, "num_kv_shared_layers");
     const bool wide = organ_config_flag(s, "use_double_wide_mlp", false);
     if (shared >= c->layers)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u of %u layers", s->label, shared,
@@ -103,10 +103,10 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 
 static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 {
-    c->per_layer_width = given_size(s, "hidden_size_per_layer_input");
+    c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
     if (c->per_layer_width == 0 && !s->family->streams)
         return;
-    c->per_layer_vocabulary = given_size(s, "vocab_size_per_layer_input");
+    c->per_layer_vocabulary = read_present_size(s, "vocab_size_per_layer_input");
     if (c->per_layer_width == 0 || c->per_layer_width > MAX_WIDTH)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: hidden_size_per_layer_input is %u, not from 1 to %u", s->label,
                    c->per_layer_width, MAX_WIDTH);

@@ -140,7 +140,7 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Returns a size; 0 without a member. */
-static unsigned size_of(const config_hf_source *s, forward_number number)
+static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
 {
     if (!number.key)
         return 0;
@@ -188,7 +188,7 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
     if (json_is_string(organ_config_member(s->root, r->value_dim.key)))
         to->value_dim = to->heads ? (unsigned)(inner / to->heads) : 0;
     else
-        to->value_dim = size_of(s, r->value_dim);
+        to->value_dim = read_size_or_default(s, r->value_dim);
     if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers do not make up %llu channels",
                    s->label, to->heads, to->value_dim, (unsigned long long)inner);
@@ -300,10 +300,10 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
     if (!r || s->error->status)
         return;
     read_kinds(s, c);
-    c->recurrent = (organ_recurrent_config){.heads = size_of(s, r->heads),
-                                            .groups = size_of(s, r->groups),
-                                            .key_dim = size_of(s, r->key_dim),
-                                            .kernel = size_of(s, r->kernel),
+    c->recurrent = (organ_recurrent_config){.heads = read_size_or_default(s, r->heads),
+                                            .groups = read_size_or_default(s, r->groups),
+                                            .key_dim = read_size_or_default(s, r->key_dim),
+                                            .kernel = read_size_or_default(s, r->kernel),
                                             .projections = r->projections,
                                             .fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD,
                                             .norm_eps = r->norm_eps > 0 ? r->norm_eps : c->rms_eps,

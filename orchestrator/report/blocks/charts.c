@@ -69,7 +69,7 @@ static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size
     }
 }
 
-static void take_row(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
+static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
         const double value = organ_block_number(row, style->values[v], style->factor);
@@ -148,7 +148,7 @@ static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *
             return NULL;
         }
         organ_ranking_bar *const bar = bar_of(bars, count, style, name);
-        take_row(bar, style, row);
+        add_row_to_bar(bar, style, row);
         if (spread)
             spread_bar(bar, style, spread);
         if (style->remark && !bar->remark)

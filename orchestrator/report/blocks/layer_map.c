@@ -48,7 +48,7 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
-static void layer_map_take(organ_layer_map *map, organ_layer_map_note note, const char *role)
+static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
@@ -68,12 +68,12 @@ static void layer_map_take(organ_layer_map *map, organ_layer_map_note note, cons
 
 void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight)
 {
-    layer_map_take(map, (organ_layer_map_note){.layer = layer, .value = value, .weight = weight}, role);
+    append_layer_note(map, (organ_layer_map_note){.layer = layer, .value = value, .weight = weight}, role);
 }
 
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role)
 {
-    layer_map_take(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
+    append_layer_note(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
 }
 
 /* ---- settling ---- */
@@ -114,7 +114,7 @@ static int by_cell(const void *a, const void *b)
                                 : (x->role > y->role) - (x->role < y->role);
 }
 
-static bool layer_map_make_room(organ_layer_map *map)
+static bool allocate_layer_map(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)
         map->layers += k == 0 || map->notes[k].layer != map->notes[k - 1].layer;
@@ -154,7 +154,7 @@ bool organ_layer_map_finish(organ_layer_map *map)
     if (!map->in_order_of_rows)
         order_roles(map);
     qsort(map->notes, map->count, sizeof *map->notes, by_cell);
-    if (!layer_map_make_room(map)) {
+    if (!allocate_layer_map(map)) {
         map->failed = true;
         map->layers = map->roles = 0;
         return false;

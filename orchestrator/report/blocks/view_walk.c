@@ -38,7 +38,7 @@ static void put_words(organ_view_walk *walk, const organ_block *block)
     free(text);
 }
 
-static void put_made(organ_view_walk *walk, organ_table *table, const char *caption)
+static void put_table_of(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     char *const text = caption ? walk_words_of(walk, caption) : NULL;
     walk->place->table(walk, table, text && *text ? text : NULL);
@@ -46,7 +46,7 @@ static void put_made(organ_view_walk *walk, organ_table *table, const char *capt
 }
 
 /* Writes below a shortened table how many of its rows are shown. */
-static void say_cut(organ_view_walk *walk, size_t max, size_t count, const char *what)
+static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
     char shown[32], all[32];
@@ -82,9 +82,9 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
         organ_table_take(table, NULL);
     if (total)
         organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, style->total_row));
-    put_made(walk, table, style->caption);
+    put_table_of(walk, table, style->caption);
     if (style->what && json_array_size(rows) > max)
-        say_cut(walk, max, json_array_size(rows), style->what);
+        put_cut_note(walk, max, json_array_size(rows), style->what);
     organ_json_release_rows(rows);
     free(total);
 }
@@ -137,7 +137,7 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
     }
     if (style->list)
         list_rows(table, style->list, rows, count);
-    put_made(walk, table, style->caption);
+    put_table_of(walk, table, style->caption);
     for (size_t k = 0; k < count; k++)
         free(titles[k]);
 }
@@ -189,7 +189,7 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
     walk->scope.row = before;
 }
 
-static void say_rest(organ_view_walk *walk, const organ_block *block, size_t all)
+static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
     json_t *const row =
@@ -208,7 +208,7 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     for (size_t k = 0; k < shown; k++)
         walk_row(walk, block, organ_json_row_at(rows, k));
     if (block->rest && shown < all)
-        say_rest(walk, block, all);
+        put_rest_note(walk, block, all);
     organ_json_release_rows(rows);
 }
 
@@ -244,7 +244,7 @@ static void put_ending(organ_view_walk *walk, const organ_block *block)
     walk->ended = true;
 }
 
-static void put_made_of(organ_view_walk *walk, const organ_block *block)
+static void walk_made_row(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
     if (made)
@@ -266,7 +266,7 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_GRID] = organ_grid_put,     [ORGAN_BLOCK_CURVES] = organ_curves_put,
     [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
     [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,
-    [ORGAN_BLOCK_MADE] = put_made_of,        [ORGAN_BLOCK_EACH] = walk_each,
+    [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)

@@ -62,7 +62,7 @@ static void name_cell(organ_table *table, const char *before, const char *key)
 }
 
 /* Returns whether a member is omitted: an empty list, or many numbers, such as the seconds of every module. */
-static bool says_nothing(const json_t *value)
+static bool is_omitted(const json_t *value)
 {
     const size_t count = json_array_size(value);
     return json_is_array(value) && (count == 0 || (count > MAX_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
@@ -79,7 +79,7 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
     {
         if (json_is_object(value) && !*before)
             member_rows(table, key, value);
-        else if (!is_list_of_objects(value) && !json_is_object(value) && !says_nothing(value)) {
+        else if (!is_list_of_objects(value) && !json_is_object(value) && !is_omitted(value)) {
             name_cell(table, before, key);
             value_cell(table, key, value);
         }

@@ -348,7 +348,7 @@ static void put_end(organ_html *html)
 }
 
 /* Takes all three texts, whatever happens to one of them. */
-static bool finish_parts(organ_html *html, char *parts[3])
+static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};
     organ_text *const texts[] = {&html->front, &html->contents, &html->body};
@@ -363,7 +363,7 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
     char *parts[3] = {NULL, NULL, NULL};
     *text = NULL;
     put_end(html);
-    const bool contents = html->sections > 1, whole = finish_parts(html, parts) && !html->failed;
+    const bool contents = html->sections > 1, whole = write_parts(html, parts) && !html->failed;
     if (!whole || asprintf(text, "%s%s%s%s<main id=\"main\">\n%s", parts[0],
                            contents ? "<nav aria-label=\"Contents\">\n<ul>\n" : "", contents ? parts[1] : "",
                            contents ? "</ul>\n</nav>\n" : "", parts[2]) < 0) {

@@ -10,7 +10,7 @@
 
 /* Stores the first `digits` decimal digits of |value|, without the decimal sign of the locale. Returns the power of ten
  * of the first digit. */
-static int take_apart(double value, int digits, char figures[16])
+static int decimal_digits(double value, int digits, char figures[16])
 {
     char text[48];
     size_t count = 0;
@@ -26,7 +26,7 @@ static int take_apart(double value, int digits, char figures[16])
 char *organ_number_text(double value, int digits, char out[32])
 {
     char figures[16];
-    const int exponent = take_apart(value, digits, figures);
+    const int exponent = decimal_digits(value, digits, figures);
     const char *const sign = value < 0 ? "-" : "";
     size_t count = strlen(figures);
     while (count > 1 && figures[count - 1] == '0')
@@ -82,7 +82,7 @@ static int chart_scale_within(int n, int least, int max)
 static void choose_step(organ_scale *s, double least)
 {
     char figures[16];
-    s->exponent = take_apart(least, 15, figures);
+    s->exponent = decimal_digits(least, 15, figures);
     const double unit = pow(10, s->exponent), ratio = least / unit;
     s->mantissa = 1;
     if (ratio > 1)

@@ -404,7 +404,7 @@ static void put_key(const heat_map_drawing *d)
     }
 }
 
-static void put_all(const heat_map_drawing *d)
+static void put_heat_map(const heat_map_drawing *d)
 {
     char note[80] = "";
     if (d->row_step * d->column_step > 1)
@@ -440,7 +440,7 @@ organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_err
         choose_scale(&d);
         heat_map_arrange(&d);
         d.out = text.out;
-        put_all(&d);
+        put_heat_map(&d);
         organ_text_finish(&text, svg, error);
     }
     free(d.values);

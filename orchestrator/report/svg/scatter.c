@@ -42,7 +42,7 @@ static double at_y(const scatter_drawing *d, double y)
 /* ---- the frame ---- */
 
 /* If all points have the same coordinate, it is placed in the middle of its axis. */
-static void scatter_make_room(organ_extent *range, bool log)
+static void widen_single_value(organ_extent *range, bool log)
 {
     if (range->low != range->high)
         return;
@@ -64,8 +64,8 @@ static void choose_scales(scatter_drawing *d)
         organ_extent_widen(&x, p->x);
         organ_extent_widen(&y, p->y);
     }
-    scatter_make_room(&x, s->log_x);
-    scatter_make_room(&y, s->log_y);
+    widen_single_value(&x, s->log_x);
+    widen_single_value(&y, s->log_y);
     d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, s->whole_x));
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }

@@ -50,7 +50,7 @@ static bool print_scalar(const json_t *value, FILE *out)
     return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_needed(value))) == 0;
 }
 
-static bool all_numbers(const json_t *array)
+static bool has_only_numbers(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
         if (!json_is_number(organ_json_row_at(array, k)))
@@ -69,7 +69,7 @@ static bool print_value(const json_t *value, FILE *out, int indent);
 /* indent < 0: everything on one line. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
-    const bool flat = indent < 0 || all_numbers(array);
+    const bool flat = indent < 0 || has_only_numbers(array);
     const int inner = flat ? -1 : indent + 2;
     bool whole = true;
     fputc('[', out);
@@ -194,7 +194,7 @@ static char *draft_name(const char *path, long number)
 
 /* Removes a draft of the file whose writer has ended: a running writer holds its lock. Files that are not reports of
  * organ are left alone. */
-static void remove_if_left(int folder, const char *name)
+static void remove_abandoned_draft(int folder, const char *name)
 {
     struct stat info;
     organ_error ignored = {0};
@@ -207,7 +207,7 @@ static void remove_if_left(int folder, const char *name)
 }
 
 /* Runs that were killed leave drafts: the next one that writes the file takes them away. */
-static void remove_left_drafts(const char *path)
+static void remove_abandoned_drafts(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
     char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
@@ -215,7 +215,7 @@ static void remove_left_drafts(const char *path)
     for (const struct dirent *entry; entries && (entry = readdir(entries));) {
         const size_t digits = entry->d_name[0] == '.' ? strspn(entry->d_name + 1, "0123456789") : 0;
         if (digits && entry->d_name[1 + digits] == '.' && strcmp(entry->d_name + digits + 2, name) == 0)
-            remove_if_left(dirfd(entries), entry->d_name);
+            remove_abandoned_draft(dirfd(entries), entry->d_name);
     }
     if (entries)
         closedir(entries);
@@ -223,7 +223,7 @@ static void remove_left_drafts(const char *path)
 }
 
 /* Returns whether the locked draft still exists under its name. */
-static bool is_held(int fd)
+static bool is_locked_draft(int fd)
 {
     struct stat info;
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
@@ -233,14 +233,14 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
     int reason = EEXIST;
     *d = (draft){.path = path, .fd = -1};
-    remove_left_drafts(path);
+    remove_abandoned_drafts(path);
     for (long k = 0; k < MAX_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
         if (!(d->temporary = draft_name(path, (long)getpid() + k)))
             return organ_fail(error, ORGAN_IO, "%s: no memory", path);
         d->fd = organ_open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         reason = errno;
-        if (d->fd >= 0 && !is_held(d->fd)) {
+        if (d->fd >= 0 && !is_locked_draft(d->fd)) {
             close(d->fd);
             d->fd = -1;
             reason = EEXIST;

@@ -42,7 +42,7 @@ void organ_table_destroy(organ_table *table)
     free(table);
 }
 
-static bool text_table_make_room(organ_table *table)
+static bool reserve_cell(organ_table *table)
 {
     if (table->cell_count < table->room)
         return true;
@@ -59,7 +59,7 @@ void organ_table_take(organ_table *table, char *text)
 {
     if (table && !table->failed) {
         char *const cell = text ? organ_text_made_visible(text) : NULL;
-        table->failed = !cell || !text_table_make_room(table);
+        table->failed = !cell || !reserve_cell(table);
         if (table->failed)
             free(cell);
         else
@@ -89,14 +89,14 @@ void organ_table_part_at(organ_table *table, size_t column)
         table->part_column = column;
 }
 
-static organ_status check_whole(const organ_table *table, organ_error *error)
+static organ_status check_complete(const organ_table *table, organ_error *error)
 {
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
 }
 
 organ_status organ_table_view_of(const organ_table *table, organ_table_view *view, organ_error *error)
 {
-    if (check_whole(table, error) != ORGAN_OK)
+    if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
     *view = (organ_table_view){table->columns, table->column_count, table->cells, table->cell_count,
                                table->totals < table->cell_count ? table->totals : table->cell_count};
@@ -267,7 +267,7 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
 
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
 {
-    if (check_whole(table, error) != ORGAN_OK)
+    if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
     size_t *const widths = calloc(table->column_count, sizeof *widths);
     if (!widths)
@@ -380,7 +380,7 @@ static organ_status markdown_rows(const organ_table *table, size_t count, size_t
 
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error)
 {
-    if (check_whole(table, error) != ORGAN_OK)
+    if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
     const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
     size_t *const widths = calloc(columns, sizeof *widths);

@@ -39,7 +39,7 @@ static double amount_named(const organ_scope *scope, const char *named)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
-static bool term_holds(const organ_scope *scope, const char *term, size_t length)
+static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
     const bool negated = *term == '!';
@@ -63,14 +63,14 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
     return holds != negated;
 }
 
-static bool holds_until(const organ_scope *scope, const char *condition, size_t length)
+static bool condition_is_true(const organ_scope *scope, const char *condition, size_t length)
 {
     bool all = true;
     for (size_t at = 0; at <= length; at++) {
         const size_t term = at;
         while (at < length && condition[at] != '&' && condition[at] != '|')
             at++;
-        all = all && term_holds(scope, condition + term, at - term);
+        all = all && term_is_true(scope, condition + term, at - term);
         if (at == length || condition[at] == '|') {
             if (all || at == length)
                 return all;
@@ -83,7 +83,7 @@ static bool holds_until(const organ_scope *scope, const char *condition, size_t 
 bool organ_scope_holds(const organ_scope *scope, const char *condition)
 {
     organ_json_spool_visit(scope->row);
-    return !condition || holds_until(scope, condition, strlen(condition));
+    return !condition || condition_is_true(scope, condition, strlen(condition));
 }
 
 /* ---- members ---- */
@@ -329,7 +329,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
     if (condition < length) {
         const char *const words = place + condition + 1;
         const size_t both = length - condition - 1, first = length_before(words, both, '|');
-        if (holds_until(scope, place, condition))
+        if (condition_is_true(scope, place, condition))
             put_words(out, scope, words, first, to);
         else if (first < both)
             put_words(out, scope, words + first + 1, both - first - 1, to);

@@ -36,7 +36,7 @@ static double std_limit(const json_t *limits, size_t end)
 }
 
 /* Returns the largest absolute value of a row's tensor. */
-static double autopsy_size_of(const json_t *row)
+static double largest_absolute_value(const json_t *row)
 {
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
@@ -87,8 +87,8 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
         SET_FINITE("strain", excess_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
         SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
         SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
-        SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
-        SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
+        SET_FINITE("size", largest_absolute_value(row)), SET_FINITE("size_most", largest_absolute_value(expected)),
+        SET_FINITE("sick_size", largest_absolute_value(healthy)), SET_FINITE("error", percent_of(row)),
         SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
 }
 

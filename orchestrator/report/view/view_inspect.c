@@ -106,7 +106,7 @@ static json_t *checks_of(const json_t *report)
 }
 
 /* Returns the report with its folded members, such as sizes and cells (anatomy.h). */
-static json_t *whole_of(const json_t *report)
+static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
     const char *const type = organ_json_text(report, "model.model_type"), *const architecture = organ_json_text(
@@ -207,5 +207,5 @@ const organ_view organ_inspect_view = {
     .kind = "Inspection",
     .title = "{model.name}",
     .lead = "{problems?This file has faults: see its health.|Contents of the file. " FOUND_NOTHING "}",
-    .make = whole_of,
+    .make = with_folded_members,
     BLOCKS_OF(blocks)};

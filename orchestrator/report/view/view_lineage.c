@@ -44,7 +44,7 @@ static double lineage_rounded(double x)
 }
 
 /* Tensors whose values are all the same, as those of a new norm, match any model, so they prove no kinship. */
-static bool take_print(const json_t *tensor, size_t model, print *p)
+static bool read_fingerprint(const json_t *tensor, size_t model, print *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
     *p = (print){.elements = json_integer_value(json_object_get(tensor, "elements")), .model = model};
@@ -62,13 +62,13 @@ static bool take_print(const json_t *tensor, size_t model, print *p)
     return true;
 }
 
-static size_t take_prints(const json_t *models, size_t max, print *prints)
+static size_t read_fingerprints(const json_t *models, size_t max, print *prints)
 {
     size_t count = 0;
     for (size_t m = 0; m < max; m++) {
         const json_t *const tensors = json_object_get(organ_json_row_at(models, m), "per_tensor");
         for (size_t t = 0; t < json_array_size(tensors); t++)
-            count += take_print(organ_json_row_at(tensors, t), m, &prints[count]);
+            count += read_fingerprint(organ_json_row_at(tensors, t), m, &prints[count]);
     }
     return count;
 }
@@ -189,7 +189,7 @@ organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage,
     print *const prints = calloc(room, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
-    const size_t known = take_prints(models, max, prints);
+    const size_t known = read_fingerprints(models, max, prints);
     find_owners(prints, known);
     for (size_t m = 0; m < count; m++)
         lineage[m] =

@@ -71,7 +71,7 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 /* ---- the noises, each with its modules ---- */
 
-static double noise_size_of(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
+static double absolute_member(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
 /* Returns {"what", "module", "value", "z"} of the module whose number `key` has the largest absolute value, null if no
  * module has the number. */
@@ -80,8 +80,8 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
     const json_t *best = NULL;
     for (size_t k = 0; k < json_array_size(modules); k++) {
         const json_t *const row = organ_json_row_at(modules, k), *const this = json_object_get(row, "this");
-        if (isfinite(noise_size_of(this, key)) &&
-            (!best || noise_size_of(this, key) > noise_size_of(json_object_get(best, "this"), key)))
+        if (isfinite(absolute_member(this, key)) &&
+            (!best || absolute_member(this, key) > absolute_member(json_object_get(best, "this"), key)))
             best = row;
     }
     const json_t *const this = json_object_get(best, "this");

@@ -32,7 +32,7 @@ static json_t *findings_of(const json_t *findings, const char *kind)
 }
 
 /* Returns a copy of the report with its findings grouped by kind. */
-static json_t *whole_of(const json_t *report)
+static json_t *with_grouped_findings(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report), *const groups = json_array(), *kind;
@@ -75,5 +75,5 @@ const organ_view organ_untrusted_view = {.schema = "organ.untrusted/1",
                                          .kind = "Examination of a download",
                                          .title = "{model.name}",
                                          .lead = "{findings?" SOME "|" CLEAN "}",
-                                         .make = whole_of,
+                                         .make = with_grouped_findings,
                                          BLOCKS_OF(blocks)};

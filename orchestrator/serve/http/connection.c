@@ -198,7 +198,7 @@ typedef struct forwarded {
     bool whole; /* there was memory for them */
 } forwarded;
 
-static enum MHD_Result join_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     forwarded *const all = context;
     char *joined = NULL;
@@ -216,7 +216,7 @@ static void find_address(organ_server_request *request)
     forwarded all = {.whole = true};
     const organ_proxies *const proxies = &request->server->proxies;
     if (proxies->count)
-        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, join_forwarded, &all);
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, append_forwarded, &all);
     organ_proxies_client(proxies, organ_watched_peer(request->watched), all.text, request->address,
                          sizeof request->address);
     free(all.text);
@@ -243,7 +243,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     return good ? MHD_YES : send_or_delay(request);
 }
 
-static void take_body(organ_server_request *request, const char *data, size_t bytes)
+static void append_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
         request->body_too_long = true;
@@ -299,7 +299,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
         return begin_request(request, verb, version);
     case REQUEST_BODY:
         if (*bytes > 0) {
-            take_body(request, data, *bytes);
+            append_body(request, data, *bytes);
             *bytes = 0;
             return MHD_YES;
         }
@@ -324,7 +324,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
 
 /* If a client has shut down its side of the connection, closes it. The library received the end of data together with
  * the request and is not notified again, so the connection would stay until its timeout. */
-static void part_from_silent(struct MHD_Connection *connection)
+static void close_half_closed(struct MHD_Connection *connection)
 {
     char byte;
     const union MHD_ConnectionInfo *const info =
@@ -359,7 +359,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     *held = NULL;
     organ_watched_hold(request->watched, NULL);
     if (whole)
-        part_from_silent(connection);
+        close_half_closed(connection);
     admit_connection(request); /* the request is a login */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */

@@ -71,7 +71,7 @@ static void cut_off(organ_watched *watched)
 
 /* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and
  * does not count. */
-static void watch_make_room(organ_connection_watch *watch, const organ_watched *new)
+static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
     size_t open = 0, near = 0;
@@ -110,7 +110,7 @@ organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char
     watched->number = watch->added++;
     TAILQ_INSERT_TAIL(&watch->all, watched, entry);
     watch->count++;
-    watch_make_room(watch, watched);
+    enforce_connection_limit(watch, watched);
     pthread_mutex_unlock(&watch->lock);
     return watched;
 }

@@ -38,7 +38,7 @@ void organ_http_wake(organ_http_waker *waker)
     pthread_mutex_unlock(&waker->lock);
 }
 
-static ssize_t rest_stream(organ_http_waker *waker)
+static ssize_t suspend_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
     if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
@@ -64,7 +64,7 @@ static ssize_t read_reply_stream(void *context, uint64_t position, char *to, siz
     if (state == ORGAN_STREAM_END)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (state == ORGAN_STREAM_WAIT || bytes == 0)
-        return rest_stream(waker);
+        return suspend_stream(waker);
     *waker->sent += bytes;
     organ_tally_bytes(waker->tally, bytes);
     return (ssize_t)bytes;

@@ -34,7 +34,7 @@ static unsigned refused_length(const char *text)
 }
 
 /* Returns the bytes received over the connection that were not part of a body; 0 if the system does not count them. */
-static uint64_t taken_in(const organ_server_request *request)
+static uint64_t head_bytes_received(const organ_server_request *request)
 {
     const union MHD_ConnectionInfo *const info =
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -61,7 +61,7 @@ static void watch_request(void *context, void *held)
         s->lengths[s->count++] = request;
     if (state != REQUEST_BODY || !coding)
         return;
-    const uint64_t taken = taken_in(request);
+    const uint64_t taken = head_bytes_received(request);
     if (!s->chunks || taken > s->taken) {
         s->chunks = request;
         s->taken = taken;

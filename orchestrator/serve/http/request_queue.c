@@ -46,7 +46,7 @@ static void queue_request(organ_request_queue *queue, organ_server_request *requ
 }
 
 /* Returns the request to its connection, with a reply. */
-static void give_back(organ_request_queue *queue, organ_server_request *request)
+static void return_request(organ_request_queue *queue, organ_server_request *request)
 {
     queue->present--;
     __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED); /* its connection's thread may look at it now */
@@ -68,7 +68,7 @@ static void recall_requests(organ_request_queue *queue, bool all)
         }
         *at = request->next;
         if (request->delayed)
-            give_back(queue, request);
+            return_request(queue, request);
         else
             queue_request(queue, request);
     }
@@ -123,7 +123,7 @@ static void finish_request(organ_request_queue *queue, organ_server_request *req
     if (later && queue->dismissed)
         organ_http_problem(&request->reply, 503, "the server is stopping");
     if (!later || queue->dismissed) {
-        give_back(queue, request);
+        return_request(queue, request);
         return;
     }
     queue->waiting++;

@@ -16,8 +16,8 @@ static size_t count_slashes(const char *from, const char *to)
 }
 
 /* Puts aside what stands for the name in braces at `pattern`, which ends at `name_end`. False without memory. */
-static bool take_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
-                           const char *to)
+static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
+                          const char *to)
 {
     char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1)), *const value =
                                                                                    strndup(from, (size_t)(to - from));
@@ -47,7 +47,7 @@ static match match_path(organ_server_request *request, const char *pattern, cons
         }
         if (!named && (to - path != stop - pattern || memcmp(path, pattern, (size_t)(to - path)) != 0))
             return MATCH_NONE;
-        if (named && request && !take_parameter(request, pattern, stop - (several ? 4 : 1), path, to))
+        if (named && request && !add_parameter(request, pattern, stop - (several ? 4 : 1), path, to))
             return MATCH_NO_MEMORY;
         pattern = stop;
         path = to;

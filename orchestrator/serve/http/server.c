@@ -17,7 +17,7 @@ enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_
 /* ---- starting ---- */
 
 /* A connection and the file that it is sent need a descriptor each. */
-static void want_descriptors(unsigned connections)
+static void raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
     const rlim_t requested = 2 * (rlim_t)connections + LOOSE_DESCRIPTORS;
@@ -164,7 +164,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
     if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",
                    options->per_address, options->connections);
-    want_descriptors(options->connections);
+    raise_descriptor_limit(options->connections);
     if (!error->status && open_server_parts(options, areas, server, error) == ORGAN_OK &&
         organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;
@@ -247,7 +247,7 @@ static void finish_replies(organ_server *server, unsigned seconds)
 
 /* Closes all connections before the library is stopped, because it dereferences a null pointer if it rejects a
  * malformed request during the stop. Bytes that were already sent are read within a moment. */
-static void part_from_all(organ_server *server)
+static void close_all_connections(organ_server *server)
 {
     enum { CHECKS_PER_TICK = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -270,7 +270,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
     organ_request_queue_stop(server->queue);
     if (server->daemon) {
         finish_replies(server, seconds);
-        part_from_all(server);
+        close_all_connections(server);
         organ_mhd.stop_daemon(server->daemon);
     }
     organ_request_queue_destroy(server->queue);

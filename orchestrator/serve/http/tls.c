@@ -58,9 +58,9 @@ struct organ_tls {
 /* The library calls without a context. Atomic. */
 static identity *current;
 
-static int give_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
-                         const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
-                         unsigned *count, gnutls_privkey_t *key)
+static int select_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
+                           const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
+                           unsigned *count, gnutls_privkey_t *key)
 {
     (void)session;
     (void)authorities;
@@ -79,7 +79,7 @@ static int give_identity(gnutls_session_t session, const gnutls_datum_t *authori
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
 {
     static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
-    options[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)give_identity};
+    options[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)select_identity};
     options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
 }
 

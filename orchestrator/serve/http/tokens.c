@@ -242,7 +242,7 @@ size_t organ_tokens_count(organ_tokens *tokens)
     return count;
 }
 
-static void keep_sessions(token_list *now, const token_list *before)
+static void copy_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
         for (size_t j = 0; j < before->count; j++) {
@@ -270,7 +270,7 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
         return false;
     pthread_rwlock_wrlock(&tokens->lock);
     before = tokens->list;
-    keep_sessions(&list, &before);
+    copy_sessions(&list, &before);
     tokens->list = list;
     pthread_rwlock_unlock(&tokens->lock);
     forget_tokens(&before);

@@ -38,7 +38,7 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
-static void take_begin(organ_job_progress *progress, const json_t *event)
+static void begin_stage(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
     progress->failed = false; /* an earlier failure was that of the attempt which is resumed now */
@@ -52,7 +52,7 @@ static void take_begin(organ_job_progress *progress, const json_t *event)
 
 /* Takes over an event of progress. Work before the first event was done by an earlier run and does not count for the
  * speed. */
-static void take_advance(organ_job_progress *progress, const json_t *event, bool first)
+static void advance_progress(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");
     progress->bytes = organ_json_count(event, "bytes");
@@ -66,14 +66,14 @@ static void take_advance(organ_job_progress *progress, const json_t *event, bool
     }
 }
 
-static void take_line(organ_job_progress *progress, const char *line, size_t length, bool behind)
+static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool behind)
 {
     json_t *const event = organ_job_event(line, length);
     const char *const name = organ_json_text(event, "event");
     if (strcmp(name, "begin") == 0)
-        take_begin(progress, event);
+        begin_stage(progress, event);
     else if (strcmp(name, "advance") == 0)
-        take_advance(progress, event, behind);
+        advance_progress(progress, event, behind);
     else if (strcmp(name, "error") == 0) {
         progress->failed = true;
         progress->code = (int)organ_json_count(event, "code");
@@ -94,7 +94,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
         size_t at = 0;
         for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at));
              at = (size_t)(end - chunk) + 1)
-            take_line(progress, chunk + at, (size_t)(end - chunk) - at, first);
+            read_event_line(progress, chunk + at, (size_t)(end - chunk) - at, first);
         if (got == CHUNK && at == 0)
             at = CHUNK; /* a line as long as that is no event */
         progress->offset += (int64_t)at;

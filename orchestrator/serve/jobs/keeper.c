@@ -58,7 +58,7 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
-static void *keep_jobs(void *context)
+static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
     pthread_mutex_lock(&jobs->mutex);
@@ -80,7 +80,7 @@ static void *keep_jobs(void *context)
 
 /* ---- open and close ---- */
 
-static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
+static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
     pthread_mutex_lock(&jobs->mutex);
@@ -123,8 +123,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     pthread_mutex_init(&jobs->mutex, NULL);
     pthread_cond_init(&jobs->changed, NULL);
     if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK &&
-        make_plan(jobs, error) == ORGAN_OK && load_all(jobs, notes, error) == ORGAN_OK) {
-        const int fault = pthread_create(&jobs->thread, NULL, keep_jobs, jobs);
+        make_plan(jobs, error) == ORGAN_OK && load_jobs(jobs, notes, error) == ORGAN_OK) {
+        const int fault = pthread_create(&jobs->thread, NULL, run_keeper, jobs);
         jobs->threaded = fault == 0;
         if (fault)
             organ_fail_errno(error, fault, "the thread that watches jobs");
@@ -197,7 +197,7 @@ static bool has_text(const json_t *array, const char *text)
     return false;
 }
 
-static bool made_by_a_job(const organ_jobs *jobs, const char *path)
+static bool is_output_of_job(const organ_jobs *jobs, const char *path)
 {
     for (size_t k = 0; k < jobs->count; k++)
         if (jobs->list[k]->state == ORGAN_JOB_DONE && has_text(json_object_get(jobs->list[k]->fixed, "made"), path))
@@ -214,7 +214,7 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
         const char *const path = json_string_value(json_array_get(words->writes, k));
         if (has_text(words->made, path))
             continue;
-        if (!made_by_a_job(jobs, path)) {
+        if (!is_output_of_job(jobs, path)) {
             organ_fail(error, ORGAN_USAGE,
                        "%s exists and was not written by a job of this server: \"force\" does not replace it", path);
             return true;

@@ -98,7 +98,7 @@ enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };
 
 /* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start
  * before the exec. */
-static bool keep_only(int program, int gate, int ready)
+static bool close_other_descriptors(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
         return false;
@@ -115,7 +115,7 @@ static void become_program(const child *self)
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     int why = good ? 0 : errno;
     char go = 0;
-    const bool kept = keep_only(program, gate, ready);
+    const bool kept = close_other_descriptors(program, gate, ready);
     /* Last, since it forbids some of the calls above. */
     if (!why && self->plan->confine.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_JOBS))
         why = errno;

@@ -67,7 +67,7 @@ static organ_status enter_directory(const char *parent, const char *name, char *
                : organ_fail(error, ORGAN_USAGE, "%s is not a directory, but the server stores jobs there", *path);
 }
 
-static organ_status take_lock(organ_job_store *store, organ_error *error)
+static organ_status lock_store(organ_job_store *store, organ_error *error)
 {
     store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->lock < 0)
@@ -84,7 +84,7 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
     *store = (organ_job_store){.lock = -1};
     if (enter_directory(root, ".organ", &hidden, error) == ORGAN_OK &&
         enter_directory(hidden, "jobs", &store->path, error) == ORGAN_OK)
-        take_lock(store, error);
+        lock_store(store, error);
     free(hidden);
     if (error->status != ORGAN_OK)
         organ_job_store_close(store);
@@ -261,7 +261,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     return error->status;
 }
 
-static bool all_texts(const json_t *array)
+static bool has_only_strings(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
         if (!json_is_string(json_array_get(array, k)))
@@ -274,10 +274,10 @@ static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};
     for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
-        if (!all_texts(json_object_get(record, lists[k])))
+        if (!has_only_strings(json_object_get(record, lists[k])))
             return false;
     const json_t *const made = json_object_get(record, "made"); /* records of earlier versions have none */
-    if ((made && !all_texts(made)) || json_array_size(json_object_get(record, "argv")) < 2 ||
+    if ((made && !has_only_strings(made)) || json_array_size(json_object_get(record, "argv")) < 2 ||
         !json_is_object(json_object_get(record, "arguments")))
         return false;
     return *organ_json_text(record, "verb") && *organ_json_text(record, "command") &&

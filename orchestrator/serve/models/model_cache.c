@@ -148,7 +148,7 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
 }
 
 /* Has it read by the thread that does; false if too many wait. */
-static bool want_model(organ_model_cache *cache, const char *path)
+static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
         return true;
@@ -184,7 +184,7 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
     } else {
         if (p)
             clear_place(cache, p); /* frees the memory that reading the model again may need */
-        status = want_model(cache, path) ? 202 : 503;
+        status = queue_model(cache, path) ? 202 : 503;
         if (status == 503)
             organ_fail(error, ORGAN_IO, "too many other models are waiting to be read");
     }
@@ -273,7 +273,7 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     return summary;
 }
 
-static void give_summary(organ_model_cache *cache, const char *path, char *summary)
+static void store_summary(organ_model_cache *cache, const char *path, char *summary)
 {
     organ_found_model *const listed = found_model(&cache->found, path);
     if (!listed) {
@@ -302,7 +302,7 @@ static void read_next(organ_model_cache *cache, char *path, bool requested)
     cache->reading = NULL;
     if (!known)
         put_away(cache, path, &made, requested);
-    give_summary(cache, path, summary);
+    store_summary(cache, path, summary);
     pthread_mutex_unlock(&cache->lock);
     if (large)
         malloc_trim(0); /* reading used several times the memory that is kept */
@@ -344,7 +344,7 @@ static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 }
 
 /* Copies summaries of unchanged models from the previous scan. */
-static void keep_summaries(organ_found_models *now, organ_found_models *before)
+static void copy_unchanged_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {
         organ_found_model *const old = found_model(before, now->models[k].path);
@@ -356,7 +356,7 @@ static void keep_summaries(organ_found_models *now, organ_found_models *before)
     }
 }
 
-static bool walk_once(organ_model_cache *cache)
+static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
     organ_found_models found = {0};
@@ -373,7 +373,7 @@ static bool walk_once(organ_model_cache *cache)
     cache->walked_at = organ_seconds_now();
     cache->walk_seconds = cache->walked_at - began;
     cache->walk_fault = fault;
-    keep_summaries(&found, &cache->found);
+    copy_unchanged_summaries(&found, &cache->found);
     organ_found_free(&cache->found);
     cache->found = found;
     pthread_mutex_unlock(&cache->lock);
@@ -382,7 +382,7 @@ static bool walk_once(organ_model_cache *cache)
     return true;
 }
 
-static void *walk_root(void *context) { return do_steps(context, walk_once); }
+static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 

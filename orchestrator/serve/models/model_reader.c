@@ -185,7 +185,7 @@ static unsigned print_end(organ_reader *reader, const char *path, int how, organ
     return 422;
 }
 
-static bool ask_worker(organ_reader *reader, const char *absolute, const char *path, size_t max)
+static bool send_question(organ_reader *reader, const char *absolute, const char *path, size_t max)
 {
     const organ_worker_question question = {
         .max = max, .absolute_bytes = (uint32_t)strlen(absolute), .path_bytes = (uint32_t)strlen(path)};
@@ -209,8 +209,8 @@ static void *receive_block(int fd, size_t bytes, double until)
 }
 
 /* Checks the worker's answer before it is used, because a hostile model may have taken over the worker. */
-static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
-                            double until, organ_catalog **catalog, organ_error *error)
+static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
+                             double until, organ_catalog **catalog, organ_error *error)
 {
     char allowed[32];
     answer->message[sizeof answer->message - 1] = '\0';
@@ -240,16 +240,16 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
 }
 
 /* Sends one request. *ended: the worker has exited. */
-static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t max,
-                         organ_catalog **catalog, bool *ended, organ_error *error)
+static unsigned read_by_worker(organ_reader *reader, const char *absolute, const char *path, size_t max,
+                               organ_catalog **catalog, bool *ended, organ_error *error)
 {
     organ_worker_answer answer;
     const double until = organ_seconds_now() + reader->options.seconds;
     *ended = false;
     if (reader->socket < 0 && start_worker(reader, error) != ORGAN_OK)
         return 500;
-    if (ask_worker(reader, absolute, path, max) && wait_for_worker(reader->socket, &answer, sizeof answer, until))
-        return take_answer(reader, &answer, path, max, until, catalog, error);
+    if (send_question(reader, absolute, path, max) && wait_for_worker(reader->socket, &answer, sizeof answer, until))
+        return check_answer(reader, &answer, path, max, until, catalog, error);
     const bool late = errno == ETIMEDOUT;
     const int how = end_worker(reader, late);
     *ended = !late;
@@ -278,11 +278,11 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
         return organ_catalog_read(absolute, path, max, catalog, error);
     set_requested(reader, organ_seconds_now());
     *catalog = NULL;
-    unsigned status = ask_once(reader, absolute, path, max, catalog, &ended, error);
+    unsigned status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     /* One that has read others before may have been killed meanwhile, or harmed by one of them: a new one decides. */
     if (ended && kept && !reader->stopped) {
         *error = (organ_error){0};
-        status = ask_once(reader, absolute, path, max, catalog, &ended, error);
+        status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     }
     set_requested(reader, 0);
     return status;

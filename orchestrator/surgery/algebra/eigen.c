@@ -256,7 +256,7 @@ static bool find_vectors(eigen *x, size_t requested, double *vectors)
 }
 
 /* Eigenvectors of the three diagonals become those of the matrix. */
-static void turn_back(const eigen *x, size_t requested, double *vectors)
+static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 {
     enum { TOGETHER = 8 };
     for (size_t from = 0; from < requested; from += TOGETHER)
@@ -282,7 +282,7 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
     reduce_to_tridiagonal(&x);
     bool done = scale_diagonals(&x) && find_values(&x) && (requested == 0 || find_vectors(&x, requested, vectors));
     if (done && requested > 0)
-        turn_back(&x, requested, vectors);
+        apply_reflectors(&x, requested, vectors);
     for (size_t k = 0; k < n && done; k++)
         values[k] *= x.unit;
     return done;

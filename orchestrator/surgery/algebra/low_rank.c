@@ -26,7 +26,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
-static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
+static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
     whole w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
@@ -101,7 +101,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     if (options->exact && check_exact(strips, error))
         return error->status;
     if (s.whole)
-        run_whole(strips, s.rank, svd, error);
+        exact_svd(strips, s.rank, svd, error);
     else
         organ_krylov(strips, s.rank, s.oversampling, options->seed, svd, error);
     if (error->status)

@@ -175,7 +175,7 @@ static double captured_energy(const krylov *y)
 
 /* Thick restart: reduces the basis to the l eigenvectors of H with the largest eigenvalues, so that H becomes
  * diagonal. */
-static bool keep_best(krylov *y)
+static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))
         return false;
@@ -281,7 +281,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
         if (y->k >= y->l && !(now - before >= ENOUGH * energy))
             break;
         before = now;
-        done = done && orthogonalise_block(y) && (y->k + y->b <= y->max || keep_best(y));
+        done = done && orthogonalise_block(y) && (y->k + y->b <= y->max || restart_with_best(y));
     }
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
@@ -306,7 +306,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
     const size_t l = y->l;
     float *triangle = organ_floats(l, l), *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
-    bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && keep_best(y);
+    bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && restart_with_best(y);
     if (done && krylov_multiply(y, y->basis, false, error) == ORGAN_OK) {
         done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
                organ_dense_svd(kernels, triangle, l, l, y->rank, p, svd->sigma, s);
@@ -324,7 +324,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-static bool low_rank_krylov_take_memory(krylov *y)
+static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
     y->basis = organ_floats(y->n, y->max);
@@ -343,7 +343,7 @@ static bool low_rank_krylov_take_memory(krylov *y)
            y->values && y->vectors && y->room;
 }
 
-static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
+static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
 {
     y->m = (size_t)rows;
     y->n = (size_t)cols;
@@ -353,11 +353,11 @@ static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, si
     y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
 }
 
-/* Returns the sum of the allocations of low_rank_krylov_take_memory. */
+/* Returns the sum of the allocations of allocate_krylov. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
 {
     krylov y = {0};
-    size_krylov(&y, rows, cols, rank, oversampling);
+    choose_krylov_sizes(&y, rows, cols, rank, oversampling);
     const uint64_t n = y.n, max = y.max, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
     return sizeof(float) * (n * (max + b) + y.m * l + max * (max + b + l) + workers * PANEL * l) +
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
@@ -368,8 +368,8 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
     krylov y = {.strips = strips, .seed = seed};
-    size_krylov(&y, matrix->rows, matrix->cols, rank, oversampling);
-    if (!low_rank_krylov_take_memory(&y))
+    choose_krylov_sizes(&y, matrix->rows, matrix->cols, rank, oversampling);
+    if (!allocate_krylov(&y))
         krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);

@@ -26,7 +26,7 @@ static size_t ridge_tokens_of(const organ_ridge_shape *shape)
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
 }
 
-static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
+static const organ_ridge_way *choose_solver(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
     const size_t largest = shape->largest ? shape->largest : ORGAN_RIDGE_LARGEST;
@@ -35,7 +35,7 @@ static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
     return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
 }
 
-const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return way_of(shape)->name; }
+const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choose_solver(shape)->name; }
 
 /* ---- memory ---- */
 
@@ -47,7 +47,7 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
                  features = blocks * width;
     if (features >= (double)TOO_MUCH || tokens >= (double)TOO_MUCH)
         return TOO_MUCH;
-    const organ_ridge_way *const way = way_of(shape);
+    const organ_ridge_way *const way = choose_solver(shape);
     const bool pieces = way == &organ_ridge_by_blocks;
     const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
@@ -60,7 +60,7 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-static bool ridge_take_memory(organ_ridge *ridge)
+static bool ridge_allocate(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->way->worker_bytes;
     const size_t rows = ridge->way == &organ_ridge_by_blocks ? ridge->features : ridge->n;
@@ -89,10 +89,10 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
         made->shape = *shape;
         made->engine = engine;
         made->features = features;
-        made->way = way_of(shape);
+        made->way = choose_solver(shape);
         made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_min(features, tokens);
     }
-    if (!made || !ridge_take_memory(made))
+    if (!made || !ridge_allocate(made))
         organ_fail_memory(error, shape->name);
     else if (!made->way->begin || made->way->begin(made, error) == ORGAN_OK) {
         *ridge = made;

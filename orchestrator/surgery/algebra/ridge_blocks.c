@@ -62,7 +62,7 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
            (8 * n + 16 * outputs) * n;
 }
 
-static bool ridge_blocks_take_memory(organ_ridge *ridge)
+static bool ridge_blocks_allocate(organ_ridge *ridge)
 {
     organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
     const organ_ridge_shape *const s = &ridge->shape;
@@ -257,7 +257,7 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
 
 /* ---- all pieces ---- */
 
-static bool goes_on(const organ_ridge *ridge, organ_error *error)
+static bool may_continue(const organ_ridge *ridge, organ_error *error)
 {
     if (!error->status && organ_stop_is_requested(ridge->engine->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
@@ -272,13 +272,13 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
     const size_t pieces = ridge->shape.blocks * per_block(ridge);
     double fell = INFINITY;
     ridge->found = true;
-    for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
+    for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
         const ridge_blocks_piece p = piece_of(ridge, k);
         ridge_blocks_invert(ridge, &p, all, shift, error);
     }
-    for (size_t sweep = 0; sweep < MAX_SWEEPS && fell > enough && goes_on(ridge, error); sweep++) {
+    for (size_t sweep = 0; sweep < MAX_SWEEPS && fell > enough && may_continue(ridge, error); sweep++) {
         fell = 0;
-        for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
+        for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
             const ridge_blocks_piece p = piece_of(ridge, k);
             ridge_blocks_improve(ridge, &p, all, shift, &fell, error);
         }
@@ -286,7 +286,7 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
     return error->status;
 }
 
-static double ridge_blocks_rest(organ_ridge *ridge)
+static double ridge_blocks_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
     double sum = 0;
@@ -296,10 +296,10 @@ static double ridge_blocks_rest(organ_ridge *ridge)
 }
 
 const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
-                                               .take_memory = ridge_blocks_take_memory,
+                                               .take_memory = ridge_blocks_allocate,
                                                .begin = ridge_blocks_begin,
                                                .add = ridge_blocks_add,
                                                .finish = ridge_blocks_finish,
                                                .solve = ridge_blocks_solve,
-                                               .rest = ridge_blocks_rest,
+                                               .rest = ridge_blocks_held_error,
                                                .block = organ_ridge_transposed};

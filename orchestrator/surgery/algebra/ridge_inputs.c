@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool ridge_inputs_take_memory(organ_ridge *ridge)
+static bool ridge_inputs_allocate(organ_ridge *ridge)
 {
     bool done = true;
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -127,7 +127,7 @@ static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, c
 }
 
 /* ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> */
-static double ridge_inputs_rest(organ_ridge *ridge)
+static double ridge_inputs_held_error(organ_ridge *ridge)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -151,9 +151,9 @@ static double ridge_inputs_rest(organ_ridge *ridge)
 }
 
 const organ_ridge_way organ_ridge_by_inputs = {.name = "inputs",
-                                               .take_memory = ridge_inputs_take_memory,
+                                               .take_memory = ridge_inputs_allocate,
                                                .add = ridge_inputs_add,
                                                .finish = ridge_inputs_finish,
                                                .prepare = ridge_inputs_prepare,
-                                               .rest = ridge_inputs_rest,
+                                               .rest = ridge_inputs_held_error,
                                                .block = organ_ridge_transposed};

@@ -48,7 +48,7 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
-static bool ridge_rows_take_memory(organ_ridge_rows *r)
+static bool ridge_rows_allocate(organ_ridge_rows *r)
 {
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
     const bool scratch = r->shape.scratch;
@@ -83,7 +83,7 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
         r->shape = *shape;
         r->file = (organ_direct_file){.fd = -1, .direct = -1};
     }
-    if (!r || !ridge_rows_take_memory(r))
+    if (!r || !ridge_rows_allocate(r))
         organ_fail_memory(error, shape->name);
     else if (!shape->scratch)
         return ORGAN_OK;

@@ -15,7 +15,7 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
-static bool ridge_tokens_take_memory(organ_ridge *ridge)
+static bool ridge_tokens_allocate(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
@@ -156,7 +156,7 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
     return n;
 }
 
-static double ridge_tokens_rest(organ_ridge *ridge)
+static double ridge_tokens_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
                  outputs = ridge->shape.outputs;
@@ -201,9 +201,9 @@ static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 
 const organ_ridge_way organ_ridge_by_tokens = {.name = "tokens",
                                                .worker_bytes = 2 * TILE * TILE * sizeof(double),
-                                               .take_memory = ridge_tokens_take_memory,
+                                               .take_memory = ridge_tokens_allocate,
                                                .add = ridge_tokens_add,
                                                .finish = ridge_tokens_finish,
                                                .prepare = ridge_tokens_prepare,
-                                               .rest = ridge_tokens_rest,
+                                               .rest = ridge_tokens_held_error,
                                                .block = ridge_tokens_block};

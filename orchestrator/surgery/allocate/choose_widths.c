@@ -40,7 +40,7 @@ static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
     return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
 }
 
-static double all_at(const organ_allocation *a, const double *sizes, size_t level)
+static double total_size_at(const organ_allocation *a, const double *sizes, size_t level)
 {
     double sum = 0;
     for (size_t t = 0; t < a->count; t++)
@@ -138,7 +138,7 @@ static double choose_improve(const organ_allocation *a, const double *sizes, dou
     return left;
 }
 
-static void give_all(const organ_allocation *a, size_t level, size_t *chosen)
+static void set_all_levels(const organ_allocation *a, size_t level, size_t *chosen)
 {
     for (size_t k = 0; k < a->count; k++)
         chosen[k] = level;
@@ -156,15 +156,15 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
 {
     *uniform = 0;
     for (size_t l = 1; l <= a->level_count; l++)
-        *uniform = all_at(a, sizes, l) <= budget ? l : *uniform;
+        *uniform = total_size_at(a, sizes, l) <= budget ? l : *uniform;
     a->uniform_cost = 0;
     for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
-    give_all(a, 0, chosen);
+    set_all_levels(a, 0, chosen);
     double left = choose_improve(a, sizes, budget, chosen);
     if (cost_of(a, chosen) >
         a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
-        give_all(a, *uniform, chosen);
+        set_all_levels(a, *uniform, chosen);
         left = choose_improve(a, sizes, budget, chosen);
     }
     a->cost = cost_of(a, chosen);

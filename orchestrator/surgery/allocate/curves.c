@@ -244,7 +244,7 @@ typedef struct measured_curve {
 } measured_curve;
 
 /* Stores a curve on all ranks. The rank that measured it reports it. */
-static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
+static void store_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
     char remark[64];
@@ -278,7 +278,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
         for (size_t k = 0; k < all.bytes[r] / sizeof *own && !error->status; k++) {
             measured_curve m;
             memcpy(&m, all.of[r] + k * sizeof m, sizeof m);
-            take_curve(c, &m, r == organ_ranks_rank(ranks), error);
+            store_curve(c, &m, r == organ_ranks_rank(ranks), error);
         }
     organ_gathered_free(&all);
     free(own);
@@ -311,8 +311,8 @@ static size_t measured_levels(const organ_curves *c)
 
 /* Measures the curve of a matrix that is a whole tensor of the allocation: writes it to the layer at each level and
  * starts a variant. */
-static organ_status vary_alone(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
-                               organ_allocation_tensor *t, organ_error *error)
+static organ_status measure_whole_tensor(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
+                                         organ_allocation_tensor *t, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -350,7 +350,7 @@ static organ_status make_in_layer(organ_curves *c, const organ_calibration_matri
     return error->status;
 }
 
-static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
+static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->waiting_count && !error->status; k++)
         if (c->of[c->waiting[k].target] == tensor)
@@ -361,17 +361,18 @@ static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level
 /* Adds one of several matrices of a tensor. When all are gathered, writes them to the layer together, one level after
  * the other, and starts a variant for each level, so that only the donor's matrices of one tensor are stored in
  * addition to the layer. Their calibrations are valid until the walk leaves the layer. */
-static organ_status vary_pooled(organ_curves *c, const organ_calibration_matrix *m, size_t tensor, organ_error *error)
+static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
+                                          organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
     uint64_t there = 0;
     c->waiting[c->waiting_count++] = *m;
     for (size_t k = 0; k < c->waiting_count; k++)
         there += c->of[c->waiting[k].target] == tensor;
-    if (there < organ_pooled_matrices(c->pooled, tensor) || make_all(c, tensor, NULL, error) != ORGAN_OK)
+    if (there < organ_pooled_matrices(c->pooled, tensor) || make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
-        if (is_measured(c, l) && make_all(c, tensor, &l, error) == ORGAN_OK &&
+        if (is_measured(c, l) && make_waiting_in_layer(c, tensor, &l, error) == ORGAN_OK &&
             organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
     organ_pooled_release(c->pooled, tensor);
@@ -390,8 +391,9 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
         if (!there)
             c->measured[c->measured_count++] = tensor;
     }
-    return organ_pooled_is(c->pooled, tensor) ? vary_pooled(c, m, tensor, error)
-                                              : vary_alone(c, m, weights, &c->allocation->tensors[tensor], error);
+    return organ_pooled_is(c->pooled, tensor)
+               ? measure_pooled_tensor(c, m, tensor, error)
+               : measure_whole_tensor(c, m, weights, &c->allocation->tensors[tensor], error);
 }
 
 /* ---- all of it ---- */

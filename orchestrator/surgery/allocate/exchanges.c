@@ -120,8 +120,8 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return x->allocation->tensors[tensor].layer == layer;
 }
 
-static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, size_t level,
-                                  const organ_calibration_layer *layer, organ_error *error)
+static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
+                                            const organ_calibration_layer *layer, organ_error *error)
 {
     if (in_layer(x, p->of.more, layer->number))
         organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
@@ -130,7 +130,7 @@ static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, s
                : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
 }
 
-static void let_go(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
+static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->of.more, layer))
         organ_pooled_release(x->pooled, p->of.more);
@@ -139,7 +139,7 @@ static void let_go(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 }
 
 /* Pairs run first: a stream that was equal to the model's until now begins with a copy of the input of this layer. */
-static organ_status carry_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
@@ -153,12 +153,12 @@ static organ_status carry_layer(void *context, const organ_calibration_layer *la
         if (!p->apart && here)
             memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), exchanges_floats_of(x) * sizeof(float));
         p->apart |= here;
-        if (!p->apart || (here && exchanges_put(x, p, EXCHANGED, layer, error)))
+        if (!p->apart || (here && write_exchanged_weights(x, p, EXCHANGED, layer, error)))
             continue;
         if (organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 1 + k), NULL, error) ==
                 ORGAN_OK &&
-            here && exchanges_put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
-            let_go(x, p, layer->number);
+            here && write_exchanged_weights(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
+            release_pair(x, p, layer->number);
     }
     return error->status
                ? error->status
@@ -166,13 +166,13 @@ static organ_status carry_layer(void *context, const organ_calibration_layer *la
 }
 
 /* Runs layers without a target, and those after the last one, with the donor's weights. */
-static organ_status catch_up(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
+static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
     for (int32_t l = from; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load(forward, l, &layer, error) == ORGAN_OK)
-            carry_layer(x, &(organ_calibration_layer){x->calib, l, layer}, error);
+            run_streams_through_layer(x, &(organ_calibration_layer){x->calib, l, layer}, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -192,7 +192,7 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
     int32_t from = layer->number;
     while (from > 0 && !has_target(x, from - 1))
         from--;
-    return catch_up(x, from, layer->number, error);
+    return run_skipped_layers(x, from, layer->number, error);
 }
 
 static int32_t exchanges_last_layer(const organ_exchanges *x)
@@ -211,7 +211,7 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 
 /* Computes the divergences of the stream of the current allocation and of those of this rank's pairs, which are
  * consecutive. */
-static organ_status judge_own(organ_exchanges *x, double *divergence, organ_error *error)
+static organ_status measure_own_divergences(organ_exchanges *x, double *divergence, organ_error *error)
 {
     size_t first = 0, end;
     while (first < x->pair_count && !is_own(x, first))
@@ -237,7 +237,7 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
 
 /* Runs the layers once and computes the divergence of the model with the current allocation (*found) and with each
  * pair's exchange (pairs[k].divergence). */
-static organ_status judge_all(organ_exchanges *x, double *found, organ_error *error)
+static organ_status measure_divergences(organ_exchanges *x, double *found, organ_error *error)
 {
     double divergence[1 + MAX_PAIRS] = {0};
     const int32_t layers = (int32_t)organ_forward_describe(forward_of(x))->layers;
@@ -247,8 +247,8 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
     x->states = organ_variants_room(x->variants);
     if (organ_forward_embed(forward, &x->rest.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
         organ_calibration_run_layers(x->calib, error) == ORGAN_OK &&
-        catch_up(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
-        judge_own(x, divergence, error);
+        run_skipped_layers(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
+        measure_own_divergences(x, divergence, error);
     organ_variants_close(x->variants);
     x->variants = NULL;
     if (share_divergences(x, divergence, error) != ORGAN_OK)
@@ -259,11 +259,11 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
     return error->status;
 }
 
-static organ_status judge_round(organ_exchanges *x, double *found, organ_error *error)
+static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
         return error->status;
-    judge_all(x, found, error);
+    measure_divergences(x, found, error);
     organ_calibration_run_close(x->calib);
     x->calib = NULL;
     return error->status;
@@ -343,7 +343,7 @@ static bool exchanges_finish(organ_exchanges *x, double found)
 
 /* Applies the exchanges of all pairs with a smaller divergence than `found`, or only the best of them if `alone`.
  * Returns the number of exchanges. */
-static size_t exchanges_take(organ_exchanges *x, double found, bool alone)
+static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
     for (size_t k = 1; k < x->pair_count; k++)
@@ -367,14 +367,14 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
     for (size_t round = 0; round <= x->options.rounds && !error->status; round++) {
         double found = 0;
         x->pair_count = 0;
-        if ((round < x->options.rounds && choose_pairs(x, round, error)) || judge_round(x, &found, error))
+        if ((round < x->options.rounds && choose_pairs(x, round, error)) || measure_round(x, &found, error))
             return error->status;
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
         if (!exchanges_finish(x, found))
             alone = true; /* the gains of single exchanges do not add up */
         else if (round < x->options.rounds)
-            report->taken += exchanges_take(x, found, alone);
+            report->taken += apply_exchanges(x, found, alone);
         organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats per token", round,
                                  x->options.rounds, found);
     }
@@ -410,7 +410,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                             .grouped = true,
                                             .alike = true,
                                             .enter = exchanges_enter,
-                                            .leave = carry_layer};
+                                            .leave = run_streams_through_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
     return exchanges_open_walk(x, error)

@@ -50,8 +50,8 @@ static organ_status variants_stopped(const organ_variants *v, organ_error *error
 }
 
 /* Runs consecutive streams of hidden states through layers [from, to); each layer is loaded once. */
-static organ_status variants_carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams,
-                                   organ_error *error)
+static organ_status run_streams_through_layers(organ_variants *v, int32_t from, int32_t to, float *states,
+                                               size_t streams, organ_error *error)
 {
     for (int32_t l = from; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
@@ -97,7 +97,7 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
     else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
         memcpy(v->last, v->donor, variants_floats_of(v) * sizeof *v->last);
-        variants_carry(v, 0, (int32_t)c->layers, v->last, 1, error);
+        run_streams_through_layers(v, 0, (int32_t)c->layers, v->last, 1, error);
     }
     if (error->status) {
         organ_variants_close(v);
@@ -123,7 +123,7 @@ void organ_variants_close(organ_variants *v)
 
 /* ---- divergences ---- */
 
-static void keep_donor(void *context, size_t k, float *logits)
+static void store_donor_logits(void *context, size_t k, float *logits)
 {
     const organ_variants *const v = context;
     v->sums[k] = organ_logits_log_sum(v->engine->kernels, logits, v->words);
@@ -148,13 +148,13 @@ static void compare_logits(void *context, size_t k, float *logits)
 }
 
 /* Adds the divergences of tokens [first, first + tokens) to those of each stream, in the order of the tokens. */
-static organ_status judge_tile(organ_variants *v, const float *states, size_t count, size_t first, size_t tokens,
-                               double *divergence, organ_error *error)
+static organ_status add_tile_divergences(organ_variants *v, const float *states, size_t count, size_t first,
+                                         size_t tokens, double *divergence, organ_error *error)
 {
     const variants_tile t = {v, tokens};
     for (size_t k = 0; k < count * tokens; k++)
         v->rows[k] = k / tokens * v->tokens + first + k % tokens;
-    if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, keep_donor, error) ||
+    if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, store_donor_logits, error) ||
         organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare_logits, error))
         return error->status;
     for (size_t k = 0; k < count * tokens; k++)
@@ -167,7 +167,8 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
 {
     memset(divergence, 0, count * sizeof *divergence);
     for (size_t first = 0; first < v->tokens && !variants_stopped(v, error) && !error->status; first += TILE)
-        judge_tile(v, states, count, first, v->tokens - first < TILE ? v->tokens - first : TILE, divergence, error);
+        add_tile_divergences(v, states, count, first, v->tokens - first < TILE ? v->tokens - first : TILE, divergence,
+                             error);
     for (size_t k = 0; k < count && !error->status; k++) {
         divergence[k] /= (double)v->tokens;
         if (!isfinite(divergence[k]))
@@ -185,7 +186,7 @@ float *organ_variants_room(organ_variants *v) { return v->states; }
 
 organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
-    if (variants_carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
+    if (run_streams_through_layers(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
         v->reached = layer;
     return error->status;
 }
@@ -198,7 +199,7 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     if (!found)
         return organ_fail_errno(error, ENOMEM, "divergences of %zu variants", v->held);
     const int32_t layers = (int32_t)organ_forward_describe(v->forward)->layers;
-    if (variants_carry(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
+    if (run_streams_through_layers(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
         organ_variants_judge(v, v->states, v->held, found, error);
     for (size_t k = 0; k < v->held && !error->status; k++)
         *v->results[k] = found[k];

@@ -80,7 +80,7 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
-static bool admm_take_memory(organ_admm *s)
+static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
@@ -106,7 +106,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     if (!(*admm = s))
         return organ_fail_memory(error, problem->name);
     *s = (organ_admm){.engine = engine, .problem = *problem, .cols = problem->h.size};
-    if (!admm_take_memory(s)) {
+    if (!admm_allocate(s)) {
         organ_admm_destroy(s);
         *admm = NULL;
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", problem->name, problem->rows, problem->h.size);
@@ -131,7 +131,7 @@ void organ_admm_destroy(organ_admm *s)
 
 /* Returns the buffer for a new inverse: the next free one of the shared set, or the solver's own if nothing is shared
  * or the set is full. NULL without memory. */
-static float *room_for_factor(organ_admm *s)
+static float *buffer_for_inverse(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
@@ -169,7 +169,7 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
             s->inverse = shared->values[k];
             return ORGAN_OK;
         }
-    float *const made = room_for_factor(s);
+    float *const made = buffer_for_inverse(s);
     if (!made)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", s->problem.name, s->problem.rows, s->cols);
     if (make_factor(s, rho, made, error) != ORGAN_OK)
@@ -219,7 +219,7 @@ static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 }
 
 /* Computes Z = relaxed V + (1 - relaxed) D + U / rho for a batch of rows, D and U from the last Z and mask. */
-static void admm_take_rows(void *context, size_t index, size_t worker)
+static void admm_update_z(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
     const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
@@ -359,7 +359,7 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
         organ_share(s->engine, NULL, strips_of(s->count), admm_sides_of_rows, s);
         if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
             return error->status;
-        organ_share(s->engine, NULL, strips_of(s->count), admm_take_rows, s);
+        organ_share(s->engine, NULL, strips_of(s->count), admm_update_z, s);
     }
     s->used = s->rho;
     finish_masks(s);
@@ -369,7 +369,7 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
 /* ---- least squares over kept weights ---- */
 
 /* Computes the residual from the product Z H in b, in place of the target, and the first direction. */
-static void turn_row(void *context, size_t row, size_t worker)
+static void begin_row_residual(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
     const size_t own = row * s->cols, at = s->from * s->cols + own;
@@ -403,7 +403,7 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
 {
     if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))
         return error->status;
-    organ_share(s->engine, NULL, s->count, turn_row, s);
+    organ_share(s->engine, NULL, s->count, begin_row_residual, s);
     for (unsigned k = 0; k < steps; k++) {
         if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);

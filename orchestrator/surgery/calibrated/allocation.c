@@ -148,7 +148,7 @@ static organ_status allocation_make(void *context, const organ_calibration_matri
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
 }
 
-static void let_go(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
+static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
@@ -198,7 +198,7 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
     const organ_exchanges_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
     a->exchange_work = (organ_exchanges_work){
-        .context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = let_go};
+        .context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = release_shared};
     return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work,
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
@@ -212,7 +212,7 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     a->work = (organ_curves_work){.context = a,
                                   .make = allocation_make,
                                   .memory = allocation_memory,
-                                  .forget = let_go,
+                                  .forget = release_shared,
                                   .found = allocation_found};
     if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine,
                           a->job->progress, &a->walk, error))

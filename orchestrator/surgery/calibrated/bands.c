@@ -35,7 +35,7 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
 }
 
 /* Returns the least memory in bytes that suffices for each target; *widest is the target that needs most. */
-static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tensor **widest)
+static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const organ_tensor **widest)
 {
     uint64_t max = 0;
     for (size_t k = 0; k < job->base.targets.count; k++) {
@@ -54,13 +54,13 @@ static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tenso
 uint64_t organ_calibrated_enough(const organ_calibrated_job *job)
 {
     const organ_tensor *widest = NULL;
-    return least_for_all(job, &widest);
+    return least_memory_of_targets(job, &widest);
 }
 
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_tensor *widest = NULL;
-    const uint64_t max = least_for_all(job, &widest);
+    const uint64_t max = least_memory_of_targets(job, &widest);
     if (max <= job->base.engine->memory)
         return ORGAN_OK;
     return organ_memory_refuse(error, job->base.engine->memory, max,

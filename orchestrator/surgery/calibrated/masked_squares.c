@@ -131,7 +131,7 @@ static void finish_rows(void *context, size_t index, size_t worker)
 }
 
 /* Like finish_rows, then computes the first direction of conjugate gradients: the preconditioned residual. */
-static void turn_rows(void *context, size_t index, size_t worker)
+static void begin_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
@@ -157,7 +157,7 @@ static void step_rows(void *context, size_t index, size_t worker)
     }
 }
 
-static void aim_rows(void *context, size_t index, size_t worker)
+static void update_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
@@ -176,7 +176,7 @@ static void aim_rows(void *context, size_t index, size_t worker)
 
 /* Moves v by AHEAD times one more preconditioned residual and stores the step in `ahead`. The next solve multiplies it
  * by H. */
-static void run_ahead(void *context, size_t index, size_t worker)
+static void step_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
@@ -200,7 +200,7 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
         if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
         if (k > 0)
-            organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
+            organ_share(s->engine, NULL, parts, k == 1 ? begin_directions : update_directions, s);
         if (organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp, error))
             return error->status;
         if (k > 0)
@@ -209,7 +209,7 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
     if (products == 1)
         organ_share(s->engine, NULL, parts, finish_rows, s);
     if (products > 0)
-        organ_share(s->engine, NULL, parts, run_ahead, s);
+        organ_share(s->engine, NULL, parts, step_ahead, s);
     return ORGAN_OK;
 }
 

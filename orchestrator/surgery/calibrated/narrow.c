@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static void tell_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
+static void note_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
 {
     const organ_tensor *first = NULL;
     size_t count = 0;
@@ -25,7 +25,7 @@ organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, 
     bool *untapped = NULL;
     if (organ_calibration_find_untapped(base->donor, base->engine, &base->targets, &untapped, error) == ORGAN_OK &&
         organ_targets_remove(base->donor, untapped, method, &base->targets, error) == ORGAN_OK)
-        tell_left_out(base, untapped, method);
+        note_left_out(base, untapped, method);
     free(untapped);
     return error->status;
 }

@@ -124,7 +124,7 @@ void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *o
     options->factors = &shared->factors;
 }
 
-static organ_status take_nothing(void *context, size_t first, organ_error *error)
+static organ_status ignore_band(void *context, size_t first, organ_error *error)
 {
     (void)context;
     (void)first;
@@ -133,11 +133,11 @@ static organ_status take_nothing(void *context, size_t first, organ_error *error
 
 /* Computes the initial mask by one flow. *killed is the number of weights to remove: --sparsity percent of the matrix,
  * or as many as the flow removes if no sparsity was given. */
-static organ_status flow_once(const organ_matrix_job *job, size_t *killed, organ_error *error)
+static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *killed, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
     organ_matrix_job flow = *job;
-    flow.take = take_nothing;
+    flow.take = ignore_band;
     if (organ_prune_by_flow(&flow, error) != ORGAN_OK)
         return error->status;
     *killed = (size_t)llround(job->options->sparsity / 100 * (double)n);
@@ -151,7 +151,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
     const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));
     solving s = {.job = job};
     size_t killed = 0;
-    if (flow_once(job, &killed, error) != ORGAN_OK)
+    if (initial_mask_by_flow(job, &killed, error) != ORGAN_OK)
         return error->status;
     if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
                                   job->options->factors, error) == ORGAN_OK) {

@@ -28,7 +28,7 @@ typedef struct staged {
 
 /* Returns act_norm * stability * contribution of each input, divided by the greatest of them: only the ratios matter,
  * and products with weights stay in the range of FP32. NULL without memory. */
-static float *make_food(const organ_input_moments *m)
+static float *input_importance(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
     double max = 0;
@@ -148,7 +148,7 @@ static organ_status run_stages(staged *s, organ_error *error)
 
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 {
-    staged s = {.job = job, .food = make_food(job->moments), .percent = requested_percent(job->options)};
+    staged s = {.job = job, .food = input_importance(job->moments), .percent = requested_percent(job->options)};
     s.kept = malloc(job->rows * job->cols);
     if (!s.food || !s.kept)
         organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
@@ -194,7 +194,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
-    float *const food = make_food(job->moments);
+    float *const food = input_importance(job->moments);
     const organ_flow flow = flow_of(job, food, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
     if (!food)
         return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", job->options->name, job->rows, job->cols);

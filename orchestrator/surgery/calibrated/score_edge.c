@@ -76,7 +76,7 @@ void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t
 /* Keeps TOGETHER scores that are at least the edge and returns the number of those equal to it. Has no branch, so that
  * the compiler vectorises it. The bits of magnitudes are below 2^31, so signed comparisons, which every ISA has, order
  * them. */
-static uint32_t cut_some(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
+static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
 {
     uint32_t at = 0;
     for (size_t k = 0; k < TOGETHER; k++) {
@@ -92,7 +92,7 @@ uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n
     uint64_t met = 0;
     size_t k = 0;
     for (; k + TOGETHER <= n; k += TOGETHER)
-        met += cut_some((int32_t)e->bits, scores + k, keep + k);
+        met += cut_batch((int32_t)e->bits, scores + k, keep + k);
     for (; k < n; k++) {
         keep[k] = score_edge_bits_of(scores[k]) >= e->bits;
         met += score_edge_bits_of(scores[k]) == e->bits;

@@ -105,7 +105,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
 }
 
 /* Keeps weights of `before` with a nonzero result of the flow and returns their number; LANES values. */
-static uint64_t keep_flowing(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
+static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
     for (size_t l = 0; l < LANES; l++)
@@ -116,12 +116,12 @@ static uint64_t keep_flowing(const uint8_t *restrict before, const float *restri
     return count;
 }
 
-static uint64_t keep_flowing_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
+static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
     size_t j = 0;
     for (; j + LANES <= cols; j += LANES)
-        count += keep_flowing(before + j, flowed + j, after + j);
+        count += mask_nonzero_flow(before + j, flowed + j, after + j);
     for (; j < cols; j++) {
         after[j] = (uint8_t)(before[j] & (flowed[j] != 0));
         count += after[j];
@@ -146,7 +146,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
         const uint8_t *const before = t->before ? t->before + at : all;
         uint8_t *const after = t->kept ? t->kept + at : room;
-        const uint64_t stayed = keep_flowing_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
+        const uint64_t stayed = mask_nonzero_flow_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
         count += pattern->of ? 0 : stayed;
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
             count += staged_flow_readmit(pattern, importance + i * TILE + j, before + j, after + j);

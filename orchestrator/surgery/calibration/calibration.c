@@ -177,7 +177,7 @@ static size_t chunk_rows(const organ_calibration *c)
     return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
 }
 
-static bool take_chunks(organ_calibration *c)
+static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
     c->chunk[0] = organ_floats(rows, n);
@@ -187,7 +187,7 @@ static bool take_chunks(organ_calibration *c)
     return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
 }
 
-static bool calibration_take_memory(organ_calibration *c)
+static bool calibration_allocate(organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block,
                  entries = n / block * block * block + n % block * (n % block);
@@ -208,7 +208,7 @@ static bool calibration_take_memory(organ_calibration *c)
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return take_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->drift && c->shift)) && c->factors &&
+    return allocate_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->drift && c->shift)) && c->factors &&
            ((c->sum_room && c->levels) || !salient) && c->panels;
 }
 
@@ -246,7 +246,7 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     c->engine = engine;
     c->moments.features = options->features;
     choose_sums(c);
-    if (!calibration_take_memory(c)) {
+    if (!calibration_allocate(c)) {
         organ_calibration_destroy(c);
         return calibration_no_memory(options, error);
     }

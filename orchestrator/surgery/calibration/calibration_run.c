@@ -185,7 +185,7 @@ static bool leaves_more(void *context, uint64_t memory)
 }
 
 /* Bytes needed in addition to the states. */
-static uint64_t kept_extra(const organ_calibration_run *calib, bool scratch)
+static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
     const uint64_t captures = kept_bytes(calib, calib->chunks.together * calib->options->calibration.context),
@@ -196,7 +196,7 @@ static uint64_t kept_extra(const organ_calibration_run *calib, bool scratch)
 static calib_extra_memory requested_of(const organ_calibration_run *calib, bool scratch)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
-    return (calib_extra_memory){calib, states + kept_extra(calib, scratch) + exchange_bytes(calib, scratch)};
+    return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
 }
 
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
@@ -268,7 +268,7 @@ static void set_chunks(organ_calibration_run *calib)
     calib->chunks.step = organ_ranks_count(calib->engine->ranks);
 }
 
-static bool holds_work(const organ_calibration_run *calib)
+static bool fits_work(const organ_calibration_run *calib)
 {
     calib_extra_memory b = requested_of(calib, calib->options->calibration.scratch != NULL);
     return leaves_more(&b, calib->engine->memory);
@@ -280,8 +280,8 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     const organ_forward *const forward = calib->facts.forward;
     set_chunks(calib);
     const uint64_t states = organ_calibration_run_memory(o, forward),
-                   kept = kept_extra(calib, o->calibration.scratch != NULL);
-    if (!holds_work(calib))
+                   kept = extra_bytes(calib, o->calibration.scratch != NULL);
+    if (!fits_work(calib))
         return refuse_memory(calib, error);
     /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the
      * result. */
@@ -322,7 +322,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     if (!organ_memory_named(error) || !calib->work)
         return error->status;
     set_chunks(calib);
-    if (!holds_work(calib))
+    if (!fits_work(calib))
         refuse_memory(calib, &other);
     return organ_memory_refuse_both(error, &other);
 }

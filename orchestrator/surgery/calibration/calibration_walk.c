@@ -59,7 +59,7 @@ static organ_status run_chunk(const pass *p, organ_calibration_states *states, s
     return organ_calibration_states_put_back(states, chunk, error);
 }
 
-static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
+static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_work *const work = p->calib->work;
     if (!p->captures)
@@ -71,10 +71,12 @@ static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-static organ_status walk_carry(const organ_calibration_run *calib, const organ_calibration_layer *layer,
-                               organ_calibration_states *states, organ_calibration_captures *g, organ_error *error)
+static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
+                                        organ_calibration_states *states, organ_calibration_captures *g,
+                                        organ_error *error)
 {
-    return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = g}, carry_chunk, error);
+    return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = g}, run_chunk_through_layer,
+                      error);
 }
 
 /* Runs a chunk of both streams through the layer as the donor has it and captures the inputs. The changed stream runs
@@ -98,7 +100,7 @@ static organ_status walk_gather(organ_calibration_captures *g, const organ_calib
 }
 
 /* Runs a copy of a chunk through the layer again, to capture inputs for the units that had too few tokens. */
-static organ_status gather_again(const pass *p, size_t chunk, organ_error *error)
+static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
     const organ_tap tap = organ_calibration_tap(p->captures, false);
@@ -124,7 +126,7 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     organ_layer_set_all_tokens(layer->loaded, NULL);
     if (!error->status && organ_calibration_find_few_tokens(g, &all_tokens, error) == ORGAN_OK && all_tokens) {
         organ_layer_set_all_tokens(layer->loaded, all_tokens);
-        for_chunks(&again, gather_again, error);
+        for_chunks(&again, recapture_chunk, error);
         organ_layer_set_all_tokens(layer->loaded, NULL);
     }
     free(all_tokens);
@@ -177,7 +179,7 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 
 /* ---- a layer ---- */
 
-static bool all_done(const organ_calibration_captures *g)
+static bool all_units_done(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (!g->units[k].done && g->units[k].pass == g->pass)
@@ -257,11 +259,11 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
                                   organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;
-    const bool done = all_done(g);
+    const bool done = all_units_done(g);
     if (calib->work->compare)
         return compare_streams(calib, layer, error);
     if (done && calib->donor_states)
-        return walk_carry(calib, layer, calib->donor_states, NULL, error);
+        return run_layer_on_chunks(calib, layer, calib->donor_states, NULL, error);
     if (!done)
         organ_calibration_record_open(g, error);
     const bool donor = calib->options->streams == ORGAN_INPUTS_DONOR,
@@ -269,7 +271,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     if (!done && apart)
         gather_experts(g, layer, error);
     if (donor && !error->status)
-        walk_carry(calib, layer, calib->states, done || apart ? NULL : g, error);
+        run_layer_on_chunks(calib, layer, calib->states, done || apart ? NULL : g, error);
     organ_calibration_record_close(&g->record);
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
@@ -360,7 +362,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
         if (organ_layer_load_together(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);
         if (!error->status && changes && l < last)
-            walk_carry(calib, &layer, calib->states, NULL, error);
+            run_layer_on_chunks(calib, &layer, calib->states, NULL, error);
         organ_layer_free(layer.loaded);
         if (error->status)
             return error->status;

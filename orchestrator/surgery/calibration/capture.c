@@ -12,7 +12,7 @@ typedef organ_calibration_call call;
 
 /* ---- what a rank keeps of its chunk ---- */
 
-static bool more_room(organ_calibration_record *r)
+static bool grow_record(organ_calibration_record *r)
 {
     const size_t room = 2 * r->room + 16;
     call *const calls = realloc(r->calls, room * sizeof *calls);
@@ -34,14 +34,14 @@ static bool same_inputs(const capture_captures *g, const call *c, const float *i
            organ_calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-static organ_status keep_call(capture_captures *g, const char *tensor, call made, const float *inputs,
-                              organ_error *error)
+static organ_status record_call(capture_captures *g, const char *tensor, call made, const float *inputs,
+                                organ_error *error)
 {
     organ_calibration_record *const r = &g->record;
     made.unit = organ_calibration_unit_named(g, tensor);
     if (made.unit == SIZE_MAX || (made.donor && g->units[made.unit].expert))
         return ORGAN_OK;
-    if (r->count == r->room && !more_room(r))
+    if (r->count == r->room && !grow_record(r))
         return organ_fail_memory(error, tensor);
     made.same = same_inputs(g, &made, inputs);
     /* Rows of another width are an error that is reported when the call is replayed. */
@@ -57,17 +57,17 @@ static organ_status keep_call(capture_captures *g, const char *tensor, call made
     return ORGAN_OK;
 }
 
-static organ_status keep_changed(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
-                                 const float *inputs, organ_error *error)
+static organ_status record_pruned_inputs(void *context, const char *tensor, size_t first, size_t tokens,
+                                         size_t features, const float *inputs, organ_error *error)
 {
-    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
+    return record_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
 }
 
-static organ_status keep_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
-                               const float *inputs, organ_error *error)
+static organ_status record_donor_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                        const float *inputs, organ_error *error)
 {
-    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true},
-                     inputs, error);
+    return record_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true},
+                       inputs, error);
 }
 
 static void forget_calls(organ_calibration_record *r)
@@ -82,7 +82,7 @@ static void forget_calls(organ_calibration_record *r)
 organ_tap organ_calibration_tap(capture_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)
-        return (organ_tap){g, donor ? keep_donor : keep_changed};
+        return (organ_tap){g, donor ? record_donor_inputs : record_pruned_inputs};
     return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
 }
 

@@ -51,7 +51,7 @@ static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sha
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-static void find_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p)
+static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
         p->part[k] = k;
@@ -83,7 +83,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     organ_ranks *const ranks = g->calib->engine->ranks;
     memset(p->cost, 0, g->unit_count * sizeof *p->cost);
     memset(p->load, 0, organ_ranks_count(ranks) * sizeof *p->load);
-    find_parts(g, by_inputs, p);
+    group_units(g, by_inputs, p);
     for (size_t k = 0; k < g->unit_count; k++)
         if (!g->units[k].done && !g->units[k].common)
             p->cost[p->part[k]] +=
@@ -99,7 +99,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     return ORGAN_OK;
 }
 
-static bool is_alone(const sharing_captures *g, size_t k)
+static bool has_own_output(const sharing_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
         if (l != k && output_of(g, &g->units[l]) == output_of(g, &g->units[k]))
@@ -127,13 +127,13 @@ static void choose_common(const sharing_captures *g)
 {
     uint64_t left = 0;
     for (size_t k; g->calib->work->rows && (k = find_largest(g, &left)) != SIZE_MAX;) {
-        if (cost_of_rows(&g->units[k]) <= left / organ_ranks_count(g->calib->engine->ranks) || !is_alone(g, k))
+        if (cost_of_rows(&g->units[k]) <= left / organ_ranks_count(g->calib->engine->ranks) || !has_own_output(g, k))
             return;
         g->units[k].common = true;
     }
 }
 
-static void take_plan(const sharing_captures *g, const sharing_plan *p)
+static void apply_plan(const sharing_captures *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         g->units[k].owner = p->owner[p->part[k]];
@@ -146,9 +146,9 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     choose_common(g);
     if (assign_parts(g, false, p, &apart, error) != ORGAN_OK)
         return error->status;
-    take_plan(g, p);
+    apply_plan(g, p);
     if (assign_parts(g, true, p, &tied, error) == ORGAN_OK && tied <= apart)
-        take_plan(g, p);
+        apply_plan(g, p);
     return error->status;
 }
 

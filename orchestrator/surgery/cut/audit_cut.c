@@ -127,7 +127,7 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 /* ---- verdict ---- */
 
 /* Returns whether a block before `layer` was removed. */
-static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
+static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
 {
     for (int32_t l = 0; l < layer && (size_t)l < a->run.layer_count; l++)
         if (a->run.facts[l].becomes < 0)
@@ -141,12 +141,12 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
     if (t->anatomy.layer < 0)
-        return role == ORGAN_ROLE_NORM && is_behind_gap(a, (int32_t)a->run.layer_count);
+        return role == ORGAN_ROLE_NORM && follows_removed_block(a, (int32_t)a->run.layer_count);
     const bool reads = organ_role_describe(role)->projection || role == ORGAN_ROLE_ROUTER;
-    return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && is_behind_gap(a, t->anatomy.layer));
+    return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-static void judge_piece(organ_cut_audit *a, size_t piece)
+static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
@@ -171,7 +171,7 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
-static organ_status judge_names(organ_cut_audit *a, organ_error *error)
+static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
     organ_name_table names = {0};
     for (size_t k = 0; k < a->run.piece_count && !error->status; k++)
@@ -236,12 +236,12 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
 static organ_status audit_cut_judge(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
-        judge_piece(a, k);
+        report_piece(a, k);
     const size_t before = organ_problems_count(&a->problems);
     if (organ_cut_judge_settings(a, error))
         return error->status;
     a->settings_hold = organ_problems_count(&a->problems) == before;
-    return judge_names(a, error);
+    return check_names(a, error);
 }
 
 /* Plans the cut. A plan that fails means that the copy is no cut of the donor. */

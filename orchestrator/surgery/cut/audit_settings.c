@@ -9,7 +9,7 @@
 
 /* ---- config.json ---- */
 
-static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
+static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
     if (expected && found && json_equal(expected, found))
@@ -18,9 +18,9 @@ static void judge_member(organ_cut_audit *a, const char *inside, const char *key
         const char *name;
         json_t *value;
         json_object_foreach((json_t *)expected, name, value)
-            judge_member(a, key, name, value, json_object_get(found, name));
+            check_member(a, key, name, value, json_object_get(found, name));
         json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
-            judge_member(a, key, name, NULL, value);
+            check_member(a, key, name, NULL, value);
         return;
     }
     char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
@@ -58,7 +58,7 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
-static organ_status judge_config(organ_cut_audit *a, organ_error *error)
+static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
     size_t length = 0;
@@ -74,9 +74,9 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
     if (expected && !bytes && !error->status)
         organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
     if (found) {
-        json_object_foreach(expected, name, value) judge_member(a, "", name, value, json_object_get(found, name));
+        json_object_foreach(expected, name, value) check_member(a, "", name, value, json_object_get(found, name));
         json_object_foreach(found, name, value) if (!json_object_get(expected, name))
-            judge_member(a, "", name, NULL, value);
+            check_member(a, "", name, NULL, value);
     }
     json_decref(expected);
     json_decref(found);
@@ -91,7 +91,7 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
 }
 
-static void judge_keys(organ_cut_audit *a)
+static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;
     for (size_t k = 0; k < found->kv_count; k++) {
@@ -119,9 +119,9 @@ static void judge_keys(organ_cut_audit *a)
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)
-        return judge_config(a, error);
+        return check_config_json(a, error);
     if (a->copy->gguf)
-        judge_keys(a);
+        check_gguf_keys(a);
     else
         organ_problem_add(&a->problems, "%s is not GGUF, but the donor is", a->copy->path);
     return ORGAN_OK;

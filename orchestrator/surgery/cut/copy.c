@@ -56,7 +56,7 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-static organ_status open_benches(copy_copying *c, size_t workers, size_t have, organ_error *error)
+static organ_status allocate_worker_buffers(copy_copying *c, size_t workers, size_t have, organ_error *error)
 {
     c->benches = calloc(workers, sizeof *c->benches);
     if (!c->benches)
@@ -72,7 +72,7 @@ static organ_status open_benches(copy_copying *c, size_t workers, size_t have, o
     return ORGAN_OK;
 }
 
-static void close_benches(copy_copying *c, size_t workers)
+static void free_worker_buffers(copy_copying *c, size_t workers)
 {
     for (size_t w = 0; c->benches && w < workers; w++) {
         free(c->benches[w].window);
@@ -95,13 +95,13 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
     for (size_t k = 0; k < run->part_count && c.todo; k++)
         if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
             c.todo[c.count++] = k;
-    if (!error->status && open_benches(&c, workers, all ? workers : 1, error) == ORGAN_OK) {
+    if (!error->status && allocate_worker_buffers(&c, workers, all ? workers : 1, error) == ORGAN_OK) {
         if (all)
             organ_share(engine, engine->stop, c.count, copy_task, &c);
         for (size_t k = 0; !all && k < c.count && !organ_fault_found(&c.first); k++)
             copy_task(&c, k, 0);
     }
-    close_benches(&c, workers);
+    free_worker_buffers(&c, workers);
     if (!error->status && organ_stop_is_requested(engine->stop))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;

@@ -341,8 +341,8 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
-                              organ_cut_keep *keep, organ_error *error)
+static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
+                                    organ_cut_keep *keep, organ_error *error)
 {
     const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
                        copy = {r->copy, r->copy_weights, r->engine->kernels};
@@ -450,7 +450,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
         if (layer->dropped)
             continue;
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !error->status; k++)
-            find_kept(r, &kinds[k], l, becomes, keeps[k], error);
+            find_kept_parts(r, &kinds[k], l, becomes, keeps[k], error);
         if (!error->status)
             find_expert_channels(r, l, becomes, error);
         becomes++;

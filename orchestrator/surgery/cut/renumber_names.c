@@ -14,7 +14,7 @@ typedef enum outcome { SAME, CHANGED, GONE, UNCLEAR } outcome;
 
 /* Finds the number after one of the words, which may be separated by the escaped dot of a pattern. Returns its first
  * character and sets *digits to its length; NULL if there is none. */
-static const char *number_behind(const char *text, const char *const *words, size_t count, size_t *digits)
+static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)
         for (const char *at = strstr(text, words[k]); at; at = strstr(at + 1, words[k])) {
@@ -54,7 +54,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
 {
     static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
     size_t digits = 0;
-    const char *const number = number_behind(*text, ladders, 4, &digits);
+    const char *const number = number_after(*text, ladders, 4, &digits);
     *layer = SIZE_MAX;
     if (!number)
         return SAME;
@@ -72,7 +72,7 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
 {
     static const char *const crowds[] = {"experts"};
     size_t digits = 0, number_of_expert;
-    const char *const number = run->cuts_experts ? number_behind(*text, crowds, 1, &digits) : NULL;
+    const char *const number = run->cuts_experts ? number_after(*text, crowds, 1, &digits) : NULL;
     if (!number)
         return SAME;
     if (layer >= run->layer_count || !plain_number(number, digits, &number_of_expert))

@@ -194,8 +194,8 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
 }
 
 /* Copies the selection of matrix `number`, which was computed as if it applied to the whole stack, to `each`. */
-static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32_t number, const organ_cut_part *found,
-                              organ_error *error)
+static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *each, uint32_t number,
+                                          const organ_cut_part *found, organ_error *error)
 {
     for (unsigned axis = 1; axis < part->tensor->rank; axis++)
         if (found->axes[axis].numbers) {
@@ -235,7 +235,7 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
                                       .cols = shares->each_cols ? shares->each_cols[e] : (organ_cut_keep){NULL, 0}};
         organ_cut_part found = *part;
         if ((one.rows.numbers || one.cols.numbers) && select_matrix(run, &one, bias, &found, error) == ORGAN_OK)
-            take_each(part, each, e, &found, error);
+            copy_matrix_selection(part, each, e, &found, error);
     }
     return error->status;
 }

@@ -59,7 +59,7 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 
 /* ---- the choice ---- */
 
-static organ_status take_layers(organ_experts_job *job, organ_error *error)
+static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
     job->layer_count = organ_cut_layers(job->model);
@@ -213,7 +213,7 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
 {
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
-    if (take_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
+    if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
         organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
         /* Write nothing if an allocation failed while scores were computed. */

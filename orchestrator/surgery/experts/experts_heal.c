@@ -71,7 +71,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
-static bool heal_take_room(organ_expert_heal *h)
+static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
     const size_t width = (size_t)h->config->expert_intermediate,
@@ -92,7 +92,7 @@ static bool heal_take_room(organ_expert_heal *h)
     return done;
 }
 
-static void free_room(organ_expert_heal *h)
+static void heal_free_buffers(organ_expert_heal *h)
 {
     for (size_t s = 0; s < 2; s++) {
         free(h->rows[s].blocks);
@@ -246,7 +246,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
     }
     organ_ridge_close(h->ridge);
     organ_calibration_run_close(h->calib);
-    free_room(h);
+    heal_free_buffers(h);
     free(h->layers);
     free(h->resolved);
     free(h);
@@ -271,7 +271,7 @@ const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->r
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {
     h->run = run;
-    if (!heal_take_room(h))
+    if (!heal_allocate(h))
         organ_fail_memory(error, h->options.calibration.text);
     return organ_ranks_agree(h->options.engine->ranks, "allocating memory for --heal", error)
                ? error->status

@@ -33,12 +33,15 @@ typedef struct greedy {
 /* Returns whether removing an expert affects only the tokens that it works on. False for softmax gates that are not
  * renormalised, whose denominator includes all kept experts, and for routers with groups, where a removal may change
  * which groups are chosen. */
-static bool changes_alone(const organ_forward_config *c)
+static bool removal_is_local(const organ_forward_config *c)
 {
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-static size_t greedy_width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
+static size_t greedy_width_of(const organ_forward_config *c)
+{
+    return removal_is_local(c) ? c->experts_used : c->experts;
+}
 
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
@@ -122,7 +125,7 @@ static void refresh_token(void *context, size_t t, size_t worker)
     for (unsigned k = 0; k < used; k++)
         served[k] = w->chosen[k].expert;
     g->stale[t] = false;
-    const bool own = changes_alone(m->config);
+    const bool own = removal_is_local(m->config);
     for (unsigned e = 0, k = 0; g->count > least_of(g) && k < g->width && e < m->config->experts; e++)
         if (own ? is_among_chosen(served, used, e) : may_go(g, e)) {
             try_without(g, t, products, w, own ? k : e, e);
@@ -142,7 +145,7 @@ static void sum_tokens(const greedy *g)
         if (t % m->chunk_tokens == 0)
             memset(row, 0, organ_expert_row_width(m) * sizeof *row);
         for (size_t k = 0; k < g->width && g->count > least_of(g); k++) {
-            const unsigned expert = changes_alone(m->config) ? g->served[t * used + k] : (unsigned)k;
+            const unsigned expert = removal_is_local(m->config) ? g->served[t * used + k] : (unsigned)k;
             if (may_go(g, expert))
                 row[expert] += g->increase[t * g->width + k];
         }
@@ -185,11 +188,11 @@ static void remove_expert(greedy *g, unsigned expert)
     g->kept[expert] = false;
     g->count--;
     for (size_t t = 0; t < g->measure->tokens; t++)
-        g->stale[t] = !changes_alone(c) || g->next[t] == expert ||
+        g->stale[t] = !removal_is_local(c) || g->next[t] == expert ||
                       is_among_chosen(g->served + t * c->experts_used, c->experts_used, expert);
 }
 
-static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
+static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const unsigned experts = g->measure->config->experts, least = least_of(g);
     char where[64];
@@ -225,7 +228,7 @@ organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_
         memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
     }
     if (organ_ranks_agree(m->options.engine->ranks, "removing experts", error) == ORGAN_OK)
-        remove_all(&g, number, layer, error);
+        rank_experts(&g, number, layer, error);
     void *const parts[] = {g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);

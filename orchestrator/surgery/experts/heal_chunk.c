@@ -40,7 +40,7 @@ static organ_status run_as(const chunk_job *j, const bool *kept, float *states, 
 }
 
 /* Writes the regression target: the mixed state of ORGAN_EXPERT_HEAL_DONOR_SHARE minus the state with kept experts. */
-static void take_requested(const chunk_job *j, const float *donor, const float *changed)
+static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
     for (size_t k = 0; k < j->tokens * (size_t)h->config->hidden; k++)
@@ -63,7 +63,7 @@ static void route_chunk(const chunk_job *j)
 
 /* Computes the inputs of the down projection of an expert, times the gates, and scatters them to the rows of its
  * tokens. */
-static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error *error)
+static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     const size_t used = h->config->experts_used, hidden = (size_t)h->config->hidden,
@@ -85,7 +85,7 @@ static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error 
     return ORGAN_OK;
 }
 
-static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
+static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     if (run_as(j, NULL, donor, error) || !h->open)
@@ -93,11 +93,11 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
     memcpy(h->dense, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
     if (run_as(j, NULL, h->dense, error) || run_as(j, j->own->kept, changed, error))
         return error->status;
-    take_requested(j, donor, changed);
+    set_target(j, donor, changed);
     route_chunk(j);
     for (unsigned e = 0; e < h->config->experts && !error->status; e++)
         if (j->own->kept[e])
-            take_inner(j, e, error);
+            gather_expert_inputs(j, e, error);
     return error->status;
 }
 
@@ -149,7 +149,7 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
     organ_expert_heal *const h = context;
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.calibration.context};
     if (!error->status && windows->count > 0)
-        heal_chunk_take_rows(&j, donor, changed, error);
+        heal_chunk_make_rows(&j, donor, changed, error);
     if (organ_ranks_agree(h->options.engine->ranks, "running a chunk through a refitted layer", error) != ORGAN_OK ||
         !h->open)
         return error->status;

@@ -173,7 +173,7 @@ static json_t *measure_identity_of(const measure_measuring *m, organ_error *erro
                         SET_COUNT("context", m->options.calibration.context));
 }
 
-static bool take_workers(measure_measuring *m)
+static bool allocate_workers(measure_measuring *m)
 {
     const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
                  used = m->config->experts_used;
@@ -193,7 +193,7 @@ static bool take_workers(measure_measuring *m)
     return there;
 }
 
-static bool measure_take_room(measure_measuring *m)
+static bool measure_allocate(measure_measuring *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
     const bool loss = m->scores->with_loss;
@@ -211,7 +211,7 @@ static bool measure_take_room(measure_measuring *m)
     for (size_t c = 0; c < m->chunks && m->owner; c++)
         m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
     return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->dense && m->norms &&
-           m->powers && m->places && m->outputs && (m->made || !loss) && m->rows && m->owner && take_workers(m);
+           m->powers && m->places && m->outputs && (m->made || !loss) && m->rows && m->owner && allocate_workers(m);
 }
 
 /* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
@@ -233,9 +233,9 @@ static organ_status measure_share_memory(measure_measuring *m, organ_error *erro
         organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
                                    &m->products, error) != ORGAN_OK)
         return error->status;
-    return measure_take_room(m) ? ORGAN_OK
-                                : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
-                                                   m->config->experts, m->tokens);
+    return measure_allocate(m) ? ORGAN_OK
+                               : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
+                                                  m->config->experts, m->tokens);
 }
 
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,

@@ -56,7 +56,7 @@ static void pack_upper(const float *square, size_t n, float *to)
     }
 }
 
-static void take_token(void *context, size_t index, size_t worker)
+static void sum_token_outputs(void *context, size_t index, size_t worker)
 {
     const outputs_job *const j = context;
     organ_expert_measure *const m = j->measure;
@@ -96,7 +96,7 @@ static const float *inputs_of(const outputs_job *j, unsigned expert)
     return m->factors ? scaled : m->normed + j->first * hidden;
 }
 
-static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
+static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
     const size_t hidden = (size_t)m->config->hidden;
@@ -108,7 +108,7 @@ static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
                                m->outputs + e * j->count * hidden, error);
         if (error->status)
             return error->status;
-        organ_share(m->options.engine, NULL, j->count, take_token, j);
+        organ_share(m->options.engine, NULL, j->count, sum_token_outputs, j);
         organ_expert_products_keep(&m->products, m->next + j->first, j->count, m->made, error);
     }
     return error->status;
@@ -134,7 +134,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     return count;
 }
 
-static organ_status take_routed(outputs_job *j, size_t tokens, organ_error *error)
+static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
     const size_t hidden = (size_t)m->config->hidden;
@@ -180,7 +180,7 @@ organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_cali
 {
     outputs_job j = {.measure = m, .layer = layer};
     organ_share(m->options.engine, NULL, tokens, route_token, m);
-    if ((m->scores->with_loss ? take_all : take_routed)(&j, tokens, error) != ORGAN_OK)
+    if ((m->scores->with_loss ? run_all_experts : run_routed_experts)(&j, tokens, error) != ORGAN_OK)
         return error->status;
     return add_up(m, layer->number, tokens, error);
 }

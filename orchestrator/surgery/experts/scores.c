@@ -86,7 +86,7 @@ static double scores_difference(const organ_expert_layer *layer, organ_expert_sc
 }
 
 /* Returns whether expert a is removed before b. */
-static bool goes_first(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
+static bool is_removed_before(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     const double x = scores_difference(layer, score, a, b);
     return x < 0 || (x == 0 && a > b);
@@ -105,7 +105,7 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     }
     const uint32_t size = s->experts / s->groups, first = expert / size * size;
     for (uint32_t e = first; e < first + size; e++)
-        before += e != expert && goes_first(layer, score, e, expert);
+        before += e != expert && is_removed_before(layer, score, e, expert);
     return before < count / s->groups;
 }
 

@@ -47,7 +47,7 @@ static bool find_factors(autopsy_against_factors *f)
 }
 
 /* Returns the number of blocks whose ln factor differs from `about`. */
-static size_t off_blocks(const autopsy_against_factors *f, double about)
+static size_t count_differing_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
     for (size_t k = 0; k < autopsy_against_count_of(f); k++)
@@ -61,7 +61,7 @@ static size_t off_blocks(const autopsy_against_factors *f, double about)
  * they are not. */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
-    if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > autopsy_against_count_of(f))
+    if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
         return false;
     snprintf(value, size, "all its %s are %.3g times their correct values", scaled ? "scales" : "values",
              exp(f->middle));
@@ -70,7 +70,7 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
 
 /* Returns the root mean square of the ln factors that remain in the range of an order once its scales are put back, or
  * INFINITY if the order does not fit the grid. Sets *without to the root mean square of the unchanged factors. */
-static double left_by_order(const autopsy_against_factors *f, organ_order order, double *without)
+static double spread_after_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
     double left = 0, all = 0;
@@ -97,7 +97,7 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     organ_order best = ORGAN_ORDER_COUNT;
     double least = INFINITY, without = 0, all = 0;
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
-        const double left = left_by_order(f, order, &without);
+        const double left = spread_after_order(f, order, &without);
         if (left < EXPLAINED * without && left < least) {
             best = order;
             least = left;
@@ -148,10 +148,10 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
     }
     if (found > MAX_LINES && used < size)
         snprintf(value + used, size - used, "; and %zu more", found - MAX_LINES);
-    return found > 0 && 2 * found <= lines && 10 * off_blocks(f, 0) <= 11 * explained;
+    return found > 0 && 2 * found <= lines && 10 * count_differing_blocks(f, 0) <= 11 * explained;
 }
 
-static void name_some(const autopsy_against_factors *f, char *value, size_t size)
+static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;
     for (size_t k = 0; k < autopsy_against_count_of(f); k++)
@@ -160,7 +160,7 @@ static void name_some(const autopsy_against_factors *f, char *value, size_t size
             max = fmax(max, f->ln[k]);
         }
     snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times their correct values",
-             off_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
+             count_differing_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
 }
 
 /* ---- the verdict ---- */
@@ -191,7 +191,7 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
     else if (name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value))
         verdict = &verdicts[2];
     if (verdict == &verdicts[3])
-        name_some(f, value, sizeof value);
+        report_some_blocks(f, value, sizeof value);
     organ_autopsy_report(job, true, v->weight, verdict,
                          "%s; relative error %.3g percent, %.3g percent with each block divided by its factor", value,
                          100 * f->before, 100 * f->after);

@@ -173,8 +173,8 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
 }
 
 /* Stores the residual of the blocks with the scales as stored, for comparison. */
-static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b, double *room,
-                              organ_error *error)
+static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
+                                 double *room, organ_error *error)
 {
     if (b->rows < 3 || b->cols < 3 || b->height < EDGE_ROWS)
         return ORGAN_OK;
@@ -298,7 +298,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
         if (!(room = calloc(2 * blocks.rows * blocks.cols, sizeof *room)))
             organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
         else if (note_rows(job->pool, v, &blocks, room, error) == ORGAN_OK &&
-                 note_rest(job->pool, v->weight, &blocks, room, error) == ORGAN_OK &&
+                 add_residual(job->pool, v->weight, &blocks, room, error) == ORGAN_OK &&
                  judge_order(job, job->pool, v->weight, &blocks, room, error) == ORGAN_OK)
             organ_autopsy_judge_digits(job, v, &blocks);
     }

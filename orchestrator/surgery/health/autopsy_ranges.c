@@ -207,7 +207,7 @@ static organ_status read_limits(const autopsy_ranges_place *p, const json_t *obj
     return ORGAN_OK;
 }
 
-static void set_if_said(double *to, double value)
+static void set_if_given(double *to, double value)
 {
     if (!isnan(value))
         *to = value;
@@ -215,11 +215,11 @@ static void set_if_said(double *to, double value)
 
 static void apply_limits(organ_limits *to, const organ_limits *said)
 {
-    set_if_said(&to->mean, said->mean);
-    set_if_said(&to->std_min, said->std_min);
-    set_if_said(&to->std_max, said->std_max);
-    set_if_said(&to->min, said->min);
-    set_if_said(&to->max, said->max);
+    set_if_given(&to->mean, said->mean);
+    set_if_given(&to->std_min, said->std_min);
+    set_if_given(&to->std_max, said->std_max);
+    set_if_given(&to->min, said->min);
+    set_if_given(&to->max, said->max);
 }
 
 /* Applies one entry of a file to a role. A healthy limit also replaces the expected one, unless the entry sets the

@@ -411,9 +411,9 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
     return error->status;
 }
 
-static organ_status take_own(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
-                             const organ_assignment *assignment, const organ_engine *engine,
-                             const organ_scan_progress *progress, organ_error *error)
+static organ_status scan_own_weights(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
+                                     const organ_assignment *assignment, const organ_engine *engine,
+                                     const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
@@ -466,7 +466,7 @@ organ_status organ_weight_stats_compute(const organ_model *model, const organ_mo
 {
     organ_assignment assignment;
     if (organ_assignment_create(engine->ranks, count, autopsy_scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
-        take_own(model, other, stats, &assignment, engine, progress, error);
+        scan_own_weights(model, other, stats, &assignment, engine, progress, error);
     if (organ_assignment_complete(&assignment, "examining the weights", &stats->moments,
                                   sizeof *stats - offsetof(organ_weight_stats, moments), sizeof *stats,
                                   error) == ORGAN_OK &&

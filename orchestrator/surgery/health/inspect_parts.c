@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static void take_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
+static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
                                               weight->global, weight->shape_tensor, weight->bias};
@@ -31,7 +31,7 @@ organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ
         parts[k] = (organ_inspect_part){t, t->anatomy, true, t->rank, t->shape, t->elements};
     }
     for (size_t k = 0; parts && weights && k < weights->count; k++)
-        take_companions(model, parts, &weights->weights[k]);
+        mark_companions(model, parts, &weights->weights[k]);
     for (size_t k = 0; parts && weights && k < weights->unmatched_count; k++)
         if (weights->unmatched[k].dropped) {
             parts[weights->unmatched[k].tensor - model->tensors].weight = false;

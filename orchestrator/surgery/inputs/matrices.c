@@ -99,7 +99,7 @@ static void fold_name(const char *name, char out[160])
 
 /* Models have few kinds. A file whose names are all different must take neither memory nor time for each pair of names.
  */
-static void add_left(kinds *all, const char *name, uint64_t elements)
+static void count_left_out(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
     size_t k = 0;
@@ -137,7 +137,7 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
     all->target_tensors += target;
     all->target_elements += target ? w->elements : 0;
     if (!target)
-        add_left(all, w->name, w->elements);
+        count_left_out(all, w->name, w->elements);
 }
 
 /* Most elements first, then by name. */

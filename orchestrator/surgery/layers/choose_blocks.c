@@ -192,7 +192,7 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-static organ_status know_influence(organ_layers_job *job, organ_error *error)
+static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     if (c->known.influence)
@@ -208,7 +208,7 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     organ_progress_begin(job->progress, "searching blocks", 0, 0);
-    if (know_influence(job, error) == ORGAN_OK) {
+    if (ensure_influence(job, error) == ORGAN_OK) {
         const organ_layers_search search = {.layers = job->layers,
                                             .requested = job->drop.count,
                                             .influence = c->known.influence,

@@ -28,8 +28,8 @@ static organ_status refuse_word(const char *word, organ_error *error)
                       word);
 }
 
-static organ_status take_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
-                               organ_error *error)
+static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
+                              organ_error *error)
 {
     if (to >= layers)
         return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, but %s has blocks 0 to %zu",
@@ -57,7 +57,7 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
             return refuse_word(word, error);
         if (to < from || (*at && *at != ','))
             return refuse_word(word, error);
-        if (take_range(from, to, layers, model, drop, error) != ORGAN_OK)
+        if (add_range(from, to, layers, model, drop, error) != ORGAN_OK)
             return error->status;
         at += *at == ',';
     }

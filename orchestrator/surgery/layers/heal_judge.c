@@ -51,7 +51,7 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 /* ---- streams ---- */
 
 /* Copies the hidden states of the held-out windows at the present block of the smaller model's stream. */
-static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_error *error)
+static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++) {
@@ -66,7 +66,7 @@ static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_err
 }
 
 /* Runs all candidate streams through the kept blocks from `layer` on, none of which is healed yet. */
-static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     for (size_t l = layer; l < h->is.layers && !error->status; l++) {
         organ_layer *loaded = NULL;
@@ -85,7 +85,7 @@ static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_e
 static organ_status heal_judge_finish(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
-    if (h->tried && heal_judge_carry(h, layer, error) == ORGAN_OK)
+    if (h->tried && run_candidates(h, layer, error) == ORGAN_OK)
         organ_variants_judge(h->variants, heal_judge_stream(h, 0), h->tried, found, error);
     for (size_t k = 0; k < h->tried && !error->status; k++)
         *h->results[k] = found[k];
@@ -104,14 +104,13 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
         return error->status;
     float *const states = heal_judge_stream(h, h->tried);
     h->results[h->tried++] = divergence;
-    return heal_judge_gather(h, states, error)
-               ? error->status
-               : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
+    return gather_held_out(h, states, error) ? error->status
+                                             : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
-    if (heal_judge_gather(h, heal_judge_stream(h, 0), error) != ORGAN_OK)
+    if (gather_held_out(h, heal_judge_stream(h, 0), error) != ORGAN_OK)
         return error->status;
     h->results[0] = divergence;
     h->tried = 1;

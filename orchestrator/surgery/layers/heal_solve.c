@@ -110,8 +110,8 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
 }
 
 /* Runs a copy of the states of a stream through a layer and records the inputs in `to`. Returns NULL with an error. */
-static float *heal_solve_carry(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
-                               float *to, organ_error *error)
+static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
+                              float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
     listener l = {h, to};
@@ -129,8 +129,8 @@ static float *heal_solve_carry(organ_layers_heal *h, organ_calibration_states *s
 /* Sets the residual of inputs: the donor's minus those of the smaller model. */
 static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
-    if (!heal_solve_carry(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
-        !heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error))
+    if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
+        !run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error))
         return error->status;
     for (size_t k = 0; k < tokens * h->part.width; k++)
         h->target[k] -= h->inputs[k];
@@ -150,11 +150,11 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
     const float *const target = h->ahead ? organ_calibration_states_copy(h->donor, chunk, error)
-                                         : heal_solve_carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
+                                         : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
         return error->status;
     memcpy(h->target, target, tokens * outputs * sizeof *target);
-    const float *const here = heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error);
+    const float *const here = run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error);
     if (!here)
         return error->status;
     for (size_t t = 0; t < tokens; t++) {
@@ -234,10 +234,10 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
 }
 
 /* Computes each matrix of the part, `step` times its change applied, and calls `take`. */
-static organ_status make_all(organ_layers_heal *h, double step,
-                             organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
-                                                  organ_error *error),
-                             organ_error *error)
+static organ_status make_matrices(organ_layers_heal *h, double step,
+                                  organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
+                                                       organ_error *error),
+                                  organ_error *error)
 {
     float *const change = organ_floats(h->part.outputs, h->part.width);
     if (!change)
@@ -278,20 +278,20 @@ static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, floa
 }
 
 /* Returns the stored matrix in a layer. */
-static void *held_as(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
+static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
 /* Restores the donor's matrices in the layer, in which candidates were tried, and writes them unchanged. */
-static organ_status leave_all(organ_layers_heal *h, organ_error *error)
+static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
         uint64_t bytes = 0;
-        void *const to = held_as(h->loaded, m, &bytes);
-        const void *const from = held_as(h->loaded_donor, m, &bytes);
+        void *const to = stored_matrix(h->loaded, m, &bytes);
+        const void *const from = stored_matrix(h->loaded_donor, m, &bytes);
         if (to && from)
             memcpy(to, from, (size_t)bytes);
         into_output(h, m, NULL, error);
@@ -308,7 +308,7 @@ typedef struct heal_solve_trial {
     double divergence;
 } heal_solve_trial;
 
-static organ_status try_all(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
+static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0;
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -317,7 +317,7 @@ static organ_status try_all(organ_layers_heal *h, heal_solve_trial *trials, size
         if (t->lambda != solved && organ_ridge_solve(h->ridge, t->lambda, &t->found, error) != ORGAN_OK)
             break;
         solved = t->lambda;
-        if (t->found && make_all(h, t->step, into_layer, error) == ORGAN_OK)
+        if (t->found && make_matrices(h, t->step, into_layer, error) == ORGAN_OK)
             organ_layers_heal_try(h, &t->divergence, error);
     }
     return error->status ? error->status : organ_layers_heal_finish(h, error);
@@ -341,19 +341,19 @@ static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *ch
     heal_solve_trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
     const size_t wholes = sizeof whole / sizeof *whole, shares = sizeof parts / sizeof *parts;
     *chosen = (heal_solve_trial){.divergence = h->divergence};
-    if (try_all(h, whole, wholes, error) != ORGAN_OK)
+    if (judge_trials(h, whole, wholes, error) != ORGAN_OK)
         return error->status;
     const heal_solve_trial *best = best_trial(NULL, whole, wholes);
     for (size_t k = 0; k < shares && best; k++)
         parts[k].lambda = best->lambda;
-    if (best && try_all(h, parts, shares, error) == ORGAN_OK)
+    if (best && judge_trials(h, parts, shares, error) == ORGAN_OK)
         best = best_trial(best, parts, shares);
     if (best && !error->status && best->divergence < h->divergence)
         *chosen = *best;
     return error->status;
 }
 
-static organ_status heal_solve_take_room(organ_layers_heal *h, organ_error *error)
+static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
     h->inputs = organ_floats(tokens, h->part.used * h->part.width);
@@ -367,7 +367,7 @@ static organ_status heal_solve_take_room(organ_layers_heal *h, organ_error *erro
                : organ_fail_memory(error, h->is.model->path);
 }
 
-static void give_room_back(organ_layers_heal *h)
+static void heal_solve_free_buffers(organ_layers_heal *h)
 {
     void *const parts[] = {h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
@@ -383,9 +383,10 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
 {
     bool found = false;
     if (chosen->step == 0)
-        return leave_all(h, error);
-    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error) ? error->status
-                                                                      : make_all(h, chosen->step, into_output, error);
+        return restore_matrices(h, error);
+    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error)
+               ? error->status
+               : make_matrices(h, chosen->step, into_output, error);
 }
 
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
@@ -393,7 +394,7 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
     heal_solve_trial chosen = {0};
-    if (heal_solve_take_room(h, error) == ORGAN_OK)
+    if (heal_solve_allocate(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, error);
@@ -408,6 +409,6 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
         if (heal_solve_put(h, &chosen, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
-    give_room_back(h);
+    heal_solve_free_buffers(h);
     return error->status;
 }

@@ -128,7 +128,7 @@ static bool heal_fits(void *context, uint64_t memory)
 
 /* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
  * and a stream for judging. */
-static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
+static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
         .heal = h, .states = 2 * organ_calibration_states_memory(&h->chunks, true, scratch), .scratch = scratch};
@@ -149,7 +149,8 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     const organ_calibration_run_options *const o = &h->is.walk;
     const uint64_t memory = h->is.engine->memory;
     needs n, with_scratch;
-    if (take_needs(h, o->calibration.scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
+    if (sum_memory_needs(h, o->calibration.scratch != NULL, &n, error) ||
+        sum_memory_needs(h, true, &with_scratch, error))
         return error->status;
     if (heal_fits(&n, memory)) {
         heal_share_memory(h, organ_forward_memory_left(h->forward, memory, o->calibration.context) - n.max - n.states);
@@ -191,7 +192,7 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
                                                      (int32_t)organ_forward_describe(h->forward)->layers / 2,
                                                      h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
     for_parts(h, &f, heal_add_part, &ignored);
-    if (take_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
+    if (sum_memory_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
@@ -298,8 +299,8 @@ static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-static organ_status heal_carry(organ_layers_heal *h, organ_calibration_states *states, const organ_layer *layer,
-                               organ_error *error)
+static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
+                                             const organ_layer *layer, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status;
          c++) {
@@ -312,7 +313,7 @@ static organ_status heal_carry(organ_layers_heal *h, organ_calibration_states *s
 }
 
 /* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
-static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
         return error->status;
@@ -330,13 +331,14 @@ static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error
 }
 
 /* Runs the donor's stream through blocks [from, to); `first` is block `from`, already loaded. */
-static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first, organ_error *error)
+static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first,
+                                     organ_error *error)
 {
-    heal_carry(h, h->donor, first, error);
+    run_states_through_block(h, h->donor, first, error);
     for (size_t l = from + 1; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load_together(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
-            heal_carry(h, h->donor, layer, error);
+            run_states_through_block(h, h->donor, layer, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -364,7 +366,7 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 
 /* Returns whether all matrices of the part are written and can be read back. GGUF blocks are solved again: the solution
  * decoded from blocks and encoded again would give other blocks. */
-static bool all_done(const organ_layers_heal *h)
+static bool all_matrices_done(const organ_layers_heal *h)
 {
     bool done = true;
     for (size_t k = 0; k < h->part.count; k++) {
@@ -380,7 +382,7 @@ static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, o
     if (!organ_layers_heal_is_refitted(h, h->layer, kind))
         return error->status;
     if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
-        all_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
+        all_matrices_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
     organ_layers_heal_part_release(&h->part);
     organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(kind), NULL);
     return error->status;
@@ -398,13 +400,13 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     for (unsigned kind = 0; kind < ORGAN_HEAL_FFN_OUTPUT && !error->status; kind++)
         if (!gap || kind != ORGAN_HEAL_ATTENTION_OUTPUT)
             heal_part_of(h, kind, error);
-    if (error->status || go_ahead(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
+    if (error->status || run_donor_blocks(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
         return error->status;
     h->ahead = true;
     if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
         heal_part_of(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
-    return heal_carry(h, h->cut, h->loaded, error);
+    return run_states_through_block(h, h->cut, h->loaded, error);
 }
 
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
@@ -416,7 +418,7 @@ static size_t next_kept(const organ_layers_heal *h, size_t layer)
 }
 
 /* Returns whether any part of the block is refitted. The streams differ from the first such block on. */
-static bool is_apart(const organ_layers_heal *h, size_t layer)
+static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 {
     for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
         if (organ_layers_heal_is_refitted(h, (int32_t)layer, kind))
@@ -427,20 +429,20 @@ static bool is_apart(const organ_layers_heal *h, size_t layer)
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
-    if (h->is.dropped[0] && part_streams(h, 0, error) == ORGAN_OK) {
+    if (h->is.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) {
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
         if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
-            go_ahead(h, 0, layer, first, error);
+            run_donor_blocks(h, 0, layer, first, error);
         organ_layer_free(first);
     }
     for (; layer < h->is.layers && !error->status; layer = next_kept(h, layer)) {
-        if (!h->cut && is_apart(h, layer) && part_streams(h, layer, error) != ORGAN_OK)
+        if (!h->cut && has_refitted_part(h, layer) && copy_donor_states(h, layer, error) != ORGAN_OK)
             break;
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);
         else if (organ_layer_load_together(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
-            heal_carry(h, h->donor, h->loaded, error);
+            run_states_through_block(h, h->donor, h->loaded, error);
         organ_layer_free(h->loaded);
         organ_layer_free(h->loaded_donor);
         h->loaded = h->loaded_donor = NULL;

@@ -105,7 +105,7 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-static float *kept_before(const organ_layers_sets *s, size_t layer)
+static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
@@ -136,7 +136,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     for (size_t l = 0; l < s->layers && !sets_stopped(s, error); l++) {
         organ_layer *layer = NULL;
         if (l % s->stride == 0)
-            memcpy(kept_before(s, l), after, sets_floats_of(s) * sizeof *after);
+            memcpy(stored_states_before(s, l), after, sets_floats_of(s) * sizeof *after);
         memcpy(before, after, sets_floats_of(s) * sizeof *after);
         if (organ_layer_load(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
             organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
@@ -222,7 +222,7 @@ static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t c
     }
 }
 
-static bool donor_goes_on(const organ_layers_sets *s, size_t count)
+static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if (s->leader[k] == s->together)
@@ -233,7 +233,7 @@ static bool donor_goes_on(const organ_layers_sets *s, size_t count)
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;
-    const bool donor = donor_goes_on(s, count);
+    const bool donor = donor_stream_is_needed(s, count);
     bool any = donor;
     for (size_t k = 0; k < count; k++)
         any |= s->leader[k] == k && !dropped[k * s->layers + l];
@@ -260,7 +260,7 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         s->leader[k] = s->together;
     }
     first -= first % s->stride;
-    memcpy(sets_stream(s, s->together), kept_before(s, first), sets_floats_of(s) * sizeof(float));
+    memcpy(sets_stream(s, s->together), stored_states_before(s, first), sets_floats_of(s) * sizeof(float));
     for (size_t l = first; l < s->layers && !sets_stopped(s, error) && !error->status; l++) {
         separate_streams(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);

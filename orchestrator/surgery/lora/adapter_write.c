@@ -219,8 +219,8 @@ static int by_turn(const void *a, const void *b)
 }
 
 /* Adds a tensor to the merged adapter. `own` NULL: only its entry; else also its bytes, from the file of this rank. */
-static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const tensors_json *t,
-                                              const organ_direct_file *own, organ_error *error)
+static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t, const organ_direct_file *own,
+                                 organ_error *error)
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
     const uint64_t from = (uint64_t)adapter_write_number_at(place, 0),
@@ -254,7 +254,8 @@ static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *
 }
 
 /* Opens the merged file in place of this rank's own file, and copies this rank's bytes to their final positions. */
-static organ_status take_tensors(organ_adapter_writer *w, const tensors_json *tensors, size_t count, organ_error *error)
+static organ_status merge_tensors(organ_adapter_writer *w, const tensors_json *tensors, size_t count,
+                                  organ_error *error)
 {
     organ_direct_file own = w->file;
     char *const own_path = w->path;
@@ -270,7 +271,7 @@ static organ_status take_tensors(organ_adapter_writer *w, const tensors_json *te
     else
         organ_direct_open(w->path, 0666, &w->file, error);
     for (size_t k = 0; k < count && !error->status; k++)
-        adapter_write_take_tensor(w, &tensors[k], &own, error);
+        merge_tensor(w, &tensors[k], &own, error);
     if (!error->status)
         organ_direct_sync(&w->file, error);
     organ_direct_close(&own);
@@ -309,7 +310,7 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
             ORGAN_OK &&
         read_lists(w, &all, lists, error) == ORGAN_OK &&
         order_tensors(w, lists, ranks, &tensors, &count, error) == ORGAN_OK)
-        take_tensors(w, tensors, count, error);
+        merge_tensors(w, tensors, count, error);
     for (size_t r = 0; r < ranks && lists; r++)
         json_decref(lists[r]);
     organ_gathered_free(&all);

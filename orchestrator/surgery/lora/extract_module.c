@@ -100,8 +100,8 @@ static organ_status write_factor(organ_lora_job *job, const char *module, char f
     return error->status;
 }
 
-static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, organ_strips *strips, const organ_svd *svd,
-                                 organ_error *error)
+static organ_status write_factors_of_module(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
+                                            const organ_svd *svd, organ_error *error)
 {
     extract_module_factors f;
     m->rank = extract_module_cut(job, svd, &m->short_of_share);
@@ -148,7 +148,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         m->change = svd.energy;
         m->passes = svd.passes;
         if (svd.rank)
-            keep_factors(job, m, strips, &svd, error);
+            write_factors_of_module(job, m, strips, &svd, error);
     }
     organ_svd_free(&svd);
     organ_strips_close(strips);

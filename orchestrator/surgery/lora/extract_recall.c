@@ -34,7 +34,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              organ_lora_note_json(m->note));
 }
 
-static bool take_numbers(organ_lora_module *m, const json_t *results)
+static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");
     bool known = ORGAN_STRUCT_READ(results, extract_recall_fields, m) && json_array_size(spectrum) == m->rank;
@@ -56,7 +56,7 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
     m->rank = sane ? (size_t)rank : 0;
     if (sane && m->rank && !(m->spectrum = organ_floats(m->rank, 1)))
         return organ_fail_memory(error, m->name);
-    if (!sane || !take_numbers(m, results))
+    if (!sane || !recall_numbers(m, results))
         return organ_fail(error, ORGAN_IO, "%s: the journal entry of '%s' is malformed", job->options->write.output,
                           m->name);
     return organ_lora_note_recall(job, results, &m->note, error);

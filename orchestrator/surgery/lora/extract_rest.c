@@ -145,7 +145,7 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 }
 
 /* Stores a packed weight as dequantised values. */
-static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
+static organ_status store_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
 {
     organ_row_buffer all = {0};
     const organ_matrices m = organ_weight_matrices(weight);
@@ -158,7 +158,7 @@ static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight,
     return error->status;
 }
 
-static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
+static organ_status store_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);
     if (results || error->status)
@@ -170,7 +170,7 @@ static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, org
     if (other->tuned->scheme == ORGAN_SCHEME_PLAIN)
         organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
     else
-        keep_packed(job, other->tuned, key, error);
+        store_packed(job, other->tuned, key, error);
     free(key);
     return error->status ? error->status
                          : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
@@ -188,7 +188,7 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
         other->turn = job->turns++;
         other->kept = true;
         if (organ_assignment_is_local(&job->other_assignment, k))
-            keep_other(job, other, error);
+            store_other(job, other, error);
     }
     return error->status;
 }

@@ -219,7 +219,7 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
     return ORGAN_OK;
 }
 
-static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+static void *allocate_to_line(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
@@ -232,8 +232,8 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     const size_t cols = (size_t)organ_weight_matrices(weight).cols;
     if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, true, error) == ORGAN_OK) {
         const size_t n = rows.room * rows.cols;
-        float *const mine = aligned_room(n * sizeof *mine);
-        void *const raw = aligned_room(n * organ_dtype_describe(tensor->dtype)->bytes);
+        float *const mine = allocate_to_line(n * sizeof *mine);
+        void *const raw = allocate_to_line(n * organ_dtype_describe(tensor->dtype)->bytes);
         if (!mine || !raw)
             organ_fail_memory(error, tensor->name);
         else

@@ -62,7 +62,7 @@ typedef struct votes {
     size_t straight, transposed;
 } votes;
 
-static bool is_straight(const organ_weight *w, const organ_adapter_pair *p)
+static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
 {
     return w->rank == 2 && w->shape[0] == p->out_features && w->shape[1] == p->in_features;
 }
@@ -91,7 +91,7 @@ static votes count_votes(const organ_merge_job *job)
             continue;
         const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
         free(name);
-        v.straight += w && is_straight(w, p);
+        v.straight += w && is_same_orientation(w, p);
         v.transposed += w && is_transposed(w, p);
     }
     return v;
@@ -110,8 +110,8 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base has %s there, which is not a number type",
                              organ_dtype_describe(w->codes->dtype)->name);
-    const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_transposed(w, p);
-    if (!(p->embedding ? is_transposed(w, p) : is_straight(w, p) || (flag && is_transposed(w, p))) ||
+    const bool flag = job->adapter->fan_in_fan_out, square = is_same_orientation(w, p) && is_transposed(w, p);
+    if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
         p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
@@ -180,7 +180,7 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that are stored whole ---- */
 
-static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
+static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool magnitudes;
     if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
@@ -272,7 +272,7 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
         place_pair(job, &adapter->pairs[k], v, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
-        place_rest(job, adapter->rest[k], error);
+        place_replacement(job, adapter->rest[k], error);
     if (!error->status)
         check_magnitudes(job, error);
     if (job->part_count)

@@ -36,7 +36,7 @@ typedef struct batch {
     atomic_size_t next;
 } batch;
 
-static void work_on(void *context, size_t worker)
+static void run_batch_worker(void *context, size_t worker)
 {
     batch *const b = context;
     (void)worker;
@@ -55,7 +55,7 @@ static organ_status run_batch(batch *b, organ_error *error)
 {
     atomic_store(&b->next, 0);
     memset(b->errors, 0, b->count * sizeof *b->errors);
-    organ_workers_run(b->rewrite->engine->workers, work_on, b);
+    organ_workers_run(b->rewrite->engine->workers, run_batch_worker, b);
     if (organ_stop_is_requested(b->rewrite->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     for (size_t k = 0; k < b->count && !error->status; k++)
@@ -200,7 +200,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 /* ---- factors ---- */
 
 /* The leading vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that both have rows of one size. */
-static void take_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
+static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
 {
     for (size_t k = 0; k < rank; k++) {
         const float root = sqrtf(svd->sigma[k]);
@@ -219,7 +219,7 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
         return error->status;
     const size_t rank = (size_t)row->rank < svd.rank ? (size_t)row->rank : svd.rank;
     const double all = tail_energy(&svd, 0);
-    take_leading(&svd, rank, padded, to->a, to->b);
+    factors_of_leading(&svd, rank, padded, to->a, to->b);
     row->residual = all > 0 ? sqrt(tail_energy(&svd, rank) / all) : 0;
     free(row->sigma);
     row->sigma = svd.sigma;
@@ -299,8 +299,8 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
 }
 
 /* Copies the unchanged tensors, on rank 0. */
-static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
-                                const organ_lora_output *output, unsigned width, organ_error *error)
+static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
+                                     const organ_lora_output *output, unsigned width, organ_error *error)
 {
     for (size_t k = 0; k < output->rest_count && organ_ranks_first(rw->engine->ranks) && !error->status; k++)
         if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
@@ -315,7 +315,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
     organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
     for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
         organ_adapter_writer_turn(writer, w.turn - 1);
-        if (append_rest(rw, writer, output, width, error) == ORGAN_OK)
+        if (append_unchanged(rw, writer, output, width, error) == ORGAN_OK)
             for_rows(rw, width, make_factors, write_factors, &w, error);
         w.turn += rw->count + 1;
     }

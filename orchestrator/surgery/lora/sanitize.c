@@ -66,7 +66,7 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
 }
 
 /* Removes a tensor that is stored whole and notes the norm of its change, or its own norm if the base is unknown. */
-static organ_status drop_whole(sanitize_job *j, const organ_tensor *t, organ_error *error)
+static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
     char *const name = organ_adapter_plain_name(t->name);
@@ -99,7 +99,7 @@ static organ_status sort_out(sanitize_job *j, organ_error *error)
             rw->rows[rw->count++] = organ_lora_row_of(&adapter->pairs[k]);
     }
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
-        drop_whole(j, adapter->rest[k], error);
+        drop_stored_tensor(j, adapter->rest[k], error);
     return error->status;
 }
 

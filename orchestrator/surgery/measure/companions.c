@@ -28,8 +28,8 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
     return ORGAN_OK;
 }
 
-static organ_status find_apart(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
-                               organ_error *error)
+static organ_status find_in_other_shards(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
+                                         organ_error *error)
 {
     for (size_t e = 0; e < c->index->entry_count; e++) {
         size_t length;
@@ -58,7 +58,7 @@ organ_status organ_companions_find(const organ_shards *index, const char *stem, 
     if (!companions->codes_in)
         organ_fail_memory(error, companions->stem);
     else if (enter_codes(companions, &modules, &arena, error) == ORGAN_OK)
-        find_apart(companions, &modules, &arena, error);
+        find_in_other_shards(companions, &modules, &arena, error);
     organ_name_table_release(&modules);
     organ_arena_release(&arena);
     return error->status;

@@ -143,7 +143,8 @@ static bool needs_extract(const fleet *f, const organ_model *model)
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
-static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t **z, organ_error *error)
+static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
+                                          organ_error *error)
 {
     organ_model *model = NULL;
     json_t *dissection = NULL;
@@ -209,7 +210,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         organ_progress_note(f->progress, "%s: unchanged", member->name);
     } else {
         organ_error fault = {0};
-        json_t *dissection = work_on(f, member, &z, &fault);
+        json_t *dissection = measure_and_extract_member(f, member, &z, &fault);
         organ_ranks_sync_status(f->ranks, "finishing a model of the fleet", &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(dissection);
@@ -398,7 +399,7 @@ static organ_status make_directories(const fleet *f, organ_error *error)
 
 /* Reports what an unfinished run has kept, including a partly dissected model. If no model is finished, removes the
  * output. */
-static void print_kept(const fleet *f, size_t done, organ_error *error)
+static void report_unfinished(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
     if (done > 0) {
@@ -443,7 +444,7 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
-static organ_status dissect_all(fleet *f, json_t **report, organ_error *error)
+static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
     size_t done = 0;
@@ -453,7 +454,7 @@ static organ_status dissect_all(fleet *f, json_t **report, organ_error *error)
         print_fleet(f, *report, error);
     }
     if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
-        print_kept(f, done, error);
+        report_unfinished(f, done, error);
     return error->status;
 }
 
@@ -475,7 +476,7 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
                .state = json_object(),
                .times = json_object()};
     const organ_report_work work = organ_report_begin(report);
-    dissect_all(&f, report, error);
+    dissect_fleet(&f, report, error);
     close_fleet(&f);
     return organ_report_end(&work, options->directory, error);
 }

@@ -83,7 +83,7 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
 }
 
 /* Sends the entries that rank 0 has read to all ranks. */
-static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error *error)
+static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_error *error)
 {
     char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;
     organ_gathered all = {0};
@@ -117,5 +117,5 @@ organ_status organ_fleet_read_results(const char *output, bool no_extract, const
     json_decref(before);
     if (!*known)
         organ_fail_memory(error, output);
-    return ranks ? share_known(ranks, known, error) : error->status;
+    return ranks ? broadcast_entries(ranks, known, error) : error->status;
 }

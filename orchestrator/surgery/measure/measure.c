@@ -68,14 +68,15 @@ static void note_access(void *context, const char *text)
     organ_progress_note(m->progress, "%s", text);
 }
 
-static organ_status open_patient(const measure_measuring *m, const char *path, measure_patient *p, organ_error *error)
+static organ_status open_measured_model(const measure_measuring *m, const char *path, measure_patient *p,
+                                        organ_error *error)
 {
     *p = (measure_patient){0};
     return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error)
                                                                                  : error->status;
 }
 
-static void close_patient(measure_patient *p)
+static void close_measured_model(measure_patient *p)
 {
     organ_z_subjects_free(&p->subjects);
     organ_model_close(p->model);
@@ -86,8 +87,8 @@ static void close_patient(measure_patient *p)
 static organ_status measure_examine(const measure_measuring *m, const char *path, organ_error *error)
 {
     measure_patient p;
-    open_patient(m, path, &p, error);
-    close_patient(&p);
+    open_measured_model(m, path, &p, error);
+    close_measured_model(&p);
     return error->status;
 }
 
@@ -121,7 +122,7 @@ static organ_status measure_one(measure_measuring *m, const char *path, organ_er
     measure_patient p;
     organ_z *z = NULL;
     organ_measure_stream *stream = NULL;
-    if (open_patient(m, path, &p, error) == ORGAN_OK) {
+    if (open_measured_model(m, path, &p, error) == ORGAN_OK) {
         for (size_t t = 0; t < p.model->tensor_count; t++)
             m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
         if (!(z = organ_rows_take(p.model->tensor_count, sizeof *z)))
@@ -131,7 +132,7 @@ static organ_status measure_one(measure_measuring *m, const char *path, organ_er
             organ_fail_memory(error, path);
     }
     organ_measure_stream_close(stream);
-    close_patient(&p);
+    close_measured_model(&p);
     organ_rows_free(z);
     return error->status;
 }

@@ -157,7 +157,7 @@ void organ_measure_stream_close(organ_measure_stream *s)
 }
 
 /* Reads the recorded tensors; returns their number. */
-static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ_z *out)
+static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, organ_z *out)
 {
     size_t k, count = 0;
     json_t *line;
@@ -185,7 +185,7 @@ organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chose
 {
     const organ_z_options options = {
         .chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
-    const size_t count = take_over(s, chosen, out);
+    const size_t count = recall_tensors(s, chosen, out);
     if (count)
         organ_progress_note(s->progress, "continuing: %zu tensors are already measured", count);
     return organ_measure_tensors(s->model, &options, engine, s->progress, out, error);

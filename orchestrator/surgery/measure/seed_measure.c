@@ -116,7 +116,7 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
-static void judge_seed(organ_seed_z *z, const moments *m, double h, double cv)
+static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
     const double kurtosis = fabs(m->fourth / (m->variance * m->variance) - 3);
@@ -157,7 +157,7 @@ organ_seed_z organ_seed_judge(organ_seed_sample *sample)
     if (!(m.variance > 0) || !isfinite(m.fourth) || !(m.variance * m.variance > 0))
         return z;
     z.there = true;
-    judge_seed(&z, &m, entropy_of(x, n), spacing_variation(x, n));
+    compute_theta(&z, &m, entropy_of(x, n), spacing_variation(x, n));
     slope_of_seed(&z, sample);
     return z;
 }

@@ -26,7 +26,7 @@
 
 /* ---- list of shards ---- */
 
-static organ_status take_index(shard_list *s, const char *path, organ_error *error)
+static organ_status read_index_of_shards(shard_list *s, const char *path, organ_error *error)
 {
     if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {
         s->names = s->index.files;
@@ -36,7 +36,7 @@ static organ_status take_index(shard_list *s, const char *path, organ_error *err
 }
 
 /* A single file, or all parts that its name implies. */
-static organ_status shards_take_file(shard_list *s, const char *name, organ_error *error)
+static organ_status list_parts_of_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
     const size_t length = organ_ends_with(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
@@ -59,15 +59,15 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
         s->directory = s->path;
         const char *index = organ_path_join(&s->arena, s->path, ORGAN_INDEX_NAME);
-        return index ? take_index(s, index, error) : organ_fail_memory(error, s->path);
+        return index ? read_index_of_shards(s, index, error) : organ_fail_memory(error, s->path);
     }
     s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
     if (!s->directory)
         return organ_fail_memory(error, s->path);
     if (organ_ends_with(s->path, ".safetensors.index.json"))
-        return take_index(s, s->path, error);
+        return read_index_of_shards(s, s->path, error);
     if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
-        return shards_take_file(s, organ_path_name(s->path), error);
+        return list_parts_of_file(s, organ_path_name(s->path), error);
     return organ_fail(error, ORGAN_USAGE,
                       "%s: --delete-after needs a directory with " ORGAN_INDEX_NAME
                       ", such an index, or a .gguf or .safetensors file",
@@ -77,7 +77,7 @@ static organ_status find_shards(shard_list *s, organ_error *error)
 /* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
  * ---- */
 
-static void take_lines(shard_list *s, const json_t *lines)
+static void split_journal_lines(shard_list *s, const json_t *lines)
 {
     size_t k;
     json_t *line, *tensors = json_array();
@@ -102,7 +102,7 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     if (!(s->kept =
               organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
         return organ_fail_memory(error, directory);
-    take_lines(s, s->journal.lines);
+    split_journal_lines(s, s->journal.lines);
     return ORGAN_OK;
 }
 
@@ -219,7 +219,7 @@ typedef struct kept_files {
     size_t count;
 } kept_files;
 
-static organ_status take_kept(void *context, size_t from, const char *tensor, organ_error *error)
+static organ_status store_companion(void *context, size_t from, const char *tensor, organ_error *error)
 {
     kept_files *const kept = context;
     char *const path = organ_companions_path(&kept->s->companions, from);
@@ -238,7 +238,7 @@ static organ_status measure_shard(shard_list *s, size_t k, const organ_model *sh
     organ_model *whole = NULL;
     if (!kept.paths)
         organ_fail_memory(error, shard->path);
-    else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
+    else if (organ_companions_needed(&s->companions, k, store_companion, &kept, error) == ORGAN_OK) {
         const organ_model_access access = {
             .alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
         if (kept.count == 0)
@@ -301,7 +301,7 @@ static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_
     return shards_belongs(s, k, *shard, error);
 }
 
-static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
+static organ_status process_shard(shard_list *s, size_t k, const char *path, organ_error *error)
 {
     organ_model *shard;
     if (open_shard(s, k, path, &shard, error) == ORGAN_OK &&
@@ -335,7 +335,7 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
 }
 
 /* Measures all shards. An unusable shard is skipped, and the others are processed. */
-static organ_status go_through(shard_list *s, organ_error *error)
+static organ_status process_shards(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; k < s->count && !error->status; k++) {
         const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
@@ -345,7 +345,7 @@ static organ_status go_through(shard_list *s, organ_error *error)
         if (access(path, F_OK) != 0) {
             if (!json_object_get(s->done, s->names[k]) && s->waiting++ == 0)
                 organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: does not exist yet", path);
-        } else if (take_shard(s, k, path, &fault) == ORGAN_BAD_INPUT) {
+        } else if (process_shard(s, k, path, &fault) == ORGAN_BAD_INPUT) {
             organ_progress_note(s->progress, "%s", fault.message);
             if (s->broken++ == 0)
                 s->first = fault;
@@ -374,7 +374,7 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
         organ_fail_memory(error, path);
     else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
              organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK &&
-             keep_companions(&s, error) == ORGAN_OK && go_through(&s, error) == ORGAN_OK &&
+             keep_companions(&s, error) == ORGAN_OK && process_shards(&s, error) == ORGAN_OK &&
              organ_shards_entry(&s, entry, error) == ORGAN_OK) {
         organ_companions_forget(&s.companions);
         organ_journal_close(&s.journal.journal);

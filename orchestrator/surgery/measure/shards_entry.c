@@ -42,7 +42,7 @@ static void free_remembered(remembered *r)
     free(r->files);
 }
 
-static organ_status take_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
+static organ_status recall_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");
     const unsigned rank = (unsigned)json_array_size(shape);
@@ -100,7 +100,7 @@ organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *erro
         const json_t *record = json_object_get(s->done, s->names[k]), *lines = json_object_get(record, "tensors");
         r.files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
         for (size_t t = 0; t < json_array_size(lines) && !error->status; t++)
-            take_weight(s, json_array_get(lines, t), &r, error);
+            recall_weight(s, json_array_get(lines, t), &r, error);
     }
     organ_model model = {.path = s->path,
                          .format = organ_json_text(first, "format"),

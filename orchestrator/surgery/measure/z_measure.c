@@ -115,7 +115,7 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
 }
 
 /* Computes the smallest room, and the largest useful one. */
-static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
+static organ_status needed_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
     *least = *max = 0;
     for (size_t k = 0; k < c->count; k++) {
@@ -137,22 +137,22 @@ static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
 }
 
-static bool holds_rooms(void *crew_of, uint64_t memory)
+static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
     return z_measure_room_of(c, memory) >= c->least;
 }
 
 /* Limits rooms to the need of the largest tensor. */
-static organ_status make_rooms(z_measure_crew *c, organ_error *error)
+static organ_status allocate_rooms(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
     const uint64_t part = z_measure_room_of(c, c->engine->memory);
     uint64_t max;
-    if (size_rooms(c, &c->least, &max, error))
+    if (needed_rooms(c, &c->least, &max, error))
         return error->status;
     if (part < c->least)
-        return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, holds_rooms, c),
+        return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, memory_suffices, c),
                                    "the tensors of %s and %zu threads", c->model->path, workers);
     c->room_bytes = (size_t)(max < part ? max : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
@@ -166,7 +166,7 @@ static organ_status make_rooms(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release_crew(z_measure_crew *c)
+static void free_rooms(z_measure_crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
@@ -177,9 +177,9 @@ static void release_crew(z_measure_crew *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-static organ_status run_crew(z_measure_crew *c, organ_error *error)
+static organ_status run_workers(z_measure_crew *c, organ_error *error)
 {
-    if (make_order(c, error) || c->count == 0 || make_rooms(c, error))
+    if (make_order(c, error) || c->count == 0 || allocate_rooms(c, error))
         return error->status;
     organ_progress_begin(c->progress, "measuring", c->all_bytes, c->all_count);
     organ_workers_run(c->engine->workers, measure_weights, c);
@@ -206,13 +206,13 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
         if (assign_tensors(&c, error) == ORGAN_OK)
-            run_crew(&c, error);
+            run_workers(&c, error);
     }
     if (organ_assignment_complete(&c.assignment, "measuring the tensors", out, sizeof *out, sizeof *out, error) ==
         ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->of[t], &out[t]); /* pointers of another process are invalid here */
-    release_crew(&c);
+    free_rooms(&c);
     organ_z_subjects_free(&mine);
     return error->status;
 }
@@ -226,8 +226,8 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
     *least = 0;
     if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = &mine;
-        if (make_order(&c, error) == ORGAN_OK && c.count && size_rooms(&c, &c.least, &max, error) == ORGAN_OK)
-            *least = organ_memory_enough(0, holds_rooms, &c);
+        if (make_order(&c, error) == ORGAN_OK && c.count && needed_rooms(&c, &c.least, &max, error) == ORGAN_OK)
+            *least = organ_memory_enough(0, memory_suffices, &c);
     }
     free(c.order);
     organ_z_subjects_free(&mine);

@@ -128,7 +128,7 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
 }
 
 /* Appends the following bytes to the window as long as there is room. */
-static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
+static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
         s->to = s->from = from;
@@ -146,7 +146,7 @@ static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (!s->reader)
-        return read_on(s, from, to, error);
+        return extend_window(s, from, to, error);
     s->to = s->from = 0;
     const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
     const uint64_t count = left < s->window_rows ? left : s->window_rows;

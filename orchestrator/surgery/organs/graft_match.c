@@ -218,7 +218,7 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-static void graft_match_take_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
+static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
     char source[128], target[128];
@@ -279,7 +279,7 @@ static void match_one(organ_graft_job *job, const organ_tensor *from)
         organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format",
                         from->name);
     else if (found)
-        graft_match_take_tensor(job, from, (size_t)(found - job->target->tensors));
+        replace_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
         add_tensor(job, from, name, layer);
     else if (layer < job->target_layers)
@@ -303,7 +303,7 @@ static bool is_reached(const organ_graft_job *job, int32_t layer)
 }
 
 /* Reports target tensors that would remain in the middle of grafted layers. */
-static void find_left_over(organ_graft_job *job)
+static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
@@ -354,7 +354,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     for (size_t k = 0; k < job->layout.piece_count; k++)
         if (!job->layout.pieces[k].as.name)
             return graft_no_memory(job, error);
-    find_left_over(job);
+    report_unmatched_targets(job);
     check_added(job);
     if (job->converted)
         organ_graft_say(job->notes, "Converted to the target's type: %zu tensors.", job->converted);

@@ -8,7 +8,7 @@
 
 /* The key without the architecture that it begins with ("llama.attention.head_count" -> "attention.head_count"); NULL
  * for another key. */
-static const char *behind_architecture(const organ_gguf *gguf, const char *key)
+static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
     const char *const architecture = organ_gguf_string(gguf, "general.architecture", &length);
@@ -19,7 +19,7 @@ static const char *behind_architecture(const organ_gguf *gguf, const char *key)
 static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
 {
     for (size_t k = 0; source && k < source->kv_count; k++) {
-        const char *const other = behind_architecture(source, source->kvs[k].key);
+        const char *const other = without_architecture(source, source->kvs[k].key);
         if (other && strcmp(other, rest) == 0)
             return &source->kvs[k];
     }
@@ -87,12 +87,12 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     return ORGAN_OK;
 }
 
-static organ_status follow_all(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
     for (size_t k = 0; k < target->kv_count && !error->status; k++) {
         organ_gguf_kv kv = target->kvs[k];
-        const char *const rest = behind_architecture(target, kv.key);
+        const char *const rest = without_architecture(target, kv.key);
         unsigned char *data = NULL;
         if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
             !organ_gguf_type_bytes(kv.element) || graft_metadata_follow(job, &kv, rest, &data, error) || !data)
@@ -140,7 +140,7 @@ organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writ
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
         return error->status;
-    if (!layers_move(job) || follow_all(job, *writer, error) == ORGAN_OK)
+    if (!layers_move(job) || copy_layer_keys(job, *writer, error) == ORGAN_OK)
         count_blocks(job, *writer, error);
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);

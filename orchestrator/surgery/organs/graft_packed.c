@@ -28,8 +28,8 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
     return named ? organ_weights_named(targets, name) : NULL;
 }
 
-static organ_status judge_packed(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight,
-                                 organ_error *error)
+static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
+                                      const organ_weight *weight, organ_error *error)
 {
     char mine[160], its[160];
     if (!organ_selected(&job->selection, weight->codes))
@@ -49,7 +49,7 @@ organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
     if (organ_weights_find(job->source, &sources, error) == ORGAN_OK &&
         organ_weights_find(job->target, &targets, error) == ORGAN_OK && sources->packed + targets->packed > 0)
         for (size_t k = 0; k < sources->count && !error->status; k++)
-            judge_packed(job, targets, &sources->weights[k], error);
+            check_packed_pair(job, targets, &sources->weights[k], error);
     organ_weights_free(sources);
     organ_weights_free(targets);
     return error->status;

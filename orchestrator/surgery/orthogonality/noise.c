@@ -74,7 +74,7 @@ typedef struct room {
 } room;
 
 /* Reading needs a unit of two models and the reader's own room; a block needs its K and the scratch of a product. */
-static organ_status noise_find_room(const organ_row_sources *sources, room *r, organ_error *error)
+static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;
     size_t reader = 0;
@@ -96,7 +96,7 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
 {
     const organ_row_sources sources = organ_compared_sources(job, m);
     room r = {0};
-    noise_find_room(&sources, &r, error);
+    noise_size_buffers(&sources, &r, error);
     *bytes = r.strips + r.worker;
     return error->status;
 }
@@ -111,12 +111,12 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-static organ_status noise_make_room(noise_stage *s, organ_error *error)
+static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
     const organ_engine *const engine = s->job->engine;
     room r = {0};
-    if (noise_find_room(&s->sources, &r, error))
+    if (noise_size_buffers(&s->sources, &r, error))
         return error->status;
     s->strip_rows = r.strip_rows;
     s->unit_rows = r.unit_rows;
@@ -322,7 +322,7 @@ organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_co
     noise_stage s = {
         .job = job, .module = module, .sources = organ_compared_sources(job, module), .noises = job->sources - 1};
     if (organ_row_sources_open(&s.sources, job->progress, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK &&
-        noise_make_room(&s, error) == ORGAN_OK)
+        noise_allocate(&s, error) == ORGAN_OK)
         noise_run(&s, error);
     noise_release(&s);
     return error->status;

@@ -71,7 +71,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
               SET("remains_to_change", root_share(s->rest, s->change)));
 }
 
-static json_t *along_json(const organ_noise_fold *f)
+static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0;
@@ -93,9 +93,9 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fo
               SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
               SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
     put_sums(name, &f->sums);
-    ORGAN_ADD(name, SET("with_change",
-                        ORGAN_OBJECT(SET("noise_a", along_json(&f->calib[0])), SET("noise_b", along_json(&f->calib[1])),
-                                     SET("remains", along_json(&f->calib[2])))));
+    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->calib[0])),
+                                                    SET("noise_b", noise_pairs_direction_json(&f->calib[1])),
+                                                    SET("remains", noise_pairs_direction_json(&f->calib[2])))));
     return name;
 }
 

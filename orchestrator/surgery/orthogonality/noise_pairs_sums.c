@@ -51,8 +51,8 @@ typedef struct pairs_stage {
 /* ---- room ---- */
 
 /* The rows of a unit, and the bytes of one worker, computed from headers. */
-static organ_status pairs_find_room(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
-                                    organ_error *error)
+static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
+                                       organ_error *error)
 {
     size_t reader = 0;
     if (organ_row_sources_step(sources, UNIT_VALUES, unit_rows, error) ||
@@ -68,7 +68,7 @@ static organ_status pairs_need(const organ_compared_job *job, const organ_compar
 {
     const organ_row_sources sources = organ_compared_sources(job, m);
     size_t rows, worker = 0;
-    pairs_find_room(&sources, m->pair != NULL, &rows, &worker, error);
+    pairs_size_buffers(&sources, m->pair != NULL, &rows, &worker, error);
     *bytes = worker;
     return error->status;
 }
@@ -83,10 +83,10 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
                                widest->name);
 }
 
-static organ_status pairs_make_room(pairs_stage *s, organ_error *error)
+static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 {
     const organ_engine *const engine = s->job->engine;
-    if (pairs_find_room(&s->sources, s->b != NULL, &s->unit_rows, &s->scratch_bytes, error))
+    if (pairs_size_buffers(&s->sources, s->b != NULL, &s->unit_rows, &s->scratch_bytes, error))
         return error->status;
     s->unit_bytes = organ_to_line(s->unit_rows * s->module->cols * sizeof(float));
     s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory / s->scratch_bytes));
@@ -246,7 +246,7 @@ organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_m
     if (organ_row_sources_open(&s.sources, job->progress, error) == ORGAN_OK && module->pair)
         organ_lora_factors_placed(job->adapter, module->pair, module->transposed, job->engine->kernels, &s.b, &s.a,
                                   error);
-    if (!error->status && pairs_make_room(&s, error) == ORGAN_OK)
+    if (!error->status && pairs_allocate(&s, error) == ORGAN_OK)
         pairs_run(&s, error);
     organ_row_sources_close(&s.sources);
     free(s.a);

@@ -33,7 +33,7 @@ static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char 
         assumption, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
 }
 
-static void say_same(json_t *to, uint64_t differing, uint64_t same)
+static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
         organ_say(to,
@@ -42,7 +42,7 @@ static void say_same(json_t *to, uint64_t differing, uint64_t same)
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
-static void say_factor(json_t *to, const organ_pair_sums *s)
+static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
         return;
@@ -56,7 +56,7 @@ static void say_factor(json_t *to, const organ_pair_sums *s)
                      : "");
 }
 
-static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
+static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
                                         "the difference of the tuned model and the clean model of A",
@@ -83,7 +83,7 @@ static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change 
 }
 
 /* "N_A 0.0012 (z 0.5), ..." */
-static void say_directions(json_t *to, const organ_pairs_fold *f)
+static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
     char text[256] = "";
@@ -108,11 +108,11 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
                                                                                           level ? level : "undefined";
     const char *const assumption = assumption_of(&all->sums, noises);
     assumption_json_of(sentences, &all->sums, assumption);
-    say_same(sentences, all->noises.modules, same);
+    add_same_sentence(sentences, all->noises.modules, same);
     json_array_extend(sentences, json_object_get(agreement, "sentences"));
-    say_factor(sentences, &all->sums);
-    say_change(sentences, all, change);
-    say_directions(sentences, all);
+    add_factor_sentence(sentences, &all->sums);
+    add_change_sentence(sentences, all, change);
+    add_direction_sentences(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
     json_t *const verdict = ORGAN_OBJECT(
         SET_TEXT("premise", assumption), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),

@@ -61,7 +61,7 @@ static json_t *sources_json(const organ_layout *layout)
 }
 
 /* Returns the bytes between piece k and the next one, or the end of its file: zeros or a kept gap. */
-static uint64_t padding_behind(const organ_layout *layout, size_t k)
+static uint64_t padding_after(const organ_layout *layout, size_t k)
 {
     const organ_tensor *const as = &layout->pieces[k].as;
     const organ_layout_file *const file = &layout->files[as->file];
@@ -81,7 +81,7 @@ static json_t *piece_json(const void *context, size_t k)
         SET_COUNT("bytes", piece->as.bytes), SET("xxh3", organ_layout_digest(layout, k)),
         SET_TEXT("file", layout->shards[layout->copies[k].file].name),
         SET_BYTES("source", layout->files[piece->as.file].name), SET_COUNT("offset", piece->as.offset),
-        SET_COUNT("padding", padding_behind(layout, k)));
+        SET_COUNT("padding", padding_after(layout, k)));
 }
 
 static const char *piece_name(const void *layout, size_t k)
@@ -102,7 +102,7 @@ static json_t *folders_json(const organ_layout *layout)
 }
 
 /* Returns true if the output has the same bytes as the donor's files. */
-static bool is_donor_again(const organ_layout *layout)
+static bool equals_donor(const organ_layout *layout)
 {
     bool same = !layout->changed;
     for (size_t k = 0; k < layout->piece_count && same; k++)
@@ -117,10 +117,10 @@ organ_status organ_layout_manifest(organ_layout *layout, const char *directory, 
     json_t *manifest =
         error->status ? NULL
                       : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
-                                     SET_TEXT("format", layout->format),
-                                     SET_FLAG("donor_again", is_donor_again(layout)), SET("model", json_incref(about)),
-                                     SET("folders", folders_json(layout)), SET("sources", sources_json(layout)),
-                                     SET("tensors", json_null()), SET(ORGAN_FILES_FOLDER, extra));
+                                     SET_TEXT("format", layout->format), SET_FLAG("donor_again", equals_donor(layout)),
+                                     SET("model", json_incref(about)), SET("folders", folders_json(layout)),
+                                     SET("sources", sources_json(layout)), SET("tensors", json_null()),
+                                     SET(ORGAN_FILES_FOLDER, extra));
     if (manifest && path)
         organ_document_write_long(path, manifest,
                                   &(organ_long_member){"tensors", layout->piece_count, piece_name, piece_json, layout},

@@ -82,7 +82,7 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
     return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
 }
 
-static organ_status plan_apart(organ_layout *layout, const organ_model *model, organ_error *error)
+static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_model *model, organ_error *error)
 {
     organ_name_table used = {0};
     size_t count = 0;
@@ -153,7 +153,7 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
     list_copies(layout);
     if (!apart)
         plan_together(layout);
-    else if (plan_apart(layout, model, error))
+    else if (plan_file_for_each_tensor(layout, model, error))
         return error->status;
     return organ_resharding_of(model, layout->copies, layout->piece_count, layout->shards, shards, layout->kernels,
                                &layout->plan, error);

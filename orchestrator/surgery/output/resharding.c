@@ -222,7 +222,7 @@ static organ_resharding *create_plan(const organ_model *model, organ_shard_piece
     return NULL;
 }
 
-static organ_status keep_or_free(organ_resharding *r, organ_resharding **plan, organ_error *error)
+static organ_status return_or_free(organ_resharding *r, organ_resharding **plan, organ_error *error)
 {
     *plan = error->status ? NULL : r;
     if (error->status)
@@ -247,7 +247,7 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
         else if (head_files(r, single, error) == ORGAN_OK && r->file_count > 1)
             write_index(r, error);
     }
-    return keep_or_free(r, plan, error);
+    return return_or_free(r, plan, error);
 }
 
 /* ---- GGUF ---- */
@@ -286,7 +286,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
         return organ_fail_memory(error, model->path);
     if (measure_pieces(r, error) == ORGAN_OK)
         head_gguf(r, name, writer, error);
-    return keep_or_free(r, plan, error);
+    return return_or_free(r, plan, error);
 }
 
 /* ---- laid out by others ---- */
@@ -305,7 +305,7 @@ organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pi
         resharding_no_memory(r, error);
     for (size_t f = 0; f < file_count && r->files; f++)
         r->files[r->file_count++].is = files[f];
-    return keep_or_free(r, plan, error);
+    return return_or_free(r, plan, error);
 }
 
 void organ_resharding_free(organ_resharding *r)

@@ -41,7 +41,7 @@ static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
-static void take_weight(organ_dequantize_job *job, const organ_weight *weight)
+static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
         keep_tensor(job, weight->codes);
@@ -70,7 +70,7 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
     if (!job->pieces || !job->units || !job->parts || !job->kept)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
-        take_weight(job, &job->weights->weights[k]);
+        plan_weight(job, &job->weights->weights[k]);
         organ_rows_passed();
     }
     for (size_t k = 0; k < job->weights->unmatched_count; k++)

@@ -323,7 +323,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
 }
 
 /* Collects the values and scales of all ranks' rows. */
-static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
+static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
     const size_t step = cut_at(all), band = rows_in_band(all);
@@ -386,7 +386,7 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
     else if (gptq_quantise(&job, &gptq, losses, error) == ORGAN_OK)
-        join_rows(&job, error);
+        gather_rows(&job, error);
     m->rows_kept = part.rows_kept;
     void *const parts[] = {job.field, job.scales, job.room, losses, gptq.values, gptq.scales, gptq.losses};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

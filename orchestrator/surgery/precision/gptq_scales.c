@@ -79,8 +79,8 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
 
 /* Adds to M the products of a chunk with columns [from, to). These are in one group, the chunk's or a later one, and do
  * not cross the end of the chunk. */
-static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel, size_t from,
-                        size_t to, size_t rows)
+static void add_chunk_products(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel,
+                               size_t from, size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
     const float twice =
@@ -121,7 +121,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_b
         for (size_t from = panel, to; from < end; from = to) {
             to = organ_min(end, (from / job->group + 1) * job->group);
             to = from < chunk + columns ? organ_min(to, chunk + columns) : to;
-            add_meeting(job, b, chunk, panel, from, to, rows);
+            add_chunk_products(job, b, chunk, panel, from, to, rows);
         }
     }
 }

@@ -35,7 +35,7 @@ typedef struct quantize_pass_bench {
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } quantize_pass_bench;
 
-static void *quantize_pass_take(unsigned char *scratch, size_t *used, size_t bytes)
+static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
     void *const at = scratch ? scratch + *used : NULL;
     *used += organ_to_line(bytes);
@@ -58,23 +58,23 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
                                .group = organ_grid_group(&encoding->grid, cols),
                                .step = gguf && cols < BAND ? BAND / cols : 1,
                                .row_bytes = organ_encoding_row_bytes(encoding, cols)};
-    b->codes = quantize_pass_take(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
-    b->back = quantize_pass_take(scratch, &used, b->step * cols * sizeof(float));
+    b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
+    b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
-        b->scales = quantize_pass_take(scratch, &used, groups * sizeof(float));
+        b->scales = carve_scratch(scratch, &used, groups * sizeof(float));
         b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING;
-        b->pending = quantize_pass_take(scratch, &used, b->pending_room);
+        b->pending = carve_scratch(scratch, &used, b->pending_room);
     }
     if (part->entry) {
-        b->weights = quantize_pass_take(scratch, &used, cols * sizeof(float));
-        b->roots = quantize_pass_take(scratch, &used, cols * sizeof(float));
+        b->weights = carve_scratch(scratch, &used, cols * sizeof(float));
+        b->roots = carve_scratch(scratch, &used, cols * sizeof(float));
     }
-    b->put = quantize_pass_take(scratch, &used, ORGAN_PUT_SCRATCH);
+    b->put = carve_scratch(scratch, &used, ORGAN_PUT_SCRATCH);
     return used;
 }
 
-static organ_status bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
-                             quantize_pass_bench *b, organ_error *error)
+static organ_status bench_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
+                                    quantize_pass_bench *b, organ_error *error)
 {
     const organ_quantize_part *const part = job->todo[strip->item];
     const organ_grid *const grid = &part->encoding->grid;
@@ -148,7 +148,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 {
     const organ_quantize_job *const job = context;
     quantize_pass_bench b;
-    if (bench_of(job, strip, scratch, &b, error) != ORGAN_OK)
+    if (bench_for_strip(job, strip, scratch, &b, error) != ORGAN_OK)
         return error->status;
     const organ_grid *const grid = &b.part->encoding->grid;
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;

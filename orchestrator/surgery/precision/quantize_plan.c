@@ -74,7 +74,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
-static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
+static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *meant, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -126,7 +126,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     if (why)
         job->left[job->left_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
-        return take_target(job, weight, encoding, job->widths ? encoding : meant, error);
+        return plan_target(job, weight, encoding, job->widths ? encoding : meant, error);
     keep_tensor(job, tensor);
     return error->status;
 }

@@ -174,7 +174,7 @@ static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 
 /* Servers hold q, k and v as one matrix, and gate and up as one; transformers reads one scheme for all routed experts
  * of a model. */
-static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
+static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role with[ORGAN_ROLE_COUNT] = {
         [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
@@ -194,7 +194,7 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     while (group > NARROW && t->shape[1] % group)
         group /= 2;
     bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
-        w->job->options->one_width ? is_joined : are_routed;
+        w->job->options->one_width ? have_common_width : are_routed;
     size_t c = 0;
     while (c < w->choices.count && w->joined[c].curve != w->of[target] && !same_choice(w->joined[c].first, &t->anatomy))
         c++;
@@ -418,7 +418,7 @@ static void print_dry_run(const organ_quantize_widths *w)
     json_decref(time);
 }
 
-static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
+static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
     bool known = false;
@@ -475,7 +475,7 @@ static const organ_allocation_tensor *find_split_group(const organ_quantize_widt
 {
     for (size_t c = 0; c < w->choices.count; c++)
         for (size_t d = 0; d < c; d++)
-            if (is_joined(w->joined[c].first, w->joined[d].first) &&
+            if (have_common_width(w->joined[c].first, w->joined[d].first) &&
                 encoding_at(w->chosen[c], &w->joined[c]) != encoding_at(w->chosen[d], &w->joined[d]))
                 return &w->curves.tensors[w->joined[c].curve];
     return NULL;
@@ -507,7 +507,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
         return organ_fail_memory(error, job->options->model);
     w->job = job;
     if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->held.count == 0 ||
-        find_sizes(w, error) || find_budget(w, error) || know_curves(w, error))
+        find_sizes(w, error) || find_budget(w, error) || ensure_curves(w, error))
         return error->status;
     stop_measuring(w);
     if (quantize_widths_divide(w, error) != ORGAN_OK)

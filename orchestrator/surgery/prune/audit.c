@@ -201,7 +201,7 @@ static organ_status compare_models(audit *a, organ_error *error)
     return error->status;
 }
 
-static void judge_tensors(audit *a)
+static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const audit_finding *f = &a->findings[t];
@@ -240,7 +240,7 @@ static bool index_valid(audit *a)
 }
 
 /* Checks that the elements counted tensor by tensor add up to the shapes in both headers. */
-static bool denominators_hold(audit *a, uint64_t accounted)
+static bool denominators_agree(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
     for (size_t t = 0; t < a->donor->tensor_count; t++)
@@ -354,9 +354,9 @@ static organ_status map_tiles(audit *a, organ_error *error)
 
 static json_t *audit_document_of(audit *a)
 {
-    judge_tensors(a);
+    report_changed_tensors(a);
     const audit_sums s = sum_up(a);
-    const bool denominators = denominators_hold(a, s.accounted);
+    const bool denominators = denominators_agree(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* may add problems, so it runs before they are counted */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
     json_t *const donor =

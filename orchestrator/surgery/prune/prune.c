@@ -195,7 +195,7 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
     return band->last ? organ_prune_part_done(job, part, error) : ORGAN_OK;
 }
 
-static bool is_left(const organ_prune_part *part) { return !part->done; }
+static bool part_is_pending(const organ_prune_part *part) { return !part->done; }
 
 /* Starts the clocks of all shards. finish_clocks moves the start of each to the time when the previous shard is
  * complete. */
@@ -220,7 +220,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     writer w = {.job = job};
     organ_pass pass;
     start_clocks(job);
-    if (organ_prune_pass_make(job, is_left, &w.flow, &pass, error) == ORGAN_OK) {
+    if (organ_prune_pass_make(job, part_is_pending, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
         pass.retire = prune_retire_band;
         organ_pass_run(&pass, job->engine, error);

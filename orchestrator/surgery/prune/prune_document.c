@@ -67,7 +67,7 @@ static json_t *untouched_json(const organ_prune_job *job)
                         SET_COUNT("bytes", bytes - job->targets.bytes));
 }
 
-static bool holds_weights(const char *name)
+static bool is_weight_file(const char *name)
 {
     for (size_t k = 0; k < sizeof weight_files / sizeof *weight_files; k++)
         if (fnmatch(weight_files[k], name, 0) == 0)
@@ -79,7 +79,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
 {
     json_t *names = json_array();
     for (size_t k = 0; k < list->count; k++)
-        if (!only_weights || holds_weights(list->names[k]))
+        if (!only_weights || is_weight_file(list->names[k]))
             json_array_append_new(names, organ_document_string(list->names[k]));
     return names;
 }

@@ -41,7 +41,7 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-static organ_status purify_take_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
+static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
         job->chosen[tensor - job->donor->tensors] = true;
@@ -85,7 +85,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;
-            purify_take_tensor(job, &donor->tensors[t], error);
+            select_tensor(job, &donor->tensors[t], error);
             organ_rows_passed();
         }
     if (!error->status && job->count == 0 && job->left_count > 0)

@@ -41,7 +41,7 @@ static void purify_row(void *context, const organ_row *row)
     row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-static organ_status judge_part(void *context, size_t index, const double *sums, organ_error *error)
+static organ_status check_part_sums(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
     const organ_tensor *const tensor = job->parts[index].tensor;
@@ -57,7 +57,7 @@ static organ_status judge_part(void *context, size_t index, const double *sums, 
     return ORGAN_OK;
 }
 
-static void remark_part(const double *sums, char remark[64])
+static void energy_remark(const double *sums, char remark[64])
 {
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
     snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
@@ -87,8 +87,8 @@ organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
     const size_t cols = organ_row_longest(job->donor, job->chosen);
     job->rows = (organ_row_work){.scratch_bytes = job->haar ? cols * sizeof(float) : (size_t)organ_fft_scratch(cols),
                                  .row = purify_row,
-                                 .judge = judge_part,
-                                 .remark = remark_part};
+                                 .judge = check_part_sums,
+                                 .remark = energy_remark};
     if (!job->haar && make_transforms(job, error))
         return error->status;
     return organ_measure_min(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &job->rows.least,

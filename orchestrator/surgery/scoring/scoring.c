@@ -200,16 +200,16 @@ static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longes
     return least >= longest && (scoring->count == 1 || memory / 4 >= row);
 }
 
-static bool holds_window(void *context, uint64_t memory)
+static bool fits_window(void *context, uint64_t memory)
 {
     const extent *const e = context;
     return divide_memory(e->scoring, memory, e->longest, e->tokens);
 }
 
-static bool holds_all(void *context, uint64_t memory)
+static bool fits_all(void *context, uint64_t memory)
 {
     const extent *const e = context;
-    return holds_window(context, memory) && e->scoring->batch_tokens == e->tokens;
+    return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
 /* The least memory for which `holds` is true. The forward passes read the engine of the trial, which is divided again
@@ -218,19 +218,19 @@ static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, u
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
     const uint64_t given = scoring->memory, least = organ_memory_enough(0, holds, &e);
-    holds_window(&e, given);
+    fits_window(&e, given);
     return least;
 }
 
-uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, holds_window); }
-uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, holds_all); }
+uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
+uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     const uint64_t given = scoring->memory;
-    if (holds_window(&e, given))
+    if (fits_window(&e, given))
         return ORGAN_OK;
-    return organ_memory_refuse(error, given, organ_memory_enough(given, holds_window, &e),
+    return organ_memory_refuse(error, given, organ_memory_enough(given, fits_window, &e),
                                "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
                                e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }

@@ -180,7 +180,7 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
     return ORGAN_OK;
 }
 
-static organ_status answer_all(task_run *r, organ_error *error)
+static organ_status score_answers(task_run *r, organ_error *error)
 {
     r->answers = calloc(r->set.count * r->scoring.count, sizeof *r->answers);
     r->values = calloc(r->set.count, sizeof *r->values);
@@ -203,7 +203,7 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
     if (!o->context && made_for)
         r->scoring.protocol.context = (size_t)made_for;
     if (organ_task_set_read(&r->set, &r->scoring, error) || organ_scoring_fit(&r->scoring, error) ||
-        organ_scoring_run(&r->scoring, error) || answer_all(r, error))
+        organ_scoring_run(&r->scoring, error) || score_answers(r, error))
         return error->status;
     *report = tasks_document(r);
     if (!*report)

@@ -56,7 +56,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-static organ_status generate_make_room(generation *g, organ_error *error)
+static organ_status allocate_generation(generation *g, organ_error *error)
 {
     const size_t max = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
@@ -170,8 +170,8 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
         organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
     organ_forward_stream(g->forward);
-    if (organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) || generate_make_room(g, error) ||
-        continue_prompt(g, error))
+    if (organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) ||
+        allocate_generation(g, error) || continue_prompt(g, error))
         return error->status;
     *report = generate_document(g);
     return ORGAN_OK;

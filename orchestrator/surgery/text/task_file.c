@@ -29,7 +29,7 @@ typedef struct task_reader {
     uint32_t prefix; /* stands for a context without tokens */
 } task_reader;
 
-static uint64_t task_room(const task_reader *r) { return r->scoring->memory / 2; }
+static uint64_t task_memory_limit(const task_reader *r) { return r->scoring->memory / 2; }
 
 /* ---- texts and tokens ---- */
 
@@ -144,7 +144,7 @@ static organ_status add_choice(task_reader *r, size_t name, size_t characters, b
     set->cut += inputs < all;
     r->bytes += inputs * (sizeof(uint32_t) + sizeof(size_t)) + scored * (sizeof(size_t) + sizeof(uint32_t)) +
                 sizeof *set->choices + sizeof *set->questions;
-    r->full |= 2 * r->bytes > task_room(r); /* lists grow by doubling */
+    r->full |= 2 * r->bytes > task_memory_limit(r); /* lists grow by doubling */
     if (r->full)
         return ORGAN_OK;
     if (!organ_grow(&set->choices, set->choice_count, &set->choice_room, sizeof *set->choices))

@@ -156,7 +156,7 @@ static bool splice_link(climb *c, organ_link_end *end)
 }
 
 /* The last word of the path is a file. */
-static bool links_take_file(climb *c)
+static bool append_file_name(climb *c)
 {
     organ_link_target *const to = c->to;
     const size_t used = c->lengths[c->depth];
@@ -194,7 +194,7 @@ static organ_link_end follow_words(climb *c)
             errno = ENOTDIR;
             return ORGAN_LINK_NOWHERE;
         } else {
-            return links_take_file(c) ? ORGAN_LINK_FILE : ORGAN_LINK_NOWHERE;
+            return append_file_name(c) ? ORGAN_LINK_FILE : ORGAN_LINK_NOWHERE;
         }
     }
     return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;

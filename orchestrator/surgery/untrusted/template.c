@@ -92,7 +92,7 @@ typedef struct template_scan {
     size_t open; /* brackets of the tag */
 } template_scan;
 
-static void template_found(template_scan *s, template_hazard which, const char *word)
+static void report_hazard(template_scan *s, template_hazard which, const char *word)
 {
     char where[600], what[300];
     if (s->seen[which])
@@ -139,24 +139,24 @@ static void template_check_text(template_scan *s, const char *text)
 {
     char name[64];
     if (has_dunder(text, name))
-        template_found(s, TRICK_DUNDER, name);
+        report_hazard(s, TRICK_DUNDER, name);
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         if (strcasestr(text, parts[k]))
-            template_found(s, TRICK_PIECE, parts[k]);
+            report_hazard(s, TRICK_PIECE, parts[k]);
 }
 
 static void check_string(template_scan *s, const char *text)
 {
     template_check_text(s, text);
     if (is_piece(text) && !s->seen[TRICK_DUNDER])
-        template_found(s, TRICK_PIECE, text);
+        report_hazard(s, TRICK_PIECE, text);
     if (strstr(text, "%c") || strstr(text, ":c}"))
-        template_found(s, TRICK_FORMAT, text);
+        report_hazard(s, TRICK_FORMAT, text);
     if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
-        template_found(s, TRICK_FILTER, "map('attr')");
+        report_hazard(s, TRICK_FILTER, "map('attr')");
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (words[k].template_hazard == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
-            template_found(s, TRICK_ATTRIBUTE, text);
+            report_hazard(s, TRICK_ATTRIBUTE, text);
     const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
     memcpy(s->joined + s->joined_length, text, length < room ? length : room);
     s->joined_length += length < room ? length : room;
@@ -212,7 +212,7 @@ static char decode_escape(const char *text, size_t left, size_t *taken)
     return left > 1 ? text[1] : '\\';
 }
 
-static void take_string(template_scan *s)
+static void scan_string(template_scan *s)
 {
     const char quote = s->text[s->at++];
     char word[WORD_ROOM];
@@ -243,9 +243,9 @@ static void take_string(template_scan *s)
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
-        template_found(s, TRICK_FILTER, word);
+        report_hazard(s, TRICK_FILTER, word);
     if (s->has_dict && (strcmp(word, "join") == 0 || strcmp(word, "first") == 0))
-        template_found(s, TRICK_LETTERS, "dict(...) | join");
+        report_hazard(s, TRICK_LETTERS, "dict(...) | join");
 }
 
 static void check_name(template_scan *s, const char *word)
@@ -256,20 +256,20 @@ static void check_name(template_scan *s, const char *word)
     const size_t length = strlen(word);
     s->is_raw |= before == '%' && strcmp(word, "raw") == 0;
     if (has_dunder(word, name) || (length > 2 && strncmp(word, "__", 2) == 0))
-        template_found(s, TRICK_DUNDER, word);
+        report_hazard(s, TRICK_DUNDER, word);
     else if (before == '.' && *word == '_')
-        template_found(s, TRICK_ATTRIBUTE, word);
+        report_hazard(s, TRICK_ATTRIBUTE, word);
     if (before == '|' || (before == 'n' && strcmp(s->last[0].word, "filter") == 0))
         check_filter(s, word);
     for (size_t k = 0; before == '%' && k < sizeof loads / sizeof *loads; k++)
         if (strcmp(word, loads[k]) == 0)
-            template_found(s, TRICK_IMPORT, word);
+            report_hazard(s, TRICK_IMPORT, word);
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strcmp(word, words[k].word) == 0 && (words[k].template_hazard == TRICK_CALL || before == '.'))
-            template_found(s, words[k].template_hazard, word);
+            report_hazard(s, words[k].template_hazard, word);
 }
 
-static void take_name(template_scan *s)
+static void scan_name(template_scan *s)
 {
     char word[64];
     size_t length = 0;
@@ -284,7 +284,7 @@ static void take_name(template_scan *s)
 }
 
 /* Digits may have underscores between them. */
-static void take_number(template_scan *s)
+static void scan_number(template_scan *s)
 {
     char word[64] = "";
     size_t length = 0, next;
@@ -297,11 +297,11 @@ static void take_number(template_scan *s)
         next++;
     if ((s->in_range && value > RANGE_MAX) ||
         (value > REPEAT_MAX && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
-        template_found(s, TRICK_ENDLESS, word);
+        report_hazard(s, TRICK_ENDLESS, word);
     push_token(s, '9', word);
 }
 
-static void take_mark(template_scan *s)
+static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
     if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "range") == 0)
@@ -310,7 +310,7 @@ static void take_mark(template_scan *s)
         s->has_dict = true;
     if (c == '*' && s->last[0].kind == 's' && *s->last[0].word &&
         strspn(s->last[0].word, "_") == strlen(s->last[0].word))
-        template_found(s, TRICK_PIECE, s->last[0].word);
+        report_hazard(s, TRICK_PIECE, s->last[0].word);
     s->line += c == '\n';
     s->open += c == '(' || c == '[' || c == '{';
     s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
@@ -324,7 +324,7 @@ static bool text_follows(const template_scan *s, const char *text)
 }
 
 /* {{ ... }} or {% ... %}: s->at is behind its beginning. It does not end within brackets. */
-static void take_tag(template_scan *s, const char *end)
+static void scan_tag(template_scan *s, const char *end)
 {
     memset(s->last, 0, sizeof s->last);
     s->joined_length = 0;
@@ -336,20 +336,20 @@ static void take_tag(template_scan *s, const char *end)
     while (s->at < s->end && (s->open > 0 || !text_follows(s, end))) {
         const unsigned char c = (unsigned char)s->text[s->at];
         if (c == '\'' || c == '"')
-            take_string(s);
+            scan_string(s);
         else if (isdigit(c))
-            take_number(s);
+            scan_number(s);
         else if (isalpha(c) || c == '_')
-            take_name(s);
+            scan_name(s);
         else
-            take_mark(s);
+            scan_mark(s);
     }
     s->at += s->at < s->end ? 2 : 0;
     template_check_text(s, s->joined);
 }
 
 /* Skips a comment, or text between tags, which is never executed. */
-static void take_rest(template_scan *s, const char *end)
+static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&
            !(end ? text_follows(s, end) : text_follows(s, "{{") || text_follows(s, "{%") || text_follows(s, "{#")))
@@ -358,15 +358,15 @@ static void take_rest(template_scan *s, const char *end)
 }
 
 /* Skips the text after {% raw %} up to its end tag: it is not code. */
-static void take_raw(template_scan *s)
+static void skip_raw(template_scan *s)
 {
     while (s->at < s->end && !text_follows(s, "endraw"))
         s->line += s->text[s->at++] == '\n';
-    take_rest(s, "%}");
+    skip_untagged(s, "%}");
 }
 
 /* The names that all ways out need, wherever they stand: for who reads tags otherwise than this does. */
-static void check_whole(template_scan *s, size_t length)
+static void check_hazard_names(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
                                         "__bases__",      "__base__",    "__class__",    "__getattribute__"};
@@ -377,7 +377,7 @@ static void check_whole(template_scan *s, size_t length)
         s->line = 1;
         for (const char *c = s->text; c < there; c++)
             s->line += *c == '\n';
-        template_found(s, TRICK_DUNDER, names[k]);
+        report_hazard(s, TRICK_DUNDER, names[k]);
     }
 }
 
@@ -388,17 +388,17 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%zu", length);
     if (length > LONGEST)
-        template_found(&s, TRICK_LONG, bytes);
+        report_hazard(&s, TRICK_LONG, bytes);
     while (s.at < s.end) {
         const bool code = text_follows(&s, "{{") || text_follows(&s, "{%"), comment = text_follows(&s, "{#");
         const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";
         s.at += code || comment ? 2 : 0;
         if (code)
-            take_tag(&s, end);
+            scan_tag(&s, end);
         else
-            take_rest(&s, comment ? "#}" : NULL);
+            skip_untagged(&s, comment ? "#}" : NULL);
         if (code && s.is_raw)
-            take_raw(&s);
+            skip_raw(&s);
     }
-    check_whole(&s, length);
+    check_hazard_names(&s, length);
 }

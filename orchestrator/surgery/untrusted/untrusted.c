@@ -23,7 +23,7 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
-static organ_status untrusted_judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
+static organ_status scan_and_report(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
                                     organ_error *error)
 {
     organ_scanned_folder scanned = {0};
@@ -56,7 +56,7 @@ organ_status organ_untrusted(const organ_untrusted_options *options, json_t **re
     if (organ_http_is_url(options->model))
         organ_fail(error, ORGAN_USAGE, "--untrusted examines local files, but the model is at a URL");
     else
-        untrusted_judge(options, &findings, report, error);
+        scan_and_report(options, &findings, report, error);
     json_decref(findings.list);
     return organ_report_end_partial(&work, options->model, error);
 }

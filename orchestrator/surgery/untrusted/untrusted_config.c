@@ -22,7 +22,7 @@ static void value_excerpt(const organ_json_key *key, char out[100])
              length > 80 ? "..." : "");
 }
 
-static void asks_for_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
+static void check_auto_map(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
     value_excerpt(key, text);
@@ -76,10 +76,10 @@ static void checks_template(organ_findings *findings, const organ_json_key *key,
 static const struct {
     const char *name;
     key_check *check;
-} keys[] = {{"auto_map", asks_for_code},
-            {"custom_pipelines", asks_for_code},
-            {"_target_", asks_for_code},
-            {"custom_code", asks_for_code},
+} keys[] = {{"auto_map", check_auto_map},
+            {"custom_pipelines", check_auto_map},
+            {"_target_", check_auto_map},
+            {"custom_code", check_auto_map},
             {"trust_remote_code", check_remote_code},
             {"parent_library", imports_parent},
             {"chat_template", checks_template},

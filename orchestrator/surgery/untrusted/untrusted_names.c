@@ -104,7 +104,7 @@ static char latin_lookalike(int32_t code)
 /* Reduces a name to its appearance in ASCII: compatibility forms and case folded, lookalikes replaced, marks removed
  * if `bare`. Returns NULL if another letter remains, or without memory. *foreign is the first lookalike letter, 0:
  * none. The caller frees the result. */
-static char *found_as(const char *name, bool bare, int32_t *foreign)
+static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
     const utf8proc_option_t options = UTF8PROC_NULLTERM | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD |
@@ -157,15 +157,15 @@ static void fold_ascii(char *text)
 
 /* Returns true if the name resembles a standard name of a model's file: *of becomes that name, otherwise unchanged;
  * *foreign a letter outside of ASCII. A name that differs in case only counts as the standard name itself. */
-static bool looks_known(const char *name, const char **of, int32_t *foreign)
+static bool resembles_standard_name(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
     bool found = false;
-    char *const seen = found_as(name, true, foreign);
+    char *const seen = ascii_appearance(name, true, foreign);
     if (seen)
         fold_ascii(seen);
     for (size_t k = 0; seen && !found && k < sizeof known / sizeof *known; k++) {
-        char *const other = found_as(known[k], true, &none);
+        char *const other = ascii_appearance(known[k], true, &none);
         if (other)
             fold_ascii(other);
         found = other && strcmp(seen, other) == 0 && strcasecmp(name, known[k]) != 0;
@@ -189,7 +189,7 @@ static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
     bool latin = false;
-    char *const seen = is_ascii(name) ? NULL : found_as(name, false, &foreign);
+    char *const seen = is_ascii(name) ? NULL : ascii_appearance(name, false, &foreign);
     for (const char *c = name; *c; c++)
         latin |= isalpha((unsigned char)*c) != 0;
     if (seen && foreign && latin)
@@ -209,7 +209,7 @@ void organ_names_check(organ_findings *findings, const char *name)
     else if (organ_names_hide(name, &code))
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
                            "the name has U+%04X, which is invisible or changes the writing direction", code);
-    else if (looks_known(name, &of, &foreign) && foreign)
+    else if (resembles_standard_name(name, &of, &foreign) && foreign)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name looks like '%s', but has U+%04X", of,
                            (unsigned)foreign);
     else if (of)

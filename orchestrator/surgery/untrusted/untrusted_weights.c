@@ -17,7 +17,7 @@
 /* the largest alignment that organ writes; files have 32 */
 enum { ALIGNMENT_MAX = 1 << 24 };
 
-static void weights_take_fault(void *context, const char *message)
+static void add_tensor_fault(void *context, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
     memcpy(fault.message, message, strlen(message) + 1);
@@ -37,7 +37,7 @@ static void check_tensor_names(organ_findings *findings, const organ_tensor_list
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
-    const organ_faults faults = {weights_take_fault, findings};
+    const organ_faults faults = {add_tensor_fault, findings};
     organ_tensor_list list = {0};
     organ_error error = {0};
     organ_safetensors_survey(&file, 0, &list, &faults, &error);
@@ -59,7 +59,7 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
-    const organ_faults faults = {weights_take_fault, findings};
+    const organ_faults faults = {add_tensor_fault, findings};
     organ_gguf_header header = {0};
     organ_tensor_list list = {0};
     organ_error error = {0};

@@ -184,7 +184,7 @@ static organ_status begin_values(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status recall_all(organ_width_job *job, organ_error *error)
+static organ_status recall_choices(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
     size_t k;
@@ -213,7 +213,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     else if (organ_ranks_first(ranks))
         begin_values(job, error);
     return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
-                                                                                  : recall_all(job, error);
+                                                                                  : recall_choices(job, error);
 }
 
 /* Ends the run so that its message states once how to continue: keeps the message of the cause if it does. */

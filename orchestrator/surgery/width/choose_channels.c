@@ -44,7 +44,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
-static organ_status keep_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
+static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
     choose_strip s = {0};
@@ -137,7 +137,7 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
     organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
     if (choose_for_matrix(job, part, matrix, weights, error) != ORGAN_OK)
         return error->status;
-    if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
+    if (organ_ranks_first(job->engine->ranks) && store_values(job, part, weights, error) != ORGAN_OK)
         return error->status;
     part->done = true;
     width_report_step(job, part, matrix->name);

@@ -164,8 +164,8 @@ static void narrow_matrix_finish(narrowing *x)
 }
 
 /* row -= sum over the collected columns of left(column) right */
-static void take_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right,
-                         float *row)
+static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right,
+                             float *row)
 {
     const organ_product product = {.m = 1,
                                    .n = b->width,
@@ -190,9 +190,9 @@ static void remove_column(narrowing *x, size_t column)
     }
     memcpy(rows[ROW], x->p + at, b.width * sizeof **rows);
     memcpy(rows[H], x->g + at, b.width * sizeof **rows);
-    take_pending(x, column, &b, Q, ROW, rows[ROW]);
-    take_pending(x, column, &b, Q, H, rows[H]);
-    take_pending(x, column, &b, H, Q, rows[H]);
+    subtract_pending(x, column, &b, Q, ROW, rows[ROW]);
+    subtract_pending(x, column, &b, Q, H, rows[H]);
+    subtract_pending(x, column, &b, H, Q, rows[H]);
     const double pivot = (double)rows[ROW][column - b.start], own = (double)rows[H][column - b.start];
     x->report->expected_loss += own / pivot;
     for (size_t j = 0; j < b.width; j++) {
@@ -380,7 +380,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
-static bool narrow_matrix_take_room(narrowing *x)
+static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;
     const size_t bands = x->cols / BAND + x->cols / x->moments->block + 2;
@@ -421,7 +421,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     *report = (organ_narrow_report){.tokens = moments->tokens, .block_diagonal = moments->block < cols};
     if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
         organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
-    else if (!narrow_matrix_take_room(&x))
+    else if (!narrow_matrix_allocate(&x))
         out_of_memory(&x, error);
     else if (narrow_matrix_invert(&x, error) == ORGAN_OK && narrow_matrix_choose(&x, kept, error) == ORGAN_OK)
         narrow_matrix_solve(&x, error);

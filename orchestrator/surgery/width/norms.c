@@ -112,7 +112,7 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
 }
 
 /* Removes the channel with the least score, the first of equals, until the number to keep is left. */
-static void keep_greatest(organ_width_part *part, const double *scores, bool *gone)
+static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->whole;
     for (size_t left = cols; left > part->share->keep; left--) {
@@ -141,7 +141,7 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
         fold_expert(job, found, part, scores, error);
     if (!error->status) {
         fold_columns(part, weights, scores);
-        keep_greatest(part, scores, gone);
+        keep_largest_scores(part, scores, gone);
         for (size_t k = 0; k < all; k++)
             weights[k] = gone[k % cols] ? 0.0f : weights[k];
         part->report = (organ_narrow_report){0};

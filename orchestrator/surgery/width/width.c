@@ -23,8 +23,8 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
 }
 
 /* Writes a refitted part in the type and place of the output. */
-static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
-                             organ_error *error)
+static organ_status write_refitted_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
+                                        organ_error *error)
 {
     const uint64_t rows = organ_width_rows(part);
     float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
@@ -36,13 +36,13 @@ static organ_status put_part(const organ_width_job *job, organ_cut_run *run, con
     return error->status;
 }
 
-static organ_status put_parts(void *inner, organ_writing *writing, organ_error *error)
+static organ_status write_refitted_parts(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
     const organ_width_job *const job = organ_cut_context(run);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_cut_done(run, job->parts[k].tensor))
-            put_part(job, run, &job->parts[k], error);
+            write_refitted_part(job, run, &job->parts[k], error);
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
@@ -55,7 +55,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     ORGAN_WRITE_BY(job),
                                     .choice = true,
                                     .checked = !dry,
-                                    .fill = put_parts,
+                                    .fill = write_refitted_parts,
                                     .plan = dry ? &job->plan : NULL,
                                     .definition = "width/1",
                                     .schema = "organ.width/1",

@@ -53,7 +53,7 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     return organ_target_is_float(t) ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
 }
 
-static organ_status take_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
+static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
     organ_width_part *const part = &job->parts[job->part_count];
@@ -73,13 +73,13 @@ static organ_status take_part(organ_width_job *job, const organ_tensor *t, uint6
     return ORGAN_OK;
 }
 
-static organ_status parts_take_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
+static organ_status add_parts_of_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t matrices = organ_tensor_matrices(t).count;
     if (check_part(job, t, &job->shares[organ_width_kind_of(t)], error) != ORGAN_OK)
         return error->status;
     for (uint64_t m = 0; m < matrices && !error->status; m++)
-        take_part(job, t, m, error);
+        add_part(job, t, m, error);
     job->targets.tensors[job->targets.count++] = t;
     job->first[job->targets.count] = job->part_count;
     job->targets.elements += t->elements;
@@ -88,7 +88,7 @@ static organ_status parts_take_target(organ_width_job *job, const organ_tensor *
 }
 
 /* Allocates as many parts as the chosen tensors have matrices. */
-static organ_status parts_make_room(organ_width_job *job, organ_error *error)
+static organ_status allocate_parts(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     uint64_t matrices = 0;
@@ -112,11 +112,11 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
         const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
         job->targets.chosen[t] = kind < ORGAN_WIDTH_KINDS && job->shares[kind].keep;
     }
-    if (organ_require_plain(model, job->targets.chosen, error) != ORGAN_OK || parts_make_room(job, error) != ORGAN_OK)
+    if (organ_require_plain(model, job->targets.chosen, error) != ORGAN_OK || allocate_parts(job, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
         if (job->targets.chosen[t])
-            parts_take_target(job, &model->tensors[t], error);
+            add_parts_of_target(job, &model->tensors[t], error);
     return error->status;
 }
 

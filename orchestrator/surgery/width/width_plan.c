@@ -71,7 +71,7 @@ static organ_status read_tensor_query(const setting *w, size_t *keep, organ_erro
 /* ---- widths of the model ---- */
 
 /* Checks that all layers, and all experts, have the same width: config.json and GGUF store one for each. */
-static organ_status take_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
+static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_width_matrices(job, t).cols;
     organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
@@ -125,7 +125,7 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     for (size_t t = 0; t < model->tensor_count && !error->status; t++) {
         const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
         if (kind < ORGAN_WIDTH_HEADS)
-            take_width(job, &model->tensors[t], error);
+            set_width(job, &model->tensors[t], error);
     }
     const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
     const size_t shared = job->shares[ORGAN_WIDTH_SHARED].whole;

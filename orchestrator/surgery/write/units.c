@@ -87,7 +87,7 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Returns [[at, bytes, "xxh3"], ...] in order of the offsets, and empties the list. NULL without memory. */
-static json_t *take_extents(organ_unit_extents *all)
+static json_t *extents_json(organ_unit_extents *all)
 {
     json_t *const rows = json_array();
     bool complete = rows != NULL;
@@ -115,7 +115,7 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
     bool complete = pieces && results;
     pthread_mutex_lock(&w->log.lock);
     for (size_t k = 0; k < u->count && complete; k++)
-        complete = json_array_append_new(pieces, take_extents(&w->log.of_piece[u->first + k])) == 0;
+        complete = json_array_append_new(pieces, extents_json(&w->log.of_piece[u->first + k])) == 0;
     pthread_mutex_unlock(&w->log.lock);
     json_t *const line = complete
                              ? ORGAN_OBJECT(SET_TEXT("unit", w->pieces[u->first].name),

@@ -61,7 +61,7 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
     return ORGAN_OK;
 }
 
-static bool units_take(organ_writing *w, size_t item, const json_t *results)
+static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
                           : w->write->recall(organ_write_inner(w), item, results);
@@ -77,7 +77,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)
         first->xxh3 = digits ? strtoull(digits, NULL, 16) : XXH3_64bits(NULL, 0);
-    u->done = json_is_object(results) && (first->same || units_take(w, u->item, results));
+    u->done = json_is_object(results) && (first->same || recall_unit(w, u->item, results));
     w->done += u->done;
 }
 
@@ -150,7 +150,7 @@ static void list_folders(const organ_writing *w, inventory *there, organ_error *
     organ_progress_end(w->write->progress);
 }
 
-static organ_status take_all_over(organ_writing *w, organ_error *error)
+static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory there = {0};
     organ_gathered found = {0};
@@ -185,7 +185,7 @@ organ_status organ_units_begin(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count; u++)
         for (size_t k = 0; k < w->units[u].count; k++)
             log->unit_of[w->units[u].first + k] = u;
-    return json_array_size(w->journal.lines) > 0 ? take_all_over(w, error) : ORGAN_OK;
+    return json_array_size(w->journal.lines) > 0 ? recall_units(w, error) : ORGAN_OK;
 }
 
 void organ_units_end(organ_writing *w)

@@ -26,7 +26,7 @@ organ_status organ_units_assign(organ_writing *w, organ_error *error)
 }
 
 /* Takes over the units listed in the journal lines of another rank. */
-static organ_status take_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
+static organ_status recall_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
 {
     bool no_memory = false;
     json_error_t fault;
@@ -45,7 +45,7 @@ static organ_status take_lines(organ_writing *w, const organ_name_table *names, 
     return error->status;
 }
 
-static organ_status take_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
+static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};
     for (size_t u = 0; u < w->unit_count; u++) {
@@ -57,7 +57,7 @@ static organ_status take_shares(organ_writing *w, const organ_gathered *all, org
     }
     for (size_t r = 0; r < all->count && !error->status; r++)
         if (r != organ_ranks_rank(w->output.ranks))
-            take_lines(w, &names, all->of[r] ? all->of[r] : "", error);
+            recall_lines(w, &names, all->of[r] ? all->of[r] : "", error);
     organ_name_table_release(&names);
     return error->status;
 }
@@ -72,7 +72,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
         organ_fail_memory(error, w->journal.path);
     organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
     /* After an error too: the message says how much is done. */
-    take_shares(w, &all, &untaken);
+    recall_shares(w, &all, &untaken);
     organ_gathered_free(&all);
     if (untaken.status && !error->status)
         *error = untaken;

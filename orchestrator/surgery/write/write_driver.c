@@ -26,7 +26,7 @@ static const char *write_file_name(const organ_writing *w, size_t file)
 
 /* Keeps the files with tensors. All other files are made again: a half written one must not become part of the output.
  */
-static organ_status write_clear_rest(const organ_writing *w, organ_error *error)
+static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
     organ_name_table planned = {0};
     const size_t files = w->plan ? organ_resharding_files(w->plan) : w->write->model->file_count;
@@ -46,7 +46,7 @@ static organ_status write_clear_rest(const organ_writing *w, organ_error *error)
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
     if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
-        (w->output.publish.resumed && write_clear_rest(w, error)))
+        (w->output.publish.resumed && remove_files_without_tensors(w, error)))
         return error->status;
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
@@ -159,7 +159,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
-static organ_status write_whole(organ_writing *w, json_t **report, organ_error *error)
+static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
         write_begin(w, error);
@@ -189,7 +189,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     if (!begun)
         return error->status;
     if (!error->status)
-        write_whole(w, report, error);
+        write_complete_output(w, report, error);
     organ_ranks_agree(w->output.ranks, "completing the output", error);
     return organ_output_end(&w->output, error);
 }
