@@ -4,7 +4,7 @@
 #include <math.h>
 
 /* Adds all members, also after one that could not be added, because it owns their references. */
-static bool add_members(json_t *object, const organ_member *members)
+bool organ_members_add(json_t *object, const organ_member *members)
 {
     bool whole = object != NULL;
     for (; members->key; members++)
@@ -15,13 +15,19 @@ static bool add_members(json_t *object, const organ_member *members)
 
 json_t *organ_members_object(json_t *object, const organ_member *members)
 {
-    if (add_members(object, members))
+    if (organ_members_add(object, members))
         return object;
     json_decref(object);
     return NULL;
 }
 
-void organ_members_add(json_t *object, const organ_member *members) { add_members(object, members); }
+bool organ_members_add_before_run(json_t *document, const organ_member *members)
+{
+    json_t *const run = json_incref(json_object_get(document, "run"));
+    json_object_del(document, "run");
+    const bool whole = organ_members_add(document, members);
+    return (!run || json_object_set_new(document, "run", run) == 0) && whole;
+}
 
 json_t *organ_json_joined(json_t *first, json_t *second)
 {

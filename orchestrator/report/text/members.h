@@ -45,13 +45,17 @@ typedef struct organ_member {
 
 #define ORGAN_OBJECT(...)      organ_members_object(json_object(), (const organ_member[]){__VA_ARGS__, {NULL, NULL}})
 #define ORGAN_ADD(object, ...) organ_members_add(object, (const organ_member[]){__VA_ARGS__, {NULL, NULL}})
+#define ORGAN_ADD_BEFORE_RUN(document, ...)                                                                            \
+    organ_members_add_before_run(document, (const organ_member[]){__VA_ARGS__, {NULL, NULL}})
 
 /* Returns `object` with the members, and takes over its reference; NULL if `object` is NULL or a member has no value.
  */
 json_t *organ_members_object(json_t *object, const organ_member *members);
-/* Adds the members to an object of the caller; members without a value are omitted. Does nothing if `object` is NULL.
- */
-void organ_members_add(json_t *object, const organ_member *members);
+/* Adds the members to an object of the caller; members without a value are omitted. Returns whether all were added;
+ * false if `object` is NULL. */
+bool organ_members_add(json_t *object, const organ_member *members);
+/* The same for a document whose member "run" stays the last one. */
+bool organ_members_add_before_run(json_t *document, const organ_member *members);
 /* Returns the members of `first`, then those of `second`, and takes over both references. NULL if one of them is NULL.
  */
 json_t *organ_json_joined(json_t *first, json_t *second);
@@ -87,11 +91,13 @@ typedef struct organ_struct_field {
     size_t at, size; /* offset in the struct, and bytes there */
 } organ_struct_field;
 
-/* An element of such a table: object and struct have the same name for the member. `type`: U32, EXACT ... */
-#define ORGAN_STRUCT_FIELD(row, member, type)                                                                          \
+/* An element of such a table, of the member `member` of the struct type `row`. `type`: U32, EXACT ... */
+#define ORGAN_STRUCT_FIELD_NAMED(name, row, member, type)                                                              \
     {                                                                                                                  \
-#member, ORGAN_FIELD_##type, offsetof(row, member), sizeof(((row *)0)->member)                                 \
+        name, ORGAN_FIELD_##type, offsetof(row, member), sizeof(((row *)0)->member)                                    \
     }
+/* The same if object and struct have the same name for the member. */
+#define ORGAN_STRUCT_FIELD(row, member, type) ORGAN_STRUCT_FIELD_NAMED(#member, row, member, type)
 /* organ_struct_add and organ_struct_read with a table that is an array. */
 #define ORGAN_STRUCT_ADD(object, table, row)  organ_struct_add(object, table, sizeof(table) / sizeof *(table), row)
 #define ORGAN_STRUCT_READ(object, table, row) organ_struct_read(object, table, sizeof(table) / sizeof *(table), row)

@@ -92,18 +92,15 @@ int organ_calibrated_finish_document(const organ_prune_job *base, json_t *docume
     for (size_t k = 0; k < base->targets.count; k++)
         changed += job->parts[k].compensated;
     const organ_prune_allocation *const divided = job->allocation;
-    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions =
-                                                                           json_object_get(document, "definitions");
-    json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
-    ORGAN_ADD(definitions,
+    ORGAN_ADD(json_object_get(document, "definitions"),
               SET_TEXT("compensated",
                        "a target weight that is neither zero in the output nor equal to the donor's; counted as kept"));
-    ORGAN_ADD(document, SET("not_in_this_report", not_reported_json(job)),
-              SET("calibration", with_fallback(job, document_calibration_json(job))),
-              SET("imatrix", with_fallback(job, imatrix_json(job))),
-              SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
-              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
+    ORGAN_ADD_BEFORE_RUN(document, SET("not_in_this_report", not_reported_json(job)),
+                         SET("calibration", with_fallback(job, document_calibration_json(job))),
+                         SET("imatrix", with_fallback(job, imatrix_json(job))),
+                         SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
+                         SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed));
     return 0;
 }
 
@@ -138,22 +135,19 @@ json_t *organ_calibrated_identity(void *context)
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 
-static uint64_t document_count_of(const json_t *line, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(line, key));
-}
+static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_calibrated_part, compensated, U64),
+                                              ORGAN_STRUCT_FIELD(organ_calibrated_part, block_diagonal, FLAG),
+                                              ORGAN_STRUCT_FIELD(organ_calibrated_part, stages, U32),
+                                              ORGAN_STRUCT_FIELD(organ_calibrated_part, products, U32)};
 
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     organ_calibrated_part *const object = &job->parts[part->target];
-    object->compensated = document_count_of(line, "compensated");
-    object->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
-                                                                                         : "calibration_chunks");
-    object->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
+    (void)ORGAN_STRUCT_READ(line, recalled, object); /* methods omit the members that they do not have */
+    object->tokens = organ_json_count(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                        : "calibration_chunks");
     json_decref(object->fallback);
     object->fallback = json_incref(json_object_get(line, "fallback_experts"));
-    object->stages = (unsigned)document_count_of(line, "stages");
-    object->products = (unsigned)document_count_of(line, "products");
-    object->natural = json_real_value(json_object_get(line, "natural_sparsity"));
+    object->natural = organ_json_real(line, "natural_sparsity");
 }

@@ -32,10 +32,7 @@ static json_t *divided_parameters(void *context)
 static int finish_document(const organ_prune_job *base, json_t *document)
 {
     const divided_job *const job = (const divided_job *)base;
-    json_t *const run = json_incref(json_object_get(document, "run"));
-    json_object_del(document, "run");
-    ORGAN_ADD(document, SET("allocation", organ_prune_allocation_json(job->allocation)), SET("run", run));
-    return 0;
+    return ORGAN_ADD_BEFORE_RUN(document, SET("allocation", organ_prune_allocation_json(job->allocation))) ? 0 : -1;
 }
 
 /* Restricts the targets to matrices that the forward pass multiplies: the curves of --allocate are measured on a

@@ -191,7 +191,7 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
-static int add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
+static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group all = {0};
     uint64_t zero_before = 0, kept = 0, accounted = 0;
@@ -209,12 +209,8 @@ static int add_totals(json_t *document, const organ_model *model, const organ_ta
     json_t *spread = ORGAN_OBJECT(SET_COUNT("tensors", all.tensors),
                                   SET_REAL("mean", all.tensors ? organ_millionth(all.sum / (double)all.tensors) : 0.0),
                                   SET_REAL("min", all.least), SET_REAL("max", all.max));
-    const int failed = json_object_set_new(document, "totals", totals) |
-                       json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
-                       json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |
-                       json_object_set_new(document, "coverage", coverage) |
-                       json_object_set_new(document, "per_tensor", spread);
-    return failed ? -1 : 0;
+    return ORGAN_ADD(document, SET("totals", totals), SET_COUNT("zero_before", zero_before), SET_COUNT("kept", kept),
+                     SET("coverage", coverage), SET("per_tensor", spread));
 }
 
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
@@ -226,11 +222,11 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
         sorted[k].row = &rows[k];
         organ_anatomy_module(rows[k].tensor->name, sorted[k].module, sizeof sorted[k].module);
     }
-    const int failed = add_totals(document, model, rows, count) |
-                       json_object_set_new(document, "projections", projections_json(sorted, count)) |
-                       json_object_set_new(document, "layers", tally_layers_json(sorted, count));
+    const bool whole = add_totals(document, model, rows, count) &&
+                       ORGAN_ADD(document, SET("projections", projections_json(sorted, count)),
+                                 SET("layers", tally_layers_json(sorted, count)));
     free(sorted);
-    return failed ? -1 : 0;
+    return whole ? 0 : -1;
 }
 
 static json_t *tally_tensor_json(const organ_tally *row, bool audit)

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "orchestrator/report/text/members.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -86,38 +87,25 @@ organ_ranges organ_ranges_default(void)
 
 /* ---- writing ---- */
 
-static int set_limit(json_t *object, const char *key, double value)
-{
-    return isfinite(value) ? json_object_set_new(object, key, json_real(value)) : 0;
-}
+#define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
 static json_t *limits_json(const organ_limits *limits)
 {
-    json_t *const object = json_object();
-    int failed = set_limit(object, "mean", limits->mean);
-    if (isfinite(limits->std_max))
-        failed |= json_object_set_new(object, "std", json_pack("[f, f]", limits->std_min, limits->std_max));
-    failed |= set_limit(object, "min", limits->min);
-    failed |= set_limit(object, "max", limits->max);
-    if (!failed)
-        return object;
-    json_decref(object);
-    return NULL;
+    return ORGAN_OBJECT(SET_LIMIT("mean", limits->mean),
+                        SET_IF(isfinite(limits->std_max), "std", json_pack("[f, f]", limits->std_min, limits->std_max)),
+                        SET_LIMIT("min", limits->min), SET_LIMIT("max", limits->max));
 }
 
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
-    json_t *const object = json_object();
-    int failed = json_object_set_new(object, "schema", json_string(SCHEMA));
-    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
-        json_t *const limits = limits_json(&ranges->of[role].faulty);
-        failed |= json_object_set_new(limits, "expected", limits_json(&ranges->of[role].expected));
-        failed |= json_object_set_new(object, organ_role_describe(role)->name, limits);
-    }
-    if (!failed)
-        return object;
-    json_decref(object);
-    return NULL;
+    json_t *object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
+    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
+        object = organ_json_joined(
+            object, ORGAN_OBJECT(SET(
+                        organ_role_describe(role)->name,
+                        organ_json_joined(limits_json(&ranges->of[role].faulty),
+                                          ORGAN_OBJECT(SET("expected", limits_json(&ranges->of[role].expected)))))));
+    return object;
 }
 
 /* ---- reading ---- */

@@ -84,10 +84,9 @@ static json_t *extract_document_module_json(const void *context, size_t k)
         return row;
     ORGAN_ADD(row, SET_REAL("change_norm", sqrt(m->change)), SET_REAL("base_norm", sqrt(m->norm)),
               SET_REAL("change", norm_ratio(m->change, m->norm)), SET_REAL("residual", norm_ratio(m->rest, m->change)),
-              SET_REAL("explained", organ_ratio(m->change - m->rest, m->change)));
-    if (job->share > 0)
-        json_object_set_new(row, "share_reached", json_boolean(!m->short_of_share));
-    ORGAN_ADD(row, SET_COUNT("passes", m->passes), SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
+              SET_REAL("explained", organ_ratio(m->change - m->rest, m->change)),
+              SET_IF(job->share > 0, "share_reached", json_boolean(!m->short_of_share)), SET_COUNT("passes", m->passes),
+              SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
     return row;
 }
 
@@ -161,9 +160,8 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
             json_decref(fits);
             fits = json_integer(served[k]);
         }
-    json_object_set_new(adapter, "vllm_max_lora_rank", fits);
-    if (job->writer)
-        json_object_set_new(adapter, "bytes", json_integer((json_int_t)organ_adapter_writer_bytes(job->writer)));
+    ORGAN_ADD(adapter, SET("vllm_max_lora_rank", fits),
+              SET_IF(job->writer, "bytes", json_integer((json_int_t)organ_adapter_writer_bytes(job->writer))));
     return adapter;
 }
 
@@ -243,9 +241,8 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
     }
     json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(
                                                                             job->other_count, other_json, job);
-    json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
-    if (!is_dry(job))
-        json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
+    ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
+              SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
     return ORGAN_OBJECT(SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)),
                         SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
                         SET("tuned", organ_model_json(job->tuned)),

@@ -48,23 +48,21 @@ static int add_model(json_t *groups, const json_t *model)
     if (!experiment)
         return 0;
     return json_array_append_new(json_object_get(group, "models"),
-                                 ORGAN_OBJECT(SET("name", json_incref(json_object_get(model, "name"))),
+                                 ORGAN_OBJECT(SET_HELD("name", json_object_get(model, "name")),
                                               SET_HELD("target", organ_json_at(model, "pruning.target")),
                                               SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
 int organ_fleet_report_prunings(json_t *report)
 {
-    json_t *const groups = json_array(), *const experiments = json_array(),
-                  *const run = json_incref(json_object_get(report, "run"));
+    json_t *const groups = json_array(), *const experiments = json_array();
     int failed = 0;
     size_t k;
     json_t *row;
     json_array_foreach(json_object_get(report, "models"), k, row) failed |= add_model(groups, row);
     json_array_foreach(groups, k, row) failed |= json_array_append(experiments, json_object_get(row, "experiment"));
-    json_object_del(report, "run"); /* "run" stays the last member */
-    failed |= json_object_set_new(report, "prunings", groups);
-    failed |= json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
+    failed |=
+        !ORGAN_ADD_BEFORE_RUN(report, SET("prunings", groups), SET("errata", organ_errata_of_experiments(experiments)));
     json_decref(experiments);
-    return json_object_set_new(report, "run", run) | failed;
+    return failed;
 }

@@ -95,23 +95,18 @@ static json_t *dequantize_document_definitions_json(void)
                  "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }
 
+static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_dequantize_part, infinite, U64),
+                                                    ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
+                                                    ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
+
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
-    return ORGAN_OBJECT(SET_COUNT("infinite", part->infinite), SET_COUNT("nan", part->nan),
-                        SET_BYTES("note", part->note));
+    return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 {
-    organ_dequantize_part *const part = &((organ_dequantize_job *)context)->parts[at];
-    json_int_t infinite, nan;
-    const char *note;
-    if (json_unpack((json_t *)results, "{s:I, s:I, s:s}", "infinite", &infinite, "nan", &nan, "note", &note))
-        return false;
-    part->infinite = (uint64_t)infinite;
-    part->nan = (uint64_t)nan;
-    strncpy(part->note, note, sizeof part->note - 1);
-    return true;
+    return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
 }
 
 json_t *organ_dequantize_parameters(void *context)

@@ -333,9 +333,9 @@ static int add_counts(json_t *document, const audit *a)
     size_t count;
     organ_tally *rows = tally_rows(a, false, true, &count), *plain = tally_rows(a, false, false, &count);
     const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
-                       json_object_set_new(document, "matrices", organ_matrices_json(a->donor, a->targets.chosen)) ||
-                       json_object_set_new(document, "tensors", organ_tally_tensors(plain, count, true)) ||
-                       (a->tile_map && json_object_set(document, "tile_map", a->tile_map));
+                       !ORGAN_ADD(document, SET("matrices", organ_matrices_json(a->donor, a->targets.chosen)),
+                                  SET("tensors", organ_tally_tensors(plain, count, true)),
+                                  SET_IF(a->tile_map, "tile_map", json_incref(a->tile_map)));
     organ_rows_free(rows);
     organ_rows_free(plain);
     return failed ? -1 : 0;

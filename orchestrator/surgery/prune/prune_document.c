@@ -147,12 +147,12 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
-    const int failed =
-        !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
-        json_object_set_new(document, "matrices", organ_matrices_json(job->donor, job->targets.chosen)) ||
-        json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
-        (job->state->tile_map && json_object_set(document, "tile_map", job->state->tile_map)) ||
-        (job->state->magnitudes && json_object_set(document, "magnitudes", job->state->magnitudes));
+    const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) ||
+                       add_coverage_tiles(document, job) ||
+                       !ORGAN_ADD(document, SET("matrices", organ_matrices_json(job->donor, job->targets.chosen)),
+                                  SET("tensors", organ_tally_tensors(rows, job->targets.count, false)),
+                                  SET_IF(job->state->tile_map, "tile_map", json_incref(job->state->tile_map)),
+                                  SET_IF(job->state->magnitudes, "magnitudes", json_incref(job->state->magnitudes)));
     organ_rows_free(rows);
     return failed ? -1 : 0;
 }
@@ -160,13 +160,10 @@ static int add_counts(json_t *document, const organ_prune_job *job)
 /* Adds errata that apply to the document in its current state. */
 static int add_errata(json_t *document)
 {
-    json_t *const experiment = organ_experiment_of(document);
-    if (!experiment || json_object_set_new(document, "experiment", experiment))
-        return -1;
-    json_t *const run = json_incref(json_object_get(document, "run")); /* "run" stays the last member */
-    json_object_del(document, "run");
-    const int failed = json_object_set_new(document, "errata", organ_errata_of_pruning(document));
-    return json_object_set_new(document, "run", run) || failed ? -1 : 0;
+    return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&
+                   ORGAN_ADD_BEFORE_RUN(document, SET("errata", organ_errata_of_pruning(document)))
+               ? 0
+               : -1;
 }
 
 /* Replaces the note about quality if the document has an evaluation. */

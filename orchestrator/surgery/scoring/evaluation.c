@@ -11,10 +11,8 @@
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
-    if (definitions)
-        json_object_set_new(
-            definitions, "arithmetic",
-            json_string("Both models compute in FP32 on their dequantised weights; activations are not quantised."));
+    ORGAN_ADD(definitions, SET_TEXT("arithmetic", "Both models compute in FP32 on their dequantised weights; "
+                                                  "activations are not quantised."));
     return ORGAN_OBJECT(
         SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is),
@@ -48,12 +46,11 @@ static organ_status same_text(const organ_evaluation *e, const organ_scoring *sc
 
 static organ_status put_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
-    json_t *const before = json_object_get(e->document, "before"), *const after = json_object_get(e->document, "after");
     json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
     e->run = organ_scoring_run_json(scoring);
-    if (json_object_set_new(e->document, "comparison", comparison) || !e->run ||
-        json_object_set_new(before, "figures", organ_scoring_figures_json(scoring, 0)) ||
-        json_object_set_new(after, "figures", organ_scoring_figures_json(scoring, 1)))
+    if (!ORGAN_ADD(e->document, SET("comparison", comparison)) || !e->run ||
+        !ORGAN_ADD(json_object_get(e->document, "before"), SET("figures", organ_scoring_figures_json(scoring, 0))) ||
+        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1))))
         return organ_fail_memory(error, e->output);
     return error->status;
 }
@@ -74,7 +71,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         organ_scoring_close(&scoring);
     }
     if (fault->status)
-        json_object_set_new(e->document, "not_evaluated", organ_document_string(fault->message));
+        ORGAN_ADD(e->document, SET_BYTES("not_evaluated", fault->message));
 }
 
 json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)

@@ -72,11 +72,10 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
     organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
     all.bytes += (double)bytes + (double)all.output_bytes;
-    json_t *const run = json_incref(json_object_get(report, "run")); /* "run" stays the last member */
-    json_object_del(report, "run");
-    const int failed = json_object_set_new(report, "plan", organ_plan_json(&all)) ||
-                       json_object_set_new(run, "plan", organ_plan_time_json(&all, m->engine));
-    return json_object_set_new(report, "run", run) || failed ? -1 : 0;
+    return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
+                   ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
+               ? 0
+               : -1;
 }
 
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
