@@ -121,7 +121,7 @@ static json_t *with_flags(const json_t *report)
         snprintf(name, sizeof name, "%zu", l);
         json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(layer))));
     }
-    if (made && (json_object_set_new(made, "kept", rows) | json_object_set_new(made, "layers", shown)) == 0)
+    if (ORGAN_ADD(made, SET("kept", rows), SET("layers", shown)))
         return made;
     json_decref(made);
     return NULL;

@@ -135,9 +135,8 @@ static json_t *option_schema(const organ_option *option)
         schema = words_schema(option->names, option->takes);
     else
         schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : range_schema(option);
-    if (option->fallback)
-        json_object_set_new(schema, "default", fallback_value(option));
-    json_object_set_new(schema, "description", json_string(option->help));
+    ORGAN_ADD(schema, SET_IF(option->fallback, "default", fallback_value(option)),
+              SET_TEXT("description", option->help));
     return schema;
 }
 

@@ -111,7 +111,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     if (row->rule == EXCHANGE_TENTH) { /* both, since DeepSeek's factor of the rotation is 1 */
         json_t *const all = config_real(10 * json_number_value(value));
         json_decref(value);
-        return json_object_set(rope, "mscale", all) | json_object_set_new(rope, name + 5, all);
+        return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(name + 5, all));
     }
     if (strncmp(name, "rope.", 5))
         return json_object_set_new(config, name, value);
@@ -133,51 +133,46 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    if (!c->window)
-        return json_object_set_new(config, "sliding_window", json_null());
-    int failed = json_object_set_new(config, "sliding_window", json_integer(c->window));
-    if (job->family->windows == WINDOWS_ALL)
-        return failed;
+    if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window, c->window)))
+        return -1;
+    if (!c->window || job->family->windows == WINDOWS_ALL)
+        return 0;
     json_t *const types = json_array();
+    int failed = 0;
     for (unsigned l = 0; l < c->layers; l++)
         failed |=
             json_array_append_new(types, json_string(c->kinds[l].window ? "sliding_attention" : "full_attention"));
-    return json_object_set_new(config, "layer_types", types) || failed;
+    return !ORGAN_ADD(config, SET("layer_types", types)) || failed;
 }
 
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
-    return json_object_set_new(config, "head_dim", json_integer(c->latent.rotated)) |
-           json_object_set_new(config, "num_key_value_heads", json_integer(c->heads)) |
-           json_object_set_new(config, "qk_nope_head_dim", json_integer(c->latent.plain)) |
-           json_object_set_new(config, "qk_rope_head_dim", json_integer(c->latent.rotated)) |
-           json_object_set_new(config, "q_lora_rank", c->latent.q_rank ? json_integer(c->latent.q_rank) : json_null());
+    return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
+                      SET_COUNT("qk_nope_head_dim", c->latent.plain), SET_COUNT("qk_rope_head_dim", c->latent.rotated),
+                      SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank));
 }
 
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    int failed = json_object_set_new(config, "vocab_size", json_integer((json_int_t)c->vocabulary)) |
-                 json_object_set_new(config, "head_dim", json_integer(c->head_dim)) |
-                 json_object_set_new(config, "num_key_value_heads", json_integer(c->kv_heads)) |
-                 json_object_set_new(config, "tie_word_embeddings", json_boolean(c->tied_output)) |
-                 config_put_flag(config, f->qkv_bias, c->qkv_bias) | config_put_flag(config, f->mlp_bias, c->mlp_bias) |
-                 config_put_windows(job, config);
+    int failed =
+        !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_COUNT("head_dim", c->head_dim),
+                   SET_COUNT("num_key_value_heads", c->kv_heads), SET_FLAG("tie_word_embeddings", c->tied_output));
+    failed |= config_put_flag(config, f->qkv_bias, c->qkv_bias) | config_put_flag(config, f->mlp_bias, c->mlp_bias) |
+              config_put_windows(job, config);
     if (f->output_bias.key && (!f->qkv_bias.key || strcmp(f->output_bias.key, f->qkv_bias.key)))
         failed |= config_put_flag(config, f->output_bias, c->output_bias);
-    if (f->qk_norm_key)
-        failed |= json_object_set_new(config, f->qk_norm_key, json_boolean(c->qk_norm != ORGAN_QK_NORM_NONE));
-    if (f->query_scalar)
-        failed |= json_object_set_new(config, "query_pre_attn_scalar",
-                                      json_integer(llround(1 / (c->attention_scale * c->attention_scale))));
+    failed |= !ORGAN_ADD(config, SET_IF(f->qk_norm_key, f->qk_norm_key, json_boolean(c->qk_norm != ORGAN_QK_NORM_NONE)),
+                         SET_IF(f->query_scalar, "query_pre_attn_scalar",
+                                json_integer(llround(1 / (c->attention_scale * c->attention_scale)))));
     if (f->mixture && f->mixture->normalise.key)
         failed |= config_put_flag(config, f->mixture->normalise, c->normalise_experts);
     if (c->latent.rank)
         return failed | config_put_latent(c, config);
     if (c->rope.dimensions != c->head_dim)
         failed |=
-            json_object_set_new(config, "partial_rotary_factor", config_real((double)c->rope.dimensions / c->head_dim));
+            !ORGAN_ADD(config, SET("partial_rotary_factor", config_real((double)c->rope.dimensions / c->head_dim)));
     return failed;
 }
 
@@ -190,7 +185,7 @@ static int config_put_ids(const organ_convert_job *job, json_t *config)
     for (size_t k = 0; k < 3; k++) {
         const int64_t id = organ_gguf_integer(job->model->gguf, ids[k][0], -1);
         const bool there = id >= 0 && (uint64_t)id < job->config.vocabulary;
-        failed |= json_object_set_new(config, ids[k][1], there ? json_integer(id) : json_null());
+        failed |= !ORGAN_ADD(config, SET_COUNT_OF(ids[k][1], there, id));
     }
     return failed;
 }
@@ -235,11 +230,9 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
         r.original_context = 8192;
         organ_convert_llama3(&r, tried);
         if (memcmp(tried, values, count * sizeof *tried) == 0) {
-            json_object_set_new(rope, "rope_type", json_string("llama3"));
-            json_object_set_new(rope, "factor", json_real(r.factor));
-            json_object_set_new(rope, "low_freq_factor", json_real(1));
-            json_object_set_new(rope, "high_freq_factor", json_real(4));
-            json_object_set_new(rope, "original_max_position_embeddings", json_integer(8192));
+            ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
+                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", 4),
+                      SET_COUNT("original_max_position_embeddings", 8192));
         }
     }
     free(tried);
@@ -263,8 +256,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
         config_read_factors(job, lists[k][0], values, error);
         for (unsigned i = 0; i < count; i++)
             json_array_append_new(list, config_real((double)values[i]));
-        json_object_set_new(rope, lists[k][1], list);
-        json_object_set_new(rope, "rope_type", json_string("longrope"));
+        ORGAN_ADD(rope, SET(lists[k][1], list), SET_TEXT("rope_type", "longrope"));
     }
     free(values);
     return error->status;
@@ -291,15 +283,12 @@ static int config_put_both(const organ_convert_job *job, json_t *config, json_t 
     const organ_rope_config *const local = &job->config.rope_local;
     if (job->family->local != LOCAL_PLAIN || local->theta == job->config.rope.theta)
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
-    json_t *const both = json_object(), *const own = json_object();
-    int failed = json_object_set_new(own, "rope_type", json_string("default")) |
-                 json_object_set_new(own, "rope_theta", config_real(local->theta)) |
-                 json_object_set(rope, "rope_theta", json_object_get(config, "rope_theta"));
-    if (!json_object_get(rope, "rope_type"))
-        failed |= json_object_set_new(rope, "rope_type", json_string("default"));
-    failed |= json_object_set(both, "full_attention", rope) | json_object_set_new(both, "sliding_attention", own) |
-              json_object_del(config, "rope_theta");
-    return failed | json_object_set_new(config, "rope_parameters", both);
+    int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
+                            SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")));
+    failed |= json_object_del(config, "rope_theta");
+    json_t *const own = ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", config_real(local->theta)));
+    return failed | !ORGAN_ADD(config, SET("rope_parameters", ORGAN_OBJECT(SET("full_attention", json_incref(rope)),
+                                                                           SET("sliding_attention", own))));
 }
 
 static const char *config_torch_type(organ_dtype type)
@@ -319,11 +308,10 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     json_t *const rest = organ_json_load(job->exchange->rest, strlen(job->exchange->rest), 0, &fault, &no_memory);
     json_t *const rope = json_object(), *const names = json_array();
     int failed = json_array_append_new(names, json_string(job->exchange->architecture)) |
-                 json_object_set_new(config, "architectures", names) |
-                 json_object_set_new(config, "model_type", json_string(job->exchange->model_type)) |
-                 json_object_set_new(config, "torch_dtype", json_string(config_torch_type(job->type))) |
-                 json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
-                 config_put_ids(job, config);
+                 !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
+                            SET_TEXT("torch_dtype", config_torch_type(job->type)));
+    failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
+              config_put_ids(job, config);
     config_put_factors(job, rope, error);
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)

@@ -151,7 +151,7 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
                                                                         organ_billionth(100 * usual.max)))));
         }
         json_t *const row = json_array_get(rows, at);
-        json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
+        ORGAN_ADD(row, SET_COUNT("tensors", organ_json_count(row, "tensors") + 1));
     }
     return rows;
 }

@@ -169,7 +169,7 @@ static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_memb
                                              SET_REAL("measure_seconds", organ_milliseconds(measuring)))))
             organ_fail_memory(error, member->name);
         if (dissection)
-            json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
+            ORGAN_ADD(dissection, SET("pruning", organ_fleet_pruning(model)));
     }
     organ_model_close(model);
     free(folder);
@@ -196,7 +196,7 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_error ignored = {0};
     organ_model *model = NULL;
     if (!json_object_get(dissection, "pruning") && organ_model_open(member->path, &model, &ignored) == ORGAN_OK)
-        json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
+        ORGAN_ADD(dissection, SET("pruning", organ_fleet_pruning(model)));
     organ_model_close(model);
 }
 

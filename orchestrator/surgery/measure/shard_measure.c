@@ -87,7 +87,7 @@ static void split_journal_lines(shard_list *s, const json_t *lines)
         if (json_object_get(line, "tensor")) {
             json_array_append(tensors, line);
         } else if (shard) {
-            json_object_set_new(line, "tensors", tensors);
+            ORGAN_ADD(line, SET("tensors", tensors));
             json_object_set(s->done, shard, line);
             tensors = json_array();
         }
@@ -140,7 +140,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
     json_t *record = json_deep_copy(line);
     if (organ_run_journal_add(&s->journal, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
-    json_object_set_new(record, "tensors", tensors);
+    ORGAN_ADD(record, SET("tensors", tensors));
     json_object_set_new(s->done, shard->files[0].name, record);
     return error->status;
 }

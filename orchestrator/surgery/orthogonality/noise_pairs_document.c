@@ -223,7 +223,7 @@ static json_t *noise_pairs_document_source_json(const organ_compared_job *job, s
     char scheme[160];
     json_t *const model = organ_model_json(job->model[source]);
     organ_stored_as(&job->modules[0].weight[source], sizeof *job->modules, job->count, scheme);
-    json_object_set_new(model, "stored_as", organ_document_string(scheme));
+    ORGAN_ADD(model, SET_BYTES("stored_as", scheme));
     return model;
 }
 
@@ -236,15 +236,11 @@ static json_t *pair_json(const void *job, size_t p)
 static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
-    json_t *const change = ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]),
-                                        SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"));
-    if (job->change == ORGAN_CHANGE_TUNED)
-        json_object_set_new(change, "tuned", noise_pairs_document_source_json(job, ORGAN_TUNED));
-    if (job->adapter)
-        json_object_set_new(
-            change, "adapter",
-            ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r)));
-    return change;
+    return ORGAN_OBJECT(
+        SET_TEXT("of", kinds[job->change]), SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"),
+        SET_IF(job->change == ORGAN_CHANGE_TUNED, "tuned", noise_pairs_document_source_json(job, ORGAN_TUNED)),
+        SET_IF(job->adapter, "adapter",
+               ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r))));
 }
 
 static json_t *noise_pairs_document_run_json(const organ_compared_job *job)

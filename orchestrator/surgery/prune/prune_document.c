@@ -130,7 +130,7 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     json_int_t tiles = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         tiles += (json_int_t)job->parts[k].tiles;
-    return json_object_set_new(json_object_get(document, "coverage"), "tiles", json_integer(tiles));
+    return !ORGAN_ADD(json_object_get(document, "coverage"), SET_COUNT("tiles", tiles));
 }
 
 organ_tally *organ_prune_tally(const organ_prune_job *job)

@@ -108,14 +108,12 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                                         "tokens. It is comparable across tokenizers."),
         SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
                                     "equal; here all models scored the same tokens."));
-    if (d && lm_eval)
-        json_object_set_new(
-            d, "words",
-            json_string(
-                "word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus "
-                "one (Python's re.split); byte_perplexity the same over bytes."));
-    if (d && scoring->engine.dots)
-        json_object_set_new(d, "compute", json_string(compute_text(scoring->engine.compute)));
+    ORGAN_ADD(
+        d,
+        SET_IF(lm_eval, "words",
+               json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space "
+                           "plus one (Python's re.split); byte_perplexity the same over bytes.")),
+        SET_IF(scoring->engine.dots, "compute", json_string(compute_text(scoring->engine.compute))));
     if (d && scoring->count > 1) {
         ORGAN_ADD(
             d,
