@@ -82,6 +82,7 @@ INLINE void fit_load(fit_groups *g, const float *values, const float *weights, s
     }
 }
 
+/* Computes the least and the greatest value of each group. */
 INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
 {
     *low = *high = f32_load(g->values[0]);
@@ -135,6 +136,9 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
     *gain = f32_select(better, this, *gain);
 }
 
+/* Returns for each group the scale s that approximates x by s q with the least weighted squared error. Each try maps
+ * the value of largest magnitude to another code, since rounding all values against the end of the range is rarely the
+ * best; the last try starts from the best scale found. */
 INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
@@ -159,6 +163,7 @@ typedef struct fit_line {
     f32x16 s, m, gain;
 } fit_line;
 
+/* Computes the sums that do not depend on the codes: w and w x. */
 INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
 {
     sums->w = sums->x = f32_set1(0);
@@ -219,7 +224,11 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
 #define FIT_SHORT -2.0f
 #define FIT_STEP  0.3f
 
-/* Starts with all codes 0, the solution for groups of equal values. */
+/* Returns for each group the line s q + m that approximates x with the least weighted squared error, q in 0 .. `high`.
+ * The sum of squares has no closed minimum over integer codes: for each of FIT_LINES scales, which map the range of x
+ * to slightly less or more than `high` codes, fit_try_line rounds to codes and solves for s and m (the search of
+ * llama.cpp's make_qkx quantisers). The last try starts from the best line found. The search starts with all codes 0,
+ * which is the solution for groups of equal values. With `below`, m is at most 0. */
 INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 {
     const f32x16 zero = f32_set1(0);

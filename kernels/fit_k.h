@@ -37,6 +37,7 @@ INLINE void fit_k_spread(float *lanes, float value)
         lanes[l] = half;
 }
 
+/* Returns the largest of 8 values, at least 0. */
 INLINE float fit_top(const float *values)
 {
     float top = 0;
@@ -78,6 +79,7 @@ INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
     }
 }
 
+/* Returns the sum of 8 values, in this order on every ISA. */
 INLINE float fit_sum_8(const float *values)
 {
     float sum = 0;
@@ -132,6 +134,10 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
     }
 }
 
+/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k: 8 groups of 32 with x = d s q - dmin m, where the
+ * codes s and m of scale and minimum have 6 bits. Fits a line to each group, then alternates between the codes of
+ * scales and minima with d and dmin fixed, and d and dmin with these codes fixed. The codes of the values are rounded
+ * last, with the numbers as stored. Two blocks fill the 16 lanes. */
 INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
@@ -172,6 +178,7 @@ static void fit_q5_k(const float *values, const float *weights, size_t cols, voi
 
 /* ---- 16 groups of 16 around zero: the lanes contain one block ---- */
 
+/* Returns the weighted squared error of each group with scale s and the nearest codes. */
 INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric *kind)
 {
     const f32x16 inverse = fit_inverse(s);
@@ -212,6 +219,7 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
     return over > 0 ? fit_put_half(stored, (fit_sum_8(sums[0]) + fit_sum_8(sums[0] + 8)) / over) : d;
 }
 
+/* Returns the value of largest magnitude of 16, with its sign. */
 INLINE float fit_farthest(const float *values)
 {
     float far = 0;
@@ -220,6 +228,9 @@ INLINE float fit_farthest(const float *values)
     return far;
 }
 
+/* Stores the 256 codes of a q6_k block, 0 .. 63 each: nibbles first, then the two high bits. In each half of 128 codes,
+ * a nibble byte has the low bits of code j (low half) and of code j + 64 (high half); a byte of high bits has those of
+ * codes j, j + 32, j + 64 and j + 96, from bit 0 on. */
 INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
 {
     for (int half = 0; half < 2; half++)
@@ -237,6 +248,9 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
         }
 }
 
+/* Quantises n blocks of 256 values to q6_k: 16 groups of 16 with x = d s (q - 32), where the scale s is a signed byte.
+ * Fits a scale to each group; d maps the one of largest magnitude to -128. Then alternates between the codes of the
+ * scales and d, as fit_k_blocks does. */
 static void fit_q6_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     const fit_symmetric *const kind = &fit_around_32;

@@ -189,6 +189,9 @@ static bool product_of_row(const organ_product *p, float *scratch)
     return true;
 }
 
+/* Computes c = a b, c + a b or c - a b. Cuts the sum over k into chunks of PRODUCT_CHUNK, whose packed block of a and
+ * strip of b stay in the cache, and prefetches the next strip of b meanwhile. Chunks are added in ascending order of k,
+ * so every ISA and every division of rows and columns gives the same bits. */
 static void product(const organ_product *p, void *scratch)
 {
     if (product_of_row(p, scratch))

@@ -42,6 +42,7 @@ INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *
     }
 }
 
+/* Processes all rows of the state: see recurrence_row. */
 INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *now, const recurrence_token *next,
                             float *state, const recurrence_strip writes, recurrence_strip outs, recurrence_strip reads,
                             const int vectors, const size_t last)
@@ -50,6 +51,10 @@ INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *n
         recurrence_row(now, next, i, state + i * r->state_stride, writes, outs, reads, vectors, last);
 }
 
+/* Runs all tokens through `vectors` x 16 columns of the state S; the last vector has `last` columns. For each token: S
+ * = decay S; reads = key^T S; writes = strength (value - reads), the gated delta rule (Yang et al. 2024,
+ * arXiv:2412.06464), or strength value without `delta`; S = S + key writes^T; out = query^T S. The next token's decay
+ * and read need only the row just written, so one pass over the rows of S ends a token and begins the next. */
 INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int vectors, const size_t last)
 {
     float *const state = r->state + from;
@@ -77,6 +82,7 @@ INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int
     }
 }
 
+/* Runs the tokens of one head through the recurrence, strip by strip of its columns. */
 static void recurrence(const organ_recurrence *r)
 {
     size_t from = 0;

@@ -200,6 +200,8 @@ static organ_status sort_out(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
+/* Completes a pair after all tensors are read: both factors must exist, and their rank must be the one that
+ * adapter_config.json states for the module. Sets the pair's scale, sizes and anatomy. */
 static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];

@@ -61,6 +61,8 @@ static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32
     return c->error->status ? 0 : value;
 }
 
+/* Reads an entry of a legacy .dat importance matrix: the name of the tensor, the number of chunks, and one sum of
+ * squares per column. The sums stay in the file; only their offset is stored. */
 static void dat_read_entry(cursor *c)
 {
     char text[LONGEST_NAME];

@@ -174,6 +174,8 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
 
 /* ---- files of the original model ---- */
 
+/* Reads the gaps of a donor's file: the byte ranges between tensors that are not zero, each stored in a file of its
+ * own. They must be ascending, disjoint and within the data of the file. */
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
 {
@@ -227,6 +229,7 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
+/* Reads an entry of "sources": name, size and stored header of one file of the donor, and its gaps. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
@@ -416,6 +419,8 @@ static organ_status read_headers(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
+/* Reads manifest.json. The headers of the donor's files come first, because they determine which tensors must be
+ * listed; then each tensor gets its own file, in which it begins at byte 0. */
 static organ_status read_manifest(organ_directory_reading *r)
 {
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",

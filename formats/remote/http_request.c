@@ -177,6 +177,8 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
+/* libcurl calls this for each line of an answer's head. Splits the line into name and value. Returns 0, which ends the
+ * request, if the head exceeds MAX_HEADERS. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -342,6 +344,8 @@ static bool same_origin(const char *a, const char *b)
     return same;
 }
 
+/* Sets libcurl's options for one request. Headers of the user, such as a token, are sent only to the server of the
+ * original URL, never to the target of a redirect elsewhere. */
 static void set_options(organ_http_line *line, const organ_http_request *request, const char *url, hop *h)
 {
     CURL *curl = line->curl;

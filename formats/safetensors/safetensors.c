@@ -129,6 +129,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
+/* Reads data_offsets, relative to the end of the header, and checks them against the size of the file and the bytes
+ * that dtype and shape need. */
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);

@@ -123,6 +123,9 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
     return top;
 }
 
+/* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
+ * until none applies. The heap orders the candidates, so a word of n symbols takes O(n log n). A merged symbol keeps
+ * the place of its left part; its right part gets length 0. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;

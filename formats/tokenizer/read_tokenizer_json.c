@@ -302,6 +302,7 @@ static void read_unknown(const json_reading *r)
 
 /* ---- added tokens ---- */
 
+/* Reads one entry of added_tokens. Its id must not contradict the vocabulary. */
 static organ_status put_added(const json_reading *r, const json_t *one, size_t index)
 {
     organ_tokenizer *const t = r->t;

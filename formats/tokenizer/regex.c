@@ -218,6 +218,8 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
+/* Copies one character of a tokenizer's pattern to the pattern for PCRE2 and follows classes in brackets. Rejects
+ * constructs that PCRE2 would interpret differently from the library that the tokenizer was written for. */
 static organ_status put_character(regex_scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];

@@ -137,6 +137,8 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
+/* Reads the special tokens of a tekken.json: those listed, or for versions without a list the usual ones. The remaining
+ * ids below the number of special tokens are named <SPECIAL_n>. */
 static organ_status read_special(const tekken_reading *r, long version)
 {
     json_t *list = NULL;

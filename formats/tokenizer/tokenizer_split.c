@@ -73,6 +73,8 @@ static int match_within(const organ_step *step, organ_search *search, const char
     return PCRE2_ERROR_MATCHLIMIT;
 }
 
+/* Finds the next match of the step's pattern from *from on; *begin is SIZE_MAX if there is none. After an empty match,
+ * *from moves by one character, so that the search ends. */
 static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                size_t *from, size_t *begin, size_t *end, organ_error *error)
 {

@@ -137,6 +137,8 @@ static int by_codes(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Finds all weights of a model: first the packed ones, which claim their codes, scales and other companions, then plain
+ * weights among the remaining tensors. Sorts them by the place of their codes in the file. */
 static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;

@@ -118,6 +118,8 @@ static const char *numbers_text(const organ_quant_group *said, char out[64])
     return out;
 }
 
+/* Finds bits and group size of an MLX weight. A row of words holds in/32 x bits words and in/group scales, so the
+ * shapes give only the product bits x group; a config states one or both factors. */
 static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said,
                                uint64_t *group)
 {

@@ -353,6 +353,8 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
+/* Adds the weight of a tensor "*.qweight" of GPTQ or AutoAWQ with its scales, zero points and, for GPTQ, group indices.
+ * The shapes tell the layouts apart. */
 static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");

@@ -31,6 +31,8 @@ struct organ_rule_machine {
     pcre2_match_context *context;
 };
 
+/* Compiles the regular expression of a rule that includes or excludes modules. Anchored at the beginning only, like
+ * Python's re.match. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {

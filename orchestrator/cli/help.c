@@ -72,6 +72,8 @@ static void put_option_help(FILE *out, const organ_option *option, size_t column
     put_help_entry(out, term, column, meaning, page);
 }
 
+/* Prints the line "Usage: organ VERB ...": the forms that the verb's table states, or one made from its operands and
+ * required options. */
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     char line[512];

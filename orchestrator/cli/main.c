@@ -143,6 +143,8 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         print_resume_command(verb, argc, argv);
 }
 
+/* Parses the command line of a verb and runs it. Under a launcher of MPI only rank 0 prints help and errors of the
+ * command line. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
@@ -183,6 +185,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
+/* Runs the verb that the command line names. Handles before it the words that are no verbs: none, the request of a
+ * shell for completions, --help and --version. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 static organ_status run_program(int argc, char *const *argv, organ_error *error)

@@ -17,6 +17,8 @@ typedef struct help_call {
 } help_call;
 #define CALL help_call
 
+/* Prints version, kernels and machine. "tiles" is the table of kernels for the tiles of physarum, which is timed if the
+ * CPU has two candidates. */
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
@@ -61,6 +63,8 @@ static organ_status run_help(void *context, organ_error *error)
     return error->status;
 }
 
+/* Prints the manual page of the program or of a verb, or with --list the names of all pages, which the installation
+ * uses. */
 static organ_status run_manual(void *context, organ_error *error)
 {
     const CALL *const own = context;

@@ -162,6 +162,8 @@ static organ_status read_percent(const organ_verb *verb, const organ_option *opt
     return ORGAN_OK;
 }
 
+/* Checks the text of an option against its type, choices and range, and stores the value in the member of `values` at
+ * option->offset. ORGAN_USAGE if it is not allowed. */
 static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values,
                                 organ_error *error)
 {

@@ -358,6 +358,8 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
     return bias && fused ? bias + own.row : bias;
 }
 
+/* Computes q, k and v of the group's tokens, from three projections or a fused one, then splits gates and heads,
+ * normalises and rotates. Matrices that share an input pass it to the tap once. */
 static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -419,6 +421,7 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
+/* Computes the output projection of the attended values, after the norm that some architectures have there. */
 static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;

@@ -33,6 +33,8 @@ static const float *conv_input(const forward_conv *conv, const conv_block *b, si
     return b->tail ? b->tail + (conv->width - 1 + t - back) * conv->channels : NULL;
 }
 
+/* Replaces the input of token t by the weighted sum of the last `width` inputs of each channel, plus the bias, and
+ * applies silu if the convolution has it. */
 static void convolve_token(const organ_kernels *kernels, const forward_conv *conv, const conv_block *b, size_t t,
                            const float *biases)
 {
@@ -58,6 +60,8 @@ static void store_tail(const forward_conv *conv, const conv_block *b, size_t tok
     }
 }
 
+/* Convolves a block of channels of one window. Transposes the kernels first, so that the channels of a token are
+ * contiguous, and stores the tail for the cache before the rows are overwritten. */
 static void convolve_block(void *context, size_t index, size_t worker)
 {
     const conv_job *const j = context;

@@ -133,6 +133,8 @@ static organ_status run_linears(const delta_job *j, const delta_linear *all, siz
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
+/* Computes all projections of the layer's input. The gates of Kimi Linear are products of two low-rank matrices, so
+ * their second factors run after the others. */
 static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
 {
     const forward_group *const g = j->group;

@@ -273,6 +273,8 @@ static organ_status group_add_product(forward_group *g, forward_part part, size_
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 
+/* Applies the activation sparsity of Gemma 3n to the gates of a token: gates below mean + gate_cut x standard deviation
+ * of the token's gates become 0, the others are reduced by that threshold. Does nothing for layers without it. */
 static organ_status cut_gates(const forward_group *g, float *gates, size_t tokens, size_t width, organ_error *error)
 {
     token_job j = {.to = gates, .tokens = tokens, .width = width, .scale = g->layer->kind->gate_cut};

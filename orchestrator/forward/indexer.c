@@ -97,6 +97,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
+/* Adds up the indexer's scores of a block of keys for the queries: the sum over its heads of weight x relu(q k), in the
+ * order of the heads (DeepSeek-V3.2, sparse attention). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;

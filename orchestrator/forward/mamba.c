@@ -139,6 +139,9 @@ static void mamba_gate(void *context, size_t index, size_t worker)
     }
 }
 
+/* Computes what the recurrence of Mamba needs (Gu and Dao 2023, arXiv:2312.00752): x and the gate from the input
+ * projection, the convolution of x, then from x the matrices B and C of each token and its time step, which a second
+ * projection expands from a low rank. */
 static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -159,6 +159,9 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     }
 }
 
+/* Runs a layer of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): one projection to the gate, x, B, C and the time steps;
+ * the convolution of x, B and C; the recurrence, a task for each head of each window; the gated norm; the output
+ * projection. */
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;

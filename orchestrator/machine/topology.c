@@ -31,6 +31,8 @@ typedef struct machine_call {
     int result, fault; /* return value of hwloc, and errno after the call */
 } machine_call;
 
+/* Calls the function of hwloc that c->kind selects, within organ_guarded_call: hwloc may crash if an allocation
+ * fails. */
 static void call_hwloc(void *context)
 {
     machine_call *const c = context;

@@ -367,6 +367,8 @@ static organ_status read_silence(organ_ranks *ranks, const char *text, organ_err
     return ORGAN_OK;
 }
 
+/* Exchanges version, host, CPUs and settings of all ranks when the run begins. Fails if the versions differ, because
+ * the ranks would not agree on messages. */
 static organ_status exchange_introductions(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);

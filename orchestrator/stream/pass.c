@@ -79,6 +79,8 @@ static bool await_slot(pass_run *r)
     return go;
 }
 
+/* Runs in a thread of its own: reads band after band into free slots of the ring and wakes the workers. A failed read
+ * halts the pass. */
 static void *read_bands(void *context)
 {
     pass_run *r = context;

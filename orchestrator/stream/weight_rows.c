@@ -134,6 +134,8 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Prepares reading a weight whose codes are packed along its rows: its kind of code, the grid of its scales, and zero
+ * points, which may be packed too. r->step is the number of rows that must be read together. */
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;

@@ -124,6 +124,7 @@ static unsigned rotated_width(const organ_forward_config *c, const organ_rope_co
     return least ? least : c->head_dim;
 }
 
+/* Checks a rotation: each kind needs its own members, and the frequencies computed from them must be finite. */
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
                                organ_error *error)
 {
@@ -226,6 +227,8 @@ static organ_status check_groups(const char *label, const organ_forward_config *
     return ORGAN_OK;
 }
 
+/* Checks the members of a mixture against each other and against the limits that keep products of sizes from
+ * overflowing. */
 static organ_status check_experts(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (c->experts == 0)

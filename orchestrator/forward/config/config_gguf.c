@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Reads the sizes of the model. GGUF has no key for the vocabulary: its size is that of the embedding. */
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
@@ -51,6 +52,8 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
     return value != 0 ? value : otherwise;
 }
 
+/* Reads the epsilon of the norms and the scales of embeddings, attention, residuals and logits. llama.cpp stores the
+ * logit scale of Granite as a divisor. */
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -181,6 +184,8 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
     organ_forward_config_place(c);
 }
 
+/* Reads the configuration of a forward pass from the key-values of a GGUF file. Sizes come first, because later members
+ * have an entry for each layer. */
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+/* Reads the activation of the feed-forward. Fails for one that the family does not have: a feed-forward with a gate has
+ * silu or a GELU, or the family's own. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
@@ -124,6 +126,7 @@ static double read_softcap(const config_hf_source *s, const char *key, double ot
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
 }
 
+/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. */
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -185,6 +188,8 @@ static void refuse_bidirectional(const config_hf_source *s)
                             "false: attention to later tokens is not supported");
 }
 
+/* Reads the configuration of a forward pass from config.json. Sizes come first, because later members have an entry for
+ * each layer; the members of the family's row follow in the order in which they depend on each other. */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -11,6 +11,8 @@ typedef struct optional_part {
     forward_mixer_part part;
 } optional_part;
 
+/* Lists the tensors of a layer with the gated delta rule, with their shapes. Projections are fused, fused by head
+ * (Qwen3-Next), or apart (Kimi Linear), whose gates are products of two low-rank matrices. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;

@@ -171,6 +171,8 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
+/* Makes the map of layers and roles of a block: folds the rows of a cell to their weighted mean, minimum or maximum,
+ * and marks the cells of `marks` and those beyond the limit. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();

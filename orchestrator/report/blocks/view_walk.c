@@ -61,6 +61,8 @@ static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const 
     fputc('\n', walk->out);
 }
 
+/* Writes the table of a block: a row for each JSON object, then the total. Pages and Markdown show at most style->max
+ * rows. */
 static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
@@ -114,6 +116,8 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
+/* Writes a table with a row for each item and a column for each object of the report, such as two models side by
+ * side. */
 static void put_items(organ_view_walk *walk, const organ_block *block)
 {
     const organ_items_of *const style = block->items;

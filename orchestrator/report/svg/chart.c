@@ -209,6 +209,8 @@ static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
     return false;
 }
 
+/* Writes one panel of the chart. Later elements cover earlier ones: axes, band, bars or lines, markers, and the
+ * reference lines last. */
 static void put_panel(chart_drawing *d, size_t index)
 {
     const organ_chart *const c = d->chart;

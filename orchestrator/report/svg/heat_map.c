@@ -80,6 +80,8 @@ static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
     d->marks = d->marks || marked;
 }
 
+/* Chooses the range of the colours and the decimals of the numbers. A map may state its range; else the range is that
+ * of the values, widened if all are equal or nearly so. */
 static void choose_scale(heat_map_drawing *d)
 {
     organ_extent own = ORGAN_EXTENT_NONE;

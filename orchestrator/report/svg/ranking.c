@@ -124,6 +124,8 @@ static void put_axis(const ranking_drawing *d)
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
 }
 
+/* Writes a bar with its tooltip, its whisker and, to the right of both, its number and remark. `v`: which of the two
+ * series. */
 static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
 {
     char text[64];
@@ -171,6 +173,8 @@ static void put_row(const ranking_drawing *d, size_t k)
         put_bar(d, bar, 1, y + thick + 2, 10);
 }
 
+/* Writes the numbers of the chart as a table for screen readers, with columns for whiskers and remarks if any bar has
+ * them. */
 static void ranking_put_numbers(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;

@@ -204,6 +204,7 @@ static void put_points(scatter_drawing *d)
 
 enum { MAX_ROWS = 400 };
 
+/* Writes the points as a table for screen readers, unless the page lists them already or they are too many. */
 static void scatter_put_numbers(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;

@@ -267,6 +267,8 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
     fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
+/* Writes the value of a placeholder in the form after its ':', such as {totals.bytes:bytes} or {names:join}. words.h
+ * lists the forms. */
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
     char number[ORGAN_NUMBER_ROOM];

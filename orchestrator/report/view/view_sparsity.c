@@ -98,6 +98,7 @@ static double tile_weights(const json_t *map, size_t r, size_t c)
     return height * width;
 }
 
+/* Draws the share of killed weights in each tile of a tensor as a heat map. Returns NULL without memory. */
 static char *draw_tiles(const json_t *map)
 {
     enum { MAX_NUMBERED = 600 };

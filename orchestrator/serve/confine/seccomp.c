@@ -328,6 +328,10 @@ static void allow_own_signals(call_filter *f)
     ADD_RULES(f, rules, SECCOMP_RET_ALLOW);
 }
 
+/* Writes the program of a seccomp filter. Its first steps kill a process of another architecture, whose calls have
+ * other numbers. ORGAN_CALLS_NO_EXEC forbids only exec; the other filters allow only what their rules name. Calls
+ * without a rule fail with EPERM, or with ENOSYS if they are newer than this list, so that the C library uses older
+ * ones. */
 static void fill_filter(call_filter *f, organ_calls calls)
 {
     static const call_rule execs[] = {{SYS_execve, ANY}, {SYS_execveat, ANY}}, unreadable[] = {{SYS_clone3, ANY}};

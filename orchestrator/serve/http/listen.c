@@ -75,6 +75,8 @@ static void describe_address(const address *a, organ_listening *listening)
     }
 }
 
+/* Opens a socket that listens at the address and writes the address as bound, with the port that the system chose, to
+ * `listening`. */
 static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
                             organ_error *error)
 {

@@ -72,6 +72,8 @@ static bool read_path(organ_server_request *request, const char *query)
     return true;
 }
 
+/* Splits the query of a request into decoded fields. Returns false, with a problem as the reply, if it is malformed or
+ * has too many. */
 static bool read_query(organ_server_request *request, const char *query)
 {
     if (*query != '?' || !query[1])

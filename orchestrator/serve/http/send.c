@@ -9,6 +9,8 @@
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/* Makes the library's response from a reply. A response that is created owns the reply's bytes or descriptor; NULL
+ * leaves them to the reply. */
 static struct MHD_Response *make_response(organ_server_request *request)
 {
     organ_http_reply *const reply = &request->reply;

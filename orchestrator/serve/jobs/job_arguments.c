@@ -301,6 +301,8 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
     return NULL;
 }
 
+/* Reads the JSON of a job: its verb and arguments. Collects all faults instead of ending at the first, so that a client
+ * can show each at its field. */
 static void read_request(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const char *key;

@@ -71,6 +71,8 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- tensors ---- */
 
+/* Reads filter, order and page of a request for tensors. Returns false, with a problem as the reply, if a parameter is
+ * not allowed. */
 static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;

@@ -30,6 +30,8 @@ static bool ridge_inputs_allocate(organ_ridge *ridge)
 
 /* ---- sums ---- */
 
+/* Adds X^T X and X^T Y of a chunk of tokens to the sums in FP64. X^T X is symmetric, so each tile computes only the
+ * columns from its diagonal on. */
 static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;

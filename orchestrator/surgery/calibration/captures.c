@@ -49,6 +49,9 @@ bool organ_calibration_same_place(const captures_captures *g, const captures_uni
            tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
 }
 
+/* Opens the second moments of a group of units with the same inputs. With two streams, a matrix with few rows passes
+ * its weights too (organ_calibration_takes_weights) and forms a group alone, since its drift is summed from its
+ * outputs. */
 static organ_status open_group(captures_captures *g, size_t index, size_t features, organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;

@@ -174,6 +174,7 @@ static void convert_close(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
+/* Plans the output, its tensors and its metadata, and writes it. */
 static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
 {
     const organ_convert_options *const o = job->options;

@@ -89,6 +89,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
+/* Converts one key-value of the GGUF file to the member of config.json that the row of the exchange table names.
+ * Members of the rotation go to `rope`. Returns nonzero if an allocation was refused. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -152,6 +154,8 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                       SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank));
 }
 
+/* Adds members whose values come from the configuration of the forward pass instead of a key-value, since GGUF states
+ * them in another form or not at all. Returns nonzero if an allocation was refused. */
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -298,6 +302,7 @@ static const char *config_torch_type(organ_dtype type)
     return type == ORGAN_F16 ? "float16" : "bfloat16";
 }
 
+/* Returns the text of config.json for a GGUF file, NULL with an error. The caller frees it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
     json_t *config;

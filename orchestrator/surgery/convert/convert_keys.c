@@ -156,6 +156,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s: is no number", job->model->path, row->members);
 }
 
+/* Sets the key-value of a row of the exchange table by the row's rule: a member of config.json copied, or a number
+ * computed from the configuration of the forward pass. */
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;

@@ -162,6 +162,8 @@ static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t
     return (size_t)most;
 }
 
+/* Writes the rows of a strip to every place of the output that takes rows of this matrix: in their order if nothing but
+ * the type changes, else in blocks that reorder, transpose or select rows. */
 static organ_status pass_work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                               organ_error *error)
 {

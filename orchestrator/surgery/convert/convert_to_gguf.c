@@ -207,6 +207,7 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     return move->error->status;
 }
 
+/* Plans the tensors of GGUF for a tensor of transformers, by the part of the layer that it is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;

@@ -253,6 +253,8 @@ static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
+/* Audits a cut without its log: recovers from the bytes which parts were kept, plans the same cut again, and compares
+ * names, settings and bytes of the plan with the copy. */
 static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
 {
     organ_cut_recovery *const r = &a->recovery;

@@ -59,6 +59,8 @@ static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_
     return made;
 }
 
+/* Cuts a list of config.json to the kept layers: one with an entry for each layer, or one that numbers layers. Rejects
+ * an unknown list that may be one of both. */
 static void edit_list(const organ_cut_config *c, const char *key, const json_t *list)
 {
     static const char *const by_layer[] = {"layer_types",

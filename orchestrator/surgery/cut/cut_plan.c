@@ -164,6 +164,8 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     return ORGAN_OK;
 }
 
+/* Selects the kept experts of a tensor that has an axis of experts: a stack, a router or its bias. A tensor of a single
+ * expert is kept or removed as a whole. */
 static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                   organ_error *error)
 {
@@ -256,6 +258,8 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     return ORGAN_OK;
 }
 
+/* Selects the rows and columns of the kept heads by the role of the tensor. Refuses layouts in which the rows of a head
+ * cannot be identified. */
 static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                 organ_cut_shares *shares, organ_error *error)
 {

@@ -216,6 +216,8 @@ static bool layer_has_attention(const organ_model *model, size_t layer)
     return false;
 }
 
+/* Checks the requested widths layer by layer. config.json states one width for all layers, so all must keep the same
+ * number. */
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;

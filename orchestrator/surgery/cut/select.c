@@ -153,6 +153,8 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
     return follow_both(run, w, part, shares, rows, cols, error);
 }
 
+/* Selects, for one tensor of a weight, what the kept rows and columns of the weight need: words with several codes, and
+ * scales of blocks of weights. Fails if a word or block would be kept in part. */
 static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                      organ_cut_part *part, organ_error *error)
 {
@@ -211,6 +213,7 @@ static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *
                : ORGAN_OK;
 }
 
+/* Selects different rows and columns in each matrix of a stack of experts. */
 static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                 organ_error *error)
 {

@@ -168,6 +168,7 @@ static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* Writes the model with the kept experts, and with --heal their refitted down projections. */
 static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

@@ -104,6 +104,8 @@ static void try_without(greedy *g, size_t t, const float *products, const organ_
             g->next[t] = w->chosen[k].expert;
 }
 
+/* Computes for one token the error with the experts that are kept now, and with each of them removed. Skips tokens that
+ * the last removal did not affect. */
 static void refresh_token(void *context, size_t t, size_t worker)
 {
     greedy *const g = context;

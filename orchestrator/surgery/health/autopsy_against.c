@@ -165,6 +165,8 @@ static void report_some_blocks(const autopsy_against_factors *f, char *value, si
 
 /* ---- the verdict ---- */
 
+/* Reports the simplest explanation of the blocks' factors against the other model: one factor for all, another order of
+ * the scales, wrong rows or columns, or single blocks. */
 static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {

@@ -100,6 +100,7 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
+/* Returns the sums over the weights of one role; NULL if the model has none. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;

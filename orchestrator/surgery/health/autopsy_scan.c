@@ -250,6 +250,8 @@ static bool looks_for_jumps(const organ_weight *weight)
     return has_blocks(weight, true) || has_blocks(weight, false);
 }
 
+/* Computes the statistics of a strip of rows, in parts that stay in the cache: moments, levels, the distance to the
+ * other model, and then zero or non-finite rows, zero columns and jumps between blocks. */
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result,
                                   organ_error *error)
 {
@@ -344,6 +346,8 @@ static void finish_weight_scan(organ_weight_stats *v, autopsy_scan_patient *p)
             organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
+/* Adds the statistics of a strip to those of its weight. Strips arrive in their order, so sums are the same for any
+ * number of threads. */
 static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                               organ_error *error)
 {
@@ -411,6 +415,7 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
     return error->status;
 }
 
+/* Scans the weights that are assigned to this rank, in one pass for each type that they are read as. */
 static organ_status scan_own_weights(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                      const organ_assignment *assignment, const organ_engine *engine,
                                      const organ_scan_progress *progress, organ_error *error)

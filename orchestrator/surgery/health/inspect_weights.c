@@ -55,6 +55,7 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
+/* Counts the packed weights by their description, such as "int4, group 128". */
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();

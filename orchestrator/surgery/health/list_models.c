@@ -132,6 +132,7 @@ static json_t *store_row(const void *context, size_t k)
                         SET_COUNT("models", count));
 }
 
+/* Reads the headers of all models in the stores and makes the document. */
 static organ_status read_models(models_job *job, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -96,6 +96,7 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
+/* Reads the divergence of one set of dropped blocks from a file of scores. A set that is known already is skipped. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {

@@ -187,6 +187,7 @@ static json_t *layers_identity(void *context)
                                json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
+/* Writes the model without the dropped blocks, and with --heal with refitted matrices. */
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;

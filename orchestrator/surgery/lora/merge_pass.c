@@ -224,6 +224,8 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
                       organ_dtype_describe(job->pieces[weight].dtype)->name);
 }
 
+/* Adds the sums of a strip to those of its module, in the order of the strips, and ends the weight after its last
+ * strip. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -253,6 +255,8 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
+/* Writes a weight that the adapter stores as a whole (modules_to_save) in place of the base's, with the adapter's
+ * change added if the module has factors too. */
 static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -287,6 +291,7 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
 
 /* ---- all weights ---- */
 
+/* Reads all weights of the base that change and are not written yet, and merges them strip by strip. */
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;

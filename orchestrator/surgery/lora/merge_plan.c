@@ -97,6 +97,8 @@ static votes count_votes(const organ_merge_job *job)
     return v;
 }
 
+/* Finds the weight of the base that a pair of factors changes and checks shapes and orientation. A square weight fits
+ * both ways, so the other modules' shapes decide (`v`). A pair without a place is noted, not merged. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
     char *name, shape[96];
@@ -180,6 +182,8 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that are stored whole ---- */
 
+/* Finds the weight of the base that a tensor stored as a whole replaces. A tensor without a place is noted, not
+ * merged. */
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool magnitudes;

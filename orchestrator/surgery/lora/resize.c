@@ -15,6 +15,7 @@ typedef struct resize_job {
     uint64_t bytes_before;
 } resize_job;
 
+/* Checks the options, opens the adapter and lists its pairs. */
 static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;

@@ -98,6 +98,8 @@ static organ_status publish_file(const char *temporary, const char *path, const 
     return error->status;
 }
 
+/* Writes a file with companions of packed weights, copied from the shard that has them, under a temporary name, and
+ * renames it when it is complete. */
 static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard,
                                organ_shard_piece *pieces, size_t count, const organ_stop *stop, organ_error *error)
 {

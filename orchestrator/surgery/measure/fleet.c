@@ -143,6 +143,8 @@ static bool needs_extract(const fleet *f, const organ_model *model)
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
+/* Measures a model and extracts its organs. Returns its entry of the document and its measures in *z, or NULL with an
+ * error. A model of another kind, such as an adapter, is only described. */
 static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
                                           organ_error *error)
 {
@@ -200,6 +202,8 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
+/* Adds the entry of one model: from an earlier run if the model is unchanged, else measured now. A fault of the model
+ * is recorded in its entry and the run goes on; other faults end it. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;

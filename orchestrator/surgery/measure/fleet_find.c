@@ -120,6 +120,8 @@ static int seen(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
+/* Adds the models of a directory and visits those below it. The files of an organ directory or of a model with an index
+ * are one model. */
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};

@@ -142,6 +142,7 @@ const char *organ_measure_rating(double theta)
     return theta >= 30 ? "*" : "";
 }
 
+/* Returns the document's row of a tensor: identity, shape measures (theta and its parts) and moments. */
 static json_t *document_tensor_json(const void *context, size_t k)
 {
     char text[160];

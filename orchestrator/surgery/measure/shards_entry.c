@@ -42,6 +42,8 @@ static void free_remembered(remembered *r)
     free(r->files);
 }
 
+/* Restores a weight and its measures from a line of the journal of a shard that was measured by an earlier run, and may
+ * have been deleted since. */
 static organ_status recall_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");

@@ -83,6 +83,8 @@ static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *fr
         s->kernels->pair_means_f16(from, to, n);
 }
 
+/* Computes the pairwise means of a strip at all scales: scale k has the means of neighbouring values of scale k - 1
+ * along the rows. An odd last value of a row is dropped, so rows of odd length are averaged one at a time. */
 static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
     float *to = s->room->values;
@@ -120,6 +122,8 @@ static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *u
         organ_seed_pass(sample, k, p->values[k], p->n[k]);
 }
 
+/* Reads the tensor once, strip by strip: moments, levels and samples of its values, and the spread at each scale.
+ * Moments of 16-bit types are computed from counts of their 65,536 codes. */
 static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};

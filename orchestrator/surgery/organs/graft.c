@@ -143,6 +143,7 @@ static organ_status report_mismatches(organ_graft_job *job, json_t **report, org
                       count > 1 ? " (and more; the report lists everything)" : "");
 }
 
+/* Plans the graft, reports mismatches, and writes the target with the source's organs. */
 static organ_status graft_model(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const organ_graft_options *const o = job->options;

@@ -155,6 +155,8 @@ static void compare_words(organ_graft_job *job)
                         (unsigned long long)a->count);
 }
 
+/* Compares the members of both configurations that the grafted groups depend on. Differences that make the result
+ * unusable are mismatches, others are notes. */
 static void compare_facts(organ_graft_job *job)
 {
     const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;

@@ -113,6 +113,8 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
+/* Adds a weight of the clean model as a module if it is a projection, or one that --modules names, and finds its
+ * counterparts in the other models. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {

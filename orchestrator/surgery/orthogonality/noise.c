@@ -232,6 +232,9 @@ static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, s
     s->job->engine->kernels->product(&part, scratch);
 }
 
+/* Sums over a block of columns of a strip: |K|^2 of the change K = B A; for each noise N, |N|^2, <N, K> and the
+ * variance of <N, K> if only the signs of N were random; and U^T N for the leakage. Sums in FP64 lanes, whose order
+ * does not depend on the threads. */
 static void noise_sum_block(void *context, const organ_row_set *strip, size_t block, size_t worker)
 {
     noise_stage *const s = context;

@@ -32,7 +32,7 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
         return;
-    f->telling++;
+    f->informative++;
     f->inside += m->noise[which].inside;
     f->inside_expected += (double)m->k / (double)m->rows * m->noise[which].square;
     f->inside_base += m->noise[which].square;
@@ -59,7 +59,7 @@ static organ_noise_fold document_fold_of(const organ_compared_job *job, int whic
 static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int which)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
-    const bool any = norms > 0, leaks = f->telling > 0 && f->inside_expected > 0;
+    const bool any = norms > 0, leaks = f->informative > 0 && f->inside_expected > 0;
     ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
               SET_REAL("noise_norm", sqrt(f->square)),
               SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),

@@ -146,7 +146,7 @@ typedef struct organ_noise_fold {
     uint64_t defined;      /* modules with a cosine; of these: */
     double defined_change, defined_square, dot, variance, signs;
     double inside, inside_expected, inside_base; /* of those with k > 0 and noise: |U^T N|^2, (k / out) |N|^2, |N|^2 */
-    uint64_t telling;                            /* of those with k < out: others cannot leak more or less */
+    uint64_t informative;                        /* of those with k < out: others cannot leak more or less */
     uint64_t beyond;                             /* |z| above the limit */
     double largest, largest_beyond;              /* |cosine|; of those beyond */
 } organ_noise_fold;

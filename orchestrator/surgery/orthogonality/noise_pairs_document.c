@@ -148,6 +148,7 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
+/* Returns the document's row of a module. */
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -178,6 +179,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
+/* Returns the definitions of the document's members. */
 static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(

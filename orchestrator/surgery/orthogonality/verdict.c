@@ -53,6 +53,8 @@ typedef struct verdict_reading {
     bool by_chance, tiny;
 } verdict_reading;
 
+/* Computes the cosine of noise and change over all modules as one vector, its deviation by chance and z, and whether
+ * chance or a tiny cosine explains it. */
 static verdict_reading read_cosine(const organ_noise_fold *f)
 {
     verdict_reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
@@ -65,6 +67,7 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
+/* Returns the sentence that interprets the sign of a cosine that chance does not explain. */
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)
@@ -75,6 +78,7 @@ static const char *direction_of(const verdict_reading *r)
     return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
+/* Returns the sentence with the figures behind the verdict on the cosine. */
 static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
@@ -87,6 +91,8 @@ static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
                         signs, f->largest);
 }
 
+/* Returns the verdict on the cosine of noise N and adapter K, a value of the document's "direction", and appends the
+ * sentences that explain it. */
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 {
     const verdict_reading r = read_cosine(f);
@@ -118,9 +124,12 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
+/* Returns the verdict on the leakage, a value of the document's "leakage", and appends the sentence that explains it.
+ * The leakage is the share of |N|^2 within the output directions of the adapter, the columns of U; noise without
+ * direction has k of `out` directions, a share of k / out. It is undefined if U spans the whole output space. */
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
-    if (f->telling == 0 || !(f->inside_expected > 0)) {
+    if (f->informative == 0 || !(f->inside_expected > 0)) {
         organ_say(sentences, "Leakage is not informative here: there is no noise, or the adapter's directions span the "
                              "whole output space.");
         return "undefined";
@@ -140,6 +149,9 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
+/* Returns the verdict on |N| / |K|, a value of the document's "magnitude", and appends the sentences that explain it.
+ * Merging K into the noisy model leaves N, so it lowers the squared distance to the clean model with the adapter from
+ * |N|^2 + |K|^2 + 2 <N, K> to |N|^2. */
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {

@@ -42,6 +42,8 @@ static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
     return left < k->step ? left : k->step;
 }
 
+/* Appends a range of rows of a tensor as a unit of work: a tensor of rank 3 whose matrices are whole, or a part of one
+ * matrix. A whole tensor keeps its name and shape. */
 static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
 {
     const organ_tensor *const tensor = cuts->tensors[t];

@@ -175,6 +175,7 @@ static void close_dequantize(organ_dequantize_job *job)
     organ_model_close(job->model);
 }
 
+/* Plans and writes the model with dequantised weights, without the files that describe a quantisation. */
 static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};

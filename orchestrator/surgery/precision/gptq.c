@@ -115,6 +115,8 @@ static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, doubl
     }
 }
 
+/* Computes (W - V) H for a strip of rows, V the values of the codes, block by block of H and panel by panel of its
+ * rows; with `losses`, then the loss of each row. */
 static void residual_strip(void *context, size_t index, size_t worker)
 {
     const residual *const x = context;
@@ -269,6 +271,8 @@ typedef struct before {
     double *losses;
 } before;
 
+/* Improves the result of GPTQ: alternates between refitting scales with the codes fixed and a sweep of coordinate
+ * descent over the codes with the scales fixed. Rows whose loss rose get GPTQ's values and scales back. */
 static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix;

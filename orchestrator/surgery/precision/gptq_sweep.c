@@ -123,6 +123,9 @@ static void improve_column(const gptq_sweep_place *at, float pivot, const float 
         errors[i] = values[i] - errors[i];
 }
 
+/* Processes the pass's columns of a strip of rows: rounds a column, then subtracts its error times row j of U (GPTQ),
+ * or its change times row j of H (descent), from the columns to the right within the pass. One product then does the
+ * same for all columns of the block after the pass. */
 static void sweep_strip(void *context, size_t index, size_t worker)
 {
     const gptq_sweep *const s = context;

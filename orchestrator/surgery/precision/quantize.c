@@ -233,6 +233,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/1";
 }
 
+/* Plans and writes the quantised model. */
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;

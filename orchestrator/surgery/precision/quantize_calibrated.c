@@ -321,6 +321,8 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
+/* Opens the calibration that captures the inputs of the targets. If the run prunes first, the pruning method chooses
+ * which streams and moments it needs. */
 static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
                                                   organ_error *error)
 {

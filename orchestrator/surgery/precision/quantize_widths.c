@@ -149,6 +149,7 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
+/* Lists the targets that can be quantised and groups them into curves: those whose cost is measured together. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -167,6 +168,7 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns whether both are routed experts, which must all have the same width. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
@@ -187,6 +189,9 @@ static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
     return with[a->role] && with[a->role] == with[b->role];
 }
 
+/* Assigns a target to the choice of width that it shares with other targets: those of the same curve and those that
+ * must have one width, such as q, k and v. Opens a new choice if there is none. The group of a choice is the largest
+ * power of two, from NARROW to 128, that divides the rows of all its targets. */
 static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->held.tensors[target];
@@ -208,6 +213,8 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     w->choices.tensors[c].elements += t->elements;
 }
 
+/* Assigns all targets to choices and computes the bits that a choice occupies at each width: its codes with their
+ * scales, or at the last level its stored bytes. */
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
     const size_t room = w->curves.count + 1;

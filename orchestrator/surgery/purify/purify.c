@@ -68,6 +68,8 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
     return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
 }
 
+/* Selects the tensors to purify: those that --type and --layers name, else the projections. A selected tensor of a type
+ * that cannot be written is left out and listed. */
 static organ_status select_tensors(organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;

@@ -12,6 +12,8 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
     return s.m2 + (double)s.n * s.mean * s.mean;
 }
 
+/* Purifies one row by the wavelet or Fourier transform and adds up its energy before and after. Leaves a row with
+ * infinite values unchanged. */
 static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;

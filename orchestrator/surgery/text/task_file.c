@@ -190,6 +190,7 @@ static bool names_choices(const json_t *gold, size_t count)
     return json_array_size(gold) > 0;
 }
 
+/* Reads the members of a line of the task file into `line` and checks them. */
 static organ_status read_question(const task_reader *r, const json_t *tree, task_line *line, organ_error *error)
 {
     const json_t *const delimiter = json_object_get(tree, "delimiter"), *const task = json_object_get(tree, "task");
@@ -270,6 +271,8 @@ static organ_status put_prefix(task_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Encodes context and choices of a line and appends them to the set. A window must predict from at least one token, so
+ * an empty context becomes the prefix token, as in lm-evaluation-harness. */
 static organ_status add_question(task_reader *r, const task_line *line, organ_error *error)
 {
     organ_task_set *const set = r->set;

@@ -57,6 +57,8 @@ static void add_refusal(const tree *t, organ_finding_kind kind, const char *what
 
 /* ---- one file ---- */
 
+/* Reads a text file whole and passes it to the checks for its kind. Only findings are reported: a file that cannot be
+ * read is a finding, not an error. */
 static void walk_check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};
@@ -155,6 +157,8 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
     free(whole);
 }
 
+/* Checks where a symbolic link leads. A link may stay within the directory, or within the entry of a cache of Hugging
+ * Face. */
 static void check_link(tree *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
@@ -274,6 +278,7 @@ static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
     t->base = outer;
 }
 
+/* Checks an entry of a directory by its kind. Descends into directories other than .git, to DEPTH_MAX levels. */
 static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;

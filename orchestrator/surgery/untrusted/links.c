@@ -170,6 +170,8 @@ static bool append_file_name(climb *c)
     return to->folder >= 0;
 }
 
+/* Follows a path word by word from an open directory, without leaving it. Opens each directory relative to the last
+ * one, so that a path changed meanwhile cannot lead elsewhere. */
 static organ_link_end follow_words(climb *c)
 {
     int taken;

@@ -212,6 +212,8 @@ static char decode_escape(const char *text, size_t left, size_t *taken)
     return left > 1 ? text[1] : '\\';
 }
 
+/* Reads a string literal with its escapes decoded, so that "\x5f\x5fclass__" is found too, and checks it for names of
+ * hazards. */
 static void scan_string(template_scan *s)
 {
     const char quote = s->text[s->at++];

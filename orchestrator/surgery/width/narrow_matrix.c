@@ -85,6 +85,7 @@ static void square_factor(const narrowing *x, const narrow_matrix_block *b)
     organ_products_run(x->engine, NULL, x->products, count, x->scratch);
 }
 
+/* Computes G = W^T W of a block: at the start no column is removed, so V = W. */
 static void square_weights(const narrowing *x, const narrow_matrix_block *b)
 {
     const organ_factor columns = organ_by_columns(x->weights + b->start, x->cols);
@@ -98,6 +99,7 @@ static void square_weights(const narrowing *x, const narrow_matrix_block *b)
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
+/* Copies the diagonals of P and G, from which the losses of all columns are computed. */
 static void read_diagonals(const narrowing *x)
 {
     for (size_t j = 0; j < x->cols; j++) {
@@ -178,6 +180,8 @@ static void subtract_pending(const narrowing *x, size_t column, const narrow_mat
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
+/* Removes a column by the equations at the head of this file. Rows of P and G in memory lack the updates of the pending
+ * columns, so these are subtracted from the one row that is needed; the diagonals are kept current in FP64. */
 static void remove_column(narrowing *x, size_t column)
 {
     const narrow_matrix_block b = block_at(x, column);
