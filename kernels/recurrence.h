@@ -42,7 +42,7 @@ INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *
     }
 }
 
-/* Processes all rows of the state: see recurrence_row. */
+/* Applies recurrence_row to all rows of the state. */
 INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *now, const recurrence_token *next,
                             float *state, const recurrence_strip writes, recurrence_strip outs, recurrence_strip reads,
                             const int vectors, const size_t last)

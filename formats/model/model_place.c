@@ -142,9 +142,8 @@ static void name_snapshots(const organ_model_place *place, char *names, size_t s
         closedir(folder);
 }
 
-/* Returns an error for a directory in which no single model was found. The message names what is there instead:
- * snapshots of the Hugging Face cache, an index of another name, loose files, several GGUF models, or a foreign
- * format. */
+/* Returns an error for a directory in which no single model was found. The message names the candidates: snapshots of
+ * the Hugging Face cache, an index of another name, loose files, several GGUF models, or a file of a foreign format. */
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];

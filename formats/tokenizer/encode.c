@@ -96,8 +96,8 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-/* Finds the added tokens of a list in a text, appends their ids, and passes each stretch between them to `next`;
- * `first` is true for a stretch at the beginning of the text. */
+/* Finds the added tokens of a list in a text, appends their ids, and passes each text between two of them to `next`,
+ * with `first` for the one at the beginning. */
 static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first,
                                  encode_span *next, organ_error *error)
 {

@@ -354,7 +354,7 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
 }
 
 /* Adds the weight of a tensor "*.qweight" of GPTQ or AutoAWQ with its scales, zero points and, for GPTQ, group indices.
- * The shapes tell the layouts apart. */
+ * find_layout determines from the shapes which of the three layouts it has. */
 static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");

@@ -285,9 +285,8 @@ static void add_indexer(builder *b)
     add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, c->hidden);
 }
 
-/* Adds the tensors of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): q, optionally through a low rank;
- * the shared latent of keys and values with the rotated key; and kv_b, which expands it. Newer GGUF files store kv_b as
- * two tensors, that of the keys transposed. */
+/* Adds the tensors of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434). Newer GGUF files store kv_b as two
+ * tensors, that of the keys transposed. */
 static void add_latent(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -504,7 +503,7 @@ static void add_shared(builder *b)
     add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
 }
 
-/* Adds the router, the routed experts, stored as stacks or numbered, and the shared expert. */
+/* Adds the router, the routed experts, stacked or numbered, and the shared expert. */
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;

@@ -82,8 +82,8 @@ static bool make_panel(product_split *d, size_t product, size_t first, organ_pro
     return true;
 }
 
-/* Computes one part of one of the products, which are divided into parts one after the other. Parts differ only in rows
- * and columns, so the division does not change the bits. */
+/* Computes one part of one of the products; parts are numbered product by product. Parts differ only in rows and
+ * columns, so the division does not change the bits. */
 static void run_part(void *context, size_t index, size_t worker)
 {
     product_split *const d = context;

@@ -68,8 +68,8 @@ static void update_and_multiply(const eigen *x, size_t i, const double *v, const
 
 /* Reduces the symmetric matrix A to tridiagonal form by Householder reflections, from the last row up (Golub and Van
  * Loan, Matrix Computations, 8.3.1): A becomes A - v w^T - w v^T with w = A v / s - (v^T A v / 2 s^2) v, where s is
- * half of v^T v. The update of a step is applied together with the product A v of the next, so that A goes through
- * memory once for both. */
+ * half of v^T v. The update of a step is fused with the product A v of the next, so that each step reads A from memory
+ * once. */
 static void reduce_to_tridiagonal(eigen *x)
 {
     double *w = x->work, *product = x->work + x->n;

@@ -203,7 +203,7 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
 }
 
 /* Adds the entry of one model: from an earlier run if the model is unchanged, else measured now. A fault of the model
- * is recorded in its entry and the run goes on; other faults end it. */
+ * is recorded in its entry and does not end the run; other faults end it. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;

@@ -78,7 +78,7 @@ static const char *direction_of(const verdict_reading *r)
     return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
-/* Returns the sentence with the figures behind the verdict on the cosine. */
+/* Returns the sentence with the figures that the verdict on the cosine is based on. */
 static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
