@@ -149,6 +149,18 @@ typedef struct organ_recurrence {
     bool decay_by_key, delta;
 } organ_recurrence;
 
+/* Tokens of channels of a selective scan, the recurrence of Mamba. Strides are in floats, from one token to the next,
+ * or from one row to the next. Arrays do not overlap; rows of two arrays may alternate in memory. */
+typedef struct organ_selective_scan {
+    size_t tokens, channels, states;
+    float *values;               /* channels numbers for each token, which the outputs replace */
+    const float *steps;          /* channels numbers */
+    const float *writes, *reads; /* states numbers */
+    const float *rates, *skip;   /* states rows of channels numbers; channels numbers */
+    float *state;                /* states rows of channels numbers */
+    size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
+} organ_selective_scan;
+
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
 
@@ -228,6 +240,8 @@ typedef struct organ_kernels {
     void (*softcap)(float *values, size_t n, float cap);
     /* values[k] = base ^ exponents[k]; the arrays may be the same. */
     void (*powers_of)(float base, const float *exponents, float *values, size_t n);
+    /* values[k] = ln(1 + e^values[k]); above 20 the value itself, which is the same in FP32. */
+    void (*softplus)(float *values, size_t n);
     /* values[k] = e^(values[k] - top) in FP32; returns their sum in FP32. */
     float (*exp_below)(float *values, size_t n, float top);
     /* Returns the sum of e^(values[k] - top) in FP64; values are not changed. */
@@ -269,6 +283,11 @@ typedef struct organ_kernels {
      * Sums begin with +0 and add the products by fma, in order of i. A state_stride of organ_recurrence_stride makes
      * it fastest. */
     void (*recurrence)(const organ_recurrence *recurrence);
+    /* Processes the tokens in order, each channel j on its own. With the token's value v, step s, write w and read r:
+     *     S(i, j) = fma(w(i), s(j) v(j), e^(rate(i, j) s(j)) S(i, j)),    in order of i
+     *     v(j) = fma(skip(j), v(j), the sum of r(i) S(i, j))
+     * The sum begins with +0 and adds the products by fma. */
+    void (*selective_scan)(const organ_selective_scan *scan);
 
     /* Returns the number of elements that are +0 or -0. */
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */

@@ -12,6 +12,7 @@
 #include "kernels/panel_product.h"
 #include "kernels/vectors.h"
 #include "kernels/recurrence.h"
+#include "kernels/selective_scan.h"
 #include "kernels/transcendental.h"
 #include "kernels/ggml_blocks.h"
 #include "kernels/ggml_codebook.h"
@@ -58,10 +59,11 @@
         .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .fit = FITTERS,                      \
         .count_codes = count_codes, .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16,              \
         .pair_means_f32 = pair_means_f32, .spread = spread, .z_bins = z_bins, .haar_purify = haar_purify,              \
-        .amax = amax, .recurrence = recurrence, .gate_silu = gate_silu, .gate_gelu_tanh = gate_gelu_tanh,              \
-        .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of, .exp_below = exp_below,                    \
-        .exp_sum = exp_sum, .divergence = divergence, .entropy = entropy, .product = product, .dot_f64 = dot_f64,      \
-        .add_scaled_f64 = add_scaled_f64, .cholesky_f32 = cholesky_f32, .solve_f32 = solve_f32,                        \
+        .amax = amax, .recurrence = recurrence, .selective_scan = selective_scan, .gate_silu = gate_silu,              \
+        .gate_gelu_tanh = gate_gelu_tanh, .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of,          \
+        .softplus = softplus, .exp_below = exp_below, .exp_sum = exp_sum, .divergence = divergence,                    \
+        .entropy = entropy, .product = product, .dot_f64 = dot_f64, .add_scaled_f64 = add_scaled_f64,                  \
+        .cholesky_f32 = cholesky_f32, .solve_f32 = solve_f32,                                                          \
         .decode = {[ORGAN_CODE_E4M3] = DECODERS(e4m3),                                                                 \
                    [ORGAN_CODE_E5M2] = DECODERS(e5m2),                                                                 \
                    [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),                                                         \

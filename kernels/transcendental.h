@@ -64,6 +64,17 @@ static void powers_of(float base, const float *exponents, float *values, size_t 
         f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
 }
 
+INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
+
+static void softplus(float *values, size_t n)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, softplus_of(f32_load(values + at)));
+    if (at < n)
+        f32_store_part(values + at, softplus_of(f32_load_part(values + at, n - at)), n - at);
+}
+
 /* ---- sums ---- */
 static float exp_below(float *values, size_t n, float top)
 {

@@ -104,6 +104,10 @@ INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return BOTH(f32x16, Sleef_finz_powf8
 INLINE f32x16 f32_exp(f32x16 a) { return (f32x16){Sleef_finz_expf8_u10avx2(a.lo), Sleef_finz_expf8_u10avx2(a.hi)}; }
 INLINE f32x16 f32_tanh(f32x16 a) { return (f32x16){Sleef_finz_tanhf8_u10avx2(a.lo), Sleef_finz_tanhf8_u10avx2(a.hi)}; }
 INLINE f32x16 f32_erf(f32x16 a) { return (f32x16){Sleef_finz_erff8_u10avx2(a.lo), Sleef_finz_erff8_u10avx2(a.hi)}; }
+INLINE f32x16 f32_log1p(f32x16 a)
+{
+    return (f32x16){Sleef_finz_log1pf8_u10avx2(a.lo), Sleef_finz_log1pf8_u10avx2(a.hi)};
+}
 INLINE f32x16 f32_trunc(f32x16 a)
 {
     enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };

@@ -60,6 +60,7 @@ INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return Sleef_finz_powf16_u10avx512f(
 INLINE f32x16 f32_exp(f32x16 a) { return Sleef_finz_expf16_u10avx512f(a); }
 INLINE f32x16 f32_tanh(f32x16 a) { return Sleef_finz_tanhf16_u10avx512f(a); }
 INLINE f32x16 f32_erf(f32x16 a) { return Sleef_finz_erff16_u10avx512f(a); }
+INLINE f32x16 f32_log1p(f32x16 a) { return Sleef_finz_log1pf16_u10avx512f(a); }
 INLINE f32x16 f32_trunc(f32x16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }

@@ -89,6 +89,7 @@ INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { EACH_Q(f32x16, Sleef_finz_powf4_u10a
 INLINE f32x16 f32_exp(f32x16 a) { EACH_Q(f32x16, Sleef_finz_expf4_u10advsimd(a.q[k])); }
 INLINE f32x16 f32_tanh(f32x16 a) { EACH_Q(f32x16, Sleef_finz_tanhf4_u10advsimd(a.q[k])); }
 INLINE f32x16 f32_erf(f32x16 a) { EACH_Q(f32x16, Sleef_finz_erff4_u10advsimd(a.q[k])); }
+INLINE f32x16 f32_log1p(f32x16 a) { EACH_Q(f32x16, Sleef_finz_log1pf4_u10advsimd(a.q[k])); }
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_Q(f32x16, vrndq_f32(a.q[k])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgeq_f32(a.q[k], b.q[k])); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[k])); }

@@ -18,6 +18,7 @@ float Sleef_finz_powf1_u10purecfma(float, float);
 float Sleef_finz_expf1_u10purecfma(float);
 float Sleef_finz_tanhf1_u10purecfma(float);
 float Sleef_finz_erff1_u10purecfma(float);
+float Sleef_finz_log1pf1_u10purecfma(float);
 double Sleef_finz_expd1_u10purecfma(double);
 double Sleef_finz_log2d1_u10purecfma(double);
 #endif
@@ -140,6 +141,7 @@ INLINE f32x16 f32_pow(f32x16 a, f32x16 e)
 INLINE f32x16 f32_exp(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(expf1)(a.lane[l])); }
 INLINE f32x16 f32_tanh(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(tanhf1)(a.lane[l])); }
 INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l])); }
+INLINE f32x16 f32_log1p(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(log1pf1)(a.lane[l])); }
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }

@@ -210,7 +210,7 @@ static void gate_token(const delta_job *j, size_t t)
     organ_forward_rates(kernels, j->sizes, j->rates, rates, heads);
     for (size_t k = 0; k < j->decays; k++)
         a[k] += j->biases[k];
-    organ_forward_softplus(kernels, a, j->decays);
+    kernels->softplus(a, j->decays);
     for (size_t k = 0; k < j->decays; k++)
         a[k] *= rates[k / of_head];
     kernels->exp_below(a, j->decays, 0);

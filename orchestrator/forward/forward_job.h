@@ -313,8 +313,6 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
 float organ_forward_mean_square(const float *x, size_t n);
 /* x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
 void organ_forward_cut(float *x, size_t n, float cut);
-/* Replaces each value x by ln(1 + e^x), and above 20 by x, which is the same in FP32, as torch does. */
-void organ_forward_softplus(const organ_kernels *kernels, float *values, size_t n);
 /* Computes rates = -e^A_log of `count` numbers of the tensor of A_log, `stored`, which may be `rates`. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count);

@@ -72,7 +72,7 @@ static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
     for (size_t t = first; t < until; t++) {
         float *const gates = j->gates + t * j->stride;
         if (f->config.gate == ORGAN_GATE_SOFTPLUS)
-            organ_forward_softplus(f->engine->kernels, gates, j->gate_width);
+            f->engine->kernels->softplus(gates, j->gate_width);
         else
             organ_forward_logistic(f->engine->kernels, gates, j->gate_width);
         for (size_t x = 0; x < j->out_width; x++)

@@ -41,7 +41,7 @@ size_t organ_forward_mamba_state(const organ_forward_config *c)
 size_t organ_forward_mamba_scratch(const organ_forward_config *c)
 {
     const size_t states = c->recurrent.key_dim;
-    return organ_max((2 * states + 1) * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
+    return organ_max(2 * states * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
 /* Copies x out of the rows, which have z as well. */
@@ -77,53 +77,45 @@ static void limit_steps(void *context, size_t index, size_t worker)
     (void)worker;
     const mamba_job *const j = context;
     const size_t first = index * TOKENS_AT_ONCE, tokens = organ_min(TOKENS_AT_ONCE, j->group->tokens - first);
-    organ_forward_softplus(j->group->forward->engine->kernels, j->steps + first * j->inner, tokens * j->inner);
-}
-
-/* Processes one token of a block of channels. `state` and `rates` have a row of CHANNELS for each n. */
-static void mamba_token(const mamba_job *j, size_t t, size_t from, size_t n, const float *rates, float *decays,
-                        float *state)
-{
-    const float *const b = j->mixed + t * (j->rank + 2 * j->states) + j->rank, *const c = b + j->states;
-    const float *const steps = j->steps + t * j->inner + from;
-    float *const x = j->x + t * j->inner + from;
-    float sums[CHANNELS] = {0};
-    for (size_t i = 0; i < j->states; i++) {
-        float *const row = state + i * CHANNELS;
-        for (size_t k = 0; k < n; k++)
-            decays[k] = rates[i * CHANNELS + k] * steps[k];
-        j->group->forward->engine->kernels->exp_below(decays, n, 0);
-        for (size_t k = 0; k < n; k++) {
-            row[k] = decays[k] * row[k] + steps[k] * b[i] * x[k];
-            sums[k] += row[k] * c[i];
-        }
-    }
-    for (size_t k = 0; k < n; k++)
-        x[k] = sums[k] + j->skip[from + k] * x[k];
+    j->group->forward->engine->kernels->softplus(j->steps + first * j->inner, tokens * j->inner);
 }
 
 /* Runs the recurrence of up to CHANNELS channels over one window: `index` counts blocks of channels, then windows. The
- * state is copied from the cache and back if the group continues a text, else it begins as zeros. */
+ * state is that of the cache if the group continues a text, else it begins as zeros. */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;
     const forward_group *const g = j->group;
+    const organ_kernels *const kernels = g->forward->engine->kernels;
     const size_t from = index % j->blocks * CHANNELS, w = g->window + index / j->blocks;
     const size_t n = organ_min(CHANNELS, j->inner - from), first = g->windows->begin[w] - g->first;
-    float *const rates = organ_forward_mixer_scratch_of(g, worker), *const state = rates + j->states * CHANNELS,
-                 *const decays = state + j->states * CHANNELS;
+    const size_t mixed = j->rank + 2 * j->states;
+    float *const rates = organ_forward_mixer_scratch_of(g, worker), *const state = rates + j->states * CHANNELS;
     for (size_t i = 0; i < j->states; i++) {
         float *const row = rates + i * CHANNELS;
         for (size_t k = 0; k < n; k++)
             row[k] = j->rates[(from + k) * j->states + i];
-        organ_forward_rates(g->forward->engine->kernels, j->sizes, row, row, n);
-        for (size_t k = 0; k < n; k++)
-            state[i * CHANNELS + k] = g->before ? g->before->state[i * j->inner + from + k] : 0;
+        organ_forward_rates(kernels, j->sizes, row, row, n);
     }
-    for (size_t t = first; t < first + g->windows->begin[w + 1] - g->windows->begin[w]; t++)
-        mamba_token(j, t, from, n, rates, decays, state);
-    for (size_t i = 0; g->before && i < j->states; i++)
-        memcpy(g->before->state + i * j->inner + from, state + i * CHANNELS, n * sizeof *state);
+    if (!g->before)
+        memset(state, 0, j->states * CHANNELS * sizeof *state);
+    const organ_selective_scan scan = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
+                                       .channels = n,
+                                       .states = j->states,
+                                       .values = j->x + first * j->inner + from,
+                                       .steps = j->steps + first * j->inner + from,
+                                       .writes = j->mixed + first * mixed + j->rank,
+                                       .reads = j->mixed + first * mixed + j->rank + j->states,
+                                       .rates = rates,
+                                       .skip = j->skip + from,
+                                       .state = g->before ? g->before->state + from : state,
+                                       .value_stride = j->inner,
+                                       .step_stride = j->inner,
+                                       .write_stride = mixed,
+                                       .read_stride = mixed,
+                                       .rate_stride = CHANNELS,
+                                       .state_stride = g->before ? j->inner : CHANNELS};
+    kernels->selective_scan(&scan);
 }
 
 /* x = silu(z) x */

@@ -85,7 +85,7 @@ static void prepare_steps(void *context, size_t index, size_t worker)
         float *const steps = j->rows + t * j->row.end + j->row.dt, *const decays = j->decays + t * heads;
         for (size_t h = 0; h < heads; h++)
             steps[h] += j->biases[h];
-        organ_forward_softplus(kernels, steps, heads);
+        kernels->softplus(steps, heads);
         organ_forward_rates(kernels, j->sizes, j->rates, decays, heads);
         for (size_t h = 0; h < heads; h++) {
             steps[h] = steps[h] < least ? least : steps[h];

@@ -68,15 +68,6 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
         organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
 }
 
-void organ_forward_softplus(const organ_kernels *kernels, float *values, size_t n)
-{
-    for (size_t k = 0; k < n; k++) {
-        float power = values[k];
-        kernels->exp_below(&power, 1, 0);
-        values[k] = values[k] > 20 ? values[k] : (float)log1p((double)power);
-    }
-}
-
 void organ_forward_cut(float *x, size_t n, float cut)
 {
     float lanes[16] = {0};

@@ -41,6 +41,7 @@ const kernel_family kernel_families[] = {
     {"vectors of FP64", check_vectors},
     {"small positive definite systems", check_small_systems},
     {"linear recurrences", check_recurrence},
+    {"selective scans", check_selective_scan},
     {"physarum like scalar", check_physarum_same},
     {"physarum like the formula", check_physarum_flow},
     {"physarum at its edges", check_physarum_edges},

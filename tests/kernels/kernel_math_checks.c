@@ -9,8 +9,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { SILU, GELU_TANH, GELU, CAP, POWER, EXP, ELEMENTWISE };
-static const char *const names[] = {"gate_silu", "gate_gelu_tanh", "gate_gelu", "softcap", "powers_of", "exp_below"};
+enum { SILU, GELU_TANH, GELU, CAP, POWER, EXP, SOFTPLUS, ELEMENTWISE };
+static const char *const names[] = {"gate_silu", "gate_gelu_tanh", "gate_gelu", "softcap",
+                                    "powers_of", "exp_below",      "softplus"};
 #define CAPPED 30.0f
 #define BASE   10000.0f
 #define TOP    1.5f
@@ -35,6 +36,8 @@ static expectation expect(int which, float x_, float up)
         return (expectation){CAPPED * tanhl(x / (long double)CAPPED), 4 * ULP, 0};
     case POWER:
         return (expectation){powl(BASE, x), 2 * ULP, 0};
+    case SOFTPLUS:
+        return (expectation){log1pl(expl(x)), 4 * ULP, 0};
     default:
         return (expectation){expl((long double)(x_ - TOP)), 2 * ULP, 0};
     }
@@ -51,6 +54,8 @@ static double run(const organ_kernels *k, int which, const float *in, const floa
         memcpy(out, in, n * sizeof *out);
     if (which == CAP)
         k->softcap(out, n, CAPPED);
+    else if (which == SOFTPLUS)
+        k->softplus(out, n);
     else if (which == EXP)
         return (double)k->exp_below(out, n, TOP);
     else if (which == SILU)
@@ -130,7 +135,8 @@ const char *check_math_values(const organ_kernels *k)
 const char *check_math_digests(const organ_kernels *k)
 {
     static const uint64_t golden[ELEMENTWISE] = {0x8e0cd08bb1bec4d1, 0x37fcdcc9b7fe8bad, 0xb18917dab8891fad,
-                                                 0x6b151a7016e8b9f7, 0x93b91a7966424703, 0x0e74998a201c239c};
+                                                 0x6b151a7016e8b9f7, 0x93b91a7966424703, 0x0e74998a201c239c,
+                                                 0xccbcb9980889d242};
     uint64_t digests[ELEMENTWISE];
     char list[ELEMENTWISE * 24 + 1] = "";
     fill_sweep(sweep_in, sweep_up);

@@ -303,6 +303,18 @@ static void recurrence_reads_late(const organ_recurrence *r)
     late.delta = false;
     RIGHT->recurrence(r->key_dim > 1 && r->value_dim == 17 ? &late : r);
 }
+static void scan_keeps_old_decay(const organ_selective_scan *s)
+{
+    organ_selective_scan stale = *s;
+    stale.step_stride = 0;
+    RIGHT->selective_scan(s->channels == 17 ? &stale : s);
+}
+static void softplus_bends_early(float *values, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        if (!(values[k] > 8))
+            RIGHT->softplus(values + k, 1);
+}
 static double divergence_turned(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     return RIGHT->divergence(other, other_sum, first, first_sum, n);
@@ -427,7 +439,9 @@ MUTANT(exp_below, exp_sums_whole_vectors)
 MUTANT(gate_silu, silu_by_ulp)
 MUTANT(gate_gelu, gelu_writes_behind)
 MUTANT(recurrence, recurrence_reads_late)
+MUTANT(selective_scan, scan_keeps_old_decay)
 MUTANT(softcap, softcap_is_linear)
+MUTANT(softplus, softplus_bends_early)
 MUTANT(divergence, divergence_turned)
 MUTANT(entropy, entropy_in_nats)
 MUTANT(exp_sum, exp_sum_in_single)
@@ -501,6 +515,8 @@ const kernel_mutant kernel_mutants[] = {
     {"a gate is written past the end", check_math_shapes, break_gelu_writes_behind},
     {"a cap that bends nowhere", check_math_values, break_softcap_is_linear},
     {"a state that is written without being read", check_recurrence, break_recurrence_reads_late},
+    {"a scan with the step of the first token", check_selective_scan, break_scan_keeps_old_decay},
+    {"a softplus that is straight above 8", check_math_values, break_softplus_bends_early},
     {"a divergence of the other from the first", check_math_sums, break_divergence_turned},
     {"an entropy in nats", check_math_sums, break_entropy_in_nats},
     {"exponentials in single precision", check_math_sums, break_exp_sum_in_single},

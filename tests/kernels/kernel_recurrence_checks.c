@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Linear recurrences: every table to the bit like the definition in plain C, and that within rounding of FP64. Tokens
- * that are processed in two calls give the same bits. */
+ * that are processed in two calls give the same bits. Also selective scans, in the same way. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <string.h>
@@ -154,5 +154,141 @@ const char *check_recurrence(const organ_kernels *kernels)
         for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++)
             for (unsigned kind = 0; kind < 4 && !fault; kind++)
                 fault = check_case(kernels, widths[w], cuts[k], kind);
+    return fault;
+}
+
+/* ---- selective scans ---- */
+
+enum { STATES = 6, MIXED = 2 * STATES + 3 };
+
+/* One case: `s` is complete but for the values and the state. */
+typedef struct scan_case {
+    float values[TOKENS * WIDEST], steps[TOKENS * WIDEST], mixed[TOKENS * MIXED], rates[STATES * WIDEST], skip[WIDEST],
+        state[STATES * WIDEST];
+    organ_selective_scan s;
+} scan_case;
+
+static void fill_scan(scan_case *c, size_t channels)
+{
+    samples random = {channels};
+    float *const arrays[] = {c->values, c->steps, c->mixed, c->rates, c->skip, c->state};
+    const size_t lengths[] = {TOKENS * WIDEST, TOKENS * WIDEST, TOKENS * MIXED,
+                              STATES * WIDEST, WIDEST,          STATES * WIDEST};
+    for (size_t k = 0; k < 6; k++)
+        samples_fill(&random, NORMAL, arrays[k], lengths[k]);
+    for (size_t k = 0; k < TOKENS * WIDEST; k++)
+        c->steps[k] = fabsf(c->steps[k]);
+    for (size_t k = 0; k < STATES * WIDEST; k++)
+        c->rates[k] = -fabsf(c->rates[k]) * (float)(k % 7);
+    c->s = (organ_selective_scan){.tokens = TOKENS,
+                                  .channels = channels,
+                                  .states = STATES,
+                                  .steps = c->steps,
+                                  .writes = c->mixed,
+                                  .reads = c->mixed + STATES,
+                                  .rates = c->rates,
+                                  .skip = c->skip,
+                                  .value_stride = channels,
+                                  .step_stride = WIDEST,
+                                  .write_stride = MIXED,
+                                  .read_stride = MIXED,
+                                  .rate_stride = WIDEST,
+                                  .state_stride = channels};
+}
+
+/* The definition in FP32, for one channel. */
+static void expected_channel(const organ_selective_scan *s, size_t j)
+{
+    for (size_t t = 0; t < s->tokens; t++) {
+        const float value = s->values[t * s->value_stride + j], step = s->steps[t * s->step_stride + j];
+        float sum = 0;
+        for (size_t i = 0; i < s->states; i++) {
+            float *const state = s->state + i * s->state_stride + j;
+            float decay = s->rates[i * s->rate_stride + j] * step;
+            organ_kernels_scalar->exp_below(&decay, 1, 0);
+            *state = fmaf(s->writes[t * s->write_stride + i], step * value, decay * *state);
+            sum = fmaf(s->reads[t * s->read_stride + i], *state, sum);
+        }
+        s->values[t * s->value_stride + j] = fmaf(s->skip[j], value, sum);
+    }
+}
+
+/* Returns the largest distance of the outputs of a channel from those in FP64, in units of their root mean square. */
+static double scan_distance(const scan_case *c, size_t j)
+{
+    const organ_selective_scan *const s = &c->s;
+    double state[STATES], farthest = 0, squares = 0;
+    for (size_t i = 0; i < STATES; i++)
+        state[i] = (double)c->state[i * s->channels + j];
+    for (size_t t = 0; t < TOKENS; t++) {
+        const double value = (double)c->values[t * s->channels + j], step = (double)s->steps[t * s->step_stride + j];
+        double out = (double)s->skip[j] * value;
+        for (size_t i = 0; i < STATES; i++) {
+            state[i] = exp((double)s->rates[i * s->rate_stride + j] * step) * state[i] +
+                       (double)s->writes[t * s->write_stride + i] * step * value;
+            out += (double)s->reads[t * s->read_stride + i] * state[i];
+        }
+        farthest = fmax(farthest, fabs(out - (double)s->values[t * s->value_stride + j]));
+        squares += out * out;
+    }
+    return farthest / sqrt(squares / TOKENS);
+}
+
+/* Runs tokens before `cut` in one call and the others in a second. */
+static void run_cut_scan(const organ_kernels *kernels, organ_selective_scan s, size_t cut)
+{
+    const size_t all = s.tokens;
+    s.tokens = cut;
+    kernels->selective_scan(&s);
+    s.values += cut * s.value_stride;
+    s.steps += cut * s.step_stride;
+    s.writes += cut * s.write_stride;
+    s.reads += cut * s.read_stride;
+    s.tokens = all - cut;
+    kernels->selective_scan(&s);
+}
+
+static const char *check_scan(const organ_kernels *kernels, size_t channels, size_t cut)
+{
+    static scan_case c;
+    static float values[TOKENS * WIDEST], state[STATES * WIDEST];
+    const char *fault = NULL;
+    fill_scan(&c, channels);
+    guarded a = guarded_create(TOKENS * channels * sizeof(float), GUARD_BEHIND, 5),
+            b = guarded_create(STATES * channels * sizeof(float), GUARD_BEHIND, 6);
+    c.s.values = (float *)(void *)a.data;
+    c.s.state = (float *)(void *)b.data;
+    memcpy(c.s.values, c.values, TOKENS * channels * sizeof(float));
+    memcpy(c.s.state, c.state, STATES * channels * sizeof(float));
+    run_cut_scan(kernels, c.s, cut);
+    organ_selective_scan wanted = c.s;
+    wanted.values = values;
+    wanted.state = state;
+    memcpy(values, c.values, sizeof values);
+    memcpy(state, c.state, sizeof state);
+    for (size_t j = 0; j < channels; j++)
+        expected_channel(&wanted, j);
+    if (memcmp(values, c.s.values, TOKENS * channels * sizeof *values) != 0)
+        fault = kernel_fault("selective scan of %zu channels, cut at %zu: outputs", channels, cut);
+    if (memcmp(state, c.s.state, STATES * channels * sizeof *state) != 0)
+        fault = kernel_fault("selective scan of %zu channels, cut at %zu: state", channels, cut);
+    for (size_t j = 0; j < channels && !fault; j++)
+        if (!(scan_distance(&c, j) < 4e-6))
+            fault = kernel_fault("selective scan of %zu channels: channel %zu is %g off", channels, j,
+                                 scan_distance(&c, j));
+    if (!guarded_intact(&a, 5) || !guarded_intact(&b, 6))
+        fault = kernel_fault("selective scan of %zu channels: touched what is not its own", channels);
+    guarded_destroy(&a);
+    guarded_destroy(&b);
+    return fault;
+}
+
+const char *check_selective_scan(const organ_kernels *kernels)
+{
+    static const size_t channels[] = {1, 15, 16, 17, 48, 64, 80}, cuts[] = {0, 1, 63, TOKENS};
+    const char *fault = NULL;
+    for (size_t n = 0; n < sizeof channels / sizeof *channels; n++)
+        for (size_t k = 0; k < sizeof cuts / sizeof *cuts && !fault; k++)
+            fault = check_scan(kernels, channels[n], cuts[k]);
     return fault;
 }
