@@ -1,39 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Finds phrases in comments and messages of C files, and in pages, that are almost never plain English. Fails for the folders in `clean`, which
-# have been rewritten, and for the pages; prints file, line and sentence of each finding. Ends with the line "N passed, N failed".
+# Finds the phrases of check_words.tsv, which are almost never plain English, in comments and messages of C files, and in pages. Prints file, line and
+# sentence of each finding. Ends with the line "N passed, N failed".
 #
 #   tests/check_words.sh --list FOLDER...     prints the findings of any folders
 #   tests/check_words.sh --texts FOLDER...    prints the findings in string literals: messages, labels, help
 #   tests/check_words.sh --count FOLDER...    prints the findings per 1,000 lines of comments
 #   tests/check_words.sh --pages PAGE...      prints the findings in Markdown pages
-#
-# Better wordings: "Where it is absent" -> "If it is absent"; "What is given" -> "The value"; "the kernel sees" -> "the kernel reads".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model formats/remote formats/safetensors formats/tensor formats/tokenizer
-       formats/weights kernels orchestrator/cli orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/report
-       orchestrator/serve orchestrator/stream orchestrator/surgery/algebra orchestrator/surgery/allocate orchestrator/surgery/calibration orchestrator/surgery/cache
-       orchestrator/surgery/calibrated orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/facts orchestrator/surgery/health
-       orchestrator/surgery/layers orchestrator/surgery/lora orchestrator/surgery/measure orchestrator/surgery/organs
-       orchestrator/surgery/orthogonality orchestrator/surgery/output orchestrator/surgery/plan orchestrator/surgery/precision orchestrator/surgery/prune
-       orchestrator/surgery/purify orchestrator/surgery/text orchestrator/surgery/scoring orchestrator/surgery/untrusted orchestrator/surgery/width
-       orchestrator/surgery/write)
-
-# Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
-openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
-# Words that add nothing, and clauses without a subject.
-fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|it holds|by (itself|themselves)|so (many|much|few) (of|bytes|rows|tokens|elements)|what (it|they|is|was|are|were|stays|goes|remains|there|stands|comes|can|has)|who(se)?( |$)|let(s)? (it|them)? ?go|along (a|the|it|this|that)|one after the other|behind (the|it|them)|had done|gives? way|once more|at hand|(is|are) held to|has not got|stretch(es)?|whence)( |$|[,.;:])'
-# Perception, intention and motion for what code does.
-perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
-# Phrases that are plain although they match.
-exceptions='^See |see organ_|along the (axis|rows)|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
-
-# Wrong in a message, a label or a help text, which are the string literals with a space in them.
-texts='(^| )(anew|beside|besides|behind|as (it|they) (is|are|was|were|stands)|(is|are) no [a-z]+|has not (a|the)|is not known|(is|are) there twice|not there|what (it|they|is|was|are|were|stays|goes|remains|stands|comes)|lies|stands|goes|told|heard|knows|sees|saw|nats a token|cannot be had|along (a|the) text|looked (at|through)|asked for|anything of|is whole)( |$|[,.;:%])'
-# Plain although they match.
-plain_texts='(is|are) no (evidence|longer|faster|bool)|[Tt]here (is|are) no |known (as they are|to (have|belong))|stands for|Behind a proxy'
+# phrases KIND: the alternatives of a kind, as one regular expression.
+phrases() { awk -F '\t' -v kind="$1" '$1 == kind { printf "%s%s", sep, $2; sep = "|" }' tests/check_words.tsv; }
+openings="^($(phrases opening)) "
+fillers="(^| )($(phrases filler))( |\$|[,.;:])"
+perception="(^| )($(phrases perception))( |\$|[,.;:])"
+exceptions=$(phrases plain)
+texts="(^| )($(phrases text))( |\$|[,.;:%])"
+plain_texts=$(phrases plain_text)
 
 # findings FOLDER...: a line "FILE:LINE: KIND: SENTENCE" for each finding, and at last "lines N", the number of lines with comments.
 findings() {
@@ -130,22 +114,19 @@ failed=0
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
-for room in "${clean[@]}"; do
-    if { findings "$room" && texts_of "$room"; } | grep -v '^lines ' >"$scratch/found"; then
-        cat "$scratch/found"
-        failed=$((failed + 1))
-    else
+# same FOUND EXPECTED: passes if the findings are these, and prints them if not.
+same() {
+    if [[ $1 == "$2" ]]; then
         passed=$((passed + 1))
+    else
+        printf '%s\n' "$1"
+        failed=$((failed + 1))
     fi
-done
+}
+for room in formats kernels orchestrator; do same "$({ findings "$room" && texts_of "$room"; } | grep -v '^lines ')" ""; done
 
 pages=(README.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md)
-if findings_of_pages "${pages[@]}" | grep -v '^lines ' >"$scratch/found"; then
-    cat "$scratch/found"
-    failed=$((failed + 1))
-else
-    passed=$((passed + 1))
-fi
+same "$(findings_of_pages "${pages[@]}" | grep -v '^lines ')" ""
 
 # The check finds each kind of phrase, on the line where the comment begins, and leaves code and quoted text alone.
 mkdir "$scratch/room"
@@ -155,21 +136,11 @@ int told = f("the file lies there", "lies", "there is no file"); /* `told` and "
 /* Reads the value
  * anew. */
 END
-found=$({ findings "$scratch/room" && texts_of "$scratch/room"; } | sed 's,^.*/wrong\.c:,,' | paste -sd '|')
-if [[ $found == "1: opening: What was given goes first|1: filler: What was given goes first|1: perception: What was given goes first|3: filler: Reads the value anew|lines 4|2: text: the file lies there" ]]; then
-    passed=$((passed + 1))
-else
-    echo "the phrases of a wrong file give: $found"
-    failed=$((failed + 1))
-fi
+same "$({ findings "$scratch/room" && texts_of "$scratch/room"; } | sed 's,^.*/wrong\.c:,,' | paste -sd '|')" \
+    "1: opening: What was given goes first|1: filler: What was given goes first|1: perception: What was given goes first|3: filler: Reads the value anew|lines 4|2: text: the file lies there"
 printf '%s\n' '# Title' '- Copies rows, `along the` text' '  anew. It sees [a file](x.md).' '| anew |' >"$scratch/wrong.md"
-found=$(findings_of_pages "$scratch/wrong.md" | sed 's,^.*wrong\.md:,,' | paste -sd '|')
-if [[ $found == "2: filler: Copies rows, X text anew|2: perception: It sees a file.|lines 3" ]]; then
-    passed=$((passed + 1))
-else
-    echo "the phrases of a wrong page give: $found"
-    failed=$((failed + 1))
-fi
+same "$(findings_of_pages "$scratch/wrong.md" | sed 's,^.*wrong\.md:,,' | paste -sd '|')" \
+    "2: filler: Copies rows, X text anew|2: perception: It sees a file.|lines 3"
 
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -257,7 +257,7 @@ static organ_status open_single(model_state *s, organ_error *error)
     if (s->missing)
         return organ_fail(error, ORGAN_IO,
                           "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME
-                          " there; name a file of another name",
+                          " there; if the file has another name, give its URL",
                           s->place.path);
     *error = fault;
     return fault.status;

@@ -75,12 +75,13 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
     const size_t length = id_length(own), whole = strcspn(own, "@");
     *name = (organ_hub_name){.revision = own[whole] ? own + whole + 1 : NULL};
     if (!is_hub_id(own, length))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no name of a model of the form hf:ORG/NAME[/FILE][@REVISION] (letters, digits, '-', "
-                          "'_', '.', without '--' and '..')",
-                          text);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: is not a model name of the form hf:ORG/NAME[/FILE][@REVISION] (letters, digits, '-', '_', "
+            "'.', without '--' and '..')",
+            text);
     if (name->revision && (!organ_is_plain_path(name->revision) || strlen(name->revision) > LONGEST_REF))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is no name of a revision", text, name->revision);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid name of a revision", text, name->revision);
     name->id = organ_arena_copy(arena, own, length);
     name->folder = name->id ? entry_folder(name->id, arena) : NULL;
     if (whole > length)
@@ -88,7 +89,8 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
     if (!name->folder || (whole > length && !name->file))
         return organ_fail_memory(error, text);
     if (name->file && !organ_is_plain_path(name->file))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is no path of a file in a model", text, name->file);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid path of a file in a model", text,
+                          name->file);
     return ORGAN_OK;
 }
 
@@ -127,7 +129,8 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     *snapshot = organ_arena_copy(arena, bytes, length);
     const bool plain = strlen(bytes) == length && organ_is_plain_name(bytes);
     if (!plain)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has '%s', which is no name of a snapshot", text, path, bytes);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s contains '%s', which is not a name of a snapshot", text, path,
+                   bytes);
     else if (!*snapshot)
         organ_fail_memory(error, text);
     free(bytes);
@@ -166,7 +169,7 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
         return organ_fail_memory(error, text);
     if (own && !organ_is_folder(*snapshot))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %s names the snapshot %s, which is not there: the download was interrupted or the "
+                          "%s: %s names the snapshot %s, which does not exist: the download was interrupted or the "
                           "snapshot was deleted",
                           text, ref, own);
     if (own || (named && organ_is_folder(*snapshot)))
@@ -205,7 +208,7 @@ static organ_status fail_broken(const char *text, const char *entry, const char 
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the download of %s is incomplete: blobs/%s has %lld bytes so far: repeat the download",
                           text, path, organ_path_name(target), bytes);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which is not there", text, path, target);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which does not exist", text, path, target);
 }
 
 static bool is_broken(const char *path)
@@ -269,7 +272,8 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
     const char *const root = organ_hub_root(arena);
     const char *const entry = root ? organ_path_join(arena, root, name.folder) : NULL;
     if (!entry)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: neither HOME nor HF_HOME says where the cache is", text);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: neither HOME nor HF_HOME is set, so the folder of the cache is unknown", text);
     if (!organ_is_folder(entry)) {
         char near[ORGAN_NEAR_ROOM];
         organ_hub_near(name.id, arena, near);

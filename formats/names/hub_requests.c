@@ -36,7 +36,7 @@ static organ_status find_endpoint(organ_arena *arena, const char **endpoint, org
     const char *const value = getenv("HF_ENDPOINT");
     const char *const own = value && *value ? value : USUAL_ENDPOINT;
     if (!organ_http_is_url(own) || strpbrk(own, "?#@ "))
-        return organ_fail(error, ORGAN_USAGE, "HF_ENDPOINT is no http(s) URL of a server");
+        return organ_fail(error, ORGAN_USAGE, "HF_ENDPOINT is not an http(s) URL of a server");
     *endpoint = organ_arena_copy(arena, own, organ_path_length(own));
     return *endpoint ? ORGAN_OK : organ_fail_memory(error, "HF_ENDPOINT");
 }
@@ -85,7 +85,7 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
         return error->status;
     for (const char *c = token ? token : ""; *c; c++)
         if (*c <= ' ' || *c > '~')
-            return organ_fail(error, ORGAN_USAGE, "the token in %s has a character that no token has",
+            return organ_fail(error, ORGAN_USAGE, "the token in %s contains a space or a character outside ASCII",
                               file ? file : "HF_TOKEN");
     access->bearer = token && *token ? token : NULL;
     return ORGAN_OK;
@@ -127,12 +127,12 @@ static organ_status read_hub_file(const char *label, const json_t *row, organ_ar
     const char *const digest =
         organ_json_plain(file->lfs ? json_object_get(lfs, "sha256") : json_object_get(row, "blobId"));
     if (!is_inner_path(path))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is no path of a file in a repository", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid path of a file in a repository", label,
                           path ? path : "");
     if (!json_is_integer(size) || json_integer_value(size) < 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no size", label, path);
     if (!has_digits(digest, file->lfs ? SHA256_DIGITS : COMMIT_DIGITS))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' of %s has another form", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' of %s is neither SHA-256 nor SHA-1", label,
                           digest ? digest : "", path);
     file->bytes = (uint64_t)json_integer_value(size);
     file->path = organ_arena_copy(arena, path, strlen(path));

@@ -64,10 +64,10 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     struct stat about;
     if (!organ_is_plain_path(own) || !strchr(own, '/'))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no name of a model of the form lmstudio:PUBLISHER/NAME[/FILE]", text);
+                          "%s: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]", text);
     *path = root ? organ_path_join(arena, root, own) : NULL;
     if (!*path)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: HOME does not say where LM Studio's folder is", text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: HOME is not set, so the folder of LM Studio is unknown", text);
     if (stat(*path, &about) == 0)
         return ORGAN_OK;
     char hint[ORGAN_FOLDER_HINT], target[2];

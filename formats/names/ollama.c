@@ -117,7 +117,7 @@ static organ_status find_blob(const char *manifest, const char *path, struct sta
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is no file: the download is incomplete", manifest,
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is not a file: the download is incomplete", manifest,
                       path);
 }
 
@@ -127,8 +127,9 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
     if (find_blob(manifest, path, &about, error) != ORGAN_OK)
         return error->status;
     if (!json_is_integer(size) || json_integer_value(size) != (json_int_t)about.st_size)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: says that %s has %lld bytes, but it has %lld", manifest, path,
-                          json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, (long long)about.st_size);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: states %lld bytes for %s, which has %lld", manifest,
+                          json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, path,
+                          (long long)about.st_size);
     return ORGAN_OK;
 }
 
@@ -185,7 +186,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     json_t *const child = chosen_of_list(json_object_get(*tree, "manifests"));
     const char *const digest = organ_json_plain(json_object_get(child, "digest"));
     if (!child)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is a list without a manifest for a runner of GGUF files",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: none of the manifests that it lists is for GGUF files",
                           *manifest);
     json_incref(child);
     json_decref(*tree);
@@ -265,8 +266,8 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
     if (!own)
         return organ_fail_memory(error, text);
     if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no name of a model of the form ollama:[HOST/][USER/]NAME[:TAG]", text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
+                          text);
     const size_t count = organ_ollama_roots(arena, roots);
     for (size_t k = 0; k < count; k++) {
         const char *const manifest = find_manifest(roots[k], &name, arena);
@@ -294,7 +295,8 @@ static organ_status add_manifest(organ_name_list *list, const char *const part[4
                                error);
 }
 
-/* Goes through the four levels of folders. `part` has the names of the levels above. */
+/* Adds the manifests in the folders of this and all deeper levels, of which there are four. `part` has the names of
+ * the levels above. */
 static organ_status add_manifests(organ_name_list *list, const char *folder, const char *part[4], size_t level,
                                   organ_error *error)
 {

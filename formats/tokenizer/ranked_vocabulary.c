@@ -90,7 +90,7 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
                           ORGAN_TOKEN_SIZE);
     const uint32_t there = organ_tokenizer_id(t, word->data, word->used);
     if (there != ORGAN_NO_ID)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens %u and %u are the same bytes", label, there, id);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens %u and %u have the same bytes", label, there, id);
     if (id < t->token_count && t->tokens[id].text)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the id %u", label, id);
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);

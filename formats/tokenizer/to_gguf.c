@@ -194,8 +194,8 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
         e->options->pre ? e->options->pre : organ_pretokenizer_name_of(e->t, e->options->architecture, &length);
     if (!pre)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tokenizer.json: no value of tokenizer.ggml.pre stands for its normalizer and "
-                          "pre_tokenizer; --pre NAME gives the nearest one",
+                          "%s: tokenizer.json: no known value of tokenizer.ggml.pre has the rules of its normalizer "
+                          "and pre_tokenizer; --pre NAME sets a value",
                           e->model->path);
     if (set_word(e, KEY("model"), "gpt2", error) ||
         organ_gguf_writer_set_string(e->writer, KEY("pre"), pre, e->options->pre ? strlen(pre) : length, error) ||

@@ -219,7 +219,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
     if (!write_added(text.out, t))
         organ_fail_memory(error, model->path);
     if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre have no form in tokenizer.json",
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json",
                    model->path);
     write_around(text.out, t);
     write_decoder(text.out, t);

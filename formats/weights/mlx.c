@@ -160,7 +160,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     if (organ_weight_scale_type(search, weight, floats))
         return search->error->status;
     if (!bias)
-        return organ_weight_fail(search, weight->codes, "is of MLX and affine, but there is no '%.*sbiases'",
+        return organ_weight_fail(search, weight->codes, "is an affine weight of MLX, but there is no '%.*sbiases'",
                                  (int)(stem > 200 ? 200 : stem), weight->codes->name);
     if (bias->dtype != scale->dtype)
         return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype),
@@ -183,7 +183,7 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
         floats = floats || strcmp(said->format, float_modes[k].name) == 0;
     const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
     if (!known)
-        return organ_weight_fail(search, weight->codes, "is of MLX in mode '%.60s' (%s), which cannot be read",
+        return organ_weight_fail(search, weight->codes, "is a weight of MLX in mode '%.60s' (%s), which cannot be read",
                                  said->format, search->config->file);
     if (floats && !bytes)
         return organ_weight_fail(search, weight->scale, "is %s, but the scales of mode %s (%s) are U8",

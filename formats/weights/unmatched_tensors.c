@@ -142,8 +142,8 @@ organ_status organ_weight_write_notes(organ_weight_search *search)
     if (!search->alone)
         return ORGAN_OK;
     snprintf(text, sizeof text,
-             "%zu weight%s of a type for codes %s no scales and %s taken at face value, the first is '%.300s'",
+             "%zu weight%s of a type for codes %s no scales, so organ uses the codes as values; the first is '%.300s'",
              search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
-             search->alone_count > 1 ? "are" : "is", search->alone);
+             search->alone);
     return add_note(search, text);
 }

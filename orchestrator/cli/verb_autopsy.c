@@ -60,12 +60,12 @@ const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
     .shares = true,
     .summary = "check every weight of a model for damage and name the likely cause",
-    .about = "Reads every weight as its dequantised values: mean, standard deviation, minimum, maximum, excess "
-             "kurtosis, NaN and infinities, zeros, rows and columns of zeros, distinct values. Statistics that no "
-             "healthy weight has are findings, reported with the usual cause: codes read without their scales, "
-             "scales of other blocks or wrong by a factor, wrong zero points, wrong packing, weights that were "
-             "never loaded. With OTHER, autopsy also reports the relative error, cosine and largest difference of "
-             "each weight.\n"
+    .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, minimum, "
+             "maximum, excess kurtosis, and the numbers of NaN, infinities, zeros, rows and columns of zeros, and "
+             "distinct values. Statistics that no healthy weight has are findings, reported with their usual cause: "
+             "codes read without their scales, scales of other blocks or wrong by a factor, wrong zero points, wrong "
+             "packing, weights that were never loaded. With OTHER, autopsy also reports the relative error, cosine "
+             "and largest difference of each weight.\n"
              "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. "
              "Small models have wider weights and large ones narrower, so values outside this range are remarks. "
              "Findings are |mean| above 0.1, std outside 0.0001 to 1, or values beyond 100; |mean| above 1 or std "

@@ -34,13 +34,13 @@ const organ_verb organ_convert_verb = {
              "format with its order of rows, the configuration, the tokenizer and the chat template.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type, "
              "or F16 if rows are not whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
-             "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
-             "lists the key-values that differ from llama.cpp's.\n"
+             "the other types have the blocks of organ quantize, with q6_k for the output head. "
+             "docs/verbs/convert.md lists the key-values that differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
-             "get --type; blocks are converted by value.\n"
-             "Quantised tensors of MODEL are converted by value. Tensors of vision and audio towers and of layers that "
-             "predict further tokens are left out, and a note gives their number. A tensor, an architecture or a "
-             "tokenizer that cannot be converted is named, and nothing is written.\n"
+             "get --type.\n"
+             "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers "
+             "that predict further tokens are left out, and a note gives their number. If a tensor, the architecture "
+             "or the tokenizer cannot be converted, the error names it and nothing is written.\n"
              "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
@@ -49,8 +49,8 @@ const organ_verb organ_convert_verb = {
               "A file for llama.cpp, with the values of the model."},
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits a weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed during "
-             "the run, or its architecture, a tensor or its tokenizer has no form in the other format; 4 the disk is "
-             "full or a write fails; 130 interrupted (--resume continues)"
+    .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
+             "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 the disk is full "
+             "or a write fails; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_convert};

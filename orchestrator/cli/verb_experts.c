@@ -18,23 +18,25 @@ static const organ_option experts_options[] = {
            .required = true),
     TEXT("keep", "N|P%", experts.keep,
          "number or share of the routed experts of each layer to keep", .required = true),
+    CHOICE("per-layer", "uniform|global", experts.per_layer,
+           "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers",
+           .fallback = "uniform"),
+    FLAG("heal", experts.heal,
+         "refit the down projections of the kept experts to the original output of the layer by least squares; a "
+         "layer stays unchanged if held-out windows do not improve"),
+    SHARD_SIZE(experts),
+    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+
+static const organ_option score_options[] = {
     INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
            "score of an expert. loss: change of the layer's output without it, its tokens rerouted; reap, sum: mean "
            "or sum of gate times output norm over its tokens; frequency: number of its tokens",
            .fallback = "loss"),
-    CHOICE("per-layer", "uniform|global", experts.per_layer,
-           "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers",
-           .fallback = "uniform"),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
           "too"),
-    FLAG("heal", experts.heal,
-         "refit the down projections of the kept experts to the original output of the layer by least squares; a "
-         "layer stays unchanged if held-out windows do not improve"),
-    WINDOWS_CALIBRATION(experts),
-    SHARD_SIZE(experts),
-    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+    WINDOWS_CALIBRATION(experts)};
 
 RUN_WRITING(experts, organ_experts_cut, experts)
 
@@ -63,7 +65,8 @@ const organ_verb organ_experts_verb = {
              "complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
-    GROUPS(GROUP("Options", experts_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),
+           EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
               "Keeps half of the experts of each layer and stores the scores."},
              {"organ experts MODEL -o SMALLER --keep 25% --scores scores.json",

@@ -40,13 +40,13 @@ const organ_verb organ_fetch_verb = {
     .name = "fetch",
     .no_job = true,
     .summary = "download a model from the hub of Hugging Face, with resume and digests",
-    .about = "Asks the hub for the commit of the revision and its files, downloads them and compares each with the "
-             "size and the digest in that list: SHA-256 of large files, SHA-1 of git's blobs of small ones. A file has "
-             "the name FILE.part (in the cache DIGEST.incomplete) until it is complete; the same command continues an "
-             "interrupted download, and broken connections are retried. If the disk has too little space for the "
-             "remaining bytes, fetch fails before it downloads anything.\n"
-             "HF_ENDPOINT names another server than https://huggingface.co. The token is sent to that server only, not "
-             "to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
+    .about = "Asks the hub for the commit that the revision names and for the list of its files, downloads them, and "
+             "compares the size and digest of each with the list: SHA-256 for large files, the SHA-1 of a git blob "
+             "for small ones. A file has the name FILE.part (in the cache DIGEST.incomplete) until it is complete; "
+             "the same command continues an interrupted download, and broken connections are retried. If the disk has "
+             "too little space for the remaining bytes, fetch fails before it downloads anything.\n"
+             "HF_ENDPOINT names another server than https://huggingface.co. The token is sent to that server only, "
+             "not to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
     OPERANDS(OPERAND("NAME", NOTHING, fetch.model, "the model: hf:ORG/NAME[/FILE][@REVISION]")),
     GROUPS(GROUP("Options", fetch_options), REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fetch hf:Qwen/Qwen2.5-7B-Instruct -o Qwen2.5-7B-Instruct",
@@ -54,7 +54,7 @@ const organ_verb organ_fetch_verb = {
              {"organ fetch hf:Qwen/Qwen2.5-7B-Instruct --cache --exclude '*.bin'",
               "Downloads into the cache, where every program that uses it finds the model."},
              {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
-    .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE; 3 the "
-             "name is malformed, or a size or digest is not that of the list; 4 the server refuses or cannot be "
-             "reached, or the disk is full; 130 interrupted.",
+    .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE is "
+             "set; 3 the name is malformed, or a size or digest differs from the list; 4 the server refuses or cannot "
+             "be reached, or the disk is full; 130 interrupted.",
     .run = run_fetch};

@@ -20,11 +20,14 @@ static const organ_option layers_options[] = {
          "blocks to drop, counted from 0: 5-8 or 3,7,9-11 (one block: 8-8 or 8,); a number alone, 8: how many blocks "
          "to find on --calibration and drop",
          .required = true),
-    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
     SHARD_SIZE(layers),
     WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
+
+static const organ_option calibration_options[] = {
+    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
+    WINDOWS_CALIBRATION(layers)};
 
 static const organ_option search_options[] = {
     NUMBER("search-tokens", "N", layers.search_tokens,
@@ -36,8 +39,7 @@ static const organ_option search_options[] = {
     TEXT("scores", "FILE", layers.scores,
          "file of influences and divergences: read if it exists, and extended; an interrupted search continues from "
          "it",
-         .names = ORGAN_NAMES_INPUT),
-    WINDOWS_CALIBRATION(layers)};
+         .names = ORGAN_NAMES_INPUT)};
 
 RUN_WRITING(layers, organ_layers, layers)
 
@@ -45,10 +47,10 @@ const organ_verb organ_layers_verb = {
     .name = "layers",
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
-    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of "
-             "tensors and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose "
-             "the entries of dropped blocks. If a pattern cannot be expressed without these blocks, layers fails "
-             "with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors "
+             "and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose the entries "
+             "of dropped blocks. If a pattern cannot be expressed without these blocks, layers fails with an error "
+             "that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
              "--drop takes the numbers of the blocks, as in the names of tensors, and then needs no text; or how "
              "many blocks to drop. In the second case organ searches: it starts with the blocks of least influence "
              "(1 - the mean cosine of the hidden states before and after a block) and exchanges one dropped block "
@@ -59,17 +61,18 @@ const organ_verb organ_layers_verb = {
              "search continues, and a search for another number uses the stored measurements.\n"
              "--heal runs --samples windows of --context tokens and refits weights by least squares so that the "
              "hidden states approximate those of the whole model: the outputs of attention and feed-forward in the "
-             "block before a gap, in all blocks after a gap also the weights that read their inputs, and one "
-             "factor for the final norm. The KL divergence from MODEL on one window of four or eight, to which "
-             "nothing is fitted, decides what share of each solution is applied; a solution that does not lower it "
-             "is not applied, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF blocks "
-             "whose scales organ can search for, and twice the hidden states in --memory; --scratch DIR stores "
-             "them in files.\n"
+             "block before a gap, in all blocks after a gap also the weights that read their inputs, and one factor "
+             "for the final norm. One window of four (of eight, from 32 windows on) is held out. The KL divergence "
+             "from MODEL on these windows decides what share of each solution is applied; a solution that does not "
+             "lower it is not applied, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF "
+             "blocks whose scales organ can search for, and twice the hidden states in --memory; --scratch DIR "
+             "stores them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, "
              "they are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
-    GROUPS(GROUP("Options", layers_options), GROUP("Search", search_options),
+    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --heal)", calibration_options),
+           GROUP("Search", search_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ layers MODEL -o OUT --drop 20-23", "Drops four consecutive blocks and renumbers the rest."},
              {"organ layers model.gguf -o small.gguf --drop 8,", "Drops one block of a GGUF file."},

@@ -23,22 +23,24 @@ static const organ_option extract_options[] = {
     MODEL("tuned", "MODEL", lora_extract.tuned, "the model tuned from it", .required = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft", .required = true),
+    TEXT("modules", "GLOB,...", lora_extract.modules,
+         "linear layers, by name or last word of the name (q_proj); default: all projections: q, k, v, o, gate, up, "
+         "down, also fused ones"),
+    FLAG("save-full", lora_extract.save_full,
+         "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
+    WRITING(lora_extract, "ADAPTER", "pair the weights and print what would be extracted")};
+
+static const organ_option factor_options[] = {
     NUMBER("rank", "R", lora_extract.rank, "rank of each module; with --rank-by the highest rank",
            .letter = 'r', .range = {RANKS}, .fallback = "256"),
     TEXT("rank-by", "energy", lora_extract.rank_by,
          "give each module the lowest rank that explains SHARE of the squared norm of its change: --rank-by energy "
          "0.95, or energy=0.95"),
-    TEXT("modules", "GLOB,...", lora_extract.modules,
-         "linear layers, by name or last word of the name (q_proj); default: all projections: q, k, v, o, gate, up, "
-         "down, also fused ones"),
     FLAG("exact", lora_extract.exact,
          "compute full singular value decompositions: slow, and each matrix must fit --memory"),
-    FLAG("save-full", lora_extract.save_full,
-         "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
     CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16"),
     NUMBER("seed", "N", lora_extract.seed,
-           "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0"),
-    WRITING(lora_extract, "ADAPTER", "pair the weights and print what would be extracted")};
+           "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
 RUN(extract, organ_lora_extract, lora_extract)
 
@@ -57,8 +59,9 @@ const organ_verb organ_lora_extract_verb = {
              "lora_extract.json state for each module what share of its change the stored factors explain.\n"
              "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with "
              "the same number of processes under mpirun or srun.",
-    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "the SHARE of --rank-by energy")),
-    GROUPS(GROUP("Options", extract_options), MACHINE_GROUP, REPORTING_GROUP),
+    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "the share that --rank-by energy needs, if it is not "
+                                                            "given as energy=SHARE")),
+    GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora",
               "Writes the change of a tuned model as an adapter of rank 256."},
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64",

@@ -51,9 +51,9 @@ const organ_verb organ_measure_verb = {
     .name = "measure",
     .shares = true,
     .summary = "measure how far the weights of models are from noise",
-    .about = "Reads every tensor and computes from the distribution of its values how far it is from noise: the "
-             "angle theta, 0 degrees for noise, from entropy, kurtosis and scale coherence. The report also has "
-             "moments, levels of quantisation, the change of information with scale, and wells: tensors with a "
+    .about = "Measures how far the distribution of the values of each tensor is from noise. The figure is an angle "
+             "theta, computed from entropy, kurtosis and scale coherence; it is 0 degrees for noise. The report also "
+             "has moments, levels of quantisation, the change of information with scale, and wells: tensors with a "
              "lower theta than their neighbours in depth. Several models share one table. A packed weight is "
              "measured on its dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
@@ -90,8 +90,8 @@ const organ_verb organ_fleet_verb = {
              "A broken model is reported, and the run continues with the others. A second run into the same OUT "
              "processes only changed models. Adapters, importance matrices, vocabularies, projectors and optimizer "
              "states are listed separately and not ranked.\n"
-             "fleet has no --definition, because OUT stores only figures of z/1 (measure --definition seed prints "
-             "both), and no --experiment, because it scores no text and takes each pruning from its log.",
+             "fleet stores only theta (definition z/1); measure --definition seed prints the older measure too. It "
+             "scores no text, so it needs no --experiment: the method of each pruned model is in its log.",
     OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},

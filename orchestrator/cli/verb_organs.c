@@ -72,9 +72,9 @@ const organ_verb organ_assemble_verb = {
     .shares = true,
     .summary = "assemble a model from an organ directory",
     .about = "Writes a model from an organ directory. If no file was changed, the output equals the donor byte for "
-             "byte. A model in several files becomes one file if OUT ends in .gguf or .safetensors. A changed .bin "
-             "file of unchanged length is used and named in the report. assemble checks all claims of manifest and "
-             "headers first. OUT appears under its name only when it is complete; --resume continues an "
+             "byte. A model in several files becomes one file if OUT ends in .gguf or .safetensors. assemble first "
+             "checks manifest and headers. A .bin file with changed bytes but the same length is used, and the "
+             "report names it. OUT appears under its name only when it is complete; --resume continues an "
              "interrupted run.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
                      "an organ directory, or a model in several files to merge; of a URL a single file")),

@@ -102,13 +102,14 @@
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
-           "tokens on which the divergence is measured; they calibrate nothing; default 1024", \
+           "tokens on which the divergence is measured; they are not used for calibration; default 1024", \
            .range = {ORGAN_ALLOCATE_TOKENS}), \
     NUMBER("allocate-layers", "N", member.layers, "largest number of layers to measure, evenly spread; default 16", \
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "1: the allocation with the lowest predicted cost; towards 0: equal amounts for all tensors; default 0.8", \
+         "mixture of two allocations: 1 is the one with the lowest predicted cost, values towards 0 give all tensors " \
+         "equal amounts; default 0.8", \
          .range = {0, 1}, \
          .after_from = true)
 

@@ -28,7 +28,10 @@ typedef struct perplexity_call {
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
           "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
-#define EXPERIMENT(verb) \
+#define REPORT_DIR(verb) \
+    OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
+    FORCE(verb.experiment.force, "DIR")
+#define PROTOCOL_OPTIONS(verb) \
     TEXT("style", "STYLE", verb.experiment.style, \
          "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
          "half of each whole window; lm-eval: every token, with a rolling window, also per word and per byte", \
@@ -38,9 +41,7 @@ typedef struct perplexity_call {
            .letter = 'c', .range = {TEXT_CONTEXTS}), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
-    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact"), \
-    OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
-    FORCE(verb.experiment.force, "DIR")
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact")
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
               "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
@@ -54,11 +55,12 @@ typedef struct perplexity_call {
 
 static const organ_option perplexity_options[] = {
     TEXT_INPUT(perplexity, .required = true),
-    EXPERIMENT(perplexity),
-    DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs"),
     MODEL("compare", "OTHER", perplexity.compare,
           "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
-          "MODEL and top-1 agreement")};
+          "MODEL and top-1 agreement"),
+    REPORT_DIR(perplexity),
+    DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
+static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 
 RUN_FIRST(perplexity, organ_perplexity, perplexity,
           own->perplexity.experiment.access = &call->access)
@@ -73,15 +75,16 @@ const organ_verb organ_perplexity_verb = {
              PROTOCOLS "\n"
              "hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a "
              "window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
-             "llama.cpp: whole windows, at least two; tokens after the last are not used. The second half of each "
-             "window is scored. If the tokenizer adds BOS, it replaces the first token of every window. Names of "
-             "special tokens in the text are read as plain characters.\n"
+             "llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second "
+             "half of each window is scored. If the tokenizer adds BOS, it replaces the first token of every window. "
+             "Names of special tokens in the text are read as plain characters.\n"
              "lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored "
-             "once, with one token of context from the window before it. The report also has perplexity per word "
-             "and per byte.",
+             "once, with one token of context from the window before it. The report also has perplexity per word and "
+             "per byte.",
     OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
                      "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
-    GROUPS(GROUP("Options", perplexity_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", perplexity_options), GROUP("Protocol", perplexity_protocol),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ perplexity Qwen2.5-0.5B --text wiki.test.raw",
               "Prints perplexity with its standard error, and bits per byte."},
              {"organ perplexity Qwen2.5-0.5B --compare pruned --text wiki.test.raw",
@@ -99,16 +102,17 @@ const organ_verb organ_perplexity_verb = {
 static const organ_option evaluate_options[] = {
     TEXT_INPUT(evaluate, .required = false),
     INPUT("tasks", "FILE", tasks,
-          "in place of a text: questions with several choices, one JSON object a line with \"context\", \"choices\" "
+          "in place of a text: questions with several choices, one JSON object per line with \"context\", \"choices\" "
           "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false),
     FLAG("answers", evaluate.answers, "with --tasks: the JSON report has each model's answer to each question"),
-    EXPERIMENT(evaluate),
     TEXT("targets", "GLOB,...", evaluate.targets,
          "count killed weights in the tensors whose names match a GLOB; default: those in the log of each pruning, "
          "else the projections"),
     WORDS("experiment", "NAME=MODEL", experiments,
           "NAME of the experiment of MODEL, which is a path or a pattern of paths or names; may be repeated; "
-          "required for a table of two experiments")};
+          "required for a table of two experiments"),
+    REPORT_DIR(evaluate)};
+static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
 WORK(evaluate_work)
 {
@@ -153,7 +157,8 @@ const organ_verb organ_evaluate_verb = {
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
              {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
               ORGAN_NAMES_MODEL}),
-    GROUPS(GROUP("Options", evaluate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", evaluate_options), GROUP("Protocol", evaluate_protocol),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt",
               "Compares two prunings with their donor."},
              {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation",

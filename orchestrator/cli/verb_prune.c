@@ -27,15 +27,22 @@ static const organ_option prune_options[] = {
            "new directory of the output; X.gguf or X.safetensors: a single file, if DONOR is a single file",
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
-         "percent of each tensor's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%; physarum-v1 "
-         "without it kills what its flow leaves below the threshold",
+         "percent of each tensor's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%; without it, "
+         "physarum-v1 sets the weights to zero whose flow stays below its threshold",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
+    TEXT("pattern", "N:M", calibrated.pattern,
+         "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
+         "with M up to 16; not for physarum-v1"),
     TEXT("method", "NAME", calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
          .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets,
          "prune the tensors whose names match a GLOB instead of the projections"),
+    TEXT("then", "SCHEME", calibrated.then,
+         "physarum-v2, physarum-v3, alps, sparsegpt: quantise the kept weights to this scheme of quantize, with "
+         "codes chosen as by --method gptq",
+         .choices = ORGAN_CODE_SCHEMES),
     WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", calibrated.calibration.text,
@@ -44,14 +51,8 @@ static const organ_option calibration_options[] = {
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not compensate"),
-    WINDOWS_CALIBRATION(calibrated), ALL_EXPERTS(calibrated),
-    TEXT("pattern", "N:M", calibrated.pattern,
-         "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
-         "with M up to 16; not for physarum-v1"),
-    TEXT("then", "SCHEME", calibrated.then,
-         "physarum-v2, physarum-v3, alps, sparsegpt: quantise the kept weights to this scheme of quantize, with "
-         "codes chosen as by --method gptq",
-         .choices = ORGAN_CODE_SCHEMES),
+    WINDOWS_CALIBRATION(calibrated), ALL_EXPERTS(calibrated)};
+static const organ_option method_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the number of products with second moments that compensation may spend; physarum-v3: "
@@ -92,41 +93,41 @@ const organ_verb organ_prune_verb = {
     .shares = true,
     .summary = "set weights of a model to zero",
     .about = "Sets weights of a model's linear layers to zero and writes a complete model. The targets are the "
-             "attention and feed-forward projections (q, k, v, o, gate, up, down, with their fused and expert "
-             "forms), unless --targets names others.\n"
+             "attention and feed-forward projections (q, k, v, o, gate, up, down, with their fused and expert forms), "
+             "unless --targets names others.\n"
              "Methods. If you have a text that resembles the model's use, give --calibration and --sparsity: the "
              "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md). With an "
              "importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and no "
-             "forward pass, but leave kept weights unchanged. With neither, the default is physarum-v1: it reads "
-             "only the weights, supports every architecture and runs at the speed of the disk, but loses several "
-             "times more from about 40 % sparsity. sparsegpt, alps, wanda and magnitude are the published "
+             "forward pass, but leave kept weights unchanged. With neither, the default is physarum-v1: it reads only "
+             "the weights, supports every architecture and runs at the speed of the disk, but its loss is several "
+             "times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
              "baselines.\n"
              "physarum-v1 computes a static flow over the weight magnitudes of each tile. physarum-v2 computes the "
              "flow over importances measured on the calibration text and refits the kept weights to compensate for "
              "the killed ones. physarum-v3 chooses a mask with the flow once and then optimises mask and weights "
              "together (ADMM).\n"
-             "Memory. --memory must be large enough for the hidden states of the calibration windows and one "
-             "layer. --scratch DIR stores the hidden states in an unnamed temporary file, which the system removes "
-             "when the run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
+             "Memory. --memory must be large enough for the hidden states of the calibration windows and one layer. "
+             "--scratch DIR stores the hidden states in an unnamed temporary file, which the system removes when the "
+             "run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
              "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor "
-             "alone at two levels on half of --samples, measures the divergence from the donor on other tokens of "
-             "the calibration text, and chooses the levels that minimise the predicted divergence. --allocation "
-             "FILE stores these measurements for the next budget.\n"
+             "alone at two levels on half of --samples, measures the divergence from the donor on other tokens of the "
+             "calibration text, and chooses the levels that minimise the predicted divergence. --allocation FILE "
+             "stores these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) also quantises: organ prunes each matrix and "
-             "quantises its kept weights as quantize --method gptq does; killed weights stay zero, and later "
-             "layers are calibrated on the result. OUT has the format and report of quantize. A --budget in bits "
-             "per weight (2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight "
-             "for the mask; a budget in bytes also counts all other tensors. In OUT, zeros have codes too.\n"
-             "Output. OUT is a complete model directory that every program that opens the donor can open, with the "
-             "same files, headers and sizes. OUT/organ contains REPORT.md, prune.json with all numbers, and "
-             "prune.jsonl with one line per tensor. If OUT ends in .gguf or .safetensors and DONOR is one such "
-             "file, OUT is one file, and the reports are next to it (X.REPORT.md and so on for X.gguf). A model in "
-             "several GGUF files needs a directory.\n"
+             "quantises its kept weights as quantize --method gptq does; killed weights stay zero, and later layers "
+             "are calibrated on the result. OUT has the format and report of quantize. A --budget in bits per weight "
+             "(2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask; a "
+             "budget in bytes also counts all other tensors. In OUT, zeros have codes too.\n"
+             "Output. OUT is a complete model directory with the same files, headers and sizes. Every program that "
+             "opens the donor can open it. OUT/organ contains REPORT.md, prune.json with all numbers, and prune.jsonl "
+             "with one line per tensor. If OUT ends in .gguf or .safetensors and DONOR is one such file, OUT is one "
+             "file, and the reports are next to it (X.REPORT.md and so on for X.gguf). A model in several GGUF files "
+             "needs a directory.\n"
              "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("the donor"),
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is not changed")),
-    GROUPS(GROUP("Options", prune_options), GROUP("Physarum v1", flow_options),
-           GROUP("Calibrated methods", calibration_options),
+    GROUPS(GROUP("Options", prune_options), GROUP("Calibration", calibration_options),
+           GROUP("Physarum v2 and v3", method_options), GROUP("Physarum v1", flow_options),
            GROUP("Budget for the whole model (--allocate global)", allocation_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
@@ -154,8 +155,8 @@ static const organ_option audit_options[] = {
     TEXT("targets", "GLOB,...", audit.targets,
          "the tensors that were pruned, as given to prune; default: the projections"),
     FLAG("compensated", audit.compensated,
-         "allow changed weights where pruning refits the kept ones (physarum-v2, physarum-v3, sparsegpt, alps) or "
-         "--heal refitted projections; the report counts them")};
+         "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
+         "alps) or by --heal; the report counts them")};
 
 RUN_REMOTE(audit, organ_audit_any, audit)
 
@@ -163,20 +164,20 @@ const organ_verb organ_audit_verb = {
     .name = "audit",
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
-    .about = "Reads the donor and the pruned model, but no log or report. It counts the killed weights of each "
-             "tensor and projection, over both denominators, and checks that all other weights and tensors have "
-             "the same bits, names, types and shapes.\n"
-             "If the copy has fewer blocks, experts, channels or heads than the donor, audit finds which of the "
-             "donor's it contains: blocks by their norms, keys and values, experts by router rows, channels and "
-             "heads by rows of matrices. It then checks that every tensor consists of the donor's bytes for these "
-             "parts, and that config.json or the GGUF metadata match. Names and reports are not used as evidence.",
+    .about = "Reads the donor and the pruned model, but no log or report. It counts the killed weights of each tensor "
+             "and projection, as a share of the pruned tensors (target) and of the whole model (full), and checks "
+             "that all other weights and tensors have the same bits, names, types and shapes.\n"
+             "If the copy has fewer blocks, experts, channels or heads than the donor, audit identifies those that "
+             "were kept: blocks by their norms, keys and values, experts by router rows, channels and heads by rows "
+             "of matrices. It then checks that every tensor consists of the donor's bytes for the kept parts, and "
+             "that config.json or the GGUF metadata match. Names and reports are not used as evidence.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned",
               "Counts killed weights and checks that all others are unchanged."},
              {"organ audit donor pruned --json | jq .totals",
-              "Prints the killed weights over both denominators as JSON."}),
+              "Prints the killed weights of the pruned tensors and of the whole model as JSON."}),
     .exits = "0 all checks pass; 1 a check fails, and the report names it; 2 wrong usage; 3 or 4 a model cannot be "
              "read.",
     .run = run_audit};

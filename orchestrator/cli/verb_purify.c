@@ -34,10 +34,10 @@ const organ_verb organ_purify_verb = {
     .name = "purify",
     .shares = true,
     .summary = "reduce what a filter classifies as noise in the weights",
-    .about = "Writes a model in which components of the rows of its projections (q, k, v, o, gate, up, down, with "
-             "their fused and expert forms) that a filter classifies as noise are multiplied by 1 - strength: bins "
-             "of a row's spectrum below a floor (fft), or wavelet details that do not continue at twice their "
-             "scale (haar). Types and shapes do not change; tensors of types that organ cannot write are copied.\n"
+    .about = "Filters the rows of a model's projections (q, k, v, o, gate, up, down, with their fused and expert "
+             "forms). Components that the filter classifies as noise are multiplied by 1 - strength: with fft, bins "
+             "of a row's spectrum below a floor; with haar, wavelet details that do not continue at twice their "
+             "scale. Types and shapes do not change; tensors of types that organ cannot write are copied.\n"
              "Such a filter classifies most of what a model has learned as noise. The report states the share of "
              "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
              "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "

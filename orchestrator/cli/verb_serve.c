@@ -26,6 +26,9 @@ static const organ_option options[] = {
                                      .required = true),
     FLAG("caches", serve.caches,
          "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names"),
+    NUMBER("jobs", "N", serve.jobs,
+           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1")};
+static const organ_option access_options[] = {
     TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
          .fallback = "127.0.0.1:8935"),
     INPUT("token-file", "FILE", serve.token_file,
@@ -40,9 +43,7 @@ static const organ_option options[] = {
          .names = ORGAN_NAMES_OUTPUT),
     WORDS("trusted-proxy", "ADDRESS[/PREFIX]", serve.proxies,
           "proxy, or network of proxies, whose X-Forwarded-For is trusted; may be repeated"),
-    WORDS("host", "NAME", serve.hosts, "further host name of the server; may be repeated"),
-    NUMBER("jobs", "N", serve.jobs,
-           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1")};
+    WORDS("host", "NAME", serve.hosts, "further host name of the server; may be repeated")};
 static const organ_option limits[] = {
     NUMBER("connections", "N", serve.connections, "limit of open connections",
            .range = {4, 65536}, .fallback = "512"),
@@ -90,7 +91,8 @@ const organ_verb organ_serve_verb = {
              "The server prints a line for each request on stderr: address, method, path, status, bytes, time, and "
              "the reason if it was rejected. Ctrl-C stops the server after running responses are sent; SIGHUP "
              "reads tokens, certificate and key again and reopens the audit log.",
-    GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
+    GROUPS(GROUP("Options", options), GROUP("Access", access_options), GROUP("Limits", limits),
+           GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},
              {"organ serve --root . --caches", "Serves also hf:ORG/NAME, ollama:NAME and lmstudio:PUBLISHER/NAME."},
              {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box",

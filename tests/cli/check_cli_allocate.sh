@@ -74,8 +74,8 @@ all=("${v2[@]}" "${short[@]}" --allocate global)
 refused 2 "--allocate is 'local', but must be one of global" "${v2[@]}" "${short[@]}" --allocate local
 refused 2 '--allocate global needs --budget or --sparsity' "${all[@]}"
 refused 2 "--budget '50' is invalid: give percent of zeros" "${all[@]}" --budget 50
-refused 2 '--budget 3.5bpw has no meaning for prune: zeros are stored like other weights' "${all[@]}" --budget 3.5bpw
-refused 2 '--budget 9GB has no meaning for prune' "${all[@]}" --budget 9GB
+refused 2 '--budget 3.5bpw: prune needs a percentage of zeros (50%), since its output is as large as the donor' "${all[@]}" --budget 3.5bpw
+refused 2 '--budget 9GB: prune needs a percentage of zeros' "${all[@]}" --budget 9GB
 refused 2 '--budget 50% and --sparsity 60 exclude each other' "${all[@]}" --budget 50% --sparsity 60
 refused 2 'the mean cannot be 10 %' "${all[@]}" --budget 10%
 refused 2 'the mean cannot be 97 %' "${all[@]}" --sparsity 97

@@ -191,7 +191,7 @@ ends 0 audit qwen3_vl_moe narrower --compensated --quiet
 chmod -R u+w narrower && rm -r narrower
 refused 3 'model_type is "bloom": loaders give its feed-forward 4 times as many channels as the hidden size' \
     width bloom -o no --ffn 50% --multiple-of 8 "${short[@]}"
-refused 2 "its attention is latent (MLA), and all heads share one latent key and value: --heads cannot take any" \
+refused 2 "its attention is latent (MLA), and all heads share one latent key and value: --heads cannot remove any" \
     width deepseek_v3 -o no --heads 50% "${short[@]}"
 refused 2 "its q_proj has the rows of a gate next to those of each head" width qwen3_next -o no --heads 50% "${short[@]}"
 refused 2 "its attention runs in parallel with a recurrent mixer" width falcon_h1 -o no --heads 50% "${short[@]}"

@@ -74,7 +74,7 @@ ends 0 convert fast8.gguf -o of_blocks --to safetensors --type f32 --quiet
 ends 0 perplexity fast8.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_blocks --json
 judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 refused 2 "name a directory" convert q.gguf -o no.safetensors --to safetensors
-refused 2 "safetensors get bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
+refused 2 "tensors of safetensors can become bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
 
 # ---- an output head that is stored although the ends are said to be tied ----
 ends 0 convert llama -o apart.gguf --to gguf --quiet
@@ -106,13 +106,13 @@ mkdir strange && cp -rL tiny-qwen2/. strange && chmod -R u+w strange
 sed -i 's/Qwen2ForCausalLM/Qwen7ForCausalLM/' strange/config.json
 refused 3 "architecture 'Qwen7ForCausalLM' cannot be converted, only Mixtral, Llama" convert strange -o no.gguf --to gguf
 cp tiny-qwen2/config.json strange && sed -i 's/(?i:.s|/(?i:|/' strange/tokenizer.json
-refused 3 "no value of tokenizer.ggml.pre stands for" convert strange -o no.gguf --to gguf
+refused 3 "no known value of tokenizer.ggml.pre has the rules of" convert strange -o no.gguf --to gguf
 ends 0 convert strange -o named.gguf --to gguf --pre qwen2 --quiet
 rm strange/tokenizer.json && touch strange/tokenizer.model
 refused 3 "has the tokenizer tokenizer.model and no tokenizer.json" convert strange -o no.gguf --to gguf
 jq '.rope_scaling = {"rope_type": "dynamic", "factor": 2.0}' tiny-qwen2/config.json >strange/config.json
-refused 3 "the rope_type has no form in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
+refused 3 "the rope_type cannot be expressed in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
 jq '.norm_topk_prob = false' tiny-moe/config.json >strange/config.json && cp -Lf tiny-moe/*.safetensors* tiny-moe/tokenizer.json strange
-refused 3 "normalise_experts is 0, and programs would read 1 from a GGUF file" convert strange -o no.gguf --to gguf --quiet
+refused 3 "normalise_experts is 0, but programs would read 1 from a GGUF file" convert strange -o no.gguf --to gguf --quiet
 judge "a refused run wrote something" test ! -e no.gguf
 finish

@@ -9,7 +9,7 @@ print=$(printf 'fingerprint [0-9a-f]\\{16\\}')
 # What stands in a file: the method, that it is not activation-aware, the experiment, the denominators with their values, the coverage.
 errata() {
     local what
-    for what in "Physarum v1 is static magnitude flow" "it is not the activation-aware v2" "$print" "Do not mix experiments" \
+    for what in "Physarum v1 is a static flow" "it is not the activation-aware v2" "$print" "Do not mix experiments" \
         "means nothing without its denominator"; do
         judge "$1 does not say '$what'" grep -q "$what" <(tr '\n' ' ' <"$1" | tr -s ' ')
     done

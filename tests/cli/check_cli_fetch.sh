@@ -44,11 +44,11 @@ judge "more than one file is fetched" test "$(ls one)" = config.json
 refused 2 "none of the 15 files of commit $commit is selected" fetch hf:tiny/qwen2 -o none --include '*.bin'
 refused 2 "name either a folder with -o DIR, or the cache with --cache" fetch hf:tiny/qwen2
 refused 2 "name either a folder" fetch hf:tiny/qwen2 -o x --cache
-refused 3 "no name of a model" fetch hf:tiny/../x -o x
+refused 3 "is not a model name" fetch hf:tiny/../x -o x
 refused 4 "the server has no such model, or no revision main of it" fetch hf:tiny/lost -o x
 refused 4 "the server has no such model, or no revision v7 of it" fetch hf:tiny/qwen2@v7 -o x
 HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests" fetch hf:tiny/qwen2 -o x
-HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is no http(s) URL" fetch hf:tiny/qwen2 -o x
+HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is not an http(s) URL" fetch hf:tiny/qwen2 -o x
 echo other >one/config.json
 refused 2 "one/config.json: exists, but has another content than config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
 
@@ -76,10 +76,10 @@ wrong() {
     straight
 }
 wrong digest 3 "the received bytes have the digest"
-wrong size 3 "has 4307712 bytes, but its list says 4307713"
-wrong longer 3 "has 4307722 bytes, but its list says 4307712"
-wrong path 3 "'a/../../b' is no path of a file in a repository"
-wrong form 3 "has another form"
+wrong size 3 "has 4307712 bytes, but its list states 4307713"
+wrong longer 3 "has 4307722 bytes, but its list states 4307712"
+wrong path 3 "'a/../../b' is not a valid path of a file in a repository"
+wrong form 3 "is neither SHA-256 nor SHA-1"
 wrong commit 3 "has no commit or no list of files"
 wrong garbage 3 "hf:tiny/qwen2/$big"
 
@@ -98,7 +98,7 @@ judge "the hub does not get the token" test "$(grep -c '^hub .* Bearer hf_secret
 judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' -$')" = 0
 judge "the other host is not asked" grep -q ^cdn ../hub/log
 rm "$HF_HOME/token"
-HF_TOKEN='a b' refused 2 "the token in HF_TOKEN has a character that no token has" fetch hf:tiny/qwen2 -o x
+HF_TOKEN='a b' refused 2 "the token in HF_TOKEN contains a space or a character outside ASCII" fetch hf:tiny/qwen2 -o x
 refused 4 "nowhere" fetch hf:tiny/qwen2 -o x --token-file nowhere
 
 # ---- into the cache, as huggingface_hub lays it out ----

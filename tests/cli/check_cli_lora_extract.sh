@@ -61,7 +61,7 @@ refused 2 "did you mean '--tuned'" lora extract --base tiny-qwen2 --tune tuned -
 refused 2 "taken" lora extract --base tiny-qwen2 --tuned tuned -o taken
 refused 2 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tuned -o tiny-qwen2/inside
 refused 2 "--rank-by energy: '1.5' is not a share above 0, at most 1" lora extract --base tiny-qwen2 --tuned tuned -o no --rank-by energy 1.5
-refused 2 "'0.9' is one word too many" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
+refused 2 "unexpected argument '0.9'" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
 refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --modules q_proj,x_proj
 refused 2 "lora extract: --dtype is 'f64', but must be one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
 refused 2 "safetensors models" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no

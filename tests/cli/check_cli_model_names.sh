@@ -137,18 +137,18 @@ refused 3 "LM Studio's folder $studio has no maker/tiny-GGUE; did you mean 'lmst
 for name in hf: hf:.. hf:../qwen2 hf:tiny/.. hf:tiny//x hf:a/b/../../c hf:a/b/../c hf:a--b/c hf:a/b..c hf:-a/b 'hf:a b/c' hf:tiny/qwen2@ hf:tiny/qwen2@../main \
     hf:tiny/qwen2@refs/../../x hf:tiny/qwen2@/main hf:tiny/qwen2/./x; do refused 3 "$name: " inspect "$name"; done
 for name in ollama: ollama:../x ollama:a/b/c/d ollama:tiny:.. ollama:tiny: ollama:/tiny 'ollama:tiny\x'; do
-    refused 3 "$name: is no name of a model of the form ollama:[HOST/][USER/]NAME[:TAG]" inspect "$name"
+    refused 3 "$name: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]" inspect "$name"
 done
 for name in lmstudio: lmstudio:maker lmstudio:../x lmstudio:maker/../two lmstudio:/maker/two lmstudio:maker/; do
-    refused 3 "$name: is no name of a model of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
+    refused 3 "$name: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
 done
 
 # ---- entries that are damaged ----
 entry=$hub/models--tiny--qwen2
 printf %s ffff456789abcdef0123456789abcdef01234567 >"$entry/refs/main"
-refused 3 "refs/main names the snapshot ffff456789abcdef0123456789abcdef01234567, which is not there" prune tiny/qwen2 -o made
+refused 3 "refs/main names the snapshot ffff456789abcdef0123456789abcdef01234567, which does not exist" prune tiny/qwen2 -o made
 printf %s ../../x >"$entry/refs/main"
-refused 3 "refs/main has '../../x', which is no name of a snapshot" inspect tiny/qwen2
+refused 3 "refs/main contains '../../x', which is not a name of a snapshot" inspect tiny/qwen2
 head -c 1000 /dev/zero >"$entry/refs/main"
 refused 3 "refs/main" inspect tiny/qwen2
 rm "$entry/refs/main"
@@ -164,7 +164,7 @@ refused 3 "the download of $shard is incomplete: blobs/${blob##*/} has 4307712 b
 mv "$blob.incomplete" "$blob.0a1b2c3d.incomplete"
 refused 3 "incomplete" measure tiny/qwen2
 mv "$blob.0a1b2c3d.incomplete" lost
-refused 3 "$shard is a link to '../../blobs/${blob##*/}', which is not there" inspect tiny/qwen2
+refused 3 "$shard is a link to '../../blobs/${blob##*/}', which does not exist" inspect tiny/qwen2
 mv lost "$blob"
 target=$(readlink "$shard")
 rm "$shard"
@@ -176,7 +176,7 @@ printf %s $commit >"$hub/models--tiny--begun/refs/main"
 head -c 70 /dev/zero >"$hub/models--tiny--begun/blobs/abc.12345678.incomplete"
 refused 3 "has no file with weights, and a download with 70 bytes so far is incomplete" inspect hf:tiny/begun
 rm -r "$hub/models--tiny--begun/snapshots/$commit"
-refused 3 "which is not there" inspect hf:tiny/begun
+refused 3 "which does not exist" inspect hf:tiny/begun
 rm -r "$hub/models--tiny--begun/refs"
 refused 3 "has no snapshot: nothing of this model was downloaded" inspect hf:tiny/begun
 
@@ -184,13 +184,13 @@ lie() {
     manifest registry.ollama.ai/library/liar/latest "$1" "$2"
     refused 3 "$3" inspect ollama:liar
 }
-lie "sha256:$digest" 17 "says that $ollama/blobs/sha256-$digest has 17 bytes, but it has $bytes"
-lie "sha256:$digest" '"17"' "but it has $bytes"
+lie "sha256:$digest" 17 "states 17 bytes for $ollama/blobs/sha256-$digest, which has $bytes"
+lie "sha256:$digest" '"17"' "which has $bytes"
 lie "sha256:${digest:1}" "$bytes" "the digest 'sha256:${digest:1}' is not sha256: with 64 hexadecimal digits"
 lie "sha256:../../../../x" "$bytes" "is not sha256:"
 lie "md5:$digest" "$bytes" "is not sha256:"
 lie "sha256:${digest^^}" "$bytes" "is not sha256:"
-lie "sha256:$(printf %064d 7)" "$bytes" "which is no file: the download is incomplete"
+lie "sha256:$(printf %064d 7)" "$bytes" "which is not a file: the download is incomplete"
 liar=$ollama/manifests/registry.ollama.ai/library/liar/latest
 for text in '' '[]' '{' '{}' '{"layers":{}}' '{"layers":[]}' '{"layers":[{"mediaType":7}]}'; do
     printf %s "$text" >"$liar"
@@ -207,15 +207,15 @@ lists() {
     refused 3 "$2" inspect ollama:list
 }
 for text in '"manifests":[]' '"manifests":{}' '"x":1' '"manifests":[7,{"runner":"mlx"}]'; do
-    lists "$text" "library/list/latest: is a list without a manifest for a runner of GGUF files"
+    lists "$text" "library/list/latest: none of the manifests that it lists is for GGUF files"
 done
 lists '"manifests":[{"runner":"ollama","digest":"sha256:../../x"}]' "is not sha256:"
-lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$(printf %064d 7)\"}]" "names $ollama/blobs/sha256-$(printf %064d 7), which is no file: the download is incomplete"
+lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$(printf %064d 7)\"}]" "names $ollama/blobs/sha256-$(printf %064d 7), which is not a file: the download is incomplete"
 blob "{$list}"
 lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$blob\"}]" "has no list 'layers'"
 rm "$ollama/blobs/sha256-$(readlink "$ollama/manifests-v2/ollama.com/library/list/latest" | sed 's/.*sha256-//')"
 refused 3 "no manifest registry.ollama.ai/library/list/latest" inspect ollama:list
 ln -s nowhere "$studio/maker/lost"
 refused 3 "is a link that leads nowhere" inspect lmstudio:maker/lost
-HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME says where the cache is" inspect hf:tiny/qwen2
+HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME is set, so the folder of the cache is unknown" inspect hf:tiny/qwen2
 finish

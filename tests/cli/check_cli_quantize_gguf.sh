@@ -69,7 +69,7 @@ judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- refused ----
-refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (llama.cpp's convert_hf_to_gguf.py" quantize tiny-qwen2 -o no.gguf -s q4_k
+refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (organ convert" quantize tiny-qwen2 -o no.gguf -s q4_k
 for name in q4_K_M Q4_K_M Q4_K_S Q4_K; do
     refused 2 "did you mean 'q4_k'? It makes Q4_K" quantize $plain -o no.gguf -s $name
 done

@@ -51,7 +51,7 @@ ends 1 inspect --untrusted bad --json
 matches inspect/untrusted_json ../out
 ends 1 inspect --untrusted bad --json --html bad.html
 judge "the page names every kind" test "$(grep -o '<h2[^>]*>[^<]*' bad.html | wc -l)" -ge 8
-for words in "Pickles" "Programs next to the weights" "Configs that ask for code" "Chat templates that reach out" "Links out of the directory" \
+for words in "Pickles" "Programs next to the weights" "Configs that name code to load" "Chat templates that run code or never end" "Links out of the directory" \
     "Misleading names" "Devices, pipes and sockets" "Tensors with wrong positions"; do
     judge "the page has $words" grep -qF "$words" bad.html
 done

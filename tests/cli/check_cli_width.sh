@@ -137,7 +137,7 @@ refused 2 "which is 0 windows of 1048576 (--context), and at least 1 is needed" 
 refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
 refused 2 "--ffn 100: give 1 to 95 of 96 channels of an expert" width tiny-moe -o new "${short[@]}" --ffn 100
 refused 2 "--ffn 20% leaves nothing: of 96 channels of an expert it is 19.2" width tiny-moe -o new "${short[@]}" --ffn 20% --multiple-of 96
-refused 2 "llama.cpp reads no GGUF model of architecture 'qwen2' with fewer heads" width $gguf -o new.gguf "${short[@]}" --heads 1
+refused 2 "llama.cpp requires for architecture 'qwen2' that all heads together are as wide as the hidden size" width $gguf -o new.gguf "${short[@]}" --heads 1
 refused 3 "cannot be refitted" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%
 refused 2 "exists" width tiny-qwen2 -o narrow "${short[@]}" --ffn 50%
 refused 2 "the output of a GGUF model is one file" width $gguf -o new "${short[@]}" --ffn 50%

@@ -214,11 +214,12 @@ static organ_status check_groups(const char *label, const organ_forward_config *
         return ORGAN_OK;
     const unsigned least = c->router.best_in_group ? 1 : 2;
     if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < least)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u groups of experts: %u experts are not %u or more in each of at most %d groups", label,
-                          groups, c->experts, least, ORGAN_ROUTER_GROUPS);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: n_group is %u: %u experts must be divisible into at most %d groups, each of %u experts or more", label,
+            groups, c->experts, ORGAN_ROUTER_GROUPS, least);
     if (used == 0 || used > groups)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the router chooses from %u of %u groups of experts", label, used,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: topk_group is %u, not from 1 to n_group %u", label, used,
                           groups);
     if (c->experts_used > used * (c->experts / groups))
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -234,7 +235,7 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (c->experts == 0)
         return ORGAN_OK;
     if (c->experts_used == 0 || c->experts_used > c->experts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u with %u experts", label,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u, not from 1 to the %u experts", label,
                           c->experts_used, c->experts);
     if (c->expert_intermediate == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);

@@ -54,8 +54,8 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
     read_kinds_of_heads(s, c);
     read_per_layer_keys(s, c);
     if (shared >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.attention.shared_kv_layers' is %u of %u layers", s->label,
-                   s->architecture, shared, c->layers);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.attention.shared_kv_layers' is %u, not below the %u layers",
+                   s->label, s->architecture, shared, c->layers);
     else if (!s->error->status)
         organ_forward_config_share(s->label, shared, c, s->error);
 }

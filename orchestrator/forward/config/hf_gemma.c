@@ -91,8 +91,8 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
     const unsigned shared = read_present_size(s, "num_kv_shared_layers");
     const bool wide = organ_config_flag(s, "use_double_wide_mlp", false);
     if (shared >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u of %u layers", s->label, shared,
-                   c->layers);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u, not below num_hidden_layers %u",
+                   s->label, shared, c->layers);
     if (!s->error->status)
         organ_forward_config_share(s->label, shared, c, s->error);
     for (unsigned l = c->layers - shared; wide && !s->error->status && l < c->layers; l++)
@@ -112,8 +112,8 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
                    c->per_layer_width, MAX_WIDTH);
     /* Gemma 3n uses row 0 for tokens beyond the table, Gemma 4 has a row for each token. */
     if (c->per_layer_vocabulary == 0 || (!s->family->streams && c->per_layer_vocabulary < c->vocabulary))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, and vocab_size %llu", s->label,
-                   (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, too small for vocab_size %llu",
+                   s->label, (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
 }
 
 /* ---- AltUp, Laurel and cut gates ---- */

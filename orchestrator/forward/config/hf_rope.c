@@ -114,8 +114,9 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(width * part) : 0;
     const unsigned dimensions = counted ? organ_config_size(s, "rotary_dim", of_part) : of_part;
     if (latent && dimensions != latent && dimensions != c->head_dim)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor is %g, but qk_rope_head_dim %u of %u",
-                   s->label, part, latent, c->head_dim);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: partial_rotary_factor is %g, but qk_rope_head_dim is %u of a head of %u", s->label, part,
+                   latent, c->head_dim);
     return latent ? latent : dimensions;
 }
 
@@ -141,8 +142,10 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     if (rope->kind != ORGAN_ROPE_DYNAMIC || alpha == 0)
         return;
     if (!(alpha > 0) || rope->dimensions <= 2)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: alpha is %g with %u rotated dimensions: not above 0, or not above 2",
-                   s->label, alpha, rope->dimensions);
+        organ_fail(
+            s->error, ORGAN_BAD_INPUT,
+            "%s: alpha is %g and %u dimensions are rotated: alpha must be above 0, and more than 2 dimensions rotated",
+            s->label, alpha, rope->dimensions);
     rope->theta *= pow(alpha, rope->dimensions / (rope->dimensions - 2.0));
     rope->kind = ORGAN_ROPE_DEFAULT;
 }

@@ -281,7 +281,7 @@ static const organ_field unmatched[] = {
 
 static const organ_item highlights[] = {{NULL, "findings", "{findings:size}"},
                                         {NULL, "remarks", "{remarks:size}"},
-                                        {NULL, "weights, each read whole", "{weights:count}"},
+                                        {NULL, "weights, of which every value was read", "{weights:count}"},
                                         {NULL, "of them packed", "{packed:count}"}};
 
 static const organ_block scheme[] = {

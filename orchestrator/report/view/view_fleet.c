@@ -127,7 +127,7 @@ static const organ_block experiment[] = {
 static const organ_block prunings[] = {
     SECTION(ON_FILES, NULL, "Pruned models"), CAUTIONS(ON_FILES, NULL, "errata", "Read this first"),
     SAY(ON_FILES, NULL, FROM_LOGS),           EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
-    SAY(ON_TERMINAL, NULL, FROM_LOGS),        CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
+    SAY(ON_TERMINAL, NULL, FROM_LOGS),        CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
 };
 
 static const organ_block dissection[] = {

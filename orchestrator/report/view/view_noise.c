@@ -26,15 +26,14 @@ void organ_noise_within_cell(organ_table *table, const json_t *row)
     }
 
 static const organ_panels_of magnitudes = {
-    .style =
-        {.title = "Size of noise and adapter",
-         .subtitle =
-             "Frobenius norms; where the adapter is above the noise, its change is larger than the quantisation error",
-         .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
-                        "panel a projection, "
-                        "logarithmic.",
-         .y_label = "Frobenius norm (log scale)",
-         .log_y = true},
+    .style = {.title = "Size of noise and adapter",
+              .subtitle = "Frobenius norms; if the line of the adapter is above that of the noise, its change is "
+                          "larger than the quantisation error",
+              .description = "Frobenius norm of the quantisation noise and of the adapter's change for each layer, one "
+                             "panel a projection, "
+                             "logarithmic.",
+              .y_label = "Frobenius norm (log scale)",
+              .log_y = true},
     .role = "projection",
     .series = {NOISE_SERIES("noise of", "noise_norm"),
                {"change by the adapter", "noises.0.places", "change_norm", 2, false}},
@@ -58,11 +57,11 @@ static const organ_panels_of leakages = {
     .style = {.title = "Noise in the adapter's output directions",
               .subtitle = "share of the noise's norm; the dashed line is the value for noise without any direction",
               .description = "Share of the quantisation noise in the output directions of the adapter for each layer, "
-                             "one panel a projection, with its expectation.",
+                             "one panel per projection, with its expectation.",
               .y_label = "leakage"},
     .role = "projection",
     .series = {NOISE_SERIES("leakage of the noise of", "leakage"),
-               {"expected of noise without direction", "noises.0.places", "leakage_expected", 0, true}},
+               {"expected for noise without a direction", "noises.0.places", "leakage_expected", 0, true}},
     .caption = "At the dashed line the noise has no preference for the adapter's output directions; above it, it "
                "prefers them."};
 
@@ -113,12 +112,12 @@ static json_t *noises_of(const json_t *report)
     json_t *const noises = json_array();
     for (size_t n = 0; n < json_array_size(found); n++) {
         json_t *const noise = json_copy(organ_json_row_at(found, n)), *const modules = modules_of_noise(report, n);
-        ORGAN_ADD(
-            noise,
-            SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
-                                      extreme_of(modules, "ratio", "Most noise for its adapter"),
-                                      extreme_of(modules, "leakage_over_expected", "Most leakage over expectation"))),
-            SET("modules", modules), SET_FLAG("second", n > 0));
+        ORGAN_ADD(noise,
+                  SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
+                                            extreme_of(modules, "ratio", "Largest noise / change"),
+                                            extreme_of(modules, "leakage_over_expected",
+                                                       "Largest leakage / expected"))),
+                  SET("modules", modules), SET_FLAG("second", n > 0));
         json_array_append_new(noises, noise);
     }
     return ORGAN_OBJECT(SET("noises", noises));

@@ -62,8 +62,9 @@ static const organ_panels_of sizes = {
 static const organ_panels_of cosines = {
     .style = {.title = "Cosine of both noises",
               .subtitle = "1: the same direction; 0: unrelated",
-              .description = "Cosine of the noises of both pairs for each layer, one panel a projection, with the band "
-                             "of random matrices.",
+              .description =
+                  "Cosine of the noises of both pairs for each layer, one panel per projection, with the band "
+                  "of random matrices.",
               .y_label = "cosine",
               .bars = true,
               .band_name = "random matrices: 3 standard deviations"},

@@ -31,7 +31,7 @@
 
 /* Warnings about the counts of killed weights. */
 #define ERRATA(where, path)                                                                                            \
-    CAUTIONS((where)&ON_TERMINAL, NULL, path, "Read with these numbers"),                                              \
+    CAUTIONS((where)&ON_TERMINAL, NULL, path, "Notes on these numbers"),                                              \
         CAUTIONS((where)&ON_FILES, NULL, path, "Read this first")
 
 /* The files of a model. */

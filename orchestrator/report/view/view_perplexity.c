@@ -164,7 +164,7 @@ static const organ_block evaluation_blocks[] = {
     EACH(ON_ALL, "models",
          BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
                 ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
-    CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
+    CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
         "in nats per token "

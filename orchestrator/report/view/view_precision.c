@@ -298,7 +298,7 @@ static const organ_block quantize_blocks[] = {
     SECTION(ON_FILES, "left_alone", "Targets copied unchanged"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .max = MAX_ROWS, .what = "tensors",
-          .caption = "Loaders find them in their original type"),
+          .caption = "Loaders read them in their original type"),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),

@@ -52,15 +52,15 @@ static const organ_item inputs[] = {
     {CALIBRATED "&" CALIBRATED ".fallback",
      "Experts calibrated on all tokens of their layer, since fewer than 8 reached them",
      "{calibration.fallback.experts}: {calibration.fallback.names:join}"},
-    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts that got no token of its texts",
+    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts without tokens in the imatrix",
      "{imatrix.fallback.experts}: {imatrix.fallback.names:join}"},
     {BY_IMATRIX, "Imatrix",
      "{imatrix.name} ({imatrix.format}), {imatrix.bytes} bytes, XXH3 {imatrix.xxh3}, {imatrix.entries} entries"},
-    {BY_IMATRIX, "Its texts, as named in the file", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
+    {BY_IMATRIX, "Texts of the imatrix, as named in the file", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
     {BY_IMATRIX, "Its chunks",
      "{imatrix.chunks?{imatrix.chunks}{imatrix.chunk_size? of {imatrix.chunk_size} tokens|, tokens per chunk not "
      "stated}|not stated}"},
-    {BY_IMATRIX, "Missing in an imatrix", "{imatrix.lacks}"},
+    {BY_IMATRIX, "Not contained in an imatrix", "{imatrix.lacks}"},
     {NULL, "Targets",
      "{parameters.targets?{parameters.targets}|the projections q, k, v, o, gate, up and down, with their fused and "
      "expert forms}"},
@@ -89,10 +89,10 @@ static const organ_item counts[] = {
 #define FALLBACK "{fallback.names.0}{fallback.names>1?; {fallback.names.1}}{fallback.names>2?; more in the report}"
 static const organ_block imatrix[] = {
     SAY(ON_TERMINAL, "fallback",
-        "Experts that got no token of its texts: {fallback.experts} (" FALLBACK
+        "Experts without tokens in the imatrix: {fallback.experts} (" FALLBACK
         "). Gate and up use the inputs of the layer's other experts; columns of down have equal weights."),
     SAY(ON_TERMINAL, NULL,
-        "By an imatrix: no contribution, no compensation; {name} (XXH3 {xxh3}), {entries} entries, "
+        "Importances from an imatrix, which does not allow compensation: {name} (XXH3 {xxh3}), {entries} entries, "
         "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
         "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
@@ -142,7 +142,7 @@ static const organ_block blocks[] = {
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
     HIGHLIGHTS(DONE, highlights),
     EVALUATION_ON(ON_FILES),
-    CAUTIONS(ON_FILES, NULL, "errata", "Read with these numbers"),
+    CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"),
 
     SECTION(ON_PAGE, "dry_run", "Targets"),
     TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets",
@@ -154,7 +154,7 @@ static const organ_block blocks[] = {
 
     PROJECTIONS(ON_TERMINAL, DONE),
     TOTALS(ON_TERMINAL, DONE),
-    CAUTIONS(ON_TERMINAL, DONE, "errata", "Read with these numbers"),
+    CAUTIONS(ON_TERMINAL, DONE, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, DONE,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
@@ -178,7 +178,8 @@ static const organ_block blocks[] = {
     EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks passed."),
     SAY(ON_TERMINAL, DONE "&other_weights",
-        "Copied unpruned, but possibly weights: {other_weights:size} file{other_weights:s}, named in the report."),
+        "Copied unpruned: {other_weights:size} file{other_weights:s} that may contain weights; the report names "
+        "{other_weights>1?them|it}."),
     SAY(ON_TERMINAL, DONE,
         "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s of target weights, {run.threads} "
         "thread{run.threads:s}, "

@@ -61,11 +61,11 @@ static const struct gap {
     int version;
     bool seccomp_closes;
     const char *text;
-} gaps[] = {{2, false, "reaching files outside of the root"},
-            {3, false, "cutting files outside of the root short"},
-            {4, true, "TCP connections"},
-            {5, true, "requests to devices"},
-            {6, true, "signals to other processes and abstract sockets"}};
+} gaps[] = {{2, false, "reach files outside of the root"},
+            {3, false, "truncate files outside of the root"},
+            {4, true, "open TCP connections"},
+            {5, true, "send requests to devices"},
+            {6, true, "signal other processes and use abstract sockets"}};
 
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
@@ -78,17 +78,16 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
     if (has->landlock)
         snprintf(version, sizeof version, "Landlock %d of %d", has->landlock, NEWEST);
     used +=
-        (size_t)snprintf(text, size, "this kernel has %s and %s;", version, has->seccomp ? "seccomp" : "no seccomp");
+        (size_t)snprintf(text, size, "this kernel has %s and %s:", version, has->seccomp ? "seccomp" : "no seccomp");
     for (size_t k = 0; k < sizeof gaps / sizeof *gaps && used < size; k++)
         if (has->landlock < gaps[k].version && !(has->seccomp && gaps[k].seccomp_closes))
-            used += (size_t)snprintf(text + used, size - used, "%s %s", open_gaps++ ? "," : " jobs are not kept from",
-                                     gaps[k].text);
+            used += (size_t)snprintf(text + used, size - used, "%s %s",
+                                     open_gaps++ ? "," : " jobs and processes that read models could", gaps[k].text);
     if (!has->seccomp && used < size)
-        used += (size_t)snprintf(text + used, size - used, "%s executing programs and any system call",
-                                 open_gaps++ ? "," : " jobs are not kept from");
-    if (used < size)
-        snprintf(text + used, size - used, "%s",
-                 open_gaps ? " (nor are the processes that read models)" : " what that leaves open, seccomp closes");
+        used += (size_t)snprintf(text + used, size - used, "%s execute programs and make any system call",
+                                 open_gaps++ ? "," : " jobs and processes that read models could");
+    if (used < size && !open_gaps)
+        snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
 static bool allow_beneath(int rules, int fd, uint64_t what)

@@ -32,10 +32,9 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
     else if (unit && *unit && organ_quantity_parse(text, &bytes) && bytes > 0)
         *budget = (organ_budget){ORGAN_BUDGET_BYTES, (double)bytes};
     else
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--budget '%s' is invalid: give percent of zeros above 0 and below 100 (50%%), bits a weight up to "
-            "64 (3.5bpw) or bytes (9GB)",
-            text);
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget '%s' is invalid: give percent of zeros above 0 and below 100 (50%%), bits per "
+                          "weight up to 64 (3.5bpw) or bytes (9GB)",
+                          text);
     return ORGAN_OK;
 }

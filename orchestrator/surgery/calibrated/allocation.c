@@ -50,9 +50,8 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
         return ORGAN_OK; /* the size of codes is known only after the model is opened */
     if (result->unit != ORGAN_BUDGET_PERCENT)
         return organ_fail(error, ORGAN_USAGE,
-                          "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is "
-                          "as large as the donor; a "
-                          "percentage of zeros has one, and with --then bits and bytes have",
+                          "--budget %s: prune needs a percentage of zeros (50%%), since its output is as large as the "
+                          "donor; bits and bytes need --then",
                           o->budget);
     if (result->amount < 100 * ORGAN_ALLOCATION_MIN || result->amount > 100 * ORGAN_ALLOCATION_MAX)
         return organ_fail(error, ORGAN_USAGE,

@@ -111,7 +111,7 @@ organ_status organ_calibration_rest_cut(const organ_calibration_run *calib, size
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: the calibration windows (--samples, --context) leave only %zu tokens in stretches of at "
+                          "%s: the calibration windows (--samples, --context) leave only %zu tokens in pieces of at "
                           "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,
                           enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);

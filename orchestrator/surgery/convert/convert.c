@@ -36,7 +36,8 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
     if (!blocks)
         return organ_dtype_requested(type, &job->type, error);
     if (!job->to_gguf)
-        return organ_fail(error, ORGAN_USAGE, "--type %s: safetensors get bf16, f16 or f32; organ quantize makes codes",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--type %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
                           type);
     job->type = blocks->codes;
     job->encoding = blocks->codes == ORGAN_Q8_0 ? NULL : blocks; /* Q8_0 is rounded as llama.cpp's converter does */

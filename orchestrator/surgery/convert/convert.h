@@ -22,8 +22,8 @@ typedef struct organ_convert_options {
 
 /* Writes the model in the other format: tensors with the names, shapes and order of rows that the format's programs
  * expect, the configuration and the tokenizer. Values are rounded once, to nearest even, if the type does not have
- * them. Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them; a
- * type with blocks gives way to F16 where rows are no whole blocks.
+ * them. Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them;
+ * matrices whose rows are not whole blocks of the type become F16.
  *
  * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
  * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is

@@ -40,7 +40,7 @@
     X(router.logistic)                                                                                                 \
     X(router.corrected)
 
-/* Those of models with attention. */
+/* Settings that only models with attention have. */
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
     X(heads)                                                                                                           \
@@ -68,7 +68,7 @@ static organ_status check_refuse(const organ_convert_job *job, const char *what,
                                  organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %s is %g, and programs would read %g from %s: this model cannot be converted to it",
+                      "%s: %s is %g, but programs would read %g from %s: this model cannot be converted to it",
                       job->model->path, what, before, after,
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
@@ -98,10 +98,10 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
     }
     if (window && !error->status)
-        organ_progress_note(job->progress,
-                            "the sliding window of %u tokens is lost: files of %s have none, so longer texts score "
-                            "otherwise",
-                            job->config.window, job->exchange->gguf);
+        organ_progress_note(
+            job->progress,
+            "the sliding window of %u tokens is lost: files of %s do not store it, so longer texts get other scores",
+            job->config.window, job->exchange->gguf);
     return error->status;
 }
 

@@ -203,7 +203,8 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     organ_weight_reader *reader = NULL;
     char note[256];
     if (!weight || weight->elements != count || weight->rank != 1)
-        return organ_convert_unknown(job, name, "is missing or has not a number for each pair of dimensions", error);
+        return organ_convert_unknown(job, name, "is missing or does not have one number for each pair of dimensions",
+                                     error);
     void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
                               ? NULL
                               : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
@@ -334,7 +335,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
-        return organ_fail(error, ORGAN_USAGE, "--type: safetensors get bf16, f16 or f32");
+        return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(4, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
     char *const config = config_text(job, error);

@@ -33,9 +33,10 @@ typedef enum convert_function {
     CONVERT_LOG_MINUS  /* log(-x) */
 } convert_function;
 
-/* Where rows of a source go. A source is a stack of matrices; of each block of `block` rows of its matrices
- * [matrix, matrix + matrices) it takes `rows` rows from `first` on. Row 0 of block b of matrix m goes to row
- * at + (m - matrix) x per_matrix + b x per_block of the piece, whose rows are counted over all its matrices. */
+/* Copies rows of a source, a stack of matrices, to a piece of the output. From each block of `block` rows of the
+ * matrices [matrix, matrix + matrices) it selects `rows` rows, beginning with row `first`. Row 0 of block b of matrix m
+ * becomes row at + (m - matrix) x per_matrix + b x per_block of the piece; rows of a piece are counted over all its
+ * matrices. */
 typedef struct convert_place {
     size_t piece;
     uint64_t matrix, matrices;

@@ -153,7 +153,7 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
         return keys_set_number(job, key, row->type, json_is_true(value), error);
     if (json_is_number(value))
         return keys_set_number(job, key, row->type, json_number_value(value), error);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s: is no number", job->model->path, row->members);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
 /* Sets the key-value of a row of the exchange table by the row's rule: a member of config.json copied, or a number

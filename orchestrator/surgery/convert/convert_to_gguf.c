@@ -67,7 +67,7 @@ static organ_status to_gguf_stacked(const gguf_move *move, forward_part part)
     const organ_weight *const w = move->weight;
     const uint64_t experts = move->job->config.experts;
     if (w->rank != 2 || move->part.number < 0 || (uint64_t)move->part.number >= experts)
-        return organ_convert_unknown(move->job, w->name, "is no matrix of one of the experts in config.json",
+        return organ_convert_unknown(move->job, w->name, "is not a matrix of an expert that config.json counts",
                                      move->error);
     const uint64_t shape[3] = {experts, w->shape[0], w->shape[1]};
     const convert_place all =
@@ -82,7 +82,7 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
     const organ_matrices m = organ_weight_matrices(w);
     uint64_t shape[4];
     if (w->rank < 2 || w->rank > 4 || m.rows % 2)
-        return organ_convert_unknown(move->job, w->name, "is no matrix of two halves", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a matrix of two halves", move->error);
     memcpy(shape, w->shape, w->rank * sizeof *shape);
     shape[w->rank - 2] = m.rows / 2;
     for (unsigned half = 0; half < 2 && !move->error->status; half++) {
@@ -126,7 +126,7 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     const organ_matrices m = organ_weight_matrices(w);
     const uint64_t cols = both ? m.cols / 2 : m.cols, shape[] = {m.count, cols, m.rows};
     if (w->rank != 3)
-        return organ_convert_unknown(move->job, w->name, "is no stack of experts", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
     for (unsigned part = 0; part < (both ? 2u : 1u) && !move->error->status; part++) {
         convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, shape), 0);
         place.transposed = true;
@@ -145,7 +145,7 @@ static organ_status to_gguf_picked(const gguf_move *move)
     const organ_matrices m = organ_weight_matrices(w);
     const uint64_t shape[] = {m.rows, m.cols / 2};
     if (w->rank != 2)
-        return organ_convert_unknown(move->job, w->name, "is no row for each expert", move->error);
+        return organ_convert_unknown(move->job, w->name, "does not have one row for each expert", move->error);
     for (unsigned part = 0; part < 2 && !move->error->status; part++) {
         const forward_part names[] = {PART_EXPERTS_BIAS_GATE, PART_EXPERTS_BIAS_UP};
         convert_place place = organ_convert_all(w, to_gguf_piece(move, names[part], 2, shape), 0);
@@ -165,7 +165,7 @@ static organ_status to_gguf_conv(const gguf_move *move)
     const organ_weight *const w = move->weight;
     const uint64_t shape[] = {w->shape[0], w->shape[w->rank - 1]};
     if (w->rank != 3 || w->shape[1] != 1)
-        return organ_convert_unknown(move->job, w->name, "is no convolution of single channels", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a convolution of single channels", move->error);
     convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
     /* channels x 1 x kernel is a matrix of one row for each channel */
     return organ_convert_place(move->job, &place, move->error);
@@ -300,7 +300,7 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
     if (to_gguf_is_dropped(job, weight))
         return ORGAN_OK;
     if (!to_gguf_find(&move))
-        return organ_convert_unknown(job, weight->name, "is unknown: its name in GGUF is not known", error);
+        return organ_convert_unknown(job, weight->name, "has no known name in GGUF", error);
     if (move.layer >= (int64_t)job->config.layers) { /* layers that predict further tokens */
         job->dropped++;
         return ORGAN_OK;
@@ -359,6 +359,6 @@ organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
     case ORGAN_ROPE_PROPORTIONAL:
         break;
     }
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: the rope_type has no form in a GGUF file of %s",
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: the rope_type cannot be expressed in a GGUF file of %s",
                       job->model->path, job->exchange->gguf);
 }

@@ -67,7 +67,7 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
     if (w->rank != 3)
-        return organ_convert_unknown(move->job, w->name, "is no stack of experts", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
     for (uint64_t m = 0; m < w->shape[0] && !move->error->status; m++) {
         const exchange_part one = {.part = part, .bias = move->part.bias, .number = (int64_t)m};
         convert_place place = organ_convert_all(w, to_hf_piece(move, one, 2, w->shape + 1), 0);
@@ -86,7 +86,7 @@ static organ_status to_hf_half(const hf_move *move, forward_part part, bool lowe
     const exchange_part both = {.part = part, .number = -1};
     uint64_t shape[4];
     if (w->rank < 2 || w->rank > 4)
-        return organ_convert_unknown(move->job, w->name, "is no matrix", move->error);
+        return organ_convert_unknown(move->job, w->name, "is not a matrix", move->error);
     memcpy(shape, w->shape, w->rank * sizeof *shape);
     shape[w->rank - 2] = 2 * m.rows;
     convert_place place = organ_convert_all(w, to_hf_piece(move, both, w->rank, shape), lower ? m.rows : 0);
@@ -169,7 +169,7 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
     } else
         known = organ_exchange_find_part(job->gguf_family, true, true, name, &move.part);
     if (!known)
-        return organ_convert_unknown(job, name, "is unknown: its name in safetensors is not known", error);
+        return organ_convert_unknown(job, name, "has no known name in safetensors", error);
     if (move.layer >= (int64_t)job->config.layers) { /* layers that predict further tokens */
         job->dropped++;
         return ORGAN_OK;

@@ -231,7 +231,7 @@ static void check_last_layer(const organ_cut_config *c)
     const char *const type = last ? json_string_value(json_array_get(types, last - 1)) : NULL;
     if (model && strncmp(model, "gemma4", 6) == 0 && (!type || strcmp(type, "full_attention")))
         organ_cut_refuse(c, "layer_types",
-                         "loaders give the last layer full attention, and the last layer that stays has another");
+                         "loaders give the last layer full attention, but the last kept layer has another kind");
 }
 
 /* Lightning attention of MiniMax 1 forgets at a rate that depends on the number of the layer and on their count. */
@@ -252,7 +252,7 @@ static void check_indexers(const organ_cut_config *c)
         const char *const type = json_string_value(json_array_get(types, l));
         full = type && strcmp(type, "full") == 0 ? l : full;
         if (organ_cut_stays(c, l) && !organ_cut_stays(c, full)) {
-            organ_cut_refuse(c, key, "a layer that stays uses the keys that a layer to be dropped chooses");
+            organ_cut_refuse(c, key, "a kept layer uses the keys that a dropped layer selects");
             return;
         }
     }

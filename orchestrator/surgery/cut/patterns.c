@@ -116,7 +116,7 @@ static void list_indexers(const organ_cut_config *c)
             continue;
         if (!organ_cut_stays(c, full))
             organ_cut_refuse(c, letters ? "index_topk_pattern" : "index_topk_freq",
-                             "a layer that stays uses the keys that a layer to be dropped chooses");
+                             "a kept layer uses the keys that a dropped layer selects");
         if (json_array_append_new(list, json_string(indexed ? "full" : "shared")))
             organ_fail_memory(c->error, key);
     }
@@ -193,8 +193,8 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
         return;
     if (!find_step(c, s, before, here, &step, &offset)) {
         organ_cut_refuse(c, s->key,
-                         s->offset ? "no step and offset give the layers that stay their kinds"
-                                   : "no other step gives the layers that stay their kinds");
+                         s->offset ? "no step and offset give the kept layers their kinds"
+                                   : "no other step gives the kept layers their kinds");
         return;
     }
     organ_cut_set(c, s->key, json_integer((json_int_t)step));

@@ -126,7 +126,8 @@ static organ_status report_shape(organ_cut_run *run, const organ_cut_shares *sha
     if (!bytes)
         return organ_fail_memory(error, t->name);
     if (t->elements != 2 || (width != 4 && width != 8))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not the two numbers of rows and columns", t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': does not have two numbers, of rows and columns",
+                          t->name);
     if (organ_model_read(run->model, t->file, bytes, 2 * width, t->offset, error))
         return error->status;
     for (size_t k = 0; k < 2; k++)

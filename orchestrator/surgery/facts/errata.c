@@ -12,7 +12,7 @@
 /* ---- the words ---- */
 
 static const char version_1[] =
-    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It uses no "
+    "Physarum v1 is a static flow that the magnitude of each weight within its own block drives. It uses no "
     "activations, no gradients and no effect on the output; it is not the activation-aware v2.";
 
 static const struct {

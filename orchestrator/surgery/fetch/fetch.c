@@ -180,7 +180,7 @@ static organ_status write_small(const char *path, const char *text, organ_error 
     return error->status;
 }
 
-/* Writes refs/REVISION, and CACHEDIR.TAG in the root of the cache, which tells backup programs to skip it. */
+/* Writes refs/REVISION, and CACHEDIR.TAG in the root of the cache, because of which backup programs skip the cache. */
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";
@@ -252,7 +252,8 @@ static organ_status find_folder(fetch_job *job, organ_error *error)
 {
     const char *const root = job->options->output ? NULL : organ_hub_root(&job->arena);
     if (!job->options->output && !root)
-        return organ_fail(error, ORGAN_USAGE, "%s: neither HOME nor HF_HOME says where the cache is",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: neither HOME nor HF_HOME is set, so the folder of the cache is unknown",
                           job->options->model);
     job->folder = root ? organ_path_join(&job->arena, root, job->name.folder)
                        : organ_arena_copy(&job->arena, job->options->output, organ_path_length(job->options->output));

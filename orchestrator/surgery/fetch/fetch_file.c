@@ -86,7 +86,7 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
     if (organ_http_open(f->http, f->file->path, &source, NULL, error) != ORGAN_OK)
         return error->status;
     if (organ_http_size(source) != f->file->bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the server has %" PRIu64 " bytes, but its list says %" PRIu64,
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the server has %" PRIu64 " bytes, but its list states %" PRIu64,
                    f->file->path, organ_http_size(source), f->file->bytes);
     for (uint64_t at = from; !error->status && at < f->file->bytes;) {
         const uint64_t left = f->file->bytes - at;
@@ -116,7 +116,7 @@ static organ_status receive_file(const organ_fetch_file *f, int fd, uint64_t fro
     organ_digest_end(&digest, text);
     *same = strcmp(text, f->file->digest) == 0;
     if (!*same && from == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the received bytes have the digest %s, but the list says %s",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the received bytes have the digest %s, but the list states %s",
                           f->file->path, text, f->file->digest);
     return ORGAN_OK;
 }
@@ -130,13 +130,14 @@ static organ_status finish_file(const organ_fetch_file *f, int fd, organ_error *
     return ORGAN_OK;
 }
 
-/* `fd` is the locked file f->part. Bytes of an earlier run that turn out to be of another file are received anew. */
+/* Receives the missing bytes of the locked file f->part, open as `fd`. If the complete file has another digest and
+ * contains bytes of an earlier run, the function receives all bytes again. */
 static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *how, organ_error *error)
 {
     struct stat about;
     bool same = false;
     if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s: is no regular file", f->part);
+        return organ_fail(error, ORGAN_USAGE, "%s: is not a regular file", f->part);
     const uint64_t from = (uint64_t)about.st_size <= f->file->bytes ? (uint64_t)about.st_size : 0;
     *how = from ? ORGAN_FETCH_CONTINUED : ORGAN_FETCH_NEW;
     if (receive_file(f, fd, from, &same, error) == ORGAN_OK && !same) {

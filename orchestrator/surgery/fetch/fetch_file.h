@@ -23,8 +23,8 @@ typedef struct organ_fetch_file {
 /* Makes the folders above a path. */
 organ_status organ_fetch_folders(const char *path, organ_error *error);
 
-/* Downloads the file unless it exists with its digest. Errors as those of organ_fetch; what was received before an
- * error stays in `part`, except after a wrong digest or size. */
+/* Downloads the file unless it exists with its digest. Fails with the errors of organ_fetch. After an error `part`
+ * keeps the received bytes, except if the digest or the size is wrong. */
 organ_status organ_fetch_one(const organ_fetch_file *fetch, organ_fetched *how, organ_error *error);
 
 #endif

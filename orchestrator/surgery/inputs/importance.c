@@ -47,7 +47,8 @@ organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[1
     return error->status;
 }
 
-/* Some architectures stack their experts as (inputs, outputs). Where the two differ, the imatrix shows it. */
+/* Rejects a stack of square matrices of safetensors: some architectures store experts as (inputs, outputs), and only
+ * different numbers of inputs and outputs show which axis the values of an imatrix belong to. */
 static organ_status check_axes(const organ_model *model, const organ_tensor *tensor, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -60,9 +61,8 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Over the tokens of all experts that some reached: gate and up of all experts see states of the same layer. Leaves
- * ones if there is none.
- */
+/* Computes the norms of the inputs over the tokens of all experts with tokens, because gate and up of all experts read
+ * states of the same layer. Leaves ones if no expert has tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {

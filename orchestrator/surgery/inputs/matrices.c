@@ -157,7 +157,7 @@ static json_t *matrices_left_json(const void *context, size_t k)
                         SET_REAL("percent", organ_percent(one->elements, all->elements)));
 }
 
-/* Weights as the model means them; where they cannot be told, its tensors. */
+/* Counts each packed weight as one matrix. If the companions of packed weights are malformed, it counts tensors. */
 static void count_weights(kinds *all, const organ_model *model, const bool *chosen)
 {
     organ_error fault = {0};

@@ -9,7 +9,7 @@
 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
-/* Multi-token prediction adds draft layers behind the layers of the model; each has a matrix with the role
+/* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
  * ORGAN_ROLE_MTP (eh_proj). Drafts are targets only if --targets names them. */
 static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
@@ -47,7 +47,7 @@ static organ_status choose_matching(const organ_model *model, const char *list, 
     return error->status;
 }
 
-/* The arrays of what is chosen. */
+/* Fills targets->tensors with the chosen tensors. */
 static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));

@@ -5,7 +5,8 @@
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1)
 
-/* Reads a whole layer number at *text and steps behind it; false if there is none below 2^31. */
+/* Reads the number of a layer at *text and moves *text to the next character. Returns false if there is no number
+ * below 2^31. */
 static bool selection_read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;
@@ -19,7 +20,8 @@ static bool selection_read_layer(const char **text, int32_t *layer)
     return true;
 }
 
-/* "5-20" or "5" at *text, stepping behind it; false where that is not what stands there or it runs backwards. */
+/* Reads "5-20" or "5" at *text and moves *text to the next character. Returns false if the text has another form or
+ * the range is in descending order. */
 static bool read_span(const char **text, organ_layer_span *span)
 {
     const char *at = *text;

@@ -19,14 +19,13 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
-        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: only --rank-by energy has a share",
+        return text ? organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': only --rank-by energy takes a share",
                                  text)
                     : ORGAN_OK;
     if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
-        return organ_fail(error, ORGAN_USAGE, "--rank-by '%s' is not 'energy 0.95' or the like", by);
+        return organ_fail(error, ORGAN_USAGE, "--rank-by '%s': must be energy and a share, such as energy 0.95", by);
     if (by[6] && text)
-        return organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: --rank-by %s has its share already", text,
-                          by);
+        return organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': --rank-by %s already has a share", text, by);
     text = by[6] ? by + 7 : text;
     if (!text)
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share after it: --rank-by energy 0.95");

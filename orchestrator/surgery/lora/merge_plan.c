@@ -110,7 +110,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!w)
         return note_unplaced(job, p->a, p->b, error, "%s", missing);
     if (!organ_weight_has_numbers(w))
-        return note_unplaced(job, p->a, p->b, error, "the base has %s there, which is not a number type",
+        return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_same_orientation(w, p) && is_transposed(w, p);
     if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
@@ -200,12 +200,12 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     if (!w)
         return note_unplaced(job, t, NULL, error, "%s", missing);
     if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
-        return note_unplaced(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s",
+        return note_unplaced(job, t, NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
                              organ_shape_text(t->rank, t->shape, is), w->name,
                              organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
         return note_unplaced(
-            job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of these types is not supported",
+            job, t, NULL, error, "it is %s and '%.200s' of the base is %s: one of these types is not supported",
             organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->saved)

@@ -99,11 +99,9 @@ static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *er
     if (job->model->gguf)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (llama.cpp's "
-                      "convert_hf_to_gguf.py "
-                      "%s --outtype bf16 --outfile X.gguf) and quantise X.gguf; of safetensors models int4-group32 "
-                      "has about 4.5 bits a "
-                      "weight, int8-channel 8",
+                      "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (organ convert %s "
+                      "--to gguf -o X.gguf) and quantise X.gguf; for safetensors models int4-group32 has about 4.5 "
+                      "bits per weight, int8-channel 8",
                       path, job->options->scheme, path);
 }
 

@@ -58,7 +58,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
                           o->scheme);
     if (!a->allocate || !a->budget)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s needs --allocate global and --budget, bits a weight (3.5bpw) or bytes (9GB)",
+                          "scheme %s needs --allocate global and --budget, bits per weight (3.5bpw) or bytes (9GB)",
                           o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
         return organ_fail(error, ORGAN_USAGE,
@@ -67,8 +67,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE,
-                            "--budget %s has no meaning for quantize: bits a weight (3.5bpw) or bytes (9GB) have",
+               : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)",
                             a->budget);
 }
 

@@ -22,13 +22,13 @@ static const struct {
         {"program", "high", "Programs next to the weights",
          "Weights need no program. Loaders import files that a config names, and people run files that look useful."},
     [ORGAN_FINDING_REMOTE_CODE] =
-        {"remote-code", "high", "Configs that ask for code",
+        {"remote-code", "high", "Configs that name code to load",
          "With trust_remote_code, or in a loader that follows these keys, the Python code named here runs on loading."},
     [ORGAN_FINDING_TEMPLATE] =
-        {"template", "high", "Chat templates that reach out",
-         "Servers render chat templates for each request. Where the renderer has no sandbox, or one with a hole, this "
-         "runs code (as in CVE-2024-34359 and CVE-2026-5760) or never ends."},
-    [ORGAN_FINDING_HEADER] = {"header", "high", "Headers that are wrong",
+        {"template", "high", "Chat templates that run code or never end",
+         "Servers render the chat template for each request. If the renderer has no sandbox, or a flawed one, such a "
+         "template runs code (as in CVE-2024-34359 and CVE-2026-5760) or never ends."},
+    [ORGAN_FINDING_HEADER] = {"header", "high", "Malformed headers",
                               "A loader that trusts such a header reads or writes outside its memory, or exhausts it."},
     [ORGAN_FINDING_TENSOR] = {"tensor", "high", "Tensors with wrong positions",
                               "They extend past the end, overlap or have another size: a loader that does not check "

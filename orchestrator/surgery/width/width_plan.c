@@ -152,16 +152,15 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     const char *const architecture = job->model->config.architecture;
     if (job->model->gguf && organ_is_one_of(architecture, fixed))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: llama.cpp reads no GGUF model of architecture '%s' with fewer heads than its hidden "
-                          "size asks for: --ffn can "
-                          "narrow it",
+                          "%s: llama.cpp requires for architecture '%s' that all heads together are as wide as the "
+                          "hidden size: only --ffn can narrow a GGUF model of it",
                           job->model->path, architecture);
     return ORGAN_OK;
 }
 
 static organ_status refuse_heads(const organ_width_job *job, const char *why, organ_error *error)
 {
-    return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot take any", job->model->path, why);
+    return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);
 }
 
 /* Returns an error if the attention has heads that cannot be removed. */

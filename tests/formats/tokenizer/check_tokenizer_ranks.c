@@ -127,7 +127,7 @@ static const struct tiktoken_fault {
     {KIMI, "YWI= 16777215", "line 257: rank 16777215 exceeds the number of tokens that a file"},
     {KIMI, "YWI= 257", "257 tokens, but the highest rank is 257"},
     {KIMI, "YWI= 255", "two tokens have the id 255"},
-    {KIMI, "YQ== 256", "tokens 97 and 256 are the same bytes"},
+    {KIMI, "YQ== 256", "tokens 97 and 256 have the same bytes"},
     {KIMI, "YWI 256", "token 256: 'YWI' is not valid base64"},
     {KIMI, "YW!= 256", "is not valid base64"},
     {KIMI, "YWJ= 256", "is not valid base64"}, /* bits after the last byte */

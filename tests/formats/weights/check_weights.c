@@ -220,9 +220,11 @@ static const struct good {
      "kept m.old.weight_scale: is named like a companion of a packed weight that is missing\n"},
     /* FP8 that is only a type, without and with a config that spares it. */
     {NULL, "$.weight F8_E4M3 4,4",
-     "note: 1 weight of a type for codes has no scales and is taken at face value, the first is '" UP ".weight'\n"},
+     "note: 1 weight of a type for codes has no scales, so organ uses the codes as values; the first is '" UP
+     ".weight'\n"},
     {FP8(BLOCK128 ",\"modules_to_not_convert\":[\"up_proj\"]"), "$.weight F8_E4M3 4,4",
-     "note: 1 weight of a type for codes has no scales and is taken at face value, the first is '" UP ".weight'\n"},
+     "note: 1 weight of a type for codes has no scales, so organ uses the codes as values; the first is '" UP
+     ".weight'\n"},
     /* Names that only look so, in a model that is not quantised. */
     {NULL, "norm.scale F32 4\nattn.k_scale F32 1\ninput_scale F32 1\nx.scales F16 3\nposition_ids I64 1,4", ""},
 };
@@ -308,7 +310,8 @@ static const struct side_file {
      "\"exclude_modules\":[\"lm_head\",\"*.router\"]}}",
      "modelopt", "m.weight U8 8,16\nm.weight_scale F8_E4M3 8,2\nm.weight_scale_2 F32 -\na.router.weight F8_E4M3 2,2",
      "m.weight nvfp4 [8,32] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"
-     "note: 1 weight of a type for codes has no scales and is taken at face value, the first is 'a.router.weight'\n"},
+     "note: 1 weight of a type for codes has no scales, so organ uses the codes as values; the first is "
+     "'a.router.weight'\n"},
 };
 
 START_TEST(side_file)

@@ -101,7 +101,7 @@ static const struct told {
     {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d0 d4", "indexer_types",
      "[\"full\",\"shared\",\"full\",\"shared\"]"},
     {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d1",
-     "a layer that stays uses the keys", NULL},
+     "a kept layer uses the keys", NULL},
     {"\"index_topk_pattern\": \"FSSFFS\"", "d1 d4 d5", "indexer_types", "[\"full\",\"shared\",\"full\"]"},
     {"\"index_topk_pattern\": \"FSSFFS\"", "d0", "index_topk_pattern is \"FSSFFS\"", NULL},
     {"\"index_topk_freq\": 3", "d0 d2", "indexer_types", "[\"full\",\"shared\",\"full\",\"shared\"]"},

@@ -58,8 +58,9 @@ START_TEST(wrong_calls)
     refused((lora_way){.options = {.rank_by = "energy=1.5"}}, ORGAN_USAGE, "'1.5' is not a share");
     refused((lora_way){.options = {.rank_by = "energy=0.5x"}}, ORGAN_USAGE, "'0.5x' is not a share");
     refused((lora_way){.options = {.rank_by = "energy", .share = "nan"}}, ORGAN_USAGE, "'nan' is not a share");
-    refused((lora_way){.options = {.rank_by = "energy=0.9", .share = "0.9"}}, ORGAN_USAGE, "one word too many");
-    refused((lora_way){.options = {.share = "0.9"}}, ORGAN_USAGE, "'0.9' is one word too many");
+    refused((lora_way){.options = {.rank_by = "energy=0.9", .share = "0.9"}}, ORGAN_USAGE,
+            "'0.9': --rank-by energy=0.9 already has a share");
+    refused((lora_way){.options = {.share = "0.9"}}, ORGAN_USAGE, "unexpected argument '0.9'");
     refused((lora_way){.options = {.dtype = "f64"}}, ORGAN_USAGE, "dtype 'f64'");
     refused((lora_way){.memory = 100 << 10}, ORGAN_USAGE, "memory");
     refused((lora_way){.memory = 300 << 10, .options = {.exact = true, .modules = "down_proj"}}, ORGAN_USAGE, "memory");

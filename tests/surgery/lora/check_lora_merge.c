@@ -346,7 +346,7 @@ static const struct homeless {
     {{PAIR("model.layers.0.mlp.up_proj", 4, 72, 181)}, "B A is 72 x 181"},
     {{PAIR("model.norm", 4, 72, 72)}, "'model.norm.weight' of the base is [72]"},
     {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {71}}},
-     "its shape is [71], that of 'model.norm.weight' in the base [72]"},
+     "its shape is [71], but 'model.norm.weight' of the base has shape [72]"},
     {{{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {216, 72}}}, "the base has no such tensor"},
     {{{LORA_PREFIX "model.layers.0.mlp.up_proj.lora_B.bias", ORGAN_F32, 1, {181}}},
      "a bias of B (lora_bias) cannot be merged"},
