@@ -27,7 +27,7 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
     const m32x16 large = u32_gt(magnitude, u32_set1(GREATEST_BF16));
     terms[0] = bf16_narrow(
-        count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet(bits), u32_set1(0xffff0000)), bits)));
+        count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet_nans(bits), u32_set1(0xffff0000)), bits)));
     const m32x16 finite = u32_gt(u32_set1(INFINITE), magnitude);
     for (int t = 1; t < count; t++) {
         value = f32_of_bits(u32_keep(finite, f32_bits(f32_sub(value, element_values(terms[t - 1], BF16)))));

@@ -9,7 +9,7 @@ enum element_type { BF16, F16, F32 };
 INLINE size_t element_size(const enum element_type type) { return type == F32 ? sizeof(float) : sizeof(uint16_t); }
 
 /* Makes every NaN quiet and keeps all other bits. `bits` are FP32, or 16-bit floats shifted to the upper half. */
-INLINE u32x16 quiet(u32x16 bits)
+INLINE u32x16 quiet_nans(u32x16 bits)
 {
     const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
     return u32_or(bits, u32_keep(nan, u32_set1(0x00400000)));
@@ -18,7 +18,7 @@ INLINE u32x16 quiet(u32x16 bits)
 /* Replaces every NaN by one bit pattern, since the NaN that an operation returns differs between ISAs. */
 INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
-INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
+INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet_nans(u32_sll(u16_widen(a), 16))); }
 
 /* Rounds to BF16 in the upper half of each lane, to nearest even, by integer arithmetic: up if the lower half is
  * above 0x8000, or equals 0x8000 and the last kept bit is 1. A NaN lane becomes `nan`. */

@@ -202,9 +202,9 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
 {
     const f32x16 zero = f32_set1(0), one = f32_set1(1);
     fit_moments_of(g, inverse, shift, high, sums);
-    const f32x16 apart = f32_sub(f32_mul(sums->w, sums->qq), f32_mul(sums->q, sums->q));
-    const m32x16 some = f32_gt(apart, zero);
-    const f32x16 by = f32_select(some, apart, one);
+    const f32x16 determinant = f32_sub(f32_mul(sums->w, sums->qq), f32_mul(sums->q, sums->q));
+    const m32x16 some = f32_gt(determinant, zero);
+    const f32x16 by = f32_select(some, determinant, one);
     f32x16 s = f32_div(f32_sub(f32_mul(sums->w, sums->qx), f32_mul(sums->x, sums->q)), by);
     f32x16 m = f32_div(f32_sub(f32_mul(sums->qq, sums->x), f32_mul(sums->q, sums->qx)), by);
     if (below) {

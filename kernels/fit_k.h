@@ -105,11 +105,11 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     f32_store(sums[MX], f32_mul(down, all.x));
     for (int b = 0; b < 16; b += 8) {
         const float dd = fit_sum_8(sums[DD] + b), dm = fit_sum_8(sums[DM] + b), mm = fit_sum_8(sums[MM] + b);
-        const float dx = fit_sum_8(sums[DX] + b), mx = fit_sum_8(sums[MX] + b), apart = dd * mm - dm * dm;
-        const int both = apart > 0x1p-20f * (dd * mm);
+        const float dx = fit_sum_8(sums[DX] + b), mx = fit_sum_8(sums[MX] + b), determinant = dd * mm - dm * dm;
+        const int both = determinant > 0x1p-20f * (dd * mm);
         const float alone = dd > 0 ? (dx - dm * k->dmin[b]) / dd : 0;
-        const float d = both ? (mm * dx - dm * mx) / apart : alone;
-        const float dmin = both ? (dd * mx - dm * dx) / apart : 0;
+        const float d = both ? (mm * dx - dm * mx) / determinant : alone;
+        const float dmin = both ? (dd * mx - dm * dx) / determinant : 0;
         if (d > 0)
             fit_k_spread(k->d + b, d);
         if (dmin > 0)

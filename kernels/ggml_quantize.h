@@ -21,7 +21,7 @@ static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 
 INLINE u32x16 ends_at(int half) { return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half))); }
 
 /* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
-INLINE float farthest(const float *values)
+INLINE float value_of_largest_magnitude(const float *values)
 {
     const u32x16 low = magnitude_bits(f32_load(values)), high = magnitude_bits(f32_load(values + 16));
     const uint32_t top = u32_top(u32_max(low, high));
@@ -34,7 +34,7 @@ INLINE float farthest(const float *values)
  * gets code 0. Returns the scale. */
 INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
 {
-    const float d = farthest(values) / -middle;
+    const float d = value_of_largest_magnitude(values) / -middle;
     const f32x16 inverse = f32_set1(reciprocal(d)), shift = f32_set1(middle + 0.5f);
     codes[0] = code_of(f32_add(f32_mul(f32_load(values), inverse), shift), top);
     codes[1] = code_of(f32_add(f32_mul(f32_load(values + 16), inverse), shift), top);

@@ -34,8 +34,8 @@ typedef struct physarum_survey {
 
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
-INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, size_t stride,
-                              const enum element_type type)
+INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
+                                   const enum element_type type)
 {
     f64x16 sum = f64_set1(0);
     u32x16 top = u32_set1(0);
@@ -256,7 +256,7 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
                      void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
 {
     const uint64_t n = (uint64_t)rows * cols;
-    const physarum_survey seen = survey(weights, rows, cols, stride, type);
+    const physarum_survey seen = survey_tile(weights, rows, cols, stride, type);
     *counts = (organ_prune_counts){0};
     if (seen.top >= INFINITE) {
         counts->nonfinite = count_nonfinite(weights, rows, cols, stride, type);

@@ -90,7 +90,7 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
                       patterns->field, p->key, (const char *)why);
 }
 
-static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole,
+static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool integers,
                                   organ_adapter_patterns *patterns, organ_error *error)
 {
     const char *key;
@@ -99,10 +99,10 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     {
         config_pattern *const p = &patterns->list[patterns->count++];
         *p = (config_pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
-        if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
-                  : !is_finite_number(value))
+        if (integers ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
+                     : !is_finite_number(value))
             return organ_json_refuse(from, patterns->field,
-                                     whole ? "an object of whole numbers above 0" : "an object of numbers", error);
+                                     integers ? "an object of whole numbers above 0" : "an object of numbers", error);
         if (is_plain(key))
             continue;
         patterns->expressions++;
@@ -112,7 +112,7 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
-static organ_status read_patterns(const organ_json_object *from, const char *field, bool whole,
+static organ_status read_patterns(const organ_json_object *from, const char *field, bool integers,
                                   organ_adapter_patterns **out, organ_error *error)
 {
     json_t *const object = json_object_get(from->tree, field);
@@ -129,7 +129,7 @@ static organ_status read_patterns(const organ_json_object *from, const char *fie
     patterns->field = field;
     pcre2_set_match_limit(patterns->context, MATCH_LIMIT);
     pcre2_set_depth_limit(patterns->context, MATCH_LIMIT);
-    return fill_patterns(from, object, whole, patterns, error);
+    return fill_patterns(from, object, integers, patterns, error);
 }
 
 static void free_patterns(organ_adapter_patterns *patterns)

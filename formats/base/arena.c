@@ -21,11 +21,11 @@ void *organ_arena_take(organ_arena *arena, size_t size)
     const size_t need = (size + 15) & ~(size_t)15;
     struct organ_arena_block *block = arena->blocks;
     if (!block || block->size - block->used < need) {
-        const size_t room = need > BLOCK_BYTES ? need : BLOCK_BYTES;
-        block = malloc(sizeof *block + room);
+        const size_t capacity = need > BLOCK_BYTES ? need : BLOCK_BYTES;
+        block = malloc(sizeof *block + capacity);
         if (!block)
             return NULL;
-        *block = (struct organ_arena_block){.next = arena->blocks, .size = room};
+        *block = (struct organ_arena_block){.next = arena->blocks, .size = capacity};
         arena->blocks = block;
     }
     void *taken = block->bytes + block->used;
@@ -52,16 +52,16 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
-bool organ_grow(void *list, size_t count, size_t *room, size_t size)
+bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
-    const size_t requested = *room ? 2 * *room : FIRST_ELEMENTS;
+    const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;
     void *elements;
-    if (count < *room)
+    if (count < *capacity)
         return true;
     memcpy(&elements, list, sizeof elements); /* copies the pointer itself, whatever its type */
     if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);
-    *room = requested;
+    *capacity = requested;
     return true;
 }

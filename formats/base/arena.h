@@ -23,8 +23,8 @@ char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length);
 void organ_arena_release(organ_arena *arena);
 
 /* Makes room for one more element of `size` bytes in an array from malloc that has `count` elements. `list` is the
- * address of the caller's pointer to the array, which is NULL at first; *room is its capacity in elements. Returns
- * false and changes nothing if there is no memory. */
-bool organ_grow(void *list, size_t count, size_t *room, size_t size);
+ * address of the caller's pointer to the array, which is NULL at first; *capacity is its allocated length in elements.
+ * Returns false and changes nothing if there is no memory. */
+bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 
 #endif

@@ -92,9 +92,9 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
         walk->at++;
         return ORGAN_OK;
     }
-    const size_t left = walk->end - walk->at;
+    const size_t remaining = walk->end - walk->at;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%sis not an object but '%.*s'", text->label, what ? what : "",
-                      what ? " " : "", (int)(left > 40 ? 40 : left), text->bytes + walk->at);
+                      what ? " " : "", (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
 /* At the closing brace of the object: rejects text after it. */

@@ -30,12 +30,12 @@ static _Thread_local struct {
 
 static void *from_reserve(size_t bytes)
 {
-    const size_t room = (bytes + 15) & ~(size_t)15;
-    reading.dry = reading.dry || bytes > PIECE || room > RESERVE - reading.used;
+    const size_t capacity = (bytes + 15) & ~(size_t)15;
+    reading.dry = reading.dry || bytes > PIECE || capacity > RESERVE - reading.used;
     if (reading.dry)
         return NULL;
-    reading.used += room;
-    return reading.reserve + reading.used - room;
+    reading.used += capacity;
+    return reading.reserve + reading.used - capacity;
 }
 
 static void *watched_malloc(size_t bytes)

@@ -28,13 +28,13 @@ static bool reserve_text(organ_text *text, size_t bytes)
     if (bytes >= SIZE_MAX / 2 - text->size)
         return false;
     const size_t needed = text->size + bytes + 1, twice = text->room ? 2 * text->room : FIRST_ROOM;
-    const size_t room = needed > twice ? needed : twice;
-    char *const data = needed > text->room ? realloc(text->data, room) : text->data;
+    const size_t capacity = needed > twice ? needed : twice;
+    char *const data = needed > text->room ? realloc(text->data, capacity) : text->data;
     if (!data)
         return false;
     if (data != text->data || needed > text->room) {
         text->data = data;
-        text->room = room;
+        text->room = capacity;
     }
     return true;
 }

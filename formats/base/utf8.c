@@ -17,10 +17,10 @@ bool organ_utf8_hidden(uint32_t code)
     return false;
 }
 
-size_t organ_utf8_within(const void *s, size_t left, uint32_t *code)
+size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code)
 {
     utf8proc_int32_t found = 0;
-    const utf8proc_ssize_t length = utf8proc_iterate(s, (utf8proc_ssize_t)left, &found);
+    const utf8proc_ssize_t length = utf8proc_iterate(s, (utf8proc_ssize_t)remaining, &found);
     *code = (uint32_t)found;
     return length > 0 ? (size_t)length : 0;
 }

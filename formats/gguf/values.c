@@ -248,11 +248,11 @@ organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, o
                                     size_t *whole)
 {
     organ_name_table keys = {0};
-    size_t room = 0;
+    size_t capacity = 0;
     *kvs = NULL;
     *whole = 0;
     for (size_t k = 0; !cursor->error->status && k < count; k++) {
-        if (!organ_grow(kvs, k, &room, sizeof **kvs)) {
+        if (!organ_grow(kvs, k, &capacity, sizeof **kvs)) {
             fail_kv_memory(cursor);
             break;
         }

@@ -7,18 +7,18 @@
 /* Experts and shared experts have the roles of a plain feed-forward. */
 typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
-static bool holds(const char *text, const char *part) { return strstr(text, part) != NULL; }
+static bool contains_text(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
 static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
     organ_anatomy_module(name, module, sizeof module);
-    if (holds(module, "shared_") || holds(module, "shexp"))
+    if (contains_text(module, "shared_") || contains_text(module, "shexp"))
         return SHARED;
     if (anatomy->role == ORGAN_ROLE_ROUTER)
         return PLAIN;
-    return anatomy->expert >= 0 || holds(module, "experts.") || holds(module, "_exps") ||
-                   holds(module, "block_sparse_moe.")
+    return anatomy->expert >= 0 || contains_text(module, "experts.") || contains_text(module, "_exps") ||
+                   contains_text(module, "block_sparse_moe.")
                ? EXPERT
                : PLAIN;
 }
@@ -87,7 +87,7 @@ static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, 
 {
     char name[48];
     snprintf(name, sizeof name, "blk.%d.ssm_ba.weight", (int)layer);
-    return holds(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
+    return contains_text(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
 }
 
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,

@@ -207,8 +207,8 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
 
 static bool grow_file_lists(organ_directory_reading *r)
 {
-    size_t room = r->donor_room;
-    return organ_grow(&r->manifest->files, r->manifest->file_count, &room, sizeof *r->manifest->files) &&
+    size_t capacity = r->donor_room;
+    return organ_grow(&r->manifest->files, r->manifest->file_count, &capacity, sizeof *r->manifest->files) &&
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_room, sizeof *r->donors);
 }
 

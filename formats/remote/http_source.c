@@ -318,11 +318,11 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
     }
 }
 
-/* Reads into `to`, at most `room` bytes; *got is the number received, at least 1. */
-static organ_status request_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got,
+/* Reads into `to`, at most `capacity` bytes; *got is the number received, at least 1. */
+static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
-    organ_http_request request = {.ranged = true, .from = from, .room = room, .to = to};
+    organ_http_request request = {.ranged = true, .from = from, .room = capacity, .to = to};
     organ_http_answer answer;
     if (request_with_retries(file, &request, &answer, error))
         return error->status;

@@ -87,11 +87,11 @@ static bool read_whole_number(const organ_json_source *text, organ_json_span spa
     if (organ_json_parse(text, span, NULL, &value, &none) != ORGAN_OK)
         return false; /* beyond 63 bits */
     const double real = json_is_real(value) ? json_real_value(value) : (double)json_integer_value(value);
-    const bool whole = json_is_number(value) && real >= 0 && real < 0x1p63 && real == floor(real);
-    if (whole)
+    const bool is_whole = json_is_number(value) && real >= 0 && real < 0x1p63 && real == floor(real);
+    if (is_whole)
         *number = json_is_real(value) ? (uint64_t)real : (uint64_t)json_integer_value(value);
     json_decref(value);
-    return whole;
+    return is_whole;
 }
 
 /* If total_size occurs twice, the last value is used, as in Python. */

@@ -252,18 +252,18 @@ static bool write_module(const parts *p, char *out, size_t size)
     const char *begin[2] = {p->module, p->expert_end};
     const char *end[2] = {p->expert_dot ? p->expert_dot : p->end, p->expert_dot ? p->end : p->expert_end};
     size_t used = 0;
-    bool whole = true;
+    bool complete = true;
     for (int k = 0; k < 2 && begin[k]; k++) {
         size_t length = (size_t)(end[k] - begin[k]);
         if (length > size - 1 - used) {
             length = size - 1 - used;
-            whole = false;
+            complete = false;
         }
         memcpy(out + used, begin[k], length);
         used += length;
     }
     out[used] = '\0';
-    return whole;
+    return complete;
 }
 
 #define MODULE 256

@@ -51,10 +51,10 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .num_experts = -1};
 
 static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
-                              size_t room, organ_error *error)
+                              size_t capacity, organ_error *error)
 {
     const char *word = organ_json_plain(value);
-    if (!word || strlen(word) >= room)
+    if (!word || strlen(word) >= capacity)
         return organ_json_refuse(from, key, word ? "a short string" : "a string", error);
     strcpy(out, word);
     return ORGAN_OK;

@@ -11,7 +11,7 @@
 
 /* Returns the number of bytes at s that one U+FFFD replaces: the longest prefix of a sequence that could have become
  * valid, as Unicode recommends. */
-static size_t broken_length(const unsigned char *s, size_t left)
+static size_t broken_length(const unsigned char *s, size_t remaining)
 {
     /* Table 3-7 of the Unicode Standard: the first bytes, the range of the second byte, the length. */
     static const struct {
@@ -22,10 +22,10 @@ static size_t broken_length(const unsigned char *s, size_t left)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         if (s[0] < rows[k].first || s[0] > rows[k].last)
             continue;
-        if (left < 2 || s[1] < rows[k].low || s[1] > rows[k].high)
+        if (remaining < 2 || s[1] < rows[k].low || s[1] > rows[k].high)
             return 1;
         size_t length = 2;
-        while (length < rows[k].length && length < left && s[length] >= 0x80 && s[length] <= 0xBF)
+        while (length < rows[k].length && length < remaining && s[length] >= 0x80 && s[length] <= 0xBF)
             length++;
         return length;
     }

@@ -67,10 +67,10 @@ static bool is_valid_utf8(const char *text, size_t bytes)
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
-    const size_t left = list->kv->size - list->at;
-    if (left >= sizeof length)
+    const size_t remaining = list->kv->size - list->at;
+    if (remaining >= sizeof length)
         memcpy(&length, list->kv->bytes + list->at, sizeof length);
-    if (left < sizeof length || length > left - sizeof length || length > ORGAN_TOKEN_SIZE)
+    if (remaining < sizeof length || length > remaining - sizeof length || length > ORGAN_TOKEN_SIZE)
         return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; the limit is %u",
                           (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
     copy->used = 0;

@@ -35,8 +35,8 @@ static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
-static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count, bool whole,
-                              organ_gguf_writer *writer, organ_error *error)
+static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
+                              bool complete, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf_kv kv = {.key = key,
                               .type = ORGAN_GGUF_ARRAY,
@@ -44,7 +44,7 @@ static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_typ
                               .count = count,
                               .bytes = (const unsigned char *)from->data,
                               .size = from->used};
-    if (whole)
+    if (complete)
         organ_gguf_writer_kv(writer, &kv, error);
     else
         organ_fail_memory(error, key);
@@ -91,15 +91,15 @@ static int32_t type_of(const gguf_export *e, uint32_t id)
 static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 {
     organ_bytes plain = {0};
-    bool whole = true;
-    for (size_t at = 0; at < bytes && whole;) {
+    bool complete = true;
+    for (size_t at = 0; at < bytes && complete;) {
         const bool mark = bytes - at >= 3 && memcmp(text + at, ORGAN_BLANK, 3) == 0;
-        whole = organ_bytes_add(&plain, mark ? " " : text + at, 1);
+        complete = organ_bytes_add(&plain, mark ? " " : text + at, 1);
         at += mark ? 3 : 1;
     }
-    whole = whole && put_text(to, plain.data, plain.used);
+    complete = complete && put_text(to, plain.data, plain.used);
     free(plain.data);
-    return whole;
+    return complete;
 }
 
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
@@ -116,15 +116,15 @@ static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 static organ_status write_tokens(const gguf_export *e, organ_error *error)
 {
     organ_bytes names, types;
-    bool whole = array_begin(&names, ORGAN_GGUF_STRING, e->count);
-    for (uint32_t id = 0; id < e->count && whole; id++)
-        whole = put_token(e, id, &names);
-    if (array_end(&names, KEY("tokens"), ORGAN_GGUF_STRING, e->count, whole, e->writer, error))
+    bool complete = array_begin(&names, ORGAN_GGUF_STRING, e->count);
+    for (uint32_t id = 0; id < e->count && complete; id++)
+        complete = put_token(e, id, &names);
+    if (array_end(&names, KEY("tokens"), ORGAN_GGUF_STRING, e->count, complete, e->writer, error))
         return error->status;
-    whole = array_begin(&types, ORGAN_GGUF_I32, e->count);
-    for (uint32_t id = 0; id < e->count && whole; id++)
-        whole = put_u64(&types, (uint32_t)type_of(e, id), 4);
-    return array_end(&types, KEY("token_type"), ORGAN_GGUF_I32, e->count, whole, e->writer, error);
+    complete = array_begin(&types, ORGAN_GGUF_I32, e->count);
+    for (uint32_t id = 0; id < e->count && complete; id++)
+        complete = put_u64(&types, (uint32_t)type_of(e, id), 4);
+    return array_end(&types, KEY("token_type"), ORGAN_GGUF_I32, e->count, complete, e->writer, error);
 }
 
 /* ---- merges ---- */
@@ -132,25 +132,25 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 /* A blank in a word of a merge is the letter of the byte 32: the array has the two words with a blank between them. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
-    bool whole = true;
-    for (size_t k = 0; k < token->bytes && whole; k++)
-        whole = token->text[k] == ' ' ? organ_bytes_add(to, "\xC4\xA0", 2) : organ_bytes_add(to, token->text + k, 1);
-    return whole;
+    bool complete = true;
+    for (size_t k = 0; k < token->bytes && complete; k++)
+        complete = token->text[k] == ' ' ? organ_bytes_add(to, "\xC4\xA0", 2) : organ_bytes_add(to, token->text + k, 1);
+    return complete;
 }
 
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_bytes all, one = {0};
-    bool whole = array_begin(&all, ORGAN_GGUF_STRING, count);
-    for (size_t k = 0; k < count && whole; k++) {
+    bool complete = array_begin(&all, ORGAN_GGUF_STRING, count);
+    for (size_t k = 0; k < count && complete; k++) {
         uint32_t left, right;
         organ_merge_is_of_tokens(&merges[k], &left, &right);
         one.used = 0;
-        whole = put_word(&one, &e->t->tokens[left]) && organ_bytes_add(&one, " ", 1) &&
-                put_word(&one, &e->t->tokens[right]) && put_text(&all, one.data, one.used);
+        complete = put_word(&one, &e->t->tokens[left]) && organ_bytes_add(&one, " ", 1) &&
+                   put_word(&one, &e->t->tokens[right]) && put_text(&all, one.data, one.used);
     }
     free(one.data);
-    return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, whole, e->writer, error);
+    return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
 }
 
 /* SentencePiece merges the pair whose token has the highest score. Tokens get -0, -1, ... in the order of their first
@@ -161,23 +161,23 @@ static organ_status write_scores(const gguf_export *e, const organ_merge *merges
     bool *const scored = calloc(e->count + 1, sizeof *scored);
     organ_bytes all;
     float next = 0;
-    bool whole = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
-    for (size_t k = 0; k < count && whole; k++)
+    bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
+    for (size_t k = 0; k < count && complete; k++)
         if (merges[k].made < e->count && !scored[merges[k].made]) {
             scores[merges[k].made] = -next++;
             scored[merges[k].made] = true;
         }
-    for (uint32_t id = 0; id < e->count && whole; id++)
+    for (uint32_t id = 0; id < e->count && complete; id++)
         if (!scored[id] && type_of(e, id) == NORMAL)
             scores[id] = -next++;
-    for (uint32_t id = 0; id < e->count && whole; id++) {
+    for (uint32_t id = 0; id < e->count && complete; id++) {
         uint32_t bits;
         memcpy(&bits, &scores[id], sizeof bits);
-        whole = put_u64(&all, bits, 4);
+        complete = put_u64(&all, bits, 4);
     }
     free(scores);
     free(scored);
-    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, whole, e->writer, error);
+    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
 }
 
 /* ---- kinds ---- */

@@ -15,12 +15,12 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
         return false;
     }
     if (count > bytes->room - bytes->used) {
-        const size_t room = (bytes->used + count) * 2 + 64;
-        char *larger = realloc(bytes->data, room);
+        const size_t capacity = (bytes->used + count) * 2 + 64;
+        char *larger = realloc(bytes->data, capacity);
         if (!larger)
             return false;
         bytes->data = larger;
-        bytes->room = room;
+        bytes->room = capacity;
     }
     if (count)
         memcpy(bytes->data + bytes->used, from, count);
@@ -100,12 +100,12 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
     if (id < t->token_count)
         return true;
     if (id >= t->token_room) {
-        const size_t room = ((size_t)id + 1) * 2;
-        organ_token *larger = realloc(t->tokens, room * sizeof *larger);
+        const size_t capacity = ((size_t)id + 1) * 2;
+        organ_token *larger = realloc(t->tokens, capacity * sizeof *larger);
         if (!larger)
             return false;
         t->tokens = larger;
-        t->token_room = room;
+        t->token_room = capacity;
     }
     memset(t->tokens + t->token_count, 0, (id + 1 - t->token_count) * sizeof *t->tokens);
     t->token_count = (size_t)id + 1;

@@ -23,7 +23,7 @@ static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
 /* Returns the layouts in which `codes` codes need `words` words. */
-static unsigned layouts(uint64_t codes, unsigned bits, uint64_t words)
+static unsigned matching_layouts(uint64_t codes, unsigned bits, uint64_t words)
 {
     return (dense_words(codes, bits) == words ? DENSE : 0u) | (padded_words(codes, bits) == words ? PADDED : 0u);
 }
@@ -89,7 +89,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     weight->bits = (unsigned)group->bits;
     if (!is_sane(cols))
         return organ_weight_fail(search, weight->shape_tensor, "states that a row has %" PRIu64 " codes", cols);
-    if (weight->bits && !layouts(cols, weight->bits, words))
+    if (weight->bits && !matching_layouts(cols, weight->bits, words))
         return organ_weight_fail(
             search, weight->codes,
             "has %" PRIu64 " words in a row, but %" PRIu64 " codes ('%.150s') of %u bits (%s) need %" PRIu64, words,
@@ -97,7 +97,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     if (weight->bits)
         return ORGAN_OK;
     for (unsigned bits = 1; bits <= 8; bits++)
-        if (layouts(cols, bits, words)) {
+        if (matching_layouts(cols, bits, words)) {
             found = bits;
             count++;
         }
@@ -115,10 +115,10 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
-    unsigned both = layouts(cols, weight->bits, weight->codes->shape[weight->codes->rank - 1]);
+    unsigned both = matching_layouts(cols, weight->bits, weight->codes->shape[weight->codes->rank - 1]);
     *same = is_one_layout(cols, weight->bits);
     if (weight->zero) {
-        both &= layouts(rows, weight->bits, weight->zero->shape[weight->zero->rank - 2]);
+        both &= matching_layouts(rows, weight->bits, weight->zero->shape[weight->zero->rank - 2]);
         *same = *same && is_one_layout(rows, weight->bits);
     }
     return both;
@@ -136,7 +136,7 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
     uint64_t expected[3] = {weight->shape[0], 0, 0};
     expected[weight->rank - 2] = dense_words(rows, weight->bits);
     expected[weight->rank - 1] = scale->shape[scale->rank - 1];
-    if (zero->rank == weight->rank && layouts(rows, weight->bits, zero->shape[zero->rank - 2]))
+    if (zero->rank == weight->rank && matching_layouts(rows, weight->bits, zero->shape[zero->rank - 2]))
         expected[weight->rank - 2] = zero->shape[zero->rank - 2];
     return organ_weight_expect(search, weight, zero, weight->rank, expected);
 }

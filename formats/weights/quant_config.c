@@ -20,9 +20,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* Adds a name of a list of modules. compressed-tensors writes complete names, other tools parts of them; a name without
+/* Adds a name of a list of modules. compressed-tensors writes exact names, other tools parts of them; a name without
  * a dot may be a class. */
-static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool whole,
+static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
     const bool regex = strncmp(text, "re:", 3) == 0;
@@ -31,11 +31,11 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         return;
     }
     add_rule(at, key, rules, ORGAN_RULE_EXACT, text, value);
-    if (!whole || !strchr(text, '.'))
-        add_rule(at, key, rules, whole ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
+    if (!exact || !strchr(text, '.'))
+        add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
-static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool whole,
+static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
                        const void *value)
 {
     if (list && !json_is_array(list))
@@ -45,7 +45,7 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
         if (!text)
             organ_quant_fail_value(at, key, json_array_get(list, k), "a string");
         else if (*text)
-            add_name(at, key, rules, text, whole, value);
+            add_name(at, key, rules, text, exact, value);
     }
 }
 
@@ -53,9 +53,9 @@ static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
                                        "exclude"};
-    const bool whole = strcmp(at->config->method, "compressed-tensors") == 0;
+    const bool exact = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, whole, NULL);
+        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact, NULL);
 }
 
 /* ---- groups ---- */

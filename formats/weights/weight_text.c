@@ -54,8 +54,8 @@ static void put_codes(const organ_weight *weight, FILE *out)
 static void put_block(const organ_weight *weight, FILE *out)
 {
     const organ_matrices m = organ_weight_matrices(weight);
-    const bool whole = weight->block_rows == m.rows && weight->block_cols == m.cols;
-    if (whole)
+    const bool per_matrix = weight->block_rows == m.rows && weight->block_cols == m.cols;
+    if (per_matrix)
         fputs(weight->scale->elements == 1 ? ", per tensor" : ", per matrix", out);
     else if (weight->block_rows == 1 && weight->block_cols == m.cols)
         fputs(", per channel", out);

@@ -218,9 +218,9 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
     for (to = at + 1; to < table->count && !organ_verb_section_at(table, table->verbs[to]);)
         to++;
     fprintf(out, ".SH SEE ALSO\n.BR organ (1)%s\n", to - from > 1 ? "," : "");
-    for (size_t k = from, left = to - from - 1; k < to; k++)
+    for (size_t k = from, remaining = to - from - 1; k < to; k++)
         if (k != at)
-            put_reference(out, table->verbs[k], --left ? "," : "");
+            put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)

@@ -33,7 +33,7 @@ static void put_event_line(FILE *out, json_t *event)
 /* Names come from files and need not be UTF-8: then they are shown as on a terminal. */
 static json_t *visible_or_null(const char *s)
 {
-    json_t *const whole = s ? json_string(s) : NULL, *const safe = s && !whole ? organ_document_string(s) : whole;
+    json_t *const string = s ? json_string(s) : NULL, *const safe = s && !string ? organ_document_string(s) : string;
     return safe ? safe : json_null();
 }
 

@@ -95,16 +95,17 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
         fprintf(out, "  %s left", remaining_time_text((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
-/* Prints the last finished tensor in at most `room` columns. The name is shortened to make room for the remark; if
+/* Prints the last finished tensor in at most `capacity` columns. The name is shortened to make room for the remark; if
  * there is too little room for both, only the name is printed. */
-static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
+static void put_finished(FILE *out, const organ_terminal *terminal, size_t capacity)
 {
     enum { SHORTEST = 16, GAP = 2 };
     const size_t remark = *terminal->remark ? organ_text_width(terminal->remark) + 1 : 0;
-    const bool both = room >= GAP + SHORTEST + remark;
-    if (!*terminal->finished || room < GAP + SHORTEST)
+    const bool both = capacity >= GAP + SHORTEST + remark;
+    if (!*terminal->finished || capacity < GAP + SHORTEST)
         return;
-    char *const name = organ_text_shorten(terminal->finished, room - GAP - (both ? remark : 0), terminal->page.utf8);
+    char *const name =
+        organ_text_shorten(terminal->finished, capacity - GAP - (both ? remark : 0), terminal->page.utf8);
     fprintf(out, "  %s%s%s", name ? name : "", both && remark ? " " : "", both ? terminal->remark : "");
     free(name);
 }

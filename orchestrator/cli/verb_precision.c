@@ -66,7 +66,7 @@ static const char *explain_scheme(const char *typed)
 {
     static const struct {
         const char *prefix, *text;
-        bool whole; /* the name must be exactly the prefix */
+        bool exact; /* the name must be exactly the prefix */
     } names[] = {
         {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
                  "more tensors", false},
@@ -91,7 +91,7 @@ static const char *explain_scheme(const char *typed)
     };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (strncasecmp(typed, names[k].prefix, strlen(names[k].prefix)) == 0 &&
-            (!names[k].whole || strlen(typed) == strlen(names[k].prefix)))
+            (!names[k].exact || strlen(typed) == strlen(names[k].prefix)))
             return names[k].text;
     return NULL;
 }

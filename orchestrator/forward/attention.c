@@ -475,7 +475,8 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
+                                     organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
@@ -490,7 +491,7 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
                        .kv_heads = kind->kv_heads,
                        .key_dim = kind->head_dim,
                        .value_dim = kind->value_dim};
-    j.q = room;
+    j.q = scratch;
     j.out = j.q + g->tokens * j.q_width;
     j.k = j.out + g->tokens * j.out_width;
     j.v = j.k + g->tokens * j.k_width;

@@ -76,16 +76,16 @@ static organ_status run_streams(forward_group *g, organ_error *error)
 organ_status organ_forward_block(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
-    float *const room = g->room;
+    float *const scratch = g->room;
     const size_t floats = g->tokens * (size_t)c->hidden;
-    g->hidden = copies_of(c) ? room : g->states;
-    g->laurel = room + floats;
-    g->entered = c->parallel ? room + copies_of(c) * floats : NULL;
-    g->room = room + (copies_of(c) + c->parallel) * floats;
+    g->hidden = copies_of(c) ? scratch : g->states;
+    g->laurel = scratch + floats;
+    g->entered = c->parallel ? scratch + copies_of(c) * floats : NULL;
+    g->room = scratch + (copies_of(c) + c->parallel) * floats;
     if (c->streams)
         run_streams(g, error);
     else
         run_plain(g, error);
-    g->room = room;
+    g->room = scratch;
     return error->status;
 }

@@ -167,18 +167,18 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
 static organ_status delta_convolve(const delta_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
-    const bool apart = j->sizes->projections == ORGAN_PROJECTIONS_APART;
+    const bool separate = j->sizes->projections == ORGAN_PROJECTIONS_APART;
     const forward_keys *const before = j->group->before;
     float *tail = before ? before->state + j->sizes->heads * state_of_head(j->sizes) : NULL;
-    for (size_t p = 0; p < (apart ? 3 : 1) && !error->status; p++) {
-        const forward_conv conv = {.kernels =
-                                       organ_forward_values(layer, apart ? (forward_part)(PART_CONV_Q + p) : PART_CONV),
-                                   .rows = j->parts[p].rows,
-                                   .channels = apart ? j->parts[p].width : 2 * j->keys + j->values,
-                                   .stride = j->parts[p].stride,
-                                   .width = j->sizes->kernel,
-                                   .tail = tail,
-                                   .silu = true};
+    for (size_t p = 0; p < (separate ? 3 : 1) && !error->status; p++) {
+        const forward_conv conv = {
+            .kernels = organ_forward_values(layer, separate ? (forward_part)(PART_CONV_Q + p) : PART_CONV),
+            .rows = j->parts[p].rows,
+            .channels = separate ? j->parts[p].width : 2 * j->keys + j->values,
+            .stride = j->parts[p].stride,
+            .width = j->sizes->kernel,
+            .tail = tail,
+            .silu = true};
         organ_forward_convolve(j->group, &conv, error);
         tail = tail ? tail + organ_forward_conv_tail(conv.width, conv.channels) : NULL;
     }
@@ -306,11 +306,11 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
     const size_t keys = keys_of(r), values = values_of(r), widths[] = {keys, keys, values};
-    const bool apart = r->projections == ORGAN_PROJECTIONS_APART;
+    const bool separate = r->projections == ORGAN_PROJECTIONS_APART;
     delta_job j = {.group = g,
                    .sizes = r,
                    .keys = keys,
@@ -321,9 +321,9 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
                    .norms = organ_forward_values(g->layer, PART_NORM_MIXED)};
     size_t at = 0;
     for (size_t p = 0; p < 3; at += widths[p++])
-        j.parts[p] =
-            (delta_rows){room + at * (apart ? g->tokens : 1), widths[p], apart ? widths[p] : 2 * keys + values};
-    j.z = room + g->tokens * at;
+        j.parts[p] = (delta_rows){scratch + at * (separate ? g->tokens : 1), widths[p],
+                                  separate ? widths[p] : 2 * keys + values};
+    j.z = scratch + g->tokens * at;
     j.outs = j.z + g->tokens * values;
     j.b = j.outs + g->tokens * values;
     j.a = j.b + g->tokens * r->heads;

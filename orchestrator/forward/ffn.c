@@ -20,12 +20,12 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
 /* Computes out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))), the feed-forward of Gemma 4. The router's input
  * is the hidden state over its root mean square, times weights and 1 / sqrt(hidden size). */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
-                             float *out, float *room, organ_error *error)
+                             float *out, float *scratch, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
     const size_t inner = (size_t)g->layer->kind->intermediate, floats = tokens * (size_t)c->hidden;
-    float *const requested = room, *const routed = requested + floats;
-    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error) ||
+    float *const requested = scratch, *const routed = requested + floats;
+    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error) ||
         organ_forward_norm_all(g, PART_NORM_POST_FFN_DENSE, out, out, tokens, error) ||
         organ_forward_norm_all(g, PART_NORM_EXPERTS, hidden, normed, tokens, error) ||
         organ_forward_norm_all(g, PART_ROUTER_SCALE, hidden, requested, tokens, error) ||
@@ -36,12 +36,13 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
-static organ_status ffn_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
-                            organ_error *error)
+static organ_status ffn_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                            float *scratch, organ_error *error)
 {
     const size_t inner = (size_t)g->layer->kind->intermediate;
-    return g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, normed, out, room, error)
-                                   : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error);
+    return g->layer->plan->experts
+               ? organ_forward_experts(g, first, tokens, normed, normed, out, scratch, error)
+               : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
@@ -52,13 +53,13 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_min(together, g->tokens - first);
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
-        float *room = out + tokens * c->hidden;
+        float *scratch = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
         if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
             organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
             return error->status;
-        if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, room, error)
-                                                   : ffn_one(g, first, tokens, normed, out, room, error))
+        if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, scratch, error)
+                                                   : ffn_one(g, first, tokens, normed, out, scratch, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
             return error->status;

@@ -288,21 +288,21 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     const size_t tokens = windows->begin[windows->count];
     const size_t choice =
         before ? organ_forward_index_room(&forward->config.latent, tokens, before->tokens + tokens) : 0;
-    float *const room = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
+    float *const scratch = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
     run_layer_in_memory(
         (forward_group){
-            .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room},
+            .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = scratch},
         hidden, error);
-    organ_forward_free(room);
+    organ_forward_free(scratch);
     return error->status;
 }
 
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error)
 {
-    float *const room = organ_forward_layer_room(layer, floats_of_largest_group(forward, windows), error);
+    float *const scratch = organ_forward_layer_room(layer, floats_of_largest_group(forward, windows), error);
     return run_layer_in_memory(
-        (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room}, hidden,
+        (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = scratch}, hidden,
         error);
 }
 
@@ -350,8 +350,8 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
                    logits = organ_forward_largest_layer(f, memory) + organ_forward_head_bytes(f, 1);
     const uint64_t scratch = organ_forward_scratch_bytes(f),
                    there = logits + scratch < memory ? memory - logits - scratch : 0;
-    const uint64_t left = here < there ? here : there, states = together * f->config.state * sizeof(float);
-    return left > bytes && left - bytes >= states;
+    const uint64_t remaining = here < there ? here : there, states = together * f->config.state * sizeof(float);
+    return remaining > bytes && remaining - bytes >= states;
 }
 
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)

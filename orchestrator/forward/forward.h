@@ -114,8 +114,8 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
  * factors are divided by their sum and multiplied by router_scale. SparseMixer (`sparse`) chooses two experts in turn,
  * with a softmax each over the values near the largest. A NaN is never larger than another value.
  *
- * `room` has one float for each expert and may be `logits`. */
-void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *room,
+ * `scratch` has one float for each expert and may be `logits`. */
+void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen);
 
 /* Computes, for each expert, the factor that multiplies the token's input if the expert is chosen. Only for models with

@@ -380,11 +380,11 @@ static organ_status add_shares(forward_group *g, size_t first, size_t tokens, co
 
 /* out += logistic(normed . gate) x the shared expert's output; without a gate, out += the output. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
-                               float *room, organ_error *error)
+                               float *scratch, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
-    float *const shares = room, *const given = shares + tokens;
+    float *const shares = scratch, *const given = shares + tokens;
     const bool gated = c->shared_gated;
     if ((gated && add_shares(g, first, tokens, normed, shares, error)) ||
         organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
@@ -414,7 +414,7 @@ static organ_status run_routed(experts_job *j, organ_error *error)
 }
 
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
-                                   const float *requested, float *out, float *room, organ_error *error)
+                                   const float *requested, float *out, float *scratch, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const bool streamed = g->layer->reserved;
@@ -426,7 +426,7 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
                      .normed = normed,
                      .requested = requested,
                      .out = out,
-                     .inputs = room,
+                     .inputs = scratch,
                      .width = (size_t)organ_forward_expert_hidden(c)};
     j.outputs = j.inputs + kept * j.width;
     j.gate = j.outputs + kept * j.width;
@@ -442,8 +442,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
     else if (run_routed(&j, error) == ORGAN_OK && c->shared_intermediate)
         for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
-            run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden, room,
-                       error);
+            run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden,
+                       scratch, error);
     free(j.choices);
     free(j.place);
     free(j.begin);

@@ -290,9 +290,9 @@ organ_status organ_forward_streams_open(organ_forward *forward, organ_error *err
 void organ_forward_streams_close(organ_forward *forward);
 /* Makes streams 1, 2, ... from stream 0 in the states of tokens. */
 organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
-/* Merges the streams of tokens `rows` to one hidden state each. `room`: 2 x count x hidden floats. */
+/* Merges the streams of tokens `rows` to one hidden state each. `work`: 2 x count x hidden floats. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
-                                         size_t count, float *room, void *scratch, float *merged, organ_error *error);
+                                         size_t count, float *work, void *scratch, float *merged, organ_error *error);
 /* Returns the floats of memory for a group of that many tokens. */
 size_t organ_forward_streams_room(const organ_forward_config *config, size_t tokens);
 
@@ -371,9 +371,9 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
 size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);
 uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
 
-/* Loads layer `number` like organ_layer_load, with its weights in `room`, which must outlive it; NULL: in memory of
+/* Loads layer `number` like organ_layer_load, with its weights in `memory`, which must outlive it; NULL: in memory of
  * its own. */
-organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error);
 /* Loads layer `number` without the matrices of its experts, which each run reads when tokens reach them. The layer
  * must be a mixture. */
@@ -474,10 +474,10 @@ void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t
                          size_t keys);
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
-/* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `room` has as
- * many floats as the output. With gate_in_q, `room` has twice as many, and the row of a token begins with the values of
- * that layer. Without a gate it does nothing. */
-organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *room,
+/* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `scratch` has
+ * as many floats as the output. With gate_in_q, `scratch` has twice as many, and the row of a token begins with the
+ * values of that layer. Without a gate it does nothing. */
+organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
 /* Runs a layer on the group: g->states, with g->room as organ_forward_block_room says. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
@@ -486,9 +486,9 @@ organ_status organ_forward_block(forward_group *group, organ_error *error);
 size_t organ_forward_block_room(const organ_forward *forward, uint64_t memory, size_t tokens, size_t batch);
 
 /* Computes the output of the per-layer embeddings of tokens [first, first + tokens) of the group for hidden states x.
- * `room`: 2 x tokens x per_layer_width floats. */
+ * `scratch`: 2 x tokens x per_layer_width floats. */
 organ_status organ_forward_per_layer(forward_group *group, size_t first, size_t tokens, const float *x, float *out,
-                                     float *room, organ_error *error);
+                                     float *scratch, organ_error *error);
 /* The steps of a layer with AltUp: states become predictions, of which stream 0 is copied to `hidden`; `laurel` is
  * computed from `hidden` before the attention and added after it; states are corrected by the change of `hidden`; the
  * output of the per-layer embeddings is added to streams 1, 2, ... */
@@ -497,21 +497,21 @@ organ_status organ_forward_laurel(forward_group *group, organ_error *error);
 organ_status organ_forward_laurel_add(forward_group *group, organ_error *error);
 organ_status organ_forward_streams_correct(forward_group *group, organ_error *error);
 organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *error);
-/* Computes out, tokens x hidden_size, the output of the attention for `normed`. `room` has
+/* Computes out, tokens x hidden_size, the output of the attention for `normed`. `scratch` has
  * organ_forward_attention_width floats for each token. */
-organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
  * `normed` to `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE).
- * Products already in the group's list are computed together with the first ones. `room`: 2 x tokens x inner floats. */
+ * Products already in the group's list are computed with the first ones. `scratch`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
-                                 const float *normed, float *out, float *room, organ_error *error);
+                                 const float *normed, float *out, float *scratch, organ_error *error);
 /* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested` is the
  * input of the router, which may be `normed`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
-                                   const float *requested, float *out, float *room, organ_error *error);
+                                   const float *requested, float *out, float *scratch, organ_error *error);
 /* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);

@@ -282,12 +282,12 @@ static organ_status cut_gates(const forward_group *g, float *gates, size_t token
 }
 
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
-                                 const float *normed, float *out, float *room, organ_error *error)
+                                 const float *normed, float *out, float *work, organ_error *error)
 {
     const forward_part up = gate + (PART_UP - PART_GATE), down = gate + (PART_DOWN - PART_GATE);
     const size_t hidden = (size_t)g->forward->config.hidden;
     const forward_view *parts = g->layer->plan->parts;
-    float *gates = room, *ups = room + tokens * inner;
+    float *gates = work, *ups = work + tokens * inner;
     const bool gated = parts[gate].slot != SIZE_MAX;
     if (gated && organ_forward_tap(g, parts[gate], g->first + first, tokens, hidden, normed, error))
         return error->status;

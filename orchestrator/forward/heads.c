@@ -80,18 +80,18 @@ static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
     }
 }
 
-organ_status organ_forward_gate_output(forward_group *g, const float *normed, float *out, float *room,
+organ_status organ_forward_gate_output(forward_group *g, const float *normed, float *out, float *scratch,
                                        organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
     const organ_layer_kind *const kind = g->layer->kind;
     if (c->gate == ORGAN_UNGATED)
         return ORGAN_OK;
-    gate_job j = {.group = g, .gates = room, .out = out, .head = c->gate_heads ? kind->value_dim : 1};
+    gate_job j = {.group = g, .gates = scratch, .out = out, .head = c->gate_heads ? kind->value_dim : 1};
     j.out_width = (size_t)kind->heads * kind->value_dim;
     j.gate_width = j.out_width / j.head;
     j.stride = (c->gate_in_q ? 2 : 1) * j.gate_width;
-    if (!c->gate_in_q && (organ_forward_add_linear(g, PART_HEAD_GATE, NULL, normed, room, j.gate_width, error) ||
+    if (!c->gate_in_q && (organ_forward_add_linear(g, PART_HEAD_GATE, NULL, normed, scratch, j.gate_width, error) ||
                           organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
     const double work = (double)g->tokens * (double)(j.gate_width * ORGAN_SHARE_HARD + j.out_width);

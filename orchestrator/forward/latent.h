@@ -33,7 +33,7 @@ size_t organ_forward_latent_scratch(const organ_latent_config *config);
 /* Computes queries and rows from `normed`, tokens x hidden_size, and in a layer with an indexer its queries, weights
  * and keys. */
 organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent,
-                                          const forward_index *index, const float *normed, float *room,
+                                          const forward_index *index, const float *normed, float *scratch,
                                           organ_error *error);
 /* Multiplies queries of a head, rows of heads x head_dim floats from q on, so that their scores are dot products with
  * rows: to is queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes. */

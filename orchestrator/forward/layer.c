@@ -226,12 +226,12 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
 
 /* Gives the layer memory for its weights. A streamed layer gets address space, whose pages exist once they are written
  * to. */
-static organ_status allocate_layer(organ_layer *layer, float *room, bool streamed, organ_error *error)
+static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
-    layer->borrowed = room != NULL;
+    layer->borrowed = memory != NULL;
     if (!streamed) {
         layer->values =
-            (unsigned char *)(room ? room : organ_forward_floats(layer->plan->bytes / sizeof(float), error));
+            (unsigned char *)(memory ? memory : organ_forward_floats(layer->plan->bytes / sizeof(float), error));
         return error->status;
     }
     void *const space =
@@ -243,7 +243,7 @@ static organ_status allocate_layer(organ_layer *layer, float *room, bool streame
     return ORGAN_OK;
 }
 
-static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, bool streamed,
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *scratch, bool streamed,
                               organ_ranks *ranks, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
@@ -254,7 +254,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->plan = plan;
     layer->sources = calloc(plan->count, sizeof *layer->sources);
     layer->room = calloc(1, sizeof *layer->room);
-    allocate_layer(layer, room, streamed, error);
+    allocate_layer(layer, scratch, streamed, error);
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
     if (error->status || layer_read_layer(forward, layer, ranks, error)) {
@@ -270,7 +270,7 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
     return load_plan(forward, &forward->head, NULL, false, NULL, loaded, error);
 }
 
-static organ_status load_layer(organ_forward *forward, int32_t number, float *room, bool streamed, organ_ranks *ranks,
+static organ_status load_layer(organ_forward *forward, int32_t number, float *place, bool streamed, organ_ranks *ranks,
                                organ_layer **loaded, organ_error *error)
 {
     const uint64_t memory = forward->engine->memory;
@@ -284,15 +284,15 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
     if ((streamed ? plan->resident : plan->bytes) >= memory)
         return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
-    if (load_plan(forward, plan, room, streamed, ranks, loaded, error) == ORGAN_OK)
+    if (load_plan(forward, plan, place, streamed, ranks, loaded, error) == ORGAN_OK)
         (*loaded)->kind = &forward->config.kinds[number];
     return error->status;
 }
 
-organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error)
 {
-    return load_layer(forward, number, room, false, NULL, loaded, error);
+    return load_layer(forward, number, memory, false, NULL, loaded, error);
 }
 
 organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,

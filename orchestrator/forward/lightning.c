@@ -118,7 +118,7 @@ static void lightning_gate(void *context, size_t index, size_t worker)
         z[k] *= outs[k];
 }
 
-organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
@@ -127,10 +127,10 @@ organ_status organ_forward_lightning(forward_group *g, const float *normed, floa
     const double numbers = (double)floats;
     lightning_job j = {.group = g,
                        .sizes = r,
-                       .rows = room,
-                       .z = room + 3 * floats,
-                       .outs = room + 4 * floats,
-                       .decays = room + 5 * floats,
+                       .rows = work,
+                       .z = work + 3 * floats,
+                       .outs = work + 4 * floats,
+                       .decays = work + 5 * floats,
                        .norms = organ_forward_values(g->layer, PART_NORM_MIXED),
                        .inner = inner};
     if (g->tokens == 0)

@@ -163,7 +163,7 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, limit_steps, j, error);
 }
 
-organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
     const size_t inner = r->heads, states = r->key_dim, rank = r->rank, tokens = g->tokens;
@@ -173,11 +173,11 @@ organ_status organ_forward_mamba(forward_group *g, const float *normed, float *o
                    .states = states,
                    .rank = rank,
                    .blocks = organ_pieces_of(inner, CHANNELS),
-                   .rows = room,
-                   .x = room + tokens * 2 * inner,
-                   .steps = room + tokens * 3 * inner,
-                   .mixed = room + tokens * 4 * inner,
-                   .shorts = room + tokens * (4 * inner + rank + 2 * states),
+                   .rows = work,
+                   .x = work + tokens * 2 * inner,
+                   .steps = work + tokens * 3 * inner,
+                   .mixed = work + tokens * 4 * inner,
+                   .shorts = work + tokens * (4 * inner + rank + 2 * states),
                    .rates = organ_forward_values(g->layer, PART_A_LOG),
                    .skip = organ_forward_values(g->layer, PART_SKIP)};
     const double numbers = (double)tokens * (double)inner;

@@ -191,16 +191,16 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
+organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
     const mamba2_row row = row_of(r);
     mamba2_job j = {.group = g,
                     .sizes = r,
                     .row = row,
-                    .rows = room,
-                    .outs = room + g->tokens * row.end,
-                    .decays = room + g->tokens * (row.end + row.x),
+                    .rows = scratch,
+                    .outs = scratch + g->tokens * row.end,
+                    .decays = scratch + g->tokens * (row.end + row.x),
                     .rates = organ_forward_values(g->layer, PART_A_LOG),
                     .biases = organ_forward_values(g->layer, PART_DT_BIAS),
                     .skip = organ_forward_values(g->layer, PART_SKIP),

@@ -13,8 +13,8 @@
 #include "orchestrator/forward/forward_job.h"
 
 typedef struct forward_mixer {
-    /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `room`: `width` floats for each token. */
-    organ_status (*run)(forward_group *group, const float *normed, float *out, float *room, organ_error *error);
+    /* Computes out, tokens x hidden_size, for normed, tokens x hidden_size. `scratch`: `width` floats a token. */
+    organ_status (*run)(forward_group *group, const float *normed, float *out, float *scratch, organ_error *error);
     size_t (*width)(const organ_forward_config *config, const organ_layer_kind *kind);
     /* Floats of the state that a cache keeps of a layer, with the last inputs of its convolutions; NULL: none. */
     size_t (*state)(const organ_forward_config *config);
@@ -46,7 +46,7 @@ organ_status organ_forward_convolve(const forward_group *group, const forward_co
 
 /* ---- the gated delta rule (delta.c) ---- */
 
-organ_status organ_forward_delta(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_delta(forward_group *group, const float *normed, float *out, float *scratch,
                                  organ_error *error);
 size_t organ_forward_delta_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_delta_state(const organ_forward_config *config);
@@ -54,7 +54,7 @@ size_t organ_forward_delta_scratch(const organ_forward_config *config);
 
 /* ---- short convolutions (short_conv.c) ---- */
 
-organ_status organ_forward_short_conv(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_short_conv(forward_group *group, const float *normed, float *out, float *scratch,
                                       organ_error *error);
 size_t organ_forward_short_conv_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_short_conv_state(const organ_forward_config *config);
@@ -62,7 +62,7 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *config);
 
 /* ---- Mamba (mamba.c) ---- */
 
-organ_status organ_forward_mamba(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_mamba(forward_group *group, const float *normed, float *out, float *scratch,
                                  organ_error *error);
 size_t organ_forward_mamba_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_mamba_state(const organ_forward_config *config);
@@ -70,7 +70,7 @@ size_t organ_forward_mamba_scratch(const organ_forward_config *config);
 
 /* ---- Mamba-2 (mamba2.c) ---- */
 
-organ_status organ_forward_mamba2(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_mamba2(forward_group *group, const float *normed, float *out, float *scratch,
                                   organ_error *error);
 size_t organ_forward_mamba2_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_mamba2_state(const organ_forward_config *config);
@@ -78,7 +78,7 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *config);
 
 /* ---- lightning attention (lightning.c) ---- */
 
-organ_status organ_forward_lightning(forward_group *group, const float *normed, float *out, float *room,
+organ_status organ_forward_lightning(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
 size_t organ_forward_lightning_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_lightning_state(const organ_forward_config *config);

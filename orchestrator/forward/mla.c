@@ -94,11 +94,11 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
 }
 
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
-                                          const float *normed, float *room, organ_error *error)
+                                          const float *normed, float *work, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const organ_engine *engine = g->forward->engine;
-    mla_job j = {l, g, room};
+    mla_job j = {l, g, work};
     const organ_layer_kind *const kind = g->layer->kind;
     const size_t q = (size_t)kind->heads * kind->head_dim, pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double number = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens;

@@ -120,11 +120,11 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
 }
 
 organ_status organ_forward_per_layer(forward_group *g, size_t first, size_t tokens, const float *x, float *out,
-                                     float *room, organ_error *error)
+                                     float *scratch, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
     const size_t width = c->per_layer_width;
-    float *const inputs = room, *const gate = inputs + tokens * width;
+    float *const inputs = scratch, *const gate = inputs + tokens * width;
     if (make_inputs(g, g->windows->tokens + g->first + first, tokens, out, gate, inputs, error) ||
         organ_forward_apply(g, PART_PER_LAYER_GATE, first, tokens, x, gate, width, error) ||
         organ_forward_gate_all(g, gate, inputs, tokens, width, error) ||

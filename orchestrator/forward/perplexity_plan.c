@@ -68,7 +68,8 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
 static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
 {
     for (size_t predicted = 0; predicted + 1 < count;) {
-        const size_t left = count - 1 - predicted, more = left < context ? left : context, end = predicted + more;
+        const size_t remaining = count - 1 - predicted, more = remaining < context ? remaining : context,
+                     end = predicted + more;
         const size_t inputs = end < context ? end : context;
         add_window(plan, sequence, end - inputs, inputs, inputs - more);
         predicted = end;

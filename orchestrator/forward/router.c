@@ -23,49 +23,49 @@ static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[ex
 /* Computes e^(value - maximum) of each kept expert and returns the sum. The values of kept experts are made
  * contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other experts.
  */
-static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *room)
+static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *scratch)
 {
     unsigned count = 0;
     float max = -INFINITY;
     for (unsigned e = 0; e < r->config->experts; e++)
         if (is_kept(kept, e))
-            room[count++] = logits[e];
+            scratch[count++] = logits[e];
     for (unsigned e = 0; e < count; e++)
-        max = room[e] > max ? room[e] : max;
-    const float sum = r->kernels->exp_below(room, count, max);
+        max = scratch[e] > max ? scratch[e] : max;
+    const float sum = r->kernels->exp_below(scratch, count, max);
     for (unsigned e = r->config->experts; e-- > 0;)
         if (is_kept(kept, e))
-            room[e] = room[--count];
+            scratch[e] = scratch[--count];
     return sum;
 }
 
-static float logistics_of(const organ_router *r, const float *logits, float *room)
+static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
-    memmove(room, logits, r->config->experts * sizeof *room);
+    memmove(scratch, logits, r->config->experts * sizeof *scratch);
     if (rule->cap > 0)
-        r->kernels->softcap(room, r->config->experts, rule->cap);
+        r->kernels->softcap(scratch, r->config->experts, rule->cap);
     if (!rule->late)
-        organ_forward_logistic(r->kernels, room, r->config->experts);
+        organ_forward_logistic(r->kernels, scratch, r->config->experts);
     return 1;
 }
 
 /* Returns the score by which an expert is chosen: its value plus the correction, which the factors of outputs do not
  * include. */
-static float score_of(const organ_router *r, const float *room, unsigned expert)
+static float score_of(const organ_router *r, const float *scratch, unsigned expert)
 {
-    return r->correction ? room[expert] + r->correction[expert] : room[expert];
+    return r->correction ? scratch[expert] + r->correction[expert] : scratch[expert];
 }
 
 /* ---- groups ---- */
 
 /* Returns the rank of a group: its best kept expert, or the sum of its two best. A group with fewer has -infinity and
  * is chosen last. */
-static float group_score(const organ_router *r, const bool *kept, const float *room, unsigned first, unsigned size)
+static float group_score(const organ_router *r, const bool *kept, const float *scratch, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
     for (unsigned e = first; e < first + size; e++) {
-        const float score = is_kept(kept, e) ? score_of(r, room, e) : -INFINITY;
+        const float score = is_kept(kept, e) ? score_of(r, scratch, e) : -INFINITY;
         if (score > best)
             next = best;
         else if (score > next)
@@ -76,18 +76,18 @@ static float group_score(const organ_router *r, const bool *kept, const float *r
 }
 
 /* Sets the experts of all but the best groups to -infinity. Among equal groups the lower number is better. */
-static void close_groups(const organ_router *r, const bool *kept, float *room)
+static void close_groups(const organ_router *r, const bool *kept, float *scratch)
 {
     const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;
     float scores[ORGAN_ROUTER_GROUPS];
     for (unsigned g = 0; g < groups; g++)
-        scores[g] = group_score(r, kept, room, g * size, size);
+        scores[g] = group_score(r, kept, scratch, g * size, size);
     for (unsigned g = 0; g < groups; g++) {
         unsigned before = 0;
         for (unsigned other = 0; other < groups; other++)
             before += scores[other] > scores[g] || (!(scores[other] < scores[g]) && other < g);
         for (unsigned e = g * size; before >= r->config->router_groups_used && e < (g + 1) * size; e++)
-            room[e] = -INFINITY;
+            scratch[e] = -INFINITY;
     }
 }
 
@@ -95,7 +95,7 @@ static void close_groups(const organ_router *r, const bool *kept, float *room)
 
 /* Returns the best expert that is not chosen yet. A NaN is never better than another score; if no score is better,
  * the lowest number is returned. */
-static unsigned next_best(const organ_router *r, const bool *kept, const float *room, const organ_choice *chosen,
+static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch, const organ_choice *chosen,
                           unsigned taken)
 {
     unsigned best = UINT32_MAX;
@@ -104,7 +104,7 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
         bool is_out = !is_kept(kept, e);
         for (unsigned i = 0; i < taken; i++)
             is_out = is_out || chosen[i].expert == e;
-        const float score = score_of(r, room, e);
+        const float score = score_of(r, scratch, e);
         if (!is_out && (best == UINT32_MAX || score > max)) {
             best = e;
             max = score;
@@ -152,7 +152,7 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, 2);
 }
 
-void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *room,
+void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen)
 {
     const organ_forward_config *const c = r->config;
@@ -160,17 +160,18 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         route_sparse(r, kept, logits, chosen);
         return;
     }
-    float divisor = c->router.logistic ? logistics_of(r, logits, room) : softmax_numerators(r, kept, logits, room),
+    float divisor =
+              c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch),
           all = 0;
     /* A correction is added to the softmax itself. */
     for (unsigned e = 0; c->router.corrected && e < c->experts; e++)
-        room[e] /= divisor;
+        scratch[e] /= divisor;
     divisor = c->router.corrected ? 1 : divisor;
     if (c->router_groups > 1)
-        close_groups(r, kept, room);
+        close_groups(r, kept, scratch);
     for (unsigned k = 0; k < c->experts_used; k++) {
-        const unsigned best = next_best(r, kept, room, chosen, k);
-        chosen[k] = (organ_choice){.expert = best, .weight = room[best] / divisor};
+        const unsigned best = next_best(r, kept, scratch, chosen, k);
+        chosen[k] = (organ_choice){.expert = best, .weight = scratch[best] / divisor};
         if (c->router.late)
             organ_forward_logistic(r->kernels, &chosen[k].weight, 1);
         all += chosen[k].weight;

@@ -55,14 +55,14 @@ static void gate_outputs(void *context, size_t index, size_t worker)
     }
 }
 
-organ_status organ_forward_short_conv(forward_group *g, const float *normed, float *out, float *room,
+organ_status organ_forward_short_conv(forward_group *g, const float *normed, float *out, float *work,
                                       organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;
     const organ_forward_config *const c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden, pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
     const double numbers = (double)g->tokens * (double)hidden;
-    short_conv_job j = {g, room, room + g->tokens * 3 * hidden, hidden};
+    short_conv_job j = {g, work, work + g->tokens * 3 * hidden, hidden};
     const forward_conv conv = {.kernels = organ_forward_values(g->layer, PART_CONV),
                                .biases = organ_forward_values(g->layer, PART_BIAS_CONV),
                                .rows = j.rows + 2 * hidden,

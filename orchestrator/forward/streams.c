@@ -109,11 +109,11 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
 }
 
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
-                                         float *room, void *scratch, float *merged, organ_error *error)
+                                         float *work, void *scratch, float *merged, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
     const size_t hidden = (size_t)c->hidden;
-    float *const from = room, *const to = from + count * hidden;
+    float *const from = work, *const to = from + count * hidden;
     forward_products products = {0};
     for (size_t t = 0; t < count; t++)
         memcpy(merged + t * hidden, states + rows[t] * c->state, hidden * sizeof *merged);
@@ -300,10 +300,10 @@ organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *erro
     const organ_forward_config *const c = &g->forward->config;
     for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
         streams_job j = streams_job_of(g, first);
-        float *const room = j.coefficients + j.tokens * c->hidden;
+        float *const scratch = j.coefficients + j.tokens * c->hidden;
         j.from = g->states + first * c->state;
         if (share_streams(&j, scale_first, error) == ORGAN_OK &&
-            organ_forward_per_layer(g, first, j.tokens, j.normed, j.coefficients, room, error) == ORGAN_OK)
+            organ_forward_per_layer(g, first, j.tokens, j.normed, j.coefficients, scratch, error) == ORGAN_OK)
             share_streams(&j, add_to_others, error);
     }
     return error->status;

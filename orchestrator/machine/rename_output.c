@@ -98,10 +98,10 @@ static void print_word(FILE *out, const char *path)
 /* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if a message has room for that. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
-    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
-                        64; /* a quoted character needs at most four bytes */
-    char *const text = calloc(room, 1);
-    FILE *const out = text ? fmemopen(text, room, "w") : NULL;
+    const size_t capacity = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
+                            64; /* a quoted character needs at most four bytes */
+    char *const text = calloc(capacity, 1);
+    FILE *const out = text ? fmemopen(text, capacity, "w") : NULL;
     if (!out) {
         free(text);
         return NULL;

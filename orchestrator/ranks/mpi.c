@@ -171,22 +171,22 @@ int organ_mpi_beat(int to, int word, char *why)
 }
 
 /* Receives a message with that tag if one has arrived; `status` is valid if *there. The caller holds the lock. */
-static int mpi_receive_if_arrived(int tag, void *note, size_t room, int *there, MPI_Status *status)
+static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
     return code == MPI_SUCCESS && *there
-               ? MPI_Recv(note, (int)room, MPI_BYTE, status->MPI_SOURCE, tag, MPI_COMM_WORLD, status)
+               ? MPI_Recv(note, (int)capacity, MPI_BYTE, status->MPI_SOURCE, tag, MPI_COMM_WORLD, status)
                : code;
 }
 
-int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why)
+int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, char *why)
 {
     MPI_Status status;
     int there = 0, length = 0;
     *bytes = 0;
     if (mpi_enter(why))
         return 1;
-    const int code = mpi_receive_if_arrived(NOTE_TAG, note, room, &there, &status);
+    const int code = mpi_receive_if_arrived(NOTE_TAG, note, capacity, &there, &status);
     if (code == MPI_SUCCESS && there) {
         MPI_Get_count(&status, MPI_BYTE, &length);
         *bytes = (size_t)length;

@@ -11,7 +11,7 @@ static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
-static void lose(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
+static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
 /* Sends signs of life. `word` is a rank that is considered lost, or -1. */
 static void send_beats(organ_ranks *ranks, int word)
@@ -21,7 +21,7 @@ static void send_beats(organ_ranks *ranks, int word)
     pthread_mutex_lock(&w->lock);
     for (size_t r = 0; r < ranks_to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
         if (r != ranks->rank && (int)r != word && ranks->transport.beat((int)r, word, why))
-            lose(ranks);
+            mark_lost(ranks);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -31,7 +31,7 @@ static void abandon_run(organ_ranks *ranks, int silent)
 {
     send_beats(ranks, silent);
     __atomic_store_n(&ranks->watch.silent, silent, __ATOMIC_RELEASE);
-    lose(ranks);
+    mark_lost(ranks);
     ranks->transport.cut();
     organ_stop_request(ranks->stop);
 }
@@ -41,7 +41,7 @@ static void receive_heartbeats(organ_ranks *ranks)
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     for (int from = 0, word = -1; from >= 0 && !is_lost(ranks);) {
         if (ranks->transport.received(&from, &word, why))
-            lose(ranks);
+            mark_lost(ranks);
         else if (from >= 0 && word >= 0)
             abandon_run(ranks, word);
         else if (from >= 0)

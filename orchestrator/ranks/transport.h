@@ -21,7 +21,7 @@ typedef struct organ_transport {
      * notes are in flight. */
     int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why);
     /* Receives a note that has arrived: *bytes of it at `note`, 0 if there is none. */
-    int (*receive)(void *note, size_t room, size_t *bytes, int *from, char *why);
+    int (*receive)(void *note, size_t capacity, size_t *bytes, int *from, char *why);
     /* Sends a sign of life with a word to one rank. Never waits: if too many are in flight, it is dropped. */
     int (*beat)(int to, int word, char *why);
     /* Receives a sign of life; *from is -1 if there is none. */

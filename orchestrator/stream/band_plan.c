@@ -120,10 +120,11 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     return ORGAN_OK;
 }
 
-static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t left, organ_band_shape *shape)
+static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t remaining,
+                       organ_band_shape *shape)
 {
     const size_t tile = flat_tile(tensor), whole = organ_max(plan->band_bytes / tile, 1) * tile;
-    shape->bytes = left < whole ? (size_t)left : whole;
+    shape->bytes = remaining < whole ? (size_t)remaining : whole;
     shape->unit = 1;
     shape->rows = 1;
     shape->cols = shape->bytes;

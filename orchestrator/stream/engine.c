@@ -64,12 +64,12 @@ const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine)
     const organ_kernels *const tables[] = {engine->kernels, organ_kernels_twin(engine->kernels)};
     const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
     double least[] = {1, 1};
-    char *const room = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
-    for (int trial = 0; room && trial < 2 * TRIALS; trial++) { /* alternating */
-        const double took = time_tile(tables[trial % 2], (float *)(void *)room, room + bytes);
+    char *const scratch = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
+    for (int trial = 0; scratch && trial < 2 * TRIALS; trial++) { /* alternating */
+        const double took = time_tile(tables[trial % 2], (float *)(void *)scratch, scratch + bytes);
         if (took < least[trial % 2])
             least[trial % 2] = took;
     }
-    free(room);
+    free(scratch);
     return least[1] < CLEARLY_QUICKER * least[0] ? tables[1] : tables[0];
 }

@@ -67,18 +67,18 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
 }
 
 /* Prepares rows [first, first + n) of b. */
-static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *room)
+static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];
     organ_error error = {0};
     if (organ_fault_found(&d->fault))
         return false;
-    if (panels->make(panels->source, panels->first + first, part->n, room,
-                     room + organ_panel_bytes(part->k, panels->type), &error)) {
+    if (panels->make(panels->source, panels->first + first, part->n, scratch,
+                     scratch + organ_panel_bytes(part->k, panels->type), &error)) {
         organ_fault_keep(&d->fault, &error);
         return false;
     }
-    part->b = (organ_factor){.values = room, .type = panels->type, .stride = part->k};
+    part->b = (organ_factor){.values = scratch, .type = panels->type, .stride = part->k};
     return true;
 }
 
@@ -142,14 +142,14 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
 }
 
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
-                                      const organ_panels *panels, size_t count, void *scratch, size_t room,
+                                      const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error)
 {
     product_split d = {.engine = engine,
                        .products = products,
                        .panels = panels,
                        .scratch = scratch,
-                       .room = room,
+                       .room = worker_bytes,
                        .fault = {error, false}};
     assign_products(&d, stop, count);
     return error->status;

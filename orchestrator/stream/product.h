@@ -36,11 +36,11 @@ typedef struct organ_panels {
 size_t organ_panel_rows(size_t k, organ_real type);
 size_t organ_panel_bytes(size_t k, organ_real type);
 
-/* Computes products like organ_products_run, but b of products[k] may come from panels[k]. Each worker has `room` bytes
- * of `scratch`, a multiple of 64: ORGAN_PRODUCT_SCRATCH, then the largest panel, then the scratch of `make`. Returns
- * the first error of `make`; the contents of c are then undefined. */
+/* Computes products like organ_products_run, but b of products[k] may come from panels[k]. Each worker has
+ * `worker_bytes` bytes of `scratch`, a multiple of 64: ORGAN_PRODUCT_SCRATCH, then the largest panel, then the scratch
+ * of `make`. Returns the first error of `make`; the contents of c are then undefined. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
-                                      const organ_panels *panels, size_t count, void *scratch, size_t room,
+                                      const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error);
 
 #endif

@@ -238,11 +238,11 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    const bool whole = has_noted_output(publish, &note),
-               unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
-    if (whole && note.journal && way.journal)
+    const bool complete = has_noted_output(publish, &note),
+               unfinished = complete ? !note.journal && !way.journal : is_unfinished(publish);
+    if (complete && note.journal && way.journal)
         return reopen_finished(publish, error);
-    if (!unfinished && (whole || !has_nothing_of_value(publish)))
+    if (!unfinished && (complete || !has_nothing_of_value(publish)))
         refused = fail_awaiting_name(publish, error);
     else if (unfinished && !way.resume && !way.force)
         refused = organ_fail(error, ORGAN_USAGE,

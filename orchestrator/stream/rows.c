@@ -142,14 +142,14 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 /* ---- rows of one weight, on one thread ---- */
 
 organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
-                                   const organ_kernels *kernels, size_t room, bool whole_steps, organ_error *error)
+                                   const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error)
 {
     if (organ_weight_reader_open(model, weight, kernels, NULL, &b->reader, error))
         return error->status;
     b->rows = organ_weight_reader_rows(b->reader);
     b->cols = (size_t)organ_weight_reader_cols(b->reader);
-    room = whole_steps ? organ_weight_reader_step(b->reader, room) : room;
-    b->room = b->rows && b->rows < room ? (size_t)b->rows : room;
+    capacity = whole_steps ? organ_weight_reader_step(b->reader, capacity) : capacity;
+    b->room = b->rows && b->rows < capacity ? (size_t)b->rows : capacity;
     b->values = aligned_alloc(64, organ_to_line(b->room * b->cols * sizeof(float) + 64));
     b->scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(b->reader, b->room) + 64));
     return b->values && b->scratch ? ORGAN_OK : organ_fail_memory(error, weight->name);

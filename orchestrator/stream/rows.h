@@ -89,11 +89,11 @@ typedef struct organ_row_buffer {
     void *scratch;
 } organ_row_buffer;
 
-/* Opens a weight and allocates a buffer for `room` of its rows, or with `whole_steps` for the next multiple of the rows
- * that are best read at once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes the
- * buffer, also after an error. */
+/* Opens a weight and allocates a buffer for `capacity` of its rows, or with `whole_steps` for the next multiple of the
+ * rows that are best read at once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes
+ * the buffer, also after an error. */
 organ_status organ_row_buffer_open(organ_row_buffer *buffer, const organ_model *model, const organ_weight *weight,
-                                   const organ_kernels *kernels, size_t room, bool whole_steps, organ_error *error);
+                                   const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error);
 void organ_row_buffer_close(organ_row_buffer *buffer);
 
 /* Reads rows [first, first + rows), at most `room`. */

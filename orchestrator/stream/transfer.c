@@ -88,7 +88,7 @@ static void announce_reads(transfer_crew *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
     const organ_model_file *const file = &t->model->files[t->tensor->file];
-    const uint64_t left = t->tensor->bytes - c->ahead_offset, bytes = left < STEP ? left : STEP;
+    const uint64_t remaining = t->tensor->bytes - c->ahead_offset, bytes = remaining < STEP ? remaining : STEP;
     const int fd = bytes && !file->remote ? organ_open(file->path, O_RDONLY | O_NONBLOCK, 0) : -1;
     if (fd >= 0) {
         posix_fadvise(fd, (off_t)(t->tensor->offset + c->ahead_offset), (off_t)bytes, POSIX_FADV_WILLNEED);
@@ -96,7 +96,7 @@ static void announce_reads(transfer_crew *c)
     }
     c->ahead_announced += bytes;
     c->ahead_offset += bytes;
-    if (bytes == left) {
+    if (bytes == remaining) {
         c->ahead++;
         c->ahead_offset = 0;
     }
@@ -179,8 +179,8 @@ static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
     for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->crew);) {
-        const uint64_t left = t->tensor->elements - done;
-        const size_t count = left < CONVERT ? (size_t)left : CONVERT;
+        const uint64_t remaining = t->tensor->elements - done;
+        const size_t count = remaining < CONVERT ? (size_t)remaining : CONVERT;
         const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
         if (read_step(t, fd, read, got, done / from->elements * from->bytes, &h->error))
             break;

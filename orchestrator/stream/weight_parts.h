@@ -95,12 +95,12 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error);
 
-/* Reads bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, contiguously. `room`:
+/* Reads bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, contiguously. `scratch`:
  * WEIGHT_ROOM bytes. */
 #define WEIGHT_ROOM ((size_t)1 << 17)
 organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
-                                        unsigned char *room, organ_error *error);
+                                        unsigned char *scratch, organ_error *error);
 
 /* Determines how the columns are grouped under scales. `across` is the axis of the scale that counts the groups; 1 is
  * its last axis, 2 the one before. ORGAN_BAD_INPUT without a scale. */

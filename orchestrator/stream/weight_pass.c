@@ -63,7 +63,7 @@ typedef struct weight_pass_run {
     organ_error error; /* error of the calling thread: reported after the strips that were open */
 } weight_pass_run;
 
-static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
@@ -99,9 +99,9 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     if (organ_weight_reader_prepare(r->pass->model, both->weight, r->engine->kernels, &reader, error))
         return error->status;
     const weight_pass_cut c = weight_pass_cut_of(r->pass, &reader);
-    const size_t bytes = pages(c.strip_rows * c.cols * element_bytes(r->pass->as));
+    const size_t bytes = round_up_to_page(c.strip_rows * c.cols * element_bytes(r->pass->as));
     plan->values = organ_max(plan->values, bytes);
-    plan->reader = organ_max(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->reader = organ_max(plan->reader, round_up_to_page(organ_weight_reader_scratch(&reader, c.strip_rows)));
     if (!both->other)
         return ORGAN_OK;
     if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
@@ -115,7 +115,7 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
                           both->weight->name, c.cols, both->other->name,
                           (unsigned long long)organ_weight_reader_cols(&reader));
     plan->other = organ_max(plan->other, bytes);
-    plan->reader = organ_max(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->reader = organ_max(plan->reader, round_up_to_page(organ_weight_reader_scratch(&reader, c.strip_rows)));
     return ORGAN_OK;
 }
 
@@ -129,7 +129,7 @@ static size_t worker_bytes(const buffer_plan *plan)
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {
-    *plan = (buffer_plan){.scratch = pages(r->pass->scratch_bytes)};
+    *plan = (buffer_plan){.scratch = round_up_to_page(r->pass->scratch_bytes)};
     *widest = 0;
     for (size_t i = 0; i < r->pass->item_count; i++) {
         const size_t before = worker_bytes(plan);
@@ -195,12 +195,12 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
         pthread_cond_wait(&r->more, &r->lock);
     if (!r->halted && !r->failing && r->ahead > 0) {
         const weight_pass_cut *c = &r->items[r->item % r->limit].cut;
-        const uint64_t left = c->matrix_rows - r->row % c->matrix_rows;
+        const uint64_t remaining = c->matrix_rows - r->row % c->matrix_rows;
         s = &r->slots[r->taken++ % r->plan.window];
         s->done = false;
         s->error.status = ORGAN_OK;
         s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols};
-        s->strip.rows = left < c->strip_rows ? (size_t)left : c->strip_rows;
+        s->strip.rows = remaining < c->strip_rows ? (size_t)remaining : c->strip_rows;
         r->row += s->strip.rows;
         r->ahead--;
         if ((s->strip.last = r->row == c->rows)) {

@@ -69,7 +69,7 @@ uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)
 }
 uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return reader->shape.cols; }
 
-static size_t smaller(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
+static size_t smaller_size(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
 static bool can_write(const organ_weight_reader *reader, organ_dtype as)
 {
@@ -86,7 +86,7 @@ static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
 {
-    const size_t batch = smaller(rows, reader->batch);
+    const size_t batch = smaller_size(rows, reader->batch);
     return floats_bytes(reader, batch) + weight_round(reader->family->scratch(reader, batch));
 }
 
@@ -145,8 +145,8 @@ organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first
     const size_t row_bytes = (size_t)shape->cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     unsigned char *to = values;
     while (rows > 0 && row_bytes > 0) {
-        weight_rows part = {first / shape->rows, first % shape->rows, smaller(rows, reader->batch)};
-        part.count = smaller(shape->rows - part.first, part.count);
+        weight_rows part = {first / shape->rows, first % shape->rows, smaller_size(rows, reader->batch)};
+        part.count = smaller_size(shape->rows - part.first, part.count);
         if (read_batch(reader, &part, as, to, scratch, error))
             return error->status;
         to += part.count * row_bytes;

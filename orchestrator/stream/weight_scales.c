@@ -162,7 +162,7 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
-                                        unsigned char *room, organ_error *error)
+                                        unsigned char *scratch, organ_error *error)
 {
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
@@ -178,10 +178,10 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
                 return error->status;
             continue;
         }
-        if (organ_weight_fetch(r, tensor, (row + done) * width, take * (size_t)width, room, error))
+        if (organ_weight_fetch(r, tensor, (row + done) * width, take * (size_t)width, scratch, error))
             return error->status;
         for (size_t k = 0; k < take; k++)
-            memcpy(at + k * n, room + k * (size_t)width + first, n);
+            memcpy(at + k * n, scratch + k * (size_t)width + first, n);
     }
     return ORGAN_OK;
 }

@@ -109,11 +109,11 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
 
 /* Reads `n` elements, from column `first` on, of each of `rows` rows, contiguously. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
-                                uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
+                                uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *scratch,
                                 organ_error *error)
 {
     const size_t size = organ_dtype_describe(tensor->dtype)->bytes;
-    return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, room, error);
+    return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, scratch, error);
 }
 
 /* Reads the scales of the outputs: rows x groups. */

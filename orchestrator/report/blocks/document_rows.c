@@ -24,17 +24,17 @@ static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
 {
     json_t *const kept = json_array(), *const known = json_object();
-    bool whole = true;
-    for (size_t k = 0; k < json_array_size(rows) && whole; k++) {
+    bool complete = true;
+    for (size_t k = 0; k < json_array_size(rows) && complete; k++) {
         const organ_scope scope = {report, organ_json_row_at(rows, k)};
         if (!organ_scope_holds(&scope, where))
             continue;
         char *const kind = organ_words_text(&scope, same, ORGAN_WORDS_PAGE);
-        whole = kind && merge_row(kept, known, kind, organ_json_row_at(rows, k));
+        complete = kind && merge_row(kept, known, kind, organ_json_row_at(rows, k));
         free(kind);
     }
     json_decref(known);
-    if (whole)
+    if (complete)
         return kept;
     organ_json_release_rows(kept);
     return NULL;

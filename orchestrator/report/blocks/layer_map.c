@@ -53,14 +53,14 @@ static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, c
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
     if (map->count == map->room) {
-        const size_t room = map->room ? 2 * map->room : 256;
-        organ_layer_map_note *const grown = realloc(map->notes, room * sizeof *grown);
+        const size_t capacity = map->room ? 2 * map->room : 256;
+        organ_layer_map_note *const grown = realloc(map->notes, capacity * sizeof *grown);
         if (!grown) {
             map->failed = true;
             return;
         }
         map->notes = grown;
-        map->room = room;
+        map->room = capacity;
     }
     note.layer = note.layer < 0 ? LLONG_MAX : note.layer;
     map->notes[map->count++] = note;

@@ -59,27 +59,27 @@ static void open_below(organ_layer_map *map)
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, style->series[0].rows);
-    bool whole = true;
-    for (size_t k = 0; k < ORGAN_SERIES_MAX && style->series[k].name && whole; k++) {
+    bool complete = true;
+    for (size_t k = 0; k < ORGAN_SERIES_MAX && style->series[k].name && complete; k++) {
         const organ_series_of *const series = &style->series[k];
         const json_t *const rows = organ_scope_at(scope, series->rows);
         if (!rows)
             continue;
-        whole = (p->names[p->series_count] = organ_words_text(scope, series->name, ORGAN_WORDS_PAGE)) != NULL;
+        complete = (p->names[p->series_count] = organ_words_text(scope, series->name, ORGAN_WORDS_PAGE)) != NULL;
         p->series[p->series_count] = (organ_chart_series){p->names[p->series_count], series->style, series->reference};
         p->series_count++;
-        whole = whole && add_map(p, map_over(places, rows, style->role, series->value, 1));
+        complete = complete && add_map(p, map_over(places, rows, style->role, series->value, 1));
     }
-    if (style->band && whole)
-        whole = add_map(p, map_over(places, places, style->role, style->band, -style->band_factor)) &&
-                add_map(p, map_over(places, places, style->role, style->band, style->band_factor));
-    else if (style->edges[1] && whole)
-        whole =
+    if (style->band && complete)
+        complete = add_map(p, map_over(places, places, style->role, style->band, -style->band_factor)) &&
+                   add_map(p, map_over(places, places, style->role, style->band, style->band_factor));
+    else if (style->edges[1] && complete)
+        complete =
             add_map(p, map_over(places, places, style->role, style->edges[0] ? style->edges[0] : style->edges[1], 1)) &&
             add_map(p, map_over(places, places, style->role, style->edges[1], 1));
-    if (style->edges[1] && !style->edges[0] && whole)
+    if (style->edges[1] && !style->edges[0] && complete)
         open_below(p->maps[p->count - 2]);
-    return whole;
+    return complete;
 }
 
 static size_t arrange_panels(panel_maps *p, bool band)

@@ -352,10 +352,10 @@ static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};
     organ_text *const texts[] = {&html->front, &html->contents, &html->body};
-    bool whole = true;
+    bool complete = true;
     for (size_t k = 0; k < 3; k++)
-        whole = organ_text_finish(texts[k], &parts[k], &ignored) == ORGAN_OK && whole;
-    return whole;
+        complete = organ_text_finish(texts[k], &parts[k], &ignored) == ORGAN_OK && complete;
+    return complete;
 }
 
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error)

@@ -104,10 +104,10 @@ static void choose_scale(heat_map_drawing *d)
     }
     const double largest =
         fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
-    bool whole = true; /* ranks, counts */
+    bool integers = true; /* ranks, counts */
     for (size_t k = 0; k < d->rows * d->columns; k++)
-        whole = whole && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
-    d->decimals = whole && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
+        integers = integers && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
+    d->decimals = integers && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
 }
 
 /* ---- numbers ---- */

@@ -71,17 +71,17 @@ static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
     const int inner = flat ? -1 : indent + 2;
-    bool whole = true;
+    bool complete = true;
     fputc('[', out);
-    for (size_t k = 0; k < json_array_size(array) && whole; k++) {
+    for (size_t k = 0; k < json_array_size(array) && complete; k++) {
         const char *const comma = flat && indent >= 0 ? ", " : ",";
         fputs(k == 0 ? "" : comma, out);
         new_line(out, inner);
-        whole = print_value(organ_json_row_at(array, k), out, inner);
+        complete = print_value(organ_json_row_at(array, k), out, inner);
     }
     new_line(out, flat ? -1 : indent);
     fputc(']', out);
-    return whole;
+    return complete;
 }
 
 /* Prints the key and separators before a member's value. */
@@ -90,26 +90,26 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
     fputs(first ? "" : ",", out);
     new_line(out, inner);
     json_t *const name = json_string(key);
-    const bool whole = name && print_scalar(name, out);
+    const bool complete = name && print_scalar(name, out);
     json_decref(name);
     fputs(inner < 0 ? ":" : ": ", out);
-    return whole;
+    return complete;
 }
 
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
-    bool whole = true;
+    bool complete = true;
     fputc('{', out);
-    for (size_t k = 0; k < rows->count && whole; k++) {
+    for (size_t k = 0; k < rows->count && complete; k++) {
         json_t *const row = rows->row(rows->context, k);
-        whole = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
-                print_value(row, out, indent + 2);
+        complete = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
+                   print_value(row, out, indent + 2);
         json_decref(row);
         organ_rows_passed();
     }
     new_line(out, rows->count ? indent : -1);
     fputc('}', out);
-    return whole;
+    return complete;
 }
 
 /* `rows` may be NULL. */
@@ -118,19 +118,19 @@ static bool print_members(const json_t *object, const organ_long_member *rows, F
     const int inner = indent < 0 ? -1 : indent + 2;
     const char *key;
     json_t *member;
-    bool whole = true, first = true;
+    bool complete = true, first = true;
     fputc('{', out);
     json_object_foreach((json_t *)object, key, member)
     {
         organ_json_spool_visit(member);
         const bool is_long = rows && strcmp(key, rows->key) == 0;
-        whole = print_key(key, first, out, inner) && whole;
-        whole = (is_long ? print_rows(rows, out, inner) : print_value(member, out, inner)) && whole;
+        complete = print_key(key, first, out, inner) && complete;
+        complete = (is_long ? print_rows(rows, out, inner) : print_value(member, out, inner)) && complete;
         first = false;
     }
     new_line(out, first ? -1 : indent);
     fputc('}', out);
-    return whole;
+    return complete;
 }
 
 static bool print_value(const json_t *value, FILE *out, int indent)
@@ -140,11 +140,11 @@ static bool print_value(const json_t *value, FILE *out, int indent)
     return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
 }
 
-static organ_status end_document(bool whole, FILE *out, organ_error *error)
+static organ_status end_document(bool complete, FILE *out, organ_error *error)
 {
     fputc('\n', out);
-    return whole || ferror(out) ? ORGAN_OK
-                                : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
+    return complete || ferror(out) ? ORGAN_OK
+                                   : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)

@@ -6,11 +6,11 @@
 /* Adds all members, also after one that could not be added, because it owns their references. */
 bool organ_members_add(json_t *object, const organ_member *members)
 {
-    bool whole = object != NULL;
+    bool complete = object != NULL;
     for (; members->key; members++)
         if (*members->key)
-            whole = json_object_set_new(object, members->key, members->value) == 0 && whole;
-    return whole;
+            complete = json_object_set_new(object, members->key, members->value) == 0 && complete;
+    return complete;
 }
 
 json_t *organ_members_object(json_t *object, const organ_member *members)
@@ -25,15 +25,15 @@ bool organ_members_add_before_run(json_t *document, const organ_member *members)
 {
     json_t *const run = json_incref(json_object_get(document, "run"));
     json_object_del(document, "run");
-    const bool whole = organ_members_add(document, members);
-    return (!run || json_object_set_new(document, "run", run) == 0) && whole;
+    const bool complete = organ_members_add(document, members);
+    return (!run || json_object_set_new(document, "run", run) == 0) && complete;
 }
 
 json_t *organ_json_joined(json_t *first, json_t *second)
 {
-    const bool whole = first && second && json_object_update(first, second) == 0;
+    const bool complete = first && second && json_object_update(first, second) == 0;
     json_decref(second);
-    if (whole)
+    if (complete)
         return first;
     json_decref(first);
     return NULL;

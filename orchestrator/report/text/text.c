@@ -110,14 +110,14 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
         return same;
     }
     const char *const gap = utf8 ? "…" : "...";
-    const size_t room = width - organ_text_width(gap);
-    const size_t head = prefix_within(s, room / 2);
+    const size_t capacity = width - organ_text_width(gap);
+    const size_t head = prefix_within(s, capacity / 2);
     /* The end of a name is kept longer than its beginning, because it identifies layer and projection. */
     size_t tail = head;
-    for (size_t left = organ_text_width(s + head); left > room - room / 2;) {
+    for (size_t remaining = organ_text_width(s + head); remaining > capacity - capacity / 2;) {
         uint32_t code = 0;
         const size_t length = text_decode(s + tail, &code);
-        left -= length ? columns_of_character(code) : 1;
+        remaining -= length ? columns_of_character(code) : 1;
         tail += length ? length : 1;
     }
     char *out = NULL;

@@ -46,12 +46,12 @@ static bool reserve_cell(organ_table *table)
 {
     if (table->cell_count < table->room)
         return true;
-    const size_t room = table->room ? 2 * table->room : 64;
-    char **const cells = realloc(table->cells, room * sizeof *cells);
+    const size_t capacity = table->room ? 2 * table->room : 64;
+    char **const cells = realloc(table->cells, capacity * sizeof *cells);
     if (!cells)
         return false;
     table->cells = cells;
-    table->room = room;
+    table->room = capacity;
     return true;
 }
 
@@ -254,15 +254,15 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
 {
     print_titles(table, p, out);
     print_rule(table, p, out, page);
-    bool whole = true;
-    for (size_t k = 0; k < table->cell_count && whole; k += table->column_count) {
-        const size_t left = table->cell_count - k;
+    bool complete = true;
+    for (size_t k = 0; k < table->cell_count && complete; k += table->column_count) {
+        const size_t remaining = table->cell_count - k;
         if (k == table->totals)
             print_rule(table, p, out, page);
-        whole =
-            print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, p, out, page);
+        complete = print_row(table, table->cells + k, remaining < table->column_count ? remaining : table->column_count,
+                             p, out, page);
     }
-    return whole;
+    return complete;
 }
 
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
@@ -276,14 +276,14 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
     shrink_columns(table, widths, page->width);
     shrink_names_and_column(table, widths, page->width);
     text_table_part p = part_from(table, widths, names_of(table), page->width);
-    bool whole = print_part(table, &p, out, page);
-    while (whole && p.to < table->column_count) {
+    bool complete = print_part(table, &p, out, page);
+    while (complete && p.to < table->column_count) {
         p = part_from(table, widths, p.to, page->width);
         fputc('\n', out);
-        whole = print_part(table, &p, out, page);
+        complete = print_part(table, &p, out, page);
     }
     free(widths);
-    return whole ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
+    return complete ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
 }
 
 /* ---- Markdown ---- */

@@ -28,8 +28,8 @@ static const char *words_name_of(const char *s, size_t length, char *out, size_t
 
 const json_t *organ_scope_at(const organ_scope *scope, const char *path)
 {
-    const bool whole = *path == '/';
-    return organ_json_at(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
+    const bool absolute = *path == '/';
+    return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
 /* Returns the number that the text is, or the number at the path that the text is. */
@@ -152,7 +152,7 @@ static uint64_t words_count_of(double x)
 
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
-    const size_t room = ORGAN_NUMBER_ROOM;
+    const size_t capacity = ORGAN_NUMBER_ROOM;
     const char last = *form ? form[strlen(form) - 1] : ' ';
     const char *precise = last == 'e' ? "%.*e" : "%.*g";
     if (last == 'f')
@@ -168,9 +168,9 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     if (*form == '~')
         return words_rounded(x, atoi(form + 1), out);
     if (*form == '%')
-        snprintf(out, room, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
+        snprintf(out, capacity, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
     else if (*form == '.')
-        snprintf(out, room, precise, atoi(form + 1), x);
+        snprintf(out, capacity, precise, atoi(form + 1), x);
     else
         return ORGAN_FIELD_MISSING;
     return out;

@@ -61,19 +61,19 @@ static double percent_of(const json_t *row)
     return percent > 100 ? 100 : percent;
 }
 
-static double ratio(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
+static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
 /* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
     const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
-    double max = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
-    max = fmax(max, ratio(std, std_limit(limits, 1)));
+    double max = ratio_to_limit(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
+    max = fmax(max, ratio_to_limit(std, std_limit(limits, 1)));
     if (least > 0 && std >= 0)
         max = fmax(max, std > least / MAX ? least / std : MAX);
-    max = fmax(max, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
-    max = fmax(max, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
+    max = fmax(max, ratio_to_limit(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
+    max = fmax(max, ratio_to_limit(organ_json_number(row, "max"), organ_json_number(limits, "max")));
     return max > MAX ? MAX : max;
 }
 

@@ -23,11 +23,11 @@ static json_t *part_row(const void *context, size_t k)
 static json_t *with_graft_rows(const json_t *report)
 {
     const json_t *const groups = json_object_get(report, "groups");
-    json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("parts", organ_json_rows(json_array_size(groups), part_row, groups)),
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report);
+    ORGAN_ADD(extended, SET("parts", organ_json_rows(json_array_size(groups), part_row, groups)),
               SET("cells", organ_layer_cells(report)),
               SET_HELD("definitions", organ_json_at(report, "evaluation.definitions")));
-    return whole;
+    return extended;
 }
 
 static const organ_item highlights[] = {

@@ -111,14 +111,14 @@ static json_t *with_folded_members(const json_t *report)
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
     const char *const type = organ_json_text(report, "model.model_type"), *const architecture = organ_json_text(
                                                                               report, "model.architecture");
-    json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), /* GGUF has one name for both */
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report);
+    ORGAN_ADD(extended, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), /* GGUF has one name for both */
               SET("facts", facts_of(report)), SET("checks", checks_of(report)),
               SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
               SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
               SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")),
               SET("cells", organ_layer_cells(report)));
-    return whole;
+    return extended;
 }
 
 static const organ_item highlights[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},

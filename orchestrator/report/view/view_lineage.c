@@ -183,10 +183,10 @@ static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t
 organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error)
 {
     const size_t count = json_array_size(models), max = count < ORGAN_LINEAGE_MAX ? count : ORGAN_LINEAGE_MAX;
-    size_t room = 1;
+    size_t capacity = 1;
     for (size_t m = 0; m < max; m++)
-        room += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
-    print *const prints = calloc(room, sizeof *prints);
+        capacity += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
+    print *const prints = calloc(capacity, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
     const size_t known = read_fingerprints(models, max, prints);

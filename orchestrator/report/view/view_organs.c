@@ -20,10 +20,10 @@ enum { MAX_CHANGED = 1000 };
 /* Returns a copy of the report with the members "sizes" and "cells" (view_anatomy.h). */
 static json_t *with_extract_rows(const json_t *report)
 {
-    json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")),
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report);
+    ORGAN_ADD(extended, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")),
               SET("cells", organ_layer_cells(report)));
-    return whole;
+    return extended;
 }
 
 static const organ_item extract_highlights[] = {WRITTEN, {NULL, "headers, stored unchanged", "{sources:size}"}};
@@ -80,11 +80,11 @@ static json_t *changed_row(const void *context, size_t k)
 static json_t *with_assemble_rows(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");
-    json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "groups"), "group")),
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report);
+    ORGAN_ADD(extended, SET("sizes", organ_size_rows(json_object_get(report, "groups"), "group")),
               SET("cells", organ_layer_cells(report)),
               SET("changed_rows", organ_json_rows(json_array_size(changed), changed_row, changed)));
-    return whole;
+    return extended;
 }
 
 static const organ_item assemble_highlights[] = {

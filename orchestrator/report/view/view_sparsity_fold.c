@@ -176,9 +176,9 @@ static json_t *tiles_of(const json_t *report)
     enum { MAX_TILES = 1 << 20 };
     const json_t *const map = json_object_get(report, "tile_map");
     const unsigned long long rows = organ_json_count(map, "rows"), cols = organ_json_count(map, "cols");
-    const bool whole = rows > 0 && cols > 0 && rows <= MAX_TILES && cols <= MAX_TILES / rows &&
-                       json_array_size(json_object_get(map, "killed")) == rows * cols;
-    return organ_json_held(whole ? map : NULL);
+    const bool complete = rows > 0 && cols > 0 && rows <= MAX_TILES && cols <= MAX_TILES / rows &&
+                          json_array_size(json_object_get(map, "killed")) == rows * cols;
+    return organ_json_held(complete ? map : NULL);
 }
 
 static json_t *bin_row(const void *context, size_t k)

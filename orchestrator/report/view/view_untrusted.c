@@ -35,7 +35,7 @@ static json_t *findings_of(const json_t *findings, const char *kind)
 static json_t *with_grouped_findings(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
-    json_t *const whole = json_copy((json_t *)(uintptr_t)report), *const groups = json_array(), *kind;
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report), *const groups = json_array(), *kind;
     size_t k;
     json_array_foreach(json_object_get(report, "kinds"), k, kind)
     {
@@ -43,8 +43,8 @@ static json_t *with_grouped_findings(const json_t *report)
         ORGAN_ADD(group, SET("rows", findings_of(findings, organ_json_text(kind, "kind"))));
         json_array_append_new(groups, group);
     }
-    ORGAN_ADD(whole, SET("groups", groups));
-    return whole;
+    ORGAN_ADD(extended, SET("groups", groups));
+    return extended;
 }
 
 static const organ_item highlights[] = {{NULL, "findings", "{findings_in_all:count}"},

@@ -52,7 +52,7 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
-static void log_request(const organ_server_request *request, bool whole)
+static void log_request(const organ_server_request *request, bool complete)
 {
     const organ_http_reply *const reply = &request->reply;
     organ_error error = {0};
@@ -65,7 +65,7 @@ static void log_request(const organ_server_request *request, bool whole)
     fputc(' ', text.out);
     organ_text_visible(text.out, request->target);
     fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
-    if (!whole)
+    if (!complete)
         fputs(" aborted", text.out);
     if (*reply->why) {
         fputs(": ", text.out);
@@ -250,15 +250,15 @@ static void append_body(organ_server_request *request, const char *data, size_t 
         return;
     }
     if (request->body_bytes + bytes >= request->body_room) {
-        const size_t room = 2 * (request->body_bytes + bytes) + 1;
-        char *const body = realloc(request->body, room);
+        const size_t capacity = 2 * (request->body_bytes + bytes) + 1;
+        char *const body = realloc(request->body, capacity);
         if (!body) {
             request->body_too_long = true;
             return;
         }
-        __atomic_add_fetch(&request->server->body_bytes, room - request->body_room, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&request->server->body_bytes, capacity - request->body_room, __ATOMIC_RELAXED);
         request->body = body;
-        request->body_room = room;
+        request->body_room = capacity;
     }
     memcpy(request->body + request->body_bytes, data, bytes);
     request->body_bytes += bytes;
@@ -333,16 +333,16 @@ static void close_half_closed(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
-static void end_request(organ_server_request *request, bool whole)
+static void end_request(organ_server_request *request, bool complete)
 {
     organ_server *const server = request->server;
     if (request->counted)
         __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
-    if (whole && !request->head && request->reply.kind != REPLY_STREAM)
+    if (complete && !request->head && request->reply.kind != REPLY_STREAM)
         organ_tally_bytes(server->tally, request->reply.size);
     organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
     if (!server->options.quiet)
-        log_request(request, whole);
+        log_request(request, complete);
     if (server->audit)
         audit_request(request);
     free_request(request);
@@ -353,18 +353,18 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
 {
     organ_server_request *const request = *held;
     const organ_server *const server = context;
-    const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    const bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (!request)
         return;
     *held = NULL;
     organ_watched_hold(request->watched, NULL);
-    if (whole)
+    if (complete)
         close_half_closed(connection);
     admit_connection(request); /* the request is a login */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
     set_request_deadline(request, (admitted ? 2 : 1) * request_timeout(server, admitted));
-    end_request(request, whole);
+    end_request(request, complete);
 }
 
 void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched,

@@ -106,7 +106,7 @@ void organ_http_reply_as_report(organ_http_reply *reply);
  * call of `read`. */
 typedef enum organ_stream_state { ORGAN_STREAM_DATA, ORGAN_STREAM_WAIT, ORGAN_STREAM_END } organ_stream_state;
 typedef struct organ_http_stream {
-    organ_stream_state (*read)(void *context, char *to, size_t room, size_t *bytes);
+    organ_stream_state (*read)(void *context, char *to, size_t capacity, size_t *bytes);
     void (*close)(void *context); /* the last call, exactly once, whether the client left or the stream ended; also if
                                      it never began */
     void *context;

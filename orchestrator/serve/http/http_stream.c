@@ -49,7 +49,7 @@ static ssize_t suspend_stream(organ_http_waker *waker)
     return 0;
 }
 
-static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t room)
+static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;
     size_t bytes = 0;
@@ -60,7 +60,7 @@ static ssize_t read_reply_stream(void *context, uint64_t position, char *to, siz
     waker->woken = false;
     waker->last = seconds_now();
     pthread_mutex_unlock(&waker->lock);
-    const organ_stream_state state = waker->stream.read(waker->stream.context, to, room, &bytes);
+    const organ_stream_state state = waker->stream.read(waker->stream.context, to, capacity, &bytes);
     if (state == ORGAN_STREAM_END)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (state == ORGAN_STREAM_WAIT || bytes == 0)

@@ -20,13 +20,13 @@ typedef union address {
 } address;
 
 /* Splits an address with a port: "[::1]:80" becomes "::1" and "80". */
-static organ_status split_address(const char *text, char *host, size_t room, const char **port, organ_error *error)
+static organ_status split_address(const char *text, char *host, size_t capacity, const char **port, organ_error *error)
 {
     const char *const colon = strrchr(text, ':');
     const bool bracket = text[0] == '[';
     size_t length = colon ? (size_t)(colon - text) : 0;
     const bool good = colon && strspn(colon + 1, "0123456789") == strlen(colon + 1) && colon[1] &&
-                      strlen(colon + 1) <= 5 && strtoul(colon + 1, NULL, 10) <= 65535 && length < room &&
+                      strlen(colon + 1) <= 5 && strtoul(colon + 1, NULL, 10) <= 65535 && length < capacity &&
                       (!bracket || (length > 2 && colon[-1] == ']')) && (bracket || !memchr(text, ':', length));
     if (!good)
         return organ_fail(

@@ -20,16 +20,16 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
 {
     json_t *const page = json_array();
     size_t from = 0;
-    bool whole = page != NULL;
+    bool complete = page != NULL;
     while (cursor && from < count && strcmp(entries[from].name, cursor) <= 0)
         from++;
     size_t k = from;
     for (; k < count && k - from < limit; k++)
-        whole = json_array_append_new(page, entry_json(&entries[k])) == 0 && whole;
+        complete = json_array_append_new(page, entry_json(&entries[k])) == 0 && complete;
     json_t *const next = k < count ? json_string(entries[k - 1].name) : json_null();
     json_t *const document =
         json_pack("{s:s, s:I, s:o, s:o}", "path", path, "total", (json_int_t)count, "entries", page, "next", next);
-    if (whole)
+    if (complete)
         return document;
     json_decref(document);
     return NULL;

@@ -83,9 +83,9 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     request->state = REQUEST_QUEUED;
     if (!response)
         return MHD_NO;
-    const bool whole = add_headers(&request->reply, response);
+    const bool complete = add_headers(&request->reply, response);
     const enum MHD_Result queued =
-        whole ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
+        complete ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
     organ_mhd.destroy_response(response);
     return queued;
 }

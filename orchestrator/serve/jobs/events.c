@@ -107,13 +107,13 @@ static bool fill_pending(organ_job_stream *stream)
     return stream->size > 0;
 }
 
-static organ_stream_state read_job_events(void *context, char *to, size_t room, size_t *bytes)
+static organ_stream_state read_job_events(void *context, char *to, size_t capacity, size_t *bytes)
 {
     organ_job_stream *const stream = context;
     *bytes = 0;
     if (stream->at == stream->size && (stream->ended || !fill_pending(stream)))
         return stream->ended ? ORGAN_STREAM_END : ORGAN_STREAM_WAIT;
-    *bytes = stream->size - stream->at < room ? stream->size - stream->at : room;
+    *bytes = stream->size - stream->at < capacity ? stream->size - stream->at : capacity;
     memcpy(to, stream->pending + stream->at, *bytes);
     stream->at += *bytes;
     stream->last = organ_seconds_now();

@@ -153,12 +153,12 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
     uint64_t bytes = 0;
     const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
     const double number = amount ? (double)bytes : json_number_value(value);
-    const bool whole =
+    const bool complete =
         option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         add_fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
-    else if (!whole || !organ_in_range(option, number))
+    else if (!complete || !organ_in_range(option, number))
         add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);

@@ -69,10 +69,10 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
     size_t got = 0;
     for (ssize_t more = 1; bytes && more > 0 && got<size; got += more> 0 ? (size_t)more : 0)
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
-    const bool whole = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
+    const bool complete = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
     free(bytes);
     organ_job_close(fd);
-    return whole;
+    return complete;
 }
 
 /* ---- the log ---- */

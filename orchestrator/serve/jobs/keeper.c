@@ -171,8 +171,8 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->
 
 /* Returns whether the job would read or write paths that a queued or running job writes, or write paths that one reads.
  */
-static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
-                    organ_error *error)
+static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
+                          organ_error *error)
 {
     for (size_t k = 0; k < jobs->count; k++) {
         const organ_job *const other = jobs->list[k];
@@ -237,7 +237,7 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     uint64_t limit;
     if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &limit, error))
         return 422;
-    if (clashes(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
+    if (outputs_clash(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;
     if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.max_queued) {
         organ_fail(error, ORGAN_USAGE, "%zu jobs are already waiting", jobs->setup.max_queued);
@@ -323,7 +323,7 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
     const unsigned refused = organ_jobs_renew(jobs, job, error);
     if (refused)
         return refused == 500 ? 500 : 422;
-    if (clashes(jobs, job, json_object_get(job->fixed, "reads"), json_object_get(job->fixed, "writes"), error))
+    if (outputs_clash(jobs, job, json_object_get(job->fixed, "reads"), json_object_get(job->fixed, "writes"), error))
         return 409;
     const organ_job_state before = job->state;
     job->state = ORGAN_JOB_QUEUED;

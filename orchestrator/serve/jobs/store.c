@@ -313,13 +313,13 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
     bool no_memory = false;
     const int fd = organ_job_open(store, id, "job.json", O_RDONLY);
     json_t *const record = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    const bool whole = record && read_record(record, job);
+    const bool complete = record && read_record(record, job);
     organ_job_close(fd);
     if (no_memory || organ_memory_refusals() != refusals)
         organ_fail(error, ORGAN_IO, "job %s: job.json: no memory to read it", id);
     else if (!record)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json: %s", id, fault.text);
-    else if (!whole)
+    else if (!complete)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is not a job record", id);
     json_decref(record);
     if (error->status == ORGAN_OK)

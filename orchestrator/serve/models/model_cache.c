@@ -406,7 +406,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
                                     organ_model_cache_page *page, organ_error *error)
 {
     *page = (organ_model_cache_page){.models = json_array()};
-    bool whole = page->models != NULL;
+    bool complete = page->models != NULL;
     pthread_mutex_lock(&cache->lock);
     page->looking = !list_is_fresh(cache);
     cache->walk_selected = cache->walk_selected || (page->looking && !cache->scanning);
@@ -414,8 +414,9 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
         if (search && !strcasestr(cache->found.models[k].path, search))
             continue;
         if (page->total >= offset && page->total - offset < limit)
-            whole = json_array_append_new(page->models, listed_model(&cache->found.models[k], &page->looking)) == 0 &&
-                    whole;
+            complete =
+                json_array_append_new(page->models, listed_model(&cache->found.models[k], &page->looking)) == 0 &&
+                complete;
         page->total++;
     }
     page->cut = cache->found.cut;
@@ -424,7 +425,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     if (!page->looking && cache->walk_fault.status)
         *error = cache->walk_fault;
     pthread_mutex_unlock(&cache->lock);
-    if (!whole)
+    if (!complete)
         organ_fail_errno(error, ENOMEM, "the list of models");
     if (error->status) {
         json_decref(page->models);

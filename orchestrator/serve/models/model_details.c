@@ -51,16 +51,16 @@ static json_t *anatomy_cells(const organ_model *model, json_t *cut)
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
     cell *const cells = calloc(count, sizeof *cells);
     json_t *const anatomy = cells ? json_array() : NULL;
-    bool whole = anatomy != NULL;
-    if (whole && count_cells(model, cells))
-        whole = json_array_append_new(cut, json_string("anatomy")) == 0;
-    for (size_t k = 0; whole && k < count; k++)
+    bool complete = anatomy != NULL;
+    if (complete && count_cells(model, cells))
+        complete = json_array_append_new(cut, json_string("anatomy")) == 0;
+    for (size_t k = 0; complete && k < count; k++)
         if (cells[k].tensors)
-            whole = json_array_append_new(anatomy, cell_json(&cells[k], (json_int_t)(k / CELLS_OF_LAYER) - 1,
-                                                             k % CELLS_OF_LAYER / ORGAN_ANATOMY_ROWS,
-                                                             k % ORGAN_ANATOMY_ROWS)) == 0;
+            complete = json_array_append_new(anatomy, cell_json(&cells[k], (json_int_t)(k / CELLS_OF_LAYER) - 1,
+                                                                k % CELLS_OF_LAYER / ORGAN_ANATOMY_ROWS,
+                                                                k % ORGAN_ANATOMY_ROWS)) == 0;
     free(cells);
-    if (whole)
+    if (complete)
         return anatomy;
     json_decref(anatomy);
     return NULL;
@@ -114,9 +114,9 @@ organ_status organ_model_details(const organ_model *model, const char *path, cha
     json_t *const shorter = ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("tensors"), FACT("elements"),
                                          FACT("bytes"), FACT("files"));
     json_t *const shown = details_of(model, report, path);
-    const bool whole = shown && shorter;
-    *details = whole ? json_dumps(shown, JSON_COMPACT) : NULL;
-    *summary = whole ? json_dumps(shorter, JSON_COMPACT) : NULL;
+    const bool complete = shown && shorter;
+    *details = complete ? json_dumps(shown, JSON_COMPACT) : NULL;
+    *summary = complete ? json_dumps(shorter, JSON_COMPACT) : NULL;
     json_decref(shown);
     json_decref(shorter);
     json_decref(report);

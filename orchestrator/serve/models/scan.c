@@ -143,7 +143,7 @@ static bool add_folder(scan_walk *w, const open_folder *f)
 
 static void scan_folder(scan_walk *w, const char *path, int depth);
 
-static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool whole, int depth)
+static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool is_model, int depth)
 {
     unsigned part = 1, parts;
     const size_t length = strlen(e->name), stem = organ_gguf_split_parse(e->name, &part, &parts);
@@ -156,7 +156,7 @@ static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entr
         free(below);
     } else if (organ_ends_with(e->name, ".gguf") && (part == 1 || !stem))
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, stem ? stem : length, ".gguf");
-    else if (organ_ends_with(e->name, ".safetensors") && !whole)
+    else if (organ_ends_with(e->name, ".safetensors") && !is_model)
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
@@ -173,11 +173,11 @@ static void scan_folder(scan_walk *w, const char *path, int depth)
     if (refused && depth == 0)
         organ_fail(w->error, ORGAN_IO, "%s", error.message);
     w->found->cut = w->found->cut || cut;
-    const bool whole = !refused && add_folder(w, &f);
+    const bool is_model = !refused && add_folder(w, &f);
     /* The files of an organ directory are parts of one model. */
-    const bool closed = whole && file_named(&f, ORGAN_MANIFEST);
+    const bool closed = is_model && file_named(&f, ORGAN_MANIFEST);
     for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
-        scan_entry(w, &f, &f.entries[k], whole, depth);
+        scan_entry(w, &f, &f.entries[k], is_model, depth);
     organ_jail_list_free(f.entries, f.count);
 }
 

@@ -76,19 +76,19 @@ uint64_t organ_inverse_factor_memory(uint64_t n);
  * organ_inverse_factor. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Writes the diagonal of A^-1. Reads the lower triangle of A (n x n), and overwrites A; `room` is as large as A.
+/* Writes the diagonal of A^-1. Reads the lower triangle of A (n x n), and overwrites A; `scratch` is as large as A.
  * Returns false if A is not positive definite. */
-bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *room, double *diagonal);
+bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal);
 
 /* ---- decompositions in FP64 ---- */
 
 /* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
  * of the first `requested` of them to `vectors` (wanted x n; may be NULL if `requested` is 0). Reads the lower
- * triangle of `a`, and overwrites it. `room`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the
+ * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the
  * greatest. Returns false if a value is not finite. */
 #define ORGAN_EIGEN_ROOM 8
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
-                           double *vectors, double *room);
+                           double *vectors, double *scratch);
 
 /* A ~ U diag(sigma) V^T for the greatest `requested` singular values of A, at most min(rows, cols). `a` has the
  * columns of A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are orthonormal,

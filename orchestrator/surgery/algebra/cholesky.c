@@ -55,15 +55,15 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
-bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *room, double *diagonal)
+bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))
         return false;
-    cholesky_invert(kernels, a, n, room);
+    cholesky_invert(kernels, a, n, scratch);
     memset(diagonal, 0, n * sizeof *diagonal);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j <= i; j++)
-            diagonal[j] += room[i * n + j] * room[i * n + j];
+            diagonal[j] += scratch[i * n + j] * scratch[i * n + j];
     return true;
 }
 

@@ -273,15 +273,15 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 }
 
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
-                           double *vectors, double *room)
+                           double *vectors, double *scratch)
 {
     if (n == 0)
         return true;
     eigen x = {.kernels = kernels, .n = n, .a = a, .values = values};
-    x.scale = room;
-    x.d = room + n;
-    x.e = room + 2 * n;
-    x.work = room + 3 * n;
+    x.scale = scratch;
+    x.d = scratch + n;
+    x.e = scratch + 2 * n;
+    x.work = scratch + 3 * n;
     x.scale[0] = 0;
     reduce_to_tridiagonal(&x);
     bool done = scale_diagonals(&x) && find_values(&x) && (requested == 0 || find_vectors(&x, requested, vectors));

@@ -121,8 +121,8 @@ static void add_tile(void *context, size_t index, size_t worker)
     organ_ridge *const ridge = context;
     unsigned char *const scratch = ridge->scratch + worker * ridge->worker_bytes;
     const double *const sums = (const double *)(const void *)(scratch + ORGAN_PRODUCT_SCRATCH);
-    size_t row = 0, left = organ_pieces_of(ridge->n, TILE);
-    for (; index >= left; index -= left--)
+    size_t row = 0, remaining = organ_pieces_of(ridge->n, TILE);
+    for (; index >= remaining; index -= remaining--)
         row += TILE;
     const size_t col = row + index * TILE;
     memset(scratch + ORGAN_PRODUCT_SCRATCH, 0, TILE * TILE * sizeof *sums);

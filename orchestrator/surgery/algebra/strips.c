@@ -47,9 +47,9 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     if (s->scratch_bytes > 0)
         s->readers = organ_min(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));
     s->readers = s->readers ? s->readers : 1;
-    const uint64_t left = memory - (uint64_t)s->readers * s->scratch_bytes;
-    s->held = hold && left / strip >= s->count;
-    s->room = organ_min(s->count, (size_t)(left / strip));
+    const uint64_t remaining = memory - (uint64_t)s->readers * s->scratch_bytes;
+    s->held = hold && remaining / strip >= s->count;
+    s->room = organ_min(s->count, (size_t)(remaining / strip));
     return ORGAN_OK;
 }
 

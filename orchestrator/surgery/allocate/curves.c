@@ -200,7 +200,8 @@ static bool curves_is_known(void *context, size_t target)
 
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->of[target]; }
 
-static organ_status nothing(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error)
+static organ_status do_nothing(void *context, const organ_calibration_matrix *matrix, float *weights,
+                               organ_error *error)
 {
     (void)context;
     (void)matrix;
@@ -420,7 +421,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     c->walk_work = (organ_calibration_work){.context = c,
                                             .memory = work_memory,
                                             .done = curves_is_known,
-                                            .restore = nothing,
+                                            .restore = do_nothing,
                                             .change = curves_measure_matrix,
                                             .grouped = true,
                                             .together = tensor_of,

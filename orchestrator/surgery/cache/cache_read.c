@@ -54,13 +54,13 @@ static organ_status cache_parse(const organ_cache *cache, json_t **object, organ
 
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error)
 {
-    json_t *whole = NULL;
+    json_t *file = NULL;
     *document = NULL;
-    if (cache_parse(cache, &whole, error) != ORGAN_OK || !whole)
+    if (cache_parse(cache, &file, error) != ORGAN_OK || !file)
         return error->status;
-    json_t *const inner = within ? json_object_get(whole, within) : NULL;
-    *document = json_incref(json_is_object(inner) ? inner : whole);
-    json_decref(whole);
+    json_t *const inner = within ? json_object_get(file, within) : NULL;
+    *document = json_incref(json_is_object(inner) ? inner : file);
+    json_decref(file);
     const char *const schema = json_string_value(json_object_get(*document, "schema"));
     if (schema && strcmp(schema, cache->schema) == 0)
         return ORGAN_OK;

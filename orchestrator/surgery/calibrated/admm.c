@@ -302,10 +302,10 @@ static void keep_largest(organ_admm *s)
     }
     memset(s->equals, 0, strips * sizeof *s->equals);
     organ_share(s->engine, NULL, strips, cut_strip, s);
-    uint64_t left = s->problem.killed - s->edge.less;
+    uint64_t remaining = s->problem.killed - s->edge.less;
     for (size_t k = 0; k < strips; k++) {
-        s->equals[k] = left < s->equals[k] ? left : s->equals[k];
-        left -= s->equals[k];
+        s->equals[k] = remaining < s->equals[k] ? remaining : s->equals[k];
+        remaining -= s->equals[k];
     }
     organ_share(s->engine, NULL, strips, cut_equals, s);
 }

@@ -351,8 +351,8 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
 static void begin_pruning(const organ_prune_allocation *a)
 {
     uint64_t bytes;
-    const size_t left = organ_write_left(a->job->run, &bytes);
-    organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, left);
+    const size_t remaining = organ_write_left(a->job->run, &bytes);
+    organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
 }
 
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)

@@ -22,7 +22,8 @@ static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_desc
 
 /* Fills *bands for one matrix of the tensor, with as many rows in a band as fit in memory. Returns false if too few
  * rows fit. *least is always the memory in bytes that the smallest band needs. */
-static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, organ_matrix_bands *bands, uint64_t *least)
+static bool fit_bands(const organ_calibrated_job *job, const organ_tensor *tensor, organ_matrix_bands *bands,
+                      uint64_t *least)
 {
     const organ_engine *const engine = job->base.engine;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -43,7 +44,7 @@ static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const o
         const uint64_t map = organ_tile_map_memory(tensor, organ_workers_count(job->base.engine->workers));
         organ_matrix_bands bands;
         uint64_t least;
-        (void)fit(job, tensor, &bands, &least);
+        (void)fit_bands(job, tensor, &bands, &least);
         least = map > least ? map : least;
         *widest = least > max ? tensor : *widest;
         max = least > max ? least : max;
@@ -143,7 +144,7 @@ static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_err
     bands_writing w = {
         .job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
-    (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
+    (void)fit_bands(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
     w.bands.values = organ_calibration_aligned_alloc(organ_matrix_band_bytes(&w.bands, 0));
     w.keep = malloc(w.bands.band_rows * w.bands.cols);
     w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));

@@ -22,12 +22,12 @@ size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 }
 
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n,
-                                      float *room)
+                                      float *scratch)
 {
     if (b->dtype == ORGAN_F32)
         return (const float *)b->values + at;
-    organ_widen(engine->kernels, b->dtype, (const char *)b->values + at * matrix_bands_size_of(b), room, n);
-    return room;
+    organ_widen(engine->kernels, b->dtype, (const char *)b->values + at * matrix_bands_size_of(b), scratch, n);
+    return scratch;
 }
 
 /* ---- check for finite weights ---- */
@@ -42,10 +42,10 @@ typedef struct row_check {
 static size_t odd_column(const row_check *l, size_t row, float *value)
 {
     const size_t cols = l->bands->cols;
-    float room[PIECE];
+    float scratch[PIECE];
     for (size_t j = 0; j < cols; j += PIECE) {
         const size_t n = organ_min(PIECE, cols - j);
-        const float *const values = organ_matrix_band_values(l->engine, l->bands, row * cols + j, n, room);
+        const float *const values = organ_matrix_band_values(l->engine, l->bands, row * cols + j, n, scratch);
         bool odd = false;
         for (size_t k = 0; k < n; k++)
             odd |= !isfinite(values[k]);

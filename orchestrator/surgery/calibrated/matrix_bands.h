@@ -37,8 +37,8 @@ size_t organ_matrix_band_bytes(const organ_matrix_bands *bands, size_t first);
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *bands, size_t first, organ_error *error);
 
 /* Returns n weights of the band as FP32, from position `at` (row in the band times cols, plus column) on: a pointer
- * into the band, or to `room` after conversion. */
+ * into the band, or to `scratch` after conversion. */
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *bands, size_t at, size_t n,
-                                      float *room);
+                                      float *scratch);
 
 #endif

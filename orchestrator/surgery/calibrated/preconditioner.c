@@ -66,7 +66,7 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
 static size_t subspace_size(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
 /* Makes the rows of q orthonormal within each part's columns. Returns false without memory. */
-static bool orthonormalise(const organ_preconditioner *c, float *q)
+static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 {
     bool done = true;
     for (size_t b = 0; b < c->part_count && done; b++) {
@@ -140,7 +140,7 @@ static organ_status preconditioner_follow(const organ_engine *engine, organ_prec
         if (multiply_scaled(engine, c, q, count, s, error))
             return error->status;
         memcpy(q, s, count * n * sizeof *q);
-        if (!orthonormalise(c, q))
+        if (!orthonormalise_parts(c, q))
             return organ_fail_memory(error, c->name);
     }
     if (multiply_scaled(engine, c, q, count, s, error))
@@ -274,7 +274,7 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
 /* Returns a byte of 1 for each of 8 columns that is removed; the first column is the lowest byte. */
-static uint64_t going(const uint8_t *before, const uint8_t *keep)
+static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
 {
     uint64_t had, has;
     memcpy(&had, before, sizeof had);
@@ -291,8 +291,9 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     const float *const u = c->u + c->at[index];
     size_t count = 0, j = 0;
     for (; j + 8 <= p->width; j += 8)
-        for (uint64_t left = going(before + p->start + j, keep + p->start + j); left; left &= left - 1)
-            memcpy(rows + p->k * count++, u + (j + (size_t)__builtin_ctzll(left) / 8) * p->k, p->k * sizeof *rows);
+        for (uint64_t remaining = removed_of_eight(before + p->start + j, keep + p->start + j); remaining;
+             remaining &= remaining - 1)
+            memcpy(rows + p->k * count++, u + (j + (size_t)__builtin_ctzll(remaining) / 8) * p->k, p->k * sizeof *rows);
     for (; j < p->width; j++)
         if (before[p->start + j] && !keep[p->start + j])
             memcpy(rows + p->k * count++, u + j * p->k, p->k * sizeof *rows);

@@ -66,10 +66,10 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
 {
     const float *const food = t->flow->food + p->col;
     uint32_t some = 0;
-    float room[TILE];
+    float scratch[TILE];
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col;
-        const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, room);
+        const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, scratch);
         float *const row = importance + i * TILE, last[3][LANES] = {{0}};
         size_t j = 0;
         for (; j + LANES <= p->cols; j += LANES)

@@ -214,11 +214,11 @@ static bool calibration_allocate(organ_calibration *c)
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
-uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole)
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool complete)
 {
-    if (whole && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
+    if (complete && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
         return 16 * features * features + 8 * rows * features;
-    return features * (whole || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
+    return features * (complete || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
 /* Weights that are not used are forgotten. */
@@ -343,11 +343,11 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
 /* Moves the first panels of the range, as many as fit in the buffer, and removes them from the range. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *left, double *packed, movement way)
 {
-    const size_t room = CHUNK * c->options.features * sizeof(float) / sizeof(double);
+    const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
     size_t count = 0;
     for (; left->first < left->end; left->first++) {
         const panel_sums p = sums_of(c, &c->panels[left->first]);
-        if (count + p.rows * p.cols > room)
+        if (count + p.rows * p.cols > capacity)
             break;
         count += move_sums(p.at, p.rows, p.cols, p.stride, packed + count, way);
     }

@@ -14,12 +14,12 @@ typedef organ_calibration_call call;
 
 static bool grow_record(organ_calibration_record *r)
 {
-    const size_t room = 2 * r->room + 16;
-    call *const calls = realloc(r->calls, room * sizeof *calls);
+    const size_t capacity = 2 * r->room + 16;
+    call *const calls = realloc(r->calls, capacity * sizeof *calls);
     r->calls = calls ? calls : r->calls;
-    float **const inputs = calls ? realloc(r->inputs, room * sizeof *inputs) : NULL;
+    float **const inputs = calls ? realloc(r->inputs, capacity * sizeof *inputs) : NULL;
     r->inputs = inputs ? inputs : r->inputs;
-    r->room = inputs ? room : r->room;
+    r->room = inputs ? capacity : r->room;
     return inputs != NULL;
 }
 

@@ -154,10 +154,10 @@ static size_t count_units(const captures_captures *g)
 }
 
 /* Bytes of the second moments of one unit, whole or in blocks. */
-static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool whole)
+static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool complete)
 {
     const bool two = two_streams(g) && !u->expert;
-    return organ_calibration_memory(u->cols, u->rows, two, whole);
+    return organ_calibration_memory(u->cols, u->rows, two, complete);
 }
 
 static int by_cols(const void *a, const void *b)
@@ -177,8 +177,8 @@ static bool is_mixed(const captures_captures *g, const captures_unit *u)
  * matrices of a layer, so changing some of them changes no inputs that are gathered later. */
 static void assign_passes(captures_captures *g, uint64_t taken)
 {
-    const uint64_t room = g->calib->moments_memory;
-    uint64_t left = taken < room ? room - taken : 0;
+    const uint64_t capacity = g->calib->moments_memory;
+    uint64_t remaining = taken < capacity ? capacity - taken : 0;
     size_t pass = 0, last;
     bool first = true;
     for (size_t k = g->unit_count; k-- > 0;) {
@@ -186,12 +186,12 @@ static void assign_passes(captures_captures *g, uint64_t taken)
         if (!is_mixed(g, u) || u->done)
             continue;
         const uint64_t bytes = captures_moments_of(g, u, true);
-        if (bytes > left && !first) {
+        if (bytes > remaining && !first) {
             pass++;
-            left = room;
+            remaining = capacity;
         }
         first = false;
-        left = bytes < left ? left - bytes : 0;
+        remaining = bytes < remaining ? remaining - bytes : 0;
         u->pass = pass;
     }
     last = pass;

@@ -86,15 +86,15 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
         others +=
             is_expert(calib->targets->tensors[k]) ? 0 : m.count * organ_calibration_memory(m.cols, m.rows, false, true);
     }
-    uint64_t left = others < memory ? memory - others : 0;
+    uint64_t remaining = others < memory ? memory - others : 0;
     for (size_t k = first; k < end && calib->work->mixtures; k++) {
         const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
         const uint64_t bytes = organ_calibration_memory(m.cols, m.rows, false, true);
         for (uint64_t e = 0; e < m.count && is_expert(calib->targets->tensors[k]); e++, begun = true) {
-            const bool again = begun && bytes > left;
+            const bool again = begun && bytes > remaining;
             runs += again;
-            left = again ? memory : left;
-            left = bytes < left ? left - bytes : 0; /* one matrix fits even if `memory` is smaller */
+            remaining = again ? memory : remaining;
+            remaining = bytes < remaining ? remaining - bytes : 0; /* one matrix fits even if `memory` is smaller */
         }
     }
     return runs;
@@ -111,11 +111,11 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
                        ? 0
                        : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
     }
-    const bool whole = calib->work->mixtures || moments <= calib->moments_memory;
+    const bool whole_matrices = calib->work->mixtures || moments <= calib->moments_memory;
     for (size_t k = first; k < end; k++) {
         const organ_tensor *const tensor = calib->targets->tensors[k];
         const organ_matrices m = organ_calibration_matrices(calib, tensor);
-        const double block = whole || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
+        const double block = whole_matrices || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
         if (!shares_inputs(tensor))
             plan->products += sums * (double)m.count * (double)m.cols * block * captured;

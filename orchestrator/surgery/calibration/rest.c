@@ -40,9 +40,9 @@ static size_t find_places(const organ_calibration_run *calib, size_t length, siz
 {
     size_t count = 0;
     for (size_t w = 0; w < gap_count(calib); w++) {
-        size_t room = 0;
-        const size_t begin = segment_start(calib, w, &room);
-        for (size_t k = 0; k < room / length; k++, count++)
+        size_t capacity = 0;
+        const size_t begin = segment_start(calib, w, &capacity);
+        for (size_t k = 0; k < capacity / length; k++, count++)
             if (begins)
                 begins[count] = begin + k * length;
     }
@@ -53,9 +53,9 @@ static size_t length_of(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
     for (size_t w = 0; w < gap_count(calib); w++) {
-        size_t room = 0;
-        (void)segment_start(calib, w, &room);
-        length = room < length ? room : length;
+        size_t capacity = 0;
+        (void)segment_start(calib, w, &capacity);
+        length = capacity < length ? capacity : length;
     }
     return length;
 }

@@ -86,16 +86,17 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution)
 {
-    double *const room = malloc((2 * width * width + width) * sizeof *room), *const diagonal = room + 2 * width * width;
-    bool done = room != NULL;
+    double *const scratch = malloc((2 * width * width + width) * sizeof *scratch), *const diagonal =
+                                                                                       scratch + 2 * width * width;
+    bool done = scratch != NULL;
     for (size_t i = 0; done && i < width; i++)
         for (size_t j = i; j < width; j++)
-            room[j * width + i] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
-    done = done && organ_inverse_diagonal(kernels, room, width, room + width * width, diagonal);
+            scratch[j * width + i] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
+    done = done && organ_inverse_diagonal(kernels, scratch, width, scratch + width * width, diagonal);
     for (size_t i = 0; done && i < width; i++) {
         const double own = h[i * stride + i] / (double)tokens + damping;
         contribution[i] = (float)fmin(1, 1 / sqrt(own * diagonal[i]));
     }
-    free(room);
+    free(scratch);
     return done;
 }

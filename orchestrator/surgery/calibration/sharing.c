@@ -125,9 +125,10 @@ static size_t find_largest(const sharing_captures *g, uint64_t *left)
 /* Assigns units to all ranks together while the largest needs more work than an even share of the remaining work. */
 static void choose_common(const sharing_captures *g)
 {
-    uint64_t left = 0;
-    for (size_t k; g->calib->work->rows && (k = find_largest(g, &left)) != SIZE_MAX;) {
-        if (cost_of_rows(&g->units[k]) <= left / organ_ranks_count(g->calib->engine->ranks) || !has_own_output(g, k))
+    uint64_t remaining = 0;
+    for (size_t k; g->calib->work->rows && (k = find_largest(g, &remaining)) != SIZE_MAX;) {
+        if (cost_of_rows(&g->units[k]) <= remaining / organ_ranks_count(g->calib->engine->ranks) ||
+            !has_own_output(g, k))
             return;
         g->units[k].common = true;
     }
@@ -162,9 +163,9 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
             g->units[k].owner = (uint32_t)organ_ranks_rank(ranks);
         return ORGAN_OK;
     }
-    const size_t room = g->unit_count + 1;
-    sharing_plan p = {calloc(room, sizeof *p.part), calloc(room, sizeof *p.cost), calloc(room, sizeof *p.owner),
-                      calloc(organ_ranks_count(ranks), sizeof *p.load)};
+    const size_t capacity = g->unit_count + 1;
+    sharing_plan p = {calloc(capacity, sizeof *p.part), calloc(capacity, sizeof *p.cost),
+                      calloc(capacity, sizeof *p.owner), calloc(organ_ranks_count(ranks), sizeof *p.load)};
     if (!p.part || !p.cost || !p.owner || !p.load)
         organ_fail_memory(error, g->calib->model->path);
     else

@@ -27,8 +27,8 @@ size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks)
 
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk)
 {
-    const size_t left = chunks->windows - chunk * chunks->together;
-    return left < chunks->together ? left : chunks->together;
+    const size_t remaining = chunks->windows - chunk * chunks->together;
+    return remaining < chunks->together ? remaining : chunks->together;
 }
 
 static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)

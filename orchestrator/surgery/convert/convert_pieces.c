@@ -59,9 +59,9 @@ static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)
         return true;
-    const size_t room = job->piece_room ? 2 * job->piece_room : 256;
-    organ_shard_piece *const pieces = organ_rows_take(room, sizeof *pieces);
-    convert_piece *const facts = realloc(job->facts, room * sizeof *facts);
+    const size_t capacity = job->piece_room ? 2 * job->piece_room : 256;
+    organ_shard_piece *const pieces = organ_rows_take(capacity, sizeof *pieces);
+    convert_piece *const facts = realloc(job->facts, capacity * sizeof *facts);
     job->facts = facts ? facts : job->facts;
     if (!pieces || !facts) {
         organ_rows_free(pieces);
@@ -71,7 +71,7 @@ static bool plan_grow(organ_convert_job *job)
         memcpy(pieces, job->pieces, job->piece_count * sizeof *pieces);
     organ_rows_free(job->pieces);
     job->pieces = pieces;
-    job->piece_room = room;
+    job->piece_room = capacity;
     return true;
 }
 

@@ -25,18 +25,18 @@ static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *f
            (piece->rank == 0 || memcmp(found->shape, piece->shape, piece->rank * sizeof *piece->shape) == 0);
 }
 
-/* Counts the bytes of `found` in the copy that differ from those of `reader`. `room`: ORGAN_CUT_WINDOW bytes. */
+/* Counts the bytes of `found` in the copy that differ from those of `reader`. `scratch`: ORGAN_CUT_WINDOW bytes. */
 static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
-                                  unsigned char *room, uint64_t *different, organ_error *error)
+                                  unsigned char *scratch, uint64_t *different, organ_error *error)
 {
     const unsigned char *expected;
     for (size_t at = 0, size; (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
         if (organ_stop_is_requested(a->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_model_read(a->copy, found->file, room, size, found->offset + at, error))
+        if (organ_model_read(a->copy, found->file, scratch, size, found->offset + at, error))
             return error->status;
-        for (size_t k = 0; memcmp(room, expected, size) != 0 && k < size; k++)
-            *different += room[k] != expected[k];
+        for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
+            *different += scratch[k] != expected[k];
     }
     return error->status;
 }
@@ -51,13 +51,13 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     v->mismatch = found && !audit_cut_fits(p, found);
     if (v->missing || v->mismatch)
         return ORGAN_OK;
-    unsigned char *const room = malloc(3 * ORGAN_CUT_WINDOW);
-    if (!room)
+    unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
+    if (!scratch)
         return organ_fail_memory(error, p->name);
     organ_cut_reader reader = organ_cut_reader_of(a->donor, v->part ? v->part : &whole, found->bytes,
-                                                  room + ORGAN_CUT_WINDOW, room + 2 * ORGAN_CUT_WINDOW);
-    compare_bytes(a, &reader, found, room, &v->different, error);
-    free(room);
+                                                  scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
+    compare_bytes(a, &reader, found, scratch, &v->different, error);
+    free(scratch);
     return error->status;
 }
 

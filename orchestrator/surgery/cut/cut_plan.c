@@ -431,14 +431,14 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
 
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
-    const size_t room = run->model->tensor_count + 1;
-    run->pieces = organ_rows_take(room, sizeof *run->pieces);
-    run->units = organ_rows_take(room, sizeof *run->units);
-    run->parts = organ_rows_take(room, sizeof *run->parts);
-    run->part_of = calloc(room, sizeof *run->part_of);
+    const size_t capacity = run->model->tensor_count + 1;
+    run->pieces = organ_rows_take(capacity, sizeof *run->pieces);
+    run->units = organ_rows_take(capacity, sizeof *run->units);
+    run->parts = organ_rows_take(capacity, sizeof *run->parts);
+    run->part_of = calloc(capacity, sizeof *run->part_of);
     if (!run->pieces || !run->units || !run->parts || !run->part_of)
         return organ_fail_memory(error, run->model->path);
-    for (size_t t = 0; t < room; t++)
+    for (size_t t = 0; t < capacity; t++)
         run->part_of[t] = SIZE_MAX;
     return ORGAN_OK;
 }

@@ -77,21 +77,22 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
 
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
-    const uint64_t size = groups ? run->experts_before / groups : 0, left = groups ? run->experts_after / groups : 0;
+    const uint64_t size = groups ? run->experts_before / groups : 0,
+                   remaining = groups ? run->experts_after / groups : 0;
     if (groups < 2)
         return NULL;
     if (run->experts_before % groups || run->experts_after % groups)
         return "the kept experts cannot be divided evenly among the groups that the router chooses from";
-    if (left < 2)
+    if (remaining < 2)
         return "the router scores a group by its two best experts, but a group would have fewer";
-    if (used && used * left < chosen)
+    if (used && used * remaining < chosen)
         return "the used groups would have fewer experts than each token needs";
     for (size_t l = 0; l < run->layer_count; l++)
         for (uint64_t g = 0; g < groups && run->facts[l].expert_of && run->facts[l].becomes >= 0; g++) {
             uint64_t kept = 0;
             for (uint64_t e = g * size; e < (g + 1) * size; e++)
                 kept += run->facts[l].expert_of[e] >= 0;
-            if (kept != left)
+            if (kept != remaining)
                 return "each group must keep the same number of experts, because the router divides experts into "
                        "groups by position";
         }

@@ -96,18 +96,18 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
 /* Finds the kept ones of `have` parts by their digests; both lists must be in the same order. The kept numbers are
  * written to `keep`. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
-                                  size_t have, const uint64_t *copy, size_t left, organ_cut_keep *keep,
+                                  size_t have, const uint64_t *copy, size_t remaining, organ_cut_keep *keep,
                                   organ_error *error)
 {
-    uint32_t *const list = organ_arena_take(&r->arena, (left + 1) * sizeof *list);
+    uint32_t *const list = organ_arena_take(&r->arena, (remaining + 1) * sizeof *list);
     size_t at = 0;
     if (!list)
         return organ_fail_memory(error, r->copy->path);
-    for (size_t k = 0; k < left; k++) {
+    for (size_t k = 0; k < remaining; k++) {
         size_t found = at;
         while (found < have && donor[found] != copy[k])
             found++;
-        if (found == have || have - found < left - k) {
+        if (found == have || have - found < remaining - k) {
             organ_problem_add(r->problems, "layer %zu: %s %zu of %s is not one of the donor's, or is in another order",
                               layer, what, k, r->copy->path);
             found = at;
@@ -115,7 +115,7 @@ static organ_status match_digests(organ_cut_recovery *r, size_t layer, const cha
         list[k] = (uint32_t)found;
         at = found + 1;
     }
-    *keep = (organ_cut_keep){list, left};
+    *keep = (organ_cut_keep){list, remaining};
     return ORGAN_OK;
 }
 
@@ -167,21 +167,21 @@ static unsigned common_digests(const recover_block *a, const recover_block *b)
  * the copy (dynamic programming over both sequences). */
 static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
-    const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
+    const size_t all = r->layer_count, remaining = r->copy_layers, row = all + 1;
     /* best[k][l]: 1 + the largest number of digests that blocks k.. of the copy share with blocks l.. of the donor; 0:
      * too few donor blocks are left */
-    for (size_t k = left + 1; k-- > 0;)
+    for (size_t k = remaining + 1; k-- > 0;)
         for (size_t l = all + 1; l-- > 0;) {
             uint32_t *const here = &best[k * row + l];
-            *here = k == left ? 1 : 0;
-            if (k == left || l == all)
+            *here = k == remaining ? 1 : 0;
+            if (k == remaining || l == all)
                 continue;
             const uint32_t with = best[(k + 1) * row + l + 1], without = best[k * row + l + 1];
             *here = with ? with + common_digests(&donor[l], &copy[k]) : 0;
             *here = without > *here ? without : *here;
         }
     for (size_t k = 0, l = 0; l < all; l++) {
-        const uint32_t with = k < left ? best[(k + 1) * row + l + 1] : 0;
+        const uint32_t with = k < remaining ? best[(k + 1) * row + l + 1] : 0;
         const bool stays = with && best[k * row + l] == with + common_digests(&donor[l], &copy[k]);
         r->layers[l].dropped = !stays;
         k += stays;

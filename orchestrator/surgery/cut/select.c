@@ -19,17 +19,17 @@ static const packing ONE = {1, 1}, NONE = {0, 0};
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
-    const uint64_t room = (keep->count + p.per - 1) / p.per * p.places;
-    uint32_t *const list = organ_arena_take(&run->arena, (size_t)(room + 1) * sizeof *list);
+    const uint64_t capacity = (keep->count + p.per - 1) / p.per * p.places;
+    uint32_t *const list = organ_arena_take(&run->arena, (size_t)(capacity + 1) * sizeof *list);
     size_t count = 0;
     if (!list)
         return organ_fail_memory(error, tensor->name);
     for (size_t k = 0; k < keep->count;) {
-        const uint64_t group = keep->numbers[k] / p.per, left = have - group * p.per;
+        const uint64_t group = keep->numbers[k] / p.per, remaining = have - group * p.per;
         size_t members = 0;
         while (k + members < keep->count && keep->numbers[k + members] / p.per == group)
             members++;
-        if (members != (left < p.per ? left : p.per))
+        if (members != (remaining < p.per ? remaining : p.per))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "tensor '%s': %" PRIu64 " to %" PRIu64
                               " are stored in one block, which cannot be split: keep multiples of %" PRIu64,

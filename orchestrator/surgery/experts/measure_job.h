@@ -21,13 +21,13 @@ size_t organ_expert_products_count(size_t experts); /* products per token */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch,
                                         organ_expert_products *products, organ_error *error);
 void organ_expert_products_close(organ_expert_products *products);
-/* Returns where to compute the products of tokens from `token` on: their place in memory, or `room` if they go to the
- * file. Then call organ_expert_products_keep with the number of tokens. */
-float *organ_expert_products_place(const organ_expert_products *products, size_t token, float *room);
-organ_status organ_expert_products_keep(organ_expert_products *products, size_t token, size_t count, const float *room,
-                                        organ_error *error);
-/* Returns the products of a token, which may be stored in `room`; NULL on error. Thread-safe. */
-const float *organ_expert_products_of(const organ_expert_products *products, size_t token, float *room,
+/* Returns where to compute the products of tokens from `token` on: their place in memory, or `scratch` if they go to
+ * the file. Then call organ_expert_products_keep with the number of tokens. */
+float *organ_expert_products_place(const organ_expert_products *products, size_t token, float *scratch);
+organ_status organ_expert_products_keep(organ_expert_products *products, size_t token, size_t count,
+                                        const float *scratch, organ_error *error);
+/* Returns the products of a token, which may be stored in `scratch`; NULL on error. Thread-safe. */
+const float *organ_expert_products_of(const organ_expert_products *products, size_t token, float *scratch,
                                       organ_error *error);
 /* organ_expert_products_apart returns |sum a_i f_i - sum b_j f_j|^2 of two choices of `used` experts for one token;
  * `b` NULL: |sum a_i f_i|^2. Both choices are sorted by expert number; `room` has space for 2 * used entries. */
@@ -88,7 +88,7 @@ static inline unsigned organ_expert_scaled_rows(const organ_forward_config *conf
     return config->router.into_inputs ? 1 : 0;
 }
 /* Chooses the experts of a token like organ_forward_route. With router.into_inputs all factors of outputs are 1. */
-void organ_expert_route(const organ_expert_measure *measure, const bool *kept, const float *logits, float *room,
+void organ_expert_route(const organ_expert_measure *measure, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen);
 
 /* Returns the length of a row: for the scores the sums and the frequencies of all experts and the power; during

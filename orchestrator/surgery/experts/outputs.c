@@ -27,10 +27,10 @@ static double norm_of(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
-void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *room,
+void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen)
 {
-    organ_forward_route(&m->router, kept, logits, room, chosen);
+    organ_forward_route(&m->router, kept, logits, scratch, chosen);
     for (size_t k = 0; m->factors && k < m->config->experts_used; k++)
         chosen[k].weight = 1;
 }

@@ -32,24 +32,25 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
-float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *room)
+float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
-    return p->all ? p->all + token * organ_expert_products_count(p->experts) : room;
+    return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
-organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *room,
+organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {
-    return p->all ? ORGAN_OK
-                  : organ_direct_write(&p->file, room, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
+    return p->all
+               ? ORGAN_OK
+               : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
-const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *room, organ_error *error)
+const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)
         return organ_expert_products_place(p, token, NULL);
-    return organ_scratch_read(&p->file, room, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK
-               ? room
+    return organ_scratch_read(&p->file, scratch, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK
+               ? scratch
                : NULL;
 }
 

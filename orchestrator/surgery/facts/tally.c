@@ -222,11 +222,11 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
         sorted[k].row = &rows[k];
         organ_anatomy_module(rows[k].tensor->name, sorted[k].module, sizeof sorted[k].module);
     }
-    const bool whole = add_totals(document, model, rows, count) &&
-                       ORGAN_ADD(document, SET("projections", projections_json(sorted, count)),
-                                 SET("layers", tally_layers_json(sorted, count)));
+    const bool complete = add_totals(document, model, rows, count) &&
+                          ORGAN_ADD(document, SET("projections", projections_json(sorted, count)),
+                                    SET("layers", tally_layers_json(sorted, count)));
     free(sorted);
-    return whole ? 0 : -1;
+    return complete ? 0 : -1;
 }
 
 static json_t *tally_tensor_json(const organ_tally *row, bool audit)

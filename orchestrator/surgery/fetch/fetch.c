@@ -203,21 +203,21 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
 static organ_status fetch_files(fetch_job *job, organ_error *error)
 {
     organ_http *http = NULL;
-    void *const room = malloc(ORGAN_FETCH_ROOM);
-    if (!room)
+    void *const scratch = malloc(ORGAN_FETCH_ROOM);
+    if (!scratch)
         return organ_fail_memory(error, job->options->model);
     if (organ_http_create(job->found.url, &job->access, &http, error) == ORGAN_OK)
         organ_http_take_paths(http);
     organ_progress_begin(job->progress, "fetching", job->left, job->count);
     for (size_t k = 0; k < job->count && !error->status; k++) {
         fetch_row *const row = &job->rows[k];
-        const organ_fetch_file one = {row->file, row->path, row->part, http, job->progress, room};
+        const organ_fetch_file one = {row->file, row->path, row->part, http, job->progress, scratch};
         if (organ_fetch_one(&one, &row->how, error) == ORGAN_OK && row->link)
             link_blob(row, error);
     }
     organ_progress_end(job->progress);
     organ_http_destroy(http);
-    free(room);
+    free(scratch);
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 
@@ -227,10 +227,10 @@ static json_t *fetch_row_json(const void *context, size_t k)
         [ORGAN_FETCH_NEW] = "fetched", [ORGAN_FETCH_CONTINUED] = "continued", [ORGAN_FETCH_PRESENT] = "present"};
     const fetch_job *const job = context;
     const fetch_row *const row = &job->rows[k];
-    const uint64_t left = row->file->bytes - row->there;
+    const uint64_t remaining = row->file->bytes - row->there;
     return ORGAN_OBJECT(SET_BYTES("file", row->file->path), SET_COUNT("bytes", row->file->bytes),
                         SET_TEXT("digest", row->file->digest), SET_TEXT("kind", row->file->lfs ? "sha256" : "git"),
-                        SET_COUNT("left", job->options->dry_run ? left : 0),
+                        SET_COUNT("left", job->options->dry_run ? remaining : 0),
                         SET_TEXT("state", job->options->dry_run ? "to fetch" : words[row->how]));
 }
 

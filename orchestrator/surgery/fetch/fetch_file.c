@@ -89,8 +89,8 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the server has %" PRIu64 " bytes, but its list states %" PRIu64,
                    f->file->path, organ_http_size(source), f->file->bytes);
     for (uint64_t at = from; !error->status && at < f->file->bytes;) {
-        const uint64_t left = f->file->bytes - at;
-        const size_t part = left < ORGAN_FETCH_ROOM ? (size_t)left : ORGAN_FETCH_ROOM;
+        const uint64_t remaining = f->file->bytes - at;
+        const size_t part = remaining < ORGAN_FETCH_ROOM ? (size_t)remaining : ORGAN_FETCH_ROOM;
         if (organ_http_read(source, f->room, part, at, error) != ORGAN_OK)
             break;
         organ_digest_add(digest, f->room, part);

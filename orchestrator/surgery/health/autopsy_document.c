@@ -50,9 +50,9 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
         SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
         SET("shape", organ_counts_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
     ORGAN_ADD(row, SET_IF(v->unread, "unread", json_string(v->unread)));
-    json_t *const whole = v->unread ? row : organ_json_joined(row, numbers_json(v));
-    ORGAN_ADD(whole, SET_IF(job->other && v->other && !v->unread, "against_other", distance_json(v)));
-    return whole;
+    json_t *const extended = v->unread ? row : organ_json_joined(row, numbers_json(v));
+    ORGAN_ADD(extended, SET_IF(job->other && v->other && !v->unread, "against_other", distance_json(v)));
+    return extended;
 }
 
 /* ---- roles ---- */

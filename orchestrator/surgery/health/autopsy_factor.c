@@ -127,23 +127,23 @@ static void compare_layers(peer *peers, size_t count)
 
 #define FEW_WEIGHTS 8 /* in a layer; a larger one compares each weight with the median of all, not of the others */
 
-/* Compares the weights of one layer: subtracts the median deviation of the others, if there are at least two. `room`
+/* Compares the weights of one layer: subtracts the median deviation of the others, if there are at least two. `scratch`
  * has `count` elements. */
-static void compare_weights(peer *peers, size_t count, double *room)
+static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
     for (size_t j = 0; j < count; j++)
         if (peers[j].count)
-            room[used++] = peers[j].off;
-    const double all = used > FEW_WEIGHTS ? organ_autopsy_median(room, used) : 0;
+            scratch[used++] = peers[j].off;
+    const double all = used > FEW_WEIGHTS ? organ_autopsy_median(scratch, used) : 0;
     for (size_t k = 0; k < count; k++) {
         size_t others = 0;
         for (size_t j = 0; used <= FEW_WEIGHTS && j < count; j++)
             if (j != k && peers[j].count)
-                room[others++] = peers[j].off;
+                scratch[others++] = peers[j].off;
         double usual = all;
         if (used <= FEW_WEIGHTS)
-            usual = others >= 2 ? organ_autopsy_median(room, others) : 0;
+            usual = others >= 2 ? organ_autopsy_median(scratch, others) : 0;
         peers[k].alone = peers[k].off - usual;
     }
 }
@@ -164,13 +164,13 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
-static double median_alone(const peer *peers, size_t count, double *room)
+static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
     for (size_t k = 0; k < count; k++)
         if (peers[k].count)
-            room[used++] = fabs(peers[k].alone);
-    return used ? organ_autopsy_median(room, used) : 0;
+            scratch[used++] = fabs(peers[k].alone);
+    return used ? organ_autopsy_median(scratch, used) : 0;
 }
 
 static bool was_reported(const organ_autopsy_job *job, const organ_weight *weight)
@@ -203,7 +203,7 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 }
 
 /* Compares each weight with the medians of |alone| over the model and over its role. */
-static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *room)
+static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *scratch)
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
@@ -213,13 +213,13 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     qsort(peers, count, sizeof *peers, autopsy_factor_by_layer);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layer);
-        compare_weights(peers + from, to - from, room);
+        compare_weights(peers + from, to - from, scratch);
     }
-    const double usual = median_alone(peers, count, room);
+    const double usual = median_alone(peers, count, scratch);
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layers);
-        const double of_role = median_alone(peers + from, to - from, room);
+        const double of_role = median_alone(peers + from, to - from, scratch);
         for (size_t k = from; k < to; k++)
             judge_peer(job, &peers[k], fmax(usual, of_role));
     }
@@ -234,9 +234,9 @@ static bool is_scaled(const organ_weight_stats *v)
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);
-    double *const room = calloc(job->count + 1, sizeof *room);
+    double *const scratch = calloc(job->count + 1, sizeof *scratch);
     size_t count = 0;
-    if (!peers || !room)
+    if (!peers || !scratch)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->count && !error->status; k++)
         if (is_scaled(&job->stats[k]))
@@ -244,8 +244,8 @@ organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *er
                                     .layer = job->stats[k].weight->anatomy.layer,
                                     .ln_std = log(organ_weight_stats_std(&job->stats[k]))};
     if (count && !error->status)
-        judge_peers(job, peers, count, room);
+        judge_peers(job, peers, count, scratch);
     free(peers);
-    free(room);
+    free(scratch);
     return error->status;
 }

@@ -68,15 +68,15 @@ static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? l
 
 /* n <= SEGMENT values as FP32. */
 static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
-                                  float room[SEGMENT])
+                                  float scratch[SEGMENT])
 {
     if (as == ORGAN_F32)
         return (const float *)values + at;
     if (as == ORGAN_BF16)
-        kernels->bf16_to_f32((const uint16_t *)values + at, room, n);
+        kernels->bf16_to_f32((const uint16_t *)values + at, scratch, n);
     else
-        kernels->f16_to_f32((const uint16_t *)values + at, room, n);
-    return room;
+        kernels->f16_to_f32((const uint16_t *)values + at, scratch, n);
+    return scratch;
 }
 
 static double square_f64(float x) { return (double)x * (double)x; }
@@ -107,13 +107,13 @@ typedef struct autopsy_jumps_walk {
 
 static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_profile *profile)
 {
-    float room[SEGMENT];
+    float scratch[SEGMENT];
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         profile->ln[s] = NAN;
     for (size_t s = 0; s < w->segments; s++)
         profile->ln[s] = (float)ln_rms(
             autopsy_jumps_squares_of(
-                widen_segment(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT),
+                widen_segment(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, scratch), SEGMENT),
             SEGMENT);
 }
 

@@ -77,7 +77,7 @@ typedef struct order_fit {
 
 /* Compares the residue of the stored scales with that of the scales in another order. For a transposed grid of 2 x 2
  * the means of rows and columns are not subtracted: transposing changes only them. */
-static order_fit fit_order(const organ_blocks *b, organ_order order, double *room)
+static order_fit fit_order(const organ_blocks *b, organ_order order, double *scratch)
 {
     organ_order_range range;
     if (!organ_order_fits(b, order, &range))
@@ -85,7 +85,7 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *roo
     const size_t rows = range.row_end - range.row, cols = range.col_end - range.col;
     const bool square = order == ORGAN_ORDER_TRANSPOSED && rows == 2 && cols == 2,
                both = rows > 1 && cols > 1 && !square;
-    double *const stored = room, *const moved = room + rows * cols;
+    double *const stored = scratch, *const moved = scratch + rows * cols;
     size_t n = 0;
     for (size_t r = range.row; r < range.row_end; r++)
         for (size_t c = range.col; c < range.col_end; c++, n++) {
@@ -147,12 +147,12 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
 /* Selects the order with the smallest residual. If chance cannot be excluded from this weight alone, the order
  * becomes a suspect, which is judged together with the other weights. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
-                                const organ_blocks *b, double *room, organ_error *error)
+                                const organ_blocks *b, double *scratch, organ_error *error)
 {
     organ_order best = ORGAN_ORDER_COUNT;
     order_fit least = {0};
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
-        const order_fit fit = fit_order(b, order, room);
+        const order_fit fit = fit_order(b, order, scratch);
         if (fit.freedom == 0)
             continue;
         pool_order(&pool->orders[order], weight, &fit);
@@ -174,13 +174,13 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
 
 /* Stores the residual of the blocks with the scales as stored, for comparison. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
-                                 double *room, organ_error *error)
+                                 double *scratch, organ_error *error)
 {
     if (b->rows < 3 || b->cols < 3 || b->height < EDGE_ROWS)
         return ORGAN_OK;
     for (size_t k = 0; k < b->rows * b->cols; k++)
-        room[k] = organ_block_spread(&b->sums[k]);
-    const double rest = residual_mean_square(room, b->rows, b->cols, true);
+        scratch[k] = organ_block_spread(&b->sums[k]);
+    const double rest = residual_mean_square(scratch, b->rows, b->cols, true);
     double *const more = isfinite(rest) ? realloc(pool->rests, (pool->rest_count + 1) * sizeof *more) : pool->rests;
     if (!more && isfinite(rest))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
@@ -223,32 +223,32 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* Returns the row of blocks that is furthest from the median of all rows. *off receives its difference (ln), *usual the
  * median size of the differences of all rows. */
-static size_t odd_row(const organ_blocks *b, double *room, double *off, double *usual)
+static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
-    memcpy(room, b->lines, b->rows * sizeof *room);
-    const double middle = organ_autopsy_median(room, b->rows);
+    memcpy(scratch, b->lines, b->rows * sizeof *scratch);
+    const double middle = organ_autopsy_median(scratch, b->rows);
     *off = 0;
     for (size_t r = 0; r < b->rows; r++) {
-        room[r] = fabs(b->lines[r] - middle);
-        if (room[r] > fabs(*off)) {
+        scratch[r] = fabs(b->lines[r] - middle);
+        if (scratch[r] > fabs(*off)) {
             odd = r;
             *off = b->lines[r] - middle;
         }
     }
-    *usual = organ_autopsy_median(room, b->rows);
+    *usual = organ_autopsy_median(scratch, b->rows);
     return odd;
 }
 
 /* Keeps what judge_rows needs once all weights of the role were read. */
-static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b, double *room,
-                              organ_error *error)
+static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b,
+                              double *scratch, organ_error *error)
 {
     const organ_role role = v->weight->anatomy.role;
     double off, usual;
     if (b->height < EDGE_ROWS || b->rows < 3)
         return ORGAN_OK;
-    const size_t row = odd_row(b, room, &off, &usual);
+    const size_t row = odd_row(b, scratch, &off, &usual);
     if (!isfinite(off) || !isfinite(usual))
         return ORGAN_OK;
     pool->row_usual[role] += usual;
@@ -288,21 +288,21 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
-    double *room = NULL;
+    double *scratch = NULL;
     if (v->unread || v->moments.nan + v->moments.inf > 0 || v->moments.zero == v->moments.n || !v->weight->scale ||
         v->weight->scale->elements < 2)
         return ORGAN_OK;
     if (!job->pool && !(job->pool = calloc(1, sizeof *job->pool)))
         return organ_fail_memory(error, job->options->model);
     if (organ_blocks_read(job, v, false, &blocks, error) == ORGAN_OK && blocks.scales) {
-        if (!(room = calloc(2 * blocks.rows * blocks.cols, sizeof *room)))
+        if (!(scratch = calloc(2 * blocks.rows * blocks.cols, sizeof *scratch)))
             organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
-        else if (note_rows(job->pool, v, &blocks, room, error) == ORGAN_OK &&
-                 add_residual(job->pool, v->weight, &blocks, room, error) == ORGAN_OK &&
-                 judge_order(job, job->pool, v->weight, &blocks, room, error) == ORGAN_OK)
+        else if (note_rows(job->pool, v, &blocks, scratch, error) == ORGAN_OK &&
+                 add_residual(job->pool, v->weight, &blocks, scratch, error) == ORGAN_OK &&
+                 judge_order(job, job->pool, v->weight, &blocks, scratch, error) == ORGAN_OK)
             organ_autopsy_judge_digits(job, v, &blocks);
     }
-    free(room);
+    free(scratch);
     organ_blocks_free(&blocks);
     return error->status;
 }

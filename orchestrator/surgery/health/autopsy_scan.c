@@ -70,7 +70,7 @@ double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-static const void *at(const void *values, organ_dtype as, size_t index)
+static const void *element_at(const void *values, organ_dtype as, size_t index)
 {
     return (const char *)values + index * element_bytes(as);
 }
@@ -81,10 +81,10 @@ static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t ind
     uint32_t wide = 0;
     uint16_t narrow;
     if (as == ORGAN_F32) {
-        memcpy(&wide, at(values, as, index), sizeof wide);
+        memcpy(&wide, element_at(values, as, index), sizeof wide);
         return wide & 0x7fffffff;
     }
-    memcpy(&narrow, at(values, as, index), sizeof narrow);
+    memcpy(&narrow, element_at(values, as, index), sizeof narrow);
     return narrow & 0x7fff;
 }
 
@@ -148,9 +148,9 @@ static void find_columns(const organ_weight_strip *strip, organ_dtype as, const 
     if (f->moments.zero == strip->rows * strip->cols)
         return;
     for (size_t column = 0; column < strip->cols; column += 64) {
-        uint64_t left = __atomic_load_n(&dead[column / 64], __ATOMIC_RELAXED), alive = 0;
-        for (; left; left &= left - 1) {
-            const unsigned bit = (unsigned)__builtin_ctzll(left);
+        uint64_t remaining = __atomic_load_n(&dead[column / 64], __ATOMIC_RELAXED), alive = 0;
+        for (; remaining; remaining &= remaining - 1) {
+            const unsigned bit = (unsigned)__builtin_ctzll(remaining);
             if (!column_is_dead(strip, as, column + bit))
                 alive |= (uint64_t)1 << bit;
         }
@@ -252,14 +252,14 @@ static bool looks_for_jumps(const organ_weight *weight)
 
 /* Computes the statistics of a strip of rows, in parts that stay in the cache: moments, levels, the distance to the
  * other model, and then zero or non-finite rows, zero columns and jumps between blocks. */
-static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result,
+static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *work, void *result,
                                   organ_error *error)
 {
     const autopsy_scan_scan *const s = context;
     autopsy_scan_patient *const p = s->patients[strip->item];
     const organ_weight *const weight = s->chosen[strip->item]->weight;
     const organ_matrices shape = organ_weight_matrices(weight);
-    scratch *const mine = room;
+    scratch *const mine = work;
     autopsy_scan_finding *const f = result;
     const size_t n = strip->rows * strip->cols;
     (void)error;
@@ -268,11 +268,12 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
     for (size_t from = 0; from < n; from += PART) {
         organ_moments part;
         const size_t count = n - from < PART ? n - from : PART;
-        autopsy_scan_moments_of(s->kernels, s->as, at(strip->values, s->as, from), count, &part);
+        autopsy_scan_moments_of(s->kernels, s->as, element_at(strip->values, s->as, from), count, &part);
         organ_moments_merge(&f->moments, &part);
-        organ_levels_add(&mine->levels, &p->levels, s->as, at(strip->values, s->as, from), count);
+        organ_levels_add(&mine->levels, &p->levels, s->as, element_at(strip->values, s->as, from), count);
         if (strip->other)
-            add_distance(&f->distance, at(strip->values, s->as, from), at(strip->other, s->as, from), count);
+            add_distance(&f->distance, element_at(strip->values, s->as, from), element_at(strip->other, s->as, from),
+                         count);
     }
     organ_levels_unite(&mine->levels, &p->levels, s->as, s->kernels);
     find_rows(strip, s->as, f);

@@ -337,11 +337,11 @@ static json_t *report_of(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
     s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
-    const bool whole = parts && s->chosen;
-    for (size_t k = 0; whole && k < s->model->tensor_count; k++)
+    const bool complete = parts && s->chosen;
+    for (size_t k = 0; complete && k < s->model->tensor_count; k++)
         if (organ_inspect_selects(&s->lists, s->model->tensors[k].name))
             s->chosen[s->count++] = &parts[k];
-    json_t *const made = whole ? make_report(s) : NULL;
+    json_t *const made = complete ? make_report(s) : NULL;
     organ_rows_free(parts);
     free(s->chosen);
     return made;

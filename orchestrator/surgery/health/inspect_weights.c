@@ -62,22 +62,22 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
     inspect_weights_kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
     organ_name_table texts = {0};
     size_t used = 0;
-    bool whole = kinds != NULL;
-    for (size_t k = 0; whole && k < weights->count; k++) {
+    bool complete = kinds != NULL;
+    for (size_t k = 0; complete && k < weights->count; k++) {
         const organ_weight *const weight = &weights->weights[k];
         if (!selected_weight(lists, weight))
             continue;
         organ_weight_text(weight, kinds[used].text, sizeof kinds[used].text);
         const size_t *const at = organ_name_table_put(&texts, kinds[used].text, used);
-        whole = at != NULL;
+        complete = at != NULL;
         if (at && *at == used)
             kinds[used++].first = weight;
         if (at)
             count_weight(&kinds[*at], weight);
     }
-    if (!whole)
+    if (!complete)
         organ_memory_refused();
-    for (size_t k = 0; whole && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
+    for (size_t k = 0; complete && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
         json_array_append_new(rows, describe_kind(&kinds[k]));
     organ_name_table_release(&texts);
     free(kinds);

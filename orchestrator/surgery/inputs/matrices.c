@@ -113,13 +113,13 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
     }
     if (k == all->count) {
         if (all->count == all->room) {
-            const size_t room = 2 * all->room + 16;
-            matrices_kind *const more = realloc(all->list, room * sizeof *more);
+            const size_t capacity = 2 * all->room + 16;
+            matrices_kind *const more = realloc(all->list, capacity * sizeof *more);
             all->failed |= !more;
             if (!more)
                 return;
             all->list = more;
-            all->room = room;
+            all->room = capacity;
         }
         all->list[all->count] = (matrices_kind){.tensors = 0};
         strcpy(all->list[all->count++].name, folded);

@@ -34,12 +34,12 @@ organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t 
 
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
 {
-    const uint64_t room = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
+    const uint64_t capacity = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
     organ_tokenizer_allow(tokenizer, text->memory);
     if (organ_tokenizer_encode_some(tokenizer, text->bytes, text->size, special,
-                                    room < SIZE_MAX ? (size_t)room : SIZE_MAX, &text->ids, &text->tokens,
+                                    capacity < SIZE_MAX ? (size_t)capacity : SIZE_MAX, &text->ids, &text->tokens,
                                     error) == ORGAN_OK &&
-        text->tokens > room)
+        text->tokens > capacity)
         organ_memory_refuse(error, text->memory, organ_text_memory(text), "the %zu bytes of %s and their %zu tokens",
                             text->size, organ_path_name(text->path), text->tokens);
     return error->status;

@@ -45,7 +45,7 @@ static bool is_described(search_work *w, const bool *dropped)
 
 static bool is_new(search_work *w, const bool *dropped) { return !was_judged(w, dropped) && is_described(w, dropped); }
 
-static organ_status keep(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
+static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
     if (f->count == w->room) {
@@ -72,7 +72,7 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
     if (s->judge(s->context, w->flags, count, w->divergence, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < count; k++)
-        if (keep(w, round, w->flags + k * s->layers, w->divergence[k], error) != ORGAN_OK)
+        if (record_set(w, round, w->flags + k * s->layers, w->divergence[k], error) != ORGAN_OK)
             return error->status;
     const size_t was = f->best;
     for (size_t k = before; k < f->count; k++)

@@ -156,14 +156,14 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     organ_layers_job *const job = context;
     const organ_layers_known *const known = &job->choice.known;
     bool *const unknown = malloc(count * job->layers * sizeof *unknown);
-    size_t left = 0;
+    size_t remaining = 0;
     if (!unknown)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
     for (size_t k = 0; k < count; k++)
         if (!organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]))
-            memcpy(unknown + left++ * job->layers, dropped + k * job->layers, job->layers * sizeof *dropped);
-    if (left)
-        judge_unknown(job, unknown, left, error);
+            memcpy(unknown + remaining++ * job->layers, dropped + k * job->layers, job->layers * sizeof *dropped);
+    if (remaining)
+        judge_unknown(job, unknown, remaining, error);
     for (size_t k = 0; k < count && !error->status; k++)
         (void)organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]);
     free(unknown);

@@ -12,7 +12,7 @@ static const organ_forward_config *config_of(const organ_layers_heal *h) { retur
 
 /* ---- recording of inputs ---- */
 
-static const heal_matrix *named(const organ_layers_heal *h, const char *name)
+static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
 {
     for (size_t k = 0; k < h->part.count; k++)
         if (strcmp(h->part.matrices[k].name, name) == 0)
@@ -49,7 +49,7 @@ static organ_status heal_solve_capture(void *context, const char *tensor, size_t
     const listener *const l = context;
     const bool mixed =
         l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded); /* recorded with the router */
-    const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
+    const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
     return error->status;
@@ -83,12 +83,12 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
         return error->status;
     }
     organ_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
-    float *const room = malloc(c->experts * sizeof *room);
-    if (!chosen || !room)
+    float *const scratch = malloc(c->experts * sizeof *scratch);
+    if (!chosen || !scratch)
         organ_fail_memory(error, h->is.model->path);
     const organ_router router = organ_layer_router(h->loaded);
     for (size_t t = 0; t < tokens && !error->status; t++) {
-        organ_forward_route(&router, NULL, logits + t * c->experts, room, chosen);
+        organ_forward_route(&router, NULL, logits + t * c->experts, scratch, chosen);
         for (size_t k = 0; k < c->experts_used; k++) {
             h->blocks[(first + t) * c->experts_used + k] = chosen[k].expert;
             h->gates[(first + t) * c->experts_used + k] = chosen[k].weight;
@@ -96,7 +96,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
     }
     sort_rows(h, (first + tokens) * c->experts_used);
     free(chosen);
-    free(room);
+    free(scratch);
     return error->status;
 }
 

@@ -22,14 +22,14 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->room) {
-        const size_t room = 2 * known->room + 64;
-        bool *const flags = realloc(known->dropped, room * known->layers * sizeof *flags);
+        const size_t capacity = 2 * known->room + 64;
+        bool *const flags = realloc(known->dropped, capacity * known->layers * sizeof *flags);
         known->dropped = flags ? flags : known->dropped;
-        double *const values = flags ? realloc(known->divergence, room * sizeof *values) : NULL;
+        double *const values = flags ? realloc(known->divergence, capacity * sizeof *values) : NULL;
         if (!values)
             return false;
         known->divergence = values;
-        known->room = room;
+        known->room = capacity;
     }
     memcpy(known->dropped + known->count * known->layers, dropped, known->layers * sizeof *dropped);
     known->divergence[known->count++] = divergence;

@@ -138,9 +138,9 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
 }
 
 /* Divides the rest of the memory. Judging one solution at a time or several gives the same bits. */
-static void heal_share_memory(organ_layers_heal *h, uint64_t left)
+static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 {
-    const uint64_t more = left / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
+    const uint64_t more = remaining / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 

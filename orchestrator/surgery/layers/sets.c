@@ -48,7 +48,7 @@ typedef struct sets_requested {
 
 static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
-static size_t longest(const organ_windows *windows)
+static size_t longest_window_of(const organ_windows *windows)
 {
     size_t max = 0;
     for (size_t w = 0; w < windows->count; w++) {
@@ -61,7 +61,7 @@ static size_t longest(const organ_windows *windows)
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
-    return organ_forward_memory_left(w->forward, memory, longest(w->windows)) >
+    return organ_forward_memory_left(w->forward, memory, longest_window_of(w->windows)) >
            organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
@@ -87,13 +87,14 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
-    const uint64_t left = organ_forward_memory_left(s->forward, s->engine->memory, longest(s->windows)) -
-                          organ_layers_sets_memory(s->forward, s->tokens);
+    const uint64_t remaining = organ_forward_memory_left(s->forward, s->engine->memory, longest_window_of(s->windows)) -
+                               organ_layers_sets_memory(s->forward, s->tokens);
     const uint64_t more =
-        left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
+        remaining / 2 /
+        (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
     s->together = 1 + (size_t)(more < max - 1 ? more : max - 1);
-    const uint64_t room = 1 + (left - left / 2) / one;
-    s->stride = room >= s->layers ? 1 : (s->layers + (size_t)room - 1) / (size_t)room;
+    const uint64_t capacity = 1 + (remaining - remaining / 2) / one;
+    s->stride = capacity >= s->layers ? 1 : (s->layers + (size_t)capacity - 1) / (size_t)capacity;
 }
 
 /* ---- the donor ---- */

@@ -161,10 +161,10 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     organ_merge_job *const job = context;
     const size_t at = job->part_of[weight];
     organ_merge_sums sums = {0};
-    const bool whole = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
-    if (whole && at != ORGAN_NO_PART)
+    const bool complete = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
+    if (complete && at != ORGAN_NO_PART)
         job->parts[at].sums = sums;
-    return whole;
+    return complete;
 }
 
 static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, organ_error *error)

@@ -312,12 +312,12 @@ static json_t *z_report(const fleet *f)
 /* The page contains both the dissection and the measurement. */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
-    json_t *whole = json_copy((json_t *)report);
-    if (!whole || json_object_set(whole, "measure", z))
+    json_t *extended = json_copy((json_t *)report);
+    if (!extended || json_object_set(extended, "measure", z))
         organ_fail_memory(error, markdown);
     else
-        organ_html_report_next_to(markdown, whole, error);
-    json_decref(whole);
+        organ_html_report_next_to(markdown, extended, error);
+    json_decref(extended);
     return error->status;
 }
 

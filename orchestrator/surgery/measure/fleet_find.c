@@ -116,7 +116,7 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
     free(full);
 }
 
-static int seen(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
@@ -128,19 +128,19 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     char *path = join_path(w->root, relative);
     if (!path)
         organ_fail_memory(w->error, w->root);
-    else if (depth >= DEEPEST || (f.count = organ_list_folder(path, &f.entries, seen, by_bytes)) < 0) {
+    else if (depth >= DEEPEST || (f.count = organ_list_folder(path, &f.entries, is_visible, by_bytes)) < 0) {
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
     /* A folder that is wrongly taken for a model would hide the models in it. */
-    bool apart = false;
+    bool separate = false;
     if (!w->error->status)
-        organ_directory_check(path, &apart, w->error);
-    const bool whole = apart || (f.count > 0 && fleet_find_is_whole(&f));
-    if (whole && !w->error->status)
+        organ_directory_check(path, &separate, w->error);
+    const bool is_model = separate || (f.count > 0 && fleet_find_is_whole(&f));
+    if (is_model && !w->error->status)
         add_member(w, strdup(path), strdup(*relative ? relative : "."), fleet_find_identity_of(w, path, &f, "", 0));
-    for (int k = 0; k < f.count && !apart && !w->error->status; k++)
-        if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
+    for (int k = 0; k < f.count && !separate && !w->error->status; k++)
+        if (!is_model || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
     for (int k = 0; k < f.count; k++)
         free(f.entries[k]);

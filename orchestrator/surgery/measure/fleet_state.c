@@ -76,8 +76,9 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
         return false;
     const char *folder = organ_json_text(entry, "dissection.folder");
     char *path = organ_format("%s/%s", output, folder);
-    const bool whole = no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
-    const bool there = whole || (*folder && path && stat(path, &info) == 0);
+    const bool needs_no_folder =
+        no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
+    const bool there = needs_no_folder || (*folder && path && stat(path, &info) == 0);
     free(path);
     return there;
 }

@@ -45,11 +45,11 @@ static organ_status list_parts_of_file(shard_list *s, const char *name, organ_er
     else if (parts == 0 || parts > ORGAN_GGUF_SPLIT_LIMIT)
         return organ_fail(error, ORGAN_USAGE, "%s: a model cannot have %u parts", s->path, parts);
     s->names = organ_arena_take(&s->arena, parts * sizeof *s->names);
-    bool whole = s->names;
-    for (unsigned k = 0; whole && k < parts; k++)
-        whole = (s->names[k] = length ? organ_gguf_split_name(&s->arena, name, length, k + 1, parts) : name);
+    bool complete = s->names;
+    for (unsigned k = 0; complete && k < parts; k++)
+        complete = (s->names[k] = length ? organ_gguf_split_name(&s->arena, name, length, k + 1, parts) : name);
     s->count = parts;
-    return whole ? ORGAN_OK : organ_fail_memory(error, s->path);
+    return complete ? ORGAN_OK : organ_fail_memory(error, s->path);
 }
 
 static organ_status find_shards(shard_list *s, organ_error *error)

@@ -110,9 +110,9 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
     unsigned char *to = s->window;
     for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
-        const uint64_t matrix = first / s->matrix_rows, left = s->matrix_rows - first % s->matrix_rows;
+        const uint64_t matrix = first / s->matrix_rows, remaining = s->matrix_rows - first % s->matrix_rows;
         part = count < piece ? count : piece;
-        part = part < left ? part : left;
+        part = part < remaining ? part : remaining;
         if (z_source_stopped(s, error))
             return error->status;
         if (s->held && s->held_matrix != matrix) {
@@ -132,8 +132,8 @@ static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to,
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
         s->to = s->from = from;
-    const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to,
-                   max = left < room ? left : room;
+    const uint64_t at = s->to - s->from, room = s->window_bytes - at, remaining = s->bytes - s->to,
+                   max = remaining < room ? remaining : room;
     const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)max : organ_min(READ, (size_t)max);
     if (z_source_stopped(s, error) || organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes,
                                                        s->weight->codes->offset + s->to, error))

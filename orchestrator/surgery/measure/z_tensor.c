@@ -54,11 +54,11 @@ typedef struct z_tensor_strip {
 
 static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
-    const uint64_t left = s->source.elements - start;
+    const uint64_t remaining = s->source.elements - start;
     if (s->flat)
-        return (z_tensor_strip){start, 1, left < STRIP ? (size_t)left : STRIP};
+        return (z_tensor_strip){start, 1, remaining < STRIP ? (size_t)remaining : STRIP};
     if (s->cols <= STRIP) {
-        const uint64_t rows = left / s->cols, max = STRIP / s->cols;
+        const uint64_t rows = remaining / s->cols, max = STRIP / s->cols;
         return (z_tensor_strip){start, (size_t)(rows < max ? rows : max), (size_t)s->cols};
     }
     const uint64_t row = s->cols - start % s->cols;

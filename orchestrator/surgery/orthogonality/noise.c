@@ -125,13 +125,13 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
     s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory - r.strips) / r.worker);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
-    bool whole = s->scratch && s->sums;
-    for (size_t n = 0; n < s->noises && whole; n++) {
+    bool complete = s->scratch && s->sums;
+    for (size_t n = 0; n < s->noises && complete; n++) {
         s->noise[n] = organ_floats(s->strip_rows, m->cols);
         s->inside[n] = calloc(m->k * m->cols + 1, sizeof(double));
-        whole = s->noise[n] && s->inside[n];
+        complete = s->noise[n] && s->inside[n];
     }
-    return whole ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", m->weight[0]->name);
+    return complete ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", m->weight[0]->name);
 }
 
 /* ---- reading ---- */

@@ -133,13 +133,13 @@ static void pairs_add_unit(unit_sums *u, size_t count, const float *const values
     float last[ORGAN_ROW_SOURCES + 1][LANES] = {{0}};
     const float *v[ORGAN_ROW_SOURCES + 1] = {NULL};
     for (size_t at = 0; at < count; at += LANES) {
-        const bool whole = count - at >= LANES;
+        const bool full = count - at >= LANES;
         for (size_t k = 0; k <= ORGAN_ROW_SOURCES; k++) {
             if (!values[k])
                 continue;
-            if (!whole)
+            if (!full)
                 memcpy(last[k], values[k] + at, (count - at) * sizeof(float));
-            v[k] = whole ? values[k] + at : last[k];
+            v[k] = full ? values[k] + at : last[k];
         }
         const float *const adapter = v[ORGAN_ROW_SOURCES], *const tuned =
                                                                v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B];

@@ -38,16 +38,16 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
  * the next. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
-    const uint64_t left = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
-    return left < k->step ? left : k->step;
+    const uint64_t remaining = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
+    return remaining < k->step ? remaining : k->step;
 }
 
 /* Appends a range of rows of a tensor as a unit of work: a tensor of rank 3 whose matrices are whole, or a part of one
  * matrix. A whole tensor keeps its name and shape. */
-static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
+static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
 {
     const organ_tensor *const tensor = cuts->tensors[t];
-    if (!organ_grow(&cuts->list, cuts->count, room, sizeof *cuts->list))
+    if (!organ_grow(&cuts->list, cuts->count, capacity, sizeof *cuts->list))
         return false;
     organ_cut *const c = &cuts->list[cuts->count];
     *c = (organ_cut){.tensor = *tensor, .unit = tensor->name, .of = t};
@@ -72,14 +72,14 @@ static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const cut_plan *k,
     return true;
 }
 
-static bool cut_tensor(organ_cuts *cuts, size_t *room, size_t t, uint64_t rows)
+static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t rows)
 {
     const cut_plan k = cut_plan_for(cuts->tensors[t], rows);
     cuts->first[t] = cuts->count;
     if (k.all == 0)
-        return add_cut(cuts, room, t, &k, 0, 0);
+        return add_cut(cuts, capacity, t, &k, 0, 0);
     for (uint64_t row = 0, n; row < k.all; row += n)
-        if (!add_cut(cuts, room, t, &k, row, n = rows_until_cut(&k, row)))
+        if (!add_cut(cuts, capacity, t, &k, row, n = rows_until_cut(&k, row)))
             return false;
     return true;
 }
@@ -87,13 +87,13 @@ static bool cut_tensor(organ_cuts *cuts, size_t *room, size_t t, uint64_t rows)
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error)
 {
-    size_t room = 0;
+    size_t capacity = 0;
     *cuts = (organ_cuts){.tensors = tensors, .tensor_count = count, .hash = XXH3_createState(), .hashing = count};
     cuts->first = calloc(count + 1, sizeof *cuts->first);
     cuts->xxh3 = calloc(count + 1, sizeof *cuts->xxh3);
     bool made = cuts->hash && cuts->first && cuts->xxh3;
     for (size_t t = 0; t < count && made; t++)
-        made = cut_tensor(cuts, &room, t, rows);
+        made = cut_tensor(cuts, &capacity, t, rows);
     if (!made)
         return organ_fail_memory(error, "the stretches of large tensors");
     cuts->list = organ_rows_to_file(cuts->list, cuts->count * sizeof *cuts->list);

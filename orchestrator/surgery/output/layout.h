@@ -81,9 +81,9 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
 /* Bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
-/* Plans the files of the output; `apart`: those of an organ directory, .bin files and kept headers. `model` is named in
- * errors. ORGAN_IO without memory. */
-organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool apart, organ_error *error);
+/* Plans the files of the output; `separate`: those of an organ directory, .bin files and kept headers. `model` is named
+ * in errors. ORGAN_IO without memory. */
+organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error);
 
 /* Makes the folders of an organ directory; some may be there. ORGAN_IO. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);

@@ -139,19 +139,19 @@ static void list_copies(organ_layout *layout)
     }
 }
 
-organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool apart, organ_error *error)
+organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error)
 {
     size_t fillers = 0;
     for (size_t f = 0; f < layout->file_count; f++)
         fillers += layout->files[f].filler_count;
-    const size_t shards = apart ? fillers + layout->piece_count : layout->file_count;
+    const size_t shards = separate ? fillers + layout->piece_count : layout->file_count;
     layout->copies = organ_rows_take(layout->piece_count + 1, sizeof *layout->copies);
     layout->shards = organ_rows_take(shards + 1, sizeof *layout->shards);
     layout->kept = calloc(fillers + 1, sizeof *layout->kept);
     if (!layout->copies || !layout->shards || !layout->kept)
         return organ_fail_memory(error, model->path);
     list_copies(layout);
-    if (!apart)
+    if (!separate)
         plan_together(layout);
     else if (plan_file_for_each_tensor(layout, model, error))
         return error->status;

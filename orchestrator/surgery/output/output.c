@@ -82,10 +82,11 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
     struct stat info;
     if (stat(input, &info) || !output_place_of(directory, place))
         return ORGAN_OK; /* `input` is a URL, or is missing, which the function that opens it reports */
-    const bool whole = S_ISDIR(info.st_mode);
-    if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
+    const bool is_directory = S_ISDIR(info.st_mode);
+    if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy ||
+        !realpath(is_directory ? copy : dirname(copy), home))
         return ORGAN_OK;
-    if (whole ? output_is_within(place, home) : strcmp(place, home) == 0)
+    if (is_directory ? output_is_within(place, home) : strcmp(place, home) == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: reports cannot be written to the directory of the input %s: name another one", directory,
                           input);

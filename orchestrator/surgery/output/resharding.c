@@ -97,11 +97,11 @@ static int resharding_by_place(const void *a, const void *b, void *context)
     const organ_shard_piece *const p = &pieces[x], *const q = &pieces[y];
     if (p->file != q->file)
         return p->file < q->file ? -1 : 1;
-    const bool whole = p->bytes % PAGE == 0, other_whole = q->bytes % PAGE == 0;
-    if (whole != other_whole)
-        return whole ? -1 : 1;
+    const bool fills_pages = p->bytes % PAGE == 0, other_fills_pages = q->bytes % PAGE == 0;
+    if (fills_pages != other_fills_pages)
+        return fills_pages ? -1 : 1;
     const unsigned width = organ_dtype_describe(p->dtype)->bytes, other_width = organ_dtype_describe(q->dtype)->bytes;
-    if (!whole && width != other_width)
+    if (!fills_pages && width != other_width)
         return width > other_width ? -1 : 1;
     return x < y ? -1 : x > y;
 }
@@ -472,9 +472,9 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
                                   void *scratch, organ_error *error)
 {
     char *const pages = (char *)scratch + (-(uintptr_t)scratch & (PAGE - 1));
-    const size_t room = (ORGAN_PUT_SCRATCH - PAGE) / PAGE * PAGE;
+    const size_t capacity = (ORGAN_PUT_SCRATCH - PAGE) / PAGE * PAGE;
     while (bytes && !error->status) {
-        const size_t lead = (size_t)(offset & (PAGE - 1)), some = bytes < room - lead ? bytes : room - lead;
+        const size_t lead = (size_t)(offset & (PAGE - 1)), some = bytes < capacity - lead ? bytes : capacity - lead;
         memcpy(pages + lead, data, some);
         organ_direct_write(file, pages + lead, some, offset, error);
         data += some;

@@ -62,11 +62,11 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 
 static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
-    const size_t room = job->model->tensor_count + 1;
-    job->pieces = organ_rows_take(room, sizeof *job->pieces);
-    job->units = organ_rows_take(room, sizeof *job->units);
-    job->parts = organ_rows_take(room, sizeof *job->parts);
-    job->kept = calloc(room, sizeof(organ_tensor *));
+    const size_t capacity = job->model->tensor_count + 1;
+    job->pieces = organ_rows_take(capacity, sizeof *job->pieces);
+    job->units = organ_rows_take(capacity, sizeof *job->units);
+    job->parts = organ_rows_take(capacity, sizeof *job->parts);
+    job->kept = calloc(capacity, sizeof(organ_tensor *));
     if (!job->pieces || !job->units || !job->parts || !job->kept)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {

@@ -111,7 +111,7 @@ static void range_of(const organ_grid *grid, float *low, float *high)
     *high = affine ? 2 * half - 1 : half - 1;
 }
 
-static inline float over(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
+static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
@@ -122,10 +122,11 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
     for (size_t k = 0; k < n; k += 16)
         if (affine)
             for (size_t l = k; l < k + 16; l++)
-                values[l] = round_to_integer(over(values[l] - minima[l], scales[l]), low, high) * scales[l] + minima[l];
+                values[l] = round_to_integer(divide_or_zero(values[l] - minima[l], scales[l]), low, high) * scales[l] +
+                            minima[l];
         else if (grid->bits)
             for (size_t l = k; l < k + 16; l++)
-                values[l] = round_to_integer(over(values[l], scales[l]), low, high) * scales[l];
+                values[l] = round_to_integer(divide_or_zero(values[l], scales[l]), low, high) * scales[l];
         else
             for (size_t l = k; l < k + 16; l++)
                 values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
@@ -137,7 +138,7 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
     float low, high;
     range_of(grid, &low, &high);
     for (size_t k = 0; k < n; k++)
-        codes[k] = grid->bits ? round_to_integer(over(values[k] - minimum, scale), low, high)
+        codes[k] = grid->bits ? round_to_integer(divide_or_zero(values[k] - minimum, scale), low, high)
                               : round_to_e4m3(values[k] / scale);
 }
 
@@ -168,7 +169,7 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
 }
 
 /* Returns the code of a group scale that is the product of code and d. */
-static int8_t grid_code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
+static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
 
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {

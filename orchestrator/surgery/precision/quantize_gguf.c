@@ -17,7 +17,7 @@ enum { QUANTIZATION_VERSION = 2 };
 
 /* ---- the encoding of each tensor ---- */
 
-static bool begins(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
+static bool name_starts_with(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
 
 static bool has_head(const organ_model *model)
 {
@@ -31,7 +31,7 @@ static bool has_head(const organ_model *model)
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
-           (begins(tensor->name, "token_embd.") || begins(tensor->name, "per_layer_token_embd."));
+           (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
 /* Returns true for the matrix that multiplies the last hidden states: the output head, or the token embedding if the
@@ -40,7 +40,7 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
         return true;
-    return begins(tensor->name, "token_embd.") && !has_head(model);
+    return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
@@ -215,7 +215,7 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
     if (organ_layout_metadata(gguf, &job->writer, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)
-        if (begins(gguf->kvs[k].key, "quantize."))
+        if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
     if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->encoding->file_type,
                                       error) ||

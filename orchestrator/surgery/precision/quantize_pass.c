@@ -155,8 +155,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     float *const values = strip->values;
     organ_encoding_loss *const sums = result;
     for (size_t r = 0; r < strip->rows; r += b.step) {
-        const size_t left = strip->rows - r, rows = organ_min(b.step, left);
-        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(left, band), error))
+        const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
+        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
             return error->status;
         make_rows(&b, values + r * b.cols, rows, sums);
         memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);

@@ -143,11 +143,11 @@ static organ_status refuse_nothing(const organ_quantize_job *job, organ_error *e
 
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
-    const size_t room = job->model->tensor_count + 1;
-    job->pieces = organ_rows_take(3 * room, sizeof *job->pieces);
-    job->units = organ_rows_take(room, sizeof *job->units);
-    job->parts = organ_rows_take(room, sizeof *job->parts);
-    job->left = organ_rows_take(room, sizeof *job->left);
+    const size_t capacity = job->model->tensor_count + 1;
+    job->pieces = organ_rows_take(3 * capacity, sizeof *job->pieces);
+    job->units = organ_rows_take(capacity, sizeof *job->units);
+    job->parts = organ_rows_take(capacity, sizeof *job->parts);
+    job->left = organ_rows_take(capacity, sizeof *job->left);
     if (!job->pieces || !job->units || !job->parts || !job->left)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->given_count && !error->status; k++) {

@@ -216,13 +216,13 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
  * scales, or at the last level its stored bytes. */
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
-    const size_t room = w->curves.count + 1;
-    w->joined = calloc(room, sizeof *w->joined);
-    w->in = calloc(room, sizeof *w->in);
+    const size_t capacity = w->curves.count + 1;
+    w->joined = calloc(capacity, sizeof *w->joined);
+    w->in = calloc(capacity, sizeof *w->in);
     w->choice_of = calloc(w->held.count + 1, sizeof *w->choice_of);
-    w->chosen = calloc(room, sizeof *w->chosen);
-    w->sizes = calloc(room * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
-    w->choices.tensors = calloc(room, sizeof *w->choices.tensors);
+    w->chosen = calloc(capacity, sizeof *w->chosen);
+    w->sizes = calloc(capacity * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
+    w->choices.tensors = calloc(capacity, sizeof *w->choices.tensors);
     if (!w->joined || !w->in || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
     for (size_t k = 0; k < w->held.count; k++)

@@ -84,7 +84,7 @@ typedef struct flow_search {
 
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-static organ_status tried(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;
     organ_prune_part *const unit = s->flow.parts[band->item];
@@ -136,7 +136,7 @@ static organ_status one_round(flow_search *s, organ_error *error)
     const uint64_t bytes = choose_units(s);
     if (organ_prune_pass_make(s->job, is_searched, &s->flow, &pass, error) == ORGAN_OK) {
         pass.context = s;
-        pass.retire = tried;
+        pass.retire = retire_search_band;
         organ_progress_begin(s->job->progress, "searching gains", bytes, pass.item_count);
         organ_pass_run(&pass, s->job->engine, error);
         organ_progress_end(s->job->progress);

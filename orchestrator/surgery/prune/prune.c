@@ -280,11 +280,11 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     organ_prune_job *const job = context;
     organ_prune_part *const unit = &job->units[item];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
-    const bool whole = organ_cuts_is_whole(&job->cuts, item);
-    if (!digest || strlen(digest) + 1 != (whole ? sizeof unit->xxh3 : 1))
+    const bool is_whole = organ_cuts_is_whole(&job->cuts, item);
+    if (!digest || strlen(digest) + 1 != (is_whole ? sizeof unit->xxh3 : 1))
         return false;
     memcpy(unit->xxh3, digest, strlen(digest) + 1);
-    if (whole)
+    if (is_whole)
         memcpy(job->cuts.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
     unit->counts = (organ_prune_counts){.zero_before = prune_count_of(line, "zero_before"),
                                         .killed = prune_count_of(line, "killed"),

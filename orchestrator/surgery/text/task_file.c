@@ -96,10 +96,10 @@ static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
 }
 
 /* Makes room for `count` elements. */
-static bool task_reserve(void *list, size_t count, size_t *room, size_t size)
+static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size)
 {
-    while (*room < count)
-        if (!organ_grow(list, *room, room, size))
+    while (*capacity < count)
+        if (!organ_grow(list, *capacity, capacity, size))
             return false;
     return true;
 }

@@ -35,20 +35,20 @@ static organ_status wait_for_more(const organ_stop *stop, organ_error *error)
 
 static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *length, organ_error *error)
 {
-    size_t room = 0, used = 0;
+    size_t capacity = 0, used = 0;
     ssize_t got = 1;
     *bytes = NULL;
     while (got > 0) {
-        if (used == room) {
-            char *larger = realloc(*bytes, room * 2 + 65536);
+        if (used == capacity) {
+            char *larger = realloc(*bytes, capacity * 2 + 65536);
             if (!larger)
                 return organ_fail_memory(error, "standard input");
             *bytes = larger;
-            room = room * 2 + 65536;
+            capacity = capacity * 2 + 65536;
         }
         if (wait_for_more(stop, error) != ORGAN_OK)
             return error->status;
-        got = read(STDIN_FILENO, *bytes + used, room - used);
+        got = read(STDIN_FILENO, *bytes + used, capacity - used);
         if (got < 0)
             return organ_fail_errno(error, errno, "standard input");
         used += (size_t)got;

@@ -195,14 +195,14 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
     char **names = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     *count = 0;
     if (folder)
         errno = 0; /* stays so at the end of the directory */
     for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MAX; errno = 0) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        char *const name = organ_grow(&names, *count, &room, sizeof *names) ? strdup(entry->d_name) : NULL;
+        char *const name = organ_grow(&names, *count, &capacity, sizeof *names) ? strdup(entry->d_name) : NULL;
         if (!name) {
             organ_memory_refused();
             break;

@@ -15,10 +15,10 @@ typedef struct quantifier {
 } quantifier;
 
 /* "{3}", "{3,}", "{3,5}", "{,5}" */
-static bool read_count(const char *p, size_t left, quantifier *q)
+static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
-    if (left < 3 || *p != '{' || !((p[1] >= '0' && p[1] <= '9') || p[1] == ','))
+    if (remaining < 3 || *p != '{' || !((p[1] >= '0' && p[1] <= '9') || p[1] == ','))
         return false;
     q->max = strtoul(p + 1, &end, 10);
     if (*end == ',') {
@@ -27,22 +27,22 @@ static bool read_count(const char *p, size_t left, quantifier *q)
         q->max = q->endless ? q->max : strtoul(second, &end, 10);
         end = q->endless ? (char *)(uintptr_t)second : end;
     }
-    if (*end != '}' || (size_t)(end - p) >= left)
+    if (*end != '}' || (size_t)(end - p) >= remaining)
         return false;
     q->length = (size_t)(end - p) + 1;
     return true;
 }
 
-static quantifier quantifier_at(const char *p, size_t left)
+static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};
-    if (left > 0 && (*p == '*' || *p == '+'))
+    if (remaining > 0 && (*p == '*' || *p == '+'))
         q = (quantifier){.length = 1, .endless = true};
-    else if (left > 0 && *p == '?')
+    else if (remaining > 0 && *p == '?')
         q = (quantifier){.length = 1, .max = 1};
     else
-        read_count(p, left, &q);
-    if (q.length && q.length < left && (p[q.length] == '+' || p[q.length] == '?')) {
+        read_count(p, remaining, &q);
+    if (q.length && q.length < remaining && (p[q.length] == '+' || p[q.length] == '?')) {
         q.possessive = p[q.length] == '+';
         q.length++;
     }

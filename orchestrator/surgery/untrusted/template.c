@@ -173,11 +173,11 @@ static void push_token(template_scan *s, char kind, const char *word)
 }
 
 /* The number that so many digits say; -1 where there are fewer. */
-static long digits_of(const char *text, size_t left, size_t count, int base)
+static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
     char *end;
-    if (left < count)
+    if (remaining < count)
         return -1;
     memcpy(digits, text, count);
     const long value = strtol(digits, &end, base);
@@ -186,30 +186,30 @@ static long digits_of(const char *text, size_t left, size_t count, int base)
 
 /* Decodes an escape in a Python string; *taken is its length in characters. Characters outside of ASCII do not occur
  * in the names searched for. */
-static char decode_escape(const char *text, size_t left, size_t *taken)
+static char decode_escape(const char *text, size_t remaining, size_t *taken)
 {
     static const struct {
         char letter;
         size_t digits;
         int base;
     } kinds[] = {{'x', 2, 16}, {'u', 4, 16}, {'U', 8, 16}};
-    *taken = left > 1 ? 2 : 1;
-    for (size_t k = 0; left > 1 && k < sizeof kinds / sizeof *kinds; k++) {
+    *taken = remaining > 1 ? 2 : 1;
+    for (size_t k = 0; remaining > 1 && k < sizeof kinds / sizeof *kinds; k++) {
         const long value =
-            text[1] == kinds[k].letter ? digits_of(text + 2, left - 2, kinds[k].digits, kinds[k].base) : -1;
+            text[1] == kinds[k].letter ? digits_of(text + 2, remaining - 2, kinds[k].digits, kinds[k].base) : -1;
         if (value >= 0) {
             *taken = 2 + kinds[k].digits;
             return value > 0 && value < 0x80 ? (char)value : '?';
         }
     }
-    for (size_t count = 3; left > 1 && text[1] >= '0' && text[1] <= '7' && count > 0; count--) {
-        const long value = digits_of(text + 1, left - 1, count, 8);
+    for (size_t count = 3; remaining > 1 && text[1] >= '0' && text[1] <= '7' && count > 0; count--) {
+        const long value = digits_of(text + 1, remaining - 1, count, 8);
         if (value >= 0) {
             *taken = 1 + count;
             return value > 0 && value < 0x80 ? (char)value : '?';
         }
     }
-    return left > 1 ? text[1] : '\\';
+    return remaining > 1 ? text[1] : '\\';
 }
 
 /* Reads a string literal with its escapes decoded, so that "\x5f\x5fclass__" is found too, and checks it for names of

@@ -291,7 +291,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
     const organ_narrow_options *const o = x->options;
     if (o->by_magnitude)
         weigh_by_magnitude(x);
-    for (size_t left = x->groups; left > o->keep; left--) {
+    for (size_t remaining = x->groups; remaining > o->keep; remaining--) {
         if (organ_stop_is_requested(x->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
         if (!o->by_magnitude)
@@ -366,19 +366,19 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
     const size_t together = organ_min(STRIP, x->rows);
     free(x->g);
     x->g = damped_moments(x);
-    float *const room = organ_floats(3 * together, x->cols);
+    float *const scratch = organ_floats(3 * together, x->cols);
     const organ_block_matrix h = {x->cols, x->moments->block, x->g};
-    if (!x->g || !room)
+    if (!x->g || !scratch)
         out_of_memory(x, error);
     for (size_t first = 0; first < x->rows && !error->status; first += together) {
         const narrow_matrix_strip s = {.rows = organ_min(together, x->rows - first),
                                        .weights = x->weights + first * x->cols,
-                                       .donor = room,
-                                       .difference = room + together * x->cols,
-                                       .product = room + 2 * together * x->cols};
+                                       .donor = scratch,
+                                       .difference = scratch + together * x->cols,
+                                       .product = scratch + 2 * together * x->cols};
         solve_strip(x, &h, &s, error);
     }
-    free(room);
+    free(scratch);
     return error->status;
 }
 

@@ -115,7 +115,7 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
 static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->whole;
-    for (size_t left = cols; left > part->share->keep; left--) {
+    for (size_t remaining = cols; remaining > part->share->keep; remaining--) {
         size_t least = cols;
         for (size_t c = 0; c < cols; c++)
             if (!gone[c] && (least == cols || scores[c] < scores[least]))

@@ -102,10 +102,10 @@ static organ_status allocate_parts(organ_width_job *job, organ_error *error)
 static organ_status list_parts(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
-    const size_t room = model->tensor_count + 1;
-    job->targets.tensors = calloc(room, sizeof *job->targets.tensors);
-    job->targets.chosen = calloc(room, sizeof *job->targets.chosen);
-    job->first = calloc(room, sizeof *job->first);
+    const size_t capacity = model->tensor_count + 1;
+    job->targets.tensors = calloc(capacity, sizeof *job->targets.tensors);
+    job->targets.chosen = calloc(capacity, sizeof *job->targets.chosen);
+    job->first = calloc(capacity, sizeof *job->first);
     if (!job->targets.tensors || !job->targets.chosen || !job->first)
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++) {

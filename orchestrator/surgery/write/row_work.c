@@ -58,12 +58,12 @@ bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
     organ_cuts *const cuts = w->cuts;
     organ_row_result *const result = &w->write->rows->results[cut];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
-    bool whole = digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_cuts_is_whole(cuts, cut));
-    for (size_t k = 0; k < ORGAN_ROW_SUMS && whole; k++)
-        whole = organ_exact_value(json_array_get(json_object_get(line, "sums"), k), &result->sums[k]);
-    if (whole && organ_cuts_is_whole(cuts, cut))
+    bool complete = digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_cuts_is_whole(cuts, cut));
+    for (size_t k = 0; k < ORGAN_ROW_SUMS && complete; k++)
+        complete = organ_exact_value(json_array_get(json_object_get(line, "sums"), k), &result->sums[k]);
+    if (complete && organ_cuts_is_whole(cuts, cut))
         memcpy(cuts->xxh3[cuts->list[cut].of], digest, sizeof result->xxh3);
-    return whole;
+    return complete;
 }
 
 void organ_row_work_fold(const organ_writing *w)
@@ -140,10 +140,10 @@ static void list_rows(row_walk *walk)
 organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const size_t room = w->cuts->count + 1;
+    const size_t capacity = w->cuts->count + 1;
     row_walk walk = {.w = w,
-                     .items = calloc(room, sizeof *walk.items),
-                     .todo = calloc(room, sizeof *walk.todo),
+                     .items = calloc(capacity, sizeof *walk.items),
+                     .todo = calloc(capacity, sizeof *walk.todo),
                      .floats = (organ_row_longest(m->model, m->replaced) + 15) / 16 * 16}; /* whole cache lines */
     if (walk.items && walk.todo)
         list_rows(&walk);

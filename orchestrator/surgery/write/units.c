@@ -17,13 +17,13 @@ bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[uni
 
 size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 {
-    size_t left = 0;
+    size_t remaining = 0;
     *bytes = 0;
     for (size_t u = 0; u < w->unit_count; u++) {
         *bytes += w->units[u].done ? 0 : w->units[u].bytes;
-        left += !w->units[u].done;
+        remaining += !w->units[u].done;
     }
-    return left;
+    return remaining;
 }
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
@@ -55,12 +55,12 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
     if (all->count == all->room) {
-        const size_t room = all->room ? 2 * all->room : 4;
-        organ_unit_extent *const more = realloc(all->list, room * sizeof *more);
+        const size_t capacity = all->room ? 2 * all->room : 4;
+        organ_unit_extent *const more = realloc(all->list, capacity * sizeof *more);
         if (!more)
             return false;
         all->list = more;
-        all->room = room;
+        all->room = capacity;
     }
     all->list[all->count++] = one;
     return true;

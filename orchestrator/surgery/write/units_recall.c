@@ -111,9 +111,9 @@ typedef struct inventory {
 
 static organ_status make_inventory(const organ_writing *w, inventory *there, organ_error *error)
 {
-    const size_t room = w->unit_count + 1;
-    *there = (inventory){calloc(room, sizeof *there->line_of), calloc(room, sizeof *there->bytes),
-                         calloc(room, sizeof *there->owner), calloc(room, sizeof *there->holds)};
+    const size_t capacity = w->unit_count + 1;
+    *there = (inventory){calloc(capacity, sizeof *there->line_of), calloc(capacity, sizeof *there->bytes),
+                         calloc(capacity, sizeof *there->owner), calloc(capacity, sizeof *there->holds)};
     if (!there->line_of || !there->bytes || !there->owner || !there->holds)
         return organ_fail_memory(error, w->journal.path);
     if (find_lines(w, there->line_of, error))

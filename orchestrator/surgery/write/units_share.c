@@ -8,9 +8,9 @@
 
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
-    const size_t room = w->unit_count + 1;
-    uint64_t *const bytes = calloc(room, sizeof *bytes);
-    uint32_t *const owner = calloc(room, sizeof *owner);
+    const size_t capacity = w->unit_count + 1;
+    uint64_t *const bytes = calloc(capacity, sizeof *bytes);
+    uint32_t *const owner = calloc(capacity, sizeof *owner);
     if (!bytes || !owner)
         organ_fail_memory(error, w->journal.path);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
