@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/tensor.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
 {
     organ_matrices m = {1, 1, 1};
@@ -13,4 +17,20 @@ organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
             m.cols = tensor->shape[k];
     }
     return m;
+}
+
+/* ---- shapes ---- */
+
+bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank, const uint64_t *other)
+{
+    return rank == other_rank && (rank == 0 || memcmp(shape, other, rank * sizeof *shape) == 0);
+}
+
+const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[ORGAN_SHAPE_TEXT])
+{
+    size_t used = (size_t)sprintf(out, "[");
+    for (unsigned k = 0; k < rank && used < 96; k++)
+        used += (size_t)sprintf(out + used, "%s%" PRIu64, k ? ", " : "", shape[k]);
+    strcpy(out + used, used < 96 ? "]" : ", ...]");
+    return out;
 }

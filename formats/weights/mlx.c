@@ -29,7 +29,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
     const unsigned rank = codes->rank;
-    char words[128], groups[128];
+    char words[ORGAN_SHAPE_TEXT], groups[ORGAN_SHAPE_TEXT];
     if (rank < 2 || rank > 4)
         return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", rank);
     bool same = scale->rank == rank;
@@ -38,8 +38,8 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     if (!same)
         return organ_weight_fail(search, scale,
                                  "has shape %s, but '%.200s' has %s: all axes but the last must be equal",
-                                 organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
-                                 organ_weight_axes(rank, codes->shape, words));
+                                 organ_shape_text(scale->rank, scale->shape, groups), codes->name,
+                                 organ_shape_text(rank, codes->shape, words));
     if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MAX)
         return organ_weight_fail(search, codes, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements,
                                  scale->elements);

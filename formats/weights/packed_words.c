@@ -268,11 +268,11 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         organ_weight_disagree(search, weight, "bits", said, 0, found, 0);
     if (found)
         return ORGAN_OK;
-    char q[128], z[128], s[128];
+    char q[ORGAN_SHAPE_TEXT], z[ORGAN_SHAPE_TEXT], s[ORGAN_SHAPE_TEXT];
     return organ_weight_fail(
         search, weight->codes, "has shape %s, qzeros %s, scales %s%s: these shapes fit no codes of %s bits",
-        organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
-        organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
+        organ_shape_text(2, weight->codes->shape, q), organ_shape_text(2, weight->zero->shape, z),
+        organ_shape_text(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
         said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
 }
 

@@ -44,13 +44,13 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
-    char has[128], needs[128], whole[128];
+    char has[ORGAN_SHAPE_TEXT], needs[ORGAN_SHAPE_TEXT], whole[ORGAN_SHAPE_TEXT];
     if (tensor->rank == rank && organ_same_axes(tensor->shape, shape, rank))
         return ORGAN_OK;
     return organ_weight_fail(search, tensor, "has shape %s, but a weight of shape %s needs %s",
-                             organ_weight_axes(tensor->rank, tensor->shape, has),
-                             organ_weight_axes(weight->rank, weight->shape, whole),
-                             organ_weight_axes(rank, shape, needs));
+                             organ_shape_text(tensor->rank, tensor->shape, has),
+                             organ_shape_text(weight->rank, weight->shape, whole),
+                             organ_shape_text(rank, shape, needs));
 }
 
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
@@ -97,10 +97,10 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
 static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
                               const organ_quant_group *group)
 {
-    char has[128], whole[128], needs[128];
+    char has[ORGAN_SHAPE_TEXT], whole[ORGAN_SHAPE_TEXT], needs[ORGAN_SHAPE_TEXT];
     const organ_matrices m = organ_weight_matrices(weight);
-    organ_weight_axes(weight->scale->rank, weight->scale->shape, has);
-    organ_weight_axes(weight->rank, weight->shape, whole);
+    organ_shape_text(weight->scale->rank, weight->scale->shape, has);
+    organ_shape_text(weight->rank, weight->shape, whole);
     if (group->block_rows == 0 && group->group_size != 0)
         return organ_weight_fail(search, weight->scale,
                                  "has shape %s, but a weight of shape %s with group_size %" PRId64
@@ -115,7 +115,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64
                              " (%s) needs %s%s",
                              has, whole, group->block_rows, group->block_cols, search->config->file,
-                             organ_weight_axes(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
+                             organ_shape_text(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
 }
 
 /* Checks for rows x cols scales for each matrix and sets the blocks. */

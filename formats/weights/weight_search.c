@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/weights/weight_search.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,15 +22,6 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
     va_end(args);
     return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
                       tensor->name, reason);
-}
-
-const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
-{
-    size_t used = (size_t)sprintf(out, "[");
-    for (unsigned k = 0; k < rank && used < 96; k++)
-        used += (size_t)sprintf(out + used, "%s%" PRIu64, k ? ", " : "", shape[k]);
-    strcpy(out + used, used < 96 ? "]" : ", ...]");
-    return out;
 }
 
 void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
@@ -92,10 +82,10 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     weight->rank = lead + 2;
     weight->shape = shape;
     weight->anatomy = organ_anatomy_of(weight->name);
-    char text[128];
+    char text[ORGAN_SHAPE_TEXT];
     return fits ? ORGAN_OK
                 : organ_weight_fail(search, weight->codes, "would unpack to a weight of the impossible shape %s",
-                                    organ_weight_axes(weight->rank, shape, text));
+                                    organ_shape_text(weight->rank, shape, text));
 }
 
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)

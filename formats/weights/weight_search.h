@@ -63,9 +63,6 @@ static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigne
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* "[4096, 32]"; `out` has 128 bytes. */
-const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out);
-
 void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
                            uint64_t said1, uint64_t found0, uint64_t found1);
 

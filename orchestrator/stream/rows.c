@@ -167,3 +167,11 @@ organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t r
 {
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }
+
+size_t organ_row_buffer_next(organ_row_buffer *b, uint64_t first, uint64_t end, organ_error *error)
+{
+    if (error->status || first >= end)
+        return 0;
+    const size_t rows = end - first < b->room ? (size_t)(end - first) : b->room;
+    return organ_row_buffer_read(b, first, rows, error) ? 0 : rows;
+}

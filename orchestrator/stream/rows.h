@@ -98,5 +98,9 @@ void organ_row_buffer_close(organ_row_buffer *buffer);
 
 /* Reads rows [first, first + rows), at most `room`. */
 organ_status organ_row_buffer_read(organ_row_buffer *buffer, uint64_t first, size_t rows, organ_error *error);
+/* Reads the rows from `first` on, up to `end` and at most `room`. Returns their number: 0 at the end, or after an
+ * error.
+ */
+size_t organ_row_buffer_next(organ_row_buffer *buffer, uint64_t first, uint64_t end, organ_error *error);
 
 #endif

@@ -254,7 +254,6 @@ typedef struct organ_forward_config {
     bool gate_heads;    /* the gate has one number for each head; false: one for each number of the output */
     double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;
-    bool nested;         /* the configuration is the text part of a multimodal model's */
     bool embedding_norm; /* embeddings are divided by their root mean square */
     bool sub_norms;      /* norms before the output projections of attention and dense feed-forward (BitNet) */
     bool value_norm;     /* each head of v is divided by its root mean square */

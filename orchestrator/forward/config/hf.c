@@ -219,7 +219,6 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
-    c->nested = s->root != s->file;
     c->tied_output = is_tied(s);
     refuse_bidirectional(s);
     refuse_bitnet(s);

@@ -33,21 +33,21 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
-/* Returns the fewest digits with which a real number is read back unchanged, 15 to 17; 17 for other values. */
-static size_t digits_needed(const json_t *value)
+int organ_real_digits(double value)
 {
-    for (int digits = 15; json_is_real(value) && digits < 17; digits++) {
-        char text[40];
-        snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
-        if (strtod(text, NULL) == json_real_value(value))
-            return (size_t)digits;
+    int digits = 15;
+    for (char text[40]; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
     }
-    return 17;
+    return digits;
 }
 
 static bool print_scalar(const json_t *value, FILE *out)
 {
-    return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_needed(value))) == 0;
+    const size_t digits = json_is_real(value) ? (size_t)organ_real_digits(json_real_value(value)) : 0;
+    return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)) == 0;
 }
 
 static bool has_only_numbers(const json_t *array)

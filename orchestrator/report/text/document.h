@@ -52,6 +52,9 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
+/* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */
+int organ_real_digits(double value);
+
 /* json_array_get for rows of a report, which may be stored in a file (formats/base/json_spool.h). Code that iterates
  * over rows uses this.
  */

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/shell_word.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
@@ -149,7 +150,7 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
 /* Returns the number as a word of the command line, or NULL after a fault. */
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
-    char allowed[160], text[40];
+    char allowed[160];
     uint64_t bytes = 0;
     const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
     const double number = amount ? (double)bytes : json_number_value(value);
@@ -162,14 +163,8 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
         add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
-    else {
-        for (int digits = 15; digits <= 17; digits++) {
-            snprintf(text, sizeof text, "%.*g", digits, number);
-            if (strtod(text, NULL) == number)
-                break;
-        }
-        return json_string(text);
-    }
+    else
+        return json_sprintf("%.*g", organ_real_digits(number), number);
     return NULL;
 }
 

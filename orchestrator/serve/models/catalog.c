@@ -16,11 +16,6 @@ typedef struct texts {
     char *details, *summary;
 } texts;
 
-static bool shares_shape(const organ_tensor *a, const organ_tensor *b)
-{
-    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
-}
-
 /* A block that is laid out from its beginning; without a base only its size is found. */
 typedef struct layout {
     char *base; /* zeros; NULL: none */
@@ -46,7 +41,7 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     const uint64_t *shape = NULL;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
-        if (k == 0 || !shares_shape(tensor - 1, tensor))
+        if (k == 0 || !ORGAN_SAME_SHAPE(tensor - 1, tensor))
             shape = catalog_put(l, tensor->shape, tensor->rank * sizeof *shape);
         if (tensors)
             tensors[k].shape = shape;

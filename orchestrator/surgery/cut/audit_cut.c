@@ -21,8 +21,7 @@
 
 static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
-    return found->dtype == piece->dtype && found->rank == piece->rank &&
-           (piece->rank == 0 || memcmp(found->shape, piece->shape, piece->rank * sizeof *piece->shape) == 0);
+    return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
 
 /* Counts the bytes of `found` in the copy that differ from those of `reader`. `scratch`: ORGAN_CUT_WINDOW bytes. */

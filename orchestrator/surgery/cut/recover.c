@@ -57,16 +57,12 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
 {
     organ_row_buffer rows = {0};
     organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
-    for (uint64_t r = 0; r < rows.rows && !error->status; r += rows.room) {
-        const size_t n = rows.rows - r < rows.room ? (size_t)(rows.rows - r) : rows.room;
-        organ_row_buffer_read(&rows, r, n, error);
-        for (size_t k = 0; k < n && !error->status; k++) {
-            const uint64_t row = r + k;
-            uint64_t *const digest = row < of.skip ? NULL : &digests[recover_place_of(&of, row)];
+    for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
+        for (uint64_t k = 0; k < n; k++) {
+            uint64_t *const digest = r + k < of.skip ? NULL : &digests[recover_place_of(&of, r + k)];
             if (digest)
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols, rows.cols * sizeof(float), *digest);
         }
-    }
     organ_row_buffer_close(&rows);
     return error->status;
 }
@@ -79,16 +75,13 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
     const uint64_t in_matrix = organ_weight_matrices(w).rows;
     organ_row_buffer rows = {0};
     organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
-    for (uint64_t r = 0; r < rows.rows && !error->status; r += rows.room) {
-        const size_t n = rows.rows - r < rows.room ? (size_t)(rows.rows - r) : rows.room;
-        organ_row_buffer_read(&rows, r, n, error);
-        for (size_t k = 0; k < n && !error->status; k++)
+    for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
+        for (uint64_t k = 0; k < n; k++)
             for (size_t c = 0; c < rows.cols; c++) {
                 const uint64_t channel = pairs ? c / 2 : c % count;
                 uint64_t *const digest = &digests[(r + k) / in_matrix * count + channel];
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols + c, sizeof(float), *digest);
             }
-    }
     organ_row_buffer_close(&rows);
     return error->status;
 }

@@ -168,21 +168,6 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_weight_sta
 
 /* ---- pairs ---- */
 
-static const char *autopsy_distance_shape_text(const organ_weight *w, char out[128])
-{
-    size_t used = (size_t)snprintf(out, 128, "[");
-    for (unsigned k = 0; k < w->rank && used < 128; k++)
-        used += (size_t)snprintf(out + used, 128 - used, "%s%llu", k ? ", " : "", (unsigned long long)w->shape[k]);
-    if (used < 128)
-        snprintf(out + used, 128 - used, "]");
-    return out;
-}
-
-static bool autopsy_distance_same_shape(const organ_weight *a, const organ_weight *b)
-{
-    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
-}
-
 /* Returns the weight of `in` with the name of `weight`. If one model is GGUF and the other is not, the name in the
  * other format counts too. */
 static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
@@ -223,29 +208,31 @@ static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 
 static void print_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
-    char shape[128];
+    char shape[ORGAN_SHAPE_TEXT];
     const bool tied = is_tied(job, weight);
     const organ_verdict verdict = {
         here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
         tied ? "An output head that is tied to the embedding may be stored or not."
              : "The two are of different kinds or formats, or a conversion lost or renamed it.",
         true};
-    organ_autopsy_report(job, !tied, weight, &verdict, "%s", autopsy_distance_shape_text(weight, shape));
+    organ_autopsy_report(job, !tied, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
-    char mine[128], its[128];
+    char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
     const char *const why = why_not_across(job, v->weight);
     if (why) {
         const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
-        organ_autopsy_report(job, false, v->weight, &verdict, "%s", autopsy_distance_shape_text(v->weight, mine));
-    } else if (!autopsy_distance_same_shape(v->weight, other)) {
+        organ_autopsy_report(job, false, v->weight, &verdict, "%s",
+                             organ_shape_text(v->weight->rank, v->weight->shape, mine));
+    } else if (!ORGAN_SAME_SHAPE(v->weight, other)) {
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
                                        "A vocabulary that was extended or cut, a transposed matrix, or another model.",
                                        true};
         organ_autopsy_report(job, true, v->weight, &verdict, "%s here, %s there",
-                             autopsy_distance_shape_text(v->weight, mine), autopsy_distance_shape_text(other, its));
+                             organ_shape_text(v->weight->rank, v->weight->shape, mine),
+                             organ_shape_text(other->rank, other->shape, its));
     } else if (!v->unread)
         v->other = other;
 }

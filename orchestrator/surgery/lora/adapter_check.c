@@ -136,7 +136,7 @@ static void check_key(check *c, const char *name)
 
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
 {
-    char *name, shape[96];
+    char *name, shape[ORGAN_SHAPE_TEXT];
     if (asprintf(&name, "%s.weight", pair->module) < 0) {
         organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);
         return;

@@ -53,15 +53,10 @@ static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weig
                                  : organ_role_describe(weight->anatomy.role)->projection;
 }
 
-static bool extract_plan_same_shape(const organ_weight *a, const organ_weight *b)
-{
-    return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
-}
-
 static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
                                              const organ_weight *tuned, organ_error *error)
 {
-    if (extract_plan_same_shape(base, tuned))
+    if (ORGAN_SAME_SHAPE(base, tuned))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)",
                       job->tuned->path, tuned->name, (unsigned long long)tuned->shape[0],
@@ -78,7 +73,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "the tuned model does not have it";
     else if (!base)
         other->why = "the base does not have it";
-    else if (!extract_plan_same_shape(base, tuned))
+    else if (!ORGAN_SAME_SHAPE(base, tuned))
         other->why = "its shape differs";
     else if (!organ_weight_has_numbers(base) || !organ_weight_has_numbers(tuned))
         other->why = "its type is not supported";

@@ -205,18 +205,16 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
 {
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
     double sum = 0;
-    for (uint64_t at = 0; at < base->rows; at += base->room) {
-        const size_t rows = base->rows - at < base->room ? (size_t)(base->rows - at) : base->room,
-                     n = rows * base->cols;
-        if (organ_row_buffer_read(base, at, rows, error) ||
-            organ_model_read(adapter->model, t->file, raw, n * width, t->offset + at * base->cols * width, error))
+    for (uint64_t rows, at = 0; (rows = organ_row_buffer_next(base, at, base->rows, error)); at += rows) {
+        const size_t n = rows * base->cols;
+        if (organ_model_read(adapter->model, t->file, raw, n * width, t->offset + at * base->cols * width, error))
             return error->status;
         organ_widen(kernels, t->dtype, raw, mine, n);
         for (size_t k = 0; k < n; k++)
             sum += ((double)mine[k] - (double)base->values[k]) * ((double)mine[k] - (double)base->values[k]);
     }
     *norm = sqrt(sum);
-    return ORGAN_OK;
+    return error->status;
 }
 
 static void *allocate_to_line(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
@@ -310,13 +308,4 @@ json_t *organ_adapter_json(const organ_adapter *adapter)
                         SET_REAL("lora_alpha", adapter->alpha), SET_FLAG("use_rslora", adapter->rslora),
                         SET_FLAG("use_dora", adapter->dora), SET_BYTES("base", adapter->base),
                         SET_COUNT("pairs", adapter->pair_count), SET_COUNT("other_tensors", adapter->rest_count));
-}
-
-const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96])
-{
-    size_t used = (size_t)snprintf(out, 96, "[");
-    for (unsigned k = 0; k < rank && used < 90; k++)
-        used += (size_t)snprintf(out + used, 96 - used, "%s%" PRIu64, k ? ", " : "", shape[k]);
-    snprintf(out + (used < 94 ? used : 94), 2, "]");
-    return out;
 }

@@ -67,7 +67,4 @@ const char *organ_adapter_changed_base(const organ_adapter *adapter);
 /* {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base", "pairs", "other_tensors"} */
 json_t *organ_adapter_json(const organ_adapter *adapter);
 
-/* "[320, 8]" */
-const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96]);
-
 #endif

@@ -101,7 +101,7 @@ static votes count_votes(const organ_merge_job *job)
  * both ways, so the other modules' shapes decide (`v`). A pair without a place is noted, not merged. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
-    char *name, shape[96];
+    char *name, shape[ORGAN_SHAPE_TEXT];
     const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
@@ -189,7 +189,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     bool magnitudes;
     if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
         return error->status;
-    char *const name = organ_adapter_plain_name(t->name), is[96], was[96];
+    char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
     const organ_weight *const w = organ_lora_weight(job->weights, name);
@@ -199,7 +199,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     free(name);
     if (!w)
         return note_unplaced(job, t, NULL, error, "%s", missing);
-    if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
+    if (!ORGAN_SAME_SHAPE(w, t))
         return note_unplaced(job, t, NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
                              organ_shape_text(t->rank, t->shape, is), w->name,
                              organ_shape_text(w->rank, w->shape, was));

@@ -75,8 +75,7 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
     if (!name)
         return organ_fail_memory(error, j->options->adapter);
     free(name);
-    if (w && (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) ||
-              !organ_weight_has_numbers(w)))
+    if (w && (!ORGAN_SAME_SHAPE(w, t) || !organ_weight_has_numbers(w)))
         w = NULL;
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))

@@ -187,19 +187,6 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-static void graft_match_shape_text(const organ_tensor *tensor, char out[128])
-{
-    size_t used = (size_t)snprintf(out, 128, "[");
-    for (unsigned k = 0; k < tensor->rank && used < 100; k++)
-        used += (size_t)snprintf(out + used, 128 - used, "%s%llu", k ? ", " : "", (unsigned long long)tensor->shape[k]);
-    snprintf(out + used, 128 - used, "]");
-}
-
-static bool graft_match_same_shape(const organ_tensor *a, const organ_tensor *b)
-{
-    return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
-}
-
 /* The type in which the source's tensor will stand in the output. Between files of the same kind nothing is lost where
  * the header is free. A vector that the target keeps in F32 stays so: engines demand it. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
@@ -223,11 +210,11 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
-    char source[128], target[128];
+    char source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
     job->taken[k] = true;
-    graft_match_shape_text(from, source);
-    graft_match_shape_text(&piece->as, target);
-    if (!graft_match_same_shape(from, &piece->as)) {
+    organ_shape_text(from->rank, from->shape, source);
+    organ_shape_text(piece->as.rank, piece->as.shape, target);
+    if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
         organ_graft_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source,
                         target);
         return;
@@ -241,16 +228,16 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
 /* A tensor of an added layer: it must look like that of the target's last layer. */
 static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
-    char sibling[ORGAN_COUNTERPART_SIZE], source[128], target[128];
+    char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
     organ_anatomy anatomy = organ_anatomy_of(name);
     const organ_tensor *const like =
         organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
             ? organ_model_find(job->target, sibling)
             : NULL;
-    if (!like || !graft_match_same_shape(like, from)) {
-        graft_match_shape_text(from, source);
+    if (!like || !ORGAN_SAME_SHAPE(like, from)) {
+        organ_shape_text(from->rank, from->shape, source);
         if (like)
-            graft_match_shape_text(like, target);
+            organ_shape_text(like->rank, like->shape, target);
         organ_graft_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer,
                         name, source, like ? "it is " : "there is none", like ? target : "");
         return;

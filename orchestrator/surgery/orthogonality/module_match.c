@@ -73,7 +73,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error)
 {
-    char shape[96];
+    char shape[ORGAN_SHAPE_TEXT];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !module_match_fits(place, weight))
         note_mismatch(mismatches, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,

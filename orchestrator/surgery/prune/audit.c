@@ -51,32 +51,22 @@ typedef struct audit {
     double started;
 } audit;
 
-static void audit_shape_text(const organ_tensor *tensor, char *out, size_t size)
-{
-    size_t used = (size_t)snprintf(out, size, "%s [", organ_dtype_describe(tensor->dtype)->name);
-    for (unsigned k = 0; k < tensor->rank && used < size; k++)
-        used +=
-            (size_t)snprintf(out + used, size - used, "%s%llu", k ? ", " : "", (unsigned long long)tensor->shape[k]);
-    if (used < size)
-        snprintf(out + used, size - used, "]");
-}
-
 /* Returns the tensor of the copy to compare with `donor`; NULL, with a problem added, if there is none of the same
  * shape and dtype. */
 static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
-    char was[256], is[256];
+    char was[ORGAN_SHAPE_TEXT], is[ORGAN_SHAPE_TEXT];
     if (!copy) {
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", donor->name, a->copy->path);
         return NULL;
     }
-    if (copy->dtype == donor->dtype && copy->rank == donor->rank &&
-        memcmp(copy->shape, donor->shape, donor->rank * sizeof *donor->shape) == 0)
+    if (copy->dtype == donor->dtype && ORGAN_SAME_SHAPE(copy, donor))
         return copy;
-    audit_shape_text(donor, was, sizeof was);
-    audit_shape_text(copy, is, sizeof is);
-    organ_problem_add(&a->problems, "tensor '%s' is %s in the donor and %s in %s", donor->name, was, is, a->copy->path);
+    organ_problem_add(&a->problems, "tensor '%s' is %s %s in the donor and %s %s in %s", donor->name,
+                      organ_dtype_describe(donor->dtype)->name, organ_shape_text(donor->rank, donor->shape, was),
+                      organ_dtype_describe(copy->dtype)->name, organ_shape_text(copy->rank, copy->shape, is),
+                      a->copy->path);
     return NULL;
 }
 

@@ -43,8 +43,7 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     size_t same = 0;
     for (size_t t = 0; t < donor->tensor_count; t++) {
         const organ_tensor *a = &donor->tensors[t], *b = organ_model_find(copy, a->name);
-        same += b && a->dtype == b->dtype && a->rank == b->rank &&
-                memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+        same += b && a->dtype == b->dtype && ORGAN_SAME_SHAPE(a, b);
     }
     return same;
 }

@@ -2,7 +2,6 @@
  * Chooses channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have the
  * greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
 #include "formats/weights/weights.h"
-#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/width_job.h"
@@ -22,14 +21,11 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
 {
     organ_row_buffer buffer = {0};
     organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, true, error);
-    for (size_t r = 0; r < of.count && !error->status; r += buffer.room) {
-        const size_t n = organ_min(buffer.room, of.count - r);
-        organ_row_buffer_read(&buffer, of.first + r, n, error);
-        for (size_t k = 0; k < n && !error->status; k++) {
+    for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
+        for (size_t k = 0; k < n; k++) {
             const float *const row = buffer.values + k * buffer.cols;
             scores[r + k] *= organ_dot(row, row, buffer.cols);
         }
-    }
     organ_row_buffer_close(&buffer);
     return error->status;
 }
@@ -40,12 +36,9 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
 {
     organ_row_buffer buffer = {0};
     organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, true, error);
-    for (size_t r = 0; r < of.count && !error->status; r += buffer.room) {
-        const size_t n = organ_min(buffer.room, of.count - r);
-        organ_row_buffer_read(&buffer, of.first + r, n, error);
-        for (size_t k = 0; k < n * buffer.cols && !error->status; k++)
+    for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
+        for (size_t k = 0; k < n * buffer.cols; k++)
             squares[k % buffer.cols] += (double)buffer.values[k] * (double)buffer.values[k];
-    }
     organ_row_buffer_close(&buffer);
     return error->status;
 }
