@@ -53,6 +53,7 @@ INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *code
     }
 }
 
+/* Divides n values by the scale of their group of `group` values and stores the nearest codes. */
 INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
                          const organ_code code)
 {
@@ -93,6 +94,7 @@ INLINE u32x16 numbers_magnitude(f32x16 a)
     return u32_select(u32_gt(magnitude, u32_set1(INFINITE)), u32_set1(0), magnitude);
 }
 
+/* Returns the largest magnitude, infinity or NaN included: magnitudes compare as integers. */
 static float amax(const float *values, size_t n)
 {
     u32x16 max[2] = {u32_set1(0), u32_set1(0)};

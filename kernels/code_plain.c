@@ -48,6 +48,8 @@ static uint64_t spread_eight(uint64_t window, unsigned bits)
     return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
+/* Unpacks n codes of `bits` bits, from code `first` on, eight at a time: eight codes of at most 8 bits fit into the
+ * 64-bit window that begins at their byte. */
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
     const size_t end = ((first + n) * bits + 7) / 8;
@@ -112,6 +114,7 @@ enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words *
 
 static size_t smaller_of(size_t a, size_t b) { return a < b ? a : b; }
 
+/* Transposes a tile in a buffer, blocks of 8 x 8 first, and then copies its rows. */
 static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                            size_t cols)
 {

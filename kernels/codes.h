@@ -97,6 +97,7 @@ INLINE u16x16 nibble_words(const organ_code code)
     return u16_load(words[code == ORGAN_CODE_U4]);
 }
 
+/* Returns the values of 16 codes, before scale and zero point. */
 INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 {
     switch (code) {
@@ -135,6 +136,7 @@ INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
     }
 }
 
+/* Stores 32 values in their type; with `streams` past the caches, which needs an aligned address. */
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
     float *wide = (float *)values + at;
@@ -269,6 +271,7 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     return !u8_any_ge(rank, u8_set1(special_from));
 }
 
+/* Decodes n elements that share one scale and zero point, by a table if the type of the codes permits it. */
 INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
                        const organ_code code, const enum element_type type, const int streams)
 {
@@ -303,6 +306,8 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
     return moderate;
 }
 
+/* Returns the 16 products of the e2m1 values with the scale of a group, as BF16. The magnitudes are 0, 1 and 1.5 times
+ * powers of two, so two rounded products suffice: the others differ in the exponent, by an integer addition. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
     enum {
@@ -383,6 +388,8 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
+/* Decodes n codes with one scale, and zero point, for each `group` of them. Large outputs are written past the caches,
+ * from the first aligned address on. */
 INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                          size_t n, const organ_code code, const enum element_type type)
 {

@@ -91,6 +91,7 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
     store_transposed_square(to, square);
 }
 
+/* Packs 16 rows as `terms` BF16 terms whose sum approximates the value, for products of more than BF16 precision. */
 INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
                        const enum element_type type)
 {
@@ -203,6 +204,8 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
     }
 }
 
+/* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With ORGAN_COMPUTE_SPLIT
+ * a value of a is a sum of DOT_TERMS BF16 terms; one of b has as many terms as its type needs. */
 static void dot_product(const organ_product *p, void *scratch)
 {
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;

@@ -11,6 +11,7 @@ typedef struct fit_block {
     float plus;                /* offset added to each code before it is stored */
 } fit_block;
 
+/* Stores the codes of a block after its scale: bytes for q8_0, else nibbles with the fifth bits before them. */
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
 {
     const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};

@@ -156,6 +156,7 @@ INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
     put_scaled(scales, u8_sub(u8_load((const uint8_t *)codes), u8_set1(32)), d);
 }
 
+/* Decodes blocks of q3_k: two bits of a code are in `codes`, the third in `high`, and a code is offset by 4. */
 static void dequantize_q3_k(const void *blocks, float *values, size_t n)
 {
     const block_q3_k *b = blocks;
@@ -198,6 +199,7 @@ static void dequantize_q4_k(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of q5_k: nibbles and a fifth bit in `high`, with a scale and a minimum for each group of 32. */
 static void dequantize_q5_k(const void *blocks, float *values, size_t n)
 {
     const block_q5_k *b = blocks;
@@ -274,6 +276,7 @@ INLINE u32x16 magnitude_bits(f32x16 a)
     return u32_select(u32_gt(bits, u32_set1(INFINITE)), u32_set1(0), bits);
 }
 
+/* Encodes blocks of q8_0 as ggml does: the largest magnitude becomes 127. */
 static void quantize_q8_0(const float *values, void *blocks, size_t n)
 {
     block_q8_0 *b = blocks;

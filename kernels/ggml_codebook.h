@@ -39,6 +39,8 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
     put_scaled(values, u8_lookup(u8_load((const uint8_t *)table), codes), scale);
 }
 
+/* Decodes blocks of iq2_xxs: each of the four bytes of a group selects 8 magnitudes from a grid; the word after them
+ * has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
 static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
 {
     const block_iq2_xxs *b = blocks;
@@ -86,6 +88,8 @@ static void dequantize_iq2_s(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of iq3_xxs: each byte selects 4 magnitudes from a grid; a word for 32 values has their signs and the
+ * scale. */
 static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n)
 {
     static const int8_t table[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
@@ -104,6 +108,7 @@ static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of iq3_s: like iq3_xxs with 9 bits for each grid entry, all signs stored, and scales in nibbles. */
 static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
 {
     static const int8_t table[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
@@ -147,6 +152,8 @@ static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of iq1_m: 11 bits select 8 values from a grid; the F16 scale of the block is spread over the top
+ * nibbles of `scales`, whose other bits are those of the groups. */
 static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
 {
     const block_iq1_m *b = blocks;

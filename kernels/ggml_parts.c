@@ -44,6 +44,7 @@ static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
         to[j] = (uint8_t)((codes[j] & 15) | (codes[j + far] & 15) << 4);
 }
 
+/* Packs a block of 32 values: scale, minimum if the type has one, fifth bits, then nibbles or bytes. */
 static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);

@@ -11,6 +11,8 @@ INLINE u8x16 first_trit(u8x16 a)
 }
 INLINE u8x16 times_three(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
+/* Decodes blocks of tq1_0: a byte holds five ternary digits as a fraction of 256, so the leading digit of byte x 3 is
+ * read five times; the last four bytes hold four digits. */
 static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
 {
     const block_tq1_0 *b = blocks;
@@ -68,6 +70,8 @@ static void dequantize_q1_0(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes blocks of q2_0: four codes of two bits in a byte, -1 to 2. The zips put the four fields of each byte in
+ * order. */
 static void dequantize_q2_0(const void *blocks, float *values, size_t n)
 {
     const block_q2_0 *b = blocks;

@@ -34,6 +34,7 @@ typedef struct physarum_survey {
 
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
+/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {
@@ -56,6 +57,7 @@ INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols
     return (physarum_survey){f64_fold(sum), zeros - rows * (round_up_to_vector(cols) - cols), u32_top(top)};
 }
 
+/* Counts infinite values and NaN. */
 INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
                                 const enum element_type type)
 {
@@ -71,6 +73,7 @@ INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
     return rows * cols - finite;
 }
 
+/* Divides the scratch memory of a tile into its arrays; rows and columns are padded to whole vectors. */
 INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
@@ -234,6 +237,8 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
     return kept;
 }
 
+/* Runs the iterations on a tile and sets weights whose tube has died to zero. Returns the number of kept ones. The last
+ * iteration's growth and the removal are one pass over the rows. */
 INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
                                  const int square, const int mixed)
 {
@@ -252,6 +257,8 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
     return kept;
 }
 
+/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines. A tile with infinite values or NaN, or of
+ * zeros alone, is left unchanged. */
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
                      void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
 {

@@ -21,6 +21,7 @@ INLINE f32x16 void_from(f32x16 values, size_t n)
     return f32_of_bits(u32_or(f32_bits(values), u32_keep(beyond, u32_set1(MAGNITUDE))));
 }
 
+/* Adds 16 values to the sums of the first pass. Values that are not finite count only as NaN or infinite. */
 INLINE void first_pass_vector(first_pass *pass, f32x16 values)
 {
     const u32x16 magnitude = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
@@ -38,6 +39,7 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->max = f32_max(pass->max, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
+/* Computes counts, mean, minimum and maximum of a chunk. */
 INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                              const enum element_type type)
 {
@@ -71,6 +73,8 @@ INLINE void add_powers(powers *sums, f64x16 deviation)
     sums->m4 = f64_add(sums->m4, f64_mul(square, square));
 }
 
+/* Computes the sums of second, third and fourth powers of the deviations from the chunk's mean: a second pass, because
+ * sums of raw powers would cancel. */
 INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                               const enum element_type type)
 {

@@ -44,6 +44,8 @@ INLINE void f32_to(float *p, f32x16 a, size_t n)
         f32_store(p, a);
 }
 
+/* Replaces the upper triangle of A by U with A = U^T U. Ends at the first pivot that is not above 0, which the caller
+ * finds on the diagonal. */
 static void cholesky_f32(float *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -62,6 +64,7 @@ static void cholesky_f32(float *a, size_t n)
     }
 }
 
+/* Solves U^T U x = b in place: forward with U^T, then backward with U. */
 static void solve_f32(const float *factor, size_t n, float *x)
 {
     for (size_t i = 0; i < n; i++) {

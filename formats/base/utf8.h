@@ -14,8 +14,8 @@ size_t organ_utf8_length(const unsigned char *s);
 /* The same; also sets *code to the character, which is undefined if the result is 0. */
 size_t organ_utf8_decode(const unsigned char *s, uint32_t *code);
 
-/* The same for text without a terminating NUL: reads at most `left` bytes. */
-size_t organ_utf8_within(const void *s, size_t left, uint32_t *code);
+/* The same for text without a terminating NUL: reads at most `remaining` bytes. */
+size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code);
 
 /* Returns true for characters that can harm a terminal's display: C0 and C1 controls, and invisible marks that
  * reorder or break a line (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069, U+FEFF). Messages, tables and

@@ -76,6 +76,8 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 
 /* ---- norms and rotation of heads ---- */
 
+/* Normalises q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector. The weights are
+ * shared by the heads, or those of head_norms, one for each head; with qk_norm_bare there are none. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -180,6 +182,7 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values(limit, v, j->v_width);
 }
 
+/* Splits, normalises and rotates q, k and v of some tokens. */
 static void split_and_rotate_task(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -297,6 +300,7 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
+/* Computes the attention of one head for a tile of queries: task `index` is a pair of tile and head. */
 static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;

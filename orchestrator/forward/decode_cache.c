@@ -146,6 +146,8 @@ void organ_decode_cache_close(organ_decode_cache *cache)
     free(cache);
 }
 
+/* Runs the tokens through all layers. The first cache->held layers stay loaded between tokens; the others are loaded
+ * into the same memory one by one, or streamed expert by expert. */
 static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows,
                                             float *hidden, organ_error *error)
 {

@@ -288,6 +288,8 @@ static void delta_gate(void *context, size_t index, size_t worker)
         z[k] *= outs[k];
 }
 
+/* Runs a layer with the gated delta rule: projections, convolution, normalisation of q and k with the gates of each
+ * token, the recurrence, a task for each head of each window, the gated norm, and the output projection. */
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -18,6 +18,7 @@ organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, o
     return ORGAN_OK;
 }
 
+/* Checks the length of each window and that each token is in the vocabulary. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {

@@ -63,6 +63,8 @@ typedef struct stream_reading {
     organ_first_fault fault;
 } stream_reading;
 
+/* Reads one matrix of an expert to its place in the layer. Packed experts of a stack are read together, with the first
+ * one. */
 static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k, unsigned char *scratch,
                                 organ_error *error)
 {

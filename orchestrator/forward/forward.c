@@ -85,6 +85,7 @@ static organ_status find_final_norm(organ_forward *f, organ_error *error)
     return error->status;
 }
 
+/* Finds the table of positions and the norm of the embeddings, if the model has them. */
 static organ_status find_positions(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -101,6 +102,8 @@ static organ_status find_positions(organ_forward *f, organ_error *error)
     return error->status;
 }
 
+/* Finds the tensors outside of the layers: embeddings, positions, the last norm and the output projection with its
+ * biases. */
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {
     organ_forward_config *c = &f->config;
@@ -377,6 +380,7 @@ void organ_forward_stream(organ_forward *f)
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
+/* Loads the layers one by one and runs all windows through each. */
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {

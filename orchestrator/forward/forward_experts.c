@@ -69,6 +69,7 @@ static float output_factor(const experts_job *j, size_t row)
     return j->group->forward->config.router.into_inputs ? 1 : j->weight_of[row];
 }
 
+/* Sums the outputs of a token's experts, weighted by the router, in the order of its choices. */
 static void sum_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -200,6 +201,7 @@ static organ_status tap_router(const experts_job *j, organ_error *error)
     return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
 }
 
+/* Computes the router's logits of the tokens, chooses their experts and sorts the rows by expert. */
 static organ_status route_tokens(experts_job *j, organ_error *error)
 {
     forward_group *g = j->group;
@@ -290,6 +292,7 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
     return error->status;
 }
 
+/* Runs the experts group by group, as many as fit into memory, and reads only those that a token chose. */
 static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;

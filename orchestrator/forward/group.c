@@ -40,6 +40,7 @@ static void add_tokens(void *context, size_t index, size_t worker)
         j->to[k] += j->from[k] * j->scale;
 }
 
+/* Multiplies act(gate) by up for some tokens, clamped or scaled if the layer asks for it. */
 static void gate_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;

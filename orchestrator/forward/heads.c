@@ -63,6 +63,7 @@ typedef struct gate_job {
     size_t gate_width, stride, out_width, head;
 } gate_job;
 
+/* Multiplies the outputs of some tokens by their gates, one for each number or for each head. */
 static void gate_tokens_of_heads(void *context, size_t index, size_t worker)
 {
     (void)worker;

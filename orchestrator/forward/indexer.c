@@ -161,6 +161,8 @@ static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, s
     return prefix;
 }
 
+/* Sets the bits of the keys with the highest scores of query i, at most as many as the model attends to; of equal
+ * scores the earlier keys. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;

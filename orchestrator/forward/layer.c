@@ -157,6 +157,8 @@ static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
 }
 
+/* Reads one piece of the layer's weights: a run of rows, or all matrices of a packed weight. Skips pieces that another
+ * rank reads. */
 static void load_piece(void *context, size_t index, size_t worker)
 {
     loading *const l = context;
@@ -203,6 +205,8 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
+/* Reads all weights of a layer, each piece once over all ranks, and exchanges the pieces. Readers of packed weights
+ * stay open, since they decode panels later. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
@@ -243,6 +247,7 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
+/* Allocates the layer and reads its weights; `scratch` is the memory for them or NULL. */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *scratch, bool streamed,
                               organ_ranks *ranks, organ_layer **loaded, organ_error *error)
 {
@@ -270,6 +275,7 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
     return load_plan(forward, &forward->head, NULL, false, NULL, loaded, error);
 }
 
+/* Loads a layer after checking that it exists and fits in memory. */
 static organ_status load_layer(organ_forward *forward, int32_t number, float *place, bool streamed, organ_ranks *ranks,
                                organ_layer **loaded, organ_error *error)
 {

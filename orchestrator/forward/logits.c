@@ -66,6 +66,8 @@ uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
+/* Computes the logits of the tokens `rows`: final norm, output projection, soft cap, and passes each row to the
+ * receiver. */
 static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
@@ -83,6 +85,7 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
+/* Prepares the output projection: the loaded one, or panels that are read from the file. */
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;

@@ -41,6 +41,7 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
+/* Normalises the latents of q and of the keys and values of some tokens, and rotates the shared part of the keys. */
 static void norm_latents(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -61,6 +62,8 @@ static void norm_latents(void *context, size_t index, size_t worker)
     }
 }
 
+/* Rotates the rotated part of each head's query, after its part without rotation, and scales queries by the token's
+ * factor. */
 static void rotate_queries(void *context, size_t index, size_t worker)
 {
     (void)worker;

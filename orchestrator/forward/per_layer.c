@@ -77,6 +77,8 @@ typedef struct input_job {
     size_t tokens;
 } input_job;
 
+/* Combines both per-layer inputs of some tokens (Gemma 3n): the projection of the embedding, scaled and normalised,
+ * plus the row of the table, times 1 / sqrt 2. */
 static void complete_inputs(void *context, size_t index, size_t worker)
 {
     (void)worker;

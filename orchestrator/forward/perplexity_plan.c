@@ -76,6 +76,7 @@ static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint
     }
 }
 
+/* Checks that the text has enough tokens for the style, and that the tokenizer has the tokens that the style needs. */
 static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text,
                                    organ_error *error)
 {

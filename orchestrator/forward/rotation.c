@@ -13,6 +13,8 @@
 /* rows computed at a time, so that a growing text does not extend its table for each token */
 #define ROWS_AT_ONCE ((size_t)64)
 
+/* Scales a frequency as Llama 3.1 does: waves much longer than the original context are divided by the factor, short
+ * ones are kept, those between are interpolated. */
 static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
@@ -32,6 +34,9 @@ static double yarn_dimension(const organ_rope_config *rope, double turns)
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
 }
 
+/* Scales the frequency of pair k as YaRN does (Peng et al. 2023, arXiv:2309.00071): pairs that make more than beta_fast
+ * turns over the original context are kept, those with fewer than beta_slow divided by the factor, with a ramp
+ * between. */
 static float yarn_frequency(const organ_rope_config *rope, float frequency, unsigned k)
 {
     double low = yarn_dimension(rope, rope->beta_fast), high = yarn_dimension(rope, rope->beta_slow);
@@ -129,6 +134,8 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
+/* Returns the frequency of pair k. `kind`: for LongRoPE whether the text exceeds the original context; for dynamic NTK
+ * scaling its length, which raises theta. */
 static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
 {
     const organ_rope_config *const rope = r->rope;

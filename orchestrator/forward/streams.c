@@ -160,6 +160,7 @@ static organ_status share_streams(streams_job *j, void (*task)(void *context, si
                                error);
 }
 
+/* Normalises the inputs of the router of streams and divides them by hidden_size (AltUp, Gemma 3n). */
 static void norm_inputs(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -33,6 +33,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
                    s->architecture, function);
 }
 
+/* Reads the width of the shared expert: a width of its own, or a number of shared experts of the routed ones' width,
+ * which are computed as one. */
 static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const width = "expert_shared_feed_forward_length";

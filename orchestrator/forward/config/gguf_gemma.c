@@ -24,6 +24,7 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     }
 }
 
+/* Reads the width of the per-layer embeddings (Gemma 3n), and their vocabulary from the table of embeddings. */
 static void read_per_layer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     const organ_tensor *const table = organ_model_find(s->model, ORGAN_PER_LAYER_TABLE);

@@ -32,6 +32,8 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
     return word->mixer;
 }
 
+/* Determines the mixers of a layer from the tensors that it has. A layer with both has attention as its second mixer,
+ * in parallel. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     const char *const out = organ_forward_part_name(s->family->gguf_names, PART_MIX_OUT, true, 0);

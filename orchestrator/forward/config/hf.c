@@ -64,6 +64,7 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 
 #define WIDTH "intermediate_size"
 
+/* Reads the sizes of the model. Families without a feed-forward outside of their experts need no intermediate_size. */
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
@@ -87,6 +88,7 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
 
+/* Reads the multipliers of embeddings, attention, residuals and logits, such as those of Granite. */
 static void read_multipliers(const config_hf_source *s, const forward_multipliers *m, organ_forward_config *c)
 {
     const double divisor = m->logit_divisor ? organ_config_real(s, s->root, m->logit_divisor, 1) : 1;

@@ -35,6 +35,7 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Sets the layers with experts: every decoder_sparse_step-th, without those of mlp_only_layers. */
 static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
@@ -129,6 +130,7 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
                               : organ_config_needed(s, m->dense_first);
 }
 
+/* Sets which layers have experts, by the rule of the family; at least one must. */
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     unsigned mixtures = 0;
@@ -193,6 +195,7 @@ static void read_selection(const config_hf_source *s, const forward_mixture *m, 
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
 }
 
+/* Reads the settings of the router: its bias and correction, groups, scale, and the method of selection. */
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->router = m->router;

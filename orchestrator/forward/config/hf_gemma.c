@@ -37,6 +37,8 @@ static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, org
     kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
 }
 
+/* Reads the heads of Gemma 4's layers with full attention, which differ from those with a window: from
+ * per_layer_config, or from the global_ members. */
 static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const all = organ_config_member(s->root, "per_layer_config");
@@ -132,6 +134,8 @@ static double normal_quantile(double p)
     return x;
 }
 
+/* Reads the activation sparsity of Gemma 3n and converts the share of gates that becomes 0 to the quantile of a normal
+ * distribution. The default is 0.95 in the first ten layers. */
 static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "activation_sparsity_pattern";
@@ -160,6 +164,8 @@ static void read_widths(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Reads the settings of AltUp and LAuReL (Gemma 3n): the number of streams of hidden states, of which stream 0 must be
+ * the active one, and the rank of the low-rank residual. */
 static void read_streams(const config_hf_source *s, organ_forward_config *c)
 {
     c->streams = organ_config_needed(s, "altup_num_inputs");

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Sets mixer and feed-forward of a layer to those that a word of the family stands for. */
 static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
 {
     const forward_layer_word *known = s->family->recurrent->words;
@@ -45,6 +46,7 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
+/* Sets the layers listed in the member to the family's first kind, all others to the second. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -97,6 +99,7 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
                        s->label, l + 1);
 }
 
+/* Sets every interval-th layer, from `offset` on, to the family's first kind, all others to the second. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -119,6 +122,8 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
+/* Reads the mixer of each layer from the member that the file has: a pattern of letters, an object of numbered words, a
+ * list of indices or of words, or an interval. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -71,6 +71,7 @@ static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
+/* Lists the tensors of a layer with Mamba, with their shapes. */
 static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -93,6 +94,7 @@ static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
+/* Lists the tensors of a layer with Mamba-2, with their shapes. */
 static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;

@@ -104,7 +104,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
     return s;
 }
 
-organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool complete)
+organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
 {
     ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
     if (low > high) {
@@ -120,8 +120,8 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     const double max = fmax(fabs(low), fabs(high));
     least = fmax(least, max * 1e-9);
     least = fmax(least, low == high && max > 0 ? max / ticks : 1e-290);
-    choose_step(&s, max > 0 || complete ? least : 1.0 / ticks);
-    if (complete && s.step < 1) {
+    choose_step(&s, max > 0 || integers ? least : 1.0 / ticks);
+    if (integers && s.step < 1) {
         s.step = s.mantissa = 1;
         s.exponent = 0;
     }
@@ -133,9 +133,9 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     return s;
 }
 
-organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool complete)
+organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers)
 {
-    organ_scale s = organ_scale_of(low, high, ticks, false, complete);
+    organ_scale s = organ_scale_of(low, high, ticks, false, integers);
     s.first = low / s.step;
     s.last = high / s.step;
     return s;

@@ -22,12 +22,12 @@ typedef struct organ_tick {
 } organ_tick;
 
 /* Returns an axis that contains low and high and ends at ticks: about `ticks` of them, at most ORGAN_MAX_TICKS;
- * `whole`: at whole numbers only. low and high are finite, and above 0 if `log`. low > high means no values and gives a
- * default axis. */
-organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole);
+ * `integers`: at whole numbers only. low and high are finite, and above 0 if `log`. low > high means no values and
+ * gives a default axis. */
+organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers);
 
 /* Like organ_scale_of, but the axis ends at low and high, which need no ticks. Linear only; low < high. */
-organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool whole);
+organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers);
 
 /* Returns the position of a value on the axis: 0 at its beginning, 1 at its end. On a logarithmic axis the value must
  * be above 0. */

@@ -155,6 +155,8 @@ static void eigen_step(double *d, double *extra, size_t from, size_t m)
     extra[m] = 0;
 }
 
+/* Computes all eigenvalues of the tridiagonal matrix by implicit QL steps and sorts them in descending order. Returns
+ * false if one does not converge. */
 static bool find_values(eigen *x)
 {
     double *const extra = x->work, *const d = x->values;
@@ -187,6 +189,8 @@ typedef struct eigen_factors {
     double *exchanged; /* 1 where the row and the next one were, else 0 */
 } eigen_factors;
 
+/* Factorises T - shift I = P L U with partial pivoting, for inverse iteration. A pivot of nearly zero is replaced by
+ * the rounding error, so that U can be inverted. */
 static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f)
 {
     const size_t n = x->n;
@@ -239,6 +243,8 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
     return length;
 }
 
+/* Computes eigenvectors of the tridiagonal matrix by inverse iteration. Vectors of eigenvalues that are nearly equal
+ * are made orthogonal to each other; a start that does not grow enough is replaced by another. */
 static bool find_vectors(eigen *x, size_t requested, double *vectors)
 {
     const size_t n = x->n;

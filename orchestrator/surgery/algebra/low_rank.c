@@ -26,6 +26,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
+/* Reads the whole matrix and decomposes it. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -129,6 +130,7 @@ typedef struct remains {
     double *sums; /* per strip */
 } remains;
 
+/* Adds ||W - B A||^2 of a strip of rows, panel by panel of its columns. */
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const remains *const r = context;

@@ -116,6 +116,8 @@ static void copy_triangle(const reduction *q, float *r)
             r[c * q->k + i] = i <= c ? q->vectors[c * q->stride + i] : 0.0f;
 }
 
+/* Factorises the vectors by Householder reflections in blocks (the compact WY form I - V T V^T), then forms the
+ * orthonormal vectors by applying the reflections in reverse order to the unit vectors. */
 static void orthonormal_run(reduction *q, float *r)
 {
     size_t from = 0;

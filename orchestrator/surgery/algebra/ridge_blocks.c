@@ -95,6 +95,7 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
 
 /* ---- tokens ---- */
 
+/* Stores the inputs of some tokens by block and their targets, which are the initial residuals. */
 static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -136,6 +137,7 @@ static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p,
     return ORGAN_OK;
 }
 
+/* Adds X^T X of a batch of rows; X^T X is symmetric, so each tile computes only the columns from its diagonal on. */
 static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     size_t count = 0;
@@ -180,6 +182,7 @@ static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, 
             move_row(&m, row, 0);
 }
 
+/* Adds X^T R of a batch, R the residuals of its tokens. */
 static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;

@@ -214,11 +214,11 @@ static bool calibration_allocate(organ_calibration *c)
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
-uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool complete)
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
-    if (complete && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
+    if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
         return 16 * features * features + 8 * rows * features;
-    return features * (complete || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
+    return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
 /* Weights that are not used are forgotten. */

@@ -154,10 +154,10 @@ static size_t count_units(const captures_captures *g)
 }
 
 /* Bytes of the second moments of one unit, whole or in blocks. */
-static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool complete)
+static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool undivided)
 {
     const bool two = two_streams(g) && !u->expert;
-    return organ_calibration_memory(u->cols, u->rows, two, complete);
+    return organ_calibration_memory(u->cols, u->rows, two, undivided);
 }
 
 static int by_cols(const void *a, const void *b)
