@@ -39,6 +39,14 @@ while IFS=$'\t' read -r name type _ _ ways sha256; do
     rm -r "$name-back"
 done <"$root/fixtures/convert.tsv"
 
+# LFM2 computes the width of its feeds from intermediate_size
+make lfm2-adjusted
+cp lfm2-adjusted.json lfm2-adjusted/tokenizer.json
+ends 0 convert lfm2-adjusted -o adjusted.gguf --to gguf --quiet
+ends 0 perplexity lfm2-adjusted --compare adjusted.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
+judge "a GGUF file of LFM2 with computed widths scores otherwise" \
+    test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+
 # ---- results ----
 ends 0 convert tiny-qwen2 -o q.gguf --to gguf
 matches convert/convert ../out

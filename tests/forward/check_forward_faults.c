@@ -186,7 +186,7 @@ START_TEST(configs_that_cannot_be)
         {"gemma2", "attn_logit_softcapping", "-2", {"soft caps of -2 and 4"}},
         {"gemma3", "use_bidirectional_attention", "true", {"use_bidirectional_attention is true, not false"}},
         {"mixtral", "num_experts_per_tok", "7", {"num_experts_per_tok is 7, not from 1 to the 6 experts"}},
-        {"mixtral", "num_experts_per_tok", "0", {"num_experts_per_tok is 0 with 6 experts"}},
+        {"mixtral", "num_experts_per_tok", "0", {"num_experts_per_tok is 0, not from 1 to the 6 experts"}},
         {"mixtral",
          "num_local_experts",
          "7",

@@ -25,6 +25,7 @@ typedef enum exchange_rule {
     EXCHANGE_STEPS,     /* Mamba: rank of the time steps; else heads of values, */
     EXCHANGE_GROUPS,    /* heads of keys */
     EXCHANGE_TENTH,     /* a tenth of the member */
+    EXCHANGE_FEED,      /* width of the dense feeds */
     EXCHANGE_SHARED,    /* width of the shared expert */
     EXCHANGE_NORMED,    /* a flag: the factors of a token's experts are divided by their sum */
     EXCHANGE_LONGROPE,  /* factor of the attention, in files with factors of the frequencies */
@@ -32,8 +33,7 @@ typedef enum exchange_rule {
 
 /* One key-value. */
 typedef struct exchange_key {
-    const char
-        *key; /* after "ARCHITECTURE."; rows with the same key differ by a '*' at its end, which is not written */
+    const char *key; /* after "ARCHITECTURE."; rows with the same key differ by '*' at its end, which is not written */
     organ_gguf_type type; /* of its value, or of the elements of an array */
     exchange_rule rule;
     /* Members of config.json, separated by blanks; the first one that is there has the value. "rope.NAME" is a member

@@ -91,6 +91,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
         else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
+        else if (!a->mixture && a->intermediate != b->intermediate)
+            check_refuse(job, "the width of a layer's feed", (double)a->intermediate, (double)b->intermediate, error);
         else if (a->rotated != b->rotated)
             check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
         else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&

@@ -198,6 +198,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     case EXCHANGE_TENTH:
         value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
         return value ? keys_set_number(job, key, row->type, 0.1 * json_number_value(value), error) : ORGAN_OK;
+    case EXCHANGE_FEED:
+        return keys_set_number(job, key, row->type, (double)c->intermediate, error);
     case EXCHANGE_SHARED:
         return keys_set_number(job, key, row->type, c->shared_intermediate, error);
     case EXCHANGE_NORMED:
