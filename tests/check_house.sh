@@ -156,7 +156,7 @@ formats/gguf file.h gguf.h
 formats/model model.h organ_directory.h recognise.h recognise_lists.h
 formats/weights weights.h
 formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h
-formats/adapter adapter.h
+formats/adapter adapter.h adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward forward.h perplexity.h

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * LoRA adapters in the format of peft: opens a directory with adapter_config.json and adapter_model.safetensors, and
- * returns pairs of factors, each with its module, rank and scale, and the tensors that are not factors. */
+ * LoRA adapters: opens a directory of peft (adapter_config.json and adapter_model.safetensors) or a GGUF file of
+ * llama.cpp, and returns pairs of factors, each with its module, rank and scale, and the tensors that are not
+ * factors. */
 #ifndef ORGAN_ADAPTER_H
 #define ORGAN_ADAPTER_H
 
@@ -13,8 +14,28 @@ ORGAN_API_BEGIN
 
 #define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
 #define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
+#define ORGAN_ADAPTER_GGUF    "adapter_model.gguf"
 
-/* A pair of factors: the weight of `module` becomes W + scale B A. */
+/* How a file stores the factors of a pair. */
+typedef enum organ_adapter_layout {
+    ORGAN_FACTORS_PLAIN,     /* A is [experts x] rank x in_features, B [experts x] out_features x rank */
+    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is (experts rank) x in_features, B out_features x (rank experts):
+                              * column k experts + e belongs to expert e */
+    ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is in_features x rank */
+} organ_adapter_layout;
+
+/* How the factors of a pair follow from stored ones, if the pair is for a base in another format. */
+struct organ_adapter_pair;
+typedef struct organ_adapter_origin {
+    const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one of each expert, NULL for zeros */
+    size_t count;
+    int64_t expert;       /* of a stored stack: this expert only; -1: all */
+    uint64_t first, step; /* row k of B is row first + k step of the stored B, */
+    uint64_t head;        /* if not 0, after rows within each head of this many rows were reordered: */
+    bool halves;          /* true: to 0, 2, ... 1, 3, ...; false: to 0, head / 2, 1, head / 2 + 1, ... */
+} organ_adapter_origin;
+
+/* A pair of factors: the weight of `module` becomes W + scale B A. A stack of experts has A and B of each. */
 typedef struct organ_adapter_pair {
     const char *module;    /* name in the model, without ".weight": "model.layers.0.self_attn.q_proj" */
     const organ_tensor *a; /* rank x in_features */
@@ -23,13 +44,17 @@ typedef struct organ_adapter_pair {
     double
         scale; /* alpha / r, or alpha / sqrt(r) with use_rslora; per module if rank_pattern or alpha_pattern match it */
     bool embedding;        /* lora_embedding_A and _B: A is rank x vocabulary */
-    organ_anatomy anatomy; /* anatomy of the weight, MODULE.weight */
+    organ_anatomy anatomy; /* anatomy of `weight` */
+    const char *weight;    /* the tensor that is changed: "MODULE.weight", or `module` itself if that is a parameter */
+    uint64_t experts;      /* matrices of the weight; 1: it is no stack */
+    organ_adapter_layout layout;
+    const organ_adapter_origin *origin; /* NULL: the factors are a and b */
 } organ_adapter_pair;
 
 typedef struct organ_adapter {
     const char *path;         /* the caller's path of the directory */
     const organ_model *model; /* the tensors of adapter_model.safetensors */
-    json_t *config;           /* adapter_config.json, unchanged; owned */
+    json_t *config;           /* adapter_config.json, unchanged, or of GGUF an empty object; owned */
     int64_t r;
     double alpha;
     bool rslora, dora;
@@ -40,14 +65,19 @@ typedef struct organ_adapter {
     const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
     size_t rest_count;
     const organ_tensor *const
-        *rest; /* tensors outside of pairs: modules_to_save, biases, magnitude vectors, unknown ones */
+        *rest;                /* tensors outside of pairs: modules_to_save, biases, magnitude vectors, unknown ones */
+    bool gguf;                /* a GGUF file: names are those of llama.cpp */
+    const char *architecture; /* its general.architecture; else "" */
 } organ_adapter;
 
-/* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no
+/* Opens the directory (or its adapter_model.safetensors), or a GGUF file (or a directory with
+ * adapter_model.gguf). ORGAN_BAD_INPUT, naming file, field and values, for: no
  * "peft_type": "LORA", r of 0 or less, lora_alpha missing or not a number, a method beyond W + scale B A, A without B
  * or B without A, ranks of A and B that differ from each other or from the config, factors that are not F32, F16, BF16
  * or F64 matrices, no tensor at all. The prefix "base_model.model." and ".default" after lora_A and lora_B are
- * optional. Patterns are matched as in peft: the first in the order of the file applies. Reads no values. ORGAN_IO.
+ * optional. Patterns are matched as in peft: the first in the order of the file applies. A GGUF file must have
+ * general.type "adapter" and adapter.type "lora"; r is the largest rank, and a scale is adapter.lora.alpha / rank, or
+ * 1 if that is 0. Reads no values. ORGAN_IO.
  * *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */

@@ -219,9 +219,8 @@ organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t m
 /* Rejects options that change the product beyond W + scale B A. */
 static organ_status refuse_others(const organ_json_object *from, organ_error *error)
 {
-    static const char *const fields[] = {
-        "use_qalora",  "use_bdlora",  "target_parameters", "layer_replication", "alora_invocation_tokens",
-        "kasa_config", "arrow_config"};
+    static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
+                                         "kasa_config", "arrow_config"};
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
         const json_t *const value = organ_json_value(from, fields[k]);
         if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
@@ -238,7 +237,10 @@ static organ_status read_words(const organ_json_object *from, organ_error *error
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
     const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets =
                                                                                organ_json_value(from, "target_modules");
-    const json_t *const bias = organ_json_value(from, "bias");
+    const json_t *const bias = organ_json_value(from, "bias"), *const parameters =
+                                                                   organ_json_value(from, "target_parameters");
+    if (parameters && !is_words(parameters))
+        return organ_json_refuse(from, "target_parameters", "a list of strings", error);
     if (saved && !is_words(saved))
         return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
     if (targets && !is_words(targets) && !organ_json_plain(targets))

@@ -3,6 +3,7 @@
 #include "formats/adapter/adapter.h"
 
 #include "formats/adapter/adapter_config.h"
+#include "formats/adapter/adapter_names.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +44,15 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
     size_t length = strlen(path);
     if (!S_ISDIR(info.st_mode)) {
         const char *const name = organ_path_name(path);
+        if (length > 5 && strcmp(path + length - 5, ".gguf") == 0) {
+            s->adapter.gguf = true;
+            s->adapter.path = organ_arena_copy(&s->arena, path, length);
+            return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
+        }
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
-                              " and " ORGAN_ADAPTER_WEIGHTS " is one",
+                              " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file, is one",
                               path);
         length = (size_t)(name - path);
         path = length ? path : ".";
@@ -70,12 +77,36 @@ static organ_status find_word(open_state *s, const char *name, char **path, bool
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
+static organ_status open_gguf(open_state *s, const char *path, organ_error *error)
+{
+    s->adapter.gguf = true;
+    s->adapter.config = json_object();
+    s->adapter.base = "";
+    if (!s->adapter.config)
+        return organ_fail_memory(error, path);
+    if (organ_model_open(path, &s->model, error))
+        return error->status;
+    const organ_gguf *const gguf = s->model->gguf;
+    if (!gguf || !organ_gguf_text_equals(gguf, "general.type", "adapter") ||
+        !organ_gguf_text_equals(gguf, "adapter.type", "lora"))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is not an adapter: general.type must be \"adapter\" and adapter.type \"lora\"", path);
+    s->adapter.architecture = s->model->config.model_type;
+    s->adapter.alpha = organ_gguf_real(gguf, "adapter.lora.alpha", 0);
+    if (!isfinite(s->adapter.alpha))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: adapter.lora.alpha is not finite", path);
+    return ORGAN_OK;
+}
+
 static organ_status open_open_files(open_state *s, organ_error *error)
 {
-    enum { CONFIG, SINGLE, INDEX, PICKLE, KINDS };
-    static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME};
+    enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
+    static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME,
+                                             ORGAN_ADAPTER_GGUF};
     char *paths[KINDS];
     bool has[KINDS];
+    if (s->adapter.gguf)
+        return open_gguf(s, s->adapter.path, error);
     for (size_t k = 0; k < KINDS; k++)
         if (find_word(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
             return error->status;
@@ -84,6 +115,8 @@ static organ_status open_open_files(open_state *s, organ_error *error)
                           "%s: is a Python pickle, which organ does not read because it can run code: load the adapter "
                           "with peft and save it again with safe_serialization=True",
                           paths[PICKLE]);
+    if (!has[SINGLE] && !has[INDEX] && has[GGUF])
+        return open_gguf(s, paths[GGUF], error);
     if (!has[SINGLE] && !has[INDEX])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_WEIGHTS,
                           s->adapter.path);
@@ -96,41 +129,6 @@ static organ_status open_open_files(open_state *s, organ_error *error)
 }
 
 /* ---- keys ---- */
-
-/* The parts of a key: "base_model.model.[module].lora_A.default.weight". */
-typedef struct key {
-    const char *module;
-    size_t length;
-    bool is_b, embedding;
-} key;
-
-static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
-{
-    const size_t tail = strlen(suffix);
-    if (*length <= tail || memcmp(begin + *length - tail, suffix, tail) != 0)
-        return false;
-    *length -= tail;
-    return true;
-}
-
-/* Splits a key into its parts. Returns whether the tensor is a factor. */
-static bool split_key(const char *name, key *out)
-{
-    static const char prefix[] = "base_model.model.";
-    *out = (key){.module = name};
-    if (strncmp(name, prefix, sizeof prefix - 1) == 0)
-        out->module += sizeof prefix - 1;
-    size_t length = strlen(out->module);
-    const bool weight = cut_suffix(out->module, &length, ".weight");
-    cut_suffix(out->module, &length, ".default");
-    static const char *const kinds[] = {".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"};
-    for (unsigned k = 0; k < 4; k++)
-        if (weight == (k < 2) && cut_suffix(out->module, &length, kinds[k])) {
-            *out = (key){out->module, length, k % 2 == 1, k >= 2};
-            return true;
-        }
-    return false;
-}
 
 static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
@@ -145,7 +143,7 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
                  organ_dtype_name(t->dtype));
         return fail_tensor(s, t, why, error);
     }
-    if (t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0)
+    if ((t->rank == 2 || (t->rank == 3 && s->adapter.gguf)) && t->elements > 0)
         return ORGAN_OK;
     snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, but a factor must be a non-empty matrix%s",
              t->rank, t->elements,
@@ -153,17 +151,23 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     return fail_tensor(s, t, why, error);
 }
 
-static organ_status add_factor(open_state *s, const organ_tensor *t, const key *k, organ_error *error)
+static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
         return error->status;
-    const char *const module = organ_arena_copy(&s->arena, k->module, k->length);
+    const char *module = organ_arena_copy(&s->arena, k->module, k->length);
+    bool parameter = false;
+    if (module && !s->adapter.gguf)
+        module = organ_adapter_parameter(s->adapter.config, module, &s->arena, &parameter, error);
+    if (error->status)
+        return error->status;
     const size_t *const at = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
     if (!at)
         return organ_fail_memory(error, s->adapter.path);
     organ_adapter_pair *const pair = &s->pairs[*at];
     if (*at == s->adapter.pair_count) {
-        *pair = (organ_adapter_pair){.module = module, .embedding = k->embedding};
+        *pair = (organ_adapter_pair){
+            .module = module, .weight = parameter ? module : NULL, .embedding = k->embedding, .experts = 1};
         s->adapter.pair_count++;
     }
     const organ_tensor **const place = k->is_b ? &pair->b : &pair->a;
@@ -186,9 +190,9 @@ static organ_status sort_out(open_state *s, organ_error *error)
         return organ_fail_memory(error, s->adapter.path);
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &s->model->tensors[k];
-        key name;
+        organ_adapter_name name;
         organ_rows_passed();
-        if (!split_key(t->name, &name))
+        if (!organ_adapter_name_read(t->name, s->adapter.gguf, &name))
             s->rest[s->adapter.rest_count++] = t;
         else if (add_factor(s, t, &name, error) != ORGAN_OK)
             return error->status;
@@ -200,22 +204,36 @@ static organ_status sort_out(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-/* Completes a pair after all tensors are read: both factors must exist, and their rank must be the one that
- * adapter_config.json states for the module. Sets the pair's scale, sizes and anatomy. */
-static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
+/* Sets the sizes of a pair from the shapes of its factors. Returns false if they contradict each other. */
+static bool adapter_find_sizes(organ_adapter_pair *p)
+{
+    const organ_tensor *const a = p->a, *const b = p->b;
+    const unsigned at = a->rank - 2;
+    if (p->layout == ORGAN_FACTORS_PARAMETER) {
+        p->experts = a->shape[0] / p->rank;
+        p->in_features = a->shape[1];
+        p->out_features = b->shape[0];
+        return p->experts * p->rank == a->shape[0] && b->shape[1] == a->shape[0];
+    }
+    const bool turned = p->layout == ORGAN_FACTORS_TURNED;
+    p->rank = a->shape[at + turned];
+    p->in_features = a->shape[at + !turned];
+    p->experts = at ? a->shape[0] : 1;
+    p->out_features = b->rank == a->rank ? b->shape[at] : 0;
+    return b->rank == a->rank && b->shape[at + 1] == p->rank && (!at || b->shape[0] == a->shape[0]);
+}
+
+/* Rank and scale of a pair of peft, whose sizes must be those in adapter_config.json. */
+static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
     int64_t rank;
-    if (!pair->a || !pair->b)
-        return fail_tensor(s, pair->a ? pair->a : pair->b,
-                           pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
     if (organ_adapter_rules_of(&s->rules, &s->adapter, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
         return error->status;
-    pair->rank = pair->a->shape[0];
-    pair->in_features = pair->a->shape[1];
-    pair->out_features = pair->b->shape[0];
-    if (pair->b->shape[1] != pair->rank) {
-        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->rank, pair->b->name,
+    pair->layout = pair->weight ? ORGAN_FACTORS_PARAMETER : ORGAN_FACTORS_PLAIN;
+    pair->rank = (uint64_t)rank;
+    if (!adapter_find_sizes(pair)) {
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->a->shape[0], pair->b->name,
                  pair->b->shape[1]);
         return fail_tensor(s, pair->a, why, error);
     }
@@ -224,11 +242,40 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
                  rank);
         return fail_tensor(s, pair->a, why, error);
     }
-    char *const weight = organ_arena_take(&s->arena, strlen(pair->module) + sizeof ".weight");
-    if (!weight)
-        return organ_fail_memory(error, s->adapter.path);
-    sprintf(weight, "%s.weight", pair->module);
-    pair->anatomy = organ_anatomy_of(weight);
+    return ORGAN_OK;
+}
+
+static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
+{
+    char why[300];
+    pair->embedding = strcmp(pair->module, "token_embd") == 0;
+    pair->layout = pair->embedding ? ORGAN_FACTORS_TURNED : ORGAN_FACTORS_PLAIN;
+    if (!adapter_find_sizes(pair)) {
+        snprintf(why, sizeof why, "its shape does not fit that of '%.160s'", pair->b->name);
+        return fail_tensor(s, pair->a, why, error);
+    }
+    pair->scale = s->adapter.alpha == 0 ? 1 : s->adapter.alpha / (double)pair->rank;
+    s->adapter.r = (int64_t)pair->rank > s->adapter.r ? (int64_t)pair->rank : s->adapter.r;
+    return ORGAN_OK;
+}
+
+/* Completes a pair after all tensors are read: both factors must exist, and their rank must be the one that
+ * adapter_config.json states for the module. Sets the pair's scale, sizes and anatomy. */
+static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
+{
+    if (!pair->a || !pair->b)
+        return fail_tensor(s, pair->a ? pair->a : pair->b,
+                           pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
+    if ((s->adapter.gguf ? finish_gguf(s, pair, error) : finish_peft(s, pair, error)) != ORGAN_OK)
+        return error->status;
+    if (!pair->weight) {
+        char *const weight = organ_arena_take(&s->arena, strlen(pair->module) + sizeof ".weight");
+        if (!weight)
+            return organ_fail_memory(error, s->adapter.path);
+        sprintf(weight, "%s.weight", pair->module);
+        pair->weight = weight;
+    }
+    pair->anatomy = organ_anatomy_of(pair->weight);
     return ORGAN_OK;
 }
 
@@ -266,6 +313,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     open_state *const s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, path);
+    s->adapter.architecture = "";
     if (find_directory(s, path, error) != ORGAN_OK || open_open_files(s, error) != ORGAN_OK ||
         sort_out(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);

@@ -22,7 +22,8 @@ static const organ_option extract_options[] = {
           "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true),
     MODEL("tuned", "MODEL", lora_extract.tuned, "the model tuned from it", .required = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
-           "new directory of the adapter, in the format of peft", .required = true),
+           "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
+           .required = true),
     TEXT("modules", "GLOB,...", lora_extract.modules,
          "linear layers, by name or last word of the name (q_proj); default: all projections: q, k, v, o, gate, up, "
          "down, also fused ones"),
@@ -78,7 +79,9 @@ const organ_verb organ_lora_extract_verb = {
 static const organ_option sanitize_options[] = {
     OUTPUT("OUT", lora_sanitize.output, "new directory of the adapter; not with --check"),
     FLAG("check", lora_sanitize.check, "write nothing; list everything that a server would reject"),
-    MODEL("base", "MODEL", lora_sanitize.base, "check that MODEL has every module, in the shape of the factors"),
+    MODEL("base", "MODEL", lora_sanitize.base,
+          "check that MODEL has every module, in the shape of the factors; an adapter of the other format (peft, GGUF) "
+          "is converted to that of MODEL"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
            "highest rank that the server accepts: higher ranks are reduced to their best approximation, and reported "
            "as findings with --check, whose default is 512, the limit of vLLM", .range = {RANKS}),
@@ -101,7 +104,7 @@ const organ_verb organ_lora_sanitize_verb = {
              "DoRA cannot be folded without the base and is rejected. Other files of the adapter are copied; "
              "OUT/organ contains the report.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_sanitize.adapter,
-                     "the adapter, a directory in the format of peft; it is not changed")),
+                     "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", sanitize_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora sanitize my-lora --check",
               "Lists what vLLM would reject; the exit code is 1 if there is anything."},
@@ -118,7 +121,8 @@ const organ_verb organ_lora_sanitize_verb = {
 static const organ_option merge_options[] = {
     MODEL("base", "MODEL", lora_merge.base,
           "the model that the adapter was trained on, plain or packed; it is not changed", .required = true),
-    INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, a directory in the format of peft", .required = true),
+    INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, a directory in the format of peft or a GGUF file",
+          .required = true),
     OUTPUT("OUT", lora_merge.write.output,
            "new directory with all files of MODEL; X.safetensors: one file without config.json", .required = true),
     REAL("scale", "S", lora_merge.scale,
@@ -187,7 +191,7 @@ const organ_verb organ_lora_resize_verb = {
              "lower rank are padded with zeros, the scale is multiplied into B and lora_alpha is r. A --rank above "
              "that of the adapter leaves the ranks unchanged. Tensors that are not factors are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_resize.adapter,
-                     "the adapter, a directory in the format of peft; it is not changed")),
+                     "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", resize_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora resize my-lora --rank 16 -o small", "Writes the best approximation of rank 16."},
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",

@@ -102,7 +102,6 @@ for verb in "sanitize tiny-lora" "resize tiny-lora --rank 2" "merge --base tiny-
     refused 2 "nowhere" lora "${words[@]}" -o nowhere/no
 done
 refused 2 "tiny-qwen2" lora merge --base tiny-qwen2 --adapter tiny-lora -o tiny-qwen2 --force
-refused 2 "are merged into safetensors models" lora merge --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --adapter tiny-lora -o no
 refused 3 "adapter_model.bin: is a Python pickle, which organ does not read" lora sanitize pickle --check
 refused 3 "adapter_config.json: r is 0, not a whole number above 0" lora resize zero --rank 2 -o no
 refused 3 "there is no adapter_model.safetensors" lora sanitize tiny-qwen2 --check

@@ -64,7 +64,7 @@ refused 2 "--rank-by energy: '1.5' is not a share above 0, at most 1" lora extra
 refused 2 "unexpected argument '0.9'" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
 refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --modules q_proj,x_proj
 refused 2 "lora extract: --dtype is 'f64', but must be one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
-refused 2 "safetensors models" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
+refused 2 "organ convert makes both of one format" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
 refused 3 "there is nothing to extract" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet
 refused 4 "nowhere" lora extract --base tiny-qwen2 --tuned nowhere -o no
 finish

@@ -231,6 +231,15 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
     return NULL;
 }
 
+const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture)
+{
+    const forward_exchange *const both = organ_exchange_of_gguf(gguf, architecture);
+    for (size_t k = 0; k < COUNT(rows) && !both; k++)
+        if (strcmp(rows[k].gguf, architecture) == 0)
+            return &rows[k];
+    return both;
+}
+
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     char known[sizeof error->message] = "";

@@ -20,17 +20,24 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
-const char *organ_lora_unservable(const char *name, bool factor)
+const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
         const char *word, *why;
     } words[] = {{"lm_head", "name has 'lm_head'"},     {"embed_tokens", "name has 'embed_tokens'"},
                  {"layernorm", "name has 'layernorm'"}, {"norm", "name has 'norm'"},
                  {"bias", "name has 'bias'"},           {"rotary_emb", "name has 'rotary_emb'"}};
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+    for (size_t k = 0; k < sizeof words / sizeof *words && !adapter->gguf; k++)
         if (strstr(name, words[k].word))
             return words[k].why;
     return factor ? NULL : "not a factor of LoRA";
+}
+
+const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair)
+{
+    if (pair->experts > 1 && !adapter->gguf)
+        return "the factors of a stack of experts";
+    return organ_lora_unservable(adapter, pair->a->name, true);
 }
 
 bool organ_lora_is_target(const char *target, const char *module)
@@ -77,9 +84,9 @@ static void check_check_targets(check *c)
         note_finding(c, "field", "target_modules", "it is missing, but servers require it");
     for (size_t k = 0; k < json_array_size(targets); k++) {
         const char *const target = json_string_value(json_array_get(targets, k));
-        if (organ_lora_unservable(target, true))
+        if (organ_lora_unservable(c->adapter, target, true))
             note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target,
-                         organ_lora_unservable(target, true));
+                         organ_lora_unservable(c->adapter, target, true));
     }
 }
 
@@ -122,11 +129,13 @@ static void check_config(check *c)
 
 /* ---- keys ---- */
 
-static void check_key(check *c, const char *name)
+static void check_key(check *c, const organ_adapter_pair *pair, const char *name)
 {
-    const char *const why = organ_lora_unservable(name, true);
+    const char *const why = organ_lora_pair_unservable(c->adapter, pair);
     if (why)
         note_finding(c, "key", name, "%s", why);
+    if (c->adapter->gguf)
+        return;
     if (strncmp(name, "base_model.model.", 17) != 0)
         note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would silently ignore it");
     if (strstr(name, ".default"))
@@ -136,24 +145,21 @@ static void check_key(check *c, const char *name)
 
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
 {
-    char *name, shape[ORGAN_SHAPE_TEXT];
-    if (asprintf(&name, "%s.weight", pair->module) < 0) {
-        organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);
-        return;
-    }
-    const organ_weight *const w = organ_lora_weight(base, name);
+    char shape[ORGAN_SHAPE_TEXT];
+    const organ_weight *const w = organ_lora_weight(base, pair->weight);
     const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
     const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
-    const bool straight = w && w->rank == 2 && w->shape[0] == rows && w->shape[1] == cols;
-    const bool transposed =
-        w && w->rank == 2 && w->shape[0] == cols && w->shape[1] == rows && c->adapter->fan_in_fan_out;
+    const unsigned rank = pair->experts > 1 ? 3 : 2;
+    const uint64_t *const last = w && w->rank == rank ? w->shape + rank - 2 : NULL;
+    const bool experts = rank == 2 || (last && w->shape[0] == pair->experts);
+    const bool straight = last && experts && last[0] == rows && last[1] == cols;
+    const bool transposed = last && last[0] == cols && last[1] == rows && rank == 2 && c->adapter->fan_in_fan_out;
     if (!w)
-        note_finding(c, "base", pair->module, "the base has no '%s'", name);
+        note_finding(c, "base", pair->module, "the base has no '%s'", pair->weight);
     else if (!straight && !transposed)
         note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s",
                      (unsigned long long)pair->out_features, (unsigned long long)pair->in_features, w->name,
                      organ_shape_text(w->rank, w->shape, shape));
-    free(name);
 }
 
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
@@ -162,14 +168,16 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
     check c = {adapter, findings, error};
     uint64_t rank = 0;
     size_t servable = 0;
-    check_config(&c);
+    if (!adapter->gguf)
+        check_config(&c);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
-        note_finding(&c, "key", adapter->rest[k]->name, "%s", organ_lora_unservable(adapter->rest[k]->name, false));
+        note_finding(&c, "key", adapter->rest[k]->name, "%s",
+                     organ_lora_unservable(adapter, adapter->rest[k]->name, false));
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
         const organ_adapter_pair *const pair = &adapter->pairs[k];
-        check_key(&c, pair->a->name);
-        check_key(&c, pair->b->name);
-        if (organ_lora_unservable(pair->a->name, true))
+        check_key(&c, pair, pair->a->name);
+        check_key(&c, pair, pair->b->name);
+        if (organ_lora_pair_unservable(adapter, pair))
             continue;
         servable++;
         rank = pair->rank > rank ? pair->rank : rank;
@@ -178,7 +186,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
     }
     if (servable == 0)
         note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module remains that a server would accept");
-    if (rank > max || (uint64_t)adapter->r > max)
+    if (!adapter->gguf && (rank > max || (uint64_t)adapter->r > max))
         note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
                      (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),
                      (unsigned long long)max);

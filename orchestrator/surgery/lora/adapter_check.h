@@ -15,8 +15,11 @@
 unsigned organ_served_rank(uint64_t rank);
 
 /* Returns why this tensor of an adapter cannot be served: an unsupported word in its name, or that it is no factor.
- * NULL if it can be served. */
-const char *organ_lora_unservable(const char *name, bool factor);
+ * NULL if it can be served. llama.cpp applies the factors of any weight of a GGUF adapter. */
+const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
+
+/* The same for a pair; vLLM serves no stacks of experts. */
+const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
 
 /* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above
  * `max`. With `base`, the weights of the model, also modules that the model lacks or has in another shape. Values are

@@ -20,12 +20,6 @@
 #define ENTRY_BYTES 160 /* of the header for one tensor, in addition to its name */
 #define CHUNK       ((size_t)1 << 16)
 
-char *organ_adapter_key(const char *module, char factor, bool embedding)
-{
-    return organ_format("base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor,
-                        embedding ? "" : ".weight");
-}
-
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
     return ORGAN_OBJECT(SET_NULL("auto_mapping"),
@@ -127,6 +121,8 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     }
     return error->status;
 }
+
+void organ_adapter_writer_gguf(organ_adapter_writer *w, const char *architecture) { w->architecture = architecture; }
 
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
@@ -338,7 +334,9 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
         organ_fail_memory(error, w->output.path);
-    else if (write_header(w, error) == ORGAN_OK && organ_document_write(path, config, error) == ORGAN_OK)
+    else if (write_header(w, error) == ORGAN_OK &&
+             (w->architecture ? organ_adapter_gguf_write(w, error) : organ_document_write(path, config, error)) ==
+                 ORGAN_OK)
         organ_adapter_open(w->output.publish.partial, &made, error);
     organ_adapter_close(made);
     free(path);
@@ -354,6 +352,10 @@ organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const orga
     if (!organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     const char **skip = malloc((count + 3) * sizeof *skip);
+    if (w->architecture || adapter->model->gguf) { /* files of peft are of no use next to a GGUF file */
+        free(skip);
+        return ORGAN_OK;
+    }
     if (!skip)
         return organ_fail_memory(error, w->output.path);
     for (size_t k = 0; k < count; k++)

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Writer of adapter directories in the format of peft: adapter_config.json, adapter_model.safetensors and a
- * report. The directory is published complete or not at all. Tensors are appended one by one, so that only one of
- * them is in memory and its rank need not be known in advance. Each rank appends the tensors it has computed; at
- * the end the writer merges them in the order of turns. */
+ * Writer of adapter directories in the format of peft (adapter_config.json, adapter_model.safetensors) or of llama.cpp
+ * (adapter_model.gguf), with a report. The directory is published complete or not at all. Tensors are appended one by
+ * one, so that only one of them is in memory and its rank need not be known in advance. Each rank appends the tensors
+ * it has computed; at the end the writer merges them in the order of turns. */
 #ifndef ORGAN_ADAPTER_WRITE_H
 #define ORGAN_ADAPTER_WRITE_H
 
 #include "formats/adapter/adapter.h"
 #include "kernels/kernels.h"
+#include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/output/output.h"
 
 typedef struct organ_adapter_writer organ_adapter_writer;
 
-/* Returns the key of a factor ('A' or 'B') of a module in peft's format: "base_model.model.MODULE.lora_A.weight", or
- * "base_model.model.MODULE.lora_embedding_A" for an embedding. The caller frees it; NULL if out of memory. */
-char *organ_adapter_key(const char *module, char factor, bool embedding);
+/* Returns the name of a factor ('A' or 'B'): "base_model.model.MODULE.lora_A.weight" or
+ * "base_model.model.MODULE.lora_embedding_A" in peft's format, "MODULE.weight.lora_a" in GGUF. The caller frees it;
+ * NULL if out of memory. */
+char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor);
 
 /* Returns a config with all members that peft, transformers and vLLM require: peft_type, r, lora_alpha = r,
  * base_model_name_or_path (`base`; NULL: null), target_modules, task_type "CAUSAL_LM", bias "none", modules_to_save
@@ -62,6 +64,16 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *writer, const organ_
                                       organ_dtype dtype, unsigned rank, const uint64_t *shape, const float *values,
                                       organ_error *error);
 
+/* Appends both factors of a pair, in the layout of the adapter's format. Errors of organ_adapter_writer_add. */
+organ_status organ_adapter_writer_factors(organ_adapter_writer *writer, const organ_kernels *kernels,
+                                          const organ_adapter_pair *pair, organ_dtype dtype,
+                                          const organ_lora_factors *factors, organ_error *error);
+
+/* Makes the adapter a GGUF file for a base with this general.architecture, which must be valid until the writer ends:
+ * adapter_model.gguf takes the place of adapter_model.safetensors and adapter_config.json. Called before a tensor is
+ * appended. */
+void organ_adapter_writer_gguf(organ_adapter_writer *writer, const char *architecture);
+
 /* Appends a tensor byte for byte. The same order of types is required. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ_model *model,
                                        const organ_tensor *tensor, const char *name, organ_error *error);
@@ -71,8 +83,8 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ
 organ_status organ_adapter_writer_copy_files(organ_adapter_writer *writer, const organ_adapter *adapter,
                                              organ_error *error);
 
-/* Merges the tensors of all ranks, writes the header and adapter_config.json, and opens the result as an adapter, so
- * that no unreadable adapter is published. */
+/* Merges the tensors of all ranks, writes the header and adapter_config.json or the GGUF file, and opens the result as
+ * an adapter, so that no unreadable adapter is published. */
 organ_status organ_adapter_writer_finish(organ_adapter_writer *writer, const json_t *config, organ_error *error);
 
 /* organ_adapter_writer_bytes returns the bytes of adapter_model.safetensors so far; organ_adapter_writer_output

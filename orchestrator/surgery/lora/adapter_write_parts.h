@@ -11,6 +11,7 @@
 struct organ_adapter_writer {
     organ_output output;
     organ_run_journal journal; /* used if output.journal is set */
+    const char *architecture;  /* of a GGUF adapter; NULL: one of peft */
     organ_direct_file file;    /* with several ranks each has its own file until the merge */
     char *path;                /* of the file */
     char *header;              /* 8 + room bytes in paged rows: the length, then JSON without its last brace */
@@ -56,5 +57,8 @@ void organ_adapter_header_release(organ_adapter_writer *writer);
  * `width`, the bytes of an element, exceeds that of the tensor before, or if the header has no room; ORGAN_IO. */
 organ_status organ_adapter_enter(organ_adapter_writer *writer, const char *name, unsigned width, json_t *entry,
                                  uint64_t bytes, organ_error *error);
+
+/* Writes adapter_model.gguf from the finished safetensors file, which it removes. */
+organ_status organ_adapter_gguf_write(const organ_adapter_writer *writer, organ_error *error);
 
 #endif

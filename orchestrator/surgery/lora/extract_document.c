@@ -37,7 +37,8 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->worst = s->modules == 0 || explained < s->worst ? explained : s->worst;
     s->modules++;
     s->elements += (json_int_t)m->base->elements;
-    s->parameters += (json_int_t)((m->base->shape[0] + m->base->shape[1]) * rank);
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    s->parameters += (json_int_t)(shape.count * (shape.rows + shape.cols) * rank);
     s->change += m->change;
     s->norm += m->norm;
     s->rest += m->rest;
@@ -155,7 +156,7 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
                                          SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
     json_decref(config);
     json_t *fits = json_null();
-    for (size_t k = sizeof served / sizeof *served; k-- > 0;)
+    for (size_t k = sizeof served / sizeof *served; k-- > 0 && !job->base->gguf;)
         if (served[k] >= (json_int_t)all->rank_to) {
             json_decref(fits);
             fits = json_integer(served[k]);
@@ -184,15 +185,18 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     size_t short_of = 0;
     for (size_t k = 0; k < job->module_count; k++)
         short_of += job->modules[k].short_of_share;
-    if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
+    if (!job->base->gguf && all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
         add_warning(warnings, all->rank_to, "is a rank that vLLM does not support: its limit is 512.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");
     if (!is_dry(job) && count_others(job, false))
         add_warning(warnings, count_others(job, false),
-                    "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
-                    "--save-full stores them.");
+                    job->base->gguf
+                        ? "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
+                          "llama.cpp loads no whole tensors from an adapter."
+                        : "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
+                          "--save-full stores them.");
     if (!is_dry(job) && count_others(job, true))
         add_warning(warnings, count_others(job, true),
                     "tensors are stored whole in the adapter: peft and organ lora merge apply them, but vLLM rejects "
@@ -215,7 +219,8 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
         SET_TEXT("residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the stored factors"),
         SET_TEXT("explained", "1 - residual^2"),
-        SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept"),
+        SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept; of a stack of experts, the "
+                             "root of the sum of their squares over the experts"),
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 

@@ -13,12 +13,14 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* W_tuned - W_base by rows. */
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
+    uint64_t start;          /* first row of the matrix, in the stack */
     size_t cols, base_bytes; /* size of the scratch for the base's rows */
     double *norms;           /* ||W_base||^2 of each strip */
 } extract_module_change;
@@ -30,8 +32,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     float *const base = scratch;
     void *const rest = (char *)scratch + c->base_bytes;
     const size_t n = rows * c->cols;
-    if (organ_weight_read(c->tuned, first, rows, ORGAN_F32, values, rest, error) ||
-        organ_weight_read(c->base, first, rows, ORGAN_F32, base, rest, error))
+    if (organ_weight_read(c->tuned, c->start + first, rows, ORGAN_F32, values, rest, error) ||
+        organ_weight_read(c->base, c->start + first, rows, ORGAN_F32, base, rest, error))
         return error->status;
     c->norms[first / ORGAN_STRIP_ROWS] = organ_sum_of_squares(base, n);
     for (size_t k = 0; k < n; k++)
@@ -88,33 +90,89 @@ static bool make_factors(const organ_svd *svd, size_t rank, extract_module_facto
     return true;
 }
 
-static organ_status write_factor(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols,
-                                 const float *values, organ_error *error)
+static organ_status write_factors(organ_lora_job *job, const char *module, const organ_lora_factors *factors,
+                                  organ_error *error)
 {
-    const uint64_t shape[2] = {rows, cols};
-    char *const key = organ_adapter_key(module, factor, false);
-    if (!key)
-        return organ_fail_memory(error, module);
-    organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, 2, shape, values, error);
-    free(key);
-    return error->status;
+    const organ_adapter_pair pair = {.module = module, .experts = factors->experts};
+    return organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, factors, error);
 }
 
-static organ_status write_factors_of_module(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
-                                            const organ_svd *svd, organ_error *error)
+/* ---- stacks of experts ---- */
+
+/* Takes room for the factors of all experts of a stack, of the largest rank. */
+static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
+                                organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const size_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
+    *stack = (organ_lora_factors){rank,
+                                  (size_t)shape.cols,
+                                  (size_t)shape.rows,
+                                  calloc(shape.count * rank, shape.cols * sizeof(float)),
+                                  calloc(shape.count * rank, shape.rows * sizeof(float)),
+                                  (size_t)shape.count};
+    m->spectrum = calloc(rank + 1, sizeof *m->spectrum);
+    return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
+}
+
+static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
+                        const organ_lora_factors *stack, size_t expert)
+{
+    const organ_lora_factors to = organ_lora_factors_of(stack, expert);
+    memcpy(to.a, f->a, f->rank * f->in * sizeof(float));
+    for (size_t i = 0; i < f->out; i++)
+        memcpy(to.b + i * to.rank, f->b + i * f->rank, f->rank * sizeof(float));
+    for (size_t k = 0; k < f->rank; k++)
+        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + svd->sigma[k] * svd->sigma[k]);
+    m->rank = organ_max(m->rank, f->rank);
+}
+
+/* Writes the factors of all experts with the rank of the expert that needs most. */
+static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
+                                organ_error *error)
+{
+    const size_t rank = stack->rank;
+    if (m->rank == 0)
+        return ORGAN_OK;
+    for (size_t e = 0; e < stack->experts; e++)
+        memmove(stack->a + e * m->rank * stack->in, stack->a + e * rank * stack->in,
+                m->rank * stack->in * sizeof(float));
+    for (size_t i = 0; i < stack->experts * stack->out; i++)
+        memmove(stack->b + i * m->rank, stack->b + i * rank, m->rank * sizeof(float));
+    stack->rank = m->rank;
+    return write_factors(job, m->name, stack, error);
+}
+
+/* ---- one matrix ---- */
+
+/* Writes the factors of a matrix, or keeps those of one expert in `stack` (NULL: no stack). */
+static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
+                                            const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
+                                            organ_error *error)
 {
     extract_module_factors f;
-    m->rank = extract_module_cut(job, svd, &m->short_of_share);
-    m->spectrum = organ_floats(m->rank, 1);
-    if (!make_factors(svd, m->rank, &f) || !m->spectrum)
+    bool short_of_share;
+    double rest = 0;
+    const size_t rank = extract_module_cut(job, svd, &short_of_share);
+    const bool made = make_factors(svd, rank, &f);
+    m->short_of_share |= short_of_share;
+    if (!stack) {
+        m->rank = rank;
+        m->spectrum = organ_floats(rank, 1);
+    }
+    if (!made || !m->spectrum)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
     else {
-        memcpy(m->spectrum, svd->sigma, m->rank * sizeof *m->spectrum);
+        const organ_lora_factors factors = {rank, f.in, f.out, f.a, f.b, 1};
         round_values(job->engine->kernels, job->dtype, f.b, f.out * f.rank);
         round_values(job->engine->kernels, job->dtype, f.a, f.rank * f.in);
-        if (write_factor(job, m->name, 'A', f.rank, f.in, f.a, error) == ORGAN_OK &&
-            write_factor(job, m->name, 'B', f.out, f.rank, f.b, error) == ORGAN_OK)
-            organ_residual(strips, f.b, f.a, f.rank, &m->rest, error);
+        if (stack)
+            keep_expert(m, svd, &f, stack, expert);
+        else
+            memcpy(m->spectrum, svd->sigma, rank * sizeof *m->spectrum);
+        if (stack || write_factors(job, m->name, &factors, error) == ORGAN_OK)
+            organ_residual(strips, f.b, f.a, f.rank, &rest, error);
+        m->rest += rest;
     }
     free(f.b);
     free(f.a);
@@ -138,17 +196,17 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
 }
 
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
-                                     organ_error *error)
+                                     const organ_lora_factors *stack, size_t expert, organ_error *error)
 {
     const organ_low_rank_options options = options_of(job);
     organ_strips *strips = NULL;
     organ_svd svd = {0};
     if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
         organ_low_rank(strips, &options, &svd, error) == ORGAN_OK) {
-        m->change = svd.energy;
-        m->passes = svd.passes;
+        m->change += svd.energy;
+        m->passes = (unsigned)organ_max(m->passes, svd.passes);
         if (svd.rank)
-            write_factors_of_module(job, m, strips, &svd, error);
+            write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
     }
     organ_svd_free(&svd);
     organ_strips_close(strips);
@@ -174,15 +232,18 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {
-    c->cols = (size_t)m->base->shape[1];
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    c->cols = (size_t)shape.cols;
     c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
-    return (organ_rows){.rows = m->base->shape[0],
-                        .cols = m->base->shape[1],
+    const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
+    const uint64_t stack = shape.count > 1 ? shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
+    return (organ_rows){.rows = shape.rows,
+                        .cols = shape.cols,
                         .name = name,
                         .scratch_bytes = c->base_bytes + rest,
-                        .extra_bytes = extra_bytes_of(job, m->base->shape[0], m->base->shape[1]),
+                        .extra_bytes = stack + extra_bytes_of(job, shape.rows, shape.cols),
                         .context = c,
                         .read = read_change};
 }
@@ -208,10 +269,33 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
                                job->tuned->path);
 }
 
+/* Decomposes each matrix of a module. */
+static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
+                                       const char *name, organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const size_t strips = (size_t)((shape.rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    const organ_rows rows = extract_module_rows_of(job, m, c, name);
+    organ_lora_factors stack = {0};
+    if (shape.count > 1)
+        begin_stack(job, m, &stack, error);
+    for (size_t e = 0; e < shape.count && !error->status; e++) {
+        c->start = e * shape.rows;
+        memset(c->norms, 0, strips * sizeof *c->norms);
+        decompose_change(job, m, &rows, shape.count > 1 ? &stack : NULL, e, error);
+        for (size_t k = 0; k < strips; k++)
+            m->norm += c->norms[k];
+    }
+    if (shape.count > 1 && !error->status)
+        write_stack(job, m, &stack, error);
+    organ_lora_factors_free(&stack);
+    return error->status;
+}
+
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();
-    const size_t strips = (size_t)((m->base->shape[0] + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    const size_t strips = (size_t)((organ_weight_matrices(m->base).rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
     job->saying = &m->note;
@@ -220,12 +304,8 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
              m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
-    else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK) {
-        const organ_rows rows = extract_module_rows_of(job, m, &c, name);
-        decompose_change(job, m, &rows, error);
-        for (size_t k = 0; k < strips; k++)
-            m->norm += c.norms[k];
-    }
+    else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK)
+        factorise_matrices(job, m, &c, name, error);
     organ_weight_reader_close(c.tuned);
     organ_weight_reader_close(c.base);
     free(c.norms);

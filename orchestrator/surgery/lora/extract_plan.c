@@ -39,15 +39,17 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
     return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
-static bool is_linear(const organ_weight *weight)
+/* A GGUF adapter can have the factors of a stack of experts. */
+static bool is_linear(const organ_lora_job *job, const organ_weight *weight)
 {
-    return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED;
+    const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
+    return (weight->rank == 2 || stack) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
                                      organ_globs *globs)
 {
-    if (!is_linear(weight) || weight->elements == 0)
+    if (!is_linear(job, weight) || weight->elements == 0)
         return false;
     return job->options->modules ? is_named(globs, weight, module)
                                  : organ_role_describe(weight->anatomy.role)->projection;
@@ -88,8 +90,8 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         return organ_fail_memory(error, job->tuned->path);
     if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
         extract_plan_is_selected(job, tuned, module, globs)) {
-        const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1],
-                       max = job->options->rank;
+        const organ_matrices shape = organ_weight_matrices(base);
+        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
         job->modules[job->module_count++] =
             (organ_lora_module){.base = base,
                                 .tuned = tuned,

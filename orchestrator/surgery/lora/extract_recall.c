@@ -50,8 +50,8 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
                                       organ_error *error)
 {
     const json_int_t rank = json_integer_value(json_object_get(results, "rank"));
-    const json_int_t least =
-        (json_int_t)(m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1]);
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const json_int_t least = (json_int_t)(shape.rows < shape.cols ? shape.rows : shape.cols);
     const bool sane = rank >= 0 && rank <= least;
     m->rank = sane ? (size_t)rank : 0;
     if (sane && m->rank && !(m->spectrum = organ_floats(m->rank, 1)))

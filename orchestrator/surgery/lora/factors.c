@@ -69,15 +69,105 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
     return each_chunk(adapter, t, kernels, store_values, &s, error);
 }
 
+/* ---- factors from other places ---- */
+
+/* The stored pair with the factors of one expert. */
+typedef struct stored_pair {
+    const organ_adapter_pair *pair; /* NULL: zeros */
+    uint64_t expert;
+} stored_pair;
+
+static stored_pair stored_of(const organ_adapter_pair *pair, uint64_t expert)
+{
+    const organ_adapter_origin *const from = pair->origin;
+    if (!from)
+        return (stored_pair){pair, expert};
+    if (from->count > 1)
+        return (stored_pair){from->pairs[expert], 0};
+    return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
+}
+
+/* The row of the stored B that becomes row `row`. */
+static size_t stored_row(const organ_adapter_origin *from, size_t row)
+{
+    if (!from)
+        return row;
+    if (from->head) {
+        const size_t head = (size_t)from->head, k = row % head, half = head / 2;
+        row = row - k + (from->halves ? k % half * 2 + k / half : k % 2 * half + k / 2);
+    }
+    return (size_t)(from->first + row * from->step);
+}
+
+/* Copies A of an expert from the values of a stored tensor to rows of the same rank or less. */
+static void place_a(const stored_pair *s, const float *values, float *to)
+{
+    const size_t rank = (size_t)s->pair->rank, in = (size_t)s->pair->in_features;
+    values += s->expert * rank * in;
+    for (size_t k = 0; k < rank; k++)
+        for (size_t i = 0; i < in; i++)
+            to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
+}
+
+static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const float *values, float *to)
+{
+    const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
+                 stored = (size_t)s->pair->out_features;
+    const bool columns = s->pair->layout == ORGAN_FACTORS_PARAMETER;
+    for (size_t row = 0; row < pair->out_features; row++) {
+        const size_t from = stored_row(pair->origin, row);
+        const float *const at =
+            columns ? values + from * rank * experts + s->expert : values + (s->expert * stored + from) * rank;
+        for (size_t k = 0; k < rank; k++)
+            to[row * (size_t)pair->rank + k] = at[columns ? k * experts : k];
+    }
+}
+
+/* Fills both factors of the experts first .. end - 1, which have one stored pair. */
+static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
+                                 const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
+{
+    const organ_adapter_pair *const stored = stored_of(pair, first).pair;
+    float *a = NULL, *b = NULL;
+    const bool several = pair->origin && pair->origin->count > 1;
+    if (stored && read_factor(adapter, stored->a, kernels, 1, &a, error) == ORGAN_OK &&
+        read_factor(adapter, stored->b, kernels, several ? scale * stored->scale : scale, &b, error) == ORGAN_OK)
+        for (size_t e = first; e < end; e++) {
+            const stored_pair s = stored_of(pair, e);
+            place_a(&s, a, f->a + e * f->rank * f->in);
+            place_b(pair, &s, b, f->b + e * f->out * f->rank);
+        }
+    free(a);
+    free(b);
+    return error->status;
+}
+
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error)
 {
-    *factors =
-        (organ_lora_factors){(size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL};
-    if (read_factor(adapter, pair->a, kernels, 1, &factors->a, error) == ORGAN_OK)
-        read_factor(adapter, pair->b, kernels, scale, &factors->b, error);
+    const size_t experts = (size_t)pair->experts;
+    *factors = (organ_lora_factors){
+        (size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL, experts};
+    if (!pair->origin && pair->layout == ORGAN_FACTORS_PLAIN) {
+        if (read_factor(adapter, pair->a, kernels, 1, &factors->a, error) == ORGAN_OK)
+            read_factor(adapter, pair->b, kernels, scale, &factors->b, error);
+        return error->status;
+    }
+    factors->a = calloc(experts * factors->rank, factors->in * sizeof(float));
+    factors->b = calloc(experts * factors->rank, factors->out * sizeof(float));
+    if (!factors->a || !factors->b)
+        return organ_fail_memory(error, pair->module);
+    const size_t step = pair->origin && pair->origin->count > 1 ? 1 : experts;
+    for (size_t e = 0; e < experts && !error->status; e += step)
+        place_stored(adapter, pair, e, e + step, kernels, scale, factors, error);
     return error->status;
+}
+
+organ_lora_factors organ_lora_factors_of(const organ_lora_factors *f, size_t expert)
+{
+    return (organ_lora_factors){
+        f->rank, f->in, f->out, f->a + expert * f->rank * f->in, f->b + expert * f->out * f->rank, 1};
 }
 
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
@@ -123,7 +213,11 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error)
 {
     organ_lora_factors f = {0};
-    organ_lora_factors_read(adapter, pair, kernels, pair->scale, &f, error);
+    if (pair->experts > 1)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s': factors of a stack of experts are not supported here",
+                   adapter->path, pair->weight);
+    else
+        organ_lora_factors_read(adapter, pair, kernels, pair->scale, &f, error);
     if (!error->status && transposed && transpose_matrix(&f.a, f.rank, f.in, error) == ORGAN_OK)
         transpose_matrix(&f.b, f.out, f.rank, error);
     *b = transposed ? f.a : f.b;
@@ -145,7 +239,7 @@ static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const
             gram[i * r + j] += kernels->dot_f64(values + i * n, values + j * n, n);
 }
 
-double organ_lora_energy(const organ_lora_factors *f, const organ_kernels *kernels)
+static double expert_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
     enum { STRIP = 256 };
     const size_t r = f->rank;
@@ -176,6 +270,17 @@ double organ_lora_energy(const organ_lora_factors *f, const organ_kernels *kerne
     free(grams);
     free(strip);
     return sum > 0 ? sum : 0;
+}
+
+double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
+{
+    double sum = 0;
+    for (size_t e = 0; e < factors->experts && sum >= 0; e++) {
+        const organ_lora_factors one = organ_lora_factors_of(factors, e);
+        const double energy = expert_energy(&one, kernels);
+        sum = energy < 0 ? energy : sum + energy;
+    }
+    return sum;
 }
 
 static organ_status add_squares(void *context, const float *values, size_t count, uint64_t first, organ_error *error)

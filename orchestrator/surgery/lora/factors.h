@@ -10,10 +10,12 @@
 /* All zero: no factors. */
 typedef struct organ_lora_factors {
     size_t rank, in, out;
-    float *a, *b; /* rank x in and out x rank, row by row */
+    float *a, *b;   /* rank x in and out x rank, row by row; of a stack, those of one expert after the other */
+    size_t experts; /* 1: no stack */
 } organ_lora_factors;
 
-/* Reads both factors; B is multiplied by `scale` and rounded once to FP32 (scale 1: B unchanged). Returns
+/* Reads both factors, of all experts, from where pair->origin says; B is multiplied by `scale` and rounded once to FP32
+ * (scale 1: B unchanged). Returns
  * ORGAN_BAD_INPUT, with the tensor's name, if a value is not finite; ORGAN_IO. Call organ_lora_factors_free even after
  * an error. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
@@ -21,9 +23,13 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
                                      organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
+/* Returns the factors of one expert, as a view. */
+organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
+
 /* Reads the factors of K = b a, the change in the orientation of the stored weight: `transposed` weights (embeddings,
  * Conv1D) become W + (scale B A)^T. b is rows x rank and includes the scale, a is rank x cols. The caller frees both,
- * even after an error. Errors as of organ_lora_factors_read, and ORGAN_BAD_INPUT if the product could exceed FP32. */
+ * even after an error. Errors as of organ_lora_factors_read, and ORGAN_BAD_INPUT if the product could exceed FP32, and
+ * for a stack of experts. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error);
 
@@ -32,8 +38,8 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
                                   const organ_kernels *kernels, float **values, organ_error *error);
 
-/* Returns ||B A||^2 in FP64 without forming the product, as the sum of products of the entries of B^T B and A A^T.
- * Negative if out of memory. */
+/* Returns ||B A||^2, over all experts, in FP64 without forming the product, as the sum of products of the entries of
+ * B^T B and A A^T. Negative if out of memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels);
 
 /* Computes the Frobenius norm of a tensor of an adapter in a type that can be widened; *norm is negative for other

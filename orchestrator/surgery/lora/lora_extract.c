@@ -48,9 +48,6 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
 {
     if (organ_donor_open(path, "extracted from", NULL, model, error))
         return error->status;
-    if ((*model)->gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: an adapter uses the tensor names of safetensors models, which GGUF does not have", path);
     return organ_weights_find(*model, weights, error);
 }
 
@@ -62,6 +59,12 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check_not_input(o->write.output, job->tuned, error))
         return error->status;
+    if ((job->base->gguf != NULL) != (job->tuned->gguf != NULL))
+        return organ_fail(error, ORGAN_USAGE, "%s is %s, but %s is %s: organ convert makes both of one format", o->base,
+                          job->base->gguf ? "GGUF" : "safetensors", o->tuned,
+                          job->tuned->gguf ? "GGUF" : "safetensors");
+    if (job->base->gguf && o->save_full)
+        return organ_fail(error, ORGAN_USAGE, "--save-full: llama.cpp loads no whole tensors from a GGUF adapter");
     if (organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->write.output);
     return organ_output_check(o->write.output, NULL, o->write.force, error);
@@ -88,10 +91,11 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->module_count; k++) {
         const organ_lora_module *const m = &job->modules[k];
-        const uint64_t least = m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1];
+        const organ_matrices shape = organ_weight_matrices(m->base);
+        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols;
         names += 2 * (strlen(m->name) + sizeof "base_model.model..lora_A.weight");
         bytes +=
-            (m->base->shape[0] + m->base->shape[1]) * (least < job->options->rank ? least : job->options->rank) * each;
+            shape.count * (shape.rows + shape.cols) * (least < job->options->rank ? least : job->options->rank) * each;
     }
     for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
         if (job->others[k].tuned) {
@@ -102,9 +106,12 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
                                                .units = job->module_count,
                                                .head =
                                                    organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
-    return organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force, job->engine->ranks,
-                                      2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
-                                      error);
+    if (organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force, job->engine->ranks,
+                                   2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
+                                   error) == ORGAN_OK &&
+        job->base->gguf)
+        organ_adapter_writer_gguf(job->writer, job->base->config.model_type);
+    return error->status;
 }
 
 static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }

@@ -7,8 +7,10 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/surgery/lora/adapter_translate.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/precision/plain_config.h"
 #include "orchestrator/surgery/write/write.h"
 
@@ -43,21 +45,21 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
-    if (organ_adapter_open(o->adapter, &job->adapter, error) ||
+    if (organ_adapter_open(o->adapter, &job->stored, error) ||
         organ_donor_open(o->base, "merged with an adapter", job->progress, &job->base, error))
         return error->status;
-    if (job->base->gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged "
-                          "model to GGUF, not "
-                          "the other way round",
-                          o->base);
-    if (check_adapter(job->adapter, o->scale, error) ||
-        organ_output_check_not_adapter(o->write.output, job->adapter, error) ||
+    if (check_adapter(job->stored, o->scale, error) ||
+        organ_output_check_not_adapter(o->write.output, job->stored, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
-    return organ_weights_find(job->base, &job->weights, error);
+    if (organ_weights_find(job->base, &job->weights, error) ||
+        organ_adapter_translate(job->stored, job->base, job->weights, &job->translated, error))
+        return error->status;
+    job->adapter = job->translated ? job->translated : job->stored;
+    if (!job->base->gguf)
+        return ORGAN_OK;
+    return organ_layout_metadata(job->base->gguf, &job->gguf, error);
 }
 
 /* ---- callbacks of the writer ---- */
@@ -88,6 +90,8 @@ static json_t *merge_parameters_json(void *context)
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
+    if (job->stored->gguf)
+        return ORGAN_OBJECT(SET("adapter", organ_run_files(job->stored->model, NULL)));
     char *const config = organ_format("%s/adapter_config.json", job->adapter->model->directory);
     if (!config)
         return NULL;
@@ -112,6 +116,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               .markdown_name = "LORA_MERGE_REPORT.md",
                               .model_is = "base",
                               .repacked = job->packed > 0,
+                              .gguf = job->gguf,
                               .edit = edit_config,
                               .fill = merge_all,
                               .recall = organ_merge_recall,
@@ -150,9 +155,11 @@ static void close_merge(organ_merge_job *job)
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
     json_decref(job->unplaced);
+    organ_gguf_writer_destroy(job->gguf);
     organ_weights_free(job->weights);
     organ_model_close(job->base);
-    organ_adapter_close(job->adapter);
+    organ_adapter_translated_free(job->translated);
+    organ_adapter_close(job->stored);
 }
 
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,

@@ -23,7 +23,7 @@ typedef struct organ_lora_merge_options {
  *
  * If a key of the adapter matches nothing in the base, the function writes nothing and returns ORGAN_BAD_INPUT, and
  * *report lists all such keys; with any other error *report is NULL. Files that remain after an error, and `resume`,
- * are as for organ_quantize_model. Errors: ORGAN_USAGE (output exists or is an input, base in GGUF or behind a URL, a
+ * are as for organ_quantize_model. Errors: ORGAN_USAGE (output exists or is an input, base behind a URL, a
  * scale with DoRA), ORGAN_BAD_INPUT (malformed or changed files, factors that are not finite, values that exceed the
  * range of the type), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also errors of organ_perplexity, before anything is
  * written if they can be detected then; after later ones the complete output remains, and *report is set and gives the

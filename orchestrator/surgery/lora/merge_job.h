@@ -32,10 +32,12 @@ typedef struct organ_merge_job {
     const organ_lora_merge_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_adapter *adapter;
+    organ_adapter *stored, *translated; /* `translated`: NULL if its names are those of the base */
+    const organ_adapter *adapter;       /* one of them */
     organ_model *base;
     organ_weights *weights;
-    organ_dtype dtype; /* of weights that were packed */
+    organ_gguf_writer *gguf; /* key-values of a GGUF base; NULL: safetensors */
+    organ_dtype dtype;       /* of weights that were packed */
     size_t part_count, unplaced_count, piece_count, packed;
     organ_merge_part *parts;   /* in the order of the weights */
     size_t *part_of, *item_of; /* per weight its part; per item of the pass its weight */

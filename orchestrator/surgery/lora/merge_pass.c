@@ -32,11 +32,14 @@ static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VAL
 /* Scratch: a block of B A, the same block in its stored form, and the scratch of the writer. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
-/* D = B A of these rows of the weight. */
+/* D = B A of these rows of the weight, which are of one matrix. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {
-    const organ_lora_factors *const f = &part->factors;
+    const uint64_t matrix_rows = part->transposed ? part->factors.in : part->factors.out;
+    const organ_lora_factors one = organ_lora_factors_of(&part->factors, (size_t)(first / matrix_rows));
+    const organ_lora_factors *const f = &one;
+    first %= matrix_rows;
     const organ_product product = {.m = rows,
                                    .n = cols,
                                    .k = f->rank,

@@ -5,6 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/forward/config/families.h"
 #include "orchestrator/stream/widen.h"
 
 #include <limits.h>
@@ -62,21 +63,20 @@ typedef struct votes {
     size_t straight, transposed;
 } votes;
 
+static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
+{
+    return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
+           (experts == 1 || w->shape[0] == experts);
+}
+
 static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
 {
-    return w->rank == 2 && w->shape[0] == p->out_features && w->shape[1] == p->in_features;
+    return has_shape(w, p->experts, p->out_features, p->in_features);
 }
 
 static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
 {
-    return w->rank == 2 && w->shape[0] == p->in_features && w->shape[1] == p->out_features;
-}
-
-static const organ_weight *merge_plan_weight_of(const organ_merge_job *job, const char *module, char **name)
-{
-    if (!(*name = organ_format("%s.weight", module)))
-        return NULL;
-    return organ_lora_weight(job->weights, *name);
+    return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
 /* peft uses the class of the module; files only have shapes, and square matrices are ambiguous, so other matrices
@@ -86,40 +86,43 @@ static votes count_votes(const organ_merge_job *job)
     votes v = {0, 0};
     for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
         const organ_adapter_pair *const p = &job->adapter->pairs[k];
-        char *name;
         if (p->embedding || p->in_features == p->out_features)
             continue;
-        const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
-        free(name);
+        const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
         v.straight += w && is_same_orientation(w, p);
         v.transposed += w && is_transposed(w, p);
     }
     return v;
 }
 
+/* Returns whether stacks of experts of this base are experts x in_features x out_features, which the shape of a square
+ * matrix does not say. */
+static bool has_turned_stacks(const organ_merge_job *job)
+{
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    return !job->base->gguf && family && family->mixture && family->mixture->transposed;
+}
+
 /* Finds the weight of the base that a pair of factors changes and checks shapes and orientation. A square weight fits
  * both ways, so the other modules' shapes decide (`v`). A pair without a place is noted, not merged. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
-    char *name, shape[ORGAN_SHAPE_TEXT];
-    const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
-    if (!name)
-        return organ_fail_memory(error, job->options->adapter);
-    const char *const missing = w ? "" : missing_reason(job, name);
-    free(name);
+    char shape[ORGAN_SHAPE_TEXT];
+    const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
     if (!w)
-        return note_unplaced(job, p->a, p->b, error, "%s", missing);
+        return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
-    const bool flag = job->adapter->fan_in_fan_out, square = is_same_orientation(w, p) && is_transposed(w, p);
+    const bool stack = p->experts > 1, flag = stack || job->adapter->fan_in_fan_out;
+    const bool square = is_same_orientation(w, p) && is_transposed(w, p);
     if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
         p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
                              !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (flag && square && !p->embedding && (v.straight > 0) == (v.transposed > 0))
+    if (flag && !stack && square && !p->embedding && (v.straight > 0) == (v.transposed > 0))
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
@@ -127,7 +130,8 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
     part->pair = p;
-    part->transposed = p->embedding || (square ? flag && v.transposed > 0 : is_transposed(w, p));
+    const bool turned = stack ? has_turned_stacks(job) : flag && v.transposed > 0;
+    part->transposed = p->embedding || (square ? turned : is_transposed(w, p));
     part->scale = p->scale * job->options->scale;
     return ORGAN_OK;
 }
@@ -144,13 +148,13 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     *is_one = at != NULL;
     if (!at)
         return ORGAN_OK;
+    if (!job->adapter->dora)
+        return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
     char *const module = strndup(name, (size_t)(at - name));
     if (!module)
         return organ_fail_memory(error, job->options->adapter);
     const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
     free(module);
-    if (!job->adapter->dora)
-        return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
     if (!pair)
         return note_unplaced(job, t, NULL, error, "it has no pair of factors");
     if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)

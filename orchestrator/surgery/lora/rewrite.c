@@ -48,7 +48,8 @@ static void run_batch_worker(void *context, size_t worker)
 /* Memory for processing a module: its factors and their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
-    return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank;
+    return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
+           row->pair->experts;
 }
 
 static organ_status run_batch(batch *b, organ_error *error)
@@ -126,21 +127,35 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
+/* The least rank that keeps the share of energy; of a stack, that of the expert that needs most. */
+static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
+                                  organ_error *error)
+{
+    row->rank = 1;
+    for (size_t e = 0; e < f->experts && !error->status; e++) {
+        const organ_lora_factors one = organ_lora_factors_of(f, e);
+        organ_svd svd = {0};
+        if (organ_factored_svd(rw->engine->kernels, one.b, one.a, one.out, one.rank, one.in, &svd, error) == ORGAN_OK) {
+            const size_t rank = rank_of(rw, &svd);
+            row->rank = rank > row->rank ? rank : row->rank;
+        }
+        organ_svd_free(&svd);
+    }
+    return error->status;
+}
+
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
-    organ_svd svd = {0};
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
         const double energy = organ_lora_energy(&f, rw->engine->kernels);
         row->norm = sqrt(energy);
         row->rank = row->pair->rank < rw->max ? row->pair->rank : rw->max;
         if (energy < 0)
             organ_fail_memory(error, row->pair->module);
-        else if (rw->energy > 0 &&
-                 organ_factored_svd(rw->engine->kernels, f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
-            row->rank = rank_of(rw, &svd);
+        else if (rw->energy > 0)
+            survey_energy(rw, row, &f, error);
     }
-    organ_svd_free(&svd);
     organ_lora_factors_free(&f);
     return error->status;
 }
@@ -211,22 +226,38 @@ static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded,
     }
 }
 
-static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
-                                size_t padded, organ_lora_factors *to, organ_error *error)
+/* Sets `to` to the best approximation of one expert's product, adds the squares of its singular values to sums[0], and
+ * those of the values that are cut to sums[1]. */
+static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
+                               const organ_lora_factors *to, double sums[2], organ_error *error)
 {
     organ_svd svd;
     if (organ_factored_svd(kernels, f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
         return error->status;
     const size_t rank = (size_t)row->rank < svd.rank ? (size_t)row->rank : svd.rank;
-    const double all = tail_energy(&svd, 0);
-    factors_of_leading(&svd, rank, padded, to->a, to->b);
-    row->residual = all > 0 ? sqrt(tail_energy(&svd, rank) / all) : 0;
-    free(row->sigma);
-    row->sigma = svd.sigma;
-    row->sigma_count = svd.rank;
-    svd.sigma = NULL;
+    factors_of_leading(&svd, rank, to->rank, to->a, to->b);
+    sums[0] += tail_energy(&svd, 0);
+    sums[1] += tail_energy(&svd, rank);
+    if (row->pair->experts == 1) { /* the report lists no singular values of stacks */
+        free(row->sigma);
+        row->sigma = svd.sigma;
+        row->sigma_count = svd.rank;
+        svd.sigma = NULL;
+    }
     organ_svd_free(&svd);
     return ORGAN_OK;
+}
+
+static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
+                                const organ_lora_factors *to, organ_error *error)
+{
+    double sums[2] = {0, 0};
+    for (size_t e = 0; e < f->experts && !error->status; e++) {
+        const organ_lora_factors one = organ_lora_factors_of(f, e), made = organ_lora_factors_of(to, e);
+        cut_expert(kernels, row, &one, &made, sums, error);
+    }
+    row->residual = sums[0] > 0 ? sqrt(sums[1] / sums[0]) : 0;
+    return error->status;
 }
 
 /* Returns the relative rounding error of B in the stored type. */
@@ -253,19 +284,24 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     organ_lora_factors f, *const to = &row->factors;
     const size_t padded = (size_t)rw->rank;
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
-        *to = (organ_lora_factors){padded, f.in, f.out, calloc(padded, f.in * sizeof(float)),
-                                   calloc(f.out, padded * sizeof(float))};
+        *to = (organ_lora_factors){padded,
+                                   f.in,
+                                   f.out,
+                                   calloc(f.experts * padded, f.in * sizeof(float)),
+                                   calloc(f.experts * f.out, padded * sizeof(float)),
+                                   f.experts};
         if (!to->a || !to->b)
             organ_fail_memory(error, row->pair->module);
         else if (is_cut(rw, row))
-            cut_factors(rw->engine->kernels, row, &f, padded, to, error);
+            cut_factors(rw->engine->kernels, row, &f, to, error);
         else {
-            memcpy(to->a, f.a, f.rank * f.in * sizeof(float));
-            for (size_t i = 0; i < f.out; i++)
+            for (size_t e = 0; e < f.experts; e++)
+                memcpy(to->a + e * padded * f.in, f.a + e * f.rank * f.in, f.rank * f.in * sizeof(float));
+            for (size_t i = 0; i < f.experts * f.out; i++)
                 memcpy(to->b + i * padded, f.b + i * f.rank, f.rank * sizeof(float));
         }
         if (!error->status)
-            row->folding_error = folding_error(rw->engine->kernels, row->dtype, to->b, to->out * padded);
+            row->folding_error = folding_error(rw->engine->kernels, row->dtype, to->b, f.experts * to->out * padded);
     }
     organ_lora_factors_free(&f);
     return error->status;
@@ -281,18 +317,8 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
 {
     const rewrite_writing *const w = context;
     const organ_adapter_pair *const pair = row->pair;
-    const uint64_t a_shape[2] = {row->factors.rank, row->factors.in},
-                   b_shape[2] = {row->factors.out, row->factors.rank};
-    const organ_kernels *const kernels = w->rewrite->engine->kernels;
-    char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(
-                                                                               pair->module, 'B', pair->embedding);
     organ_adapter_writer_turn(w->writer, w->turn + (size_t)(row - w->rewrite->rows));
-    if (!a || !b)
-        organ_fail_memory(error, row->pair->module);
-    else if (organ_adapter_writer_add(w->writer, kernels, a, row->dtype, 2, a_shape, row->factors.a, error) == ORGAN_OK)
-        organ_adapter_writer_add(w->writer, kernels, b, row->dtype, 2, b_shape, row->factors.b, error);
-    free(a);
-    free(b);
+    organ_adapter_writer_factors(w->writer, w->rewrite->engine->kernels, pair, row->dtype, &row->factors, error);
     organ_lora_factors_free(&row->factors);
     organ_progress_advance(w->rewrite->progress, pair->a->bytes + pair->b->bytes, pair->module, NULL);
     return error->status;
@@ -333,11 +359,12 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     *bytes = 0;
     for (size_t k = 0; k < rw->count && !error->status; k++) {
         const organ_adapter_pair *const pair = rw->rows[k].pair;
-        char *const key = organ_adapter_key(pair->module, 'A', pair->embedding);
+        char *const key = organ_adapter_key(pair, rw->adapter->gguf, 'A');
         if (!key)
             return organ_fail_memory(error, rw->rows[k].pair->module);
         *name_bytes += 2 * strlen(key);
-        *bytes += (pair->in_features + pair->out_features) * rw->rank * organ_dtype_describe(rw->rows[k].dtype)->bytes;
+        *bytes += (pair->in_features + pair->out_features) * pair->experts * rw->rank *
+                  organ_dtype_describe(rw->rows[k].dtype)->bytes;
         free(key);
     }
     for (size_t k = 0; k < output->rest_count; k++) {
@@ -373,6 +400,8 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
         organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks,
                                    2 * rw->count + output->rest_count, name_bytes, bytes, NULL, &w, error))
         return error->status;
+    if (rw->adapter->gguf)
+        organ_adapter_writer_gguf(w, rw->adapter->architecture);
     write_inside(rw, w, output, report, error);
     return organ_adapter_writer_end(w, error);
 }

@@ -4,6 +4,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_check.h"
+#include "orchestrator/surgery/lora/adapter_translate.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -13,8 +14,9 @@
 
 typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
-    organ_adapter *adapter;
-    organ_model *base; /* NULL: no base was given */
+    organ_adapter *stored, *translated; /* `translated`: for a base in the other format; else NULL */
+    const organ_adapter *adapter;       /* one of them */
+    organ_model *base;                  /* NULL: no base was given */
     organ_weights *weights;
     organ_lora_rewrite rewrite;
     json_t *findings, *dropped, *config, *targets_removed;
@@ -27,8 +29,9 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "-o OUT is missing; only --check works without it");
     if (o->check && o->output)
         return organ_fail(error, ORGAN_USAGE, "%s: --check writes no output", o->output);
-    if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
+    if (organ_adapter_open(o->adapter, &j->stored, error) != ORGAN_OK)
         return error->status;
+    j->adapter = j->stored;
     if (!o->check && (organ_output_check_not_adapter(o->output, j->adapter, error) ||
                       organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
@@ -36,7 +39,10 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         (!o->check && organ_output_check_not_input(o->output, j->base, error)) ||
         organ_weights_find(j->base, &j->weights, error))
         return error->status;
-    return ORGAN_OK;
+    if (j->stored->gguf != (j->base->gguf != NULL) &&
+        organ_adapter_translate(j->stored, j->base, j->weights, &j->translated, error) == ORGAN_OK && j->translated)
+        j->adapter = j->translated;
+    return error->status;
 }
 
 /* ---- removed tensors ---- */
@@ -80,7 +86,8 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
         return error->status;
-    return note_dropped(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
+    return note_dropped(j, t, organ_lora_unservable(j->adapter, t->name, false), norm, w ? "its change" : "the tensor",
+                        error);
 }
 
 static organ_status sort_out(sanitize_job *j, organ_error *error)
@@ -91,7 +98,7 @@ static organ_status sort_out(sanitize_job *j, organ_error *error)
     if (!rw->rows)
         return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
-        const char *const why = organ_lora_unservable(adapter->pairs[k].a->name, true);
+        const char *const why = organ_lora_pair_unservable(adapter, &adapter->pairs[k]);
         if (why)
             drop_pair(j, &adapter->pairs[k], why, error);
         else
@@ -131,6 +138,12 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
+    if (config && j->stored->gguf && !j->adapter->gguf) { /* an adapter of peft from a GGUF file, which has no config */
+        json_t *const whole = organ_adapter_config_make(j->base->path, (int64_t)j->rewrite.rank, json_array());
+        if (json_object_update_missing(config, whole))
+            return organ_fail_memory(error, j->options->adapter);
+        json_decref(whole);
+    }
     ORGAN_ADD(config, SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
               SET_NULL("modules_to_save"),
               SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
@@ -170,7 +183,7 @@ static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
-    const unsigned served = organ_served_rank(j->rewrite.rank);
+    const unsigned served = j->adapter->gguf ? 0 : organ_served_rank(j->rewrite.rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
     return ORGAN_OBJECT(
@@ -272,7 +285,8 @@ static void close_sanitizing(sanitize_job *j)
     json_decref(j->config);
     organ_weights_free(j->weights);
     organ_model_close(j->base);
-    organ_adapter_close(j->adapter);
+    organ_adapter_translated_free(j->translated);
+    organ_adapter_close(j->stored);
 }
 
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,

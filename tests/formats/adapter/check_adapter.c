@@ -203,7 +203,7 @@ static const struct broken {
     {CONFIG ",\"target_modules\":[1]", GOOD, {"target_modules is [1], not a string or a list of strings"}},
     {CONFIG ",\"base_model_name_or_path\":5", GOOD, {"base_model_name_or_path is 5, not a string"}},
     {CONFIG ",\"use_qalora\":true", GOOD, {"use_qalora is set", "only adapters of the form W + scale B A"}},
-    {CONFIG ",\"target_parameters\":[\"experts.down_proj\"]", GOOD, {"target_parameters is set"}},
+    {CONFIG ",\"target_parameters\":\"down_proj\"", GOOD, {"target_parameters"}},
     {CONFIG ",\"alora_invocation_tokens\":[1,2]", GOOD, {"alora_invocation_tokens is set"}},
     {CONFIG ",\"rank_pattern\":[]", GOOD, {"rank_pattern is [], not an object"}},
     {CONFIG ",\"rank_pattern\":{\"m\":0}", GOOD, {"rank_pattern is {\"m\":0}, not an object of whole numbers above 0"}},

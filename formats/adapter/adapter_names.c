@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/adapter/adapter_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
+{
+    const size_t tail = strlen(suffix);
+    if (*length <= tail || memcmp(begin + *length - tail, suffix, tail) != 0)
+        return false;
+    *length -= tail;
+    return true;
+}
+
+static bool name_read_gguf(const char *name, organ_adapter_name *out)
+{
+    *out = (organ_adapter_name){.module = name, .length = strlen(name)};
+    out->is_b = cut_suffix(name, &out->length, ".lora_b");
+    return (out->is_b || cut_suffix(name, &out->length, ".lora_a")) && cut_suffix(name, &out->length, ".weight");
+}
+
+bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
+{
+    static const char prefix[] = "base_model.model.";
+    if (gguf)
+        return name_read_gguf(name, out);
+    *out = (organ_adapter_name){.module = name};
+    if (strncmp(name, prefix, sizeof prefix - 1) == 0)
+        out->module += sizeof prefix - 1;
+    size_t length = strlen(out->module);
+    const bool weight = cut_suffix(out->module, &length, ".weight");
+    cut_suffix(out->module, &length, ".default");
+    static const char *const kinds[] = {".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"};
+    for (unsigned k = 0; k < 4; k++)
+        if (weight == (k < 2) && cut_suffix(out->module, &length, kinds[k])) {
+            *out = (organ_adapter_name){out->module, length, k % 2 == 1, k >= 2};
+            return true;
+        }
+    return false;
+}
+
+/* ---- parameters ---- */
+
+/* Parameters of modules of experts, in the order in which transformers' classes define them and peft wraps them. */
+static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias", NULL};
+
+/* Returns whether `target` selects the parameter "MODULE.WORD": it equals the name or its last words. A target of one
+ * word selects parameters of modules named "experts" alone, because a file does not say which modules have it. */
+static bool selects(const char *target, const char *module, size_t length, const char *word)
+{
+    char name[512];
+    const int size = snprintf(name, sizeof name, ".%.*s.%s", (int)length, module, word);
+    const size_t tail = strlen(target);
+    if (!strchr(target, '.') && !(length >= 7 && strncmp(module + length - 7, "experts", 7) == 0))
+        return false;
+    return size > 0 && (size_t)size < sizeof name && (size_t)size > tail && name[(size_t)size - tail - 1] == '.' &&
+           strcmp(name + size - tail, target) == 0;
+}
+
+/* Returns the word of wrapper number `index`, the innermost first, and the number of wrappers. */
+static const char *wrapped_word(const json_t *targets, const char *module, size_t length, size_t index, size_t *count)
+{
+    const char *found = NULL, *other = NULL;
+    *count = 0;
+    for (size_t k = 0; ordered[k]; k++)
+        for (size_t t = 0; t < json_array_size(targets); t++)
+            if (selects(json_string_value(json_array_get(targets, t)), module, length, ordered[k])) {
+                found = (*count)++ == index ? ordered[k] : found;
+                break;
+            }
+    for (size_t t = 0; t < json_array_size(targets) && *count == 0; t++) { /* a single parameter of another name */
+        const char *const target = json_string_value(json_array_get(targets, t)), *const dot = strrchr(target, '.');
+        const char *const word = dot ? dot + 1 : target;
+        if (selects(target, module, length, word))
+            other = other ? "" : word;
+    }
+    *count += other && *other;
+    return found ? found : other;
+}
+
+const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
+                                    organ_error *error)
+{
+    const json_t *const targets = json_object_get(config, "target_parameters");
+    size_t length = strlen(module), depth = 0, count;
+    *is_parameter = false;
+    if (json_array_size(targets) == 0)
+        return module;
+    while (cut_suffix(module, &length, ".base_layer"))
+        depth++;
+    const char *word = wrapped_word(targets, module, length, 0, &count);
+    if (!word)
+        return module;
+    if (depth < count)
+        word = wrapped_word(targets, module, length, count - 1 - depth, &count);
+    if (depth >= count || !word) {
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "adapter_config.json: target_parameters: which parameter the factors of '%s' change is unknown",
+                   module);
+        return NULL;
+    }
+    char *const name = organ_arena_take(arena, length + strlen(word) + 2);
+    if (!name) {
+        organ_fail_memory(error, module);
+        return NULL;
+    }
+    sprintf(name, "%.*s.%s", (int)length, module, word);
+    *is_parameter = true;
+    return name;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * Names and shapes of factors in adapters of peft and of llama.cpp. */
+#include "formats/adapter/adapter_names.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/surgery/lora/adapter_write_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
+{
+    organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
+    if (gguf)
+        return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
+    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin) /* its wrapper is not named after the parameter */
+        organ_adapter_name_read(pair->a->name, false, &stored);
+    return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
+                        pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
+}
+
+/* Returns a copy in which element [i][k] of a matrix is at [k][i]. */
+static float *transposed_copy(const float *values, size_t rows, size_t cols)
+{
+    float *const to = malloc((rows * cols + 1) * sizeof *to);
+    for (size_t r = 0; r < rows && to; r++)
+        for (size_t c = 0; c < cols; c++)
+            to[c * rows + r] = values[r * cols + c];
+    return to;
+}
+
+/* Returns B of all experts as out x rank x experts. */
+static float *by_columns(const organ_lora_factors *f)
+{
+    float *const to = malloc((f->experts * f->out * f->rank + 1) * sizeof *to);
+    for (size_t e = 0; e < f->experts && to; e++)
+        for (size_t k = 0; k < f->out * f->rank; k++)
+            to[k * f->experts + e] = f->b[e * f->out * f->rank + k];
+    return to;
+}
+
+organ_status organ_adapter_writer_factors(organ_adapter_writer *w, const organ_kernels *kernels,
+                                          const organ_adapter_pair *pair, organ_dtype dtype,
+                                          const organ_lora_factors *f, organ_error *error)
+{
+    const bool gguf = w->architecture != NULL, turn = gguf && pair->embedding,
+               parameter = !gguf && pair->layout == ORGAN_FACTORS_PARAMETER;
+    const unsigned rank = gguf && f->experts > 1 ? 3 : 2;
+    const uint64_t experts = f->experts;
+    uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
+    char *const a = organ_adapter_key(pair, gguf, 'A'), *const b = organ_adapter_key(pair, gguf, 'B');
+    float *const other_a = turn ? transposed_copy(f->a, f->rank, f->in) : NULL, *const other_b =
+                                                                                    parameter ? by_columns(f) : NULL;
+    if (turn) {
+        a_shape[1] = f->in;
+        a_shape[2] = f->rank;
+    } else if (parameter) {
+        a_shape[1] *= experts;
+        b_shape[2] *= experts;
+    }
+    if (!a || !b || (turn && !other_a) || (parameter && !other_b))
+        organ_fail_memory(error, pair->module);
+    else if (organ_adapter_writer_add(w, kernels, a, dtype, rank, a_shape + 3 - rank, turn ? other_a : f->a, error) ==
+             ORGAN_OK)
+        organ_adapter_writer_add(w, kernels, b, dtype, rank, b_shape + 3 - rank, parameter ? other_b : f->b, error);
+    free(a);
+    free(b);
+    free(other_a);
+    free(other_b);
+    return error->status;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ * The GGUF file that llama.cpp loads. The writer appends the tensors of a GGUF adapter to a safetensors file, because
+ * the header of a GGUF file precedes them and depends on all of them. */
+#include "formats/adapter/adapter_names.h"
+#include "formats/gguf/file.h"
+#include "orchestrator/surgery/lora/adapter_write_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Returns adapter.lora.alpha, with which every scale is 1: the rank of all pairs, or 0 if they differ. */
+static float alpha_of(const organ_model *model)
+{
+    uint64_t rank = 0;
+    organ_adapter_name name;
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        if (!organ_adapter_name_read(t->name, true, &name) || !name.is_b)
+            continue;
+        if (rank && rank != t->shape[t->rank - 1])
+            return 0;
+        rank = t->shape[t->rank - 1];
+    }
+    return (float)rank;
+}
+
+static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
+                                  organ_error *error)
+{
+    const char *const texts[][2] = {
+        {"general.architecture", architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
+    const float alpha = alpha_of(model);
+    const organ_gguf_kv kv = {"adapter.lora.alpha",          ORGAN_GGUF_F32, ORGAN_GGUF_F32, 1,
+                              (const unsigned char *)&alpha, sizeof alpha};
+    for (size_t k = 0; k < 3 && !error->status; k++)
+        organ_gguf_writer_set_string(gguf, texts[k][0], texts[k][1], strlen(texts[k][1]), error);
+    if (!error->status)
+        organ_gguf_writer_kv(gguf, &kv, error);
+    for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        organ_gguf_writer_tensor(gguf, t->name, t->dtype, t->rank, t->shape, error);
+    }
+    return error->status;
+}
+
+static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
+                              organ_error *error)
+{
+    enum { STEP = 1 << 18 };
+    unsigned char *const bytes = malloc(STEP);
+    if (!bytes)
+        return organ_fail_memory(error, to->path);
+    organ_direct_resize(to, layout->file_size, error); /* zeros between the tensors */
+    if (!error->status)
+        organ_direct_write(to, layout->bytes, layout->size, 0, error);
+    for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        for (uint64_t at = 0, n; at < t->bytes && !error->status; at += n) {
+            n = t->bytes - at < STEP ? t->bytes - at : STEP;
+            if (organ_model_read(model, t->file, bytes, n, t->offset + at, error) == ORGAN_OK)
+                organ_direct_write(to, bytes, (size_t)n, layout->offsets[k] + at, error);
+        }
+    }
+    free(bytes);
+    return error->status ? error->status : organ_direct_sync(to, error);
+}
+
+organ_status organ_adapter_gguf_write(const organ_adapter_writer *w, organ_error *error)
+{
+    char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_GGUF);
+    organ_model *model = NULL;
+    organ_gguf_writer *gguf = NULL;
+    organ_gguf_layout layout;
+    organ_direct_file to = {.fd = -1, .direct = -1};
+    if (!path)
+        organ_fail_memory(error, w->output.path);
+    else if (organ_model_open(w->path, &model, error) == ORGAN_OK &&
+             organ_gguf_writer_create(&gguf, error) == ORGAN_OK &&
+             gguf_describe(w->architecture, model, gguf, error) == ORGAN_OK &&
+             organ_gguf_writer_finish(gguf, &layout, error) == ORGAN_OK &&
+             organ_direct_open(path, 0666, &to, error) == ORGAN_OK)
+        gguf_fill(model, &layout, &to, error);
+    organ_direct_close(&to);
+    organ_gguf_writer_destroy(gguf);
+    organ_model_close(model);
+    if (!error->status)
+        unlink(w->path);
+    free(path);
+    return error->status;
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/adapter_translate.h"
+
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
+#include "orchestrator/forward/config/exchange.h"
+#include "orchestrator/forward/config/text_config.h"
+#include "orchestrator/surgery/lora/factors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The state behind a translated adapter. */
+typedef struct translated {
+    organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
+    organ_adapter_pair *pairs;
+    size_t room;
+    organ_name_table names; /* weight -> index into pairs */
+    organ_arena arena;
+} translated;
+
+typedef struct translation {
+    const organ_adapter *from;
+    const organ_weights *weights; /* of the base */
+    bool to_gguf;
+    const forward_family *family, *gguf_family; /* NULL: unknown */
+    organ_forward_config config;
+    translated *to;
+    organ_error *error;
+} translation;
+
+/* The part that a pair of the adapter changes. */
+typedef struct translated_part {
+    const organ_adapter_pair *pair;
+    int64_t layer; /* -1: none */
+    exchange_part part;
+} translated_part;
+
+/* ---- names ---- */
+
+/* Returns what follows "layers.N." in a name of safetensors, and sets *layer; the name without the prefix of the text
+ * model and -1 if there is none. */
+static const char *tail_of(const translation *t, const char *name, int64_t *layer)
+{
+    static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
+    const char *const ladder = t->family->ladder ? t->family->ladder : "layers";
+    const size_t rung = strlen(ladder);
+    for (const char *at = name; (at = strstr(at, ladder)); at++)
+        if ((at == name || at[-1] == '.') && at[rung] == '.' && at[rung + 1] >= '0' && at[rung + 1] <= '9') {
+            char *end;
+            *layer = strtol(at + rung + 1, &end, 10);
+            return *end == '.' ? end + 1 : name;
+        }
+    *layer = -1;
+    if (t->family->prefix && strncmp(name, t->family->prefix, strlen(t->family->prefix)) == 0)
+        return name + strlen(t->family->prefix);
+    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++)
+        if (strncmp(name, prefixes[k], strlen(prefixes[k])) == 0)
+            return name + strlen(prefixes[k]);
+    return name;
+}
+
+static bool translate_find_part(const translation *t, translated_part *p)
+{
+    const char *name = p->pair->weight;
+    char *end;
+    if (t->from->gguf) {
+        p->layer = -1;
+        if (strncmp(name, "blk.", 4) == 0 && name[4] >= '0' && name[4] <= '9') {
+            p->layer = strtol(name + 4, &end, 10);
+            name = *end == '.' ? end + 1 : name;
+        }
+        return organ_exchange_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+    }
+    if (strcmp(name, "lm_head.weight") == 0) {
+        p->layer = -1;
+        p->part = (exchange_part){.part = PART_OUTPUT, .number = -1};
+        return true;
+    }
+    name = tail_of(t, name, &p->layer);
+    return organ_exchange_find_part(t->family, false, p->layer < 0, name, &p->part);
+}
+
+/* Returns the weight of the base that is this part of the layer; NULL if it has none. */
+static const organ_weight *weight_of(const translation *t, int64_t layer, forward_part part, int64_t number)
+{
+    const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
+    const forward_name *const own = t->to_gguf ? family->gguf_names : family->names;
+    const char *const prefix = family->prefix && !t->to_gguf ? family->prefix : organ_text_prefix(t->weights);
+    const char *pattern;
+    char tail[256], name[600];
+    for (unsigned k = 0; (pattern = organ_forward_part_name(own, part, t->to_gguf, k)); k++) {
+        const char *const mark = strchr(pattern, '#');
+        snprintf(tail, sizeof tail, "%s", pattern);
+        if (mark)
+            snprintf(tail, sizeof tail, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)number, mark + 1);
+        if (t->to_gguf && layer >= 0)
+            snprintf(name, sizeof name, "blk.%lld.%s", (long long)layer, tail);
+        else if (t->to_gguf || part == PART_OUTPUT)
+            snprintf(name, sizeof name, "%s", tail);
+        else if (layer < 0)
+            snprintf(name, sizeof name, "%s%s", prefix, tail);
+        else
+            snprintf(name, sizeof name, "%s%s.%lld.%s", prefix, family->ladder ? family->ladder : "layers",
+                     (long long)layer, tail);
+        const organ_weight *const found = organ_weights_named(t->weights, name);
+        if (found)
+            return found;
+    }
+    return part == PART_OUTPUT && !t->to_gguf ? organ_weights_named(t->weights, organ_text_head(t->weights)) : NULL;
+}
+
+/* ---- pairs ---- */
+
+/* Appends a pair, or returns the one that `weight` already has. NULL if out of memory. */
+static organ_adapter_pair *pair_named(translation *t, const char *weight)
+{
+    translated *const to = t->to;
+    const size_t *const known = organ_name_table_find(&to->names, weight);
+    const size_t length = strlen(weight), tail = sizeof ".weight" - 1, count = to->adapter.pair_count;
+    if (known)
+        return &to->pairs[*known];
+    if (count == to->room) {
+        const size_t room = to->room ? 2 * to->room : 256;
+        organ_adapter_pair *const pairs = realloc(to->pairs, room * sizeof *pairs);
+        if (!pairs)
+            return NULL;
+        to->pairs = pairs;
+        to->room = room;
+    }
+    const bool cut = length > tail && strcmp(weight + length - tail, ".weight") == 0;
+    char *const kept = organ_arena_copy(&to->arena, weight, length);
+    char *const module = organ_arena_copy(&to->arena, weight, cut ? length - tail : length);
+    if (!kept || !module || !organ_name_table_put(&to->names, kept, count))
+        return NULL;
+    to->pairs[count] = (organ_adapter_pair){.module = module, .weight = kept, .anatomy = organ_anatomy_of(weight)};
+    to->adapter.pair_count++;
+    return &to->pairs[count];
+}
+
+/* A translated_rows of a stored pair: the weight that gets it, and the rows of B. */
+typedef struct translated_rows {
+    const organ_weight *weight;
+    const organ_adapter_pair *pair;
+    int64_t expert;       /* of the stored stack; -1: all */
+    uint64_t first, step; /* rows of B, */
+    uint64_t rows;        /* and their number */
+    uint64_t head;        /* as in organ_adapter_origin */
+    bool halves;
+} translated_rows;
+
+static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
+
+static organ_status twice(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
+{
+    return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' change the same weight, '%s'", t->from->path,
+                      made->b->name, pair->b->name, made->weight);
+}
+
+static organ_status add(translation *t, const translated_rows *s)
+{
+    const organ_adapter_pair *const from = s->pair;
+    organ_adapter_pair *const made = pair_named(t, s->weight->name);
+    organ_adapter_origin *const origin = organ_arena_take(&t->to->arena, sizeof *origin);
+    const organ_adapter_pair **const list = organ_arena_take(&t->to->arena, sizeof *list);
+    if (!made || !origin || !list)
+        return no_memory(t);
+    if (made->a)
+        return twice(t, from, made);
+    list[0] = from;
+    *origin = (organ_adapter_origin){list, 1, s->expert, s->first, s->step, s->head, s->halves};
+    made->a = from->a;
+    made->b = from->b;
+    made->rank = from->rank;
+    made->in_features = from->in_features;
+    made->out_features = s->rows;
+    made->scale = from->scale;
+    made->embedding = from->embedding;
+    made->experts = s->expert < 0 ? from->experts : 1;
+    made->origin = origin;
+    return ORGAN_OK;
+}
+
+/* Adds a numbered expert's pair to that of the stack. */
+static organ_status gather(translation *t, const translated_part *p, const organ_weight *stack)
+{
+    const organ_adapter_pair *const from = p->pair;
+    const uint64_t experts = stack->shape[0];
+    organ_adapter_pair *const made = pair_named(t, stack->name);
+    if (!made)
+        return no_memory(t);
+    if (stack->rank != 3 || experts < 2 || p->part.number < 0 || (uint64_t)p->part.number >= experts ||
+        (made->origin && (made->in_features != from->in_features || made->out_features != from->out_features)))
+        return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' does not fit the other experts of '%s'", t->from->path,
+                          from->b->name, stack->name);
+    if (!made->origin) {
+        organ_adapter_origin *const origin = organ_arena_take(&t->to->arena, sizeof *origin);
+        const organ_adapter_pair **const list = organ_arena_take(&t->to->arena, (size_t)experts * sizeof *list);
+        if (!origin || !list)
+            return no_memory(t);
+        for (uint64_t e = 0; e < experts; e++)
+            list[e] = NULL;
+        *origin = (organ_adapter_origin){.pairs = list, .count = (size_t)experts, .expert = -1, .step = 1};
+        made->a = from->a;
+        made->b = from->b;
+        made->in_features = from->in_features;
+        made->out_features = from->out_features;
+        made->scale = 1; /* the scales of the experts may differ; reading applies them */
+        made->experts = experts;
+        made->origin = origin;
+    }
+    made->origin->pairs[p->part.number] = from;
+    made->rank = from->rank > made->rank ? from->rank : made->rank;
+    return ORGAN_OK;
+}
+
+/* Adds rows first, first + step, ... of B as the part `stack`, or as a pair for each expert. Returns false if the base
+ * has neither. */
+static bool add_stack(translation *t, const translated_part *p, forward_part stack, forward_part numbered,
+                      uint64_t first, uint64_t step, uint64_t rows)
+{
+    translated_rows s = {.pair = p->pair, .expert = -1, .first = first, .step = step, .rows = rows};
+    if ((s.weight = weight_of(t, p->layer, stack, -1))) {
+        add(t, &s);
+        return true;
+    }
+    for (uint64_t e = 0; e < p->pair->experts && !t->error->status; e++) {
+        s.expert = (int64_t)e;
+        s.weight = weight_of(t, p->layer, numbered, s.expert);
+        if (!s.weight && e == 0)
+            return false;
+        if (!s.weight)
+            organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' is of %llu experts, but the base has %llu", t->from->path,
+                       p->pair->b->name, (unsigned long long)p->pair->experts, (unsigned long long)e);
+        else
+            add(t, &s);
+    }
+    return true;
+}
+
+/* Splits B of fused gates and ups: one above the other, or with `alternate` every other row. */
+static bool add_halves(translation *t, const translated_part *p, const forward_part parts[4], bool alternate)
+{
+    const uint64_t rows = p->pair->out_features / 2;
+    for (uint64_t k = 0; k < 2 && !t->error->status; k++)
+        if (!add_stack(t, p, parts[k], parts[2 + k], alternate ? k : k * rows, alternate ? 2 : 1, rows))
+            return false;
+    return true;
+}
+
+static bool add_part(translation *t, const translated_part *p)
+{
+    static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
+                              dense[] = {PART_GATE, PART_UP, PART_GATE, PART_UP},
+                              shared[] = {PART_SHARED_GATE, PART_SHARED_UP, PART_SHARED_GATE, PART_SHARED_UP};
+    const organ_adapter_pair *const pair = p->pair;
+    const forward_part part = p->part.part;
+    const organ_weight *const same = weight_of(t, p->layer, part, p->part.number);
+    if (same) {
+        translated_rows s = {.weight = same, .pair = pair, .expert = -1, .step = 1, .rows = pair->out_features};
+        if ((part == PART_Q || part == PART_K) && t->gguf_family && t->gguf_family->gguf_pairs &&
+            t->to_gguf != t->from->gguf && p->layer >= 0 && p->layer < (int64_t)t->config.layers) {
+            s.head = t->config.kinds[p->layer].head_dim;
+            s.halves = t->from->gguf;
+        }
+        add(t, &s);
+        return true;
+    }
+    switch (part) {
+    case PART_EXPERT_GATE:
+    case PART_EXPERT_UP:
+    case PART_EXPERT_DOWN: {
+        const organ_weight *const stack = weight_of(t, p->layer, part - PART_EXPERT_GATE + PART_EXPERTS_GATE, -1);
+        return stack && (gather(t, p, stack), true);
+    }
+    case PART_EXPERTS_GATE:
+    case PART_EXPERTS_UP:
+    case PART_EXPERTS_DOWN:
+        return add_stack(t, p, part, part - PART_EXPERTS_GATE + PART_EXPERT_GATE, 0, 1, pair->out_features);
+    case PART_EXPERTS_GATE_UP:
+        return add_halves(t, p, experts, t->family->mixture && t->family->mixture->pairs);
+    case PART_GATE_UP:
+        return add_halves(t, p, dense, false);
+    case PART_SHARED_GATE_UP:
+        return add_halves(t, p, shared, false);
+    default:
+        return false;
+    }
+}
+
+/* ---- the adapter ---- */
+
+static organ_status keep(translation *t, const organ_adapter_pair *pair)
+{
+    organ_adapter_pair *const made = pair_named(t, pair->weight);
+    if (!made)
+        return no_memory(t);
+    if (made->a)
+        return twice(t, pair, made);
+    *made = *pair;
+    return ORGAN_OK;
+}
+
+static organ_status translate_find_families(translation *t, const organ_model *base)
+{
+    const bool gguf = base->gguf != NULL;
+    const forward_exchange *const exchange = gguf ? organ_exchange_names_of_gguf(base->gguf, base->config.model_type)
+                                                  : organ_exchange_named(base->config.architecture);
+    t->family = organ_forward_family_named(exchange ? exchange->architecture : base->config.architecture, false);
+    t->gguf_family = exchange ? organ_forward_family_named(exchange->gguf, true) : NULL;
+    if (!t->gguf_family && (gguf || t->from->gguf))
+        t->family = NULL;
+    if (!t->family || gguf == t->from->gguf)
+        return ORGAN_OK;
+    return organ_forward_config_read(base, &t->config, t->error);
+}
+
+static organ_status translate_all(translation *t)
+{
+    for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
+        translated_part p = {.pair = &t->from->pairs[k]};
+        const bool named = t->from->gguf == t->to_gguf && organ_lora_weight(t->weights, p.pair->weight);
+        if (named || !translate_find_part(t, &p) || !add_part(t, &p))
+            keep(t, p.pair);
+    }
+    return t->error->status;
+}
+
+/* peft wraps no parameter with DoRA, so that an adapter with DoRA is translated to the other format or not at all. */
+static bool is_needed(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
+{
+    if (adapter->dora && adapter->gguf == gguf)
+        return false;
+    for (size_t k = 0; k < adapter->pair_count; k++)
+        if (adapter->gguf != gguf || !organ_lora_weight(weights, adapter->pairs[k].weight))
+            return true;
+    return false;
+}
+
+static organ_status make_adapter(translation *t, const organ_model *base)
+{
+    const organ_adapter *const from = t->from;
+    if (from->dora)
+        return organ_fail(t->error, ORGAN_BAD_INPUT,
+                          "%s: use_dora is set: its norms of rows cannot be translated to the weights of %s",
+                          from->path, base->path);
+    organ_adapter *const made = &t->to->adapter;
+    *made = *from;
+    made->gguf = t->to_gguf;
+    made->architecture = t->to_gguf ? base->config.model_type : "";
+    made->fan_in_fan_out = !t->to_gguf && (from->gguf ? t->family->transposed : from->fan_in_fan_out);
+    made->pair_count = 0;
+    translate_all(t);
+    made->pairs = t->to->pairs;
+    return t->error->status;
+}
+
+organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
+                                     const organ_weights *weights, organ_adapter **made, organ_error *error)
+{
+    translation t = {.from = adapter, .weights = weights, .to_gguf = base->gguf != NULL, .error = error};
+    *made = NULL;
+    if (is_needed(adapter, t.to_gguf, weights) && translate_find_families(&t, base) == ORGAN_OK && t.family) {
+        if (!(t.to = calloc(1, sizeof *t.to)))
+            no_memory(&t);
+        else if (make_adapter(&t, base) == ORGAN_OK)
+            *made = &t.to->adapter;
+        else
+            organ_adapter_translated_free(&t.to->adapter);
+    }
+    organ_forward_config_release(&t.config);
+    return error->status;
+}
+
+void organ_adapter_translated_free(organ_adapter *made)
+{
+    translated *const t = (translated *)made;
+    if (!t)
+        return;
+    organ_name_table_release(&t->names);
+    organ_arena_release(&t->arena);
+    free(t->pairs);
+    free(t);
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ lora with GGUF bases and adapters: the same factors, translated between the names, row orders and stacks of both formats, change the
+# same weights by the same values. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "${model%/*}/tiny-lora" tiny-lora
+ln -s "${model%/*}/tiny-qwen2moe" tiny-qwen2moe
+ln -s "${model%/*}/tiny-llama" tiny-llama
+
+# both_ways DONOR MODULES: an adapter for the GGUF form of the donor, made from a copy of other precision, is translated and merged.
+both_ways() {
+    local d=$1
+    ends 0 quantize "$d" -o packed -s int4-group32 --quiet
+    ends 0 dequantize packed -o tuned --quiet
+    ends 0 convert "$d" -o base.gguf --to gguf --type f32 --quiet
+    ends 0 convert tuned -o tuned.gguf --to gguf --type f32 --quiet
+    ends 0 lora extract --base base.gguf --tuned tuned.gguf -o made -r 2 --modules "$2" --dtype f32 --quiet
+    judge "$d: no adapter" test -s made/adapter_model.gguf -a ! -e made/adapter_model.safetensors -a ! -e made/adapter_config.json
+    ends 0 lora sanitize made --base "$d" -o peft --quiet
+    judge "$d: no adapter of peft" test -s peft/adapter_model.safetensors -a -s peft/adapter_config.json
+    ends 0 lora sanitize peft --base base.gguf -o back --quiet
+    ends 0 lora sanitize back/adapter_model.gguf --base base.gguf --check --quiet
+    for adapter in made peft back; do
+        ends 0 lora merge --base base.gguf --adapter "$adapter" -o "$adapter.gguf" --quiet
+        ends 0 lora merge --base "$d" --adapter "$adapter" --dtype f32 -o "in-$adapter" --quiet
+    done
+    judge "$d: peft's form changes other weights of the GGUF base" cmp -s made.gguf peft.gguf
+    judge "$d: the form that was translated twice does" cmp -s made.gguf back.gguf
+    judge "$d: the GGUF adapter changes other weights of safetensors" same_weights in-made in-peft
+    judge "$d: the form that was translated twice does" same_weights in-made in-back
+    ends 0 convert in-made -o converted.gguf --to gguf --type f32 --quiet
+    ends 3 lora extract --base made.gguf --tuned converted.gguf -o no --quiet
+    says "differs from made.gguf: there is nothing to extract"
+    judge "$d: nothing was changed" bash -c '! cmp -s base.gguf made.gguf'
+    ends 0 lora resize made --rank 1 -o smaller --quiet
+    judge "$d: no smaller adapter" test "$(stat -c %s smaller/adapter_model.gguf)" -lt "$(stat -c %s made/adapter_model.gguf)"
+    rm -r packed tuned made peft back in-* smaller ./*.gguf ./*.md ./*.html ./*.json
+}
+same_weights() { diff <(cd "$1" && cat ./*.safetensors | sha256sum) <(cd "$2" && cat ./*.safetensors | sha256sum); }
+
+both_ways tiny-llama attn_q,attn_k
+both_ways tiny-qwen2moe ffn_gate_exps,ffn_down_exps,ffn_up_shexp
+
+# ---- refused ----
+base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+ends 3 lora merge --base $base --adapter tiny-lora -o no --quiet
+says "1 key of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.norm.weight'"
+refused 3 "general.type must be \"adapter\" and adapter.type \"lora\"" lora merge --base $base --adapter $base -o no
+refused 2 "--save-full: llama.cpp loads no whole tensors" lora extract --base $base --tuned $base -o no --save-full
+finish
