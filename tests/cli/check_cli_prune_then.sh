@@ -34,8 +34,8 @@ judge "config.json is another one than quantize writes" cmp -s both/config.json 
 ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
 some=(--targets '*.[02].*_proj.weight') half_of_some=1075200
-if in_part; then some=(--targets '*.[02].self_attn.*_proj.weight') half_of_some=245760; fi
-if sampled; then methods="sparsegpt physarum-v3" schemes=fp8-block128 first='*.0.mlp.up_proj.weight' some=("${targets[@]}") half_of_some=$masked; fi
+if in_part; then methods="sparsegpt physarum-v3" some=(--targets '*.[02].self_attn.*_proj.weight') half_of_some=245760; fi
+if sampled; then schemes=fp8-block128 first='*.0.mlp.up_proj.weight' some=("${targets[@]}") half_of_some=$masked; fi
 for method in $methods; do
     ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${some[@]}" --then int3-group32
     ends 0 dequantize $method -o $method-plain --quiet
@@ -123,7 +123,7 @@ refused 2 "--budget 8M: with 95 to 20 % of their weights zero the targets need 9
 refused 2 "the mean cannot be 97 %" "${divided[@]}" -o no --budget 97%
 refused 2 "exclude each other" "${divided[@]}" -o no --budget 3bpw -s 50
 refused 2 "--pattern 2:4 gives every tensor the same" "${divided[@]}" -o no --budget 3bpw --pattern 2:4
-refused 2 "--budget 3bpw has no meaning for prune" "${divided[@]/--then=int4-group32/--quiet}" -o no --budget 3bpw
+refused 2 "--budget 3bpw: prune needs a percentage of zeros" "${divided[@]/--then=int4-group32/--quiet}" -o no --budget 3bpw
 refused 2 "the work memory of measuring divergences with it; --memory" "${divided[@]}" -o no --budget 3bpw --memory 10M
 refused 4 "missing/curves" "${divided[@]}" -o no --budget 50% --allocation missing/curves
 refused 2 "rows of 320 weights are not whole groups of pattern 3:7" prune tiny-qwen2 -o no --method alps --pattern 3:7 "${short[@]}" --then int4-group32
