@@ -99,7 +99,7 @@ test_anatomy() {
     visit about:blank && visit "$base/#/models/tiny-qwen2?role=gate_proj&layer=2"
     await "the filter of a link" "return document.querySelectorAll('#tensors ~ div tbody tr').length === 1"
     write "#tensor-match" up_proj
-    await_text "No tensor is like that"
+    await_text "No tensor matches"
     go /models/tiny-qwen2
     await_here '[data-sort=bytes]'
     click '[data-sort=bytes]'
@@ -120,10 +120,15 @@ test_operations() {
     expect "the section of experts" "$(js_text 'return document.querySelector("a[href^=\"#/verbs/experts\"]").closest("section").querySelector("h2").textContent')" \
         "Make smaller"
     whole_shot "$pictures/operations.png"
-    go /models/tiny-qwen2
-    await_here '.actions a'
-    expect "what a model is offered first" "$(js_text 'return [...document.querySelectorAll(".actions a")].slice(0, 3).map(a => a.textContent).join(",")')" \
-        Prune,Quantize,Experts
+    cp -r fixtures/tiny-moe "$root/tiny-moe"
+    local model
+    for model in tiny-qwen2:Prune,Quantize,Measure tiny-moe:Prune,Quantize,Experts; do
+        go "/models/${model%:*}"
+        await_here '.actions a'
+        expect "the first verbs that ${model%:*} is offered" "$(js_text 'return [...document.querySelectorAll(".actions a")].slice(0, 3).map(a => a.textContent).join(",")')" \
+            "${model#*:}"
+    done
+    rm -r "$root/tiny-moe"
     no_errors "operations"
 }
 
@@ -240,13 +245,13 @@ test_jobs() {
     await_here "#start"
     fill_in output twice
     click "#start"
-    await_text "in the way of something else"
+    await_text "conflicts with a job or a file"
     go /jobs
     await_here '.jobs button.danger'
     click '.jobs button.danger'
     await "a cancelled job" "return !document.querySelector('.jobs button.danger')"
     go /jobs/no-such-job
-    await_text "There is no such thing here."
+    await_text "Not found."
     no_errors "jobs" 'status of (404|409)'
 }
 
@@ -258,7 +263,7 @@ test_check() {
     job=$(curl -s -X POST -H 'Content-Type: application/json' -d '{"verb":"audit","arguments":{"DONOR":"tiny-qwen2","PRUNED":"altered"}}' \
         "$base/api/v1/jobs" | jq -r .id)
     go "/jobs/$job"
-    await_text "Does not hold"
+    await_text "Check failed"
     expect "no tick" "$(js_text 'return document.querySelector(".state-wanting").dataset.mark')" "!"
     readable "a check that does not hold"
     contrasts "a check that does not hold"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A model's anatomy as a picture: a column for each layer, bytes as area. The same scale holds for what stands outside the layers.
+// A model's anatomy as a picture: a column for each layer, bytes as area. Parts outside the layers have the same scale.
 import { draw, make } from "./elements.js";
 import { bytes, count } from "./words.js";
 
@@ -31,7 +31,7 @@ function columnsOf(cells) {
     const list = [];
     if (before.length) list.push(column("embedding", "in", null, before));
     for (const layer of [...layers.keys()].sort((a, b) => a - b)) list.push(column("layer " + layer, String(layer), layer, layers.get(layer)));
-    if (after.length) list.push(column("behind the layers", "out", null, after));
+    if (after.length) list.push(column("after the layers", "out", null, after));
     return list;
 }
 
@@ -155,6 +155,6 @@ export function anatomy(cells, choose, signal) {
     observer.observe(frame);
     signal.addEventListener("abort", () => observer.disconnect(), { once: true });
     return make("figure", { class: "chart" }, legend(cells, choose), frame, make("figcaption", null,
-        layers ? "A column for each of the " + count(layers) + " layers; areas are bytes, outside the layers too. Choose a part to see its tensors."
-            : "Areas are bytes. Choose a part to see its tensors."));
+        layers ? "A column for each of the " + count(layers) + " layers, and parts outside the layers. Areas are bytes. Choose a part to list its tensors."
+            : "Areas are bytes. Choose a part to list its tensors."));
 }

@@ -60,7 +60,7 @@ export function announce(text) {
 // One sentence about what went wrong, and a way on.
 export function faultBox(fault, again) {
     return make("div", { class: "fault", role: "alert" },
-        make("p", null, make("strong", null, fault.title || "This did not work."), " ", fault.message),
+        make("p", null, make("strong", null, fault.title || "The request failed."), " ", fault.message),
         again && make("p", null, make("button", { type: "button", onclick: again }, "Try again")));
 }
 

@@ -103,7 +103,7 @@ function showFaults(fault, fields, place) {
 }
 
 function aboutElement(verb) {
-    return make("details", { class: "about" }, make("summary", null, "What it does"), verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)));
+    return make("details", { class: "about" }, make("summary", null, "Description"), verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)));
 }
 
 export async function showForm(place, address, signal) {

@@ -9,8 +9,8 @@ import { bytes, counted, duration, moment } from "./words.js";
 // What became of the job.
 function ending(job) {
     const took = Number.isFinite(job.seconds) ? " after " + duration(job.seconds) : "";
-    if (job.cancelling && lives(job)) return "It was asked to stop, and finishes what it has begun.";
-    if (job.state === "queued") return "It begins when another job has ended.";
+    if (job.cancelling && lives(job)) return "The job is being cancelled.";
+    if (job.state === "queued") return "The job starts when another job has ended.";
     if (job.state === "running") return "";
     if (job.state === "done") return "Finished" + took + (job.exit_code === 1 ? ": what was to be checked does not hold." : ".");
     const why = job.error ? ": " + job.error : "";
@@ -19,7 +19,7 @@ function ending(job) {
 }
 
 function times(job) {
-    const entries = [["Asked for", job.created], ["Begun", job.started], ["Ended", job.finished]];
+    const entries = [["Created", job.created], ["Started", job.started], ["Ended", job.finished]];
     return make("p", { class: "meters" }, entries.filter(([, time]) => time).map(([name, time]) => make("span", null, name + " " + moment(time))));
 }
 
@@ -53,7 +53,7 @@ const MOST_SHOWN = 1 << 20;
 async function resultOf(job, signal) {
     if (job.cut) {
         const { beginning } = await ask("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
-        return longResult(job, "The result had " + bytes(job.cut) + ", more than a job may keep: it is cut after " + bytes(job.result_bytes) + ".", beginning);
+        return longResult(job, "The result had " + bytes(job.cut) + "; it was cut after " + bytes(job.result_bytes) + ".", beginning);
     }
     if (job.result_bytes > MOST_SHOWN) return longResult(job, "The result is too long to be shown here.");
     const text = await askText("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
@@ -99,7 +99,7 @@ function logOf(id, signal) {
         const log = await askText("/jobs/" + encodeURIComponent(id) + "/log", signal)
             .catch(fault => fault.status === 404 ? "" : fault.title || "");
         const below = text.scrollTop + text.clientHeight >= text.scrollHeight - 4; // stays at the end if one was there
-        say(text, log.split("\n").map(line => line && logLine(line)).filter(Boolean).join("\n") || "Nothing was said so far.");
+        say(text, log.split("\n").map(line => line && logLine(line)).filter(Boolean).join("\n") || "The log is empty.");
         if (below) text.scrollTop = text.scrollHeight;
     };
     fold.addEventListener("toggle", () => load(true));
@@ -114,7 +114,7 @@ function buttons(job, act, alone) {
     if (job.resumable)
         list.push(make("button", { type: "button", class: "main", onclick: () => act("POST", "/resume", "resumed") }, "Resume"));
     if (alone && !lives(job))
-        list.push(make("button", { type: "button", class: "quiet", title: "The files that it wrote stay", onclick: () => act("DELETE", "", "removed") },
+        list.push(make("button", { type: "button", class: "quiet", title: "Files that the job wrote are kept", onclick: () => act("DELETE", "", "removed") },
             "Remove from the list"));
     return list;
 }

@@ -7,7 +7,7 @@ import { ask } from "./wire.js";
 
 export async function showJob(place, address, signal) {
     const job = await ask("/jobs/" + encodeURIComponent(address.name), signal);
-    const again = one => make("a", { class: "button", href: formAddressWith(one.verb, one.arguments) }, "Do it again …");
+    const again = one => make("a", { class: "button", href: formAddressWith(one.verb, one.arguments) }, "Repeat …");
     const panel = await jobPanel(job.id, signal, again);
     set(place, make("p", null, make("a", { href: "#/jobs" }, "All jobs")), make("h1", null, job.verb), panel);
     return job.verb + ", job " + job.id;

@@ -47,7 +47,7 @@ export async function showJobs(place, address, signal) {
         following = new AbortController();
         const items = page.jobs.map(job => jobItem(job, faults));
         set(list, page.total ? make("ul", { class: "cards rows jobs", "aria-label": "Jobs" }, items.map(item => item.element))
-            : make("p", { class: "note" }, "Nothing was started yet. ", make("a", { href: "#/verbs" }, "Start something"), "."),
+            : make("p", { class: "note" }, "There are no jobs. ", make("a", { href: "#/verbs" }, "Start one"), "."),
         pager(offset, items.length, page.total, turn, "Newer", "Older"));
         const both = AbortSignal.any([signal, following.signal]);
         page.jobs.forEach((job, k) => {
@@ -61,7 +61,7 @@ export async function showJobs(place, address, signal) {
         offset = Math.max(0, offset + step * LIMIT);
         items = paint(await look());
     };
-    set(place, make("h1", null, "Jobs"), make("p", { class: "lead" }, "What was started on this server, the newest first."), faults, list);
+    set(place, make("h1", null, "Jobs"), make("p", { class: "lead" }, "Jobs of this server, the newest first."), faults, list);
     items = paint(await look());
     // New jobs, and those that are not followed, every few seconds.
     (async () => {

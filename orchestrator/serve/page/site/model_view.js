@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One model: what it is, its anatomy, its tensors, and what can be done with it.
+// The page of a model: facts, verbs, anatomy, tensors and files.
 import { anatomy } from "./anatomy.js";
 import { make, set } from "./elements.js";
 import { filesList } from "./files_list.js";
@@ -8,8 +8,13 @@ import { formAddress } from "./verbs_view.js";
 import { ask, pathOf } from "./wire.js";
 import { bytes, count } from "./words.js";
 
-// What most people want of a model; the rest is under "More".
+// The verbs that the page of a model offers; "More" lists the others. `experts` needs a model with routed experts.
 const FIRST = ["prune", "quantize", "experts", "measure", "autopsy", "inspect"];
+
+function offered(cells) {
+    const mixture = cells.some(cell => cell.role.startsWith("experts."));
+    return FIRST.filter(verb => verb !== "experts" || mixture);
+}
 
 function facts(model) {
     const entries = [["Architecture", model.architecture], ["Format", model.format], ["Type", model.dtypes && model.dtypes.join(", ")],
@@ -39,11 +44,11 @@ export async function showModel(place, address, signal) {
     const files = await filesList([path], false, signal);
     set(place, make("h1", null, path),
         make("div", { class: "actions" },
-            FIRST.map((verb, k) => make("a", { class: k ? "button" : "button main", href: formAddress(verb, path) }, verb[0].toUpperCase() + verb.slice(1))),
+            offered(cells).map((verb, k) => make("a", { class: k ? "button" : "button main", href: formAddress(verb, path) }, verb[0].toUpperCase() + verb.slice(1))),
             make("a", { class: "button", href: "#/verbs?" + new URLSearchParams({ model: path }) }, "More …")),
         facts(model),
         model.problems.length > 0 && make("div", { class: "note" }, model.problems.map(problem => make("p", null, problem))),
-        model.cut.length > 0 && make("p", { class: "note" }, "This model has more than is shown here: some lists end after 4096 rows."),
+        model.cut.length > 0 && make("p", { class: "note" }, "Some lists of this model end after 4096 rows."),
         make("section", { "aria-labelledby": "anatomy" }, make("h2", { id: "anatomy" }, "Anatomy"), anatomy(cells, choose, signal)),
         tensors.element, files && make("section", { "aria-labelledby": "files" }, make("h2", { id: "files" }, "Files"), files));
     await tensors.load();

@@ -68,7 +68,7 @@ export async function showModels(place, address, signal) {
         }, 200);
     });
     set(place, make("h1", null, "Models"),
-        make("p", { class: "lead" }, "What lies in the directory of this server. A model shows its parts and what can be done with it."),
+        make("p", { class: "lead" }, "Models in the directory of this server. The page of a model shows its parts and the verbs for it."),
         make("div", { class: "filters", role: "search" },
             make("div", { class: "wide" }, make("label", { for: "model-search" }, "Search by name"), input)),
         list);
@@ -78,11 +78,11 @@ export async function showModels(place, address, signal) {
 
 function listOf(page, offset, search, turnTo) {
     if (!page.total && page.looking)
-        return make("p", { class: "note", role: "status" }, "The server is still looking through the directory.");
+        return make("p", { class: "note", role: "status" }, "The server is still searching the directory.");
     if (!page.total)
         return make("p", { class: "note" }, search ? "No model has '" + search + "' in its name."
             : "There is no model in this directory yet. Put one there (a directory with safetensors, or a .gguf file) and load this page again.");
     return [modelTable(page.models, page.total),
-        page.looking && make("p", { class: "note", role: "status" }, "The server is still looking: there may be more to show in a moment."),
-        page.cut && make("p", { class: "note" }, "More lies in this directory than the server looks at: too many folders, or too deep."), pager(offset, page.models.length, page.total, turnTo)];
+        page.looking && make("p", { class: "note", role: "status" }, "The server is still searching: more models may appear."),
+        page.cut && make("p", { class: "note" }, "The list is incomplete: the directory has too many folders, or is nested too deep."), pager(offset, page.models.length, page.total, turnTo)];
 }

@@ -50,14 +50,14 @@ async function show() {
     markSection(address.section);
     const place = make("div", { class: "view" });
     try {
-        if (!view) throw Object.assign(new Error("The page has nothing called '" + address.section + "'."), { title: "Nothing here." });
+        if (!view) throw Object.assign(new Error("This page has no section '" + address.section + "'."), { title: "Not found." });
         const title = await view(place, address, signal);
         if (signal.aborted) return;
         document.title = title + " – organ";
     } catch (fault) {
         if (signal.aborted || fault.name === "AbortError" || fault.status === 401) return;
         document.title = "organ";
-        set(place, make("h1", null, fault.title || "This did not work."), faultBox(fault, show));
+        set(place, make("h1", null, fault.title || "The request failed."), faultBox(fault, show));
         if (fault.status === 0) pause(3000, signal).then(still => still && show());
         if (!fault.title) reportError(fault); // a fault of the page itself: for the console too
     }
@@ -80,7 +80,7 @@ function showLogin() {
     const wrong = make("p", { class: "wrong", id: "token-fault", role: "alert" });
     const form = make("form", { class: "panel narrow" },
         make("h1", { tabindex: -1 }, "Log in"),
-        make("p", { id: "token-help", class: "faint" }, "This server wants a token of the file that it was started with (--token-file)."),
+        make("p", { id: "token-help", class: "faint" }, "This server needs a token from the file of its option --token-file."),
         make("div", { class: "field" }, make("label", { for: "token" }, "Token"), token, wrong),
         make("div", { class: "actions" }, make("button", { type: "submit", class: "main" }, "Log in")));
     form.addEventListener("submit", async event => {

@@ -19,7 +19,7 @@ export function lives(job) {
 
 // A check that was made and does not hold is done, but nothing to tick off.
 export function stateOf(job) {
-    if (job.state === "done" && job.exit_code === 1) return { word: "Does not hold", mark: "!", look: "wanting" };
+    if (job.state === "done" && job.exit_code === 1) return { word: "Check failed", mark: "!", look: "wanting" };
     return STATES[job.state] || { word: job.state, mark: "?", look: "stopped" };
 }
 

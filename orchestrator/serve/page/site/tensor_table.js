@@ -65,7 +65,7 @@ export function tensorTable(path, cells, first, keep, signal) {
     };
     function pageOf(page) {
         next = page.next;
-        if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
+        if (!page.total) return make("p", { class: "note" }, "No tensor matches.");
         return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS,
             page.tensors.map(rowOf), { by, turn: sortBy }),
             pager(page.offset, page.tensors.length, page.total, turnTo)];

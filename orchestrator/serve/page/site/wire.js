@@ -17,12 +17,12 @@ const TITLES = {
     0: "The server does not answer.",
     401: "A token is needed.",
     403: "This is not allowed.",
-    404: "There is no such thing here.",
-    409: "This is in the way of something else.",
-    413: "This is too much for one request.",
+    404: "Not found.",
+    409: "The request conflicts with a job or a file.",
+    413: "The request is too large.",
     422: "The server does not accept this.",
-    429: "Too much at once.",
-    500: "The server failed at this.",
+    429: "Too many requests.",
+    500: "The server failed.",
     503: "The server cannot do this now.",
 };
 
@@ -54,7 +54,7 @@ async function send(method, address, body, signal) {
     } catch (error) {
         if (error.name === "AbortError") throw error;
         away(true);
-        throw new Fault(0, TITLES[0], "It may have been stopped, or the network is down.");
+        throw new Fault(0, TITLES[0], "The server may have been stopped, or the network is down.");
     }
     away(false);
     if (response.ok) return response;
@@ -67,7 +67,7 @@ async function send(method, address, body, signal) {
 export function away(yes) {
     const banner = document.getElementById("away");
     if (yes && banner.hidden)
-        banner.textContent = "The server does not answer. What is shown may be old; it is asked again by itself.";
+        banner.textContent = "The server does not answer. This page may be out of date; it tries again automatically.";
     banner.hidden = !yes;
 }
 
