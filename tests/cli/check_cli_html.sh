@@ -28,6 +28,7 @@ prints "Passed: the copy"
 ends 0 audit tiny-qwen2 out --json --quiet
 cp ../out audit.json
 judge "the page has no verdict" grep -q 'class="lead">Passed' audit.html
+judge "the time of the run has no unit" grep -qE '>seconds</th><td>[0-9.]+ (ms|s)<' audit.html
 
 # Only the last section varies.
 ends 0 prune tiny-qwen2 -o other --threads 1 --memory 8M --quiet

@@ -12,6 +12,9 @@
 
 enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 };
 
+/* Returns whether the name of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
+static bool measures(const char *key, const char *kind) { return strcmp(key, kind) == 0 || organ_ends_with(key, kind); }
+
 /* Writes a member by its type; its name decides whether a number is a time or an amount. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
@@ -21,11 +24,11 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs(json_string_value(value), out);
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", out);
-    else if (json_is_number(value) && organ_ends_with(key, "bytes_per_second"))
+    else if (json_is_number(value) && measures(key, "bytes_per_second"))
         fprintf(out, "%s/s", organ_number_form(number, "bytes", room));
-    else if (json_is_number(value) && organ_ends_with(key, "seconds"))
+    else if (json_is_number(value) && measures(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
-    else if (json_is_integer(value) && (organ_ends_with(key, "bytes") || strcmp(key, "memory") == 0))
+    else if (json_is_integer(value) && (measures(key, "bytes") || strcmp(key, "memory") == 0))
         fputs(organ_quantity_text((uint64_t)json_integer_value(value), text), out);
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);

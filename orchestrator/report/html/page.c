@@ -128,7 +128,7 @@ void organ_html_paragraph(organ_html *html, const char *format, ...)
 
 void organ_html_caution(organ_html *html, const char *text)
 {
-    put_between(html->body.out, "<p class=\"caution\"><b>Mind:</b> ", text, "</p>\n");
+    put_between(html->body.out, "<p class=\"caution\"><b>Note:</b> ", text, "</p>\n");
 }
 
 void organ_html_list(organ_html *html, const json_t *sentences)

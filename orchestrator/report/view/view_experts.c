@@ -14,10 +14,10 @@ static const organ_item highlights[] = {
 
 static const organ_field layers[] = {
     FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
-    FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
+    FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
     FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
 
-static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
+static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("kept", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};
 
 static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("error before", "{before:~3}", 0),
@@ -47,7 +47,7 @@ static const organ_block blocks[] = {
         "be|{left_out=1?is|are}} removed: the forward pass does not run them, so their experts have no scores."),
     SAY(ON_ALL, "heal&!dry_run",
         "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} refitted: their error "
-        "on the {heal.held_windows:count} held-out windows fell."),
+        "on the {heal.held_windows:count} held-out window{heal.held_windows:s} fell."),
     SAY(ON_TEXT, "dry_run&measurement",
         "The run measures which ones to keep{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} "
         "in the "
@@ -59,7 +59,7 @@ static const organ_block blocks[] = {
                        "A row for each layer, a cell for each of its experts: 1 if it is kept, 0 if it is removed.",
                    .row_label = "layer",
                    .column_label = "expert",
-                   .value_label = "stays",
+                   .value_label = "kept",
                    .high = 1},
          .name = "name", .values = "flags",
          .caption = "1: kept, 0: removed; experts have the numbers of the original model."),
@@ -73,7 +73,7 @@ static const organ_block blocks[] = {
                    .subtitle = "squared error per token on the held-out windows",
                    .description = "Two bars for each layer: the error of the hidden state after it with the kept "
                                   "experts unchanged, and with their down projections refitted.",
-                   .value_label = "missed",
+                   .value_label = "squared error per token",
                    .series = {"before", "after"},
                    .digits = 3},
          .named = "layer {layer}", .values = {"before", "after"},

@@ -326,7 +326,7 @@ const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MA
 
 static const organ_block blocks[] = {
     HEADING("Z-measure"),
-    SAY(ON_MARKDOWN, NULL, "> **Read this first.** " MEASURE_CAUTION),
+    SAY(ON_MARKDOWN, NULL, "> **Note.** " MEASURE_CAUTION),
     SAY(ON_MARKDOWN, NULL,
         "Definition {definition}; organ {organ}. The JSON file in the same directory has all tensors."),
     SAY(ON_MARKDOWN, NULL, "### Models"),

@@ -30,9 +30,7 @@
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
 /* Warnings about the counts of killed weights. */
-#define ERRATA(where, path)                                                                                            \
-    CAUTIONS((where)&ON_TERMINAL, NULL, path, "Notes on these numbers"),                                              \
-        CAUTIONS((where)&ON_FILES, NULL, path, "Read this first")
+#define ERRATA(where, path) CAUTIONS(where, NULL, path, "Notes on these numbers")
 
 /* The files of a model. */
 #define FILE_FIELDS                                                                                                    \

@@ -20,8 +20,8 @@ static const organ_block experiment[] = {
 };
 
 #define BEGINNING                                                                                                      \
-    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),  \
-        PART(ON_PAGE, ".", BLOCKS_OF(experiment))
+    CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS),      \
+        GAP(NULL), PART(ON_PAGE, ".", BLOCKS_OF(experiment))
 #define PERPLEXITY_END(name)                                                                                           \
     SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
@@ -172,9 +172,9 @@ static const organ_block evaluation_blocks[] = {
         "the donor."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, NULL, "Loss"),
-    FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
+    FIGURE("models>2&models.*.sparsity.target", organ_perplexity_cloud,
            "Compare methods only at the same sparsity; the next chart has the errors of the differences."),
-    FIGURE("models.*.sparsity.target", organ_divergence_cloud,
+    FIGURE("models>2&models.*.sparsity.target", organ_divergence_cloud,
            "Distinguishes methods that have nearly the same perplexity: it counts every change of the predictions, for "
            "better or worse."),
     BARS_WHERE(
