@@ -95,11 +95,21 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
+static void clip_values(float limit, float *values, size_t n)
+{
+    for (size_t k = 0; limit > 0 && k < n; k++) {
+        const float low = values[k] < -limit ? -limit : values[k];
+        values[k] = low > limit ? limit : low;
+    }
+}
+
+/* Normalises, limits and rotates the heads of a token: limits follow the norm (OLMoE). */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
     if (!last)
         norm_heads(j, heads, count, norm);
+    clip_values((float)j->group->forward->config.clip_qkv, heads, count * j->kind->head_dim);
     for (size_t h = 0; h < count && j->kind->rotated; h++)
         organ_forward_rotate(j->rotation, j->position[token], j->group->forward->config.rope_neighbours,
                              heads + h * j->kind->head_dim);
@@ -149,14 +159,6 @@ static void split_fused_qkv(const attention_job *j, const float *from, float *q,
             memcpy(parts[p].to + g * parts[p].width, from, parts[p].width * sizeof *from);
 }
 
-static void clip_values(float limit, float *values, size_t n)
-{
-    for (size_t k = 0; limit > 0 && k < n; k++) {
-        const float low = values[k] < -limit ? -limit : values[k];
-        values[k] = low > limit ? limit : low;
-    }
-}
-
 /* Copies q of a token from a projection in which a head's gate follows its q, and the gates to its beginning. */
 static void split_gates(const attention_job *j, float *both, float *q)
 {
@@ -168,18 +170,15 @@ static void split_gates(const attention_job *j, float *both, float *q)
 }
 
 /* Separates the projections of token t into q, k and v (fused projections, gates that follow the q of a head) and
- * limits them to +-clip_qkv if that is set. */
+ * limits v to +-clip_qkv if that is set. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
-    const float limit = (float)c->clip_qkv;
     if (c->fused != ORGAN_FUSED_NONE)
         split_fused_qkv(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
     if (c->gate_in_q)
         split_gates(j, j->room + t * 2 * j->q_width, q);
-    clip_values(limit, q, j->q_width);
-    clip_values(limit, k, j->k_width);
-    clip_values(limit, v, j->v_width);
+    clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
 /* Splits, normalises and rotates q, k and v of some tokens. */

@@ -4,6 +4,7 @@
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
+#include <string.h>
 
 /* If layers of the model may be streamed, all layers get the room of a streamed one, which processes more tokens
  * together. */
@@ -36,10 +37,33 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
+/* Computes the dense feed-forward of a layer of LongCat-Flash. In the first of two layers the output of the mixture for
+ * the same input goes to the states of the tokens, in the second it is added to `out`. */
+static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                                 float *scratch, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t inner = (size_t)g->layer->kind->intermediate, hidden = (size_t)c->hidden;
+    float *const routed = g->states + first * c->state + hidden;
+    const bool mixture = g->layer->plan->experts;
+    if (mixture && organ_forward_experts(g, first, tokens, normed, normed, out, scratch, error))
+        return error->status;
+    for (size_t t = 0; mixture && t < tokens; t++)
+        memcpy(routed + t * c->state, out + t * hidden, hidden * sizeof *out);
+    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error))
+        return error->status;
+    for (size_t t = 0; !mixture && t < tokens; t++)
+        for (size_t x = 0; x < hidden; x++)
+            out[t * hidden + x] += routed[t * c->state + x];
+    return ORGAN_OK;
+}
+
 static organ_status ffn_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                             float *scratch, organ_error *error)
 {
     const size_t inner = (size_t)g->layer->kind->intermediate;
+    if (g->forward->config.shortcut)
+        return ffn_shortcut(g, first, tokens, normed, out, scratch, error);
     return g->layer->plan->experts
                ? organ_forward_experts(g, first, tokens, normed, normed, out, scratch, error)
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);

@@ -375,8 +375,8 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
-    f->may_stream =
-        f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.latent.index_shared;
+    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_ffn && !f->config.shortcut &&
+                    !f->config.latent.index_shared;
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 

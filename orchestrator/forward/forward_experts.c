@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define IDENTITY SIZE_MAX /* an expert whose output is its input has no row */
+
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
@@ -20,7 +22,7 @@ typedef struct experts_job {
     size_t width;
     float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
-    size_t *place;         /* for each choice, its row among the sorted rows */
+    size_t *place;         /* for each choice, its row among the sorted rows, or IDENTITY */
     size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
     size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or a part in a streamed layer */
     size_t *token_of;      /* token of each sorted row */
@@ -41,7 +43,7 @@ size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
                  widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate,
                  hidden = (size_t)organ_forward_expert_hidden(c);
-    return organ_max(tokens * (c->experts + latent_floats(c)) + rows * (2 * hidden + widths),
+    return organ_max(tokens * (organ_forward_choices(c) + latent_floats(c)) + rows * (2 * hidden + widths),
                      organ_min(tokens, FORWARD_GROUP) * shared_expert_floats(c));
 }
 
@@ -49,7 +51,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
     const size_t hidden = (size_t)organ_forward_expert_hidden(c);
-    const size_t routed = c->experts + latent_floats(c) + (size_t)c->experts_used * (2 * hidden + widths);
+    const size_t routed = organ_forward_choices(c) + latent_floats(c) + (size_t)c->experts_used * (2 * hidden + widths);
     return tokens * organ_max(routed, shared_expert_floats(c));
 }
 
@@ -58,7 +60,7 @@ static void choose_token(void *context, size_t t, size_t worker)
     (void)worker;
     const experts_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    float *const scores = j->scores + t * c->experts;
+    float *const scores = j->scores + t * organ_forward_choices(c);
     const organ_router router = organ_layer_router(j->group->layer);
     organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
@@ -80,11 +82,25 @@ static void sum_token(void *context, size_t t, size_t worker)
     memset(out, 0, hidden * sizeof *out);
     for (unsigned k = 0; k < c->experts_used; k++) {
         const size_t row = j->place[t * c->experts_used + k];
+        if (row == IDENTITY)
+            continue;
         const float *from = j->outputs + row * hidden;
         const float weight = output_factor(j, row);
         for (size_t x = 0; x < hidden; x++)
             out[x] += weight * from[x];
     }
+}
+
+/* Adds the factor of each identity expert times the input of token t, after the outputs of all other experts. */
+static void add_identities(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const unsigned used = j->group->forward->config.experts_used;
+    const size_t hidden = j->width;
+    for (size_t k = t * used; k < (t + 1) * used; k++)
+        for (size_t x = 0; j->place[k] == IDENTITY && x < hidden; x++)
+            j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
 static void gather_row(void *context, size_t row, size_t worker)
@@ -106,10 +122,14 @@ static void sort_by_expert(experts_job *j)
     const size_t rows = j->tokens * c->experts_used;
     memset(j->begin, 0, ((size_t)c->experts + 1) * sizeof *j->begin);
     for (size_t k = 0; k < rows; k++)
-        j->begin[j->choices[k].expert + 1]++;
+        if (j->choices[k].expert < c->experts)
+            j->begin[j->choices[k].expert + 1]++;
     for (size_t e = 0; e < c->experts; e++)
         j->begin[e + 1] += j->begin[e];
     for (size_t k = 0; k < rows; k++) {
+        j->place[k] = IDENTITY;
+        if (j->choices[k].expert >= c->experts)
+            continue;
         size_t *next = &j->begin[j->choices[k].expert];
         j->token_of[*next] = k / c->experts_used;
         j->weight_of[*next] = j->choices[k].weight;
@@ -186,8 +206,7 @@ static const float *down_inputs_of(experts_job *j, organ_error *error)
     if (!g->tap || !g->layer->weigh)
         return j->gate;
     const organ_forward_config *const c = &g->forward->config;
-    experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row,
-                       error);
+    experts_share_rows(j, j->rows, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row, error);
     return j->up;
 }
 
@@ -207,13 +226,13 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
     const forward_view view = g->layer->plan->parts[PART_ROUTER];
-    forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
+    forward_linear router = organ_forward_linear_of(g->layer, view, organ_forward_choices(c));
     router.bias = organ_forward_values(g->layer, PART_BIAS_ROUTER);
     if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->requested, error))
         return error->status;
     if (organ_forward_products_add(&g->products, j->requested, &router, j->scores, j->tokens, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
-        experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
+        experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)organ_forward_choices(c), choose_token, error))
         return error->status;
     sort_by_expert(j);
     return ORGAN_OK;
@@ -247,7 +266,7 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;
-    j->rows = j->tokens * c->experts_used;
+    j->rows = j->begin[c->experts];
     if (run_rows(j, 0, c->experts, error))
         return error->status;
     for (size_t e = 0; e < c->experts; e++)
@@ -404,14 +423,16 @@ static organ_status run_routed(experts_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
     const organ_forward_config *const c = &g->forward->config;
-    float *const latents = j->scores + j->tokens * c->experts;
+    float *const latents = j->scores + j->tokens * organ_forward_choices(c);
     j->read = c->expert_latent ? latents : j->normed;
     j->sums = c->expert_latent ? latents + j->tokens * j->width : j->out;
     if (route_tokens(j, error) ||
         (c->expert_latent &&
          organ_forward_apply(g, PART_LATENT_IN, j->first, j->tokens, j->normed, latents, j->width, error)) ||
-        (g->layer->reserved ? run_streamed : run_experts)(j, error) || capture_all_experts(j, error) ||
-        !c->expert_latent)
+        (g->layer->reserved ? run_streamed : run_experts)(j, error) ||
+        (c->identity_experts &&
+         experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)j->width, add_identities, error)) ||
+        capture_all_experts(j, error) || !c->expert_latent)
         return error->status;
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }

@@ -177,6 +177,9 @@ static inline organ_norm_placement organ_forward_norms_of(const organ_forward_co
 {
     return kind->norms_before ? ORGAN_NORMS_BEFORE : c->norms;
 }
+/* Returns the number of experts that a router chooses from. */
+static inline unsigned organ_forward_choices(const organ_forward_config *c) { return c->experts + c->identity_experts; }
+
 /* Returns the width of the vectors that routed experts read and write. */
 static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c)
 {
@@ -515,7 +518,8 @@ organ_status organ_forward_experts(forward_group *group, size_t first, size_t to
 /* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);
-/* Passes x to the tap and computes y = x w^T for tokens [first, first + tokens) of the group. */
+/* Passes x to the tap and computes y = x w^T, plus a bias if the part has one, for tokens [first, first + tokens) of
+ * the group. */
 organ_status organ_forward_apply(forward_group *group, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error);
 /* Computes y = norm(x) for `tokens` rows of the hidden size, or copies x if the layer does not have that norm. */

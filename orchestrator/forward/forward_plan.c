@@ -24,11 +24,16 @@ static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; 
 
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
+    const bool shortcut = b->forward->config.shortcut;
     if (is_gguf(b))
         snprintf(name, 256, "blk.%u.%s", b->layer, part);
     else
         snprintf(name, 256, "%s%s.%u.%s", b->forward->prefix,
-                 b->forward->family->ladder ? b->forward->family->ladder : "layers", b->layer, part);
+                 b->forward->family->ladder ? b->forward->family->ladder : "layers", shortcut ? b->layer / 2 : b->layer,
+                 part);
+    char *const second = shortcut ? strchr(name, '%') : NULL;
+    if (second)
+        *second = (char)('0' + b->layer % 2);
     return name;
 }
 
@@ -202,13 +207,18 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         refuse_part(b, part, "such bias");
 }
 
-static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
+/* Adds the bias of a part, whose name follows from that of the part, if `biased`. */
+static void add_bias_of(builder *b, forward_part part, forward_part bias, bool biased, uint64_t width)
 {
     char name[256];
-    add_named_part(b, part, 0, width);
     if (biased)
-        b->plan->parts[PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION)] =
-            add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
+        b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
+}
+
+static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
+{
+    add_named_part(b, part, 0, width);
+    add_bias_of(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, width);
 }
 
 static forward_view view_from_row(forward_view view, uint64_t rows)
@@ -496,11 +506,15 @@ static void add_shared(builder *b)
         b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
         b->plan->parts[PART_SHARED_UP] = view_from_row(b->plan->parts[PART_SHARED_GATE], inner);
     } else {
-        if (!c->ungated)
+        if (!c->ungated) {
             add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
+            add_bias_of(b, PART_SHARED_GATE, PART_BIAS_SHARED_GATE, c->mlp_bias, inner);
+        }
         add_named_part(b, PART_SHARED_UP, inner, c->hidden);
+        add_bias_of(b, PART_SHARED_UP, PART_BIAS_SHARED_UP, c->mlp_bias, inner);
     }
     add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
+    add_bias_of(b, PART_SHARED_DOWN, PART_BIAS_SHARED_DOWN, c->mlp_bias, c->hidden);
 }
 
 /* Adds the router, the routed experts, stacked or numbered, and the shared expert. */
@@ -508,14 +522,17 @@ static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = part_exists(b, both) ? both : NULL;
-    add_named_part(b, PART_ROUTER, c->experts, c->hidden);
+    const uint64_t choices = organ_forward_choices(c);
+    add_named_part(b, PART_ROUTER, choices, c->hidden);
     if (c->router.corrected)
-        add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
+        add_named_part(b, PART_ROUTER_BIAS, 0, choices);
     if (c->router_bias)
-        add_named_part(b, PART_BIAS_ROUTER, 0, c->experts);
+        add_named_part(b, PART_BIAS_ROUTER, 0, choices);
     if (c->expert_latent) {
         add_named_part(b, PART_LATENT_IN, c->expert_latent, c->hidden);
+        add_bias_of(b, PART_LATENT_IN, PART_BIAS_LATENT_IN, c->mlp_bias, c->expert_latent);
         add_named_part(b, PART_LATENT_OUT, c->hidden, c->expert_latent);
+        add_bias_of(b, PART_LATENT_OUT, PART_BIAS_LATENT_OUT, c->mlp_bias, c->hidden);
     }
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
     if (b->error->status)
@@ -539,7 +556,7 @@ static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];
     const size_t count = organ_forward_gemma_parts(&b->forward->config, b->kind, shapes);
-    if (b->kind->mixture && b->forward->config.dual_ffn)
+    if (b->kind->mixture && (b->forward->config.dual_ffn || b->forward->config.shortcut))
         add_dense(b);
     for (size_t k = 0; k < count; k++)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);

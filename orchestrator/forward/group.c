@@ -250,11 +250,23 @@ organ_status organ_forward_add_linear(forward_group *g, forward_part part, const
     return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
 }
 
+/* Returns the bias of a part of a feed-forward or of the projections around experts; NULL if it has none. */
+static const float *bias_of(const organ_layer *layer, forward_part part)
+{
+    static const forward_part biases[PART_COUNT] = {
+        [PART_GATE] = PART_BIAS_GATE,           [PART_UP] = PART_BIAS_UP,
+        [PART_DOWN] = PART_BIAS_DOWN,           [PART_SHARED_GATE] = PART_BIAS_SHARED_GATE,
+        [PART_SHARED_UP] = PART_BIAS_SHARED_UP, [PART_SHARED_DOWN] = PART_BIAS_SHARED_DOWN,
+        [PART_LATENT_IN] = PART_BIAS_LATENT_IN, [PART_LATENT_OUT] = PART_BIAS_LATENT_OUT};
+    return biases[part] ? organ_forward_values(layer, biases[part]) : NULL;
+}
+
 organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error)
 {
     const forward_view view = g->layer->plan->parts[part];
-    const forward_linear linear = organ_forward_linear_of(g->layer, view, out);
+    forward_linear linear = organ_forward_linear_of(g->layer, view, out);
+    linear.bias = bias_of(g->layer, part);
     if (organ_forward_tap(g, view, g->first + first, tokens, linear.in, x, error) ||
         organ_forward_products_add(&g->products, x, &linear, y, tokens, error))
         return error->status;
@@ -263,14 +275,12 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
 
 /* ---- three products ---- */
 
-/* Adds y = x W^T to the group's products, with a bias for the parts of the dense feed-forward: shared experts have
- * none. */
+/* Adds y = x W^T + bias to the group's products. `part` is one of a dense feed-forward or of the shared expert. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {
     forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
-    if (part <= PART_DOWN)
-        linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
+    linear.bias = bias_of(g->layer, part);
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 

@@ -387,28 +387,35 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
-/* Returns the plan of the tensor's layer, or NULL if the forward pass does not run such a layer. */
-static const forward_plan *plan_of_tensor(const organ_forward *forward, const organ_tensor *tensor)
+/* Returns the first plan of the tensor's layer in the file, and the end of its plans; the first is the end if the
+ * forward pass does not run such a layer. */
+static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
+                                           const forward_plan **end)
 {
-    const int32_t layer = tensor->anatomy.layer;
-    return layer >= 0 && (unsigned)layer < forward->config.layers ? &forward->plans[layer] : NULL;
+    const organ_forward_config *const c = &forward->config;
+    const uint64_t each = c->shortcut ? 2 : 1,
+                   layer = tensor->anatomy.layer < 0 ? c->layers : (uint64_t)tensor->anatomy.layer;
+    *end = forward->plans + organ_min((layer + 1) * each, c->layers);
+    return forward->plans + organ_min(layer * each, c->layers);
 }
 
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
 {
-    const forward_plan *const plan = plan_of_tensor(forward, tensor);
-    for (size_t k = 0; plan && k < plan->count; k++)
-        if (plan->slots[k].weight->codes == tensor)
-            return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && plan->parts[PART_K_B].slot != k;
+    const forward_plan *end;
+    for (const forward_plan *plan = plans_of_tensor(forward, tensor, &end); plan < end; plan++)
+        for (size_t k = 0; k < plan->count; k++)
+            if (plan->slots[k].weight->codes == tensor)
+                return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && plan->parts[PART_K_B].slot != k;
     return false;
 }
 
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor)
 {
-    const forward_plan *const plan = plan_of_tensor(forward, tensor);
-    for (size_t k = 0; plan && k < plan->count; k++)
-        if (strcmp(plan->slots[k].weight->codes->name, tensor->name) == 0)
-            return plan->slots[k].transposed;
+    const forward_plan *end;
+    for (const forward_plan *plan = plans_of_tensor(forward, tensor, &end); plan < end; plan++)
+        for (size_t k = 0; k < plan->count; k++)
+            if (strcmp(plan->slots[k].weight->codes->name, tensor->name) == 0)
+                return plan->slots[k].transposed;
     return false;
 }
 

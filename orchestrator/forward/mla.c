@@ -57,6 +57,8 @@ static void norm_latents(void *context, size_t index, size_t worker)
         if (c->q_rank)
             organ_forward_norm(low, of_q, 0, LATENT_EPS, c->q_rank, low);
         organ_forward_norm(row, of_kv, 0, LATENT_EPS, c->rank, row);
+        for (size_t x = 0; c->scale != 0 && x < c->rank; x++)
+            row[x] *= c->scale;
         if (j->group->layer->kind->rotated)
             organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
     }
@@ -80,6 +82,8 @@ static void rotate_queries(void *context, size_t index, size_t worker)
                                  q + h * kind->head_dim + c->latent.plain);
         for (size_t x = 0; l->factors && x < width; x++)
             q[x] *= l->factors[t];
+        for (size_t x = 0; c->latent.q_scale != 0 && x < width; x++)
+            q[x] *= c->latent.q_scale;
     }
 }
 

@@ -27,13 +27,13 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
 {
     unsigned count = 0;
     float max = -INFINITY;
-    for (unsigned e = 0; e < r->config->experts; e++)
+    for (unsigned e = 0; e < organ_forward_choices(r->config); e++)
         if (is_kept(kept, e))
             scratch[count++] = logits[e];
     for (unsigned e = 0; e < count; e++)
         max = scratch[e] > max ? scratch[e] : max;
     const float sum = r->kernels->exp_below(scratch, count, max);
-    for (unsigned e = r->config->experts; e-- > 0;)
+    for (unsigned e = organ_forward_choices(r->config); e-- > 0;)
         if (is_kept(kept, e))
             scratch[e] = scratch[--count];
     return sum;
@@ -42,11 +42,11 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
-    memmove(scratch, logits, r->config->experts * sizeof *scratch);
+    memmove(scratch, logits, organ_forward_choices(r->config) * sizeof *scratch);
     if (rule->cap > 0)
-        r->kernels->softcap(scratch, r->config->experts, rule->cap);
+        r->kernels->softcap(scratch, organ_forward_choices(r->config), rule->cap);
     if (!rule->late)
-        organ_forward_logistic(r->kernels, scratch, r->config->experts);
+        organ_forward_logistic(r->kernels, scratch, organ_forward_choices(r->config));
     return 1;
 }
 
@@ -100,7 +100,7 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
 {
     unsigned best = UINT32_MAX;
     float max = 0;
-    for (unsigned e = 0; e < r->config->experts; e++) {
+    for (unsigned e = 0; e < organ_forward_choices(r->config); e++) {
         bool is_out = !is_kept(kept, e);
         for (unsigned i = 0; i < taken; i++)
             is_out = is_out || chosen[i].expert == e;
@@ -129,11 +129,11 @@ static float sparse_factor(const organ_router *r, const bool *kept, const float 
 {
     float near[64], sum = 0;
     unsigned count = 0;
-    for (unsigned e = 0; e < r->config->experts; e++) {
+    for (unsigned e = 0; e < organ_forward_choices(r->config); e++) {
         const float size = fabsf(values[e]) < top ? top : fabsf(values[e]);
         if (is_kept(kept, e) && e != without && !((top - values[e]) / size > r->config->router.jitter))
             near[count++] = values[e];
-        if (count == sizeof near / sizeof *near || e + 1 == r->config->experts) {
+        if (count == sizeof near / sizeof *near || e + 1 == organ_forward_choices(r->config)) {
             sum += r->kernels->exp_below(near, count, top);
             count = 0;
         }
@@ -164,7 +164,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
               c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch),
           all = 0;
     /* A correction is added to the softmax itself. */
-    for (unsigned e = 0; c->router.corrected && e < c->experts; e++)
+    for (unsigned e = 0; c->router.corrected && e < organ_forward_choices(c); e++)
         scratch[e] /= divisor;
     divisor = c->router.corrected ? 1 : divisor;
     if (c->router_groups > 1)
@@ -190,8 +190,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
 
 void organ_forward_input_factors(const organ_router *r, const float *logits, float *factors)
 {
-    memcpy(factors, logits, r->config->experts * sizeof *factors);
-    organ_forward_logistic(r->kernels, factors, r->config->experts);
+    memcpy(factors, logits, organ_forward_choices(r->config) * sizeof *factors);
+    organ_forward_logistic(r->kernels, factors, organ_forward_choices(r->config));
 }
 
 /* ---- of a layer ---- */

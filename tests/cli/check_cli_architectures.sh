@@ -97,7 +97,7 @@ jamba 1-1 9.7124335
 jamba 0-0 9.9575061
 nemotron_h 1-1 9.7674781
 nemotron_h 2,3 9.8996983
-ernie4_5_moe-stacked 0-1 15.4902832
+ernie4_5_moe-stacked 0-1 15.1561564
 cohere2_moe-pattern 1-1 8.3629080
 gemma3n_text 5,6 11.2353005
 gemma4_text-dense 1-1 9.1770691
@@ -110,8 +110,9 @@ qwen3_next 1-1 17.1986517
 kimi_linear 2-2 9.3545455
 kimi_linear-hub 1-1 9.0579810
 nemotron_h-moe 1-1 9.6599742
-nemotron_h-latent 3-3 9.4034379
+nemotron_h-latent 3-3 9.4160983
 olmo_hybrid 2-2 9.2427931
+longcat_flash 1-1 9.3285541
 END
 ends 0 layers jamba -o no --drop 1,2 --dry-run --json
 judge "the kinds of blocks" test "$(jq -c .kinds ../out)" = \

@@ -49,7 +49,7 @@ static const char *const model_types[] = {
     "lfm2", "lfm2-adjusted", "lfm2_moe", "mamba2", "bamba", "falcon_h1", "falcon_h1-norm", "granitemoehybrid",
     "granitemoehybrid-dense", "mamba", "falcon_mamba", "jamba", "nemotron_h",
     "nemotron_h-moe", "nemotron_h-latent", "olmo_hybrid", "olmo_hybrid-plain",
-    "kimi_linear", "kimi_linear-hub", "minimax", "minimax-window",
+    "kimi_linear", "kimi_linear-hub", "minimax", "minimax-window", "longcat_flash",
     "qwen3_next-mtp", "qwen3_5_text-mtp",
     "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
 };
@@ -238,6 +238,9 @@ static const struct {
      "\"truncate\":false,\"beta_fast\":16.0,\"beta_slow\":2.0}}}",
      9.4447332},
     {"gemma3_text", "{\"final_logit_softcapping\":2.0}", 6.6973002},
+    {"olmoe", "{\"clip_qkv\":0.5}", 10.4622199},
+    {"glm_moe_dsa",
+     "{\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e4,\"partial_rotary_factor\":0.5}}", 9.8729621},
     {"mimo_v2_flash", "{\"rope_parameters\":{" FULL ":" DEFAULT ",\"sliding_attention\":" YARN "}}", 9.8022071},
     {"mimo_v2_flash",
      "{\"rope_parameters\":{" FULL ":{\"rope_type\":\"linear\",\"rope_theta\":1e4,\"factor\":3.0},"

@@ -180,6 +180,7 @@ typedef struct organ_latent_config {
     bool index_shared; /* layers without an indexer use the choice of the last one before them, which the states of the
                           tokens have after the hidden state: `keys` numbers of keys from 1 on, in 32 bits; 0: none */
     unsigned rotated;  /* dimensions after them that are rotated, qk_rope_head_dim; all heads share those of the key */
+    float q_scale, scale; /* factors of queries, and of the normalised latent vector of keys and values; 0: none */
 } organ_latent_config;
 
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
@@ -269,6 +270,12 @@ typedef struct organ_forward_config {
                               safetensors of some architectures; undone during loading */
     bool rope_neighbours;  /* rotation pairs neighbours, and the rows of Q and K stay in the order of the file */
     unsigned experts, experts_used; /* 0: dense */
+    /* Experts after these, which the router may choose as well: their output is their input (LongCat-Flash). */
+    unsigned identity_experts;
+    /* Two layers here are one of the file, which has the mixture of the first: it reads what the dense feed-forward of
+     * the first reads, and its output, kept in the state of a token after the hidden state, is added after the
+     * feed-forward of the second (LongCat-Flash). */
+    bool shortcut;
     uint64_t expert_intermediate;
     /* Width of the vectors that routed experts read and write, if projections before and after all experts of a layer
      * (Nemotron 3) make it another than hidden_size; 0: experts read and write hidden states. */

@@ -234,6 +234,9 @@ static organ_status check_experts(const char *label, const organ_forward_config 
 {
     if (c->experts == 0)
         return ORGAN_OK;
+    if (c->identity_experts > 1 << 16)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: zero_expert_num is %u, above %u", label, c->identity_experts,
+                          1u << 16);
     if (c->experts_used == 0 || c->experts_used > c->experts)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u, not from 1 to the %u experts", label,
                           c->experts_used, c->experts);
@@ -242,9 +245,6 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (c->expert_latent > 1 << 20)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: experts read vectors of %" PRIu64 " numbers, more than %u",
                           label, c->expert_latent, 1u << 20);
-    if (c->ungated && c->mlp_bias)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: biases of experts without a gate (mlp_bias) are not supported",
-                          label);
     if (c->shared_intermediate > 1 << 24)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, above %u",
                           label, c->shared_intermediate, 1u << 24);

@@ -80,6 +80,16 @@ static const forward_name llama4_names[] = {
     {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
     {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
     {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
+static const forward_name longcat_names[] = {
+    {PART_NORM_ATTENTION, "input_layernorm.%.weight"}, {PART_NORM_FFN, "post_attention_layernorm.%.weight"},
+    {PART_Q_A, "self_attn.%.q_a_proj.weight"}, {PART_BIAS_Q_A, "self_attn.%.q_a_proj.bias"},
+    {PART_NORM_Q_A, "self_attn.%.q_a_layernorm.weight"}, {PART_Q_B, "self_attn.%.q_b_proj.weight"},
+    {PART_KV_A, "self_attn.%.kv_a_proj_with_mqa.weight"}, {PART_BIAS_KV_A, "self_attn.%.kv_a_proj_with_mqa.bias"},
+    {PART_NORM_KV_A, "self_attn.%.kv_a_layernorm.weight"}, {PART_KV_B, "self_attn.%.kv_b_proj.weight"},
+    {PART_O, "self_attn.%.o_proj.weight"}, {PART_BIAS_O, "self_attn.%.o_proj.bias"},
+    {PART_GATE, "mlps.%.gate_proj.weight"}, {PART_UP, "mlps.%.up_proj.weight"}, {PART_DOWN, "mlps.%.down_proj.weight"},
+    {PART_ROUTER, "mlp.router.classifier.weight"}, {PART_BIAS_ROUTER, "mlp.router.classifier.bias"},
+    {PART_ROUTER_BIAS, "mlp.router.e_score_correction_bias"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -179,6 +189,11 @@ static const forward_mixture llama4_mixture = {
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}, .biases = true, .transposed = true, .pairs = true};
+static const char *const longcat_required[] = {"num_layers", "zero_expert_num", NULL};
+static const forward_mixture longcat_mixture = {
+    .experts = "n_routed_experts", .identity = "zero_expert_num", .used = "moe_topk", .width = "expert_ffn_hidden_size",
+    .router = {.corrected = true}, .scale = "routed_scaling_factor", .dense = DENSE_SECOND,
+    .required = longcat_required};
 static const forward_mixture deepseek2_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
@@ -254,7 +269,7 @@ static const forward_mixture mellum_mixture = {
 /* transformers never divides the factors of DeepSeek-V2 by their sum; DeepSeek's own code does if norm_topk_prob is
  * true. */
 static const forward_fixed deepseek2_fixed[] = {
-    {"scoring_func", "\"softmax\""}, {"moe_layer_freq", "1"}, {"norm_topk_prob", "false"}, {"mlp_bias", "false"},
+    {"scoring_func", "\"softmax\""}, {"moe_layer_freq", "1"}, {"norm_topk_prob", "false"},
     {"rope_interleave", "true"}, {0}};
 static const forward_fixed deepseek32_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"},
@@ -262,7 +277,9 @@ static const forward_fixed deepseek32_fixed[] = {
 static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
-static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
+static const forward_fixed longcat_fixed[] = {
+    {"zero_expert_type", "\"identity\""}, {"mla_scale_q_lora", "true"}, {"mla_scale_kv_lora", "true"},
+    {"router_bias", "false"}, {"attention_method", "\"MLA\""}, {0}};
 static const forward_fixed nanochat_fixed[] = {{"attn_logit_softcapping", "null"}, {0}};
 static const forward_fixed hunyuan_fixed[] = {
     {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
@@ -272,7 +289,6 @@ static const forward_fixed laguna_fixed[] = {{"moe_apply_router_weight_on_input"
 static const forward_fixed mimo_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"add_swa_attention_sink_bias", "true"},
     {"add_full_attention_sink_bias", "false"}, {"swa_rope_theta", "10000"}, {0}};
-static const forward_fixed unbiased_fixed[] = {{"use_bias", "false"}, {"mlp_bias", "false"}, {0}};
 
 static const forward_mixture gemma4_mixture = {
     .experts = "num_experts", .used = "top_k_experts", .width = "moe_intermediate_size", .normalise = {NULL, true}};
@@ -286,6 +302,9 @@ static const forward_multipliers cohere_multipliers = {.logit = "logit_scale"};
 static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
     {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
+
+static const char *const longcat_aliases[][2] = {
+    {"num_hidden_layers", "num_layers"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
 
 /* ---- architectures ---- */
 
@@ -398,7 +417,7 @@ static const forward_family families[] = {
      .tied = true, .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false},
      .mlp_bias = {"use_bias", false}},
     {.architecture = "OlmoeForCausalLM", .gguf = "olmoe", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
-     .mixture = &olmoe_mixture, .fixed = olmoe_fixed},
+     .mixture = &olmoe_mixture, .clip = "clip_qkv"},
     {.architecture = "FlexOlmoForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &olmoe_mixture},
     {.architecture = "GraniteMoeForCausalLM", .gguf = "granitemoe", .gguf_pairs = true,
@@ -409,13 +428,14 @@ static const forward_family families[] = {
     {.architecture = "MiniMaxM2ForCausalLM", .gguf = "minimax-m2", .theta = 5e6, .head_dim = 128, .rotated_part = 1,
      .rotary_dim = true, .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &minimax_mixture, .names = minimax_names},
     {.architecture = "Ernie4_5_MoeForCausalLM", .gguf = "ernie4_5-moe",
-     .theta = 5e5, .interleaved = true, .tied = true,
-     .mixture = &ernie_mixture, .names = ernie_moe_names, .fixed = unbiased_fixed},
+     .theta = 5e5, .interleaved = true, .tied = true, .qkv_bias = {"use_bias", false},
+     .output_bias = {"use_bias", false}, .mlp_bias = {"use_bias", false}, .head_bias = {"use_bias", false},
+     .mixture = &ernie_mixture, .names = ernie_moe_names},
     {.architecture = "ExaoneMoeForCausalLM", EXAONE_MOE},
     {.architecture = "ExaoneMoEForCausalLM", .gguf = "exaone-moe", EXAONE_MOE},
     {.architecture = "HYV3ForCausalLM", .gguf = "hy_v3", .theta = 11158840, .head_dim = 128, ATTENTION_BIAS,
-     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names, .gguf_names = hy_gguf_names,
-     .fixed = unbiased_fixed},
+     MLP_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names,
+     .gguf_names = hy_gguf_names},
     {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .rotated_part = 1, .head_dim = 128,
      .qkv_bias = {"attention_bias", false}, .mixture = &solar_mixture, .names = shared_experts_names},
     {.architecture = "MellumForCausalLM", .theta = 5e5, .rotated_part = 1, .head_dim = 128, ATTENTION_BIAS,
@@ -427,10 +447,13 @@ static const forward_family families[] = {
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
      .neighbours = true, .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names,
      .gguf_names = glm4_gguf_names},
-    {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+    {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, MLP_BIAS,
      .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
     {.architecture = "DeepseekV3ForCausalLM", .gguf = "deepseek2", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "LongcatFlashForCausalLM", .theta = 1e7, .latent = true, .latent_scaled = true, .shortcut = true,
+     ATTENTION_BIAS, .aliases = longcat_aliases, .mixture = &longcat_mixture, .fixed = longcat_fixed,
+     .names = longcat_names},
     {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "Mistral4ForCausalLM", .gguf = "mistral4", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
@@ -441,7 +464,7 @@ static const forward_family families[] = {
     {.architecture = "GlmMoeDsaForCausalLM", .gguf = "glm-dsa", .theta = 1e4, .latent = true,
      .indexer = INDEXER_SHARED, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
-    {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+    {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .rotated_part = 1, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "CohereForCausalLM", .gguf = "command-r", .theta = 5e5, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
@@ -491,7 +514,7 @@ static const forward_family families[] = {
      .names = nanochat_names, .fixed = nanochat_fixed},
     {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
      .activation = ORGAN_RELU_SQUARED},
-    {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS,
+    {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS, MLP_BIAS,
      .eps = 1e-5, .tied = true, .minicpm = true},
     {.architecture = "YoutuForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, .tied = true},
     {.architecture = "Jais2ForCausalLM", .theta = 1e4, .qkv_bias = {"attention_bias", true},
@@ -538,6 +561,7 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;
+    c->shortcut = f->shortcut;
     c->fused = f->fused;
     c->positions = f->learned ? c->context : 0;
     c->position_offset = f->position_offset;

@@ -96,6 +96,7 @@ typedef enum forward_dense {
     DENSE_FREQ,    /* where moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
+    DENSE_SECOND,  /* the second of each two layers, and mixtures have a dense feed-forward beside them */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -104,6 +105,7 @@ typedef enum forward_dense {
 /* Members of config.json for a mixture of experts; NULL: the architecture does not have the member. */
 typedef struct forward_mixture {
     const char *experts, *experts_too; /* the number of routed experts; an older name */
+    const char *identity;              /* identity_experts */
     const char *used;                  /* experts that work on a token */
     const char *width;                 /* of a routed expert */
     const char *latent;                /* with expert_latent; null or missing: none */
@@ -264,6 +266,8 @@ typedef struct forward_family {
     bool sub_norms;             /* norms before the output projections of attention and feed-forward */
     bool latent_halves;         /* latent attention pairs halves if config.json has no rope_interleave */
     bool latent;                /* all layers have multi-head latent attention */
+    bool latent_scaled;         /* queries and latent vectors are multiplied by sqrt(hidden_size / their rank) */
+    bool shortcut;              /* of organ_forward_config; in names of tensors, '%' stands for 0 or 1 */
     forward_indexer indexer;    /* of sparse attention */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
     double attention_scale;     /* of scores, if it does not depend on sizes; 0: it does */

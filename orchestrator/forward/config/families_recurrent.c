@@ -272,10 +272,10 @@ static const forward_multipliers falcon_multipliers = {
 static const forward_multipliers granite_multipliers = {
     .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
     .logit_divisor = "logits_scaling"};
+/* Multipliers are folded into scales, which biases would have to be divided by. */
 static const forward_fixed falcon_fixed[] = {
     {"attention_bias", "false"}, {"mamba_proj_bias", "false"}, {"projectors_bias", "false"}, {"mlp_bias", "false"},
     {0}};
-static const forward_fixed granite_fixed[] = {{"attention_bias", "false"}, {0}};
 
 #define QWEN_HYBRID .theta = 1e4, .head_dim = 256, .rotated_part = 0.25, .eps = 1e-6, \
     .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, \
@@ -312,14 +312,13 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "GraniteMoeHybridForCausalLM", .gguf = "granitehybrid", .gguf_pairs = true,
      .gguf_names = mamba_gguf_names, .theta = 1e4, .eps = 1e-6, .unrotated = UNROTATED_UNLESS,
      .multipliers = &granite_multipliers, .mixture = &granite_hybrid_mixture, .recurrent = &granite_recurrent,
-     .fixed = granite_fixed, .names = granite_hybrid_names},
+     .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .names = granite_hybrid_names},
     {.architecture = "FalconH1ForCausalLM", .gguf = "falcon-h1", .theta = 1e5, .eps = 1e-5,
      .gguf_names = falcon_h1_gguf_names, .multipliers = &falcon_multipliers,
      .fixed = falcon_fixed, .recurrent = &falcon_recurrent, .names = bamba_names},
     {.architecture = "NemotronHForCausalLM", .gguf = "nemotron_h", .gguf_pairs = true,
      .gguf_names = nemotron_gguf_names, .theta = 1e4, .eps_key = "layer_norm_epsilon", .eps = 1e-5,
-     .prefix = "backbone.", .unrotated = UNROTATED_ALL, .qkv_bias = {"attention_bias", false},
-     .output_bias = {"attention_bias", false}, .mlp_bias = {"mlp_bias", false}, .ungated = true,
+     .prefix = "backbone.", .unrotated = UNROTATED_ALL, .mlp_bias = {"mlp_bias", false}, .ungated = true,
      .activation = ORGAN_RELU_SQUARED, .activation_key = "mlp_hidden_act", .aliases = nemotron_aliases,
      .fixed = nemotron_fixed, .mixture = &nemotron_mixture, .recurrent = &nemotron_recurrent, .names = nemotron_names},
     {.architecture = "MambaForCausalLM", .gguf = "mamba", .theta = 1e4, .tied = true,

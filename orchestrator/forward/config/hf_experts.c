@@ -121,6 +121,15 @@ static void read_mixture_words(organ_forward_config *c)
         make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
+/* The layers of LongCat-Flash come in pairs, of which the first has a mixture beside its dense feed-forward. */
+static void read_pairs(organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++) {
+        c->kinds[l].mixture = l % 2 == 0;
+        c->kinds[l].intermediate = c->intermediate;
+    }
+}
+
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -148,6 +157,8 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
         read_freq(s, c);
     else if (m->dense == DENSE_WORDS)
         read_mixture_words(c);
+    else if (m->dense == DENSE_SECOND)
+        read_pairs(c);
     else
         organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
     for (unsigned l = 0; l < c->layers; l++)
@@ -248,6 +259,7 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     require_members(s, m->required);
     const bool older = m->experts_too && !organ_config_member(s->root, m->experts);
     c->experts = organ_config_needed(s, older ? m->experts_too : m->experts);
+    c->identity_experts = m->identity ? organ_config_size(s, m->identity, 0) : 0;
     c->expert_intermediate = organ_config_needed(s, m->width);
     read_router(s, m, c);
     read_shared(s, m, c);

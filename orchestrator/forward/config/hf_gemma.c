@@ -189,7 +189,7 @@ void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
     const forward_family *const f = s->family;
     c->value_norm = f->value_norm;
     c->layer_scaled = f->layer_scaled;
-    c->state = c->hidden + (c->latent.index_shared ? c->latent.keys : 0);
+    c->state = c->hidden + (c->latent.index_shared ? c->latent.keys : 0) + (c->shortcut ? c->hidden : 0);
     if (f->attention_scale > 0)
         c->attention_scale = f->attention_scale;
     if (f->streams)

@@ -5,6 +5,7 @@
 
 #include "formats/base/json_text.h"
 
+#include <math.h>
 #include <string.h>
 
 static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c)
@@ -14,6 +15,10 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
     l->plain = organ_config_needed(s, "qk_nope_head_dim");
     l->rotated = organ_config_needed(s, "qk_rope_head_dim");
     l->q_rank = organ_config_size(s, "q_lora_rank", 0); /* null: none */
+    if (s->family->latent_scaled) {
+        l->q_scale = l->q_rank ? (float)sqrt((double)c->hidden / l->q_rank) : 0;
+        l->scale = l->rank ? (float)sqrt((double)c->hidden / l->rank) : 0;
+    }
     if (!json_object_get(s->root, "q_lora_rank"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
 }

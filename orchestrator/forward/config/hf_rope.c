@@ -130,7 +130,7 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
         s, object, key,
         organ_config_real(s, s->root, f->rotated_key ? f->rotated_key : key, own ? f->rotated_part : 1));
     const bool has_part = organ_config_member(object, key) || organ_config_member(s->root, key);
-    const bool whole_head = rope->kind == ORGAN_ROPE_DEFAULT && f->rotated_part == 0 && !c->latent.rotated;
+    const bool whole_head = rope->kind == ORGAN_ROPE_DEFAULT && f->rotated_part == 0;
     rope->dimensions = rotated_dimensions(s, whole_head ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
 }
 

@@ -45,8 +45,13 @@ typedef enum forward_part {
     PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
+    PART_BIAS_SHARED_GATE, /* and the two after it */
+    PART_BIAS_SHARED_UP,
+    PART_BIAS_SHARED_DOWN,
     PART_LATENT_IN, /* from hidden states to the inputs of routed experts, and back */
     PART_LATENT_OUT,
+    PART_BIAS_LATENT_IN,
+    PART_BIAS_LATENT_OUT,
     PART_BIAS_NORM_ATTENTION, /* and the five after it, in the order of the norms from PART_NORM_ATTENTION on */
     PART_BIAS_NORM_K = PART_BIAS_NORM_ATTENTION + (PART_NORM_K - PART_NORM_ATTENTION),
     PART_LAYER_SCALE,           /* one number */
