@@ -37,8 +37,8 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
-/* Computes the dense feed-forward of a layer of LongCat-Flash. In the first of two layers the output of the mixture for
- * the same input goes to the states of the tokens, in the second it is added to `out`. */
+/* Computes the dense feed-forward of a layer of LongCat-Flash. A layer with a mixture copies the output of the mixture
+ * for the same input to the states of the tokens; the next layer adds it to `out`. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)
 {

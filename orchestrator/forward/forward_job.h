@@ -186,6 +186,9 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
     return c->expert_latent ? c->expert_latent : c->hidden;
 }
 void organ_forward_plan_release(forward_plan *plan);
+/* Returns the weight with the order in which the file stores its values; the caller frees it. NULL and an error without
+ * memory. */
+forward_stored_form *organ_forward_stored_form(const organ_weight *weight, organ_error *error);
 /* Returns the weight of that name: a stack of `matrices` matrices, one matrix (1), a vector (rows 0), or with matrices
  * 0 rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have dimensions of 1 in
  * addition: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as

@@ -125,22 +125,6 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
                                       .vectors = rows == 0});
 }
 
-/* Returns the stored form of the weight; NULL and an error if there is no memory. */
-static forward_stored_form *make_stored_form(const builder *b, const organ_weight *weight)
-{
-    forward_stored_form *const made = malloc(sizeof *made);
-    if (!made) {
-        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
-        return NULL;
-    }
-    *made = (forward_stored_form){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
-    made->weight.shape = made->shape;
-    made->weight.transposed = false;
-    made->weight.block_rows = weight->block_cols;
-    made->weight.block_cols = weight->block_rows;
-    return made;
-}
-
 /* Adds a stack that the file describes as matrices x cols x rows. MXFP4 codes are stored as
  * matrices x rows x cols, and panels decode them in that order. */
 static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
@@ -154,7 +138,7 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
-    if (weight && pairs && (slot.stored_form = make_stored_form(b, weight)))
+    if (weight && pairs && (slot.stored_form = organ_forward_stored_form(weight, b->error)))
         slot.weight = &slot.stored_form->weight;
     slot.transposed = !pairs;
     return add_slot(b, slot);
@@ -207,18 +191,18 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         refuse_part(b, part, "such bias");
 }
 
-/* Adds the bias of a part, whose name follows from that of the part, if `biased`. */
-static void add_bias_of(builder *b, forward_part part, forward_part bias, bool biased, uint64_t width)
+/* Adds a part, and its bias if `biased`. Rows 0: a vector. */
+static void add_biased(builder *b, forward_part part, forward_part bias, bool biased, uint64_t rows, uint64_t cols)
 {
     char name[256];
+    add_named_part(b, part, rows, cols);
     if (biased)
-        b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
+        b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, rows ? rows : cols);
 }
 
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
 {
-    add_named_part(b, part, 0, width);
-    add_bias_of(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, width);
+    add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
 static forward_view view_from_row(forward_view view, uint64_t rows)
@@ -506,15 +490,11 @@ static void add_shared(builder *b)
         b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
         b->plan->parts[PART_SHARED_UP] = view_from_row(b->plan->parts[PART_SHARED_GATE], inner);
     } else {
-        if (!c->ungated) {
-            add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
-            add_bias_of(b, PART_SHARED_GATE, PART_BIAS_SHARED_GATE, c->mlp_bias, inner);
-        }
-        add_named_part(b, PART_SHARED_UP, inner, c->hidden);
-        add_bias_of(b, PART_SHARED_UP, PART_BIAS_SHARED_UP, c->mlp_bias, inner);
+        if (!c->ungated)
+            add_biased(b, PART_SHARED_GATE, PART_BIAS_SHARED_GATE, c->mlp_bias, inner, c->hidden);
+        add_biased(b, PART_SHARED_UP, PART_BIAS_SHARED_UP, c->mlp_bias, inner, c->hidden);
     }
-    add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
-    add_bias_of(b, PART_SHARED_DOWN, PART_BIAS_SHARED_DOWN, c->mlp_bias, c->hidden);
+    add_biased(b, PART_SHARED_DOWN, PART_BIAS_SHARED_DOWN, c->mlp_bias, c->hidden, inner);
 }
 
 /* Adds the router, the routed experts, stacked or numbered, and the shared expert. */
@@ -529,10 +509,8 @@ static void add_experts(builder *b)
     if (c->router_bias)
         add_named_part(b, PART_BIAS_ROUTER, 0, choices);
     if (c->expert_latent) {
-        add_named_part(b, PART_LATENT_IN, c->expert_latent, c->hidden);
-        add_bias_of(b, PART_LATENT_IN, PART_BIAS_LATENT_IN, c->mlp_bias, c->expert_latent);
-        add_named_part(b, PART_LATENT_OUT, c->hidden, c->expert_latent);
-        add_bias_of(b, PART_LATENT_OUT, PART_BIAS_LATENT_OUT, c->mlp_bias, c->hidden);
+        add_biased(b, PART_LATENT_IN, PART_BIAS_LATENT_IN, c->mlp_bias, c->expert_latent, c->hidden);
+        add_biased(b, PART_LATENT_OUT, PART_BIAS_LATENT_OUT, c->mlp_bias, c->hidden, c->expert_latent);
     }
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
     if (b->error->status)

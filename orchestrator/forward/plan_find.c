@@ -2,8 +2,10 @@
  * Weights of the model by name and shape. */
 #include "orchestrator/forward/forward_job.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
@@ -59,4 +61,19 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
                                                uint64_t cols, organ_error *error)
 {
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
+}
+
+forward_stored_form *organ_forward_stored_form(const organ_weight *weight, organ_error *error)
+{
+    forward_stored_form *const made = malloc(sizeof *made);
+    if (!made) {
+        organ_fail_errno(error, ENOMEM, "cannot allocate the plan of '%s'", weight->name);
+        return NULL;
+    }
+    *made = (forward_stored_form){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
+    made->weight.shape = made->shape;
+    made->weight.transposed = false;
+    made->weight.block_rows = weight->block_cols;
+    made->weight.block_cols = weight->block_rows;
+    return made;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The supported architectures, as transformers and llama.cpp define them. */
-#include "orchestrator/forward/config/families.h"
+#include "orchestrator/forward/config/families_rows.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +27,6 @@ static const forward_name phimoe_names[] = {
     {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
-#define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
-    {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
 /* Modules of transformers 5 have the first name of a part, published files the others. */
 static const forward_name minimax_names[] = {
@@ -80,16 +78,6 @@ static const forward_name llama4_names[] = {
     {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
     {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
     {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
-static const forward_name longcat_names[] = {
-    {PART_NORM_ATTENTION, "input_layernorm.%.weight"}, {PART_NORM_FFN, "post_attention_layernorm.%.weight"},
-    {PART_Q_A, "self_attn.%.q_a_proj.weight"}, {PART_BIAS_Q_A, "self_attn.%.q_a_proj.bias"},
-    {PART_NORM_Q_A, "self_attn.%.q_a_layernorm.weight"}, {PART_Q_B, "self_attn.%.q_b_proj.weight"},
-    {PART_KV_A, "self_attn.%.kv_a_proj_with_mqa.weight"}, {PART_BIAS_KV_A, "self_attn.%.kv_a_proj_with_mqa.bias"},
-    {PART_NORM_KV_A, "self_attn.%.kv_a_layernorm.weight"}, {PART_KV_B, "self_attn.%.kv_b_proj.weight"},
-    {PART_O, "self_attn.%.o_proj.weight"}, {PART_BIAS_O, "self_attn.%.o_proj.bias"},
-    {PART_GATE, "mlps.%.gate_proj.weight"}, {PART_UP, "mlps.%.up_proj.weight"}, {PART_DOWN, "mlps.%.down_proj.weight"},
-    {PART_ROUTER, "mlp.router.classifier.weight"}, {PART_BIAS_ROUTER, "mlp.router.classifier.bias"},
-    {PART_ROUTER_BIAS, "mlp.router.e_score_correction_bias"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -138,8 +126,6 @@ static const forward_name stablelm_names[] = {
 
 /* ---- mixtures ---- */
 
-#define LOGISTIC {.logistic = true, .corrected = true}
-
 static const forward_mixture mixtral_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}};
@@ -153,12 +139,6 @@ static const forward_mixture qwen2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
     .shared_gated = true, .normalise = {"norm_topk_prob", false}, .required = qwen_required};
-static const char *const logistic_required[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", NULL};
-static const forward_mixture logistic_mixture = {
-    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .router = LOGISTIC, .normalise = {"norm_topk_prob", false},
-    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
-    .dense_first = "first_k_dense_replace", .required = logistic_required};
 
 static const forward_mixture hunyuan_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "moe_topk", .width = "intermediate_size",
@@ -189,27 +169,6 @@ static const forward_mixture llama4_mixture = {
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}, .biases = true, .transposed = true, .pairs = true};
-static const char *const longcat_required[] = {"num_layers", "zero_expert_num", NULL};
-static const forward_mixture longcat_mixture = {
-    .experts = "n_routed_experts", .identity = "zero_expert_num", .used = "moe_topk", .width = "expert_ffn_hidden_size",
-    .router = {.corrected = true}, .scale = "routed_scaling_factor", .dense = DENSE_SECOND,
-    .required = longcat_required};
-static const forward_mixture deepseek2_mixture = {
-    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
-    .groups_used = "topk_group", .router = {.best_in_group = true}, .method = "topk_method",
-    .dense_first = "first_k_dense_replace", .required = logistic_required};
-static const forward_mixture mistral4_mixture = {
-    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .normalise = {"norm_topk_prob", false}, .scale = "routed_scaling_factor",
-    .groups = "n_group", .groups_used = "topk_group", .dense_first = "first_k_dense_replace",
-    .required = logistic_required};
-static const char *const glm4_lite_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
-static const forward_mixture glm4_lite_mixture = {
-    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .router = LOGISTIC, .normalise = {"norm_topk_prob", false},
-    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
-    .dense_first = "first_k_dense_replace", .required = glm4_lite_required};
 
 static const forward_mixture olmoe_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
@@ -266,20 +225,6 @@ static const forward_mixture mellum_mixture = {
 
 /* ---- members with one supported value ---- */
 
-/* transformers never divides the factors of DeepSeek-V2 by their sum; DeepSeek's own code does if norm_topk_prob is
- * true. */
-static const forward_fixed deepseek2_fixed[] = {
-    {"scoring_func", "\"softmax\""}, {"moe_layer_freq", "1"}, {"norm_topk_prob", "false"},
-    {"rope_interleave", "true"}, {0}};
-static const forward_fixed deepseek32_fixed[] = {
-    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"},
-    {"rope_interleave", "true"}, {0}};
-static const forward_fixed deepseek3_fixed[] = {
-    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
-
-static const forward_fixed longcat_fixed[] = {
-    {"zero_expert_type", "\"identity\""}, {"mla_scale_q_lora", "true"}, {"mla_scale_kv_lora", "true"},
-    {"router_bias", "false"}, {"attention_method", "\"MLA\""}, {0}};
 static const forward_fixed nanochat_fixed[] = {{"attn_logit_softcapping", "null"}, {0}};
 static const forward_fixed hunyuan_fixed[] = {
     {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
@@ -303,13 +248,8 @@ static const char *const falcon_aliases[][2] = {
     {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
     {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
 
-static const char *const longcat_aliases[][2] = {
-    {"num_hidden_layers", "num_layers"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
-
 /* ---- architectures ---- */
 
-#define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
-#define MLP_BIAS       .mlp_bias = {"mlp_bias", false}
 #define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
 /* Published files spell the class in another way. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
@@ -334,9 +274,9 @@ static const forward_family families[] = {
      .windows = WINDOWS_FLAG_ODD, .mixture = &qwen2_mixture},
     {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
      .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm",
-     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = post_attn_names},
+     .mixture = &organ_forward_deepseek3_mixture, .names = shared_experts_names, .gguf_names = post_attn_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
-     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &organ_forward_deepseek3_mixture,
      .names = shared_experts_names},
     {.architecture = "GptOssForCausalLM", .gguf = "gpt-oss", .gguf_exact_range = true, .gguf_names = post_attn_names,
      .head_dim = 64, .qkv_bias = {"attention_bias", true},
@@ -447,25 +387,6 @@ static const forward_family families[] = {
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
      .neighbours = true, .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names,
      .gguf_names = glm4_gguf_names},
-    {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, MLP_BIAS,
-     .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
-    {.architecture = "DeepseekV3ForCausalLM", .gguf = "deepseek2", .theta = 1e4, .latent = true, ATTENTION_BIAS,
-     .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
-    {.architecture = "LongcatFlashForCausalLM", .theta = 1e7, .latent = true, .latent_scaled = true, .shortcut = true,
-     ATTENTION_BIAS, .aliases = longcat_aliases, .mixture = &longcat_mixture, .fixed = longcat_fixed,
-     .names = longcat_names},
-    {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
-     .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
-    {.architecture = "Mistral4ForCausalLM", .gguf = "mistral4", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
-     .mixture = &mistral4_mixture, .names = shared_experts_names},
-    {.architecture = "DeepseekV32ForCausalLM", .gguf = "deepseek32", .theta = 1e4, .latent = true,
-     .indexer = INDEXER_HALVES, ATTENTION_BIAS,
-     .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
-    {.architecture = "GlmMoeDsaForCausalLM", .gguf = "glm-dsa", .theta = 1e4, .latent = true,
-     .indexer = INDEXER_SHARED, ATTENTION_BIAS,
-     .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
-    {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .rotated_part = 1, .latent = true, ATTENTION_BIAS,
-     .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "CohereForCausalLM", .gguf = "command-r", .theta = 5e5, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
      .qk_norm = ORGAN_QK_NORM_HEADS, .qk_norm_key = "use_qk_norm", .multipliers = &cohere_multipliers},
@@ -514,9 +435,6 @@ static const forward_family families[] = {
      .names = nanochat_names, .fixed = nanochat_fixed},
     {.architecture = "BitNetForCausalLM", .theta = 5e5, ATTENTION_BIAS, .sub_norms = true,
      .activation = ORGAN_RELU_SQUARED},
-    {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS, MLP_BIAS,
-     .eps = 1e-5, .tied = true, .minicpm = true},
-    {.architecture = "YoutuForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, .tied = true},
     {.architecture = "Jais2ForCausalLM", .theta = 1e4, .qkv_bias = {"attention_bias", true},
      .output_bias = {"attention_bias", true}, .mlp_bias = {"mlp_bias", true}, .norm = ORGAN_NORM_LAYER,
      .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .ungated = true,
@@ -534,8 +452,8 @@ static const forward_family families[] = {
     {0}};
 /* clang-format on */
 
-static const forward_family *const tables[] = {families, organ_forward_families_recurrent,
-                                               organ_forward_families_early};
+static const forward_family *const tables[] = {families, organ_forward_families_latent,
+                                               organ_forward_families_recurrent, organ_forward_families_early};
 
 /* Returns row k of all tables, or NULL after the last row. */
 static const forward_family *family_at(size_t k)

@@ -96,7 +96,7 @@ typedef enum forward_dense {
     DENSE_FREQ,    /* where moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
-    DENSE_SECOND,  /* the second of each two layers, and mixtures have a dense feed-forward beside them */
+    DENSE_SECOND,  /* every second layer; the others have a dense feed-forward as well */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -287,9 +287,10 @@ typedef struct forward_family {
     const forward_name *names, *gguf_names; /* of tensors with names of their own */
 } forward_family;
 
-/* The rows of architectures with recurrent layers (families_recurrent.c) and of early ones (families_early.c). The last
- * row of each has no architecture. */
-extern const forward_family organ_forward_families_recurrent[], organ_forward_families_early[];
+/* The rows of architectures with latent attention in all layers (families_latent.c), with recurrent layers
+ * (families_recurrent.c) and of early ones (families_early.c). The last row of each has no architecture. */
+extern const forward_family organ_forward_families_latent[], organ_forward_families_recurrent[],
+    organ_forward_families_early[];
 
 /* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);

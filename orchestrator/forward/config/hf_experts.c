@@ -121,7 +121,7 @@ static void read_mixture_words(organ_forward_config *c)
         make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
-/* The layers of LongCat-Flash come in pairs, of which the first has a mixture beside its dense feed-forward. */
+/* Gives every layer of LongCat-Flash a dense feed-forward, and layers 0, 2, 4, ... a mixture in addition. */
 static void read_pairs(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
