@@ -39,13 +39,18 @@ while IFS=$'\t' read -r name type _ _ ways sha256; do
     rm -r "$name-back"
 done <"$root/fixtures/convert.tsv"
 
-# LFM2 computes the width of its feeds from intermediate_size
-make lfm2-adjusted
-cp lfm2-adjusted.json lfm2-adjusted/tokenizer.json
-ends 0 convert lfm2-adjusted -o adjusted.gguf --to gguf --quiet
-ends 0 perplexity lfm2-adjusted --compare adjusted.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
-judge "a GGUF file of LFM2 with computed widths scores otherwise" \
-    test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+# LFM2 computes the width of its feeds from intermediate_size; Nemotron-H has layers without a feed
+for type in lfm2-adjusted nemotron_h-gguf; do
+    make $type
+    cp $type.json $type/tokenizer.json
+    ends 0 convert $type -o $type.gguf --to gguf --quiet
+    ends 0 perplexity $type --compare $type.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
+    judge "the GGUF file of $type scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+done
+make nemotron_h
+cp nemotron_h.json nemotron_h/tokenizer.json
+ends 0 convert nemotron_h -o lost.gguf --to gguf
+grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # ---- results ----
 ends 0 convert tiny-qwen2 -o q.gguf --to gguf

@@ -137,6 +137,9 @@ one or more for each model type: variants, such as `mixtral-stacked`, have other
 `forward` compares the negative log-likelihoods of 72 tokens of each with transformers 5.23 or 5.24 in FP32: the mean
 agrees within 1e-5 nats, each token within 1e-3.
 
+The forward pass rejects Zamba 2. Its attention blocks belong to several layers at once, with a low-rank adapter for
+each, whereas calibration, `layers` and GGUF have each matrix in one layer.
+
 | architecture | model type | targets, % | GGUF |
 |---|---|--:|---|
 END

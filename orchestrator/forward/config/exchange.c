@@ -62,6 +62,8 @@ static const exchange_key some_keys[] = {
     {"attention.head_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"feed_forward_length*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
     {"feed_forward_length**", U32, EXCHANGE_FEED, NULL, NULL, NULL},
+    {"block_count*", U32, EXCHANGE_LAYERS, NULL, NULL, NULL},
+    {"feed_forward_length***", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, NULL, NULL},
     {"context_length*", U32, EXCHANGE_NUMBER, NULL, "1048576", NULL},
     {"ssm.conv_kernel", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
     {"ssm.inner_size", U32, EXCHANGE_INNER, NULL, NULL, NULL},
@@ -69,6 +71,8 @@ static const exchange_key some_keys[] = {
     {"ssm.time_step_rank", U32, EXCHANGE_STEPS, NULL, NULL, NULL},
     {"ssm.group_count", U32, EXCHANGE_GROUPS, NULL, NULL, NULL},
     {"ssm.dt_b_c_rms", FLAG, EXCHANGE_NUMBER, NULL, "0", NULL},
+    {"ssm.dt_b_c_rms*", FLAG, EXCHANGE_NUMBER, NULL, "1", NULL},
+    {"rope.scaling.finetuned", FLAG, EXCHANGE_TURNED, NULL, NULL, NULL},
     {"shortconv.l_cache", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
     {"attention.layer_norm_rms_epsilon*", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
     {"attention.key_length", U32, EXCHANGE_MLA_WIDE, NULL, NULL, NULL},
@@ -111,6 +115,8 @@ static const exchange_key some_keys[] = {
 #define LFM2  "vocab_size attention.head_count_kv* attention.layer_norm_rms_epsilon* shortconv.l_cache"
 #define MAMBA "context_length* feed_forward_length* attention.head_count* attention.layer_norm_rms_epsilon* " \
     "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank"
+#define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* ssm.conv_kernel " \
+    "ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
 #define SILU  "\"hidden_act\": \"silu\""
 
 static const forward_exchange rows[] = {
@@ -194,6 +200,13 @@ static const forward_exchange rows[] = {
      false},
     {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", NULL, NULL, NULL, false},
     {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", NULL, NULL, NULL, false},
+    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", NULL, NULL, NULL, false},
+    {"GraniteMoeHybridForCausalLM", "granitehybrid",
+     HYBRID " feed_forward_length** attention.scale embedding_scale residual_scale logit_scale "
+     "expert_shared_feed_forward_length", NULL, NULL, NULL, false},
+    {"BambaForCausalLM", "granitehybrid", HYBRID, NULL, NULL, NULL, false},
+    {"NemotronHForCausalLM", "nemotron_h",
+     HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", NULL, NULL, NULL, false},
     {"JambaForCausalLM", "jamba",
      "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", NULL, NULL,
      NULL, false},

@@ -32,7 +32,10 @@
     X(recurrent.value_dim)                                                                                             \
     X(recurrent.kernel)                                                                                                \
     X(recurrent.rank)                                                                                                  \
-    X(experts)                                                                                                         \
+    X(experts)
+
+/* Settings that only mixtures of experts use; configurations of dense models may have them, too. */
+#define CHECK_EXPERTS(X)                                                                                               \
     X(experts_used)                                                                                                    \
     X(expert_intermediate)                                                                                             \
     X(normalise_experts)                                                                                               \
@@ -56,7 +59,7 @@ typedef struct check_field {
     double before, after;
 } check_field;
 
-static bool check_is_same(double a, double b) { return fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
+static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
 
 /* No scale and a scale of 1, no groups and one group mean the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
@@ -91,7 +94,7 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
         else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
-        else if (!a->mixture && a->intermediate != b->intermediate)
+        else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
             check_refuse(job, "the width of a layer's feed", (double)a->intermediate, (double)b->intermediate, error);
         else if (a->rotated != b->rotated)
             check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
@@ -107,6 +110,25 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
+/* Notes settings of recurrent layers that GGUF files do not store: published models have them, and llama.cpp's
+ * converter leaves them out. */
+static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
+{
+    const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
+    if (!check_is_same(a->step_min, b->step_min) || !check_is_same(a->step_max, b->step_max))
+        organ_progress_note(
+            job->progress,
+            "the limits of the time steps, %g and %g, are lost: files of %s do not store them, so texts "
+            "get other scores where a time step is outside",
+            a->step_min, a->step_max, job->exchange->gguf);
+    if (a->heads && !check_is_same(a->norm_eps, b->norm_eps))
+        organ_progress_note(
+            job->progress,
+            "the epsilon of norms in recurrent layers is lost: files of %s have one epsilon, %g instead "
+            "of %g",
+            job->exchange->gguf, b->norm_eps, a->norm_eps);
+}
+
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
@@ -116,17 +138,21 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
     if (organ_model_open(path, &model, error) == ORGAN_OK &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
-        const check_field all[] = {CHECK_FIELDS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
-                                   {"router_groups", check_groups(&job->config), check_groups(&made)},
-                                   {NULL, 0, 0}};
+        const check_field all[] = {CHECK_FIELDS(FIELD){NULL, 0, 0}};
+        const check_field experts[] = {
+            CHECK_EXPERTS(FIELD){"router_scale", check_scale(&job->config), check_scale(&made)},
+            {"router_groups", check_groups(&job->config), check_groups(&made)},
+            {NULL, 0, 0}};
         const check_field attention[] = {
             CHECK_ATTENTION(FIELD){"kv_heads", check_kv_heads(&job->config), check_kv_heads(&made)}, {NULL, 0, 0}};
 #undef FIELD
         check_fields(job, all, error);
+        if (made.experts > 0)
+            check_fields(job, experts, error);
         if (organ_convert_has_attention(&job->config))
             check_fields(job, attention, error);
-        if (!error->status)
-            check_layers(job, &made, error);
+        if (!error->status && check_layers(job, &made, error) == ORGAN_OK)
+            check_recurrent(job, &made);
     }
     organ_forward_config_release(&made);
     organ_model_close(model);

@@ -123,6 +123,9 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
 /* Returns true if a layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
 
+/* Returns true if the attention of a layer rotates queries and keys. */
+bool organ_convert_rotates(const organ_forward_config *config);
+
 /* Computes the divisors of the frequencies of a rotation of Llama 3, one for each pair of dimensions, in FP32 as
  * llama.cpp's converter does (_compute_llama3_parameters of transformers). */
 void organ_convert_llama3(const organ_rope_config *rope, float *divisors);

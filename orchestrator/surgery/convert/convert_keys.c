@@ -69,7 +69,24 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* An array with a value for each layer: a flag for a window, or the heads of k and v. */
+/* Returns the number of a layer in an array. */
+static int32_t keys_of_layer(const exchange_key *row, const organ_layer_kind *kind)
+{
+    if (row->rule == EXCHANGE_FEED_LAYERS)
+        return kind->feed ? (int32_t)kind->intermediate : 0;
+    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
+}
+
+/* Returns the width of the dense feeds, or of all if no layer has a dense one. */
+static uint64_t keys_feed(const organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].feed && !c->kinds[l].mixture)
+            return c->kinds[l].intermediate;
+    return c->intermediate;
+}
+
+/* An array with a value for each layer: a flag for a window, the heads of k and v, or the width of the feed. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -84,9 +101,9 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     memcpy(bytes + sizeof element, &count, sizeof count);
     for (unsigned l = 0; l < layers; l++) {
         const organ_layer_kind *const kind = &job->config.kinds[l];
-        const int32_t heads = kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)kind->kv_heads : 0;
+        const int32_t number = keys_of_layer(row, kind);
         const unsigned char windowed = kind->window > 0;
-        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&windowed : &heads, size);
+        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + l * size, size == 1 ? (const void *)&windowed : &number, size);
     }
     const organ_gguf_kv kv = {.key = key,
                               .type = ORGAN_GGUF_ARRAY,
@@ -169,11 +186,14 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
         return ORGAN_OK;
     if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* a member of that name has the epsilon of RMSNorm in some architectures */
+    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0)
+        return ORGAN_OK; /* settings of a mixture in the configuration of a dense model */
     switch (row->rule) {
     case EXCHANGE_ROTATED:
         return keys_set_number(job, key, row->type, c->rope.dimensions, error);
     case EXCHANGE_WINDOWS:
     case EXCHANGE_KV_LAYERS:
+    case EXCHANGE_FEED_LAYERS:
         return keys_set_layers(job, row, key, error);
     case EXCHANGE_KERNEL:
         return keys_set_number(job, key, row->type, c->recurrent.kernel, error);
@@ -198,8 +218,12 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     case EXCHANGE_TENTH:
         value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
         return value ? keys_set_number(job, key, row->type, 0.1 * json_number_value(value), error) : ORGAN_OK;
+    case EXCHANGE_TURNED:
+        return keys_set_number(job, key, row->type, organ_convert_rotates(c), error);
+    case EXCHANGE_LAYERS:
+        return keys_set_number(job, key, row->type, c->layers, error);
     case EXCHANGE_FEED:
-        return keys_set_number(job, key, row->type, (double)c->intermediate, error);
+        return keys_set_number(job, key, row->type, (double)keys_feed(c), error);
     case EXCHANGE_SHARED:
         return keys_set_number(job, key, row->type, c->shared_intermediate, error);
     case EXCHANGE_NORMED:

@@ -157,6 +157,14 @@ bool organ_convert_has_attention(const organ_forward_config *c)
     return false;
 }
 
+bool organ_convert_rotates(const organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
+            return true;
+    return false;
+}
+
 /* ---- refusals ---- */
 
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,

@@ -207,6 +207,18 @@ static organ_status to_gguf_grouped(const gguf_move *move)
     return move->error->status;
 }
 
+/* Granite 4 hybrids have one name for the dense feed and, in layers with experts, for the shared expert. */
+static void to_gguf_share(gguf_move *move)
+{
+    if (move->layer < 0 || !move->job->config.kinds[move->layer].mixture ||
+        move->job->config.kinds[move->layer].intermediate > 0)
+        return;
+    if (move->part.part == PART_GATE_UP)
+        move->part.part = PART_SHARED_GATE_UP;
+    else if (move->part.part == PART_DOWN)
+        move->part.part = PART_SHARED_DOWN;
+}
+
 /* Plans the tensors of GGUF for a tensor of transformers, by the part of the layer that it is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
@@ -305,6 +317,7 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
         job->dropped++;
         return ORGAN_OK;
     }
+    to_gguf_share(&move);
     return to_gguf_part(&move);
 }
 
