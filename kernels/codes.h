@@ -296,6 +296,8 @@ typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
 
+/* Multiplies 16 scales by the two mantissas of e2m1, 1 and 1.5, rounded to BF16. Returns 0 if a scale is not
+ * moderate. */
 INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 {
     int moderate = 1;

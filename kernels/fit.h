@@ -244,11 +244,11 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     }
     best.gain = fit_gain(&(fit_moments){sums.w, sums.x, zero, zero, zero}, zero, best.m);
     const f32x16 span = f32_sub(greatest, least);
-    const m32x16 some = f32_gt(span, f32_set1(FIT_NEAREST));
-    const f32x16 by = f32_select(some, span, f32_set1(1));
+    const m32x16 has_span = f32_gt(span, f32_set1(FIT_NEAREST));
+    const f32x16 divisor = f32_select(has_span, span, f32_set1(1));
     for (int t = 0; t < FIT_LINES; t++) {
-        const f32x16 becomes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
-        const f32x16 inverse = f32_select(some, f32_div(becomes, by), zero);
+        const f32x16 codes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
+        const f32x16 inverse = f32_select(has_span, f32_div(codes, divisor), zero);
         fit_try_line(g, inverse, f32_mul(fit_negative(least), inverse), high, below, &sums, &best);
     }
     const f32x16 inverse = fit_inverse(best.s);

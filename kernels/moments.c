@@ -30,6 +30,7 @@ void organ_moments_merge(organ_moments *into, const organ_moments *other)
     into->n += other->n;
 }
 
+/* Combines count, mean and squared deviations of two sets (Chan, Golub and LeVeque 1983). */
 void organ_spread_merge(organ_spread *into, const organ_spread *other)
 {
     if (other->n == 0)

@@ -113,7 +113,7 @@ INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into in
         memcpy(c, some, n * sizeof *c);
 }
 
-/* Combines totals, rows `pitch` apart, with c. */
+/* Sets, adds or subtracts totals, whose rows are `pitch` floats apart, to c. */
 static void combine_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;

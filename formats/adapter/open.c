@@ -98,7 +98,7 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status open_open_files(open_state *s, organ_error *error)
+static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
     static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME,
@@ -181,7 +181,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-static organ_status sort_out(open_state *s, organ_error *error)
+/* Adds each tensor that is a factor to its pair, and lists the others. */
+static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
     s->pairs = organ_rows_take(count + 1, sizeof *s->pairs);
@@ -314,8 +315,8 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->adapter.architecture = "";
-    if (find_directory(s, path, error) != ORGAN_OK || open_open_files(s, error) != ORGAN_OK ||
-        sort_out(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
+    if (find_directory(s, path, error) != ORGAN_OK || open_weights(s, error) != ORGAN_OK ||
+        sort_tensors(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);
         return error->status;
     }

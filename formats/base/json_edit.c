@@ -83,7 +83,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     edit->bytes[length] = '\0';
     const organ_json_source text = text_of(edit);
     json_edit_place to = {.found = false};
-    /* finds nothing, checks all members */
+    /* searches no name, checks all members */
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 

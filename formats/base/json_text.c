@@ -97,7 +97,7 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
                       what ? " " : "", (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
-/* At the closing brace of the object: rejects text after it. */
+/* Handles the closing brace of the object: rejects text after it. */
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
 {
     walk->at = skip_space(walk->text->bytes, walk->at + 1, walk->end);

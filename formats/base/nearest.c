@@ -13,8 +13,8 @@ static size_t smallest_of_three(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most
- * LONGEST_WORD long. */
+/* Returns the number of letters to insert, delete, replace or swap with the next one that turn one word into the other.
+ * Both are at most LONGEST_WORD long. */
 static size_t edit_distance(const char *a, const char *b)
 {
     uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1];

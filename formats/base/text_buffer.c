@@ -51,7 +51,7 @@ static ssize_t text_append(void *cookie, const char *bytes, size_t count)
     return (ssize_t)count;
 }
 
-/* Needed only by ftell. */
+/* The seek function of the stream, which only ftell calls: returns the current size and refuses to move. */
 static int text_print(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {

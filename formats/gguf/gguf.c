@@ -100,6 +100,6 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
 bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text)
 {
     size_t length = 0;
-    const char *const said = organ_gguf_string(gguf, key, &length);
-    return said && length == strlen(text) && memcmp(said, text, length) == 0;
+    const char *const value = organ_gguf_string(gguf, key, &length);
+    return value && length == strlen(text) && memcmp(value, text, length) == 0;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct reader_reader {
+typedef struct gguf_reader {
     organ_gguf_cursor cursor;
     const organ_model_file *files;
     organ_gguf_header *header;
@@ -17,7 +17,7 @@ typedef struct reader_reader {
     uint64_t end;    /* end of the last tensor, from the beginning of the data */
     size_t info_end; /* end of the info being read, or 0 while unknown */
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
-} reader_reader;
+} gguf_reader;
 
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
 {
@@ -53,7 +53,7 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-static organ_status read_version(reader_reader *r)
+static organ_status read_version(gguf_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
     const unsigned char *const magic = organ_gguf_take(c, "magic", 4);
@@ -73,7 +73,7 @@ static organ_status read_version(reader_reader *r)
 
 /* Reads a number of items. Rejects it if the rest of the file is too small for that many items of at least `shortest`
  * bytes. */
-static uint64_t read_number_of(reader_reader *r, const char *field, size_t shortest)
+static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t count = organ_gguf_take_count(c, field), max = organ_gguf_left(c) / shortest;
@@ -83,7 +83,7 @@ static uint64_t read_number_of(reader_reader *r, const char *field, size_t short
     return count;
 }
 
-static organ_status read_alignment(reader_reader *r)
+static organ_status read_alignment(gguf_reader *r)
 {
     organ_gguf *view = &r->header->view;
     const organ_gguf_kv *kv = organ_gguf_find(view, "general.alignment");
@@ -103,7 +103,7 @@ static organ_status read_alignment(reader_reader *r)
 
 /* ---- tensor infos ---- */
 
-static organ_status reader_read_name(reader_reader *r, organ_tensor *tensor)
+static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
 {
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t length = organ_gguf_take_count(c, "length of the name");
@@ -118,7 +118,7 @@ static organ_status reader_read_name(reader_reader *r, organ_tensor *tensor)
 }
 
 /* GGUF stores dimensions fastest axis first; organ_tensor.shape has the slowest axis first. */
-static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
+static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
     if (*size > INT64_MAX)
@@ -128,7 +128,7 @@ static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int6
                           *size, INT64_MAX);
 }
 
-static organ_status read_info_shape(reader_reader *r, organ_tensor *tensor)
+static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
@@ -164,7 +164,7 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     return organ_gguf_refuse(cursor, "type %" PRId32 " is unknown", type);
 }
 
-static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
+static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
 {
     const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4);
     tensor->dtype = organ_dtype_from_ggml(number);
@@ -183,7 +183,7 @@ static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
 
 /* Tensor data must be in the order of the infos, without gaps other than padding. tensor->offset counts from the
  * beginning of the data until place_data adds the beginning. */
-static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
+static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
@@ -211,7 +211,7 @@ static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-static organ_status enter_name(reader_reader *r)
+static organ_status enter_name(gguf_reader *r)
 {
     const size_t number = r->list->count - 1;
     const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
@@ -226,7 +226,7 @@ static organ_status enter_name(reader_reader *r)
                              r->files[r->list->tensors[*kept].file].name);
 }
 
-static organ_status read_tensor_info(reader_reader *r)
+static organ_status read_tensor_info(gguf_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
     if (reader_read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK ||
@@ -238,7 +238,7 @@ static organ_status read_tensor_info(reader_reader *r)
 }
 
 /* After a fault that r->cursor.faults accepts, continues with the next info and sets r->lost. */
-static void read_infos(reader_reader *r)
+static void read_infos(gguf_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
         snprintf(r->cursor.where, sizeof r->cursor.where, "tensor %" PRIu64 " of %" PRIu64, k + 1,
@@ -254,7 +254,7 @@ static void read_infos(reader_reader *r)
 /* ---- the whole ---- */
 
 /* Makes the offsets relative to the file. A file without tensors may end before the padding of its header. */
-static organ_status place_data(reader_reader *r)
+static organ_status place_data(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
     uint64_t begin = r->cursor.at;
@@ -272,7 +272,7 @@ static organ_status place_data(reader_reader *r)
     return ORGAN_OK;
 }
 
-static organ_status read_gguf_header(reader_reader *r)
+static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
     organ_gguf_cursor *c = &r->cursor;
@@ -298,11 +298,11 @@ static organ_status read_gguf_header(reader_reader *r)
 static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                   organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
-    reader_reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
-                       .files = files,
-                       .header = header,
-                       .list = list,
-                       .first = list->count};
+    gguf_reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
+                     .files = files,
+                     .header = header,
+                     .list = list,
+                     .first = list->count};
     *header = (organ_gguf_header){0};
     read_gguf_header(&r);
     organ_gguf_cursor_release(&r.cursor);

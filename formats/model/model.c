@@ -247,7 +247,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* For the URL of a directory without an index. */
+/* Opens ORGAN_SINGLE_NAME in the directory of a URL that has no index. */
 static organ_status open_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};

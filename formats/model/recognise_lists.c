@@ -140,7 +140,7 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
 /* ---- reports of versions that left no record ---- */
 
 /* Lists the texts of an array, or the "name" of each of its objects. */
-static void recognise_lists_list_names(organ_written *w, const json_t *array)
+static void list_names(organ_written *w, const json_t *array)
 {
     size_t k;
     json_t *value;
@@ -178,8 +178,8 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
         if (path && !*w->donor)
             snprintf(w->donor, sizeof w->donor, "%s", path);
     }
-    recognise_lists_list_names(w, json_object_get(report, "copied_files"));
-    recognise_lists_list_names(w, json_object_get(report, "files"));
+    list_names(w, json_object_get(report, "copied_files"));
+    list_names(w, json_object_get(report, "files"));
     for (size_t k = 0; k < sizeof written / sizeof *written; k++)
         list_file(w, written[k], json_true());
     list_weights(w, directory, count, error);

@@ -217,13 +217,14 @@ static bool is_broken(const char *path)
     return lstat(path, &about) == 0 && S_ISLNK(about.st_mode) && stat(path, &about) != 0 && errno == ENOENT;
 }
 
-/* A model needs files with weights. Snapshots without any, whose blobs have unfinished ones, are refused with that
- * reason. */
+/* Returns whether a file of this name contains weights. */
 static bool has_weights(const char *name)
 {
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
 }
 
+/* Refuses a snapshot that has a link without a target, or that has no file with weights while a download is
+ * incomplete. */
 static organ_status check_snapshot(const char *text, const char *entry, const char *snapshot, organ_arena *arena,
                                    organ_error *error)
 {

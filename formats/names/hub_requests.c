@@ -210,7 +210,7 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 
 /* ---- streaming ---- */
 
-/* The path of the only GGUF model of the repository, in its first part; "" if the files are safetensors that
+/* Returns the path of the only GGUF model of the repository, in its first part; "" if the files are safetensors that
  * organ_model_open_with finds in the folder; NULL if neither. */
 static const char *only_model(const organ_hub_files *found)
 {

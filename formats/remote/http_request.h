@@ -22,16 +22,16 @@ typedef struct organ_http_request {
     bool ranged;            /* bytes from `from`, `room` at most; else the whole of at most `room` bytes */
     uint64_t from;
     size_t room;
-    double seconds; /* that this may take, and one more for every ORGAN_HTTP_MIN_RATE bytes that come */
+    double seconds; /* limit of seconds, plus one for each ORGAN_HTTP_MIN_RATE bytes received */
     char *to;       /* room bytes; NULL: the answer's `body` grows with the received bytes */
 } organ_http_request;
 
 typedef struct organ_http_answer {
-    bool broken;    /* no whole answer came: `fault` says why */
+    bool broken;    /* the answer is incomplete; `fault` has the reason */
     bool hopeless;  /* and asking again would not help */
-    bool stopped;   /* because access->stopped said so */
-    bool too_long;  /* more came than was asked for or allowed */
-    long code;      /* HTTP status of the last hop, 0 if none came */
+    bool stopped;   /* because access->stopped returned true */
+    bool too_long;  /* more bytes than requested or allowed */
+    long code;      /* HTTP status of the last hop, 0 without an answer */
     size_t got;     /* bytes put at request->to: kept even if the answer broke off */
     bool has_range; /* Content-Range: bytes first-last/total */
     uint64_t first, last, total;

@@ -131,7 +131,7 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
     return reading_is_stopped(http) ? fail_interrupted(error) : ORGAN_OK;
 }
 
-static bool is_passing_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
+static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
 /* Describes a fault for a message. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
@@ -270,7 +270,7 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
 /* Returns whether the answer needs no further try. A part that broke off counts if it has bytes. */
 static bool is_final(const organ_http_request *request, const organ_http_answer *answer)
 {
-    if (is_passing_fault(answer->code))
+    if (is_transient_fault(answer->code))
         return false;
     if (request->ranged && answer->code == 206)
         return answer->got > 0;
@@ -359,6 +359,7 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
+/* Reads a step of the file at `offset` into the span that was unused for longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;

@@ -57,8 +57,9 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
     return true;
 }
 
-/* One symbol a character; what is not in the vocabulary becomes bytes or the unknown token, of which one stands for a
- * run where they are fused. By scores, bytes are resolved when the merges are done. */
+/* Splits a word into symbols, one for each character. A character that is not in the vocabulary becomes the tokens of
+ * its bytes, or else the unknown token; where t says so, a run of them becomes one unknown token. Vocabularies with
+ * scores resolve bytes after the merges. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;

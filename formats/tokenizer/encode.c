@@ -202,7 +202,7 @@ static organ_status encode_words(encoding *e, const char *text, size_t bytes, bo
     return cut_from(e, 0, text, bytes, first, error);
 }
 
-static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
+static organ_status encode_normalised(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes normal = {0};
     if (organ_is_normal(e->tokenizer, text, bytes))
@@ -235,8 +235,8 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_mend(text, bytes, &mended)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true, normal_stretch,
-                     error);
+        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,
+                     encode_normalised, error);
     /* A text without tokens has an array too. */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");

@@ -11,7 +11,8 @@
 
 /* ---- pieces ---- */
 
-/* Letters back to bytes; false if one of them stands for none: then the text is what it says. */
+/* Adds the bytes that the letters of a token represent (GPT-2 writes each byte as a letter). Returns false if a letter
+ * represents none; the text of the token is then used unchanged. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
@@ -105,7 +106,8 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Sums of hashes: the order of the tables does not matter. */
+/* Computes the digest of the vocabulary, the merges and the added tokens. Each is a sum of hashes, so the order of the
+ * tables does not matter. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;

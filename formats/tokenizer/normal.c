@@ -128,6 +128,7 @@ static bool is_regular(const char *text, size_t bytes, unsigned form)
     return true;
 }
 
+/* Converts a text to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false without memory. */
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
     if (is_regular(bytes->data, bytes->used, form))

@@ -103,8 +103,8 @@ static organ_status array_next_to(const gguf_source *s, const char *key, bool ne
     return ORGAN_OK;
 }
 
-/* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from
- * Llama 2. A GGUF file has no key for that. */
+/* Returns whether the tokenizer removes blanks after this special token. The SentencePiece tokenizer of Phi-3 does so
+ * except after the special tokens that it has from Llama 2. GGUF has no key for it. */
 static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
@@ -242,7 +242,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* Bytes without a token become the unknown one: without that there is nothing to write. */
+/* Bytes without a token become the unknown token, so the vocabulary must have one. */
 static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)

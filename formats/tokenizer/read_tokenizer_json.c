@@ -130,7 +130,7 @@ static void read_vocabulary(const json_reading *r, organ_json_span span)
         json_refuse(r, "vocab: it is empty");
 }
 
-/* Ids may have holes, but the vocabulary must not be made of them. */
+/* Rejects ids of which more than half, beyond a slack, have no token. */
 static void check_holes(const json_reading *r)
 {
     const size_t named = r->t->named + r->t->raw.count;

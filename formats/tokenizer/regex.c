@@ -169,8 +169,8 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* Writes [\p{Lu}\p{M}&&[^x]] as the class of all that is not in the other categories and not in x: PCRE2 has no
- * intersections. False: the class has another form. */
+/* PCRE2 has no intersections of classes. Writes [\p{Lu}\p{M}&&[^x]] as the complement of the union of x and all other
+ * categories. Returns false if the class has another form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;

@@ -37,7 +37,7 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_readin
     organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
 }
 
-/* Takes its regex over. */
+/* Appends a step, or frees its regular expression if there was an error. */
 static void add_step(const steps_reading *r, const organ_step *step)
 {
     if (*r->count == ORGAN_STEP_LIMIT)
@@ -75,7 +75,7 @@ static bool get_flag(const steps_reading *r, const char *field, bool fallback)
     return value ? json_is_true(value) : fallback;
 }
 
-/* Compiles what the step's `pattern` says. */
+/* Compiles the step's `pattern`. */
 static void set_regex(const steps_reading *r, organ_step *step, const char *pattern, size_t bytes)
 {
     char what[300];
@@ -218,7 +218,7 @@ static void read_replace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Adds steps that replace white space at the ends of a text by nothing. */
+/* Adds steps that remove white space at the ends of a text. */
 static void read_strip_ends(const steps_reading *r)
 {
     static const char *const fields[] = {"strip_left", "strip_right"}, *const patterns[] = {"\\A\\s+", "\\s+\\z"};
@@ -257,7 +257,8 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
-static void read_any(steps_reading *r, const json_t *from, unsigned depth)
+/* Reads a step of the pre-tokenizer or the normalizer; a sequence of steps recursively. */
+static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;
     r->from = from;
@@ -280,7 +281,7 @@ static void read_any(steps_reading *r, const json_t *from, unsigned depth)
     if (!json_is_array(list) || depth == DEPTH_LIMIT)
         refuse_step(r, depth == DEPTH_LIMIT ? "it is nested too deep" : "it has no list of members");
     for (size_t k = 0; k < json_array_size(list) && !r->error->status; k++)
-        read_any(r, json_array_get(list, k), depth + 1);
+        read_step(r, json_array_get(list, k), depth + 1);
 }
 
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
@@ -291,9 +292,9 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
     steps_reading cut = {
         .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
     if (normalizer && !json_is_null(normalizer))
-        read_any(&normal, normalizer, 0);
+        read_step(&normal, normalizer, 0);
     if (!error->status && pretokenizer && !json_is_null(pretokenizer))
-        read_any(&cut, pretokenizer, 0);
+        read_step(&cut, pretokenizer, 0);
     return error->status;
 }
 

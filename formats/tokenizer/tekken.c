@@ -84,7 +84,7 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
                           r->text->label, (long long)special, (long long)all);
     r->special = (uint32_t)special;
     r->tokens = (uint32_t)(all - special);
-    /* Room is taken by id: each token of the list takes more than ten bytes of the file. */
+    /* Arrays are indexed by id; each listed token needs more than ten bytes of the file, which limits the ids. */
     if (r->tokens > r->text->length / 10)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: a file of %zu bytes cannot list %u tokens",
                           r->text->label, r->text->length, r->tokens);

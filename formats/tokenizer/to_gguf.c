@@ -60,7 +60,7 @@ static bool is_between(const char *text, size_t bytes, const char *with, const c
     return bytes >= head + tail && memcmp(text, with, head) == 0 && memcmp(text + bytes - tail, end, tail) == 0;
 }
 
-/* Tokens that files mark as ordinary although they control a model; the list is llama.cpp's. */
+/* Returns whether a token that files mark as ordinary controls a model; the list is llama.cpp's. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
@@ -129,7 +129,8 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 
 /* ---- merges ---- */
 
-/* A blank in a word of a merge is the letter of the byte 32: the array has the two words with a blank between them. */
+/* Writes one of the two words of a merge. The array separates the words by a blank, so a blank in a word becomes the
+ * letter of GPT-2 for byte 32. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
     bool complete = true;

@@ -20,7 +20,7 @@ enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
 typedef struct special_words {
     const gguf_export *e;
     const char *text[KINDS]; /* of tokenizer_config.json */
-    int adds[KINDS];         /* -1: nothing says it */
+    int adds[KINDS];         /* -1: not stated */
 } special_words;
 
 static const char *word_of(const json_t *value)
@@ -115,7 +115,7 @@ static void find_special(special_words *w, const json_t *config, const json_t *p
     }
 }
 
-/* The id of an added token; -1: none has this text. */
+/* Returns the id of the added token with this text, or -1. */
 static int64_t id_of(const gguf_export *e, const char *text)
 {
     for (uint32_t id = 0; text && id < e->t->facts.vocabulary; id++)

@@ -9,8 +9,8 @@ enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
 
 static const char label[] = "tokenizer_config.json";
 
-/* The id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not a
- * token. */
+/* Returns the id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not
+ * a token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
@@ -25,7 +25,7 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }
 
-/* The name of the token that a TemplateProcessing puts before a text, NULL: none. */
+/* Returns the name of the token that a TemplateProcessing puts before a text, or NULL. */
 static const json_t *before_text(const json_t *post, unsigned depth)
 {
     const char *type = json_string_value(json_object_get(post, "type"));

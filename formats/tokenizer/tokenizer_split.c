@@ -20,8 +20,7 @@ bool organ_search_make(organ_search *search, size_t bytes)
     search->left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
-    search->stack =
-        pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL where nothing is compiled: then none is needed */
+    search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL if the step has no pattern */
     if (!search->data || !search->context)
         return false;
     if (search->stack)
@@ -150,7 +149,7 @@ static bool joins_previous(const split_cut *c, bool match)
 }
 
 /* The next span of the text, matched or not, under the behaviour of the step. */
-static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
+static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
         return ORGAN_OK;
@@ -179,10 +178,9 @@ organ_status organ_step_cut(const organ_step *step, organ_search *search, const 
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        if (add_stretch(&c, done, begin, false, error) != ORGAN_OK ||
-            add_stretch(&c, begin, end, true, error) != ORGAN_OK)
+        if (add_span(&c, done, begin, false, error) != ORGAN_OK || add_span(&c, begin, end, true, error) != ORGAN_OK)
             return error->status;
         done = end;
     }
-    return add_stretch(&c, done, bytes, false, error) == ORGAN_OK ? emit_piece(&c, error) : error->status;
+    return add_span(&c, done, bytes, false, error) == ORGAN_OK ? emit_piece(&c, error) : error->status;
 }

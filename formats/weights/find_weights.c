@@ -57,6 +57,8 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
+/* Finds packed weights by their codes, format by format: words (GPTQ, AWQ, compressed-tensors), MLX, bytes (FP8, INT8).
+ * A GGUF file has only the scales of some blocks. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;

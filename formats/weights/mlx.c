@@ -64,14 +64,14 @@ static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weig
 
 /* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
 
-static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *said)
+static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *declared)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
     const float_mode *found = NULL, *named = NULL;
     for (size_t k = 0; k < FLOAT_MODES; k++) {
         const float_mode *const mode = &float_modes[k];
         found = words == groups * (mode->bits * mode->group / WORD_BITS) ? mode : found;
-        named = strcmp(said->format, mode->name) == 0 ? mode : named;
+        named = strcmp(declared->format, mode->name) == 0 ? mode : named;
     }
     if (!found || (named && named != found))
         return organ_weight_fail(
@@ -107,28 +107,28 @@ static bool guess_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *gro
 }
 
 /* Writes "bits 4, group_size 64", or the one number that the config has, for messages. */
-static const char *numbers_text(const organ_quant_group *said, char out[64])
+static const char *numbers_text(const organ_quant_group *declared, char out[64])
 {
     size_t used = 0;
     out[0] = '\0';
-    if (said->bits)
-        used = (size_t)snprintf(out, 64, "bits %d", said->bits);
-    if (said->group_size)
-        snprintf(out + used, 64 - used, "%sgroup_size %" PRId64, used ? ", " : "", said->group_size);
+    if (declared->bits)
+        used = (size_t)snprintf(out, 64, "bits %d", declared->bits);
+    if (declared->group_size)
+        snprintf(out + used, 64 - used, "%sgroup_size %" PRId64, used ? ", " : "", declared->group_size);
     return out;
 }
 
 /* Finds bits and group size of an MLX weight. A row of words holds in/32 x bits words and in/group scales, so the
  * shapes give only the product bits x group; a config states one or both factors. */
-static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said,
-                               uint64_t *group)
+static organ_status find_group(const organ_weight_search *search, organ_weight *weight,
+                               const organ_quant_group *declared, uint64_t *group)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS,
                    product = all / groups;
     const char *const file = search->config->file;
-    uint64_t bits = (uint64_t)said->bits;
+    uint64_t bits = (uint64_t)declared->bits;
     char numbers[64];
-    *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
+    *group = declared->group_size > 0 ? (uint64_t)declared->group_size : 0;
     if (all % groups != 0)
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words in a row, not a multiple of %" PRIu64 " groups", words, groups);
@@ -142,17 +142,17 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
                                  " scales in a row: no config states the bits of a code, "
                                  "and more than one fits or none does",
                                  words, groups);
-    if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
+    if (declared->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64
                                  " bits for each scale, which matches no group of codes of %s (%s)",
-                                 words, groups, product, numbers_text(said, numbers), file);
+                                 words, groups, product, numbers_text(declared, numbers), file);
     weight->bits = (unsigned)bits;
     return ORGAN_OK;
 }
 
 static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem,
-                               const organ_quant_group *said)
+                               const organ_quant_group *declared)
 {
     static const organ_dtype floats[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32, ORGAN_DTYPE_COUNT};
     const organ_tensor *const scale = weight->scale, *const bias = weight->bias;
@@ -168,27 +168,27 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     weight->rank = scale->rank; /* for messages, until the shape of the weight is determined */
     weight->shape = scale->shape;
     if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) ||
-        find_group(search, weight, said, &group))
+        find_group(search, weight, declared, &group))
         return search->error->status;
     weight->dense_words = true;
     return mlx_add_rows(search, weight, group);
 }
 
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
-                               const organ_quant_group *said)
+                               const organ_quant_group *declared)
 {
     const bool bytes = weight->scale->dtype == ORGAN_U8;
     bool floats = false;
     for (size_t k = 0; k < FLOAT_MODES; k++)
-        floats = floats || strcmp(said->format, float_modes[k].name) == 0;
-    const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
+        floats = floats || strcmp(declared->format, float_modes[k].name) == 0;
+    const bool known = floats || *declared->format == '\0' || strcmp(declared->format, "affine") == 0;
     if (!known)
         return organ_weight_fail(search, weight->codes, "is a weight of MLX in mode '%.60s' (%s), which cannot be read",
-                                 said->format, search->config->file);
+                                 declared->format, search->config->file);
     if (floats && !bytes)
         return organ_weight_fail(search, weight->scale, "is %s, but the scales of mode %s (%s) are U8",
-                                 organ_dtype_name(weight->scale->dtype), said->format, search->config->file);
-    if (bytes && strcmp(said->format, "affine") == 0)
+                                 organ_dtype_name(weight->scale->dtype), declared->format, search->config->file);
+    if (bytes && strcmp(declared->format, "affine") == 0)
         return organ_weight_fail(search, weight->scale,
                                  "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
                                  search->config->file);
@@ -198,7 +198,7 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
-    const organ_quant_group *said = &nothing;
+    const organ_quant_group *declared = &nothing;
     bool named = false, skipped = false;
     if (tensor->dtype != ORGAN_U32 || !organ_ends_with(tensor->name, ".weight"))
         return ORGAN_OK;
@@ -211,7 +211,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
         return organ_fail_memory(search->error, search->model->path);
     /* The config of another method describes the model from which the MLX model was converted. */
     if (strcmp(search->config->method, "mlx") == 0 &&
-        (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
+        (organ_quant_config_of(search->config, module, false, &declared, &named, search->error) ||
          organ_quant_config_is_skipped(search->config, module, false, &skipped, search->error)))
         return search->error->status;
     if (!weight.scale && !weight.bias && (!named || skipped))
@@ -220,8 +220,8 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     if (!weight.scale)
         return organ_weight_fail(search, tensor, "is U32 and quantised%s%s, but there is no '%.200s'",
                                  named ? " by " : "", named ? search->config->file : "", search->name);
-    if (check_axes(search, &weight) || check_mode(search, &weight, said))
+    if (check_axes(search, &weight) || check_mode(search, &weight, declared))
         return search->error->status;
-    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said)
-                                           : add_affine(search, &weight, stem, said);
+    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, declared)
+                                           : add_affine(search, &weight, stem, declared);
 }

@@ -224,20 +224,20 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
     const char *const method = search->config->method, *const layout = search->config->layout;
     const organ_scheme awq = strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV : ORGAN_SCHEME_AWQ_GEMM,
-                       said = strstr(method, "awq") ? awq : ORGAN_SCHEME_GPTQ;
+                       configured = strstr(method, "awq") ? awq : ORGAN_SCHEME_GPTQ;
     const bool fits[] = {s[1] == q[1] && z[0] == s[0],
                          s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
     const unsigned count = (unsigned)fits[0] + fits[1] + fits[2];
     if (count > 1 && !*method)
         organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config states which");
-    if (count != 1 || fits[said - ORGAN_SCHEME_GPTQ])
-        return said;
+    if (count != 1 || fits[configured - ORGAN_SCHEME_GPTQ])
+        return configured;
     organ_scheme found = ORGAN_SCHEME_GPTQ; /* exactly one layout fits */
     while (!fits[found - ORGAN_SCHEME_GPTQ])
         found++;
     if (strstr(method, "awq") || strstr(method, "gptq"))
-        organ_weight_disagree(search, weight, "layout", said, 0, found, 0);
+        organ_weight_disagree(search, weight, "layout", configured, 0, found, 0);
     return found;
 }
 

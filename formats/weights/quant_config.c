@@ -60,7 +60,7 @@ static void read_skipped(const scope *at)
 
 /* ---- groups ---- */
 
-/* Reports a strategy whose number is missing. */
+/* Checks the strategy and that the numbers it needs are there. With "channel" a row is one group. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",

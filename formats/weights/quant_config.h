@@ -16,10 +16,10 @@ typedef struct organ_quant_group {
         *name; /* path in the document, for messages: "config_groups.group_0.weights", "" for the config itself */
     const char
         *format;   /* of compressed-tensors: "pack-quantized"; the mode of MLX: "affine"; "" where nothing is said */
-    int bits;      /* 1 to 8, 0 where nothing is said */
-    int symmetric; /* 1, 0; -1 where nothing is said */
-    int64_t group_size;              /* above 0; -1: a whole row; 0 where nothing is said */
-    uint64_t block_rows, block_cols; /* 0 where nothing is said */
+    int bits;      /* 1 to 8; 0: not stated */
+    int symmetric; /* 1 or 0; -1: not stated */
+    int64_t group_size;              /* above 0; -1: a whole row; 0: not stated */
+    uint64_t block_rows, block_cols; /* 0: not stated */
 } organ_quant_group;
 
 typedef struct organ_quant_config {
@@ -27,7 +27,7 @@ typedef struct organ_quant_config {
     const char *method; /* quant_method, "" if there is none */
     const char *layout; /* in small letters: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "" where
                            nothing is said */
-    const char *pack_dtype; /* of GPTQ: "int32"; "" where nothing is said */
+    const char *pack_dtype; /* of GPTQ: "int32"; "": not stated */
     json_t *root;           /* owns all texts that point into it */
     organ_quant_group all;
     organ_quant_rules targets, skipped; /* values of targets: organ_quant_group, NULL for "as it is" */

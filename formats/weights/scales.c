@@ -59,27 +59,27 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
     /* Groups run along in_features also in a transposed weight, because only the axes of the plain weight are
      * exchanged. */
     const uint64_t cols = weight->shape[weight->rank - 1];
-    const int64_t said = group ? group->group_size : 0;
-    if (said != 0) {
-        *size = said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said;
+    const int64_t declared = group ? group->group_size : 0;
+    if (declared != 0) {
+        *size = declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared;
         if (organ_divide_up(cols, *size) == groups)
             return ORGAN_OK;
     }
     if (find_block_side(cols, groups, size)) {
-        if (said != 0)
-            organ_weight_disagree(search, weight, "group_size", (uint64_t)said, 0, *size, 0);
+        if (declared != 0)
+            organ_weight_disagree(search, weight, "group_size", (uint64_t)declared, 0, *size, 0);
         return ORGAN_OK;
     }
-    if (said == 0)
+    if (declared == 0)
         return organ_weight_fail(search, weight->scale,
                                  "has %" PRIu64 " groups for %" PRIu64
                                  " columns: the group size is ambiguous, and no config states it",
                                  groups, cols);
-    return organ_weight_fail(search, weight->scale,
-                             "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64
-                             " of %s makes them %" PRIu64,
-                             groups, cols, said, search->config->file,
-                             organ_divide_up(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
+    return organ_weight_fail(
+        search, weight->scale,
+        "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64 " of %s makes them %" PRIu64, groups,
+        cols, declared, search->config->file,
+        organ_divide_up(cols, declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared));
 }
 
 /* Returns whether there is one scale for the weight, or one for each matrix of a stack. */

@@ -110,8 +110,8 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
                       launch->count, launch->count == 1 ? "" : "es");
 }
 
-/* By all processes that a launcher has started, if it has. A run may take hours: what could not be written at its end
- * is refused at its beginning. */
+/* Runs the verb in all processes that a launcher has started. A run may take hours, so first checks that the page of
+ * --html can be written. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
     if (check_launch(launch, call->ranks_requested, error))
@@ -138,7 +138,7 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         fflush(stdout); /* before the others end: see organ_ranks_leave */
     if (error->status != ORGAN_OK)
         print_error(error, events);
-    /* Only where the message says that the run can be resumed. */
+    /* Only if the message states that the run can be resumed. */
     if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         print_resume_command(verb, argc, argv);
 }

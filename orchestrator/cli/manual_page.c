@@ -39,7 +39,7 @@ static size_t escape_for_roff(uint32_t c, char out[16])
     return (size_t)snprintf(out, 16, c < 0x80 ? "%c" : "\\[u%04X]", c);
 }
 
-/* Writes `length` bytes of text; or, without `out`, says how long they become. */
+/* Writes `length` bytes of text, escaped. Returns the number of bytes written; without `out`, only counts them. */
 static size_t put_escaped(FILE *out, const char *text, size_t length)
 {
     size_t sum = 0;
@@ -54,9 +54,8 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
 
 static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
-/* Words up to the end of the paragraph, in lines that begin with no dot; `column` of the first line are taken. Options
- * are not hyphenated.
- */
+/* Writes the words of a paragraph in lines of at most LINE_WIDTH, of which the first already has `column` characters. A
+ * dot at the start of a line would be a command of roff and is escaped; options are not hyphenated. */
 static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {

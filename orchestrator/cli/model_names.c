@@ -3,9 +3,10 @@
 
 #include "formats/names/hub_requests.h"
 
-/* Replaces the name of a model that is not in the cache by the URL at which the hub serves it, for verbs that read
- * URLs. HF_HUB_OFFLINE leaves the message of the cache. */
-static organ_status stream_word(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
+/* Replaces the name of a model that is not in the cache by the URL at which the hub serves it. Verbs that read no URLs
+ * get an error that names the command to fetch it; with HF_HUB_OFFLINE the error only says that it is not in the
+ * cache. */
+static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
     const char *unused;
@@ -27,7 +28,7 @@ static organ_status resolve_word(organ_names names, const char **word, const org
     if (!*word || (names != ORGAN_NAMES_MODEL && !(names == ORGAN_NAMES_INPUT && organ_name_has_prefix(*word))))
         return ORGAN_OK;
     return names == ORGAN_NAMES_MODEL && organ_name_is_remote(*word, &call->names)
-               ? stream_word(word, verb, call, error)
+               ? resolve_by_hub(word, verb, call, error)
                : organ_name_resolve(*word, &call->names, word, error);
 }
 

@@ -16,7 +16,7 @@ static const double redraw_seconds = 0.1;   /* more often only flickers */
 static const double event_seconds = 0.2;    /* interval of events between those for finished tensors */
 static const double speed_seconds = 0.5;    /* over which a speed is taken */
 static const double shortest_window = 5;    /* seconds over which speeds are averaged */
-static const double min_rate_seconds = 0.3; /* before this a rate means nothing */
+static const double min_rate_seconds = 0.3; /* seconds before a rate is shown: earlier ones vary too much */
 
 organ_page organ_terminal_page(FILE *stream)
 {

@@ -8,7 +8,7 @@
 
 typedef struct organ_terminal {
     FILE *out;
-    bool quiet;  /* nothing at all */
+    bool quiet;  /* no output */
     bool events; /* JSON, one object a line */
     bool live;   /* `out` is a terminal that can redraw a line */
     bool colour; /* and may be coloured */

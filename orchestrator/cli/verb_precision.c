@@ -61,7 +61,8 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* Names of llama.cpp's file types: mixes, and types that this program reads but does not write. */
+/* Explains names that are no schemes of this program, mostly llama.cpp's names of mixes and of types that this program
+ * reads but does not write. Returns NULL for other names. */
 static const char *explain_scheme(const char *typed)
 {
     static const struct {

@@ -323,7 +323,8 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
-/* Letters that take nothing may stand together; what follows a letter that takes a value is the value. */
+/* Reads an argument of one-letter options. Letters without a value may stand together; what follows a letter with a
+ * value is that value. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
     for (; *letters; letters++) {

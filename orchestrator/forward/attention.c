@@ -459,7 +459,8 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     return project_output(j, projected, error);
 }
 
-/* Divides the room behind that of the latent vectors. Windows of up to index_topk tokens need no choice. */
+/* Places the arrays of the indexer in the scratch of the group, after the latent vectors. Windows of up to index_topk
+ * tokens attend to all keys and need no scores. */
 static void place_index(attention_job *j)
 {
     const forward_group *const g = j->group;

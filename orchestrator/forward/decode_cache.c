@@ -109,7 +109,7 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     *cache = NULL;
     if (organ_forward_check_window(f, max, error))
         return error->status;
-    /* Later tokens come one by one. */
+    /* Later tokens are processed one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
     if (!fits_text(&g, f->engine->memory))

@@ -187,7 +187,8 @@ static organ_status delta_convolve(const delta_job *j, organ_error *error)
 
 /* ---- the recurrence ---- */
 
-static void unit_heads(const delta_job *j, size_t t)
+/* Divides the heads of q and k of a token by their lengths, and q by sqrt(d). */
+static void normalise_q_and_k(const delta_job *j, size_t t)
 {
     const size_t dim = j->sizes->key_dim;
     for (size_t p = 0; p < 2; p++)
@@ -225,7 +226,7 @@ static void delta_prepare(void *context, size_t index, size_t worker)
     const delta_job *const j = context;
     const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        unit_heads(j, t);
+        normalise_q_and_k(j, t);
         gate_token(j, t);
     }
 }

@@ -476,9 +476,9 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-/* Runs one expert on `count` rows x and writes its inner values to `inner` and its outputs to `out`; either may be
- * NULL. The room of the group has, for each of up to FORWARD_GROUP rows: the expert's input and output if projections
- * precede and follow it (expert_latent numbers each), 2 rows of its width, and 2 for pairs. */
+/* Runs one expert on `count` rows x, up to FORWARD_GROUP at a time, and writes its inner values to `inner` and its
+ * outputs to `out`; either may be NULL. With projections around the expert (expert_latent numbers), g->room has its
+ * input and output first; then 2 rows of the expert's width for each row, and 2 for pairs. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {
@@ -487,17 +487,19 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
     const forward_linear down = expert_linear(g->layer, expert, 2);
     for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
         const size_t rows = organ_min(FORWARD_GROUP, count - first);
-        float *const read = g->room, *const written = read + rows * latent, *const room = written + rows * latent;
-        float *const to = inner ? inner + first * width : room + rows * width;
+        float *const latent_in = g->room, *const latent_out = latent_in + rows * latent,
+                     *const inner_rows = latent_out + rows * latent;
+        float *const to = inner ? inner + first * width : inner_rows + rows * width;
         const float *const from = x + first * hidden;
-        float *const until = out ? out + first * hidden : NULL;
-        if ((latent && organ_forward_apply(g, PART_LATENT_IN, 0, rows, from, read, latent, error)) ||
-            run_inner(g, expert, latent ? read : from, rows, to, room, room + 2 * rows * width, error) || !out ||
-            organ_forward_products_add(&g->products, to, &down, latent ? written : until, rows, error) ||
+        float *const result = out ? out + first * hidden : NULL;
+        if ((latent && organ_forward_apply(g, PART_LATENT_IN, 0, rows, from, latent_in, latent, error)) ||
+            run_inner(g, expert, latent ? latent_in : from, rows, to, inner_rows, inner_rows + 2 * rows * width,
+                      error) ||
+            !out || organ_forward_products_add(&g->products, to, &down, latent ? latent_out : result, rows, error) ||
             organ_forward_products_run(&g->products, g->forward, g->scratch, error))
             continue;
         if (latent)
-            organ_forward_apply(g, PART_LATENT_OUT, 0, rows, written, until, hidden, error);
+            organ_forward_apply(g, PART_LATENT_OUT, 0, rows, latent_out, result, hidden, error);
     }
     return error->status;
 }

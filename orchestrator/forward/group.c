@@ -180,7 +180,7 @@ static forward_xielu xielu_of(const organ_layer *layer)
                            *values[2], *values[3]};
 }
 
-/* x = act(x) */
+/* Applies the activation to each value of x. */
 static organ_status activate_all(const forward_group *g, float *x, size_t tokens, size_t width, organ_error *error)
 {
     token_job j = {.to = x,

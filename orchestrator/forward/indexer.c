@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
-#define INDEX_EPS      1e-6 /* of the norm of keys, which its class does not take from the configuration */
+#define INDEX_EPS      1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
 size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
 {

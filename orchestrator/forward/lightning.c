@@ -49,6 +49,8 @@ size_t organ_forward_lightning_scratch(const organ_forward_config *c)
     return state_of(&c->recurrent) * sizeof(float);
 }
 
+/* Computes the factor exp(-s) by which the state of each head decays per token: s = 2^(-8 (h + 1) / heads) (1 - layer /
+ * (layers - 1 + 1e-5) + 1e-5), as in transformers' MiniMaxLightningAttention. */
 static void make_decays(const lightning_job *j)
 {
     const forward_group *const g = j->group;

@@ -44,7 +44,7 @@ size_t organ_forward_mamba_scratch(const organ_forward_config *c)
     return organ_max(2 * states * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Copies x out of the rows, which have z as well. */
+/* Copies x from rows that contain x and z. */
 static void copy_inputs(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -73,7 +73,8 @@ static void scale_rows(void *context, size_t index, size_t worker)
                 j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes s and g of each head from dt, for some tokens. */
+/* Computes for some tokens the step s of each head, limited to step_min .. step_max, and its decay g (the equations at
+ * the top). */
 static void prepare_steps(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -39,7 +39,7 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
         y[k] = x[k] * scale * (plus + w[k]);
 }
 
-/* Sums (x - mean)^2, or x if `mean` is NULL. */
+/* Returns the sum of (x - mean)^2, or of x if `mean` is NULL. */
 static float sum_about(const float *x, size_t n, const float *mean)
 {
     float lanes[16] = {0};

@@ -57,7 +57,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
 
 /* ---- batches ---- */
 
-typedef struct perplexity_score_scoring {
+typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
     const organ_logit_source *sources;
@@ -67,7 +67,7 @@ typedef struct perplexity_score_scoring {
     float *kept;
     double *sums;
     size_t *rows; /* inputs of a tile, relative to the batch */
-} perplexity_score_scoring;
+} scoring_pass;
 
 /* Returns the end of a batch that begins with window `window`. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
@@ -86,8 +86,7 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size_t first, size_t count,
-                               organ_error *error)
+static organ_status are_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
         if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
@@ -98,8 +97,7 @@ static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size
 }
 
 /* Scores tokens [first, first + count) with all models; their batch begins at input `origin`. */
-static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t count, size_t origin,
-                               organ_error *error)
+static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size_t origin, organ_error *error)
 {
     for (size_t k = 0; k < count; k++)
         s->rows[k] = s->plan->rows[first + k] - origin;
@@ -124,7 +122,7 @@ static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t
 }
 
 /* Scores windows [from, to). *next is their first scored token and becomes that of the following windows. */
-static organ_status score_batch(perplexity_score_scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
+static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;
     const size_t origin = plan->begin[from], end = plan->begin[to];
@@ -148,7 +146,7 @@ static organ_status score_batch(perplexity_score_scoring *s, size_t from, size_t
     return error->status;
 }
 
-static organ_status check_sources(const perplexity_score_scoring *s, organ_error *error)
+static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
@@ -162,8 +160,7 @@ static organ_status check_sources(const perplexity_score_scoring *s, organ_error
     return ORGAN_OK;
 }
 
-static void print_progress(const perplexity_score_scoring *s, size_t window, size_t scored,
-                           const organ_progress *progress)
+static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];
     double total = 0;
@@ -179,7 +176,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error)
 {
-    perplexity_score_scoring s = {
+    scoring_pass s = {
         .kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
     if (check_sources(&s, error) != ORGAN_OK)

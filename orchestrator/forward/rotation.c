@@ -134,19 +134,19 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
-/* Returns the frequency of pair k. `kind`: for LongRoPE whether the text exceeds the original context; for dynamic NTK
- * scaling its length, which raises theta. */
-static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
+/* Returns the frequency of pair k. `length`: for LongRoPE whether the text exceeds the original context; for dynamic
+ * NTK scaling the length of the text, which raises theta. */
+static float frequency_of(const forward_rotation *r, size_t length, size_t k)
 {
     const organ_rope_config *const rope = r->rope;
     if (rope->kind == ORGAN_ROPE_LONGROPE) {
-        const float *const brief = rope->short_factors ? rope->short_factors : r->short_factors;
-        const float *const lasting = rope->long_factors ? rope->long_factors : r->long_factors;
-        return r->frequencies[k] / (kind ? lasting : brief)[k];
+        const float *const factors_of_short = rope->short_factors ? rope->short_factors : r->short_factors;
+        const float *const factors_of_long = rope->long_factors ? rope->long_factors : r->long_factors;
+        return r->frequencies[k] / (length ? factors_of_long : factors_of_short)[k];
     }
-    if (rope->kind != ORGAN_ROPE_DYNAMIC || kind == 0)
+    if (rope->kind != ORGAN_ROPE_DYNAMIC || length == 0)
         return r->frequencies[k];
-    const double growth = rope->factor * (double)kind / (double)rope->original_context - (rope->factor - 1);
+    const double growth = rope->factor * (double)length / (double)rope->original_context - (rope->factor - 1);
     const double theta = rope->theta * pow(growth, rope->dimensions / (rope->dimensions - 2.0));
     float power = (float)(2 * k) / (float)rope->dimensions;
     r->kernels->powers_of((float)theta, &power, &power, 1);

@@ -39,6 +39,8 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
+/* Computes the logistic function of the logits, or copies them if the rule applies it after the choice (`late`).
+ * Returns the divisor of the values, as softmax_numerators does; here 1. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;

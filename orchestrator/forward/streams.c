@@ -16,7 +16,7 @@
 
 /* ---- the matrices at both ends of the model ---- */
 
-static organ_status open_end(organ_forward *f, const char *name, forward_source *source, organ_error *error)
+static organ_status open_projection(organ_forward *f, const char *name, forward_source *source, organ_error *error)
 {
     const organ_weight *const weight = organ_forward_text_weight(f, name, f->config.hidden, f->config.hidden, error);
     size_t panel;
@@ -37,10 +37,10 @@ organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
     for (unsigned k = 0; k < others && !error->status; k++) {
         char name[64];
         snprintf(name, sizeof name, "altup_projections.%u.weight", k);
-        open_end(f, name, &f->streams.ends[k], error);
+        open_projection(f, name, &f->streams.ends[k], error);
         snprintf(name, sizeof name, "altup_unembed_projections.%u.weight", k);
         if (!error->status)
-            open_end(f, name, &f->streams.ends[others + k], error);
+            open_projection(f, name, &f->streams.ends[others + k], error);
     }
     return error->status;
 }
@@ -53,8 +53,8 @@ void organ_forward_streams_close(organ_forward *f)
 }
 
 /* y = x w^T with rows of x and y that are `stride` floats apart. */
-static organ_status add_end(forward_products *products, const organ_forward *f, unsigned end, const float *x,
-                            size_t stride, float *y, size_t tokens, organ_error *error)
+static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
+                                   size_t stride, float *y, size_t tokens, organ_error *error)
 {
     const size_t hidden = (size_t)f->config.hidden;
     const forward_linear linear = {
@@ -74,15 +74,15 @@ static void scale_stream(const float *first, float *stream, size_t n)
         stream[k] *= factor;
 }
 
-typedef struct ends_job {
+typedef struct split_job {
     const organ_forward *forward;
     float *states;
-} ends_job;
+} split_job;
 
 static void split_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
-    const ends_job *const j = context;
+    const split_job *const j = context;
     const organ_forward_config *const c = &j->forward->config;
     float *const state = j->states + t * c->state;
     for (unsigned k = 1; k < c->streams; k++)
@@ -95,11 +95,12 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     float *const scratch = organ_forward_scratch(f, error);
     forward_products products = {0};
     for (size_t first = 0; first < tokens && !error->status; first += FORWARD_GROUP) {
-        float *const some = states + first * c->state;
+        float *const group_states = states + first * c->state;
         const size_t count = organ_min(FORWARD_GROUP, tokens - first);
-        ends_job j = {f, some};
+        split_job j = {f, group_states};
         for (unsigned k = 1; k < c->streams && !error->status; k++)
-            add_end(&products, f, k - 1, some, (size_t)c->state, some + k * c->hidden, count, error);
+            add_projection(&products, f, k - 1, group_states, (size_t)c->state, group_states + k * c->hidden, count,
+                           error);
         if (!error->status && organ_forward_products_run(&products, f, scratch, error) == ORGAN_OK)
             organ_forward_share(f->engine, count, 3 * ORGAN_SHARE_NUMBER * (double)(count * c->streams * c->hidden),
                                 split_token, &j, error);
@@ -120,7 +121,7 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
     for (unsigned k = 1; k < c->streams && !error->status; k++) {
         for (size_t t = 0; t < count; t++)
             memcpy(from + t * hidden, states + rows[t] * c->state + k * hidden, hidden * sizeof *from);
-        if (add_end(&products, f, c->streams - 2 + k, from, hidden, to, count, error) ||
+        if (add_projection(&products, f, c->streams - 2 + k, from, hidden, to, count, error) ||
             organ_forward_products_run(&products, f, scratch, error))
             break;
         for (size_t t = 0; t < count; t++) {

@@ -13,7 +13,8 @@
 /* Upper bound on an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* hwloc 2.9 does not check many of its allocations, so a refused one would end the process. */
+/* Reserves memory for hwloc to use. hwloc 2.9 does not check many of its allocations, so a refused one would end the
+ * process. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -319,7 +320,7 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return format_and_free_set(set, done);
 }
 
-/* Lists the seats without a worker that match `slower` and `sibling`. */
+/* Lists the worker CPUs without a worker that match `slower` and `sibling`. */
 static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();

@@ -18,15 +18,15 @@ struct organ_topology {
     hwloc_topology_t machine;
     organ_worker_cpu *worker_cpus; /* in the order in which workers get them */
     size_t worker_cpu_count, cores, kinds;
-    hwloc_obj_t *nodes; /* the nodes that are nearest to a seat */
+    hwloc_obj_t *nodes; /* the nodes that are nearest to a worker CPU */
     size_t *node_cores; /* number of cores to which each is nearest */
     size_t node_count;
     hwloc_bitmap_t absent[ORGAN_ABSENCES];
     void *aside; /* memory reserved for hwloc while the machine is loaded */
 };
 
-/* Creates a seat for every CPU left in the machine, assigns each its node, and records the nodes that serve no CPU.
- * ORGAN_IO if there is no memory. */
+/* Creates a worker CPU for every CPU left in the machine, assigns each its node, and records the nodes that serve no
+ * CPU. ORGAN_IO if there is no memory. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
 #endif

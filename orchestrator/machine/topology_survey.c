@@ -113,8 +113,8 @@ static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
     return package ? package->os_index : 0;
 }
 
-/* Adds the CPU to the seats. hwloc numbers CPUs core by core, so siblings are adjacent. A CPU without a core object
- * is its own core. */
+/* Adds the CPU to the list of worker CPUs. hwloc numbers CPUs core by core, so siblings are adjacent. A CPU without a
+ * core object is its own core. */
 static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_worker_cpu *const now = &topology->worker_cpus[topology->worker_cpu_count++];

@@ -69,29 +69,32 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
 
 /* Selects the fault that all ranks adopt: that of the lowest rank whose fault is no interruption, since interruptions
  * mostly follow another rank's fault. */
-static const arrival *find_fault(const organ_ranks *ranks, const arrival *of)
+static const arrival *find_fault(const organ_ranks *ranks, const arrival *arrivals)
 {
     const arrival *found = NULL;
     for (size_t r = 0; r < ranks->count; r++)
-        if (of[r].status && (!found || (found->status == ORGAN_INTERRUPTED && of[r].status != ORGAN_INTERRUPTED)))
-            found = &of[r];
+        if (arrivals[r].status &&
+            (!found || (found->status == ORGAN_INTERRUPTED && arrivals[r].status != ORGAN_INTERRUPTED)))
+            found = &arrivals[r];
     return found;
 }
 
-static bool all_report(const organ_ranks *ranks, const arrival *of, const arrival *one)
+/* Returns whether all ranks have this status and message. */
+static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const arrival *expected)
 {
     for (size_t r = 0; r < ranks->count; r++)
-        if (of[r].status != one->status || strcmp(of[r].message, one->message) != 0)
+        if (arrivals[r].status != expected->status || strcmp(arrivals[r].message, expected->message) != 0)
             return false;
     return true;
 }
 
 /* Sets the same error on all ranks. The message names the rank at fault unless all ranks have the same fault. */
-static organ_status set_common_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
+static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals, const arrival *fault,
+                                     organ_error *error)
 {
-    const size_t rank = (size_t)(fault - of);
+    const size_t rank = (size_t)(fault - arrivals);
     char name[32 + ORGAN_HOST_ROOM] = "";
-    if (!all_report(ranks, of, fault)) {
+    if (!all_report(ranks, arrivals, fault)) {
         if (!fault->agreed)
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
         if (error->status) /* else `error` may record a complete output, which the message must name */
@@ -106,17 +109,17 @@ static organ_status set_common_fault(organ_ranks *ranks, const arrival *of, cons
     return error->status;
 }
 
-static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *of, organ_error *error)
+static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *arrivals, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
-        if (strcmp(of[r].where, of[0].where) != 0)
+        if (strcmp(arrivals[r].where, arrivals[0].where) != 0)
             return organ_fail(error, ORGAN_IO, "the ranks reached different steps: rank 0 '%s', rank %zu '%s'",
-                              of[0].where, r, of[r].where);
+                              arrivals[0].where, r, arrivals[r].where);
     return ORGAN_OK;
 }
 
 /* Exchanges the arrivals of all ranks. */
-static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of,
+static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *arrivals,
                                       organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -132,28 +135,28 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
     mine.stages = ranks->stages;
     pthread_mutex_unlock(&ranks->lock);
     mine.spoken = __atomic_load_n(&ranks->spoken, __ATOMIC_ACQUIRE);
-    return ranks->transport.gather(&mine, sizeof mine, of, organ_ranks_pause_before_retry, why)
+    return ranks->transport.gather(&mine, sizeof mine, arrivals, organ_ranks_pause_before_retry, why)
                ? fail_lost(ranks, why, error)
                : ORGAN_OK;
 }
 
 /* Allocates memory for the bytes of each rank. */
-static bool allocate_gathered(organ_gathered *all, const arrival *of)
+static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
 {
     for (size_t r = 0; r < all->count; r++) {
-        all->bytes[r] = of[r].bytes;
-        if (!(all->of[r] = malloc(of[r].bytes + 1)))
+        all->bytes[r] = arrivals[r].bytes;
+        if (!(all->of[r] = malloc(arrivals[r].bytes + 1)))
             return false;
-        all->of[r][of[r].bytes] = '\0';
+        all->of[r][arrivals[r].bytes] = '\0';
     }
     return true;
 }
 
 /* Broadcasts the bytes of each rank, after all ranks have reported that their memory is allocated. */
-static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
-                                       organ_error *error)
+static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
+                                       organ_gathered *all, organ_error *error)
 {
-    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, of);
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, arrivals);
     char *const others = malloc(ranks->count);
     bool travels = others != NULL;
     if (!travels)
@@ -168,34 +171,34 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
         organ_fail(error, ORGAN_IO, "a rank has no memory for the exchange between ranks");
     free(others);
     for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++) {
-        if (r == ranks->rank && of[r].bytes)
-            memcpy(all->of[r], mine, of[r].bytes);
-        if (ranks->transport.broadcast(all->of[r], of[r].bytes, (int)r, organ_ranks_pause_before_retry, why))
+        if (r == ranks->rank && arrivals[r].bytes)
+            memcpy(all->of[r], mine, arrivals[r].bytes);
+        if (ranks->transport.broadcast(all->of[r], arrivals[r].bytes, (int)r, organ_ranks_pause_before_retry, why))
             fail_lost(ranks, why, error);
     }
     return error->status;
 }
 
-static bool any_bytes(const organ_ranks *ranks, const arrival *of)
+static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
 {
     for (size_t r = 0; r < ranks->count; r++)
-        if (of[r].bytes)
+        if (arrivals[r].bytes)
             return true;
     return false;
 }
 
 static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
-                                   organ_gathered *all, arrival *of, organ_error *error)
+                                   organ_gathered *all, arrival *arrivals, organ_error *error)
 {
-    exchange_arrivals(ranks, where, bytes, of, error);
-    if (!ranks->lost && any_bytes(ranks, of))
-        broadcast_gathered(ranks, mine, of, all, error);
+    exchange_arrivals(ranks, where, bytes, arrivals, error);
+    if (!ranks->lost && any_bytes(ranks, arrivals))
+        broadcast_gathered(ranks, mine, arrivals, all, error);
     if (ranks->lost)
         return error->status;
-    const arrival *const fault = find_fault(ranks, of);
+    const arrival *const fault = find_fault(ranks, arrivals);
     if (fault)
-        return set_common_fault(ranks, of, fault, error);
-    return error->status ? error->status : ranks_check_place(ranks, of, error);
+        return set_common_fault(ranks, arrivals, fault, error);
+    return error->status ? error->status : ranks_check_place(ranks, arrivals, error);
 }
 
 /* Prepares empty entries for `count` ranks. */
@@ -210,27 +213,27 @@ static bool make_places(organ_gathered *all, size_t count)
 static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                  organ_gathered *all, bool *together, organ_error *error)
 {
-    arrival *const of = malloc(ranks->count * sizeof *of);
+    arrival *const arrivals = malloc(ranks->count * sizeof *arrivals);
     *together = true;
     if (ranks->lost)
         fail_lost(ranks, "", error);
-    else if (!of || !make_places(all, ranks->count)) {
+    else if (!arrivals || !make_places(all, ranks->count)) {
         organ_fail_memory(error, where);
         ranks->lost = true; /* the launcher ends the other ranks when this process ends */
     } else {
         uint32_t stages = 0;
-        ranks_exchange(ranks, where, mine, bytes, all, of, error);
+        ranks_exchange(ranks, where, mine, bytes, all, arrivals, error);
         for (size_t r = 0; r < ranks->count && !ranks->lost; r++) {
-            *together = *together && strcmp(of[r].where, where) == 0;
-            stages = of[r].stages > stages ? of[r].stages : stages;
+            *together = *together && strcmp(arrivals[r].where, where) == 0;
+            stages = arrivals[r].stages > stages ? arrivals[r].stages : stages;
         }
         if (!ranks->lost)
             organ_heartbeat_align(ranks, stages);
         /* Notes sent before the meeting belong to the stage that ends here. */
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
-            organ_heartbeat_receive_until(ranks, r, of[r].spoken);
+            organ_heartbeat_receive_until(ranks, r, arrivals[r].spoken);
     }
-    free(of);
+    free(arrivals);
     return error->status;
 }
 

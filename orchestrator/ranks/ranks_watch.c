@@ -13,14 +13,14 @@ static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->l
 
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
-/* Sends signs of life. `word` is a rank that is considered lost, or -1. */
-static void send_beats(organ_ranks *ranks, int word)
+/* Sends signs of life, which also name a rank that is considered lost, or -1. */
+static void send_beats(organ_ranks *ranks, int lost_rank)
 {
     organ_watch *const w = &ranks->watch;
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     pthread_mutex_lock(&w->lock);
     for (size_t r = 0; r < ranks_to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
-        if (r != ranks->rank && (int)r != word && ranks->transport.beat((int)r, word, why))
+        if (r != ranks->rank && (int)r != lost_rank && ranks->transport.beat((int)r, lost_rank, why))
             mark_lost(ranks);
     pthread_mutex_unlock(&w->lock);
 }

@@ -26,7 +26,7 @@ static unit_grid grid_of(const organ_tensor *tensor)
     return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
 }
 
-/* Bytes of a tile of a tensor without rows of tiles: a multiple of the unit. */
+/* Returns the bytes of a tile of a tensor without rows of tiles: FLAT_TILE, rounded down to a multiple of the unit. */
 static size_t flat_tile(const organ_tensor *tensor)
 {
     const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;

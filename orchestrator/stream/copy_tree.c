@@ -134,6 +134,7 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
     return error->status;
 }
 
+/* Copies an open file by reflink, or else its bytes, and synchronises it to disk. */
 static organ_status copy_open(int from, const char *from_path, const char *to_path, organ_error *error)
 {
     struct stat info;

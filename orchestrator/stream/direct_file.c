@@ -43,6 +43,7 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
     return organ_direct_resize(file, size, error);
 }
 
+/* Writes bytes through the page cache. */
 static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
                                  organ_error *error)
 {

@@ -179,6 +179,7 @@ static organ_status copy_other(organ_model_copy *copy, const char *name, organ_e
     return error->status;
 }
 
+/* Runs in a thread of its own: copies the other files and the parts of shards between the changed tensors. */
 static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;

@@ -158,6 +158,7 @@ static int is_entry(const struct dirent *entry)
            strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
+/* Renames all files of the partial directory to their names and removes it. */
 static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
 {
     struct dirent **entries = NULL;

@@ -42,7 +42,7 @@ static bool stop_requested(const pass_run *r) { return organ_stop_is_requested(r
 
 static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
-/* Records the first fault and stops all threads. Call with the lock held. */
+/* Stops all threads of the pass. Call with the lock held. */
 static void halt_pass(pass_run *r)
 {
     r->halted = true;
@@ -51,6 +51,7 @@ static void halt_pass(pass_run *r)
     pthread_cond_broadcast(&r->freed);
 }
 
+/* Reads a band of the tensor, and of the other model's, into a slot. */
 static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
 {
     const organ_pass_item *item = &r->pass->items[s->shape.item];
@@ -148,6 +149,7 @@ static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *t
     return s;
 }
 
+/* Runs on each worker: processes tiles until the pass ends. */
 static void work_on_tiles(void *context, size_t worker)
 {
     pass_run *r = context;
@@ -189,6 +191,7 @@ static pass_slot *await_band(pass_run *r)
     return s;
 }
 
+/* Passes the results of completed bands to the caller, in the order of the file. */
 static void retire_all(pass_run *r)
 {
     for (pass_slot *s; (s = await_band(r));) {

@@ -53,6 +53,7 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
     return error->status || publish->note ? error->status : organ_fail_memory(error, path);
 }
 
+/* Opens and locks the partial directory. ORGAN_USAGE if another process has locked it. */
 static organ_status lock_partial(organ_publish *publish, organ_error *error)
 {
     publish->lock = organ_open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -260,6 +261,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     return error->status;
 }
 
+/* Creates the partial directory, or takes over that of an earlier run. */
 static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     struct stat info;
@@ -489,7 +491,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
         write_finished_note(publish, names, journal,
-                            error); /* so that a later run does not take the finished output for an unfinished one */
+                            error); /* so that a later run does not treat the finished output as unfinished */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

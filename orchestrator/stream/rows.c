@@ -31,6 +31,7 @@ static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Runs on each worker that reads: reads units of the set until none remains. */
 static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -58,6 +59,7 @@ static void rows_run_tasks(void *context, size_t worker)
         w->task(w->context, &r->set, k, worker);
 }
 
+/* Processes one set of rows: reads all its units, then runs the tasks on them, then passes it to `retire`. */
 static organ_status rows_run_set(rows_run *r, organ_error *error)
 {
     const organ_row_walk *const w = r->walk;

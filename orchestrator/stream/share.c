@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define GRAIN 0x1p18 /* multiplications; share.h says why */
+#define GRAIN 0x1p18 /* in multiplications; share.h has the reason */
 
 typedef struct sharing {
     const organ_stop *stop;

@@ -23,7 +23,7 @@
 #define AHEAD   ((size_t)64 << 20) /* distance, in bytes, by which the system is asked to read ahead of the writers */
 
 /* State that the threads share. */
-typedef struct transfer_crew {
+typedef struct transfer_pool {
     organ_transfer *transfers;
     size_t count, next;
     const organ_progress *progress;
@@ -35,16 +35,16 @@ typedef struct transfer_crew {
     size_t ahead;             /* index of the transfer whose bytes are announced */
     uint64_t ahead_offset;    /* offset in its tensor */
     uint64_t ahead_announced; /* bytes announced in all */
-} transfer_crew;
+} transfer_pool;
 
 /* State of one thread. */
-typedef struct hand {
-    transfer_crew *crew;
+typedef struct transfer_worker {
+    transfer_pool *pool;
     unsigned char *buffer; /* STEP and a page, aligned to a page */
     XXH3_state_t *hash;
     organ_direct_file file; /* the open output file; path NULL: none */
     organ_error error;
-} hand;
+} transfer_worker;
 
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
@@ -67,7 +67,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
-static bool transfers_must_end(transfer_crew *c)
+static bool transfers_must_end(transfer_pool *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool failed = c->fault.status != ORGAN_OK;
@@ -75,7 +75,7 @@ static bool transfers_must_end(transfer_crew *c)
     return failed || organ_stop_is_requested(c->stop);
 }
 
-static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
+static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
 {
     pthread_mutex_lock(&c->lock);
     organ_progress_advance(c->progress, bytes, tensor, NULL);
@@ -84,7 +84,7 @@ static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
 }
 
 /* Asks the system to read the next bytes ahead. Ignores files that cannot be opened: reading them reports the error. */
-static void announce_reads(transfer_crew *c)
+static void announce_reads(transfer_pool *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -104,7 +104,7 @@ static void announce_reads(transfer_crew *c)
 
 /* Announces reads in the order of the transfers, ahead of all threads. Any thread that finds the lock free does this.
  */
-static void announce_ahead(transfer_crew *c)
+static void announce_ahead(transfer_pool *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
         return;
@@ -117,7 +117,7 @@ static void announce_ahead(transfer_crew *c)
 }
 
 /* Opens the file of a transfer for this thread. It stays open, because the next tensor is usually in the same file. */
-static organ_status open_target(hand *h, const organ_transfer *t)
+static organ_status open_target(transfer_worker *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
         return ORGAN_OK;
@@ -147,10 +147,11 @@ static organ_status read_step(const organ_transfer *t, int fd, void *data, size_
                   : organ_input_read(fd, t->model->files[t->tensor->file].path, data, bytes, at, error);
 }
 
-static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
+/* Copies the bytes of a tensor in steps and computes their digest. */
+static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const uint64_t all = t->tensor->bytes;
-    for (uint64_t done = 0; done < all && !h->error.status && !transfers_must_end(h->crew);) {
+    for (uint64_t done = 0; done < all && !h->error.status && !transfers_must_end(h->pool);) {
         const uint64_t to = t->offset + done;
         /* Later steps begin on a page of the output, so that only the two ends of a tensor are written through the page
          * cache. */
@@ -158,13 +159,13 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
         const size_t bytes = all - done < max ? (size_t)(all - done) : max;
         unsigned char *data =
             h->buffer + lead; /* congruent with its offset in the file modulo a page, as O_DIRECT requires */
-        announce_ahead(h->crew);
+        announce_ahead(h->pool);
         if (read_step(t, fd, data, bytes, done, &h->error))
             break;
         XXH3_64bits_update(h->hash, data, bytes);
         if (organ_direct_write(&h->file, data, bytes, to, &h->error))
             break;
-        note_moved(h->crew, bytes, NULL);
+        note_moved(h->pool, bytes, NULL);
         done += bytes;
     }
     return h->error.status;
@@ -172,13 +173,13 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
 
 /* Converts a tensor to another type: reads, widens to FP32, narrows, writes. The buffer has room for all three stages.
  */
-static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
+static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
                                                                                      organ_dtype_describe(t->as);
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
-    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->crew);) {
+    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->pool);) {
         const uint64_t remaining = t->tensor->elements - done;
         const size_t count = remaining < CONVERT ? (size_t)remaining : CONVERT;
         const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
@@ -189,13 +190,14 @@ static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
         XXH3_64bits_update(h->hash, write, put);
         if (organ_direct_write(&h->file, write, put, t->offset + done / to->elements * to->bytes, &h->error))
             break;
-        note_moved(h->crew, got, NULL);
+        note_moved(h->pool, got, NULL);
         done += count;
     }
     return h->error.status;
 }
 
-static organ_status move_tensor(hand *h, organ_transfer *t)
+/* Copies or converts one tensor and computes its digest. */
+static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
 {
     int fd;
     XXH3_64bits_reset(h->hash);
@@ -211,7 +213,7 @@ static organ_status move_tensor(hand *h, organ_transfer *t)
     return h->error.status;
 }
 
-static organ_transfer *next_transfer(transfer_crew *c)
+static organ_transfer *next_transfer(transfer_pool *c)
 {
     if (transfers_must_end(c))
         return NULL;
@@ -221,37 +223,39 @@ static organ_transfer *next_transfer(transfer_crew *c)
     return t;
 }
 
-static organ_status report_done(hand *h, const organ_transfer *t)
+static organ_status report_done(transfer_worker *h, const organ_transfer *t)
 {
     if (!t->done)
         return ORGAN_OK;
-    pthread_mutex_lock(&h->crew->lock);
+    pthread_mutex_lock(&h->pool->lock);
     t->done(t->context, t, &h->error);
-    pthread_mutex_unlock(&h->crew->lock);
+    pthread_mutex_unlock(&h->pool->lock);
     return h->error.status;
 }
 
+/* Runs in each thread: takes tensors until all are moved or one fails. */
 static void *run_transfers(void *context)
 {
-    hand h = {.crew = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
+    transfer_worker h = {
+        .pool = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
     if (!h.buffer || !h.hash)
         organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
-    for (organ_transfer *t; !h.error.status && (t = next_transfer(h.crew));)
-        if (move_tensor(&h, t) == ORGAN_OK && !transfers_must_end(h.crew) && report_done(&h, t) == ORGAN_OK)
-            note_moved(h.crew, 0, t->tensor->name);
+    for (organ_transfer *t; !h.error.status && (t = next_transfer(h.pool));)
+        if (move_tensor(&h, t) == ORGAN_OK && !transfers_must_end(h.pool) && report_done(&h, t) == ORGAN_OK)
+            note_moved(h.pool, 0, t->tensor->name);
     if (h.file.path)
         organ_direct_close(&h.file);
-    pthread_mutex_lock(&h.crew->lock);
-    if (h.error.status && !h.crew->fault.status)
-        h.crew->fault = h.error;
-    pthread_mutex_unlock(&h.crew->lock);
+    pthread_mutex_lock(&h.pool->lock);
+    if (h.error.status && !h.pool->fault.status)
+        h.pool->fault = h.error;
+    pthread_mutex_unlock(&h.pool->lock);
     XXH3_freeState(h.hash);
     free(h.buffer);
     return NULL;
 }
 
 /* Runs the transfers on this thread and the others. If no other thread can be started, this one runs all. */
-static void work_together(transfer_crew *c)
+static void work_together(transfer_pool *c)
 {
     pthread_t threads[THREADS - 1];
     size_t started = 0;
@@ -266,7 +270,7 @@ static void work_together(transfer_crew *c)
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error)
 {
-    transfer_crew c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
+    transfer_pool c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
     pthread_mutex_init(&c.lock, NULL);
     pthread_mutex_init(&c.ahead_lock, NULL);
     work_together(&c);

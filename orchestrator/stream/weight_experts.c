@@ -68,6 +68,7 @@ static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size
     return ORGAN_OK;
 }
 
+/* Reads rows of the inputs from a weight whose outputs are contiguous: decodes tiles of outputs and transposes them. */
 static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                 unsigned char *scratch, organ_error *error)
 {

@@ -15,11 +15,11 @@ typedef struct weight_rows {
 typedef struct weight_family {
     /* Sets `batch`, `step` and all properties that follow from the headers; no I/O. */
     organ_status (*prepare)(organ_weight_reader *reader, organ_error *error);
-    /* Reads what all rows need; NULL where that is nothing. */
+    /* Reads the data that all rows need; NULL if there is none. */
     organ_status (*load)(organ_weight_reader *reader, char note[256], organ_error *error);
     /* Returns the scratch bytes for `rows` rows, at most a batch. */
     size_t (*scratch)(const organ_weight_reader *reader, size_t rows);
-    /* At most a batch of rows, as type `as`, which is F32 unless `writes` says yes to another. */
+    /* Reads at most a batch of rows as type `as`: F32, or another one for which `writes` returns true. */
     organ_status (*read)(const organ_weight_reader *reader, const weight_rows *rows, organ_dtype as, void *values,
                          unsigned char *scratch, organ_error *error);
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
@@ -118,7 +118,7 @@ organ_real organ_weight_real(organ_dtype as);
 /* The whole words or bytes that contain bits [first, first + n) x bits of a row of words. */
 typedef struct weight_span {
     uint64_t from, to; /* words of 32 bits */
-    size_t skip;       /* codes of the first word that come before */
+    size_t skip;       /* codes of the first word before the first one read */
 } weight_span;
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n);
 

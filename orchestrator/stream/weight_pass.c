@@ -66,6 +66,7 @@ typedef struct weight_pass_run {
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
+/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, in multiples of the rows that are read at once. */
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
@@ -151,6 +152,7 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
+/* Chooses how many workers are active within the memory, and the number of strips in flight. */
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
@@ -213,6 +215,7 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
     return s;
 }
 
+/* Reads a strip of the weight, and of the other model's, and passes it to `work`. */
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
     const organ_weight_pass *pass = r->pass;
@@ -231,6 +234,7 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     return pass->work(pass->context, strip, scratch, s->result, &s->error);
 }
 
+/* Runs on each worker: processes strips until the pass ends. */
 static void work_on_strips(void *context, size_t worker)
 {
     weight_pass_run *r = context;
@@ -291,6 +295,7 @@ static void close_items(weight_pass_run *r, size_t until)
         close_item(&r->items[r->closed++ % r->limit]);
 }
 
+/* Passes the result of the oldest strip to the caller and makes its place free. */
 static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_error *error)
 {
     if (s->error.status) {
@@ -337,6 +342,7 @@ static void open_step(weight_pass_run *r)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Runs on the calling thread: opens weights, retires strips in order, and ends the pass. */
 static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
 {
     for (;;) {

@@ -23,6 +23,7 @@ static const small_float small_floats[] = {
     {ORGAN_F8_E5M2FNUZ, 5, 2, 16, FNUZ},
 };
 
+/* Returns the value of a code of at most 8 bits with these exponent and mantissa bits. */
 static float small_value(const small_float *f, unsigned code)
 {
     const unsigned exponents = 1u << f->exponent_bits, mantissas = 1u << f->mantissa_bits;
@@ -81,6 +82,7 @@ static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Loads the scale of the tensor and, for small floats, the table of values. */
 static organ_status load_plain(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;

@@ -53,7 +53,7 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count);
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error);
 
-/* Bytes of files that reading these rows takes: for progress. */
+/* Returns the bytes of files that reading these rows reads, for the progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows);
 
 ORGAN_API_END

@@ -143,7 +143,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) ||
         organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;
-    /* Biases have the layout of the scales and take the place of zero points. */
+    /* Biases have the layout of the scales and replace zero points. */
     if (w->bias && organ_weight_grid_make(r, w->bias, &r->zero, error))
         return error->status;
     r->packed_zero = w->zero && (w->zero->dtype == ORGAN_I32 || is_gemv(r));

@@ -36,8 +36,8 @@ typedef struct organ_rope_config {
     double long_attention_factor; /* longrope: for windows beyond the original context; 0: the same */
     uint64_t original_context;    /* original_max_position_embeddings; dynamic: max_position_embeddings */
     unsigned dimensions;          /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
-    unsigned angles;              /* proportional: pairs that turn */
-    bool reversed;                /* q and k turn the other way, by minus the angle */
+    unsigned angles;              /* proportional: number of rotated pairs */
+    bool reversed;                /* q and k are rotated by minus the angle */
     bool exact_range; /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
     /* longrope: dimensions / 2 each, from config.json; NULL for a GGUF file, which has them as tensors */
     const float *short_factors, *long_factors;
@@ -131,7 +131,7 @@ typedef struct organ_recurrent_config {
     /* Mamba-2 */
     double step_min, step_max;  /* limits of softplus(dt + dt_bias) */
     bool normed;                /* y silu(z) passes a norm with weights, over the heads of each group */
-    bool norm_first;            /* the norm comes before the product by silu(z) */
+    bool norm_first;            /* the norm is applied before the product with silu(z) */
     bool scaled;                /* z, x, B, C and dt are multiplied by `scales` after their projection */
     float scales[5], out_scale; /* out_scale: factor of the output */
 } organ_recurrent_config;

@@ -172,7 +172,7 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-static organ_status check_heads(const char *label, const organ_forward_config *c, organ_error *error)
+static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;
     if (!isfinite(c->value_scale))
@@ -361,8 +361,8 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
     }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
-        check_gate(label, c, error) || check_heads(label, c, error) || check_experts(label, c, error) ||
-        check_rope(label, c, &c->rope, error))
+        check_gate(label, c, error) || check_value_and_query_scales(label, c, error) ||
+        check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
         return error->status;
     return check_rope(label, c, &c->rope_local, error);
 }

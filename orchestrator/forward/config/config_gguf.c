@@ -89,8 +89,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
 /* llama.cpp scales queries by their positions in models of Mistral, of which some have DeepSeek's architecture. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
-/* Keys that change the computation: a file that has one with another value than this is refused, unless its
- * architecture uses the key. */
+/* Refuses keys that would change the computation: those with another value than the neutral one in a file whose
+ * architecture does not use them. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
     const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;

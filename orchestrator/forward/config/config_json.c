@@ -21,7 +21,7 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
     free(text);
 }
 
-/* Returns the name that the architecture gives a member of the root, or `key`. */
+/* Returns the architecture's name for a member of the root, or `key`. */
 static const char *own_name(const config_hf_source *s, const char *key)
 {
     for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)

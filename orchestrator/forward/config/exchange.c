@@ -317,7 +317,8 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
     return true;
 }
 
-/* Names of the architecture precede those that most have. */
+/* Finds the part of the model that the end of a tensor's name stands for. Tries the architecture's own names first,
+ * then those that most architectures use. */
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
                               exchange_part *found)
 {

@@ -60,7 +60,7 @@ typedef struct forward_exchange {
     const char *keys;         /* keys of organ_exchange_key_named, separated by blanks */
     const char *model_type;   /* of config.json; NULL: a file of this kind becomes one of another row's architecture */
     const char *when;         /* a GGUF file becomes one of this row if it has this key; NULL: any does */
-    const char *rest;         /* members of config.json that no key says, as JSON */
+    const char *rest;         /* members of config.json that no key-value has, as JSON */
     bool norms_plus_one;      /* GGUF: 1 is added to the weights of norms */
 } forward_exchange;
 

@@ -210,7 +210,7 @@ typedef struct forward_family {
     bool tied;               /* tie_word_embeddings if config.json does not have it */
     bool interleaved;        /* rotation pairs neighbours, in safetensors too */
     bool neighbours;         /* the same; the forward pass rotates neighbours, rows keep their order */
-    bool gguf_exact_range;   /* GGUF: YaRN does not round the bounds of its ramp; no key says it */
+    bool gguf_exact_range;   /* YaRN does not round the bounds of its ramp (GGUF has no key for it) */
     bool gguf_pairs;         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
     bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
     double attention_softcap, final_softcap; /* if config.json does not have them; null means no cap */
@@ -251,7 +251,7 @@ typedef struct forward_family {
     forward_heads heads;
     const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
     forward_number value_scale; /* of v; null means 1 */
-    bool rope_reversed;         /* q and k turn the other way */
+    bool rope_reversed;         /* q and k are rotated by minus the angle */
     bool rope_mscale;           /* longrope has factors of cos and sin of its own: short_mscale and long_mscale */
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */

@@ -87,7 +87,7 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
         c->kinds[l].intermediate = width;
 }
 
-/* llama.cpp's defaults for missing keys; a scale of 0 means none. */
+/* Reads the keys of experts. Missing keys have llama.cpp's defaults; a scale of 0 means none. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;

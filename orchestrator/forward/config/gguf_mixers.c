@@ -49,7 +49,8 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
                    layer);
 }
 
-/* Layers without attention have no heads of k and v in the file; sizes of such a layer are not used. */
+/* Takes the model's number of heads of k and v from a layer with attention: files state 0 for the others. These get the
+ * model's sizes, which are not used. */
 static void share_heads(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)

@@ -114,7 +114,7 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
 
-/* organ_config_mixers has read the words. */
+/* Sets the mixtures of experts of the layers from the words that organ_config_mixers has read. */
 static void read_mixture_words(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -130,6 +130,7 @@ static void read_pairs(organ_forward_config *c)
     }
 }
 
+/* Reads the number of the first layer with experts; the layers before it are dense. */
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)

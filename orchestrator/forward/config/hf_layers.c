@@ -41,7 +41,8 @@ static void number_dense(const config_hf_source *s, unsigned pattern, organ_forw
     }
 }
 
-/* Gives windows to layers by their number, if there is no list. */
+/* Chooses the layers with a window by their number, in the way of the family (forward_windows). Used if there is no
+ * list of layers. */
 static void number_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;

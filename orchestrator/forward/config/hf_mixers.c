@@ -214,6 +214,7 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     return INFINITY;
 }
 
+/* Reads the limits of the time steps: a lower limit alone, or a list of both. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -18,7 +18,7 @@ static unsigned number_at(const config_hf_source *s, const json_t *list, const c
     return 0;
 }
 
-/* Heads of q by layer, and a gate for each head or for each number of the output. */
+/* Reads the number of heads of q in each layer, and whether a gate is for a head or for each number of the output. */
 static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "num_attention_heads_per_layer";
@@ -33,7 +33,7 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].heads = number_at(s, list, key, l);
 }
 
-/* Refuses a member for layers with a window that differs from that of the other layers. */
+/* Refuses a member whose value is not `value`, because transformers computes with that value in any case. */
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
@@ -41,8 +41,8 @@ static void require_same(const config_hf_source *s, const char *key, unsigned va
                    key, value);
 }
 
-/* Layers with a window have twice as many heads of k and v. Published files have the window without the query itself,
- * and the layers that have one in hybrid_layer_pattern. */
+/* Layers with a window have twice as many heads of k and v. Published files list these layers in hybrid_layer_pattern,
+ * and their sliding_window_size does not count the query's own token. */
 static void read_mimo(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "hybrid_layer_pattern";

@@ -120,6 +120,8 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     return latent ? latent : dimensions;
 }
 
+/* Reads the number of rotated dimensions: a part of the head from config.json, or the architecture's own part. Some
+ * architectures rotate the whole head if the rotation is scaled. */
 static void read_dimensions(const config_hf_source *s, const json_t *object, unsigned head_dim,
                             const organ_forward_config *c, organ_rope_config *rope)
 {

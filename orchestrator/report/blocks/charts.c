@@ -50,7 +50,7 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Words about a row, for the caller to free; NULL: none. */
+/* Returns text about a row, which the caller frees, or NULL. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -87,7 +87,7 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-/* Numbers of bytes in the unit that the most of them asks for. */
+/* Chooses the unit (kB, MB, ...) by the largest number of bytes and divides all by it. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;

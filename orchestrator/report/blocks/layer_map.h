@@ -21,7 +21,7 @@ typedef struct organ_layer_map {
     bool in_order_of_rows; /* keep roles in the order of their first values, and ignore all after the first
                             * ORGAN_LAYER_MAP_ROLES
                             */
-    size_t layers, roles;  /* 0: nothing was added */
+    size_t layers, roles;  /* 0: empty */
     bool outside;          /* the last of `layers` collects tensors outside layers */
     double *layer;         /* the layers' numbers, ascending; the entry of `outside` is one more than the last */
     const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of the anatomy, unless in_order_of_rows */

@@ -56,6 +56,7 @@ static void open_below(organ_layer_map *map)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
+/* Makes a map of values for each series and, if there are any, for the lower and the upper edge of the band. */
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, style->series[0].rows);
@@ -98,7 +99,7 @@ static size_t arrange_panels(panel_maps *p, bool band)
     }
     if (first && first->roles)
         return first->roles;
-    p->panels[0] = (organ_chart_panel){.y = p->y[0]}; /* an empty panel says that there is nothing */
+    p->panels[0] = (organ_chart_panel){.y = p->y[0]}; /* an empty panel shows that there are no values */
     return 1;
 }
 

@@ -63,16 +63,16 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
         for (size_t c = 0; c < columns; c++)
             values[k * columns + c] = grid_value(style, organ_json_row_at(rows, k), used, c);
     }
-    organ_heat_map whole = style->style;
-    whole.rows = count;
-    whole.columns = columns;
-    whole.row_names = names;
-    whole.column_names = style->members ? used : NULL;
-    whole.values = values;
-    whole.plain = count * columns > ORGAN_BLOCK_CELLS;
+    organ_heat_map map = style->style;
+    map.rows = count;
+    map.columns = columns;
+    map.row_names = names;
+    map.column_names = style->members ? used : NULL;
+    map.values = values;
+    map.plain = count * columns > ORGAN_BLOCK_CELLS;
     if (values && names) {
-        whole.high = organ_block_scale(style->step, style->floor, whole.high, values, count * columns);
-        organ_heat_map_svg(&whole, &svg, &(organ_error){0});
+        map.high = organ_block_scale(style->step, style->floor, map.high, values, count * columns);
+        organ_heat_map_svg(&map, &svg, &(organ_error){0});
     }
     organ_block_chart(walk, svg, style->caption);
     free(values);
@@ -130,15 +130,15 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block)
         series[count] = (organ_chart_series){.name = map->role[r], .style = (unsigned)count};
         count++;
     }
-    organ_chart whole = style->style;
-    whole.x_label = "layer";
-    whole.whole_x = true;
-    whole.series = series;
-    whole.series_count = count;
-    whole.panel_count = 1;
+    organ_chart chart = style->style;
+    chart.x_label = "layer";
+    chart.whole_x = true;
+    chart.series = series;
+    chart.series_count = count;
+    chart.panel_count = 1;
     if (count > 0) {
-        whole.panels = &(organ_chart_panel){.count = map->layers, .x = map->layer, .y = values};
-        organ_chart_svg(&whole, &svg, &(organ_error){0});
+        chart.panels = &(organ_chart_panel){.count = map->layers, .x = map->layer, .y = values};
+        organ_chart_svg(&chart, &svg, &(organ_error){0});
     }
     if (count > 0 || !map || map->failed)
         organ_block_chart(walk, svg, style->caption);
@@ -178,22 +178,22 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block)
     const size_t count = json_array_size(rows);
     organ_point *const points = calloc(count + 1, sizeof *points);
     char *const subtitle = organ_block_text(walk, style->style.subtitle), *svg = NULL;
-    organ_scatter whole = style->style;
-    whole.subtitle = subtitle;
-    whole.kind_count = 1;
+    organ_scatter scatter = style->style;
+    scatter.subtitle = subtitle;
+    scatter.kind_count = 1;
     for (size_t k = 0; points && k < count; k++) {
         const json_t *const row = organ_json_row_at(rows, k);
         points[k] = (organ_point){.x = organ_block_number(row, style->x, style->x_factor),
                                   .y = organ_json_number(row, style->y),
                                   .kind = kind_of(style, row),
                                   .name = organ_json_text(row, style->name)};
-        whole.kind_count = points[k].kind + 1 > whole.kind_count ? points[k].kind + 1 : whole.kind_count;
+        scatter.kind_count = points[k].kind + 1 > scatter.kind_count ? points[k].kind + 1 : scatter.kind_count;
     }
-    whole.points = points;
-    whole.count = count;
+    scatter.points = points;
+    scatter.count = count;
     if (points) {
         name_farthest(points, count, style->named);
-        organ_scatter_svg(&whole, &svg, &(organ_error){0});
+        organ_scatter_svg(&scatter, &svg, &(organ_error){0});
     }
     organ_block_chart(walk, svg, style->caption);
     free(points);

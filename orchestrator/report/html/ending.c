@@ -42,7 +42,7 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
 {
     organ_text text;
     organ_error error = {0};
-    char *whole = NULL;
+    char *cell = NULL;
     if (organ_text_open(&text, &error) == ORGAN_OK) {
         if (!json_is_array(value))
             put_value(text.out, key, value);
@@ -50,9 +50,9 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
             fputs(k ? ", " : "", text.out);
             put_value(text.out, key, organ_json_row_at(value, k));
         }
-        organ_text_finish(&text, &whole, &error);
+        organ_text_finish(&text, &cell, &error);
     }
-    organ_table_take(table, whole);
+    organ_table_take(table, cell);
 }
 
 /* Adds the name of a member as a cell: "bytes_per_second" becomes "bytes per second". */

@@ -323,7 +323,8 @@ static void choose_scales(chart_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
-/* Rows as full as can be: seven projections are four of attention above three of the feed-forward. */
+/* Returns the number of panels per row, chosen so that rows are full: seven projections become four of attention above
+ * three of the feed-forward. */
 static size_t columns_for(size_t panels)
 {
     static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
@@ -401,7 +402,7 @@ static void put_place_row(const chart_drawing *d, const organ_chart_panel *panel
     organ_svg_numbers_row(d->out);
 }
 
-/* Places where there is a value, panel by panel. */
+/* Writes the table of numbers: the rows that have a value, panel by panel. */
 static void chart_put_numbers(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;

@@ -54,19 +54,19 @@ static void power_text(int exponent, char out[32])
         used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
 }
 
-/* count x mantissa x 10^exponent: computed in whole numbers as far as they go, so that 3 x 0.1 is "0.3". */
+/* Writes count x mantissa x 10^exponent. Computes with integers where they suffice, so that 3 x 0.1 is "0.3". */
 static void tick_text(double count, const organ_scale *scale, char out[32])
 {
-    const double whole = count * scale->mantissa;
+    const double integer = count * scale->mantissa;
     char figures[24];
-    if (scale->exponent >= 0 || scale->exponent < -6 || fabs(whole) >= 1e9) {
-        organ_number_text(whole * pow(10, scale->exponent), 9, out);
+    if (scale->exponent >= 0 || scale->exponent < -6 || fabs(integer) >= 1e9) {
+        organ_number_text(integer * pow(10, scale->exponent), 9, out);
         return;
     }
     const int behind = -scale->exponent;
-    snprintf(figures, sizeof figures, "%0*ld", behind + 1, labs((long)whole));
+    snprintf(figures, sizeof figures, "%0*ld", behind + 1, labs((long)integer));
     const int before = (int)strlen(figures) - behind;
-    snprintf(out, 32, "%s%.*s.%s", whole < 0 ? "-" : "", before, figures, figures + before);
+    snprintf(out, 32, "%s%.*s.%s", integer < 0 ? "-" : "", before, figures, figures + before);
 }
 
 /* ---- scales ---- */
@@ -125,7 +125,7 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
         s.step = s.mantissa = 1;
         s.exponent = 0;
     }
-    /* A hair of tolerance: 0.3 / 0.1 is not 3. */
+    /* Tolerance for rounding errors: 0.3 / 0.1 is not exactly 3. */
     s.first = floor(low / s.step + 1e-9);
     s.last = ceil(high / s.step - 1e-9);
     if (s.last <= s.first)
@@ -146,7 +146,7 @@ double organ_scale_place(const organ_scale *s, double value)
     return ((s->log ? log10(value) : value / s->step) - s->first) / (s->last - s->first);
 }
 
-/* 1, 2 and 5 of each decade, where there are few of them. */
+/* Makes ticks at 1, 2 and 5 of each decade; used if the scale has few decades. */
 static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     static const double parts[] = {1, 2, 5};

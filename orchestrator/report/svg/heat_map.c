@@ -112,10 +112,11 @@ static void choose_scale(heat_map_drawing *d)
 
 /* ---- numbers ---- */
 
-/* As many decimals as its neighbours have. */
+/* Formats a value with the decimals that all cells of the map have. */
 static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
-    if (d->decimals >= 0 && value != 0 && fabs(value) < 0.5 * pow(10, -d->decimals)) /* it is not nothing */
+    if (d->decimals >= 0 && value != 0 &&
+        fabs(value) < 0.5 * pow(10, -d->decimals)) /* shows a digit, because 0.00 would read as zero */
         return organ_number_text(value, 1, out);
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
@@ -138,7 +139,7 @@ static const char *heat_map_name_of(const char *const *names, size_t at, char nu
 
 /* ---- layout ---- */
 
-/* The widest name in pixels; numbers are as wide as the last. */
+/* Returns the width of the widest name in pixels. If rows only have numbers, that is the last number. */
 static double widest_name(const char *const *names, size_t count)
 {
     char number[32];
@@ -246,7 +247,7 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     fprintf(d->out, " class=\"oc-t%c%u\">%s</text>\n", ramp_of(d), step, value_text(d, value, text));
 }
 
-/* All cells of one colour as one path, neighbours in a row as one piece. */
+/* Draws all cells of one colour as one path; neighbouring cells of a row are one rectangle. */
 static void put_colour(const heat_map_drawing *d, unsigned step)
 {
     bool open = false;
@@ -291,7 +292,7 @@ static void put_cells(const heat_map_drawing *d)
 
 /* ---- names and scale ---- */
 
-/* Every how-manieth name has room: 1, 2, 5, 10, 20, ... */
+/* Returns 1, 2, 5, 10, 20, ...: one of so many names is written, so that they do not overlap. */
 static size_t names_step(double pitch, double room)
 {
     static const unsigned char steps[] = {1, 2, 5};

@@ -40,7 +40,8 @@ static const char *value_text(const ranking_drawing *d, double value, char out[6
 
 /* ---- layout ---- */
 
-/* Values below each other have the same decimals, unless one of them would vanish by that. */
+/* Chooses the decimals that all values get. If the smallest would then be written as 0, each value gets its own instead
+ * (-1). */
 static void choose_decimals(ranking_drawing *d)
 {
     organ_extent sizes = {INFINITY, 0};

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Everything that is drawn is a class, so that one block of rules turns light into dark. */
+/* All colours are set by classes, so that one block of rules changes light to dark. */
 const char organ_svg_style[] =
     ".oc-paper{fill:#ffffff}.oc-text{fill:#1f2328;font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu "
     "Sans',sans-serif}"

@@ -54,7 +54,7 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 
-/* Writes the next cell of the row; NULL, NAN and infinities give an empty cell. */
+/* Writes the next cell of the row, empty for NULL, NaN and infinities. */
 void organ_svg_numbers_text(FILE *out, const char *s);
 void organ_svg_numbers_value(FILE *out, double value);
 

@@ -66,7 +66,7 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* indent < 0: everything on one line. */
+/* Prints an array; with indent < 0 on one line. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -112,7 +112,7 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* `rows` may be NULL. */
+/* Prints the members of an object; `rows` may be NULL. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -206,7 +206,7 @@ static void remove_abandoned_draft(int folder, const char *name)
         close(fd);
 }
 
-/* Runs that were killed leave drafts: the next one that writes the file takes them away. */
+/* Removes the drafts that killed runs have left of this file. */
 static void remove_abandoned_drafts(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
@@ -280,8 +280,8 @@ typedef struct draft_stream {
     int fd, fault;
 } draft_stream;
 
-/* organ_write_all repeats a write that a signal ended; stdio alone would lose what that left. 0 sets the error flag of
- * the stream. */
+/* The write function of the stream. Writes all bytes even if a signal interrupts a write, which stdio alone does not.
+ * Returning 0 sets the stream's error flag. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;

@@ -73,7 +73,7 @@ static size_t columns_of_character(uint32_t code)
     return WITHIN(two_wide, code) ? 2 : 1;
 }
 
-/* Bytes of the longest beginning of `s` that takes at most `width` columns. */
+/* Returns the bytes of the longest prefix of `s` that fits in `width` columns. */
 static size_t prefix_within(const char *s, size_t width)
 {
     size_t used = 0, at = 0;
@@ -102,8 +102,8 @@ size_t organ_text_width(const char *s)
 
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
-    const size_t whole = organ_text_width(s);
-    if (whole <= width) {
+    const size_t full_width = organ_text_width(s);
+    if (full_width <= width) {
         char *const same = strdup(s);
         if (!same)
             organ_memory_refused();

@@ -138,7 +138,7 @@ static size_t line_width(const organ_table *table, const text_table_part *p)
     return width;
 }
 
-/* Numbers before the first text belong to the names. */
+/* Returns the number of columns that name a row: numbers up to the first text, and that text. */
 static size_t names_of(const organ_table *table)
 {
     size_t names = 1;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* "skeleton" -> "skeleton (attention)" */
+/* Adds what an organ contains to its name: "skeleton" becomes "skeleton (attention)". */
 static const char *full_name(const char *name)
 {
     static const char *const names[][2] = {

@@ -92,7 +92,8 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
         SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
 }
 
-/* Weights that stand in a layer; only matrices; of those with findings only, where `names` is not NULL. */
+/* Lists the weights that belong to a layer; with `matrices` only matrices, with `names` only the weights named
+ * there. */
 static json_t *places_of(const json_t *report, bool matrices, const json_t *names)
 {
     const json_t *const tensors = json_object_get(report, "tensors");
@@ -186,7 +187,7 @@ static json_t *ranges_of(const json_t *report)
     return rows;
 }
 
-static unsigned long long hidden_of(const json_t *senses)
+static unsigned long long count_unshown(const json_t *senses)
 {
     unsigned long long hidden = 0;
     for (size_t k = MAX_SHOWN; k < json_array_size(senses); k++)
@@ -205,7 +206,7 @@ static json_t *autopsy_of(const json_t *report)
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
     if (made)
-        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses),
+        ORGAN_ADD(made, SET_COUNT("hidden", count_unshown(senses)), SET("senses", senses),
                   SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
                   SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
@@ -317,7 +318,7 @@ static const organ_block findings[] = {
          .max = MAX_COMMANDS),
 };
 
-/* A limit is drawn where a weight comes near it. */
+/* A limit is drawn if a weight is near it. */
 static const organ_panels_of spread = {
     .style = {.title = "Standard deviation of the weights by layer",
               .subtitle = "look for jumps between layers and for layers that differ from their neighbours",

@@ -57,7 +57,7 @@ static json_t *experiments_of(const json_t *groups)
     return rows;
 }
 
-/* The models, with what this run took to take each apart. */
+/* Returns the models with the seconds that this run needed for each. */
 static json_t *timed_models(const json_t *report)
 {
     json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();

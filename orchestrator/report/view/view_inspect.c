@@ -58,7 +58,7 @@ static const organ_field weights[] = {
 
 /* ---- the page ---- */
 
-/* The facts of config.json that a person asks for first. */
+/* Lists the facts of config.json that readers look for first. */
 static json_t *facts_of(const json_t *report)
 {
     static const organ_item facts[] = {

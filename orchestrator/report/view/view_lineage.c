@@ -13,16 +13,17 @@
 
 /* Figures that identify a tensor: two tensors with equal figures have equal values with near certainty. Moments are
  * rounded, because their last bits differ if a tensor is stored in another type or order of rows. */
-typedef struct print {
+typedef struct fingerprint {
     double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
     size_t model;
     uint64_t owners; /* a bit for each model that has it */
-} print;
+} fingerprint;
 
+/* Orders fingerprints by their values, then by the number of elements. */
 static int by_values(const void *a, const void *b)
 {
-    const print *const x = a, *const y = b;
+    const fingerprint *const x = a, *const y = b;
     for (size_t k = 0; k < sizeof x->of / sizeof *x->of; k++)
         if (x->of[k] != y->of[k])
             return x->of[k] < y->of[k] ? -1 : 1;
@@ -31,7 +32,7 @@ static int by_values(const void *a, const void *b)
 
 static int by_model(const void *a, const void *b)
 {
-    const print *const x = a, *const y = b;
+    const fingerprint *const x = a, *const y = b;
     return (x->model > y->model) - (x->model < y->model);
 }
 
@@ -44,10 +45,10 @@ static double lineage_rounded(double x)
 }
 
 /* Tensors whose values are all the same, as those of a new norm, match any model, so they prove no kinship. */
-static bool read_fingerprint(const json_t *tensor, size_t model, print *p)
+static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
-    *p = (print){.elements = json_integer_value(json_object_get(tensor, "elements")), .model = model};
+    *p = (fingerprint){.elements = json_integer_value(json_object_get(tensor, "elements")), .model = model};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const json_t *const value = json_object_get(tensor, keys[k]);
         if (!json_is_number(value))
@@ -62,7 +63,7 @@ static bool read_fingerprint(const json_t *tensor, size_t model, print *p)
     return true;
 }
 
-static size_t read_fingerprints(const json_t *models, size_t max, print *prints)
+static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *prints)
 {
     size_t count = 0;
     for (size_t m = 0; m < max; m++) {
@@ -73,7 +74,7 @@ static size_t read_fingerprints(const json_t *models, size_t max, print *prints)
     return count;
 }
 
-static void find_owners(print *prints, size_t count)
+static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
     for (size_t from = 0, to; from < count; from = to) {
@@ -88,7 +89,7 @@ static void find_owners(print *prints, size_t count)
 
 /* Finds the model of the set `among` that owns most prints that no model of the set `but` owns. Returns the number of
  * these prints, 0 if there is none. */
-static size_t lineage_max_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
+static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
     for (size_t k = 0; k < count; k++)
@@ -104,7 +105,7 @@ static size_t lineage_max_of(const print *prints, size_t count, uint64_t among, 
 }
 
 /* Sets the body and the donor if two of the models `among` have all, and neither alone. */
-static bool find_parents(const print *prints, size_t count, uint64_t among, organ_lineage *lineage)
+static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
     const size_t max = lineage_max_of(prints, count, among, 0, &body);
@@ -120,7 +121,7 @@ static bool find_parents(const print *prints, size_t count, uint64_t among, orga
 
 /* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
  * these. */
-static void lineage_finish(const print *prints, size_t known, organ_lineage *lineage)
+static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;
     for (int again = 0; again < 2; again++) {
@@ -186,7 +187,7 @@ organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage,
     size_t capacity = 1;
     for (size_t m = 0; m < max; m++)
         capacity += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
-    print *const prints = calloc(capacity, sizeof *prints);
+    fingerprint *const prints = calloc(capacity, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
     const size_t known = read_fingerprints(models, max, prints);

@@ -59,7 +59,7 @@ static char *draw_layers(const json_t *report)
                        "the same numbers.",
         .x_label = "layer",
         .y_label = "killed, percent of target weights",
-        .min_span = 1, /* a hundredth of a percent is no landscape */
+        .min_span = 1, /* an axis of at least 1 %: smaller differences would look large */
         .whole_x = true,
         .series = series,
         .series_count = 2,
@@ -87,7 +87,8 @@ static char *draw_magnitudes(const json_t *report)
 
 /* ---- one tensor ---- */
 
-/* Weights of the tile in row `r` and column `c` of the map: less at the edges of a matrix. */
+/* Returns the number of weights in the tile of row `r` and column `c` of the map; tiles at the edges of a matrix have
+ * fewer. */
 static double tile_weights(const json_t *map, size_t r, size_t c)
 {
     const unsigned long long side = organ_json_count(map, "tile"), rows = organ_json_count(map, "matrix_rows"),

@@ -109,8 +109,8 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc and the
- * C library ask about processors, memory and limits. */
+/* Allows reading what the program itself needs: the loader and libraries, the time zone, /proc/self (the process keeps
+ * its number after exec), and the files in which hwloc and the C library look up processors, memory and limits. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",

@@ -42,7 +42,7 @@ enum {
     MAX_STEPS = 2048
 };
 
-/* An argument of which nothing is asked. */
+/* An argument that is not compared. */
 #define ANY 0, 0, 0
 
 typedef struct call_rule {
@@ -369,7 +369,7 @@ bool organ_seccomp_is_there(void)
 
 bool organ_confine_calls(organ_calls calls)
 {
-    call_filter f; /* on the stack: nothing is allocated between fork and exec */
+    call_filter f; /* on the stack: between fork and exec malloc may deadlock */
     fill_filter(&f, calls);
     const struct sock_fprog program = {.len = f.count, .filter = f.steps};
     if (f.count == MAX_STEPS) {

@@ -16,7 +16,7 @@ struct organ_audit_log {
     char *file;
     pthread_mutex_t lock; /* guards what follows */
     int fd;
-    bool torn, reported; /* the last line is not whole; it was said that lines are lost */
+    bool torn, reported; /* the last line is incomplete; the loss of lines was reported */
     unsigned long long lost;
 };
 

@@ -68,8 +68,9 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     return r->wrong ? MHD_NO : MHD_YES;
 }
 
-/* The target is given up to a zero byte in it, as the method is. Between them and up to the version stand blanks, and
- * one zero at the end of each. */
+/* Checks the first line of a request, which the library has split in place: it has put a zero byte after the method and
+ * after the target. If they, or the blanks between the parts, contain other zero bytes, the text is shorter than the
+ * part. Returns the fault, or NULL. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);

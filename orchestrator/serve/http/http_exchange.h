@@ -156,7 +156,7 @@ typedef struct organ_http_route {
     const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* answered without a token: what the page needs before it has logged in */
-    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the desk
+    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the queue
                    (request_queue.h) */
     bool body;  /* accepts a JSON body; other routes reject one */
 } organ_http_route;

@@ -63,7 +63,7 @@ struct organ_server_request {
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began;
-    char *target;     /* as it came */
+    char *target;     /* as received */
     const char *line; /* the same in the library's memory */
     char *path;       /* decoded */
     char verb[16];
@@ -83,7 +83,7 @@ struct organ_server_request {
     bool body_too_long;
     organ_watched *watched;
     organ_http_reply reply;
-    struct organ_server_request *next; /* at the desk */
+    struct organ_server_request *next; /* in the queue */
 };
 
 /* ---- head.c: refuses ambiguous heads ---- */

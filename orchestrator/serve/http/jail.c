@@ -198,7 +198,8 @@ void organ_jail_unroot(const organ_jail *jail, char *message)
 
 /* ---- paths ---- */
 
-static const char *wrong_with(const char *path)
+/* Returns the reason why a path is refused, or NULL. */
+static const char *path_fault(const char *path)
 {
     if (*path == '/')
         return "it is absolute; paths are relative to the root";
@@ -215,7 +216,7 @@ static const char *wrong_with(const char *path)
 /* Checks the form of a path. Returns 0, or the HTTP status of the refusal. */
 static unsigned check_jail_path(const char *path, organ_error *error)
 {
-    const char *wrong = wrong_with(path);
+    const char *wrong = path_fault(path);
     bool hidden = false, endless = false;
     for (const char *segment = path; !wrong && *path && strcmp(path, ".") != 0;) {
         const size_t length = strcspn(segment, "/");
@@ -412,8 +413,8 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-/* The attributes of an entry of the directory `fd`; of a link, of the file that it leads to. A link to a directory is
- * left out, so that no search enters a directory twice. */
+/* Reads the attributes of an entry of directory `fd`; for a link, of the file that it leads to. Returns false for links
+ * to directories, so that no search enters a directory twice. */
 static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
                        struct stat *about)
 {
@@ -442,7 +443,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
     DIR *const directory = fdopendir(fd);
     bool memory = directory != NULL;
     for (const struct dirent *e; memory && !l->cut && (e = readdir(directory));)
-        if (e->d_name[0] != '.' && !wrong_with(e->d_name) && stat_entry(jail, place, fd, e->d_name, &about))
+        if (e->d_name[0] != '.' && !path_fault(e->d_name) && stat_entry(jail, place, fd, e->d_name, &about))
             memory = append_entry(l, e->d_name, &about);
     if (directory)
         closedir(directory);

@@ -54,7 +54,7 @@ static void watch_request(void *context, void *held)
 {
     refused_search *const s = context;
     organ_server_request *const request = held;
-    const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be at the desk */
+    const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be queued */
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
                                                                                  request, "Transfer-Encoding");
     if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MAX_AT_ONCE)

@@ -53,7 +53,7 @@ static void return_request(organ_request_queue *queue, organ_server_request *req
     organ_mhd.resume_connection(request->connection);
 }
 
-/* Puts parked requests back into the queue: all, or those whose time has come. */
+/* Returns parked requests to the queue: all, or those whose waiting time has passed. */
 static void recall_requests(organ_request_queue *queue, bool all)
 {
     pthread_mutex_lock(&queue->lock);
@@ -190,7 +190,7 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
     const bool room = queue->waiting < queue->max;
     if (room) {
         request->state = REQUEST_IN_POOL;
-        /* Suspend before a thread can take it: it must be suspended when it is resumed. */
+        /* Suspends before a thread can process it: a request must be suspended when it is resumed. */
         organ_mhd.suspend_connection(request->connection);
         queue_request(queue, request);
         queue->present++;

@@ -11,7 +11,7 @@ typedef struct organ_request_queue organ_request_queue;
 organ_status organ_request_queue_create(size_t threads, size_t max, organ_request_queue **queue, organ_error *error);
 void organ_request_queue_destroy(organ_request_queue *queue); /* after the last request was done; NULL is allowed */
 
-/* Suspends the request's connection, runs the handler on a thread of the desk and resumes the connection. Returns
+/* Suspends the request's connection, runs the handler on a thread of the queue and resumes the connection. Returns
  * false and does nothing if too many requests wait already. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request);
 

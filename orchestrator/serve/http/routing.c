@@ -68,7 +68,7 @@ static void refuse_method(organ_server_request *request, const bool *known)
     organ_http_reply_header(&request->reply, "Allow", allowed);
 }
 
-/* ORGAN_HTTP_METHODS: one that no route has. */
+/* Reads the method; ORGAN_HTTP_METHODS stands for one that no route has. */
 static void read_method(organ_server_request *request)
 {
     int m = 0;

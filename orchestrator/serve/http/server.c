@@ -109,7 +109,8 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-/* The threads that answer requests have the priority of the one that starts them. Gives errno, as a pointer. */
+/* Lowers the priority of this thread and starts the library's threads from it, which inherit the priority. Returns
+ * errno as a pointer. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;
@@ -232,7 +233,7 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies under way. Requests at the desk and streams must have ended before the daemon is stopped; they wait
+/* Waits for replies under way. Queued requests and streams must have ended before the daemon is stopped; they wait
  * for the disk at most. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {

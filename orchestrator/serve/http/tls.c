@@ -96,7 +96,7 @@ static organ_status fail_pem(const char *file, const char *what, int code, organ
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
 }
 
-/* By the library's own check, which compares the key with the first certificate. */
+/* Checks that the key fits the first certificate, by the library's own function. */
 static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
                                organ_error *error)
 {

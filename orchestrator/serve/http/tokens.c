@@ -14,14 +14,14 @@
 
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
-typedef struct tokens_token {
+typedef struct stored_token {
     organ_bearer bearer;
     char *text;
     char session[ORGAN_SESSION_DIGITS + 1];
-} tokens_token;
+} stored_token;
 
 typedef struct token_list {
-    tokens_token *tokens;
+    stored_token *tokens;
     size_t count;
 } token_list;
 
@@ -109,7 +109,7 @@ static bool is_name(const char *text, size_t length)
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
-    tokens_token *const t = &list->tokens[list->count];
+    stored_token *const t = &list->tokens[list->count];
     if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
         return error->status;
     snprintf(t->bearer.name, sizeof t->bearer.name, "%.*s", (int)name_length, name);
@@ -118,7 +118,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     if (!t->text)
         return organ_fail_memory(error, file);
     list->count++;
-    for (tokens_token *other = list->tokens; other < t; other++) {
+    for (stored_token *other = list->tokens; other < t; other++) {
         if (strcmp(other->bearer.name, t->bearer.name) == 0)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->bearer.name);
         if (strcmp(other->text, t->text) == 0)
@@ -246,8 +246,8 @@ static void copy_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
         for (size_t j = 0; j < before->count; j++) {
-            tokens_token *const t = &now->tokens[k];
-            const tokens_token *const old = &before->tokens[j];
+            stored_token *const t = &now->tokens[k];
+            const stored_token *const old = &before->tokens[j];
             if (strcmp(t->text, old->text) == 0 && strcmp(t->bearer.name, old->bearer.name) == 0)
                 memcpy(t->session, old->session, sizeof t->session);
         }
@@ -278,11 +278,11 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
 }
 
 /* Compares all secrets, so that the time does not reveal which one matched. */
-static const tokens_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
+static const stored_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
-    const tokens_token *found = NULL;
+    const stored_token *found = NULL;
     for (size_t k = 0; k < tokens->list.count; k++) {
-        const tokens_token *const t = &tokens->list.tokens[k];
+        const stored_token *const t = &tokens->list.tokens[k];
         if (organ_secret_is(session ? t->session : t->text, given))
             found = t;
     }
@@ -292,7 +292,7 @@ static const tokens_token *find_secret(const organ_tokens *tokens, const char *g
 static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
-    const tokens_token *const found = find_secret(tokens, given, by_session);
+    const stored_token *const found = find_secret(tokens, given, by_session);
     if (found)
         *bearer = found->bearer;
     if (found && session)

@@ -23,7 +23,7 @@ typedef struct words_reader {
     json_t *named;              /* words with the name of a model of a store, and the same word with its path */
     char *absolute;             /* path of the last input, if it is in a store; else NULL */
     json_t *faults;
-    unsigned status; /* of the worst fault: 422 before what the jail says */
+    unsigned status; /* of the worst fault; 422 precedes those of the jail */
 } words_reader;
 
 /* ---- faults ---- */
@@ -58,7 +58,7 @@ static const char *json_kind(const json_t *value)
 
 /* ---- values ---- */
 
-/* Characters of valid UTF-8. */
+/* Returns the number of characters of valid UTF-8. */
 static size_t utf8_length(const char *text)
 {
     size_t count = 0;

@@ -14,7 +14,7 @@
 
 enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
-static const double min_rate_seconds = 0.3; /* before this a rate means nothing */
+static const double min_rate_seconds = 0.3; /* seconds before a rate is shown: earlier ones vary too much */
 
 /* Copies bytes as text without control characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)

@@ -356,7 +356,7 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 
 /* ---- what jobs have printed ---- */
 
-/* How the job is now. Files are opened and read without the lock: they may be long. */
+/* Reads the current state of the job. Reads files without the lock, because they may be long. */
 static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);

@@ -33,7 +33,7 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Adds the memory limit to the message of a job that met it, or may have. */
+/* Adds the memory limit to the message of a job that exceeded it, or may have. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];

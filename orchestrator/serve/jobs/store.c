@@ -213,7 +213,7 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     return error->status;
 }
 
-/* Ids are moments; the next microsecond if one is taken. */
+/* Creates the directory of a job. Its id is the time in microseconds; if the id is taken, the next free one. */
 static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
 {
     struct timespec now;

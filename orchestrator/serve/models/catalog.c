@@ -22,7 +22,8 @@ typedef struct layout {
     size_t size;
 } layout;
 
-/* The next `size` bytes of the block, a copy of `data` unless that is NULL; NULL without a block. */
+/* Appends `size` bytes to the block, a copy of `data` unless that is NULL, and returns their address. Without a block,
+ * only counts them and returns NULL. */
 static void *catalog_put(layout *l, const void *data, size_t size)
 {
     char *const at = l->base ? l->base + l->size : NULL;

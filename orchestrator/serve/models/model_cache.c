@@ -44,7 +44,7 @@ struct organ_model_cache {
         loose;           /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
     const char *reading; /* NULL: none */
     organ_found_models found;
-    bool was_scanned, walk_selected, scanning;
+    bool was_scanned, scan_requested, scanning;
     double walked_at, walk_seconds;
     organ_error walk_fault;
 };
@@ -147,7 +147,7 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     return 0;
 }
 
-/* Has it read by the thread that does; false if too many wait. */
+/* Queues the model for the thread that reads models. Returns false if too many are waiting. */
 static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
@@ -244,7 +244,7 @@ static organ_found_model *found_model(const organ_found_models *found, const cha
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
-/* Models that a client asked for come before those that a list shows. NULL: none. */
+/* Returns the next model to read: first those that a client requested, then those in the list. NULL: none. */
 static char *next_to_read(organ_model_cache *cache, bool *requested)
 {
     *requested = cache->requested_count > 0;
@@ -360,9 +360,9 @@ static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
     organ_found_models found = {0};
-    if (!cache->walk_selected)
+    if (!cache->scan_requested)
         return false;
-    cache->walk_selected = false;
+    cache->scan_requested = false;
     cache->scanning = true;
     pthread_mutex_unlock(&cache->lock);
     const double began = organ_seconds_now();
@@ -409,7 +409,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     bool complete = page->models != NULL;
     pthread_mutex_lock(&cache->lock);
     page->looking = !list_is_fresh(cache);
-    cache->walk_selected = cache->walk_selected || (page->looking && !cache->scanning);
+    cache->scan_requested = cache->scan_requested || (page->looking && !cache->scanning);
     for (size_t k = 0; k < cache->found.count; k++) {
         if (search && !strcasestr(cache->found.models[k].path, search))
             continue;

@@ -18,7 +18,7 @@ typedef struct organ_model_cache organ_model_cache;
 organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
                                       void (*tell)(void *context), void *context, organ_model_cache **cache,
                                       organ_error *error);
-/* Afterwards `tell` is not called any more, and no scan or reading begins. */
+/* Afterwards `tell` is not called, and no scan or read begins. */
 void organ_model_cache_stop(organ_model_cache *cache);
 void organ_model_cache_destroy(organ_model_cache *cache); /* NULL is allowed */
 

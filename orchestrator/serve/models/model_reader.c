@@ -79,8 +79,9 @@ static bool wait_for_bytes(int fd, double until)
     }
 }
 
-/* Receives all bytes. Returns false with errno: ETIMEDOUT, or 0 if the worker has ended. */
-static bool wait_for_worker(int fd, void *data, size_t bytes, double until)
+/* Receives bytes from the worker until all have arrived. On failure returns false and sets errno: ETIMEDOUT, or 0 if
+ * the worker has ended. */
+static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
     while (bytes > 0) {
@@ -161,7 +162,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
     snprintf(folders, sizeof folders, "%zu", reader->folder_count);
     if (fork_worker(reader, argv, error) != ORGAN_OK)
         return error->status;
-    if (!wait_for_worker(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
+    if (!receive_bytes(reader->socket, &ready, sizeof ready, organ_seconds_now() + SECONDS_TO_START))
         fail_to_start(error, errno ? errno : ECHILD);
     else if (ready.status)
         organ_fail_errno(error, (int)ready.status, "the process that reads models cannot be confined");
@@ -194,13 +195,13 @@ static bool send_question(organ_reader *reader, const char *absolute, const char
            organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
-/* Receives the block; NULL with errno as wait_for_worker. */
+/* Receives the block; NULL with errno as receive_bytes. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
         return NULL;
-    if (wait_for_worker(fd, block, bytes, until))
+    if (receive_bytes(fd, block, bytes, until))
         return block;
     const int fault = errno;
     munmap(block, bytes);
@@ -248,7 +249,7 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     *ended = false;
     if (reader->socket < 0 && start_worker(reader, error) != ORGAN_OK)
         return 500;
-    if (send_question(reader, absolute, path, max) && wait_for_worker(reader->socket, &answer, sizeof answer, until))
+    if (send_question(reader, absolute, path, max) && receive_bytes(reader->socket, &answer, sizeof answer, until))
         return check_answer(reader, &answer, path, max, until, catalog, error);
     const bool late = errno == ETIMEDOUT;
     const int how = end_worker(reader, late);

@@ -79,7 +79,7 @@ static void add_found_model(scan_walk *w, const open_folder *f, char *path, orga
     append_found(w, model);
 }
 
-/* A model that has a name in a store: a file, or a folder with a model in safetensors or one in GGUF. An entry that is
+/* Adds a model with a name in a store: a file, or a folder with a model in safetensors or one in GGUF. An entry that is
  * damaged is listed, too; reading it gives the reason. */
 static void add_named(scan_walk *w, const char *name)
 {

@@ -23,7 +23,8 @@ static void copy_in(const tall_matrix *t, const float *a, bool turned)
             t->x[c * t->rows + r] = (double)(turned ? a[r * t->cols + c] : a[c * t->rows + r]);
 }
 
-/* Strips of columns stay in the cache while all others meet them. */
+/* Computes X^T X, column by column. A strip of columns stays in the cache while its products with all earlier columns
+ * are computed. */
 static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
 {
     enum { STRIP = 8 };

@@ -47,8 +47,8 @@ static void make_reflector(eigen *x, size_t i)
     x->scale[i] = square - before * length;
 }
 
-/* Rows below i lose v w^T + w v^T of the last step, and meet this step's v: product = A v. One time through memory for
- * both. */
+/* Subtracts v w^T + w v^T of the last step from the rows above row i, and computes product = A next, where `next` is
+ * row i. Does both for a row at a time, so that A is read from memory once. */
 static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
 {
     const double *const next = x->a + i * x->n;
@@ -90,8 +90,8 @@ static void reduce_to_tridiagonal(eigen *x)
             continue;
         for (size_t k = 0; k < i; k++)
             product[k] /= x->scale[i];
-        const double calib = x->kernels->dot_f64(row, product, i) / (2 * x->scale[i]);
-        x->kernels->add_scaled_f64(product, -calib, row, i);
+        const double projection = x->kernels->dot_f64(row, product, i) / (2 * x->scale[i]);
+        x->kernels->add_scaled_f64(product, -projection, row, i);
         double *const spare = w;
         w = product;
         product = spare;
@@ -102,7 +102,8 @@ static void reduce_to_tridiagonal(eigen *x)
 
 /* ---- values ---- */
 
-/* Powers of two, so that squares of all are numbers. false where one is not finite. */
+/* Divides both diagonals by a power of two above all their elements, so that no square overflows. Returns false if an
+ * element is not finite. */
 static bool scale_diagonals(eigen *x)
 {
     int exponent = 0;
@@ -273,8 +274,8 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
         for (size_t i = 1; i < x->n; i++)
             for (size_t k = from; k < from + TOGETHER && k < requested && x->scale[i] != 0; k++) {
                 double *const z = vectors + k * x->n;
-                const double calib = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
-                x->kernels->add_scaled_f64(z, -calib, x->a + i * x->n, i);
+                const double projection = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
+                x->kernels->add_scaled_f64(z, -projection, x->a + i * x->n, i);
             }
 }
 

@@ -86,7 +86,7 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
     svd->energy = organ_strips_energy(strips);
     for (size_t k = 0; k < svd->rank; k++)
         svd->captured += (double)svd->sigma[k] * (double)svd->sigma[k];
-    if (svd->energy == 0) { /* vectors of nothing */
+    if (svd->energy == 0) { /* a zero matrix has no vectors */
         const size_t rows = svd->rows, cols = svd->cols;
         organ_svd_free(svd);
         *svd = (organ_svd){.rows = rows, .cols = cols};

@@ -213,12 +213,12 @@ static bool orthonormal_block(krylov *y, float *r)
 /* Replaces vectors of the block by random ones if orthogonalisation left only rounding errors of them: their diagonal
  * elements in R are tiny. The energy lost by that is far below the tolerance of the iteration. Returns true if a vector
  * was replaced. */
-static bool replace_nothing(krylov *y, const float *r)
+static bool replace_lost_vectors(krylov *y, const float *r)
 {
-    const double nothing = 1e-6 * y->values[0];
+    const double least = 1e-6 * y->values[0];
     bool any = false;
     for (size_t k = 0; k < y->b; k++)
-        if (!(fabs((double)r[k * y->b + k]) > nothing)) {
+        if (!(fabs((double)r[k * y->b + k]) > least)) {
             organ_philox_uniform(y->seed, y->passes, k * y->n, y->block + k * y->n, y->n);
             any = true;
         }
@@ -231,7 +231,7 @@ static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);
     bool done = r && orthonormal_block(y, r);
-    const int times = done && replace_nothing(y, r) ? 2 : 1;
+    const int times = done && replace_lost_vectors(y, r) ? 2 : 1;
     for (int time = 0; done && time < times; time++) {
         make_orthogonal(y, y->k);
         done = orthonormal_block(y, NULL);
@@ -324,6 +324,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
+/* Allocates the basis, the projection H and the scratch of all workers. Returns false without memory. */
 static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);

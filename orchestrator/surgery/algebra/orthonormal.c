@@ -40,8 +40,8 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Reduces the panel of `width` vectors at `from`: stores its Householder reflectors, their triangular factor T, and in
- * the place of the vectors the panel's part of R. */
+/* Factorises the panel of `width` vectors at `from`: stores its Householder reflectors v, the triangular T with which
+ * their product is I - V T V^T, and in place of the vectors the panel's part of R. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -50,7 +50,7 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
         for (size_t i = 0; i < n; i++)
             q->panel[c * n + i] = (double)q->vectors[(from + c) * q->stride + from + i];
     for (size_t c = 0; c < width; c++) {
-        double *const v = q->panel + c * n, calib[BLOCK];
+        double *const v = q->panel + c * n, products[BLOCK];
         float *const rounded = q->reflectors + (from + c) * q->n + from;
         for (size_t b = 0; b < c; b++) {
             const double *const other = q->panel + b * n;
@@ -65,11 +65,11 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
         memset(q->reflectors + (from + c) * q->n, 0, (from + c) * sizeof *rounded);
         t[c][c] = make_reflector(q, v + c, n - c, rounded + c);
         for (size_t b = 0; b < c; b++)
-            calib[b] = q->kernels->dot_f64(q->panel + b * n + c, v + c, n - c);
+            products[b] = q->kernels->dot_f64(q->panel + b * n + c, v + c, n - c);
         for (size_t b = 0; b < c; b++) {
             double sum = 0;
             for (size_t e = b; e < c; e++)
-                sum += t[b][e] * calib[e];
+                sum += t[b][e] * products[e];
             t[b][c] = -t[c][c] * sum;
         }
     }

@@ -50,6 +50,7 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     const organ_ridge_way *const way = choose_solver(shape);
     const bool pieces = way == &organ_ridge_by_blocks;
     const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
+    /* the sizes of the arrays in ridge.c, ridge_inputs.c and ridge_tokens.c */
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
     const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
                           (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);

@@ -217,7 +217,7 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
 
 /* ---- a piece ---- */
 
-/* Of Z^T Z + shift I the factor of the inverse, to its place. */
+/* Computes Z^T Z + shift I for the inputs Z of a piece and stores the factor of its inverse. */
 static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                         organ_error *error)
 {
@@ -267,7 +267,8 @@ static bool may_continue(const organ_ridge *ridge, organ_error *error)
     return ridge->found && !error->status;
 }
 
-/* From the D of the last solution on. */
+/* Improves D piece by piece (block coordinate descent), starting from the last solution, until a sweep over all pieces
+ * gains too little. */
 static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
 {
     const organ_ridge_sums *const sums = ridge->sums;

@@ -59,6 +59,8 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
+/* Copies tokens to the chunk of their part and adds each full chunk to the sums. A token's inputs are zero in the
+ * blocks that it does not use. */
 static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -98,7 +100,7 @@ typedef struct ridge_inputs_copying {
     double shift;
 } ridge_inputs_copying;
 
-/* Row i of the sum of Z^T Z over parts. */
+/* Writes row i of the sum of Z^T Z over the parts, plus the shift on the diagonal. */
 static void copy_row(void *context, size_t i, size_t worker)
 {
     const ridge_inputs_copying *const c = context;
@@ -128,7 +130,7 @@ static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, c
     return ridge->n;
 }
 
-/* ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> */
+/* Returns the squared error on held-out tokens: ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D>. */
 static double ridge_inputs_held_error(organ_ridge *ridge)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;

@@ -44,7 +44,8 @@ typedef struct organ_ridge_way {
     const char *name;
     uint64_t worker_bytes; /* in addition to the scratch of products */
     bool (*take_memory)(organ_ridge *ridge);
-    organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* once there is memory; NULL: nothing */
+    organ_status (*begin)(organ_ridge *ridge,
+                          organ_error *error); /* called once the memory is allocated; NULL: no step */
     organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                         const float *inputs, const float *target, organ_error *error);
     organ_status (*finish)(organ_ridge *ridge,

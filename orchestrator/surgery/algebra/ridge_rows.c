@@ -16,7 +16,7 @@ struct organ_ridge_rows {
     size_t count; /* of batches that there are */
     float *all;   /* all batches in sequence; NULL: they are in the file */
     organ_direct_file file;
-    float *begun;           /* with the file the last batch of each block and part, until all rows came, */
+    float *begun;           /* with the file: the last batch of each block and part, until all rows are added */
     uint64_t *digests;      /* and XXH3 of each */
     float *values;          /* rows that were read, */
     uint32_t *read;         /* and their tokens */
@@ -32,7 +32,8 @@ static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t b
 }
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
-/* Upper bound of the number of batches: those that all rows fill, and one partly filled for each block and part. */
+/* Returns an upper bound of the number of batches: those that all rows fill, and one partly filled for each block and
+ * part. */
 static size_t max_batches(const organ_ridge_shape *shape)
 {
     return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +
@@ -48,6 +49,8 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
+/* Allocates the batches of rows, in memory or, with scratch, only those being filled, and the lists of batches of each
+ * block. */
 static bool ridge_rows_allocate(organ_ridge_rows *r)
 {
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
@@ -162,7 +165,7 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part
     return r->first[slot_of(r, part, block)];
 }
 
-/* A batch of the file to `values`. */
+/* Reads a batch from the file and checks its digest. */
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;

@@ -22,7 +22,7 @@ typedef struct organ_ridge_batch {
 
 typedef struct organ_ridge_rows organ_ridge_rows;
 
-/* Bytes of memory that they take, with shape->scratch or without it. */
+/* Returns the bytes of memory needed, with shape->scratch or without it. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape);
 
 /* ORGAN_IO without memory, or where the scratch directory has no room for them; then *rows is NULL. */

@@ -80,7 +80,7 @@ static void sort_rows(organ_ridge *ridge)
         }
 }
 
-/* The first row of a block whose token is not before `token`. */
+/* Finds the first row of a block whose token is not before `token`, by bisection. */
 static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 {
     size_t from = ridge->begin[block], to = ridge->begin[block + 1];
@@ -156,6 +156,8 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
     return n;
 }
 
+/* Returns the squared error on the held-out tokens. The solution is by tokens, so the prediction is the Gram matrix of
+ * held-out and fitted tokens times it. */
 static double ridge_tokens_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
@@ -181,7 +183,8 @@ static double ridge_tokens_held_error(organ_ridge *ridge)
     return sum;
 }
 
-/* The block of D, transposed (outputs x width): A^T Z of the tokens that have the block, by rows of A and of Z. */
+/* Computes the block of D, transposed (outputs x width): A^T Z, where the rows of A and Z are those of the tokens with
+ * this block. */
 static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];

@@ -80,6 +80,7 @@ organ_status organ_allocation_write(const organ_allocation *allocation, const js
         error);
 }
 
+/* Reads the curve of a tensor. Fails if the file names another tensor here. */
 static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k, const char *path, organ_error *error)
 {
     organ_allocation_tensor *const t = &a->tensors[k];
@@ -101,6 +102,7 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     return ORGAN_OK;
 }
 
+/* Reads all curves. Fails, with no curve taken, if the file has other levels or tensors. */
 static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const char *path,
                                                   organ_error *error)
 {

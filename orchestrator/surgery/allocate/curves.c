@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Several variants at a time take at most this part of the memory that a layer leaves. */
+/* Share of the memory left by a layer that several variants may use together. */
 #define PLENTY       4
 #define MAX_TOGETHER ((size_t)256)
 #define DONOR        ((size_t)0) /* level that matrices are kept at: unchanged */
@@ -27,7 +27,7 @@ struct organ_curves {
     organ_allocation *allocation;
     const organ_curves_work *work;
     organ_targets targets; /* the measured tensors, */
-    size_t *of;            /* and which tensor of the allocation each belongs to */
+    size_t *tensor_of;     /* and which tensor of the allocation each belongs to */
     organ_calibration_work walk_work;
     organ_calibration_run *calib;
     organ_calibration_rest rest;
@@ -130,18 +130,18 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
     c->targets = *all;
     c->targets.count = 0;
     c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
-    c->of = calloc(all->count + 1, sizeof *c->of);
+    c->tensor_of = calloc(all->count + 1, sizeof *c->tensor_of);
     c->measured = calloc(all->count + 1, sizeof *c->measured);
     c->pooled = organ_pooled_create(c->allocation->count, DONOR, all, of, c->engine->kernels);
     c->waiting = calloc(matrices_of(all) + 1, sizeof *c->waiting);
-    if (!c->targets.tensors || !c->of || !c->measured || !c->pooled || !c->waiting || !chosen)
+    if (!c->targets.tensors || !c->tensor_of || !c->measured || !c->pooled || !c->waiting || !chosen)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", all->count);
     for (size_t k = 0; k < all->count && !error->status; k++)
         roles[organ_anatomy_row(&all->tensors[k]->anatomy)] |= is_chosen(all->tensors[k], chosen);
     for (size_t k = 0; k < all->count && !error->status; k++) {
         if (!is_chosen(all->tensors[k], chosen) && roles[organ_anatomy_row(&all->tensors[k]->anatomy)])
             continue;
-        c->of[c->targets.count] = of[k];
+        c->tensor_of[c->targets.count] = of[k];
         c->targets.tensors[c->targets.count++] = all->tensors[k];
     }
     free(chosen);
@@ -150,7 +150,8 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 
 /* ---- memory ---- */
 
-/* Bytes of the walk that go to neither a layer nor second moments, with one variant at a time. */
+/* Returns the memory in addition to layers and second moments, if variants run one at a time: the smallest possible
+ * value. */
 static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 {
     const organ_calibration_run_options *const walk = &c->options.walk;
@@ -195,10 +196,10 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
 static bool curves_is_known(void *context, size_t target)
 {
     const organ_curves *const c = context;
-    return c->allocation->tensors[c->of[target]].known;
+    return c->allocation->tensors[c->tensor_of[target]].known;
 }
 
-static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->of[target]; }
+static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
 static organ_status do_nothing(void *context, const organ_calibration_matrix *matrix, float *weights,
                                organ_error *error)
@@ -354,7 +355,7 @@ static organ_status make_in_layer(organ_curves *c, const organ_calibration_matri
 static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->waiting_count && !error->status; k++)
-        if (c->of[c->waiting[k].target] == tensor)
+        if (c->tensor_of[c->waiting[k].target] == tensor)
             make_in_layer(c, &c->waiting[k], tensor, level, error);
     return error->status;
 }
@@ -369,7 +370,7 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     uint64_t there = 0;
     c->waiting[c->waiting_count++] = *m;
     for (size_t k = 0; k < c->waiting_count; k++)
-        there += c->of[c->waiting[k].target] == tensor;
+        there += c->tensor_of[c->waiting[k].target] == tensor;
     if (there < organ_pooled_matrices(c->pooled, tensor) || make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
@@ -380,11 +381,12 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     return error->status;
 }
 
+/* Measures the curve of a matrix of the current layer and lists its tensor as measured. */
 static organ_status curves_measure_matrix(void *context, const organ_calibration_matrix *m, float *weights,
                                           organ_error *error)
 {
     organ_curves *const c = context;
-    const size_t tensor = c->of[m->target];
+    const size_t tensor = c->tensor_of[m->target];
     if (c->measured_count == 0 || c->measured[c->measured_count - 1] != tensor) {
         bool there = false;
         for (size_t k = 0; k < c->measured_count; k++)
@@ -443,7 +445,7 @@ void organ_curves_close(organ_curves *c)
     organ_calibration_rest_release(&c->rest);
     organ_calibration_run_close(c->calib);
     free(c->targets.tensors);
-    free(c->of);
+    free(c->tensor_of);
     free(c->measured);
     free(c->waiting);
     free(c);
@@ -457,7 +459,7 @@ size_t organ_curves_unknown(const organ_curves *c)
     size_t count = 0;
     for (size_t t = 0; t < c->allocation->count; t++)
         for (size_t k = 0; k < c->targets.count && !c->allocation->tensors[t].known; k++)
-            if (c->of[k] == t) {
+            if (c->tensor_of[k] == t) {
                 count++;
                 break;
             }
@@ -469,7 +471,7 @@ static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;
     for (size_t j = k; j > 0 && c->targets.tensors[j - 1]->anatomy.layer == layer; j--)
-        if (c->of[j - 1] == c->of[k])
+        if (c->tensor_of[j - 1] == c->tensor_of[k])
             return false;
     return true;
 }
@@ -490,7 +492,7 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
         if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
             products = organ_variants_products(organ_calibration_run_facts_of(c->calib)->forward, c->model, layer,
                                                c->rest.windows.begin[c->rest.windows.count], c->rest.length);
-        if (begins_tensor(c, k) && !c->allocation->tensors[c->of[k]].known)
+        if (begins_tensor(c, k) && !c->allocation->tensors[c->tensor_of[k]].known)
             plan->products += levels * products;
     }
     c->together = together;

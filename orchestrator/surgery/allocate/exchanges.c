@@ -30,7 +30,7 @@ struct organ_exchanges {
     const organ_model *model;
     const organ_targets *targets;
     organ_allocation *allocation;
-    const size_t *of;
+    const size_t *tensor_of;
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -93,12 +93,12 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
                                      organ_error *error)
 {
     organ_exchanges *const x = context;
-    const size_t tensor = x->of[m->target], pair_there = pair_of(x, tensor);
-    const size_t which = pair_there < MAX_PAIRS && is_own(x, pair_there) ? pair_there : MAX_PAIRS;
+    const size_t tensor = x->tensor_of[m->target], pair = pair_of(x, tensor);
+    const size_t own_pair = pair < MAX_PAIRS && is_own(x, pair) ? pair : MAX_PAIRS;
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     const organ_tensor *const stored = x->targets->tensors[m->target];
-    if (which < MAX_PAIRS) {
-        const exchanges_pair *const p = &x->pairs[which];
+    if (own_pair < MAX_PAIRS) {
+        const exchanges_pair *const p = &x->pairs[own_pair];
         float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
         if (!other)
             return organ_fail_memory(error, m->name);
@@ -111,8 +111,8 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
         x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(m->layer->loaded, m->name, weights);
-    return which < MAX_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
-                             : ORGAN_OK;
+    return own_pair < MAX_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
+                                : ORGAN_OK;
 }
 
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
@@ -396,7 +396,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .model = model,
                            .targets = targets,
                            .allocation = allocation,
-                           .of = of,
+                           .tensor_of = of,
                            .work = work,
                            .engine = engine,
                            .progress = progress,

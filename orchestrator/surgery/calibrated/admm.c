@@ -140,6 +140,7 @@ static float *buffer_for_inverse(organ_admm *s)
     return *room;
 }
 
+/* Computes (H + rho I)^-1, block by block of H. */
 static organ_status make_factor(const organ_admm *s, float rho, float *made, organ_error *error)
 {
     const size_t block = s->problem.h.block;
@@ -160,6 +161,7 @@ static organ_status make_factor(const organ_admm *s, float rho, float *made, org
     return ORGAN_OK;
 }
 
+/* Sets the inverse for `rho`, shared with other matrices of the same inputs if one of them has computed it. */
 static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;

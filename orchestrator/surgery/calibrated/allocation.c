@@ -19,7 +19,7 @@ struct organ_prune_allocation {
     bool by_weight;
     organ_prune_job *job;
     organ_allocation curves;
-    size_t *of; /* index of the curve of each target */
+    size_t *curve_of; /* index of the curve of each target */
     double budget;
     double *shares; /* percent, one for each target */
     json_t *identity;
@@ -106,6 +106,7 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
+/* Prunes a copy of a matrix in its layer to measure the effect: removed weights become 0. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)
@@ -198,10 +199,12 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
     a->exchange_work = (organ_exchanges_work){
         .context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = release_shared};
-    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work,
+    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->exchange_work,
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
+/* Opens the calibration that measures the curves, and identifies the run, so that a stored allocation is used only for
+ * the same one. */
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -213,7 +216,7 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
                                   .memory = allocation_memory,
                                   .forget = release_shared,
                                   .found = allocation_found};
-    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine,
+    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->work, a->job->engine,
                           a->job->progress, &a->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
@@ -237,10 +240,10 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
                                   .by_weight = by_weight,
                                   .job = job,
                                   .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
-                                  .of = calloc(job->targets.count + 1, sizeof *a->of),
+                                  .curve_of = calloc(job->targets.count + 1, sizeof *a->curve_of),
                                   .budget = budget,
                                   .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
-    if (!a->of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->of))
+    if (!a->curve_of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->curve_of))
         return organ_fail_memory(error, job->donor->path);
     organ_error other = {0};
     allocation_open_walk(a, error);
@@ -268,7 +271,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
     organ_prune_share_end(&a->shared);
     organ_allocation_release(&a->curves);
     json_decref(a->identity);
-    free(a->of);
+    free(a->curve_of);
     free(a->shares);
     free(a);
 }
@@ -318,6 +321,8 @@ static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_e
     return organ_write_note_once(a->job->run, line, error);
 }
 
+/* Divides the budget: minimises the sum of the curves, then with exchanges improves the division by the divergence of
+ * the whole model. Sets the sparsity of each target. */
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->budget, organ_allocate_way(&a->options->allocate)))
@@ -330,7 +335,7 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     for (size_t k = 0; k < a->curves.count; k++)
         a->curves.cost += organ_allocation_cost(&a->curves, &a->curves.tensors[k], a->curves.tensors[k].given);
     for (size_t k = 0; k < a->job->targets.count; k++)
-        a->shares[k] = 100 * a->curves.tensors[a->of[k]].given;
+        a->shares[k] = 100 * a->curves.tensors[a->curve_of[k]].given;
     a->job->shares = a->shares;
     a->divided = true;
     return ORGAN_OK;

@@ -109,6 +109,7 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 
 /* ---- matrices ---- */
 
+/* Prunes one matrix band by band of its rows and writes each band. */
 static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration,
                                 organ_error *error)
 {
@@ -138,6 +139,7 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
+/* Prunes all matrices of a unit. */
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);

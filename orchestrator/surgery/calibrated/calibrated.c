@@ -98,7 +98,7 @@ static organ_status no_use(const char *option, const char *method, organ_error *
     return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", option, method);
 }
 
-/* Options of the text; `what` is the method that has none. */
+/* Refuses options of the text for methods that use none. */
 static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (c->calibration.text)
@@ -189,6 +189,8 @@ static organ_status check_goal(const organ_calibrated_job *job, organ_error *err
     return ORGAN_OK;
 }
 
+/* Checks the options that need no model: method, pattern, ranges, and the source of statistics that the method
+ * needs. */
 static organ_status calibrated_check_options(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
@@ -272,6 +274,7 @@ static void calibrated_estimate(organ_calibrated_job *job)
         organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
+/* Opens donor and output, checks that rows are whole groups of the pattern, and opens the text or importance matrix. */
 static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -356,6 +359,7 @@ static void close_calibrated(organ_calibrated_job *job)
     organ_prune_job_close(&job->base);
 }
 
+/* Runs physarum-v1, which needs no statistics unless it divides a budget, or a calibrated method. */
 static organ_status run_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                const organ_engine *engine, const organ_progress *progress, json_t **report,
                                organ_error *error)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Checks that the importance matrix has usable entries for a target. Notes experts without tokens, which get the
+ * fallback. */
 static organ_status check_target(organ_calibrated_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];

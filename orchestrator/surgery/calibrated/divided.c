@@ -63,6 +63,8 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Prunes by physarum-v1 with a sparsity for each tensor. Curves are measured with the flow of version 2 without
+ * compensation. */
 static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;

@@ -143,7 +143,8 @@ static void begin_directions(void *context, size_t index, size_t worker)
         s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
 }
 
-/* Leaves a row unchanged if its residual is zero or the length of its direction is 0 in FP32: it is solved. */
+/* Takes a step of conjugate gradients in each row: v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p>. A
+ * row is solved, and stays unchanged, if its residual is zero or <p, H p> is 0 in FP32. */
 static void step_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -157,6 +158,8 @@ static void step_rows(void *context, size_t index, size_t worker)
     }
 }
 
+/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p with z the preconditioned
+ * residual and beta = (r z) / (r z of the last step). */
 static void update_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -192,6 +195,8 @@ static void step_ahead(void *context, size_t index, size_t worker)
 
 /* ---- solving ---- */
 
+/* Refits a set of rows by `products` products with H: the first computes the residual, the others are steps of
+ * preconditioned conjugate gradients. step_ahead then adds one more step, which needs no product. */
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
     const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;

@@ -58,6 +58,8 @@ static size_t odd_column(const row_check *l, size_t row, float *value)
     return cols;
 }
 
+/* Checks that the weights of a row are finite. l->row becomes the least row that has another value, whichever worker
+ * finds it. */
 static void check_row(void *context, size_t row, size_t worker)
 {
     row_check *const l = context;

@@ -16,7 +16,7 @@
 #define PASSES           3     /* of subspace iteration, and one more for the values */
 #define REST             1.5   /* times the mean of the other eigenvalues: bounds uncorrected steps */
 #define WEAKEST          0.4   /* times the weakest used eigenvalue, which bounds the others */
-#define MIN_GAP          1e-3f /* a direction as strong as the rest counts for nothing */
+#define MIN_GAP          1e-3f /* a direction with the mean eigenvalue of the rest needs no correction */
 #define MIN_SHARE        1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
 typedef struct preconditioner_part {
@@ -131,6 +131,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     return true;
 }
 
+/* Finds the dominant eigenvectors of each part by subspace iteration (PASSES products with H, made orthonormal after
+ * each) from a random start, then the eigenvalues in that subspace (Rayleigh-Ritz). */
 static organ_status preconditioner_follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
                                           size_t count, ritz *r, organ_error *error)
 {
@@ -152,6 +154,7 @@ static organ_status preconditioner_follow(const organ_engine *engine, organ_prec
     return ORGAN_OK;
 }
 
+/* Allocates the subspace of the largest part and finds the directions of all parts. */
 static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
 {
     const size_t n = c->h.size;
@@ -188,6 +191,7 @@ static void cut_parts(organ_preconditioner *c)
     }
 }
 
+/* Returns the k x k matrix of a row and part, followed by its diagonal. */
 static float *square_of(const organ_preconditioner *c, size_t row, const preconditioner_part *p)
 {
     return c->square + row * c->squares + p->square;
@@ -384,7 +388,7 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             product[i * n + j] *= c->root[j];
 }
 
-/* x = (x - (x U) A^-1 U^T), A the row's square. */
+/* x -= (x U) A^-1 U^T for rows of a part, where A is the small matrix of each row (square_of). */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];

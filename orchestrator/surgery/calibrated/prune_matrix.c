@@ -21,6 +21,7 @@ static bool method_compensates(const organ_prune_matrix_options *o)
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
+/* Checks pattern, sparsity and effort. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
@@ -70,6 +71,7 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
     return sum;
 }
 
+/* Computes the relative output error tr(D H D^T) / tr(W H W^T) with D = W - V; `before` holds W and is overwritten. */
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -121,6 +123,7 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
     return ORGAN_OK;
 }
 
+/* Runs the method. Methods that compensate start from a mask that keeps all weights. */
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool alone = !method_compensates(job->options);

@@ -57,6 +57,7 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
+/* Computes the target of the least-squares problem (find_target) and opens ADMM on it. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -191,6 +192,8 @@ static bool begin_lower(solving *s, double change, double *rho)
     return true;
 }
 
+/* Runs ADMM with the penalty schedule of ALPS (Meng et al. 2024, arXiv:2406.07831): every ALPS_COMPARE steps rho grows,
+ * the more the mask has changed the faster, until the mask no longer changes. */
 static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
 {
     double rho = ALPS_RHO;

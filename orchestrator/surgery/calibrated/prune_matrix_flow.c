@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define DEFINED_GAIN  6.0
-#define PATTERN_SHARE 0.92 /* of what a pattern kills, by flow before it where nothing is solved for */
+#define PATTERN_SHARE 0.92 /* share of a pattern's zeros that the flow removes first, without compensation */
 
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
 static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
@@ -173,6 +173,7 @@ static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flo
     return flow->pattern.of ? organ_flow_pattern(job->engine, flow, first, job->keep, error) : ORGAN_OK;
 }
 
+/* Prunes by the flow alone: searches the gain that reaches the sparsity, then computes the mask band by band. */
 static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;

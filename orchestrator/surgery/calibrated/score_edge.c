@@ -38,6 +38,8 @@ static void find_alike(uint32_t known, uint32_t requested, const float *restrict
         alike[k] = (score_edge_bits_of(scores[k]) & known) == requested;
 }
 
+/* Adds a score to the histogram of its digit if its higher digits equal those found so far: one step of a radix
+ * selection of the edge. */
 static void count_one(const organ_score_edge *e, unsigned digit, float score, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     const uint32_t bits = score_edge_bits_of(score);

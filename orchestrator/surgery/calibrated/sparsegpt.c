@@ -107,6 +107,8 @@ static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
     }
 }
 
+/* Processes the pass's columns of a strip of rows, then subtracts their errors times the rows of U from all later
+ * columns of the block, in one product. */
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
@@ -143,6 +145,8 @@ static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
     return error->status;
 }
 
+/* Processes a block of H in passes of COLUMNS columns. SparseGPT chooses the mask of a pass just before its columns are
+ * processed, from the weights as compensated until then. */
 static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;

@@ -154,6 +154,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
     return count;
 }
 
+/* Runs the flow on a tile with the trial's gain and counts the weights that it keeps. An infinite gain keeps all. */
 static void try_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
@@ -278,6 +279,7 @@ static double next_gain(const staged_flow_search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
+/* Updates the bracket of the gain, and the best trial so far, with the rate that this trial gave. */
 static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double off = fabs(rate - percent);

@@ -78,6 +78,8 @@ typedef struct panel_sums {
     size_t rows, cols, stride;
 } panel_sums;
 
+/* Returns where the sums of a panel begin, its size, and the distance between its rows. Second moments are stored as
+ * diagonal blocks one after another; the last block is narrower. */
 static panel_sums sums_of(const organ_calibration *c, const panel *p)
 {
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
@@ -87,6 +89,7 @@ static panel_sums sums_of(const organ_calibration *c, const panel *p)
                         organ_min(PANEL, features - p->col), width};
 }
 
+/* Adds the product of a chunk for one panel of H, or of the cross moments of both streams. */
 static void add_panel(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -187,6 +190,7 @@ static bool allocate_chunks(organ_calibration *c)
     return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
 }
 
+/* Allocates the sums; with weights, the drift in place of the cross moments. */
 static bool calibration_allocate(organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block,
@@ -221,7 +225,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
     return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
-/* Weights that are not used are forgotten. */
+/* Chooses whole second moments if they fit in memory, else blocks of PANEL columns. Drops the weights where they are
+ * not used. */
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
@@ -410,6 +415,7 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
+/* Computes the factors of a tile of inputs from the sums: norms alone, or norm, stability and contribution. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;

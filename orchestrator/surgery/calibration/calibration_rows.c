@@ -16,7 +16,7 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
     return config->rope_interleaved && turned ? config->head_dim : 0;
 }
 
-/* In the file a head of h rows is 0, h/2, 1, h/2 + 1, ... */
+/* Restores the order of rows. The file stores a head of h rows as 0, h/2, 1, h/2 + 1, ... */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
@@ -39,7 +39,7 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
     return ORGAN_OK;
 }
 
-/* Heads of which the rows are in another order stay whole. */
+/* Returns the matrices of a tensor as the forward pass uses them: transposed where the file stores them so. */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
+#define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass processes together */
 
 /* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
@@ -50,6 +50,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
     return ORGAN_OK;
 }
 
+/* Cuts the windows from the text, each with the BOS token first if the tokenizer adds one. */
 static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
@@ -343,6 +344,7 @@ static organ_status refuse_transposed(const organ_calibration_run *calib, organ_
     return ORGAN_OK;
 }
 
+/* Reads and encodes the text, cuts the windows, and divides the memory between states and moments. */
 static organ_status read_text(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;

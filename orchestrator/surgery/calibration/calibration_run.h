@@ -138,8 +138,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and allocates the hidden states. Without `work`
  * (`targets` may be NULL then) no hidden states are allocated and organ_calibration_run_layers is not allowed: for
- * callers that run the windows through the model themselves. All arguments must outlive *along. The caller closes
- * *along also after an error; it may be NULL then. If the text has too few tokens for options->samples windows and
+ * callers that run the windows through the model themselves. All arguments must outlive *calib. The caller closes
+ * *calib also after an error; it may be NULL then. If the text has too few tokens for options->samples windows and
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns

@@ -34,7 +34,8 @@ typedef struct pass {
     organ_calibration_captures *captures; /* NULL: no inputs are gathered */
 } pass;
 
-/* Chunks that follow one another go to ranks that do. */
+/* Calls `each` for the chunks of this rank: successive chunks are distributed to the ranks in turn. Ranks with fewer
+ * chunks take part in the last exchange, too. */
 static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
                                organ_error *error)
 {
@@ -292,6 +293,7 @@ static organ_status change_from(const organ_calibration_captures *g, size_t k, b
     return error->status;
 }
 
+/* Changes the matrices of the captured units, those with the same inputs together, and exchanges the results. */
 static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -322,6 +324,8 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     return false;
 }
 
+/* Captures the inputs of a layer's targets and changes them, in as many passes over the text as the moments need
+ * memory. */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -353,6 +357,8 @@ static int32_t walk_last_layer(const organ_calibration_run *calib)
     return last;
 }
 
+/* Processes the layers up to the last one with a target. With changed inputs, the states of the next layer come from
+ * this layer as changed. */
 static organ_status walk_run_layers(const organ_calibration_run *calib, organ_error *error)
 {
     const int32_t last = walk_last_layer(calib);

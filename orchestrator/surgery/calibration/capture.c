@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_calibration_captures capture_captures;
 typedef organ_calibration_call call;
 
 /* ---- what a rank keeps of its chunk ---- */
@@ -25,7 +24,7 @@ static bool grow_record(organ_calibration_record *r)
 
 /* Returns true if these inputs are those of the call before. The forward pass may reuse a buffer for other inputs, so
  * the place of the matrices is compared too. */
-static bool same_inputs(const capture_captures *g, const call *c, const float *inputs)
+static bool same_inputs(const organ_calibration_captures *g, const call *c, const float *inputs)
 {
     const organ_calibration_record *const r = &g->record;
     const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
@@ -34,7 +33,9 @@ static bool same_inputs(const capture_captures *g, const call *c, const float *i
            organ_calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-static organ_status record_call(capture_captures *g, const char *tensor, call made, const float *inputs,
+/* Copies the inputs of a call, so that every rank can gather the calls of all ranks in the order of the chunks. Inputs
+ * equal to those of the previous call are not copied again. */
+static organ_status record_call(organ_calibration_captures *g, const char *tensor, call made, const float *inputs,
                                 organ_error *error)
 {
     organ_calibration_record *const r = &g->record;
@@ -79,7 +80,7 @@ static void forget_calls(organ_calibration_record *r)
 
 /* ---- exchange ---- */
 
-organ_tap organ_calibration_tap(capture_captures *g, bool donor)
+organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)
         return (organ_tap){g, donor ? record_donor_inputs : record_pruned_inputs};
@@ -88,7 +89,7 @@ organ_tap organ_calibration_tap(capture_captures *g, bool donor)
 
 /* Replays a recorded call. All calls are replayed from one buffer, so equal addresses do not mean equal inputs:
  * call->same says whether the inputs are those of the previous call. */
-static void capture_call(capture_captures *g, const call *c, const float *inputs, organ_error *error)
+static void capture_call(organ_calibration_captures *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)
         organ_calibration_capture_next(g);
@@ -98,7 +99,8 @@ static void capture_call(capture_captures *g, const call *c, const float *inputs
 
 /* Broadcasts the inputs that a rank has recorded and captures them on every rank. All ranks take part in all
  * broadcasts, also after an error, because the others wait for the bytes. */
-static void capture_rank(capture_captures *g, size_t rank, const call *calls, size_t count, organ_error *error)
+static void capture_rank(organ_calibration_captures *g, size_t rank, const call *calls, size_t count,
+                         organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
     float *inputs = g->record.others;
@@ -112,7 +114,7 @@ static void capture_rank(capture_captures *g, size_t rank, const call *calls, si
     }
 }
 
-organ_status organ_calibration_capture_exchange(capture_captures *g, organ_error *error)
+organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
     organ_calibration_record *const r = &g->record;
@@ -127,7 +129,7 @@ organ_status organ_calibration_capture_exchange(capture_captures *g, organ_error
     return error->status;
 }
 
-organ_status organ_calibration_record_open(capture_captures *g, organ_error *error)
+organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_error *error)
 {
     size_t widest = 0;
     if (organ_ranks_count(g->calib->engine->ranks) < 2)

@@ -9,15 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_calibration_captures captures_captures;
 typedef organ_calibration_unit captures_unit;
 typedef organ_calibration_group captures_group;
 
-static bool two_streams(const captures_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
+static bool two_streams(const organ_calibration_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
 
 /* ---- which inputs belong to which matrix ---- */
 
-size_t organ_calibration_unit_named(const captures_captures *g, const char *name)
+size_t organ_calibration_unit_named(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (g->units[k].pass == g->pass && (!g->again || g->units[k].fallback) && strcmp(g->units[k].name, name) == 0)
@@ -42,7 +41,7 @@ static bool same_parent(const char *a, const char *b)
 }
 
 /* Compares groups of the anatomy too, because GGUF names do not distinguish the attention from the feed-forward. */
-bool organ_calibration_same_place(const captures_captures *g, const captures_unit *a, const captures_unit *b)
+bool organ_calibration_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
     return a->matrix == b->matrix && same_parent(a->name, b->name) &&
@@ -52,7 +51,7 @@ bool organ_calibration_same_place(const captures_captures *g, const captures_uni
 /* Opens the second moments of a group of units with the same inputs. With two streams, a matrix with few rows passes
  * its weights too (organ_calibration_takes_weights) and forms a group alone, since its drift is summed from its
  * outputs. */
-static organ_status open_group(captures_captures *g, size_t index, size_t features, organ_error *error)
+static organ_status open_group(organ_calibration_captures *g, size_t index, size_t features, organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;
     captures_unit *const u = &g->units[index];
@@ -88,8 +87,8 @@ static organ_status open_group(captures_captures *g, size_t index, size_t featur
 /* Returns the group that takes these inputs, opened if the unit has none yet. A unit whose inputs are those of the
  * previous unit, at the same place of the layer, joins its group. Returns NULL if another unit of the group already
  * delivers these inputs, or on error. */
-static captures_group *group_of_inputs(captures_captures *g, size_t index, size_t features, const float *inputs,
-                                       organ_error *error)
+static captures_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
+                                       const float *inputs, organ_error *error)
 {
     captures_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
@@ -111,7 +110,7 @@ void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = S
 organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error)
 {
-    captures_captures *const g = context;
+    organ_calibration_captures *const g = context;
     const size_t index = organ_calibration_unit_named(g, tensor);
     captures_group *const own = index == SIZE_MAX ? NULL : group_of_inputs(g, index, features, inputs, error);
     if (!own)
@@ -126,7 +125,7 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
 organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error)
 {
-    const captures_captures *const g = context;
+    const organ_calibration_captures *const g = context;
     const size_t index = organ_calibration_unit_named(g, tensor);
     if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
         return ORGAN_OK;
@@ -138,12 +137,12 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 /* ---- the units of a layer ---- */
 
-static bool captures_belongs(const captures_captures *g, const organ_tensor *tensor)
+static bool captures_belongs(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
     return tensor->anatomy.layer == g->layer;
 }
 
-static size_t count_units(const captures_captures *g)
+static size_t count_units(const organ_calibration_captures *g)
 {
     const organ_targets *const targets = g->calib->targets;
     size_t count = 0;
@@ -154,7 +153,7 @@ static size_t count_units(const captures_captures *g)
 }
 
 /* Bytes of the second moments of one unit, whole or in blocks. */
-static uint64_t captures_moments_of(const captures_captures *g, const captures_unit *u, bool undivided)
+static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u, bool undivided)
 {
     const bool two = two_streams(g) && !u->expert;
     return organ_calibration_memory(u->cols, u->rows, two, undivided);
@@ -167,7 +166,7 @@ static int by_cols(const void *a, const void *b)
 }
 
 /* Returns true if the moments of a unit are always whole, gathered in several passes if necessary. */
-static bool is_mixed(const captures_captures *g, const captures_unit *u)
+static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
 {
     return g->calib->work->mixtures && u->expert;
 }
@@ -175,7 +174,7 @@ static bool is_mixed(const captures_captures *g, const captures_unit *u)
 /* Assigns experts' down projections to passes. Those whose moments do not fit together with the moments of all other
  * units are gathered in earlier passes; a single one always fits (`memory` includes it). Down projections are the last
  * matrices of a layer, so changing some of them changes no inputs that are gathered later. */
-static void assign_passes(captures_captures *g, uint64_t taken)
+static void assign_passes(organ_calibration_captures *g, uint64_t taken)
 {
     const uint64_t capacity = g->calib->moments_memory;
     uint64_t remaining = taken < capacity ? capacity - taken : 0;
@@ -201,7 +200,7 @@ static void assign_passes(captures_captures *g, uint64_t taken)
 }
 
 /* Gives as many units as fit in memory whole moments, the narrowest first, and counts shared inputs once per unit. */
-static organ_status share_moments(captures_captures *g, organ_error *error)
+static organ_status share_moments(organ_calibration_captures *g, organ_error *error)
 {
     captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
     uint64_t taken = 0;
@@ -222,7 +221,7 @@ static organ_status share_moments(captures_captures *g, organ_error *error)
     return ORGAN_OK;
 }
 
-static void add_units(captures_captures *g, size_t target)
+static void add_units(organ_calibration_captures *g, size_t target)
 {
     const organ_tensor *const tensor = g->calib->targets->tensors[target];
     const organ_matrices m = organ_calibration_matrices(g->calib, tensor);
@@ -237,9 +236,9 @@ static void add_units(captures_captures *g, size_t target)
 }
 
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
-                                              captures_captures *g, organ_error *error)
+                                              organ_calibration_captures *g, organ_error *error)
 {
-    *g = (captures_captures){.calib = calib, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
+    *g = (organ_calibration_captures){.calib = calib, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
     const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
     g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
@@ -252,7 +251,7 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     return share_moments(g, error);
 }
 
-static void forget_groups(captures_captures *g)
+static void forget_groups(organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
         organ_calibration_destroy(g->groups[k].calibration);
@@ -262,14 +261,14 @@ static void forget_groups(captures_captures *g)
     g->again = false;
 }
 
-void organ_calibration_gathering_next(captures_captures *g)
+void organ_calibration_gathering_next(organ_calibration_captures *g)
 {
     forget_groups(g);
     g->pass++;
     organ_calibration_capture_next(g);
 }
 
-void organ_calibration_gathering_close(captures_captures *g)
+void organ_calibration_gathering_close(organ_calibration_captures *g)
 {
     forget_groups(g);
     free(g->groups);
@@ -279,13 +278,13 @@ void organ_calibration_gathering_close(captures_captures *g)
 
 /* ---- experts that too few tokens were routed to ---- */
 
-static size_t expert_of(const captures_captures *g, const captures_unit *u)
+static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
 {
     const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
     return own >= 0 ? (size_t)own : (size_t)u->matrix;
 }
 
-organ_status organ_calibration_all_experts(const captures_captures *g, bool **all_tokens, organ_error *error)
+organ_status organ_calibration_all_experts(const organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
     *all_tokens = experts ? malloc(experts * sizeof **all_tokens) : NULL;
@@ -294,13 +293,13 @@ organ_status organ_calibration_all_experts(const captures_captures *g, bool **al
     return experts && !*all_tokens ? organ_fail_memory(error, g->calib->model->path) : ORGAN_OK;
 }
 
-static bool is_unreached(const captures_captures *g, const captures_unit *u)
+static bool is_unreached(const organ_calibration_captures *g, const captures_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
 }
 
-organ_status organ_calibration_find_few_tokens(captures_captures *g, bool **all_tokens, organ_error *error)
+organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
     *all_tokens = NULL;
@@ -326,7 +325,7 @@ organ_status organ_calibration_find_few_tokens(captures_captures *g, bool **all_
 }
 
 /* Returns ORGAN_USAGE if a matrix of this pass has received no inputs: it is not a linear layer of the forward pass. */
-static organ_status check_captured(const captures_captures *g, organ_error *error)
+static organ_status check_captured(const organ_calibration_captures *g, organ_error *error)
 {
     const organ_calibration_run_options *const o = g->calib->options;
     for (size_t k = 0; k < g->unit_count; k++)
@@ -338,7 +337,7 @@ static organ_status check_captured(const captures_captures *g, organ_error *erro
     return error->status;
 }
 
-static organ_status complete_sums(const captures_captures *g, organ_error *error)
+static organ_status complete_sums(const organ_calibration_captures *g, organ_error *error)
 {
     if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)
         return error->status;
@@ -348,7 +347,7 @@ static organ_status complete_sums(const captures_captures *g, organ_error *error
     return error->status;
 }
 
-organ_status organ_calibration_gathering_finish(captures_captures *g, organ_error *error)
+organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, organ_error *error)
 {
     check_captured(g, error);
     if (complete_sums(g, error) != ORGAN_OK)

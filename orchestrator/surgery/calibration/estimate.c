@@ -100,6 +100,7 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
+/* Adds the estimated work for the targets of one layer: the products for their moments and those of the method. */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {

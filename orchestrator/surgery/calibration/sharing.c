@@ -46,11 +46,15 @@ static size_t output_of(const sharing_captures *g, const sharing_unit *u)
     return work->together ? work->together(work->context, u->target) : u->target;
 }
 
+/* Returns whether two units must be processed by the same rank: they belong to one output or, with `by_inputs`, have
+ * the same inputs. */
 static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
 {
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
+/* Divides the units into parts that one rank processes: tied units are in the same part. A part has the number of its
+ * first unit. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {

@@ -108,6 +108,7 @@ static organ_status file_failed(const organ_calibration_states *s, const organ_e
                             s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
 }
 
+/* Reads the states of a chunk from the scratch file and verifies their digest. Announces the read of the next chunk. */
 static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),

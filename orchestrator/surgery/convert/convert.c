@@ -25,6 +25,7 @@ static organ_dtype convert_same_type(const organ_weights *weights)
     return ORGAN_BF16;
 }
 
+/* Reads --type: a type of plain numbers, the model's own, or a type of GGUF blocks. */
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
     const char *const type = job->options->type;
@@ -71,6 +72,7 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
+/* Finds the architecture in the exchange table and reads the configuration of the forward pass. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -87,6 +89,7 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return organ_forward_config_read(model, &job->config, error);
 }
 
+/* Compares the bytes of two tensors. */
 static organ_status convert_same_bytes(const organ_model *model, const organ_tensor *a, const organ_tensor *b,
                                        bool *same, organ_error *error)
 {
@@ -120,6 +123,7 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
                : ORGAN_OK;
 }
 
+/* Opens the model and determines the direction, the types and the architecture. */
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;

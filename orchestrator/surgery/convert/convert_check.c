@@ -84,6 +84,7 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
+/* Compares the kinds of layers of the output's configuration with the model's. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;

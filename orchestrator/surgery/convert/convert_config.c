@@ -14,7 +14,7 @@
 
 /* ---- numbers ---- */
 
-/* A number that was rounded to FP32, with the fewest digits that give the same FP32 number. */
+/* Returns a number that was rounded to FP32, with the fewest digits that give the same FP32 number. */
 static json_t *config_real(double value)
 {
     char text[40];
@@ -37,7 +37,7 @@ static json_t *config_value(const organ_gguf_kv *kv)
     return organ_gguf_real_at(kv, 0, &real) ? config_real(real) : NULL;
 }
 
-/* The text of a number or word in a list "TEXT=NUMBER ..."; NULL if the list does not have it. */
+/* Returns the text of a number or word in a list "TEXT=NUMBER ...", or NULL. */
 static json_t *config_word(const char *words, const char *value, size_t length)
 {
     for (const char *at = words; *at;) {
@@ -72,7 +72,7 @@ static bool config_has_member(const forward_family *f, const char *name, size_t 
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
-/* The member that the architecture has among those of a row, else the first one. */
+/* Returns the listed member that the architecture has, else the first one. */
 static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
 {
     const char *first = NULL;
@@ -129,6 +129,7 @@ static int config_put_flag(json_t *config, forward_flag flag, bool value)
     return flag.key ? json_object_set_new(config, flag.key, json_boolean(value)) : 0;
 }
 
+/* Adds the sliding window, with the list of layers that have it. Returns nonzero if an allocation was refused. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -196,6 +197,7 @@ static int config_put_ids(const organ_convert_job *job, json_t *config)
 
 /* ---- factors of frequencies ---- */
 
+/* Reads the factors of a rotation from a tensor of the GGUF file. */
 static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
 {
     const organ_weight *const weight = organ_weights_named(job->weights, name);
@@ -219,7 +221,8 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return error->status;
 }
 
-/* The parameters that models of Llama 3 were published with, of which rope_freqs.weight has the divisors. */
+/* Finds the published parameters of Llama 3 models that give the divisors in rope_freqs.weight, and adds them. Fails if
+ * none does. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -246,6 +249,7 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
+/* Adds the factors of the rotation: those of Llama 3 as the parameters that give them, those of LongRoPE as lists. */
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
 {
     static const char *const lists[][2] = {{ORGAN_ROPE_LONG, "long_factor"}, {ORGAN_ROPE_SHORT, "short_factor"}};

@@ -14,7 +14,8 @@
 
 /* ---- members ---- */
 
-static const json_t *keys_of(const json_t *object, const char *name)
+/* Returns a member, or NULL if it is absent or null. */
+static const json_t *present_member(const json_t *object, const char *name)
 {
     const json_t *const value = json_object_get(object, name);
     return json_is_null(value) ? NULL : value;
@@ -22,26 +23,26 @@ static const json_t *keys_of(const json_t *object, const char *name)
 
 static const json_t *keys_rope(const json_t *text, const char *layers)
 {
-    const json_t *all = keys_of(text, "rope_parameters");
-    all = all ? all : keys_of(text, "rope_scaling");
-    const json_t *const own = keys_of(all, layers);
+    const json_t *all = present_member(text, "rope_parameters");
+    all = all ? all : present_member(text, "rope_scaling");
+    const json_t *const own = present_member(all, layers);
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
-        return keys_of(keys_rope(text, "sliding_attention"), name + 4);
+        return present_member(keys_rope(text, "sliding_attention"), name + 4);
     if (strncmp(name, "rope.", 5))
-        return keys_of(text, name);
+        return present_member(text, name);
     const json_t *const rope = keys_rope(text, "full_attention");
-    const json_t *value = keys_of(rope, name + 5);
+    const json_t *value = present_member(rope, name + 5);
     if (!value && strcmp(name + 5, "rope_type") == 0) /* its name in older files */
-        value = keys_of(rope, "type");
-    return value ? value : keys_of(text, name + 5);
+        value = present_member(rope, "type");
+    return value ? value : present_member(text, name + 5);
 }
 
-/* The first of the members that is there. */
+/* Returns the first of the listed members that exists, or NULL. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
     for (const char *at = members; at && *at;) {
@@ -86,7 +87,7 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate;
 }
 
-/* An array with a value for each layer: a flag for a window, the heads of k and v, or the width of the feed. */
+/* Writes an array with a value for each layer: a flag for a window, the heads of k and v, or the width of the feed. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -130,7 +131,7 @@ static organ_status keys_set_number(organ_convert_job *job, const char *key, org
     return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
-/* The number or word of a text in a list "TEXT=NUMBER ..."; NULL if the list does not have it. */
+/* Returns the number or word of a text in a list "TEXT=NUMBER ...", or NULL. */
 static const char *keys_word(const char *words, const char *text, size_t *length)
 {
     const size_t own = strlen(text);

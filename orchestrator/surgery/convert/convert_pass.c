@@ -30,7 +30,8 @@ static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2;
 
 /* ---- values ---- */
 
-/* exp and log of the C library, whose results do not depend on the instruction set. */
+/* Applies the function to the values. Uses exp and log of the C library, whose results do not depend on the instruction
+ * set. */
 static void pass_apply(convert_function function, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -76,7 +77,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 
 /* ---- order ---- */
 
-/* The row of the source, within a block, that becomes row k. */
+/* Returns the row of the source, within a block, that becomes row k of the output. */
 static uint64_t pass_row_from(const convert_place *place, uint64_t k)
 {
     if (place->pairs)
@@ -112,7 +113,8 @@ static void pass_order(const pass_strip *s, const unsigned char *from, unsigned 
         memcpy(to, from + p->first * row, p->rows * row);
 }
 
-/* Blocks whose rows follow one another in the piece are written together, as many as the buffer holds. */
+/* Writes blocks of reordered rows. Blocks whose rows follow one another in the piece are written together, as many as
+ * the buffer holds. */
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
@@ -132,7 +134,7 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Rows in the order of the source, as many at once as the buffer for another type holds. */
+/* Copies rows in the order of the source, as many at once as the buffer for another type holds. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
     const size_t cols = s->strip->cols, together = organ_max(s->buffers.values / cols, 1);
@@ -250,7 +252,7 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
 }
 
-/* The next larger block of any source; 0 after the last. */
+/* Returns the next larger number of rows in a block among the sources; 0 after the largest. */
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
 {
     uint64_t next = 0;

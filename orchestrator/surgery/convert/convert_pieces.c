@@ -55,6 +55,7 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
 
 /* ---- pieces ---- */
 
+/* Makes space for another tensor of the output. Returns false without memory. */
 static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)
@@ -121,7 +122,7 @@ uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
     return place->transposed ? place->rows : cols;
 }
 
-/* Rows of the piece that the place fills. */
+/* Returns the number of rows of the piece that the place fills. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
     return place->matrices * (m->rows / place->block) * organ_convert_made(place);

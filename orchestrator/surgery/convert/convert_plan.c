@@ -15,7 +15,7 @@ static bool plan_is_straight(const convert_place *place, uint64_t matrix_rows)
            !place->transposed && !place->picked;
 }
 
-/* The bytes of a piece can be copied if it has one source, in the same order and type. */
+/* Returns whether the bytes of a piece can be copied: it has one source, in the same order and type. */
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;

@@ -44,7 +44,7 @@ static bool to_gguf_adds_one(const gguf_move *move)
     return move->job->exchange->norms_plus_one && end && end[strlen("norm.weight")] == 0;
 }
 
-/* The whole tensor under another name. */
+/* Plans a tensor that only changes its name. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -61,7 +61,7 @@ static organ_status to_gguf_whole(const gguf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* One of the numbered experts, as a matrix of a stack. */
+/* Plans one of the numbered experts as a matrix of a stack. */
 static organ_status to_gguf_stacked(const gguf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
@@ -75,7 +75,7 @@ static organ_status to_gguf_stacked(const gguf_move *move, forward_part part)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Two tensors that are one below the other in each matrix. */
+/* Plans the two tensors that a fused tensor is divided into: the upper and the lower half of each matrix. */
 static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, forward_part lower)
 {
     const organ_weight *const w = move->weight;
@@ -94,8 +94,8 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
     return move->error->status;
 }
 
-/* kv_b_proj of latent attention, for each head the rows of the key and those of the value, becomes two stacks, of which
- * that of keys is transposed. */
+/* Plans kv_b_proj of latent attention. It has for each head the rows of the key, then those of the value; they become
+ * two stacks, of which that of the keys is transposed. */
 static organ_status to_gguf_latent(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -117,8 +117,8 @@ static organ_status to_gguf_latent(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Stacks of in_features x out_features. With `pairs`, the columns of gate and up alternate; else those of gate come
- * first. */
+/* Plans stacks of in_features x out_features, which GGUF stores transposed. With `pairs`, the columns of gate and up
+ * alternate; else those of gate come first. */
 static organ_status to_gguf_transposed(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
@@ -138,7 +138,7 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     return move->error->status;
 }
 
-/* The biases of gate and up, whose numbers alternate. */
+/* Plans the biases of gate and up from a tensor in which they alternate. */
 static organ_status to_gguf_picked(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -159,7 +159,7 @@ static organ_status to_gguf_picked(const gguf_move *move)
     return move->error->status;
 }
 
-/* A convolution without its dimension of 1. */
+/* Plans a convolution, which loses its dimension of 1. */
 static organ_status to_gguf_conv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -171,7 +171,7 @@ static organ_status to_gguf_conv(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Vectors of Mamba-2, one number for each head, are columns in GGUF; A_log has -e^A_log. */
+/* Plans a vector of Mamba-2 with one number per head, which GGUF stores as a column; A_log becomes -e^A_log. */
 static organ_status to_gguf_column(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -189,7 +189,7 @@ static organ_status to_gguf_column(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* The norm of Mamba-2 gets a row for each group. */
+/* Plans the norm of Mamba-2, which gets a row for each group. */
 static organ_status to_gguf_grouped(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -286,8 +286,8 @@ static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weigh
 static bool to_gguf_find(gguf_move *move)
 {
     const organ_convert_job *const job = move->job;
-    const char *name = move->weight->name, *const ladder = job->family->ladder ? job->family->ladder : "layers";
-    const size_t prefix = strlen(job->prefix), rung = strlen(ladder);
+    const char *name = move->weight->name, *const layers = job->family->ladder ? job->family->ladder : "layers";
+    const size_t prefix = strlen(job->prefix), length = strlen(layers);
     char head[256];
     const char *const own = organ_forward_part_name(job->family->names, PART_OUTPUT, false, 0);
     move->layer = -1;
@@ -299,10 +299,10 @@ static bool to_gguf_find(gguf_move *move)
     if (strncmp(name, job->prefix, prefix))
         return false;
     name += prefix;
-    if (strncmp(name, ladder, rung) || name[rung] != '.' || name[rung + 1] < '0' || name[rung + 1] > '9')
+    if (strncmp(name, layers, length) || name[length] != '.' || name[length + 1] < '0' || name[length + 1] > '9')
         return organ_exchange_find_part(job->family, false, true, name, &move->part);
     char *end;
-    move->layer = strtol(name + rung + 1, &end, 10);
+    move->layer = strtol(name + length + 1, &end, 10);
     return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
 }
 

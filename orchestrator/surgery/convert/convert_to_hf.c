@@ -16,6 +16,7 @@ typedef struct hf_move {
 
 /* ---- names ---- */
 
+/* Adds a tensor to the output under its name in safetensors; returns its number, SIZE_MAX if it has no name. */
 static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank, const uint64_t *shape)
 {
     const organ_convert_job *const job = move->job;
@@ -45,6 +46,7 @@ static bool to_hf_subtracts_one(const hf_move *move)
     return move->job->exchange->norms_plus_one && end && end[strlen("norm.weight")] == 0;
 }
 
+/* Copies a whole tensor; rows of q and k that llama.cpp has reordered go back to their order. */
 static organ_status to_hf_whole(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -78,7 +80,7 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
-/* One of two tensors that are one below the other in each matrix: the upper, or the lower. */
+/* Plans the upper or the lower half of each matrix of a fused tensor. */
 static organ_status to_hf_half(const hf_move *move, forward_part part, bool lower)
 {
     const organ_weight *const w = move->weight;
@@ -116,7 +118,8 @@ static organ_status to_hf_experts(const hf_move *move)
     }
 }
 
-/* The two stacks of latent attention become kv_b_proj: for each head the rows of the key, then those of the value. */
+/* Plans kv_b_proj from the two stacks of latent attention: for each head the rows of the key, then those of the
+ * value. */
 static organ_status to_hf_latent(const hf_move *move, bool keys)
 {
     const organ_forward_config *const c = &move->job->config;
@@ -131,6 +134,7 @@ static organ_status to_hf_latent(const hf_move *move, bool keys)
     return organ_convert_place(move->job, &place, move->error);
 }
 
+/* Plans the tensors of transformers for a tensor of GGUF, by the part of the layer that it is. */
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
@@ -158,7 +162,7 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
     hf_move move = {.job = job, .weight = weight, .layer = -1, .error = error};
     const char *const name = weight->name;
     bool known;
-    /* config.json says these. */
+    /* These are members of config.json. */
     if (strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
         strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return ORGAN_OK;

@@ -40,6 +40,7 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     return error->status;
 }
 
+/* Compares one tensor of the copy with the kept part of the donor's. */
 static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
 {
     organ_cut_verdict *const v = &a->verdicts[piece];
@@ -99,6 +100,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Compares all tensors, on all workers if each can have its buffers within the memory. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
     comparing c = {.audit = a, .first = {.error = error}};
@@ -145,6 +147,7 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
+/* Adds the problem of a tensor, if any. Weights that healing may change count as refitted instead. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
@@ -170,6 +173,7 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
+/* Adds a problem for each tensor of the copy that no kept part of the donor has. */
 static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
     organ_name_table names = {0};
@@ -211,6 +215,7 @@ static json_t *audit_cut_definitions_json(void)
                                               "block after a dropped one: --heal writes such values."));
 }
 
+/* Returns the document of the audit. */
 static json_t *audit_cut_document_of(organ_cut_audit *a)
 {
     uint64_t bytes = 0;

@@ -9,6 +9,8 @@
 
 /* ---- config.json ---- */
 
+/* Adds a problem if a member of config.json differs from the expected one. Compares objects at the first level member
+ * by member. */
 static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
@@ -58,6 +60,7 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
+/* Compares config.json of the copy with that of the planned cut. */
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -91,6 +94,7 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
 }
 
+/* Compares the key-values of the copy with those of the planned cut. */
 static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;

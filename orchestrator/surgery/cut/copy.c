@@ -11,21 +11,21 @@
 
 #define PAGE ((size_t)4096)
 
-typedef struct copy_bench {
+typedef struct copy_buffers {
     unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
     void *scratch;
-} copy_bench;
+} copy_buffers;
 
-typedef struct copy_copying {
+typedef struct copy_run {
     organ_cut_run *run;
-    copy_bench *benches;
+    copy_buffers *buffers;
     size_t *todo, count; /* indices of parts to copy */
     organ_first_fault first;
-} copy_copying;
+} copy_run;
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_bench *b, organ_error *error)
+static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *b, organ_error *error)
 {
     organ_cut_reader reader = organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, b->window, b->out);
     const unsigned char *bytes;
@@ -40,13 +40,13 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
 
 static void copy_task(void *context, size_t k, size_t worker)
 {
-    copy_copying *const c = context;
+    copy_run *const c = context;
     organ_cut_run *const run = c->run;
     const organ_cut_part *const part = &run->parts[c->todo[k]];
     organ_error error = {0};
     if (organ_fault_found(&c->first))
         return;
-    if (copy_part(run, part, &c->benches[worker], &error) == ORGAN_OK) {
+    if (copy_part(run, part, &c->buffers[worker], &error) == ORGAN_OK) {
         pthread_mutex_lock(&run->lock);
         organ_write_finish(run->run, part->piece, json_object(), &error);
         organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
@@ -56,13 +56,13 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-static organ_status allocate_worker_buffers(copy_copying *c, size_t workers, size_t have, organ_error *error)
+static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t have, organ_error *error)
 {
-    c->benches = calloc(workers, sizeof *c->benches);
-    if (!c->benches)
+    c->buffers = calloc(workers, sizeof *c->buffers);
+    if (!c->buffers)
         return organ_fail_memory(error, c->run->model->path);
     for (size_t w = 0; w < have; w++) {
-        copy_bench *const b = &c->benches[w];
+        copy_buffers *const b = &c->buffers[w];
         b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->scratch = aligned_alloc(PAGE, ORGAN_PUT_SCRATCH);
@@ -72,14 +72,14 @@ static organ_status allocate_worker_buffers(copy_copying *c, size_t workers, siz
     return ORGAN_OK;
 }
 
-static void free_worker_buffers(copy_copying *c, size_t workers)
+static void free_worker_buffers(copy_run *c, size_t workers)
 {
-    for (size_t w = 0; c->benches && w < workers; w++) {
-        free(c->benches[w].window);
-        free(c->benches[w].out);
-        free(c->benches[w].scratch);
+    for (size_t w = 0; c->buffers && w < workers; w++) {
+        free(c->buffers[w].window);
+        free(c->buffers[w].out);
+        free(c->buffers[w].scratch);
     }
-    free(c->benches);
+    free(c->buffers);
     free(c->todo);
 }
 
@@ -89,7 +89,7 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
     const organ_engine *const engine = run->cut->write.engine;
     const size_t workers = organ_workers_count(engine->workers);
     const bool all = engine->memory / organ_cut_copy_memory() >= workers;
-    copy_copying c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
+    copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
     if (!c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* Finds the weights, and for each tensor the weight that it belongs to. */
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -106,6 +107,7 @@ static json_t *cut_kept_json(void *context)
 
 /* ---- documents ---- */
 
+/* Returns the document's row of a layer. */
 static json_t *cut_layer_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -187,6 +189,7 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     return organ_model_is_here(run->model, "cut", error);
 }
 
+/* Completes the description of the output and writes it. */
 static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
 {
     organ_plan plan;

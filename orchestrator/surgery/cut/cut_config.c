@@ -60,6 +60,7 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 /* ---- experts ---- */
 
+/* Sets the number of experts, and limits the number that a token uses to it. Returns how many members were found. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -103,6 +104,7 @@ static size_t set_unadjusted(const organ_cut_config *c)
     return 1;
 }
 
+/* Sets the width of the feed-forward. Returns how many members were found. */
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
@@ -171,6 +173,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     return found;
 }
 
+/* Sets the numbers of heads. A missing head_dim is added, since its default depends on them. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
@@ -189,6 +192,8 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
+/* Sets the number of layers, without those of multi-token prediction after them. Returns how many members were
+ * found. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
@@ -236,6 +241,7 @@ typedef struct found {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found;
 
+/* Fails if config.json has no member for a number that changes. */
 static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f,
                                 organ_error *error)
 {

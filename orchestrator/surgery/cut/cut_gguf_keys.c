@@ -108,6 +108,7 @@ static void check_shared(const keys *k)
                     "channels of shared experts can be cut only if it is absent");
 }
 
+/* Sets the numbers of heads and, since their defaults depend on them, the sizes of keys and values. */
 static void edit_heads(const keys *k)
 {
     static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
@@ -195,6 +196,7 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
         organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
+/* Cuts the arrays of the architecture's keys that have an entry for each layer. */
 static void cut_arrays(const keys *k)
 {
     const size_t length = strlen(k->architecture);
@@ -208,6 +210,7 @@ static void cut_arrays(const keys *k)
     }
 }
 
+/* Sets the number of blocks and cuts the arrays with an entry for each. */
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;

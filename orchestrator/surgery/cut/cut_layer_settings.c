@@ -220,7 +220,7 @@ static void renumber_linear_layers(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* transformers gives the last layer of Gemma 4 global attention, whatever layer_types has. */
+/* In transformers the last layer of Gemma 4 has global attention, even if layer_types says otherwise. */
 static void check_last_layer(const organ_cut_config *c)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));

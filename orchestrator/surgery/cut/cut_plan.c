@@ -61,6 +61,7 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
+/* Lists the rows of the kept heads in q, k and v, and in a matrix that has q, k and v after each other. */
 static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
                                organ_error *error)
 {
@@ -93,6 +94,7 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
+/* Lists the kept rows of each expert's fused gate and up: pairs of rows, or two halves. */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);
@@ -127,6 +129,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
+/* Lists the kept rows of a layer for each part that is cut. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -335,6 +338,7 @@ static bool part_changes(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
+/* Adds a tensor of the output: a copy of the donor's, or a part of it. */
 static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
                                    const organ_cut_part *part, organ_error *error)
 {
@@ -404,6 +408,7 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
+/* Plans one tensor: none if its block or expert is removed, else the kept rows and columns. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);

@@ -53,6 +53,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- options ---- */
 
+/* Checks a list of kept numbers: ascending, below `have`, not empty. */
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
 {
@@ -71,6 +72,7 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     return ORGAN_OK;
 }
 
+/* Sets the new number of each expert of a layer, -1 for removed ones. */
 static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error *error)
 {
     const organ_cut_keep *const keep = &run->cut->layers[layer].experts;
@@ -145,8 +147,8 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
 }
 
 /* Checks that the layer keeps as many entries as the layers before it: the configuration has one number. */
-static organ_status even_out(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
-                             const char *what, uint64_t *before, uint64_t *after, organ_error *error)
+static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
+                                     const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
     const uint64_t kept = keep->numbers ? keep->count : have;
     if (check_keep(run, layer, keep, have, what, error))
@@ -201,8 +203,8 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
                               "%s: layer %zu: expert %" PRIu32 " would have %zu channels and one before it %zu",
                               run->model->path, layer, e, each[e].numbers ? each[e].count : (size_t)have, first->count);
     }
-    return even_out(run, layer, first ? first : &all, f->experts || each ? have : 0, "channels of each expert",
-                    &run->expert_channels_before, &run->expert_channels_after, error);
+    return check_same_count(run, layer, first ? first : &all, f->experts || each ? have : 0, "channels of each expert",
+                            &run->expert_channels_before, &run->expert_channels_after, error);
 }
 
 /* Layers with a recurrent mixer, or with a feed-forward alone, have no heads of K and V. */
@@ -234,20 +236,21 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
         if (run->facts[l].becomes < 0)
             continue;
         if (channels &&
-            even_out(run, l, &layer->channels, organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_NONE),
-                     "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
+            check_same_count(run, l, &layer->channels,
+                             organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_NONE),
+                             "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
             return error->status;
         if (of_experts && resolve_experts_width(run, l, error))
             return error->status;
-        if (of_shared &&
-            even_out(run, l, &layer->shared_channels,
-                     organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_SHARED),
-                     "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
+        if (of_shared && check_same_count(run, l, &layer->shared_channels,
+                                          organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_SHARED),
+                                          "channels of the shared expert", &run->shared_channels_before,
+                                          &run->shared_channels_after, error))
             return error->status;
         if (kv_heads)
-            even_out(run, l, &layer->kv_heads,
-                     layer_has_attention(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0, "heads of K and V",
-                     &run->kv_heads_before, &run->kv_heads_after, error);
+            check_same_count(run, l, &layer->kv_heads,
+                             layer_has_attention(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0,
+                             "heads of K and V", &run->kv_heads_before, &run->kv_heads_after, error);
     }
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;

@@ -180,6 +180,8 @@ static bool find_step(const organ_cut_config *c, const patterns_step *s, uint64_
     return false;
 }
 
+/* Changes a period such as "every 4th layer has full attention" to a step and offset that give the kept layers their
+ * kinds; refuses the cut if there are none. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);

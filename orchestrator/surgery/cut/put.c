@@ -29,6 +29,7 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
 }
 
+/* Returns where a refitted matrix is written: part, place in the tensor, and rows in a band. */
 static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
     organ_cut_part *const part = put_part_of(run, tensor);
@@ -65,6 +66,7 @@ static void round_rows(const organ_cut_run *run, const put_place *p, float *valu
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
+/* Rounds a refitted matrix to its type, in place, and with `own` writes it. */
 static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units,
                              organ_error *error)
 {

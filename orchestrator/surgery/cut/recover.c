@@ -120,6 +120,8 @@ typedef struct recover_block {
     size_t count;
 } recover_block;
 
+/* Adds the digest of a norm or a projection of K or V to those of its block, by which kept blocks are recognised:
+ * healing does not change them. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {
@@ -307,6 +309,7 @@ static uint64_t count_heads(const organ_model *model, const organ_weights *weigh
     return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
+/* Computes a digest of each head of K and V, from the bytes of its rows. */
 static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                  organ_error *error)
 {
@@ -334,6 +337,8 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
+/* Finds which heads or channels of a layer were kept by the digests of both. If parts of the donor have equal digests,
+ * k->part computes digests that distinguish them. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
@@ -359,6 +364,7 @@ static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k
 
 /* ---- channels of experts ---- */
 
+/* Computes a digest of each channel of each expert, from its rows of gate and up. */
 static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
                                            uint64_t *digests, organ_error *error)
 {
@@ -386,6 +392,7 @@ typedef struct counts {
     uint64_t experts, copy_experts, have, left;
 } counts;
 
+/* Finds the kept channels of each kept expert. */
 static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was,
                                   const uint64_t *is, organ_error *error)
 {

@@ -31,7 +31,8 @@ static const char *number_after(const char *text, const char *const *words, size
     return NULL;
 }
 
-/* Reads the number; returns false if the following characters make it a pattern for several numbers. */
+/* Reads the number in a name or pattern. Returns false if a wildcard after it could add digits, as in "1*" or "2[0-9]".
+ * "0*" is accepted, because no other number begins with 0. */
 static bool plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
@@ -68,6 +69,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     return becomes == *layer ? SAME : names_put_number(text, number, digits, becomes);
 }
 
+/* Replaces the number of an expert in a module's name by its new one. */
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
 {
     static const char *const crowds[] = {"experts"};

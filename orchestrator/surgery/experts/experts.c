@@ -91,6 +91,8 @@ static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count,
         organ_expert_scores_choose(s, l, job->score, count, kept);
 }
 
+/* Sets the kept experts of each layer: the same number in each, or with --per-layer global a number chosen by the
+ * scores. */
 static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -217,7 +219,7 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
     if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
         organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
-        /* Write nothing if an allocation failed while scores were computed. */
+        /* Writes no scores if an allocation failed while they were computed. */
         if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
             experts_cut(job, report, error);
     }

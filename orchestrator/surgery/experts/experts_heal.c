@@ -160,6 +160,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
+/* Opens the regression of a layer that loses experts, unless its refitted matrices are already written. */
 static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;

@@ -155,6 +155,8 @@ static void sum_tokens(const greedy *g)
     }
 }
 
+/* Computes the loss with the kept experts, and g->sums: the loss if each of them were removed too. Sums over all
+ * ranks. */
 static organ_status score_all(greedy *g, const char *where, double *loss, organ_error *error)
 {
     organ_expert_measure *const m = g->measure;
@@ -175,7 +177,7 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
 }
 
 /* Returns the kept expert whose removal increases the loss least; the higher number wins a tie. */
-static unsigned least_missed(const greedy *g)
+static unsigned expert_of_least_loss(const greedy *g)
 {
     unsigned least = UINT32_MAX;
     for (unsigned e = 0; e < g->measure->config->experts; e++)
@@ -194,6 +196,8 @@ static void remove_expert(greedy *g, unsigned expert)
                       is_among_chosen(g->served + t * c->experts_used, c->experts_used, expert);
 }
 
+/* Removes the experts of a layer one after another, each time the one whose removal leaves the least loss, down to the
+ * least number that the router needs. Stores the order and the loss after each removal. */
 static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const unsigned experts = g->measure->config->experts, least = least_of(g);
@@ -206,7 +210,7 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
         if (k > 0)
             layer->loss[k - 1] = loss;
         if (k < experts - least)
-            remove_expert(g, layer->removed[k] = least_missed(g));
+            remove_expert(g, layer->removed[k] = expert_of_least_loss(g));
     }
     return ORGAN_OK;
 }

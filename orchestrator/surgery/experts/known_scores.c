@@ -73,6 +73,7 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
+/* Reads the scores from a file if it has them, else measures them; a dry run estimates the measurement. */
 static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *calib, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

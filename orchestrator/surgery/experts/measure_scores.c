@@ -19,8 +19,6 @@
 
 #define LOSS 10000.0 /* estimated operations of the greedy removal for each pair of experts of a token */
 
-typedef organ_expert_measure measure_measuring;
-
 #define MIN_BATCH ((uint64_t)16)
 #define MAX_BATCH ((uint64_t)1024)
 
@@ -49,7 +47,7 @@ static uint64_t token_products(const organ_forward_config *c)
 }
 
 /* Bytes per token of a batch; `kept`: its products go to a file. */
-static uint64_t batch_token(const measure_measuring *m, bool kept)
+static uint64_t batch_token(const organ_expert_measure *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
     const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
@@ -65,7 +63,7 @@ static uint64_t worker_bytes(const organ_forward_config *c)
 }
 
 /* Returns the least bytes for the measurement, without keeping products in memory. */
-static uint64_t min_extra(const measure_measuring *m, const organ_calibration_run *calib, bool scratch)
+static uint64_t min_extra(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
@@ -83,7 +81,7 @@ static uint64_t min_extra(const measure_measuring *m, const organ_calibration_ru
 
 static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
-    measure_measuring *const m = context;
+    organ_expert_measure *const m = context;
     m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const bool held = m->scores->with_loss && !scratch;
     return min_extra(m, calib, scratch) +
@@ -95,7 +93,7 @@ static uint64_t measure_extra_memory(void *context, const organ_calibration_run 
 static organ_status measure_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                     const float *logits, organ_error *error)
 {
-    measure_measuring *const m = context;
+    organ_expert_measure *const m = context;
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
     (void)layer;
     memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
@@ -105,7 +103,7 @@ static organ_status measure_capture(void *context, int32_t layer, size_t first, 
 
 static organ_status measure_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
-    measure_measuring *const m = context;
+    organ_expert_measure *const m = context;
     m->open = !m->scores->of[layer->number].known;
     m->next = 0;
     m->router = organ_layer_router(layer->loaded);
@@ -115,7 +113,7 @@ static organ_status measure_enter(void *context, const organ_calibration_layer *
 
 static organ_status chunk_done(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
-    measure_measuring *const m = context;
+    organ_expert_measure *const m = context;
     const size_t tokens =
         organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
     if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
@@ -127,7 +125,8 @@ static organ_status chunk_done(void *context, const organ_calibration_layer *lay
 
 /* ---- a layer ---- */
 
-static organ_status measure_finish(measure_measuring *m, int32_t number, double *sums, organ_error *error)
+/* Computes the scores of a layer from the sums of all ranks, and with the loss the order of removal. */
+static organ_status measure_finish(organ_expert_measure *m, int32_t number, double *sums, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
@@ -147,7 +146,7 @@ static organ_status measure_finish(measure_measuring *m, int32_t number, double 
 
 static organ_status measure_leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
-    measure_measuring *const m = context;
+    organ_expert_measure *const m = context;
     if (!m->open)
         return ORGAN_OK;
     double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
@@ -162,7 +161,7 @@ static organ_status measure_leave_layer(void *context, const organ_calibration_l
 
 /* ---- opening ---- */
 
-static json_t *measure_identity_of(const measure_measuring *m, organ_error *error)
+static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *error)
 {
     char model[17];
     if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
@@ -173,7 +172,7 @@ static json_t *measure_identity_of(const measure_measuring *m, organ_error *erro
                         SET_COUNT("context", m->options.calibration.context));
 }
 
-static bool allocate_workers(measure_measuring *m)
+static bool allocate_workers(organ_expert_measure *m)
 {
     const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
                  used = m->config->experts_used;
@@ -193,7 +192,7 @@ static bool allocate_workers(measure_measuring *m)
     return there;
 }
 
-static bool measure_allocate(measure_measuring *m)
+static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
     const bool loss = m->scores->with_loss;
@@ -216,7 +215,7 @@ static bool measure_allocate(measure_measuring *m)
 
 /* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
  * fit. */
-static organ_status measure_share_memory(measure_measuring *m, organ_error *error)
+static organ_status measure_share_memory(organ_expert_measure *m, organ_error *error)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
     uint64_t spare = organ_calibration_run_spare_memory(m->calib);
@@ -239,9 +238,9 @@ static organ_status measure_share_memory(measure_measuring *m, organ_error *erro
 }
 
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
-                                       measure_measuring **measure, organ_error *error)
+                                       organ_expert_measure **measure, organ_error *error)
 {
-    measure_measuring *const m = *measure = calloc(1, sizeof *m);
+    organ_expert_measure *const m = *measure = calloc(1, sizeof *m);
     if (!m)
         return organ_fail_memory(error, o->calibration.text);
     m->options = *o;
@@ -269,7 +268,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                                                  : organ_fail_memory(error, o->calibration.text);
 }
 
-void organ_expert_measure_close(measure_measuring *m)
+void organ_expert_measure_close(organ_expert_measure *m)
 {
     if (!m)
         return;
@@ -289,11 +288,11 @@ void organ_expert_measure_close(measure_measuring *m)
     free(m);
 }
 
-const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
+const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
 
 /* Adds the work to the plan: in addition to the walk the outputs of a token's experts are computed a second time; for
  * the loss those of all experts. */
-void organ_expert_measure_estimate(const measure_measuring *m, organ_plan *plan)
+void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
     const double tokens = (double)max_tokens(m->calib, m->walk.calibration.context),
@@ -307,7 +306,7 @@ void organ_expert_measure_estimate(const measure_measuring *m, organ_plan *plan)
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
-json_t *organ_expert_measure_needs(const measure_measuring *m)
+json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
                    products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
@@ -321,7 +320,7 @@ json_t *organ_expert_measure_needs(const measure_measuring *m)
 
 /* ---- the run ---- */
 
-organ_status organ_expert_measure_run(measure_measuring *m, const char *file, organ_error *error)
+organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;
     m->file = file;

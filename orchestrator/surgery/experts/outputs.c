@@ -56,6 +56,8 @@ static void pack_upper(const float *square, size_t n, float *to)
     }
 }
 
+/* Computes for a token the products of all pairs of experts' outputs, from which the error of any choice of experts
+ * follows, and the norms of the chosen ones. */
 static void sum_token_outputs(void *context, size_t index, size_t worker)
 {
     const outputs_job *const j = context;
@@ -96,6 +98,8 @@ static const float *inputs_of(const outputs_job *j, unsigned expert)
     return m->factors ? scaled : m->normed + j->first * hidden;
 }
 
+/* Runs all experts on all tokens, in batches: the loss needs the output of an expert also for tokens that it might
+ * get. */
 static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -134,6 +138,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     return count;
 }
 
+/* Runs each expert on the tokens routed to it and stores the norms of its outputs. */
 static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -154,6 +159,7 @@ static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_erro
 
 /* ---- the sums of the chunk ---- */
 
+/* Adds gate times norm, and the number of tokens, of each expert to the row of this chunk. */
 static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used;

@@ -26,6 +26,7 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
 
 /* ---- writing ---- */
 
+/* Returns the scores of a layer, null if it was not measured yet. */
 static json_t *scores_file_layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* -1, in no layer, comes last. */
+/* Orders by cell; -1, which belongs to no layer, comes last. */
 static int by_cell(const void *a, const void *b)
 {
     const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y =
@@ -16,7 +16,7 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* The sums of one layer, by role. */
+/* Sums the weights of one layer, by role. */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)

@@ -68,10 +68,10 @@ static const char never_mixed[] = "Do not mix experiments: the sparsity of one r
 static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
-    json_t *said;
-    json_array_foreach(list, index, said)
+    json_t *existing;
+    json_array_foreach(list, index, existing)
     {
-        if (strcmp(json_string_value(said), sentence) == 0)
+        if (strcmp(json_string_value(existing), sentence) == 0)
             return;
     }
     json_array_append_new(list, json_string(sentence));

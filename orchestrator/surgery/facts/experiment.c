@@ -83,7 +83,7 @@ json_t *organ_experiment_method(const json_t *log)
         by_imatrix ? " by imatrix" : "");
 }
 
-/* All parameters but those that say how much is killed. */
+/* Lists all parameters except those that say how much is killed. */
 static json_t *settings_of(const json_t *log)
 {
     static const char *const varied[] = {"method", "pattern", "sparsity", "gain"};
@@ -126,7 +126,8 @@ static bool same_member(const json_t *a, const json_t *b, const char *key)
     return json_equal(x ? x : json_null(), y ? y : json_null());
 }
 
-/* By fingerprint, or where one has none by what else is known. */
+/* Returns whether two experiments have the same donor: the same fingerprint or, if one has none, the same name, bytes
+ * and number of elements. */
 static bool same_donor(const json_t *a, const json_t *b)
 {
     if (*organ_json_text(a, "donor.fingerprint") && *organ_json_text(b, "donor.fingerprint"))

@@ -8,7 +8,7 @@
 
 typedef struct organ_problems {
     json_t *sentences; /* an array, of the owner */
-    size_t more;       /* beyond those that it takes */
+    size_t more;       /* in addition to those listed */
 } organ_problems;
 
 void organ_problem_add(organ_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -7,7 +7,7 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/stream/progress.h"
 
-/* How a file came to be there. */
+/* How a file was obtained: downloaded, resumed or already there. */
 typedef enum organ_fetched { ORGAN_FETCH_NEW, ORGAN_FETCH_CONTINUED, ORGAN_FETCH_PRESENT } organ_fetched;
 
 typedef struct organ_fetch_file {

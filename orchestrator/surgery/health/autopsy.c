@@ -28,6 +28,7 @@ static const char *why_unread(const organ_weight *weight)
                                                                                      : NULL;
 }
 
+/* Lists the weights that --match selects, or all. */
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
@@ -45,6 +46,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Reads the ranges and opens the model and the other model, if given. */
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -87,7 +89,8 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
     return bytes;
 }
 
-/* Scales are judged one weight at a time against the other model; what that explains is not judged without it again. */
+/* Judges the values of each weight, then its scales against the other model. A fault that the other model explains is
+ * reported once: the grid and the distance of that weight are then not judged. */
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->count && !error->status; k++) {
@@ -127,6 +130,8 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
+/* Makes the document and writes it. ORGAN_CHECK_FAILED, with the first finding in the message, if there are
+ * findings. */
 static organ_status report_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {

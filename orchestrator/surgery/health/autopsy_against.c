@@ -9,7 +9,7 @@
 
 #define ABOUT     1.5  /* times the largest usual error, which may be left once each block is divided by its factor */
 #define OFF       0.05 /* of ln factor: less is what rounding leaves */
-#define EXPLAINED 0.5  /* of the scatter of factors, which a better order must at least take away */
+#define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
 #define MAX_LINES 4    /* rows of blocks that are named */
 
 /* The factors of a weight: ln of the least-squares factor of each block, NAN where either is zero. */
@@ -92,6 +92,7 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
+/* Returns whether another order of the scales explains the factors of the blocks; `value` becomes its description. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;

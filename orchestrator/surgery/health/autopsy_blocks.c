@@ -80,8 +80,8 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Rows of values [first, first + count), all of one row of blocks (of as many as there are rows, if blocks are one row
- * high). */
+/* Adds rows [first, first + count) to the sums of their blocks and stores the spread of each row. If blocks are several
+ * rows high, all rows must belong to one row of blocks. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {
@@ -95,6 +95,8 @@ static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t 
     return ORGAN_OK;
 }
 
+/* Sums blocks of several rows, a few rows at a time; b->lines becomes the median spread of the rows of each row of
+ * blocks. */
 static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
                                     double *spreads, organ_error *error)
 {
@@ -120,6 +122,7 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
+/* Sums the squares of each block of a weight, and with `compare` its products with the other model's. */
 static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {

@@ -206,7 +206,8 @@ static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
            (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
 }
 
-static void print_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
+/* Reports a weight that only one of the two models has; `here`: this one. */
+static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];
     const bool tied = is_tied(job, weight);
@@ -218,6 +219,7 @@ static void print_alone(organ_autopsy_job *job, const organ_weight *weight, bool
     organ_autopsy_report(job, !tied, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
+/* Pairs a weight with its counterpart in the other model, or reports why they are not compared. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
@@ -246,7 +248,7 @@ void organ_autopsy_pair(organ_autopsy_job *job)
         if (other)
             pair_up(job, v, other);
         else
-            print_alone(job, v->weight, true);
+            report_unpaired(job, v->weight, true);
     }
     for (size_t k = 0; k < job->other_weights->count; k++) {
         const organ_weight *const weight = &job->other_weights->weights[k];
@@ -254,6 +256,6 @@ void organ_autopsy_pair(organ_autopsy_job *job)
             continue;
         job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
         if (!job->options->match)
-            print_alone(job, weight, false);
+            report_unpaired(job, weight, false);
     }
 }

@@ -39,6 +39,7 @@ static json_t *numbers_json(const organ_weight_stats *v)
                         SET("levels", levels_json(v)));
 }
 
+/* Returns the document's row of a tensor. */
 static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
@@ -63,6 +64,7 @@ typedef struct role_sums {
     double std_min, std_max, mean_max, min, max, relative, relative_max;
 } role_sums;
 
+/* Adds the statistics of a weight to the sums of its role. */
 static void add_to_role(role_sums *s, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -186,6 +188,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
+/* Returns the definitions of the document's members. */
 static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(

@@ -185,6 +185,8 @@ static bool was_reported(const organ_autopsy_job *job, const organ_weight *weigh
     return false;
 }
 
+/* Reports a weight whose spread differs by one factor from the neighbouring layers and from the other weights of its
+ * own layer; one of both alone may be a property of the model. */
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
     static const organ_verdict verdict = {

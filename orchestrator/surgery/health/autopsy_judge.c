@@ -137,6 +137,7 @@ static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 
 /* ---- the kinds of sickness ---- */
 
+/* Reports NaN and infinite values with their likely cause. */
 static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -188,7 +189,7 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Which codes the values look like, and why they might stand there. */
+/* Explains which codes the values resemble, and how they may have got there. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -230,6 +231,7 @@ static const char *codes_cause(const organ_weight_stats *v, const char **kind)
     return NULL;
 }
 
+/* Reports a weight whose values look like codes that were not multiplied by their scales. Returns whether it is one. */
 static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const char *what = NULL;
@@ -332,6 +334,7 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
+/* Remarks on statistics outside the range that is usual for the role. */
 static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
@@ -350,7 +353,7 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Evenly spread values, as codes are that were read at the wrong bits. */
+/* Reports values that are spread evenly, as if codes had been read at the wrong bits. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -413,6 +416,8 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows ? v->row_factor : v->column_factor);
 }
 
+/* Reports rows or columns of zeros. `hole`: they are contiguous and at the end. Returns whether they are a finding,
+ * that is, too many for this kind of weight. */
 static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, bool rows, uint64_t count, uint64_t all,
                         bool hole)
 {
@@ -438,6 +443,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
+/* Reports rows and columns of zeros, and projections with many zeros that no other finding explains. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);

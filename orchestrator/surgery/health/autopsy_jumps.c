@@ -9,7 +9,7 @@
 #define SEGMENT      128
 #define STEP         16
 #define BINS_PER_ONE 64.0
-#define FEW          16 /* rows in the rms of a column, below which it says nothing */
+#define FEW          16 /* least number of rows for the rms of a column */
 #define ENOUGH       4  /* segments in a row, from which on the change of the row is known */
 
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
@@ -66,7 +66,7 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
 /* ln of the root mean square; NaN for zeros and for sums that are not finite. */
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
-/* n <= SEGMENT values as FP32. */
+/* Converts n <= SEGMENT values to FP32. */
 static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
                                   float scratch[SEGMENT])
 {

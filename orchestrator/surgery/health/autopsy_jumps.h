@@ -22,7 +22,7 @@ typedef uint32_t organ_jump_counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS];
 /* Counts of pairs; the counts of several parts can be added. */
 typedef struct organ_jumps {
     organ_jump_counts rows, columns; /* changes between neighbours, minus the change of the whole row or column */
-    organ_jump_counts whole_rows, whole_columns; /* changes between neighbours, nothing subtracted */
+    organ_jump_counts whole_rows, whole_columns; /* changes between neighbours, unchanged */
 } organ_jumps;
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more);
 

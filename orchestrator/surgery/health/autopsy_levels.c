@@ -90,6 +90,7 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
+/* Adds the levels of a page of 16-bit codes, widened to FP32. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANCE          1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
+#define CHANCE          1e-4 /* probability of a verdict on one weight if codes and scales were unrelated */
 #define MIN_GAIN        1.25 /* in mean square */
 #define SUSPECT         1e-2 /* the same, if the other weights of the model confirm the verdict: */
 #define FAR_OFF         16   /* times the median of all weights, in mean square, with the scales as stored, */
@@ -263,6 +263,8 @@ static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *
     return ORGAN_OK;
 }
 
+/* Reports rows of blocks whose root mean square differs from that of the other rows by more than the spread that is
+ * usual in this model for the role. */
 static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {

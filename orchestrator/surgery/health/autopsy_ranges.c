@@ -131,6 +131,7 @@ static organ_status read_number(const autopsy_ranges_place *p, const char *key, 
     return ORGAN_OK;
 }
 
+/* Reads the limits of the standard deviation, [least, most]. */
 static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits,
                              organ_error *error)
 {
@@ -158,6 +159,7 @@ static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN,
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
+/* Reads one member of a range. */
 static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
                                 organ_error *error)
 {
@@ -201,22 +203,22 @@ static void set_if_given(double *to, double value)
         *to = value;
 }
 
-static void apply_limits(organ_limits *to, const organ_limits *said)
+static void apply_limits(organ_limits *to, const organ_limits *given)
 {
-    set_if_given(&to->mean, said->mean);
-    set_if_given(&to->std_min, said->std_min);
-    set_if_given(&to->std_max, said->std_max);
-    set_if_given(&to->min, said->min);
-    set_if_given(&to->max, said->max);
+    set_if_given(&to->mean, given->mean);
+    set_if_given(&to->std_min, given->std_min);
+    set_if_given(&to->std_max, given->std_max);
+    set_if_given(&to->min, given->min);
+    set_if_given(&to->max, given->max);
 }
 
 /* Applies one entry of a file to a role. A healthy limit also replaces the expected one, unless the entry sets the
  * expected limit too. */
-static void apply_rule(organ_ranges *ranges, organ_role role, const rule *said)
+static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
 {
-    apply_limits(&ranges->of[role].faulty, &said->faulty);
-    apply_limits(&ranges->of[role].expected, &said->faulty);
-    apply_limits(&ranges->of[role].expected, &said->expected);
+    apply_limits(&ranges->of[role].faulty, &given->faulty);
+    apply_limits(&ranges->of[role].expected, &given->faulty);
+    apply_limits(&ranges->of[role].expected, &given->expected);
 }
 
 static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
@@ -256,7 +258,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     json_object_foreach((json_t *)(uintptr_t)document, name, value)
     {
         const autopsy_ranges_place p = {path, name, false};
-        rule said = {unset_limits, unset_limits};
+        rule given = {unset_limits, unset_limits};
         if (!autopsy_ranges_is_known(name))
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
@@ -266,16 +268,18 @@ static organ_status apply_level(const char *path, const json_t *document, int le
             continue;
         if (!json_is_object(value))
             return refuse_range(&p, error, "", "must be an object");
-        if (read_limits(&p, value, &said, error))
+        if (read_limits(&p, value, &given, error))
             return error->status;
         for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
             if ((level == 0 && strcmp(name, "default") == 0) || (level == 1 && is_group(role, name)) ||
                 (level > 1 && is_role(role, name)))
-                apply_rule(ranges, role, &said);
+                apply_rule(ranges, role, &given);
     }
     return ORGAN_OK;
 }
 
+/* Applies a file of ranges: first its entry for all roles, then those of groups, then those of single roles, so that
+ * the more specific one wins. */
 static organ_status apply_document(const char *path, const json_t *document, organ_ranges *ranges, organ_error *error)
 {
     if (!json_is_object(document))

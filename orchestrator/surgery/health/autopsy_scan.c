@@ -17,22 +17,22 @@
 #define PART ((size_t)32768)
 
 /* State that the strips of one weight share, from its first strip to its last. */
-typedef struct autopsy_scan_patient {
+typedef struct scanned_weight {
     organ_level_union levels;
     uint64_t *dead_columns; /* a bit per column of each matrix, cleared at its first nonzero value */
     uint64_t words;         /* of one matrix */
     organ_jumps jumps;
     organ_jump_edges edges; /* of the strip before */
     uint64_t read;          /* bytes reported to the progress */
-} autopsy_scan_patient;
+} scanned_weight;
 
-typedef struct autopsy_scan_scan {
+typedef struct weight_scan {
     organ_weight_stats **chosen; /* items of the pass */
-    autopsy_scan_patient **patients;
+    scanned_weight **scanned;
     const organ_kernels *kernels;
     const organ_scan_progress *progress;
     organ_dtype as;
-} autopsy_scan_scan;
+} weight_scan;
 
 typedef struct scratch {
     organ_level_scratch levels;
@@ -115,6 +115,7 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
     rows->last = row;
 }
 
+/* Notes rows of zeros and rows with values that are not finite. */
 static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
@@ -221,8 +222,8 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
     add_distances(sum, &part);
 }
 
-/* Scales are along rows and columns of projections, and of the columns of embeddings. Rows of q, k and v and columns of
- * o change with the head, which is as wide as a block may be. */
+/* Returns whether jumps between rows (`rows`) or columns of the weight can show wrong scales of blocks. Rows of q, k
+ * and v, and columns of o, change from head to head anyway, and rows of embeddings from token to token. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -255,8 +256,8 @@ static bool looks_for_jumps(const organ_weight *weight)
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *work, void *result,
                                   organ_error *error)
 {
-    const autopsy_scan_scan *const s = context;
-    autopsy_scan_patient *const p = s->patients[strip->item];
+    const weight_scan *const s = context;
+    scanned_weight *const p = s->scanned[strip->item];
     const organ_weight *const weight = s->chosen[strip->item]->weight;
     const organ_matrices shape = organ_weight_matrices(weight);
     scratch *const mine = work;
@@ -287,7 +288,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
 
 /* ---- one weight ---- */
 
-static void free_weight_scan(autopsy_scan_patient *p)
+static void free_weight_scan(scanned_weight *p)
 {
     if (!p)
         return;
@@ -296,19 +297,20 @@ static void free_weight_scan(autopsy_scan_patient *p)
     free(p);
 }
 
+/* Allocates the statistics of a weight before its first strip. */
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
-    autopsy_scan_scan *const s = context;
+    weight_scan *const s = context;
     organ_weight_stats *const v = s->chosen[item];
     const organ_matrices shape = organ_weight_matrices(v->weight);
-    autopsy_scan_patient *const p = calloc(1, sizeof *p);
+    scanned_weight *const p = calloc(1, sizeof *p);
     if (note && *note && !(v->note = strdup(note)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     v->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
     if (!p)
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     organ_level_union_begin(&p->levels);
-    s->patients[item] = p;
+    s->scanned[item] = p;
     if (shape.rows < 2)
         return ORGAN_OK;
     p->words = (shape.cols + 63) / 64;
@@ -332,7 +334,7 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-static void finish_weight_scan(organ_weight_stats *v, autopsy_scan_patient *p)
+static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
@@ -352,9 +354,9 @@ static void finish_weight_scan(organ_weight_stats *v, autopsy_scan_patient *p)
 static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                               organ_error *error)
 {
-    autopsy_scan_scan *const s = context;
+    weight_scan *const s = context;
     organ_weight_stats *const v = s->chosen[strip->item];
-    autopsy_scan_patient *const p = s->patients[strip->item];
+    scanned_weight *const p = s->scanned[strip->item];
     const autopsy_scan_finding *const f = result;
     const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
     (void)error;
@@ -379,7 +381,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
     if (strip->last) {
         finish_weight_scan(v, p);
         free_weight_scan(p);
-        s->patients[strip->item] = NULL;
+        s->scanned[strip->item] = NULL;
     }
     s->progress->advance(s->progress->context, step, strip->last ? v : NULL);
     return ORGAN_OK;
@@ -396,7 +398,8 @@ static organ_dtype type_of(const organ_weight_stats *v)
     return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
 }
 
-static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
+/* Scans the weights that are read as one type. */
+static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
                              const organ_model *other, const organ_engine *engine, organ_error *error)
 {
     const organ_weight_pass pass = {.model = model,
@@ -412,7 +415,7 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
                                     .retire = autopsy_scan_retire_strip};
     organ_weight_pass_run(&pass, engine, error);
     for (size_t k = 0; k < count; k++)
-        free_weight_scan(s->patients[k]);
+        free_weight_scan(s->scanned[k]);
     return error->status;
 }
 
@@ -422,11 +425,11 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
                                      const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
-    autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
+    weight_scan s = {.kernels = engine->kernels, .progress = progress};
     organ_weight_item *items = organ_rows_take(assignment->count + 1, sizeof *items);
     s.chosen = calloc(assignment->count + 1, sizeof *s.chosen);
-    s.patients = organ_rows_take(assignment->count + 1, sizeof *s.patients);
-    if (!items || !s.chosen || !s.patients)
+    s.scanned = organ_rows_take(assignment->count + 1, sizeof *s.scanned);
+    if (!items || !s.chosen || !s.scanned)
         organ_fail_memory(error, model->path);
     for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
         size_t chosen = 0;
@@ -434,7 +437,7 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
         for (size_t k = 0; k < assignment->count; k++)
             if (!stats[k].unread && organ_assignment_is_local(assignment, k) && type_of(&stats[k]) == s.as) {
                 s.chosen[chosen] = &stats[k];
-                s.patients[chosen] = NULL;
+                s.scanned[chosen] = NULL;
                 items[chosen++] = (organ_weight_item){.weight = stats[k].weight, .other = stats[k].other};
             }
         if (chosen > 0)
@@ -442,7 +445,7 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
     }
     organ_rows_free(items);
     free(s.chosen);
-    organ_rows_free(s.patients);
+    organ_rows_free(s.scanned);
     return error->status;
 }
 

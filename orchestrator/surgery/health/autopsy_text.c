@@ -25,6 +25,7 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
+/* Returns the perplexity with all scales times factor k, and its difference from the stored scales. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
@@ -51,6 +52,8 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
+/* Compares the losses with all scales times several factors. Reports a factor only if the loss is lower by more than
+ * BETTER and by more than SURELY standard errors. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};

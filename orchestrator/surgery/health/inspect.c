@@ -312,6 +312,7 @@ static json_t *inspect_tensor_json(const void *context, size_t k)
                : NULL;
 }
 
+/* Returns the document. */
 static json_t *make_report(const subject *s)
 {
     const organ_model *const model = s->model;

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+/* Counts a packed weight once: its codes get its shape and elements, its companions none. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,

@@ -104,6 +104,7 @@ static json_t *models_row_json(const organ_named_model *named, const organ_model
         SET_FLAG("cuts", row->cuts), SET_BYTES_OF("reason", *row->reason ? row->reason : NULL));
 }
 
+/* Appends the row of a model; one that does not open gets the reason. */
 static organ_status add_model(models_job *job, const organ_named_model *named, organ_error *error)
 {
     models_row row = {0};

@@ -81,7 +81,7 @@ typedef struct kinds {
     bool failed;
 } kinds;
 
-/* Without ".weight", each word of digits as N. */
+/* Writes a name without ".weight", with each number replaced by N. */
 static void fold_name(const char *name, char out[160])
 {
     const size_t length = strlen(name),
@@ -140,7 +140,7 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
         count_left_out(all, w->name, w->elements);
 }
 
-/* Most elements first, then by name. */
+/* Orders by number of elements, largest first, then by name. */
 static int by_elements(const void *a, const void *b)
 {
     const matrices_kind *const x = a, *const y = b;
@@ -173,7 +173,7 @@ static void count_weights(kinds *all, const organ_model *model, const bool *chos
     organ_weights_free(weights);
 }
 
-/* Frees the list. */
+/* Returns how many matrices are targets, and lists the others by kind. Frees the list. */
 static json_t *kinds_json(kinds *all)
 {
     if (all->count)

@@ -45,6 +45,7 @@ static bool is_described(search_work *w, const bool *dropped)
 
 static bool is_new(search_work *w, const bool *dropped) { return !was_judged(w, dropped) && is_described(w, dropped); }
 
+/* Appends a judged set and its divergence. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -155,7 +156,8 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Sets `dropped` to the described run of consecutive blocks with the least influence together; of equals the later. */
+/* Sets `dropped` to the run of consecutive blocks that has the least influence in total, among those whose removal
+ * config.json can describe. Of equal runs takes the last. Returns false if there is none. */
 static bool begin_with_run(search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -195,6 +197,7 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
     return count;
 }
 
+/* Judges all sets of the requested size; the best of them is then known to be optimal. */
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;

@@ -31,6 +31,7 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
+/* Describes model and text of the search, so that stored scores are used only for the same ones. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -44,6 +45,7 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
+/* Opens the text for the search. It is only scored, so the calibration has no targets. */
 static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -150,6 +152,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : write_known(job, error);
 }
 
+/* Returns the divergences of the sets: known ones from the file of scores, the others measured. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -170,7 +173,8 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     return error->status;
 }
 
-/* Asks before the search judges a set, which takes long, and the smaller model is written after it. */
+/* Checks that config.json can describe the model without these blocks. The search calls it before it judges a set,
+ * because judging takes long and the model is written only at the end. */
 static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
 {
     const organ_layers_job *const job = context;

@@ -43,6 +43,7 @@ static organ_status add_range(size_t from, size_t to, size_t layers, const char 
     return ORGAN_OK;
 }
 
+/* Reads a list of blocks and ranges, such as "3,10-12". */
 static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                 organ_error *error)
 {

@@ -136,6 +136,8 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
+/* Returns n, where one window of n is held out to choose solutions: about JUDGED_TOKENS tokens in total, at least one
+ * window, and at most one of HEAL_HELD (of 2 HEAL_HELD in a long text). */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->is.walk.calibration.context;

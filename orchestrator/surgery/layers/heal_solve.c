@@ -22,7 +22,8 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies captured input rows to the matrix's buffer; matrices that share an input get the same rows. */
+/* Copies captured input rows to `to`. In a mixture of experts, rows are of one expert and are multiplied by its
+ * gate. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {

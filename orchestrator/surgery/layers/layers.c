@@ -43,7 +43,7 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Checks the output before the search, which takes long. */
+/* Checks the output first, because the search takes long. */
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -142,6 +142,7 @@ static organ_status estimate_heal(organ_layers_job *job, organ_error *error)
     return error->status;
 }
 
+/* Searches the blocks to drop. With --heal, the memory that both need is checked before the search begins. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     organ_error heal = {0};

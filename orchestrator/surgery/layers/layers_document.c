@@ -40,6 +40,7 @@ static json_t *document_words_of(const bool *dropped, size_t layers)
     return made;
 }
 
+/* Returns the document's row of a judged set. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_job *const job = context;
@@ -59,6 +60,7 @@ static json_t *step_json(const void *context, size_t k)
     return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
 }
 
+/* Returns the document's row of a block. */
 static json_t *block_json(const void *context, size_t l)
 {
     const organ_layers_job *const job = context;
@@ -90,6 +92,7 @@ static json_t *search_json(const organ_layers_job *job)
                                                 SET("sets", organ_json_rows(f->count, set_json, job))));
 }
 
+/* Returns the document's row of a refitted part. */
 static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;

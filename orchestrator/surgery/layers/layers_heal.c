@@ -25,6 +25,8 @@
 
 /* ---- opening ---- */
 
+/* Refuses models in which the output of a projection is normalised or scaled before the residual: the error would not
+ * be linear in the weights. */
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
@@ -170,6 +172,7 @@ typedef struct heal_estimate {
     double judged; /* products of one judgement */
 } heal_estimate;
 
+/* Adds the estimated multiplications to solve a part and to judge the solutions that are tried. */
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const heal_estimate *const f = context;
@@ -388,7 +391,10 @@ static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, o
     return error->status;
 }
 
-/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. */
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First solves the inner parts, whose
+ * targets are those of the same block of the donor. Then runs the donor's stream up to `next` and solves the output of
+ * the feed-forward, and before a gap that of the attention, with the donor's states there as target: so they also
+ * replace the dropped blocks. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
@@ -426,6 +432,8 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
     return false;
 }
 
+/* Runs both streams through the blocks and refits them in order. Until the first refitted or dropped block both are
+ * equal, and one suffices. */
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;

@@ -231,6 +231,8 @@ static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
     return false;
 }
 
+/* Runs layer l for all sets that keep it, once for sets that are still equal, and for the donor's stream as long as one
+ * of them follows it. */
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;

@@ -77,7 +77,7 @@ static bool is_set(const json_t *value)
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
-static void check_check_targets(check *c)
+static void check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
     if (!is_set(targets) || (json_is_string(targets) && !*json_string_value(targets)))
@@ -101,6 +101,7 @@ static bool has_one_scale(const organ_adapter *adapter)
     return true;
 }
 
+/* Notes the settings of adapter_config.json that servers do not support. */
 static void check_config(check *c)
 {
     static const struct {
@@ -124,7 +125,7 @@ static void check_config(check *c)
         note_finding(c, "field", "init_lora_weights",
                      "it is \"%s\": the factors fit only the base as changed by the initialisation",
                      organ_adapter_changed_base(c->adapter));
-    check_check_targets(c);
+    check_targets(c);
 }
 
 /* ---- keys ---- */
@@ -143,6 +144,7 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
                      "it contains the name of the adapter, 'default', which is not part of keys in files");
 }
 
+/* Notes a pair whose module the base does not have, or has with another shape. */
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
 {
     char shape[ORGAN_SHAPE_TEXT];

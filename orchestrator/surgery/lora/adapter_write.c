@@ -292,6 +292,7 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
     return error->status;
 }
 
+/* Merges the files of all ranks to one adapter: gathers the lists of tensors, orders them, and copies the bytes. */
 static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);

@@ -25,6 +25,7 @@ typedef struct extract_document_sums {
     double change, norm, rest, worst; /* worst: the least explained share */
 } extract_document_sums;
 
+/* Adds a module to the sums of its role or of all. */
 static void add_module(extract_document_sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
@@ -71,6 +72,7 @@ static json_t *extract_document_role_json(const void *context, size_t role)
     return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
+/* Returns the document's row of a module. */
 static json_t *extract_document_module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -147,6 +149,7 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
+/* Describes the adapter, with the least max_lora_rank of vLLM that serves it. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *config = organ_lora_config(job);
@@ -179,6 +182,7 @@ static void add_warning(json_t *warnings, size_t count, const char *what)
     organ_say(warnings, "%zu %s", count, what);
 }
 
+/* Returns the warnings: ranks that servers do not support, changes that the adapter does not contain. */
 static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *const warnings = json_array();

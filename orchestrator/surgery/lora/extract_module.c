@@ -99,7 +99,7 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
 
 /* ---- stacks of experts ---- */
 
-/* Takes room for the factors of all experts of a stack, of the largest rank. */
+/* Allocates the factors of all experts of a stack, with the largest possible rank. */
 static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -195,6 +195,7 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
+/* Decomposes the difference of the tuned and the base weight and writes the leading factors. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
 {

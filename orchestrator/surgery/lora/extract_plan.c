@@ -81,6 +81,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
+/* Adds a weight of both models as a module if it gets factors; else as another tensor, which is compared. */
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
@@ -163,6 +164,8 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
     return in_base == here;
 }
 
+/* Returns target_modules: the last words of the module names, such as "q_proj", if each linear layer with such a name
+ * has factors, else the full names. */
 static json_t *targets_of(const organ_lora_job *job)
 {
     const char **const names = malloc((job->module_count + 1) * sizeof *names);

@@ -158,6 +158,7 @@ static organ_status store_packed(organ_lora_job *job, const organ_weight *weight
     return error->status;
 }
 
+/* Stores a changed tensor without factors whole in the adapter (--save-full). */
 static organ_status store_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);

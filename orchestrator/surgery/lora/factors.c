@@ -18,6 +18,7 @@
 /* Calls use(context, values, count, first) for all values of a tensor, in order. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
+/* Reads the values of a tensor as FP32 in chunks and passes each to `use`. */
 static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                use_values *use, void *context, organ_error *error)
 {

@@ -15,6 +15,7 @@
 
 /* ---- options ---- */
 
+/* Reads --rank-by energy SHARE or energy=SHARE. */
 static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
@@ -84,6 +85,7 @@ static json_t *extract_head_of(const organ_lora_job *job)
                         SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
 }
 
+/* Begins the adapter's file with room for the header and bytes for the largest possible ranks. */
 static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 {
     const unsigned each = organ_dtype_describe(job->dtype)->bytes;
@@ -116,6 +118,7 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 
 static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
 
+/* Computes the factors of one module, or takes them from the interrupted run. */
 static organ_status factorise_one(void *context, size_t k, organ_error *error)
 {
     organ_lora_job *const job = context;

@@ -42,6 +42,7 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
+/* Opens adapter and base and checks that they can be merged. */
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -100,6 +101,7 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
+/* Writes the merged model. Packed weights are stored decoded. */
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;

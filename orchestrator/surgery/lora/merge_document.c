@@ -16,6 +16,7 @@ static bool is_erased(const organ_merge_sums *s)
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
 }
 
+/* Returns the document's row of a module; NULL for a weight without factors. */
 static json_t *merge_document_module_json(const void *context, size_t k)
 {
     char stored[120];
@@ -64,6 +65,7 @@ static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t 
 static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
 static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
 
+/* Returns the sums over all modules. */
 static json_t *merge_document_totals_json(const organ_merge_job *job)
 {
     organ_merge_sums all = {0};

@@ -60,7 +60,7 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* Orientation of the base's weights: as the factors, or transposed. */
 typedef struct votes {
-    size_t straight, transposed;
+    size_t same, transposed;
 } votes;
 
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
@@ -79,8 +79,9 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* peft uses the class of the module; files only have shapes, and square matrices are ambiguous, so other matrices
- * vote. */
+/* Counts the weights of the base with the orientation of the factors, and the transposed ones. Square weights fit both
+ * and are not counted. With fan_in_fan_out, the majority decides for them; peft decides by the class of the module,
+ * which files do not contain. */
 static votes count_votes(const organ_merge_job *job)
 {
     votes v = {0, 0};
@@ -89,7 +90,7 @@ static votes count_votes(const organ_merge_job *job)
         if (p->embedding || p->in_features == p->out_features)
             continue;
         const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
-        v.straight += w && is_same_orientation(w, p);
+        v.same += w && is_same_orientation(w, p);
         v.transposed += w && is_transposed(w, p);
     }
     return v;
@@ -122,7 +123,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
                              !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (flag && !stack && square && !p->embedding && (v.straight > 0) == (v.transposed > 0))
+    if (flag && !stack && square && !p->embedding && (v.same > 0) == (v.transposed > 0))
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
@@ -233,6 +234,7 @@ static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, 
     job->pieces[job->piece_count++] = piece;
 }
 
+/* Plans the tensors of the output: unchanged ones are copied, changed and packed ones get the type of --dtype. */
 static void make_pieces(organ_merge_job *job)
 {
     const organ_weights *const weights = job->weights;

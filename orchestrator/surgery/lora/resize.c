@@ -47,6 +47,7 @@ static organ_status open_resized(resize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
+/* Returns the sums over all modules. */
 static json_t *resize_totals_json(const resize_job *j)
 {
     json_int_t cut = 0, before = 0;

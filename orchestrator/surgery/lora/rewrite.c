@@ -127,7 +127,7 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-/* The least rank that keeps the share of energy; of a stack, that of the expert that needs most. */
+/* Finds the least rank that keeps the share of energy; for a stack, that of the expert that needs the highest. */
 static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
                                   organ_error *error)
 {
@@ -279,6 +279,7 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
     return all > 0 ? sqrt(miss / all) : 0;
 }
 
+/* Computes the factors to write: cut, or padded with zeros to the common rank, with the scale folded into B. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;
@@ -313,6 +314,7 @@ typedef struct rewrite_writing {
     size_t turn; /* of the first row */
 } rewrite_writing;
 
+/* Writes both factors of a pair and frees them. */
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
     const rewrite_writing *const w = context;
@@ -334,6 +336,7 @@ static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter
     return error->status;
 }
 
+/* Writes all tensors, those of the widest types first, so that every tensor is aligned to its elements. */
 static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                    const organ_lora_output *output, organ_error *error)
 {

@@ -19,7 +19,7 @@ typedef struct organ_lora_row {
     float *sigma;               /* singular values of a decomposed pair, sigma_count of them; else NULL */
     uint64_t rank;              /* rank without the zero padding. Members from here on contain no pointers */
     double norm;                /* ||scale B A|| */
-    double residual;            /* || scale B A - its kept part || / ||scale B A||; 0 if nothing was cut */
+    double residual;            /* || scale B A - its kept part || / ||scale B A||; 0 if the rank was not cut */
     double folding_error;       /* || B as written - B || / ||B||: rounding error of the folded scale */
     size_t sigma_count;
 } organ_lora_row;

@@ -22,6 +22,7 @@ typedef struct sanitize_job {
     json_t *findings, *dropped, *config, *targets_removed;
 } sanitize_job;
 
+/* Checks the options, opens the adapter and, if given, the base. */
 static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
@@ -90,6 +91,7 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
                         error);
 }
 
+/* Divides the tensors: pairs that servers load are rewritten, others are dropped with their norm. */
 static organ_status sort_out(sanitize_job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
@@ -153,6 +155,7 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
+/* Returns the sums over all modules. */
 static json_t *sanitize_totals_json(const sanitize_job *j)
 {
     json_int_t folded = 0, padded = 0, cut = 0;
@@ -252,6 +255,7 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
+/* Finds what servers would reject, reports it, and without --check writes the adapter without it. */
 static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;

@@ -28,6 +28,7 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
     return ORGAN_OK;
 }
 
+/* Finds the scales and other companions whose codes are in another shard. */
 static organ_status find_in_other_shards(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
                                          organ_error *error)
 {

@@ -118,6 +118,7 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
     return error->status;
 }
 
+/* Measures all tensors of a model; *entry becomes its measures, *seconds the time. */
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
                                    organ_error *error)
 {
@@ -336,6 +337,7 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
     return error->status;
 }
 
+/* Writes the reports of the fleet as JSON, Markdown and HTML. */
 static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };

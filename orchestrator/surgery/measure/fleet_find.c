@@ -60,7 +60,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
     return digest;
 }
 
-/* Takes over `path` and `name`. */
+/* Adds a model to the list, which takes over `path` and `name`. */
 static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
@@ -97,6 +97,7 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
 
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
+/* Visits a directory, or adds a single file that is a model. Skips the fleet's own output. */
 static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                         const char *entry, int depth)
 {

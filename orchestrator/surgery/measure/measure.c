@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct measure_measuring {
+typedef struct measure_run {
     const organ_measure_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -29,16 +29,17 @@ typedef struct measure_measuring {
     json_t *journals; /* paths of the journals that were used */
     uint64_t bytes;   /* of all measured tensors */
     double started;
-} measure_measuring;
+} measure_run;
 
 /* A model, its weights and which of them the options select, a flag per tensor. */
-typedef struct measure_patient {
+typedef struct measured_model {
     organ_model *model;
     organ_z_subjects subjects;
     bool *chosen;
-} measure_patient;
+} measured_model;
 
-static organ_status measure_choose_tensors(const measure_measuring *m, measure_patient *p, organ_error *error)
+/* Chooses the tensors to measure: weights that --type and --layers select. */
+static organ_status measure_choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
     size_t count = 0;
@@ -58,25 +59,24 @@ static organ_status measure_choose_tensors(const measure_measuring *m, measure_p
 
 static bool is_stopped(void *context)
 {
-    const measure_measuring *m = context;
+    const measure_run *m = context;
     return organ_stop_is_requested(m->engine->stop);
 }
 
 static void note_access(void *context, const char *text)
 {
-    const measure_measuring *m = context;
+    const measure_run *m = context;
     organ_progress_note(m->progress, "%s", text);
 }
 
-static organ_status open_measured_model(const measure_measuring *m, const char *path, measure_patient *p,
-                                        organ_error *error)
+static organ_status open_measured_model(const measure_run *m, const char *path, measured_model *p, organ_error *error)
 {
-    *p = (measure_patient){0};
+    *p = (measured_model){0};
     return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error)
                                                                                  : error->status;
 }
 
-static void close_measured_model(measure_patient *p)
+static void close_measured_model(measured_model *p)
 {
     organ_z_subjects_free(&p->subjects);
     organ_model_close(p->model);
@@ -84,16 +84,16 @@ static void close_measured_model(measure_patient *p)
 }
 
 /* Opens and checks a model before hours are spent on measuring others. */
-static organ_status measure_examine(const measure_measuring *m, const char *path, organ_error *error)
+static organ_status measure_examine(const measure_run *m, const char *path, organ_error *error)
 {
-    measure_patient p;
+    measured_model p;
     open_measured_model(m, path, &p, error);
     close_measured_model(&p);
     return error->status;
 }
 
 /* Measures with a journal if the model is remote and there is an output directory. */
-static organ_status measure_tensors(const measure_measuring *m, const measure_patient *p, organ_measure_stream **stream,
+static organ_status measure_tensors(const measure_run *m, const measured_model *p, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
     const organ_model *const model = p->model;
@@ -110,16 +110,17 @@ static organ_status measure_tensors(const measure_measuring *m, const measure_pa
                          : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-static json_t *entry_of(const measure_measuring *m, const organ_measured *measured)
+static json_t *entry_of(const measure_run *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
     ORGAN_ADD(entry, SET_IF(m->options->seed, "seed", organ_measure_seed_json(measured)));
     return entry;
 }
 
-static organ_status measure_one(measure_measuring *m, const char *path, organ_error *error)
+/* Measures a model and appends its entry to the document. */
+static organ_status measure_one(measure_run *m, const char *path, organ_error *error)
 {
-    measure_patient p;
+    measured_model p;
     organ_z *z = NULL;
     organ_measure_stream *stream = NULL;
     if (open_measured_model(m, path, &p, error) == ORGAN_OK) {
@@ -158,7 +159,7 @@ json_t *organ_measure_ranked(const json_t *entries)
     return order;
 }
 
-static json_t *measure_run_json(const measure_measuring *m)
+static json_t *measure_run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
     return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
@@ -167,7 +168,7 @@ static json_t *measure_run_json(const measure_measuring *m)
 }
 
 /* Measures the shards of a model one by one and deletes each after it is measured. */
-static organ_status measure_and_delete(measure_measuring *m, const char *path, organ_error *error)
+static organ_status measure_and_delete(measure_run *m, const char *path, organ_error *error)
 {
     json_t *entry = NULL;
     char *journal = NULL;
@@ -201,14 +202,14 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-static void forget_journals(const measure_measuring *m)
+static void forget_journals(const measure_run *m)
 {
     size_t k;
     json_t *path;
     json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
 }
 
-static organ_status measure_measure_all(measure_measuring *m, json_t **report, organ_error *error)
+static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
     for (size_t k = 0; k < o->model_count && o->model_count > 1 && !o->delete_after && !error->status; k++)
@@ -224,14 +225,14 @@ static organ_status measure_measure_all(measure_measuring *m, json_t **report, o
 }
 
 /* Checks before hours are spent on measuring that nothing is overwritten and the reports can be written. */
-static organ_status measure_and_report(measure_measuring *m, json_t **report, organ_error *error)
+static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false};
     if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
         organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
-        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_measure_all(m, report, error) == ORGAN_OK &&
+        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
     if (error->status || !*report)            /* NULL: out of memory */
@@ -239,7 +240,7 @@ static organ_status measure_and_report(measure_measuring *m, json_t **report, or
     return error->status;
 }
 
-static void close_measuring(measure_measuring *m)
+static void close_measuring(measure_run *m)
 {
     json_decref(m->entries);
     json_decref(m->journals);
@@ -248,12 +249,12 @@ static void close_measuring(measure_measuring *m)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
-    measure_measuring m = {.options = options,
-                           .engine = engine,
-                           .progress = progress,
-                           .entries = json_array(),
-                           .journals = json_array(),
-                           .started = organ_seconds_now()};
+    measure_run m = {.options = options,
+                     .engine = engine,
+                     .progress = progress,
+                     .entries = json_array(),
+                     .journals = json_array(),
+                     .started = organ_seconds_now()};
     m.access = (organ_model_access){.headers = options->headers,
                                     .header_count = options->header_count,
                                     .patience = options->patience,

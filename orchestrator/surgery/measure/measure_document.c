@@ -21,6 +21,7 @@ typedef struct fold {
     uint32_t min_levels, max_levels; /* of those whose values can be read */
 } fold;
 
+/* Adds the measures of a tensor to the sums of its role, group or layer. */
 static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
@@ -215,6 +216,7 @@ json_t *organ_measure_model_json(const organ_measured *m)
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
+/* Returns the sentences that define the document's members. */
 static json_t *measure_definitions_json(void)
 {
     static const char *const sentences[] = {

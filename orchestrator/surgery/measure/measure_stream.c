@@ -115,7 +115,7 @@ void organ_measure_journal_forget(const char *path)
     }
 }
 
-/* Lines of another model or measure are discarded. */
+/* Begins or continues the journal. If its lines are of another model or measure, discards them. */
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};

@@ -12,6 +12,7 @@ typedef struct seed_fold {
     double theta, weighted, signal, extra, least, max;
 } seed_fold;
 
+/* Returns whether a weight has both measures: that of its values and that of its seed. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)

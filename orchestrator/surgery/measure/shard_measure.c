@@ -52,6 +52,7 @@ static organ_status list_parts_of_file(shard_list *s, const char *name, organ_er
     return complete ? ORGAN_OK : organ_fail_memory(error, s->path);
 }
 
+/* Lists the shards: those of an index, or the parts that the name of a file implies. */
 static organ_status find_shards(shard_list *s, organ_error *error)
 {
     struct stat info;
@@ -77,6 +78,8 @@ static organ_status find_shards(shard_list *s, organ_error *error)
 /* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
  * ---- */
 
+/* Sorts the journal's lines by shard. The lines of its tensors precede the line of a shard, so tensors without one are
+ * of a shard that was not completed. */
 static void split_journal_lines(shard_list *s, const json_t *lines)
 {
     size_t k;
@@ -191,6 +194,7 @@ static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_mo
     return chosen;
 }
 
+/* Measures the chosen tensors of an open shard and records them in the journal. */
 static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
 {
     organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
@@ -232,6 +236,7 @@ static organ_status store_companion(void *context, size_t from, const char *tens
                       kept->shard, kept->s->index.files[from], tensor);
 }
 
+/* Measures a shard together with the files of companions that it needs from deleted shards. */
 static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};

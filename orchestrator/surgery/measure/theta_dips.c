@@ -68,6 +68,7 @@ static json_t *well_json(const link *before, const link *well, const link *after
         SET_REAL("std", organ_millionth(std)));
 }
 
+/* Lists the weights of layers with their theta; weights of the same module in successive layers form a chain. */
 static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;

@@ -23,7 +23,7 @@ static bool open_page(const uint64_t *codes, widener *widen, unsigned page, floa
     return any > 0;
 }
 
-/* Counts, sum (in m.mean) and bounds. */
+/* Adds the counts of a page of values to count, sum (in m->mean), bounds and number of levels. */
 static void count_values(const uint64_t *counts, const float values[PAGE], organ_moments *m, uint32_t *levels)
 {
     for (unsigned k = 0; k < PAGE; k++) {

@@ -201,7 +201,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                         .out = out,
                         .subjects = options->subjects};
     organ_z_subjects mine = {0};
-    c.assignment.ranks = engine->ranks; /* ranks meet even if there is nothing to assign */
+    c.assignment.ranks = engine->ranks; /* ranks exchange even if there is no tensor to assign */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;

@@ -12,8 +12,8 @@
 #define QUANTILES 64
 #define NULLS     (sizeof z_null / sizeof *z_null)
 
-/* Weights of a normal kernel. Smoothing by TAU standard deviations removes the steps of quantised values, which would
- * otherwise dominate entropy and gaps. */
+/* Computes the weights of a normal kernel. Smoothing by TAU standard deviations removes the steps of quantised values,
+ * which would otherwise dominate entropy and gaps. */
 static void make_kernel(double taps[2 * REACH + 1])
 {
     double sum = 0;

@@ -62,6 +62,8 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
+/* Divides a worker's memory between the window of rows and, if the weight is read several times and fits, the whole
+ * codes. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool far = s->model->files[s->weight->codes->file].remote != NULL;

@@ -162,6 +162,8 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
 
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
+/* Reads the tensor again and counts its values in bins of its standard deviation, at each scale. 16-bit types are
+ * binned from the counts of their codes. */
 static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
     for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
@@ -208,6 +210,8 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
     return counts;
 }
 
+/* Measures a tensor in two passes: moments, which determine the bins, then bins, from which the shape and the
+ * information at each scale follow. */
 static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)

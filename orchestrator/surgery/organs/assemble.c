@@ -16,7 +16,7 @@ typedef struct assembly {
     organ_layout layout;
 } assembly;
 
-/* The single file keeps its bytes and gets the name of the output, or there are several and they become one. */
+/* Makes the output a single file: renames the only file of the model, or merges its files and their metadata. */
 static organ_status make_one(assembly *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;
@@ -62,6 +62,7 @@ static json_t *assemble_group_json(const void *layout, size_t group)
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
+/* Returns the document. */
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
@@ -87,6 +88,7 @@ static json_t *assemble_document(void *context, const organ_writing *made)
 
 /* ---- the run ---- */
 
+/* Opens the organ directory, checks it and writes the model. */
 static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;

@@ -10,7 +10,7 @@ ORGAN_API_BEGIN
 typedef struct organ_assemble_options {
     const char *directory; /* an organ directory, or any other model, so that split files can be merged */
     organ_write_options write;
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_assemble_options;
 

@@ -31,6 +31,7 @@ static json_t *extract_source_json(const void *layout, size_t f)
                         SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
+/* Returns the document. */
 static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
@@ -49,6 +50,7 @@ static json_t *extract_document(void *context, const organ_writing *made)
                         SET("run", run));
 }
 
+/* Writes each tensor of the model to a file of its own, in an organ directory. */
 static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;

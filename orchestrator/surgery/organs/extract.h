@@ -11,7 +11,7 @@ typedef struct organ_extract_options {
     const char *model;
     organ_write_options write;
     const char *resumed_by;           /* what continues an interrupted run, for the message; NULL: "--resume" */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_extract_options;
 

@@ -10,7 +10,7 @@
 
 /* ---- before anything is written ---- */
 
-/* The output is of the target's format. */
+/* Checks the path of the output, whose format is that of the target. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -29,7 +29,7 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* The header of the output: the target's, unless something in it changes. */
+/* Chooses the header of the output: the target's, unless something in it changes. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -115,6 +115,7 @@ static json_t *graft_document(void *context, const organ_writing *made)
     return graft_document_of(context, organ_write_output(made));
 }
 
+/* Opens both models and finds for each grafted tensor its counterpart. */
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;

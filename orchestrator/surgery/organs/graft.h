@@ -17,7 +17,7 @@ typedef struct organ_graft_options {
     organ_write_options write;        /* output: .gguf, .safetensors, a directory of either, an organ directory; of the
                                          target's format */
     const organ_engine *engine;       /* runs `write.evaluate`; else unused */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_graft_options;
 

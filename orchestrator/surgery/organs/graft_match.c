@@ -54,7 +54,7 @@ static int32_t layers_of(const organ_model *model)
     return highest < INT32_MAX ? highest + 1 : highest;
 }
 
-/* The layers that selected tensors stand in, and where they go. */
+/* Lists each layer that has selected tensors, with the layer of the target that receives them, sorted. */
 static organ_status pair_layers(organ_graft_job *job, organ_error *error)
 {
     size_t count = 0;
@@ -144,7 +144,7 @@ static void compare_rope(organ_graft_job *job)
                     source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Two tokenizers of one size: rows of the embedding would mean other words. */
+/* Reports vocabularies of the same size with different tokens: rows of the embedding would get other meanings. */
 static void compare_words(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
@@ -207,6 +207,7 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
+/* Replaces tensor k of the target by the source's, if the shapes are equal. */
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -225,7 +226,7 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     piece->known = NULL;
 }
 
-/* A tensor of an added layer: it must look like that of the target's last layer. */
+/* Adds a tensor of a new layer, whose shape must be that of the same tensor in the target's last layer. */
 static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
@@ -256,6 +257,7 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
+/* Replaces the counterpart of a source tensor in the target, or adds the tensor if its layer is new there. */
 static void match_one(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
@@ -275,6 +277,7 @@ static void match_one(organ_graft_job *job, const organ_tensor *from)
         organ_graft_say(job->mismatches, "%s is not in the target", name);
 }
 
+/* Returns whether the graft replaces tensors of the target's layer. */
 static bool is_reached(const organ_graft_job *job, int32_t layer)
 {
     const organ_layer_pair key = {.to = layer};
@@ -301,7 +304,7 @@ static void report_unmatched_targets(organ_graft_job *job)
     }
 }
 
-/* A layer that is added must come whole. */
+/* A new layer must get all its tensors from the source. */
 static void check_added(organ_graft_job *job)
 {
     if (job->layers_after == job->target_layers)

@@ -15,7 +15,7 @@ static const char *without_architecture(const organ_gguf *gguf, const char *key)
     return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
 }
 
-/* The same key of the source, which may have another architecture. */
+/* Finds the key in the source, whose architecture may be another. */
 static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
 {
     for (size_t k = 0; source && k < source->kv_count; k++) {
@@ -59,8 +59,8 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* An array with a value for every layer, after the layers have moved. *data is to be freed; NULL where nothing changes.
- */
+/* Reorders an array with a value for every layer as the layers are reordered. The caller frees *data; it is NULL if
+ * nothing changes. */
 static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
                                           unsigned char **data, organ_error *error)
 {
@@ -87,6 +87,7 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     return ORGAN_OK;
 }
 
+/* Changes the arrays of key-values that have an entry for each layer to those of the grafted layers. */
 static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
@@ -108,6 +109,7 @@ static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *wri
     return error->status;
 }
 
+/* Sets the number of blocks if the graft adds layers. */
 static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     char key[160];
@@ -116,11 +118,11 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     if (job->layers_after == job->target_layers)
         return ORGAN_OK;
     snprintf(key, sizeof key, "%.*s.block_count", (int)(length < 100 ? length : 100), architecture ? architecture : "");
-    const int64_t said = organ_gguf_integer(job->target->gguf, key, -1);
-    if (said != job->target_layers) {
+    const int64_t declared = organ_gguf_integer(job->target->gguf, key, -1);
+    if (declared != job->target_layers) {
         organ_graft_say(job->mismatches,
                         "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added", key,
-                        (long long)said, (int)job->target_layers);
+                        (long long)declared, (int)job->target_layers);
         return ORGAN_OK;
     }
     organ_graft_say(job->metadata, "%s: %d, was %d.", key, (int)job->layers_after, (int)job->target_layers);

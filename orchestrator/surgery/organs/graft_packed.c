@@ -16,7 +16,7 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
            strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
 }
 
-/* The weight of the target in whose place it would come; NULL if there is none. */
+/* Returns the weight of the target that it would replace; NULL if there is none. */
 static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
                                        const organ_weight *weight)
 {

@@ -9,7 +9,8 @@
 /* Largest number of tries of a draw. Fewer than one in 20 is rejected, so 64 rejections in a row do not occur. */
 enum { TRIES = 64 };
 
-/* One number of the stream for each place; odd streams are uniform, even ones normal. */
+/* Returns normal number `at` of a stream. Normal numbers use the even streams of the generator, uniform ones the
+ * odd. */
 static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -17,7 +18,7 @@ static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
     return (double)value;
 }
 
-/* In (0, 1). */
+/* Returns uniform number `at` of a stream, in (0, 1). */
 static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;

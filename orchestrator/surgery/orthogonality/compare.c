@@ -17,6 +17,8 @@
 
 /* ---- the inputs ---- */
 
+/* Opens the adapter. Refuses DoRA, and notes an initialisation that changes the base, such as PiSSA: B A alone is then
+ * not the change. */
 static organ_status compare_open_adapter(organ_compared_job *job, organ_error *error)
 {
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
@@ -143,7 +145,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* By layer, those in none first, each layer in the order of the file or adapter. */
+/* Orders modules by layer, those without one first; within a layer, as in the file or adapter. */
 static int compare_by_layer(const void *a, const void *b)
 {
     const organ_compared_module *const x = a, *const y = b;

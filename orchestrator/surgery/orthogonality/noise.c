@@ -152,6 +152,7 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
                       s->job->model[1 + n]->path, m->weight[1 + n]->name);
 }
 
+/* Reads a unit of rows of all models and stores the noises, clean minus noisy. */
 static organ_status noise_read_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     noise_stage *const s = context;
@@ -183,6 +184,7 @@ typedef struct lanes {
     double change[LANES], square[LANES], dot[LANES], signs[LANES];
 } lanes;
 
+/* Adds a row of noise and change to the sums, in LANES lanes. */
 static void add_row(lanes *restrict l, const float *restrict noise, const float *restrict change, size_t count)
 {
     float tail[2][LANES] = {{0}};
@@ -202,7 +204,7 @@ static void add_row(lanes *restrict l, const float *restrict noise, const float 
     }
 }
 
-/* <N_1, N_2> of the block. */
+/* Returns <N_1, N_2> of the block. */
 static double noise_between(const noise_stage *s, const organ_row_set *strip, size_t col, size_t width)
 {
     const size_t cols = s->module->cols;
@@ -283,6 +285,7 @@ static void noise_fold_blocks(void *context, const organ_row_set *strip)
 
 /* ---- the module ---- */
 
+/* Sums over all rows of a module, then draws the cosines of random matrices. */
 static organ_status noise_run(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;

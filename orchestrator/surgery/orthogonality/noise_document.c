@@ -45,7 +45,7 @@ static void document_fold_in(organ_noise_fold *f, const organ_compared_module *m
     fold_leakage(f, m, which);
 }
 
-/* role: -1 for any. */
+/* Sums the modules of a role; -1 stands for all roles. */
 static organ_noise_fold document_fold_of(const organ_compared_job *job, int which, int role)
 {
     organ_noise_fold f = {0};
@@ -55,7 +55,7 @@ static organ_noise_fold document_fold_of(const organ_compared_job *job, int whic
     return f;
 }
 
-/* `name`: members that come before the numbers; taken over. */
+/* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
 static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int which)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
@@ -139,6 +139,7 @@ static json_t *why_undefined(const organ_compared_module *m, size_t n)
     return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
 }
 
+/* Returns the figures of noise n in a module. */
 static json_t *module_noise_json(const void *module, size_t n)
 {
     const organ_compared_module *const m = module;
@@ -159,6 +160,7 @@ static json_t *module_noise_json(const void *module, size_t n)
                         SET("reason", why_undefined(m, n)));
 }
 
+/* Returns the document's row of a module. */
 static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -184,6 +186,7 @@ static json_t *document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
+/* Returns the definitions of the document's members. */
 static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(

@@ -32,8 +32,8 @@ typedef struct organ_pair_sums {
     double between, between_signs; /* <N_A, N_B>; sum of the squares of its terms */
     double rest;                   /* |N_A - N_B|^2 */
     double change;                 /* |D|^2 */
-    double calib[2];               /* <N_A, D>, <N_B, D> */
-    double rest_calib;             /* <N_A - N_B, D> */
+    double with_change[2];         /* <N_A, D>, <N_B, D> */
+    double rest_with_change;       /* <N_A - N_B, D> */
 } organ_pair_sums;
 
 /* One matrix that all models have. */

@@ -15,7 +15,7 @@
 
 /* ---- the inputs ---- */
 
-/* A directory with adapter_config.json, or the weights of an adapter themselves. */
+/* Returns whether the path is a directory with adapter_config.json, or the file with the weights of an adapter. */
 static bool is_adapter(const char *path)
 {
     char *config = NULL;

@@ -22,14 +22,14 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     for (size_t k = 0; k < 2; k++) {
         to->weight[k] += s->weight[k];
         to->noise[k] += s->noise[k];
-        to->calib[k] += s->calib[k];
+        to->with_change[k] += s->with_change[k];
     }
     to->apart += s->apart;
     to->between += s->between;
     to->between_signs += s->between_signs;
     to->rest += s->rest;
     to->change += s->change;
-    to->rest_calib += s->rest_calib;
+    to->rest_with_change += s->rest_with_change;
 }
 
 static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
@@ -39,12 +39,15 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compar
     add_sums(&f->sums, s);
     organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs},
                          elements);
-    organ_noise_fold_add(&f->calib[0], &(organ_noise_comparison){s->noise[0], s->change, s->calib[0], 0}, elements);
-    organ_noise_fold_add(&f->calib[1], &(organ_noise_comparison){s->noise[1], s->change, s->calib[1], 0}, elements);
-    organ_noise_fold_add(&f->calib[2], &(organ_noise_comparison){s->rest, s->change, s->rest_calib, 0}, elements);
+    organ_noise_fold_add(&f->with_change[0], &(organ_noise_comparison){s->noise[0], s->change, s->with_change[0], 0},
+                         elements);
+    organ_noise_fold_add(&f->with_change[1], &(organ_noise_comparison){s->noise[1], s->change, s->with_change[1], 0},
+                         elements);
+    organ_noise_fold_add(&f->with_change[2], &(organ_noise_comparison){s->rest, s->change, s->rest_with_change, 0},
+                         elements);
 }
 
-/* role: -1 for any. */
+/* Sums the modules of a role; -1 stands for all roles. */
 static organ_pairs_fold noise_pairs_document_fold_of(const organ_compared_job *job, int role)
 {
     organ_pairs_fold f = {0};
@@ -81,7 +84,7 @@ static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
                         SET_COUNT("with_cosine", f->defined));
 }
 
-/* `name`: members that come before the numbers; taken over. */
+/* Adds the numbers of a fold to the members in `name`, which it takes over and returns. */
 static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fold *f)
 {
     const organ_noise_fold *const n = &f->noises;
@@ -93,9 +96,9 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fo
               SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
               SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
     put_sums(name, &f->sums);
-    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->calib[0])),
-                                                    SET("noise_b", noise_pairs_direction_json(&f->calib[1])),
-                                                    SET("remains", noise_pairs_direction_json(&f->calib[2])))));
+    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
+                                                    SET("noise_b", noise_pairs_direction_json(&f->with_change[1])),
+                                                    SET("remains", noise_pairs_direction_json(&f->with_change[2])))));
     return name;
 }
 
@@ -171,9 +174,9 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
     ORGAN_ADD(row, SET("with_change",
-                       ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->calib[0], elements)),
-                                    SET("noise_b", cosine_json(s->noise[1], s->change, s->calib[1], elements)),
-                                    SET("remains", cosine_json(s->rest, s->change, s->rest_calib, elements)))));
+                       ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->with_change[0], elements)),
+                                    SET("noise_b", cosine_json(s->noise[1], s->change, s->with_change[1], elements)),
+                                    SET("remains", cosine_json(s->rest, s->change, s->rest_with_change, elements)))));
     return row;
 }
 

@@ -25,8 +25,8 @@ organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_m
 /* Sums over several modules, and their cosines compared with chance. */
 typedef struct organ_pairs_fold {
     organ_pair_sums sums;
-    organ_noise_fold noises;   /* N_A with N_B */
-    organ_noise_fold calib[3]; /* N_A, N_B and N_A - N_B with the change */
+    organ_noise_fold noises;         /* N_A with N_B */
+    organ_noise_fold with_change[3]; /* N_A, N_B and N_A - N_B with the change */
 } organ_pairs_fold;
 
 /* Returns the report; NULL if out of memory. */

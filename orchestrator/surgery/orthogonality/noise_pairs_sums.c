@@ -102,6 +102,7 @@ typedef struct pairs_values {
     const float *clean, *noisy, *other, *other_noisy, *to, *from;
 } pairs_values;
 
+/* Adds LANES values of both pairs to the sums: N_A = clean - noisy, N_B of the other pair, and D, the change. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean = v->clean, *restrict const noisy = v->noisy, *restrict const other = v->other,
@@ -173,7 +174,7 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
     return ORGAN_OK;
 }
 
-/* Rows of K. */
+/* Computes the rows of the change K = B A in a unit. */
 static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
@@ -187,6 +188,7 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
+/* Reads a unit of rows of all models, computes B A for an adapter, and adds up the unit's sums. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -217,9 +219,9 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;
     organ_pair_sums *const to = &s->module->sums;
-    double *const terms[TERMS] = {&to->weight[0], &to->weight[1], &to->apart,         &to->noise[0],
-                                  &to->noise[1],  &to->between,   &to->between_signs, &to->rest,
-                                  &to->change,    &to->calib[0],  &to->calib[1],      &to->rest_calib};
+    double *const terms[TERMS] = {&to->weight[0], &to->weight[1],      &to->apart,          &to->noise[0],
+                                  &to->noise[1],  &to->between,        &to->between_signs,  &to->rest,
+                                  &to->change,    &to->with_change[0], &to->with_change[1], &to->rest_with_change};
     for (size_t unit = 0; unit < set->units; unit++)
         for (size_t t = 0; t < TERMS; t++)
             *terms[t] += organ_compared_fold_lanes(s->sums[unit].lane[t]);

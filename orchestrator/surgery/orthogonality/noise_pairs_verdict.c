@@ -56,6 +56,7 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
                      : "");
 }
 
+/* Appends the sentences that compare both noises with the change D. */
 static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
@@ -69,7 +70,7 @@ static void add_change_sentence(json_t *to, const organ_pairs_fold *f, organ_pai
     }
     organ_say(to, "Relative to the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
               names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
-    const double taken = s->change + s->rest + 2 * s->rest_calib;
+    const double taken = s->change + s->rest + 2 * s->rest_with_change;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
                   "The noisy models of B and A differ by D + N_A - N_B; the energy of N_A - N_B is %.3g %% of that of "
@@ -89,7 +90,7 @@ static void add_direction_sentences(json_t *to, const organ_pairs_fold *f)
     char text[256] = "";
     size_t used = 0;
     for (size_t k = 0; k < 3; k++) {
-        const organ_noise_fold *const a = &f->calib[k];
+        const organ_noise_fold *const a = &f->with_change[k];
         const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
         if (norms > 0)
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k],

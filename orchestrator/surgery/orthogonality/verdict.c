@@ -38,7 +38,7 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
     f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
-/* "3.9 %", "less than 0.01 %" */
+/* Writes a share as "3.9 %", or as "less than 0.01 %". */
 static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)

@@ -114,9 +114,9 @@ void organ_cuts_free(organ_cuts *cuts)
     *cuts = (organ_cuts){0};
 }
 
-static size_t stretches_of(const organ_cuts *cuts, size_t t) { return cuts->first[t + 1] - cuts->first[t]; }
+static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first[t + 1] - cuts->first[t]; }
 
-bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return stretches_of(cuts, cuts->list[cut].of) == 1; }
+bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
 {
@@ -156,7 +156,7 @@ typedef struct cuts_reading {
 static uint64_t bytes_read(const void *context, size_t t)
 {
     const organ_cuts *const cuts = ((const cuts_reading *)context)->cuts;
-    return stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
+    return range_count(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
 /* Computes the digest of a tensor from the written output. Does nothing if this rank digested the tensor while writing
@@ -165,7 +165,7 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;
     const organ_tensor *const whole = r->cuts->tensors[t], *const there = organ_model_find(r->written, whole->name);
-    if (stretches_of(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
+    if (range_count(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
         return ORGAN_OK;
     if (!there || there->bytes != whole->bytes)
         return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path,

@@ -18,7 +18,7 @@
 
 #define MAX_DIGESTED ((off_t)64 << 20)
 
-/* NULL with an error. */
+/* Returns the entry of a file: name, size and, of small files without weights, a digest. Returns NULL on an error. */
 static json_t *file_entry(const char *path, organ_error *error)
 {
     char digest[17] = "";

@@ -34,7 +34,7 @@ typedef struct organ_layout {
     size_t file_count, piece_count;
     organ_layout_file *files;
     organ_piece *pieces;
-    bool changed; /* its bytes are not, or no longer, those of a donor: an organ directory made of it says so */
+    bool changed; /* its bytes are not those of a donor, which the manifest of an organ directory states */
     const organ_kernels *kernels; /* for pieces whose type is not that of `from`; else NULL is allowed */
     /* Set by organ_layout_plan: */
     organ_shard_piece *copies; /* of the pieces, one each, which is a unit; copying sets their digests */

@@ -16,9 +16,10 @@ static organ_status header_no_memory(const char *name, organ_error *error)
     return organ_fail_errno(error, ENOMEM, "%s: its header", name);
 }
 
-/* Takes `header` over; the offsets of the pieces are set already. */
-static organ_status become_one(organ_layout *layout, const char *name, unsigned char *header, size_t header_bytes,
-                               uint64_t size, organ_error *error)
+/* Replaces the files of the layout by one with this header, which it takes over. The offsets of the pieces are already
+ * set. */
+static organ_status replace_by_one_file(organ_layout *layout, const char *name, unsigned char *header,
+                                        size_t header_bytes, uint64_t size, organ_error *error)
 {
     organ_layout_file *const file = calloc(1, sizeof *file);
     organ_filler *const filler = calloc(1, sizeof *filler);
@@ -125,7 +126,7 @@ static organ_status merge_safetensors(organ_layout *layout, const char *name, or
         layout->pieces[k].as.offset = at;
         at += layout->pieces[k].as.bytes;
     }
-    return become_one(layout, name, header, length + 8, at, error);
+    return replace_by_one_file(layout, name, header, length + 8, at, error);
 }
 
 /* ---- GGUF ---- */
@@ -159,7 +160,7 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
     memcpy(header, made.bytes, made.size);
     for (size_t k = 0; k < layout->piece_count; k++)
         layout->pieces[k].as.offset = made.offsets[k];
-    return become_one(layout, name, header, made.size, made.file_size, error);
+    return replace_by_one_file(layout, name, header, made.size, made.file_size, error);
 }
 
 /* ---- either ---- */

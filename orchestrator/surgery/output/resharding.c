@@ -131,8 +131,9 @@ static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
     file->is.size = size;
 }
 
-/* Pieces order[first .. last) become file `f`. The header is padded with spaces so that data begin on a page. */
-static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
+/* Writes the header of file `f`, which gets the pieces order[first .. last), and sets their offsets. Pads the header
+ * with spaces so that the data begin on a page. */
+static organ_status write_file_header(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
 {
     organ_text buffer;
     char *text = NULL;
@@ -185,7 +186,7 @@ static organ_status head_files(organ_resharding *r, const char *single, organ_er
         while (last < r->count && r->pieces[r->order[last]].file == f)
             last++;
         if (name_file(r, f, single, error) == ORGAN_OK)
-            head_file(r, f, first, last, error);
+            write_file_header(r, f, first, last, error);
         first = last;
     }
     return error->status;

@@ -235,7 +235,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
                       organ_error *error)
 {
     if (publish->stage != ORGAN_OUTPUT_GROWING)
-        return; /* whole: there is nothing to go on with */
+        return; /* complete: no interrupted run can be continued */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
                            : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish)))) {
@@ -245,7 +245,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     if (journal->refused && publish->whole)
         organ_publish_keep(publish, ORGAN_JOURNAL_NAME, error);
     if (journal->refused)
-        return; /* the message says what to do */
+        return; /* the message names the next step */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
     organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct machine_plan_plan {
+typedef struct machine_plan {
     organ_topology *topology;
     organ_place *places; /* of the workers */
     size_t threads;
-} machine_plan_plan;
+} machine_plan;
 
-static size_t workers_on_pu(const machine_plan_plan *p, unsigned pu)
+static size_t workers_on_pu(const machine_plan *p, unsigned pu)
 {
     size_t count = 0;
     for (size_t k = 0; k < p->threads; k++)
@@ -26,7 +26,7 @@ static size_t workers_on_pu(const machine_plan_plan *p, unsigned pu)
     return count;
 }
 
-static size_t workers_on_node(const machine_plan_plan *p, unsigned node)
+static size_t workers_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
     for (size_t k = 0; k < p->threads; k++)
@@ -34,8 +34,8 @@ static size_t workers_on_node(const machine_plan_plan *p, unsigned node)
     return count;
 }
 
-/* Bands lie with the workers in turn: see organ_pass_run. */
-static size_t bands_on_node(const machine_plan_plan *p, unsigned node)
+/* Counts the bands in the memory of a node: organ_pass_run distributes bands over the workers in turn. */
+static size_t bands_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
     for (size_t k = 0; k < organ_band_max_slots(p->threads); k++)
@@ -45,7 +45,7 @@ static size_t bands_on_node(const machine_plan_plan *p, unsigned node)
 
 static json_t *worker_json(const void *context, size_t k)
 {
-    const machine_plan_plan *const p = context;
+    const machine_plan *const p = context;
     const organ_place place = p->places[k];
     const organ_pu pu = organ_topology_pu(p->topology, place.pu);
     return ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core),
@@ -56,7 +56,7 @@ static json_t *worker_json(const void *context, size_t k)
 
 static json_t *node_json(const void *context, size_t k)
 {
-    const machine_plan_plan *const p = context;
+    const machine_plan *const p = context;
     const organ_node node = organ_topology_node(p->topology, (unsigned)k);
     return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes),
                         SET_COUNT("cores", node.cores), SET_COUNT("workers", workers_on_node(p, (unsigned)k)),
@@ -74,7 +74,7 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
 }
 
 /* Adds a row for each part of the machine that organ may use and that has no worker. False without memory. */
-static bool add_idle(json_t *rows, const machine_plan_plan *p)
+static bool add_idle(json_t *rows, const machine_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
     bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings);
@@ -84,7 +84,7 @@ static bool add_idle(json_t *rows, const machine_plan_plan *p)
     return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
-static json_t *left_out_rows(const machine_plan_plan *p)
+static json_t *left_out_rows(const machine_plan *p)
 {
     static const struct {
         const char *what, *why;
@@ -119,7 +119,7 @@ static json_t *list_json(const unsigned *numbers, size_t count)
 }
 
 /* Returns the plan of this process as one rank of several. NULL without memory. */
-static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
+static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
     unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes = calloc(p->threads, sizeof *nodes);
@@ -138,7 +138,7 @@ static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
 }
 
 /* Gathers the rows of all ranks and adds them to the report of each rank. */
-static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_ranks *ranks, organ_error *error)
+static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
     json_error_t fault;
@@ -160,7 +160,7 @@ static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_
     return error->status;
 }
 
-static json_t *machine_plan_document(const machine_plan_plan *p, const char *import)
+static json_t *machine_plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),
                         SET("machine", ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"),
@@ -175,7 +175,7 @@ static json_t *machine_plan_document(const machine_plan_plan *p, const char *imp
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
-    machine_plan_plan p = {0};
+    machine_plan p = {0};
     *report = NULL;
     if ((options->import ? organ_topology_import(options->import, &p.topology, error)
                          : organ_topology_discover(&p.topology, error)) != ORGAN_OK)

@@ -19,7 +19,7 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 
 #define BYTE_COPIES 6.0  /* copies of a byte within memory that take as long as to read, digest and write one */
 #define REACHED     0.75 /* of the best rate of products, by all work of a run */
-#define START       0.03 /* seconds that every run takes */
+#define START       0.03 /* constant seconds of every run */
 
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {

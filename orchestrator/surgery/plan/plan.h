@@ -26,7 +26,7 @@ typedef struct organ_plan_solve {
     double matrices; /* for each matrix: most of the work on small experts */
 } organ_plan_solve;
 
-#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: --memory takes no less */
+#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* bytes: the least value of --memory */
 
 /* Raises the memory of the plan to what another part of the operation takes. `good` 0: the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);

@@ -41,6 +41,7 @@ static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
+/* Plans one weight: a plain one and one of an unknown scheme are copied, others are decoded. */
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {

@@ -47,6 +47,7 @@ static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, uns
     }
 }
 
+/* Decodes a row of packed codes, stored with half of their range added. */
 static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
                                         const uint8_t *codes, const float *scales, size_t cols, float *values)
 {

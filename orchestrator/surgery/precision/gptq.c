@@ -32,6 +32,8 @@ static int by_falling_weight(const void *a, const void *b)
                                   : (x->column > y->column) - (x->column < y->column);
 }
 
+/* Orders the columns of a block by falling mean square of their inputs (GPTQ's act-order) and copies H in that
+ * order. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
@@ -164,6 +166,7 @@ static double gptq_sum_of(const double *losses, size_t rows)
 
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
+/* Sets the first scales: each maps the greatest magnitude of its group to the largest code. */
 static void greatest_scales(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -256,7 +259,7 @@ static void last_scales(const organ_gptq_job *job)
 static size_t cut_at(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
 /* Collects the losses of all ranks' rows and adds them in the order of rows. */
-static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
+static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
     if (organ_ranks_complete_rows(all->ranks, "coding rows", losses, sizeof *losses, all->rows, cut_at(all), error) ==
@@ -308,7 +311,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     const before own = {gptq->values, gptq->scales, gptq->losses + job->first};
     memset(m->values, 0, job->rows * job->cols * sizeof *m->values);
     organ_gptq_residual(job, losses + job->first);
-    if (sum_up(job, losses, &whole->energy, error) != ORGAN_OK)
+    if (sum_losses_of_ranks(job, losses, &whole->energy, error) != ORGAN_OK)
         return error->status;
     first_scales(job);
     for (size_t i = 0; i < job->rows; i++)
@@ -317,13 +320,13 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     if (organ_gptq_sweep(job, false, error) != ORGAN_OK)
         return error->status;
     organ_gptq_residual(job, own.losses);
-    if (sum_up(job, gptq->losses, &whole->gptq_loss, error) != ORGAN_OK)
+    if (sum_losses_of_ranks(job, gptq->losses, &whole->gptq_loss, error) != ORGAN_OK)
         return error->status;
     memcpy(losses, gptq->losses, whole->rows * sizeof *losses);
     if (!m->no_resolve && gptq_improve(job, &own, losses + job->first, error) != ORGAN_OK)
         return error->status;
     last_scales(job);
-    return sum_up(job, losses, &whole->loss, error);
+    return sum_losses_of_ranks(job, losses, &whole->loss, error);
 }
 
 /* Collects the values and scales of all ranks' rows. */

@@ -19,7 +19,7 @@
 #define RIDGE  1e-6f /* of the mean of the diagonal */
 
 /* Buffers of a worker for some rows. */
-typedef struct gptq_scales_bench {
+typedef struct scale_search {
     float *codes; /* rows x cols, then a row of ones */
     float *ones;
     float *panel;  /* (rows + 1) x PANEL: codes of a chunk times H */
@@ -27,7 +27,7 @@ typedef struct gptq_scales_bench {
     float *right;  /* rows x unknowns */
     float *row;    /* 2 x unknowns, of one row */
     void *scratch;
-} gptq_scales_bench;
+} scale_search;
 
 static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job->terms; }
 
@@ -39,10 +39,10 @@ static size_t rows_at_once(const organ_gptq_job *job)
 
 static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
-static gptq_scales_bench bench_at(const organ_gptq_job *job, float *at)
+static scale_search search_at(const organ_gptq_job *job, float *at)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
-    gptq_scales_bench b = {.codes = at};
+    scale_search b = {.codes = at};
     b.panel = b.codes + gptq_scales_floats_of((rows + 1) * job->cols);
     b.system = b.panel + (rows + 1) * PANEL;
     b.right = b.system + gptq_scales_floats_of(rows * unknowns * unknowns);
@@ -79,7 +79,7 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
 
 /* Adds to M the products of a chunk with columns [from, to). These are in one group, the chunk's or a later one, and do
  * not cross the end of the chunk. */
-static void add_chunk_products(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel,
+static void add_chunk_products(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t panel,
                                size_t from, size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
@@ -102,7 +102,7 @@ static void add_chunk_products(const organ_gptq_job *job, const gptq_scales_benc
 }
 
 /* Adds the products of a chunk of columns of one group with the columns from the chunk to the end of its block of H. */
-static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t columns,
+static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t columns,
                                   size_t rows)
 {
     const organ_gptq_inputs *const in = job->inputs;
@@ -150,7 +150,7 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *target
 
 /* Solves the system of a row. The factorisation overwrites the diagonal and above; for organ_gptq_refine the matrix is
  * copied below the diagonal, and its diagonal to `diagonal`. */
-static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
+static void solve_row(organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t n = unknowns_of(job);
@@ -177,7 +177,7 @@ static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t ro
 }
 
 /* Computes the codes of a row and the right-hand side of its equations. */
-static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
+static void begin_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {
         const size_t from = g * job->group, n = organ_min(job->group, job->cols - from);
@@ -192,7 +192,7 @@ static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, siz
     }
 }
 
-static void end_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
+static void end_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
 {
     float *const values = job->matrix->values + row * job->cols;
     const float *const codes = b->codes + at * job->cols;
@@ -204,12 +204,14 @@ static void end_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_
     }
 }
 
+/* Refits the scales of some rows with their codes fixed: adds up the normal equations of each row in chunks of columns,
+ * then solves them. */
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
     const size_t some = rows_at_once(job), first = index * some, rows = organ_min(some, job->rows - first),
                  n = unknowns_of(job);
-    gptq_scales_bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
+    scale_search b = search_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
     b.ones = b.codes + rows * job->cols;
     memset(b.system, 0, rows * n * n * sizeof *b.system);
     for (size_t j = 0; j < job->cols; j++)

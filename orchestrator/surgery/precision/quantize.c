@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Checks the options of the method; refuses those of GPTQ for another method. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {

@@ -72,10 +72,11 @@ static bool storing_allocate(quantize_calibrated_storing *s)
            (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
+/* Allocates the memory to store the codes of one matrix of a part. */
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
-    organ_quantize_part *const p = job->texted[matrix->target];
+    organ_quantize_part *const p = job->aimed_parts[matrix->target];
     const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
     *s = (quantize_calibrated_storing){.job = job,
                                        .part = p,
@@ -135,6 +136,8 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     return organ_quantize_put_shape(job, s->part, error);
 }
 
+/* Reads the codes of a matrix that an earlier run has written and decodes them, so that later layers get the same
+ * inputs. */
 static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -178,7 +181,7 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
 static bool quantize_calibrated_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
-    return job->units[job->texted[target]->unit].done;
+    return job->units[job->aimed_parts[target]->unit].done;
 }
 
 /* Rows of the file may have another order than those of the forward pass. */
@@ -248,6 +251,7 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     return ORGAN_OK;
 }
 
+/* Quantises a matrix by GPTQ, stores its codes and leaves its decoded values in the layer. */
 static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                                  float *weights, organ_error *error)
 {
@@ -273,6 +277,8 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     return ORGAN_OK;
 }
 
+/* Prunes a matrix if requested and quantises it. Rows are reordered to those of the file, whose groups have the
+ * scales. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
@@ -365,15 +371,16 @@ organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
                               ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
 }
 
+/* Lists the parts that are quantised with the text. */
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
     job->aimed.tensors = calloc(job->part_count + 1, sizeof *job->aimed.tensors);
-    job->texted = calloc(job->part_count + 1, sizeof *job->texted);
-    if (!job->aimed.tensors || !job->texted)
+    job->aimed_parts = calloc(job->part_count + 1, sizeof *job->aimed_parts);
+    if (!job->aimed.tensors || !job->aimed_parts)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++)
         if (job->parts[k].by_text) {
-            job->texted[job->aimed.count] = &job->parts[k];
+            job->aimed_parts[job->aimed.count] = &job->parts[k];
             job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
         }
     return job->aimed.count
@@ -405,5 +412,5 @@ void organ_quantize_close_text(organ_quantize_job *job)
     organ_gptq_inputs_close(&job->inputs);
     organ_calibration_run_close(job->calib);
     free(job->aimed.tensors);
-    free(job->texted);
+    free(job->aimed_parts);
 }

@@ -184,7 +184,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 
 bool organ_quantize_several(const organ_quantize_job *job) { return !job->writer && (job->widths || job->regrouped); }
 
-/* ---- what a run says of loaders ---- */
+/* ---- notes about loaders ---- */
 
 static void note_regrouped(const organ_quantize_job *job)
 {

@@ -89,13 +89,13 @@ typedef struct organ_quantize_job {
     organ_arena arena; /* names of new tensors, reasons */
     organ_calibration_run_options walk;
     organ_calibration_work work;
-    organ_targets aimed;          /* the calibrated tensors */
-    organ_quantize_part **texted; /* the parts of these tensors, in the same order */
-    organ_calibration_run *calib; /* NULL: no part is calibrated */
-    organ_gptq_inputs inputs;     /* prepared moments of the calibration that was used last */
-    organ_plan plan;              /* dry run: all work other than reading and writing */
-    organ_writing *run;           /* valid while the passes run */
-    organ_quantize_part **todo;   /* parts that are not finished, indexed by the items of a pass */
+    organ_targets aimed;               /* the calibrated tensors */
+    organ_quantize_part **aimed_parts; /* the parts of these tensors, in the same order */
+    organ_calibration_run *calib;      /* NULL: no part is calibrated */
+    organ_gptq_inputs inputs;          /* prepared moments of the calibration that was used last */
+    organ_plan plan;                   /* dry run: all work other than reading and writing */
+    organ_writing *run;                /* valid while the passes run */
+    organ_quantize_part **todo;        /* parts that are not finished, indexed by the items of a pass */
 } organ_quantize_job;
 
 bool organ_quantize_by_text(const organ_quantize_options *options);

@@ -74,6 +74,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
+/* Plans a target: a tensor of GGUF blocks, or codes and scales, and the unit of work that writes them. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *meant, organ_error *error)
 {
@@ -131,7 +132,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     return error->status;
 }
 
-static organ_status refuse_nothing(const organ_quantize_job *job, organ_error *error)
+static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_count == 0)
         return organ_fail(error, ORGAN_USAGE,
@@ -156,5 +157,5 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     }
     for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
         keep_tensor(job, job->weights->unmatched[k].tensor);
-    return error->status || job->part_count ? error->status : refuse_nothing(job, error);
+    return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
 }

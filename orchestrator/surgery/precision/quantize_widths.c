@@ -93,6 +93,7 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
+/* Quantises a matrix in its layer to the width of `level`, to measure the effect. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
@@ -121,7 +122,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
 static void derive_narrow_cost(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
-    organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->in[tensor]].group);
+    organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
 }
 
 /* Levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
@@ -153,8 +154,8 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
     w->held.tensors = calloc(job->targets.count + 1, sizeof *w->held.tensors);
-    w->of = calloc(job->targets.count + 1, sizeof *w->of);
-    if (!w->held.tensors || !w->of)
+    w->curve_of = calloc(job->targets.count + 1, sizeof *w->curve_of);
+    if (!w->held.tensors || !w->curve_of)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->targets.count; k++)
         if (!organ_quantize_obstacle(job, job->targets.tensors[k])) {
@@ -162,7 +163,7 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
             w->held.elements += job->targets.tensors[k]->elements;
             w->held.bytes += job->targets.tensors[k]->bytes;
         }
-    if (!organ_curves_list(&w->held, &w->curves, w->of))
+    if (!organ_curves_list(&w->held, &w->curves, w->curve_of))
         return organ_fail_memory(error, job->options->model);
     return ORGAN_OK;
 }
@@ -200,13 +201,14 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
         w->job->options->one_width ? have_common_width : are_routed;
     size_t c = 0;
-    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !same_choice(w->joined[c].first, &t->anatomy))
+    while (c < w->choices.count && w->joined[c].curve != w->curve_of[target] &&
+           !same_choice(w->joined[c].first, &t->anatomy))
         c++;
     if (c == w->choices.count) {
-        w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
+        w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
         w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
-    organ_quantize_joined *const j = &w->joined[w->choice_of[target] = w->in[w->of[target]] = c];
+    organ_quantize_joined *const j = &w->joined[w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c];
     j->group = organ_min(j->group, group);
     j->stored += 8.0 * (double)t->bytes;
     w->choices.tensors[c].elements += t->elements;
@@ -218,12 +220,12 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
     const size_t capacity = w->curves.count + 1;
     w->joined = calloc(capacity, sizeof *w->joined);
-    w->in = calloc(capacity, sizeof *w->in);
+    w->choice_of_curve = calloc(capacity, sizeof *w->choice_of_curve);
     w->choice_of = calloc(w->held.count + 1, sizeof *w->choice_of);
     w->chosen = calloc(capacity, sizeof *w->chosen);
     w->sizes = calloc(capacity * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
     w->choices.tensors = calloc(capacity, sizeof *w->choices.tensors);
-    if (!w->joined || !w->in || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
+    if (!w->joined || !w->choice_of_curve || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
     for (size_t k = 0; k < w->held.count; k++)
         assign_to_choice(w, k);
@@ -299,6 +301,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_options *o)
                                            .moments_only = true};
 }
 
+/* Opens the calibration that measures the cost of each width. */
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -313,7 +316,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
                                   .memory = quantize_widths_memory,
                                   .derive = derive_narrow_cost,
                                   .found = quantize_widths_found};
-    if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine,
+    if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->curve_of, &w->work, w->job->engine,
                           w->job->progress, &w->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
@@ -361,6 +364,7 @@ static bool propose_width_exchange(void *context, size_t one, size_t other, orga
     return fmin(first, second) < INFINITY;
 }
 
+/* Opens the exchanges of widths between choices, judged on the whole model. */
 static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **exchanges, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -375,6 +379,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
                                 w->job->engine, w->job->progress, exchanges, error);
 }
 
+/* Improves the chosen widths by exchanges between pairs of choices that lower the divergence of the whole model. */
 static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
 {
     organ_exchanges *exchanges = NULL;
@@ -454,9 +459,11 @@ static void add_costs(organ_quantize_widths *w)
     w->choices.level_count = w->curves.level_count;
     for (size_t t = 0; t < w->curves.count; t++)
         for (size_t l = 0; l < w->curves.level_count; l++)
-            w->choices.tensors[w->in[t]].cost[l] += w->curves.tensors[t].cost[l];
+            w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
+/* Chooses the widths: minimises the sum of the measured costs within the budget, then by exchanges, and sets the
+ * encoding of each target. */
 static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
@@ -489,12 +496,12 @@ static const organ_allocation_tensor *find_split_group(const organ_quantize_widt
 
 static void note_split_widths(const organ_quantize_widths *w)
 {
-    const organ_allocation_tensor *const apart = find_split_group(w);
-    if (apart)
+    const organ_allocation_tensor *const split = find_split_group(w);
+    if (split)
         organ_progress_note(w->job->progress,
                             "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
                             "for them: use --one-width",
-                            apart->name);
+                            split->name);
 }
 
 /* Checks the output options before measuring, because measuring takes long. */
@@ -531,9 +538,9 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     organ_allocation_release(&w->choices);
     json_decref(w->identity);
     free(w->held.tensors);
-    free(w->of);
+    free(w->curve_of);
     free(w->joined);
-    free(w->in);
+    free(w->choice_of_curve);
     free(w->choice_of);
     free(w->chosen);
     free(w->sizes);

@@ -23,10 +23,11 @@ struct organ_quantize_widths {
     organ_allocation curves;  /* the curve of each tensor */
     organ_allocation choices; /* the curve of each unit of choice: the sum of its tensors' curves */
     organ_quantize_joined *joined;
-    size_t *choice_of; /* the unit of choice of each target */
-    size_t *of, *in,
-        *chosen;   /* the curve of each target, the unit of choice of each curve, the chosen level of each unit */
-    double *sizes; /* bits of each unit of choice at each level */
+    size_t *choice_of;       /* the unit of choice of each target */
+    size_t *curve_of;        /* the curve of each target */
+    size_t *choice_of_curve; /* the unit of choice of each curve */
+    size_t *chosen;          /* the chosen level of each unit */
+    double *sizes;           /* bits of each unit of choice at each level */
     double budget, spent;
     size_t uniform;
     json_t *identity;

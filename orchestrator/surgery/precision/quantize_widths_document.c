@@ -26,7 +26,7 @@ static json_t *quantize_widths_document_tensor_json(const void *context, size_t 
 {
     const organ_quantize_widths *const w = context;
     const organ_allocation_tensor *const t = &w->curves.tensors[k];
-    const size_t c = w->in[k], chosen = w->chosen[c];
+    const size_t c = w->choice_of_curve[k], chosen = w->chosen[c];
     return ORGAN_OBJECT(
         SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
         SET_COUNT("elements", t->elements), SET_REAL("bits", quantize_widths_document_bits_of(w, c, chosen)),

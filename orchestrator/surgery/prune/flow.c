@@ -103,11 +103,11 @@ static void step_gains(flow_search *s)
     organ_prune_job *const job = s->job;
     for (size_t t = 0; t < job->targets.count; t++) {
         organ_gain_search *const state = &s->states[t];
-        const double is_selected = job->shares ? job->shares[t] : job->options->sparsity;
+        const double target_rate = job->shares ? job->shares[t] : job->options->sparsity;
         if (state->gain == 0)
             continue;
         const double killed = 100.0 * (double)s->killed[t] / (double)job->parts[t].tensor->elements;
-        if (organ_gain_step(state, killed, is_selected)) {
+        if (organ_gain_step(state, killed, target_rate)) {
             job->parts[t].gain = state->best;
             state->gain = 0;
             s->open--;

@@ -5,17 +5,17 @@
 
 #define TOLERANCE  0.1     /* percentage points */
 #define MIN_GAIN   0x1p-30 /* kills everything */
-#define MAX_GAIN   0x1p30  /* kills almost nothing; the squared flow stays finite */
+#define MAX_GAIN   0x1p30  /* removes almost no weight; the squared flow stays finite */
 #define MAX_ROUNDS 64
 
-static void record_gain(organ_gain_search *s, double rate, double is_selected)
+static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
-    const double off = fabs(rate - is_selected);
+    const double off = fabs(rate - target_rate);
     if (s->rounds++ == 0 || off < s->best_error) {
         s->best = s->gain;
         s->best_error = off;
     }
-    if (rate > is_selected) {
+    if (rate > target_rate) {
         s->low = s->gain;
         s->low_rate = rate;
     } else {
@@ -24,9 +24,9 @@ static void record_gain(organ_gain_search *s, double rate, double is_selected)
     }
 }
 
-bool organ_gain_step(organ_gain_search *s, double rate, double is_selected)
+bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
-    record_gain(s, rate, is_selected);
+    record_gain(s, rate, target_rate);
     if (s->best_error <= TOLERANCE || s->rounds == MAX_ROUNDS)
         return true;
     const double tried = s->gain;
@@ -36,7 +36,7 @@ bool organ_gain_step(organ_gain_search *s, double rate, double is_selected)
         s->gain = s->high / 4.0;
     else {
         /* Linear interpolation between both ends, kept away from them because the curve is not linear. */
-        double share = (s->low_rate - is_selected) / (s->low_rate - s->high_rate);
+        double share = (s->low_rate - target_rate) / (s->low_rate - s->high_rate);
         if (share < 0.1)
             share = 0.1;
         else if (share > 0.9)

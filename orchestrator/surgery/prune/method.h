@@ -53,7 +53,7 @@ struct organ_prune_job {
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool calib;           /* ranks are assigned units during the calibration run: organ_unit.along */
+    bool calib;           /* ranks are assigned units during the calibration run: organ_unit.calib */
     bool divides;         /* one budget is divided over the targets */
     const double *shares; /* with `divides`, once it is divided: percent of zeros of each target; else NULL */
     organ_plan plan;      /* of a dry run: the work in addition to reading the donor and writing the output */

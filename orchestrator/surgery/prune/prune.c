@@ -197,14 +197,15 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
 
 static bool part_is_pending(const organ_prune_part *part) { return !part->done; }
 
-/* Starts the clocks of all shards. finish_clocks moves the start of each to the time when the previous shard is
- * complete. */
+/* Starts the clocks of all shards. */
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
+/* Shards are processed one after another: moves the start of each clock to the time when the previous shard was
+ * complete. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;

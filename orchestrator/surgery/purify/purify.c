@@ -129,7 +129,7 @@ static organ_status measure_theta(const organ_purify_job *job, const organ_model
     return error->status;
 }
 
-/* The copy is opened like any model: that it can be is checked with that. */
+/* Opens the copy like any model, which checks that it can be read, and measures it. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     (void)to;

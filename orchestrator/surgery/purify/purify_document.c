@@ -72,6 +72,7 @@ static json_t *document_role_json(const void *context, size_t role)
                      : NULL;
 }
 
+/* Returns the document's row of a tensor. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;

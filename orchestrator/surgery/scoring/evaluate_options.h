@@ -14,13 +14,13 @@ typedef struct organ_experiment_options {
     unsigned max_tokens; /* only the beginning of the text; 0: all of it */
     const char *output;  /* directory to make, for the reports; NULL: none */
     bool force;
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_experiment_options;
 
 typedef struct organ_perplexity_options {
     const char *model, *compare; /* compare: NULL for none */
-    bool dry_run;                /* score nothing and write no files: the document has the plan of the run */
+    bool dry_run;                /* only plan: the document has the plan, and no file is written */
     organ_experiment_options experiment;
 } organ_perplexity_options;
 
@@ -32,8 +32,8 @@ typedef struct organ_evaluate_options {
                                        experiment NAME */
     size_t experiment_count;
     const char *targets; /* as in organ_audit_options; NULL: what the log of each pruning says, else the projections */
-    bool tasks;   /* experiment.text is a JSONL file of questions (text/task_file.h), and `count` may be 0 */
-    bool answers; /* with `tasks`: the report has the answer of each model to each question */
+    bool tasks;          /* experiment.text is a JSONL file of questions (text/task_file.h), and `count` may be 0 */
+    bool answers;        /* with `tasks`: the report has the answer of each model to each question */
     organ_experiment_options experiment;
 } organ_evaluate_options;
 

@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 typedef struct organ_evaluation {
-    const organ_experiment_options *options; /* NULL: nothing is evaluated */
+    const organ_experiment_options *options; /* NULL: no evaluation */
     const organ_engine *engine;
     const organ_progress *progress;
     const char *before,

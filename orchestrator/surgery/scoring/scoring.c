@@ -17,6 +17,7 @@
 
 /* ---- the models ---- */
 
+/* Opens the tokenizer of the first model; later models must have the same. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -40,6 +41,7 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
+/* Opens a model and its forward pass. A planned output has no files yet, so it uses the donor's config. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;
@@ -71,6 +73,7 @@ static bool is_utf8(const char *text, size_t bytes)
     return true;
 }
 
+/* Chooses style and context: the option's, or the default of the style within the model's context. */
 static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -363,6 +366,7 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
+/* Runs a batch of windows through all layers of a model. */
 static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
     organ_scored_model *const m = context;
@@ -405,6 +409,7 @@ static organ_status score_share(organ_scoring *scoring, const organ_scoring_shar
     return error->status;
 }
 
+/* Scores this rank's share of the windows with all models. */
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
                                   organ_error *error)
 {

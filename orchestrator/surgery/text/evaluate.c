@@ -67,6 +67,7 @@ static json_t *evaluate_document(const organ_scoring *scoring, const char *schem
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
+/* Scores one model, or compares two, and writes the reports. */
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
@@ -200,7 +201,7 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
     return history;
 }
 
-/* One for each model but the first. */
+/* Returns the histories of all models but the first. */
 static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
@@ -210,7 +211,7 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_s
     return histories;
 }
 
-/* Each experiment once, in the order of the models. */
+/* Lists each experiment once, in the order of the models. */
 static json_t *experiments_json(const json_t *histories)
 {
     json_t *const list = json_array();
@@ -258,6 +259,7 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
+/* Returns the document: the scores of all models with their pruning histories. */
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);
@@ -282,6 +284,7 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
     return report;
 }
 
+/* Scores the donor and its pruned copies on one text and writes the reports. */
 static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};

@@ -20,13 +20,15 @@ static json_t *experiment_of(const naming_job *s, size_t m)
 
 /* ---- names ---- */
 
-static bool is_for(const char *pattern, const char *path)
+/* Returns whether the pattern of an --experiment matches the path of a model or its last component. */
+static bool matches_pattern(const char *pattern, const char *path)
 {
     const char *const slash = strrchr(path, '/');
     return strcmp(pattern, path) == 0 || fnmatch(pattern, path, 0) == 0 ||
            (slash && fnmatch(pattern, slash + 1, 0) == 0);
 }
 
+/* Gives the experiments of the models the names of --experiment NAME=MODEL. */
 static organ_status name_models(const naming_job *s, organ_error *error)
 {
     const organ_evaluate_options *const o = s->options;
@@ -36,7 +38,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
         if (!equals || equals == text || !equals[1])
             return organ_fail(error, ORGAN_USAGE, "--experiment '%s' is not NAME=MODEL", text);
         for (size_t m = 0; m < o->count; m++)
-            if (is_for(equals + 1, o->pruned[m])) {
+            if (matches_pattern(equals + 1, o->pruned[m])) {
                 used = true;
                 if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
                     json_object_set_new(experiment_of(s, m), "name", json_sprintf("%.*s", (int)(equals - text), text)))
@@ -50,7 +52,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
 
 /* ---- experiments of one table ---- */
 
-/* The experiment of a model without a log: an unknown one if weights were killed, else null. */
+/* Returns the experiment of a model without a log: an unknown one if weights were killed, else null. */
 static json_t *unknown_experiment(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
@@ -59,7 +61,7 @@ static json_t *unknown_experiment(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
-static organ_status fill_in(const naming_job *s, organ_error *error)
+static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
         json_t *const history = json_array_get(s->histories, m);
@@ -99,7 +101,8 @@ static organ_status compare_experiments(const naming_job *s, size_t a, size_t b,
                       s->options->pruned[a], s->options->pruned[b], difference);
 }
 
-/* Killed weights are counted against `donor`: a pruning of another one says so by a name. */
+/* Refuses a pruned model of another donor than `donor`, which killed weights are counted against, unless its experiment
+ * has a name. */
 static organ_status check_donor(const naming_job *s, size_t m, const char *fingerprint, organ_error *error)
 {
     const json_t *const e = experiment_of(s, m);
@@ -118,7 +121,8 @@ organ_status organ_experiments_resolve(const organ_evaluate_options *options, co
 {
     const naming_job s = {options, histories};
     char fingerprint[17];
-    if (fill_in(&s, error) || name_models(&s, error) || organ_model_fingerprint(donor, fingerprint, error))
+    if (add_unknown_experiments(&s, error) || name_models(&s, error) ||
+        organ_model_fingerprint(donor, fingerprint, error))
         return error->status;
     for (size_t m = 0; m < options->count && !error->status; m++) {
         for (size_t other = 0; other < m && !error->status; other++)

@@ -116,6 +116,7 @@ static json_t *question_json(const void *context, size_t question)
 
 /* ---- the document ---- */
 
+/* Describes the file of tasks and the settings, which must be equal for results to be compared. */
 static json_t *experiment_json(const task_run *r)
 {
     const organ_scoring *const t = &r->scoring;
@@ -192,6 +193,7 @@ static organ_status score_answers(task_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Scores all choices of all questions with each model and writes the reports. */
 static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

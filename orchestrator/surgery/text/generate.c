@@ -31,6 +31,7 @@ typedef struct generation {
 
 /* ---- the prompt ---- */
 
+/* Encodes the prompt, with BOS first if the tokenizer adds it. */
 static organ_status read_prompt(generation *g, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
@@ -106,6 +107,7 @@ static organ_status print_text(const generation *g, organ_text_streamer *streame
     return error->status;
 }
 
+/* Generates and prints tokens until the requested number or EOS. */
 static organ_status generate_print_new(generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const int64_t eos = organ_tokenizer_describe(g->tokenizer)->eos;
@@ -127,6 +129,7 @@ static organ_status generate_print_new(generation *g, organ_text_streamer *strea
     return print_text(g, streamer, error);
 }
 
+/* Passes the prompt through the streamer, for the document, then generates. */
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();

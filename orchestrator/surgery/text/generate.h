@@ -10,7 +10,7 @@ ORGAN_API_BEGIN
 typedef struct organ_generate_options {
     const char *model, *prompt;
     unsigned count;                   /* limit of new tokens */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_generate_options;
 

@@ -104,6 +104,8 @@ static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size
     return true;
 }
 
+/* Appends a window, its scored rows and their targets to the plan. A choice with the same tokens before it shares the
+ * window of the previous one. */
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
     organ_perplexity_plan *const plan = &r->scoring->plan;
@@ -218,7 +220,7 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
     return ORGAN_OK;
 }
 
-/* Index of the task; adds a new one. */
+/* Returns the index of the task; adds it if it is new. */
 static organ_status find_task(task_reader *r, const char *name, size_t *task, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -257,7 +259,7 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
     return error->status;
 }
 
-/* A context without tokens becomes one token: BOS or EOS. A choice that begins with it keeps it once. */
+/* Puts the prefix (BOS or EOS) before the tokens of a choice whose context has no tokens, unless they begin with it. */
 static organ_status put_prefix(task_reader *r, organ_error *error)
 {
     if (r->whole.count && r->whole.ids[0] == r->prefix)
@@ -326,6 +328,7 @@ static organ_status add_line(task_reader *r, const char *bytes, size_t length, o
 
 /* ---- the file ---- */
 
+/* Reads all lines of the task file. */
 static organ_status read_lines(task_reader *r, organ_error *error)
 {
     const char *const text = r->scoring->text.bytes;

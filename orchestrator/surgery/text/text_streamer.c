@@ -13,7 +13,7 @@ organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error
 }
 
 /* Returns whether the bytes are the beginning of a character that more bytes could complete. */
-static bool may_become(const unsigned char *s, size_t count)
+static bool may_be_completed(const unsigned char *s, size_t count)
 {
     size_t whole = 0;
     if (*s >= 0xC2 && *s <= 0xF4)
@@ -24,6 +24,7 @@ static bool may_become(const unsigned char *s, size_t count)
     return count < whole;
 }
 
+/* Prints the first `bytes` held bytes, which are one character; control characters are made visible. */
 static void print_bytes(organ_text_streamer *streamer, size_t bytes)
 {
     char one[8];
@@ -45,7 +46,7 @@ static void print_complete_characters(organ_text_streamer *streamer, bool more_c
         streamer->held[streamer->count] = '\0';
         const unsigned char *const s = (const unsigned char *)streamer->held;
         const size_t length = *s ? organ_utf8_length(s) : 1;
-        if (!length && more_comes && may_become(s, streamer->count))
+        if (!length && more_comes && may_be_completed(s, streamer->count))
             return;
         print_bytes(streamer, length ? length : 1);
     }

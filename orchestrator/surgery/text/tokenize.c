@@ -19,7 +19,7 @@ static organ_status check_stop(const organ_stop *stop, organ_error *error)
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* A signal does not end read(), so that whoever waits for more looks whether one came. */
+/* A signal does not interrupt read(), so waiting polls for input and for a signal in turn. */
 static organ_status wait_for_more(const organ_stop *stop, organ_error *error)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -33,6 +33,7 @@ static organ_status wait_for_more(const organ_stop *stop, organ_error *error)
     return error->status;
 }
 
+/* Reads standard input to its end; a signal to stop is noticed while waiting. */
 static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *length, organ_error *error)
 {
     size_t capacity = 0, used = 0;

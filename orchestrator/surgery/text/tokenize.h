@@ -18,7 +18,7 @@ typedef struct organ_tokenize_options {
     const char *text;                 /* a file, "-": standard input */
     bool ids;                         /* report all ids, not only the first tokens */
     bool special;                     /* read names of special tokens in the text as these tokens, not as characters */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_tokenize_options;
 
 /* Tokenizes a text of up to 1 GiB. *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS

@@ -96,7 +96,7 @@ static bool sample_has_magic(const sample *s, size_t offset, const void *magic, 
     return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
 }
 
-/* A name ends so, in whatever case. */
+/* Returns whether the name ends so, in upper or lower case. */
 static bool name_ends(const char *name, const char *end)
 {
     const size_t length = strlen(name), expected = strlen(end);
@@ -110,7 +110,7 @@ static bool is_safetensors(const sample *s, uint64_t size)
     return length >= 2 && length <= size - 8 && strchr("{ \t\r\n", s->bytes[8]) && s->bytes[8];
 }
 
-/* A line of letters that a name of Python is made of. */
+/* Reads a line that is a Python name with dots. Returns the offset of the next line, or 0. */
 static size_t name_line(const sample *s, size_t at)
 {
     const size_t begin = at;
@@ -119,7 +119,8 @@ static size_t name_line(const sample *s, size_t at)
     return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
 }
 
-/* Protocol 0, which is text: a function that is called, a list, a dictionary, arguments for a function that follows. */
+/* Recognises a pickle of protocol 0, which is text: a function that is called, a list, a dictionary, or arguments for a
+ * function that follows. */
 static bool is_text_pickle(const sample *s)
 {
     const size_t begin = s->bytes[0] == '(', module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
@@ -142,13 +143,13 @@ static bool is_pickle(const sample *s)
     return is_text_pickle(s);
 }
 
-/* An array of NumPy whose elements are objects of Python. */
+/* Recognises a NumPy array whose elements are Python objects. */
 static bool is_object_array(const sample *s)
 {
     return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
 }
 
-/* The bytes that end the file; false with a finding where they cannot be read. */
+/* Reads the last `count` bytes of the file. Adds a finding and returns false if they cannot be read. */
 static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
 {
     organ_error error = {0};

@@ -40,7 +40,7 @@ typedef struct tree {
     char *root;       /* the same, resolved */
     organ_link_base base;
     uint64_t entries;
-    bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
+    bool apart; /* an organ directory: its stored headers have no data, and its index has no shards */
 } tree;
 
 /* Adds a failed system call; an error of the system itself becomes the failure of the report instead. */
@@ -88,7 +88,7 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
     free(bytes);
 }
 
-/* A tensor of a model taken apart: bare numbers, whose first bytes can be any. */
+/* A tensor file of an organ directory has bare numbers, whose first bytes can have any value. */
 static bool is_bare_tensor(const tree *t)
 {
     const char *const file = t->findings->file;
@@ -190,7 +190,7 @@ static void check_link(tree *t, int at, const char *name, const char *path)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* The names in a directory, sorted; *count of them. */
+/* Lists the names in a directory, sorted, and sets *count. */
 static char **walk_list_names(const tree *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
@@ -220,7 +220,7 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     return names;
 }
 
-/* A file of weights as a model: an index, a single file, a GGUF file or the first of several. */
+/* Checks a file of weights as a model: an index, a single file, a GGUF file or the first of several. */
 static void walk_check_model(const tree *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";
@@ -240,6 +240,7 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     free(place);
 }
 
+/* Checks the models of a directory. With an index, its shards are checked as one model. */
 static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
 {
     bool indexed = false;

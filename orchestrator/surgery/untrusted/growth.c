@@ -63,7 +63,7 @@ static void check_replacement(steps *s, const json_t *step)
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
 
-/* Steps stand in lists in steps; jansson bounds the depth of a tree. */
+/* Checks a step of the tokenizer and the steps within it. jansson bounds the depth of the tree. */
 static void check_steps(steps *s, const json_t *step)
 {
     const char *name;
@@ -85,6 +85,7 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
+/* Checks a member of tokenizer.json with steps: how many there are, and how much they can lengthen a text. */
 static void check_step_member(organ_findings *findings, const organ_json_source *text, const char *name,
                               organ_json_span span)
 {
@@ -102,7 +103,8 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
                            "the replacements together make a text up to %.3g times as long", s.growth);
 }
 
-/* Ids are numbered through, or arrays of them are made of holes. */
+/* Checks the size of a vocabulary. If its ids are much larger than its number of words, arrays indexed by id would be
+ * mostly empty. */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -115,6 +117,7 @@ static void check_words(organ_findings *findings, const organ_json_source *text,
                            extent.greatest, extent.members);
 }
 
+/* Checks the added tokens: how many, how long, and ids that no vocabulary of this size needs. */
 static void check_added(organ_findings *findings, const organ_json_source *text, organ_json_span span, uint64_t words)
 {
     organ_error error = {0};
@@ -149,6 +152,7 @@ static void find_members(const organ_json_source *text, organ_json_span object, 
                 spans[k] = walk.value;
 }
 
+/* Checks a tokenizer.json for sizes that a loader would need too much memory or time for. */
 static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",

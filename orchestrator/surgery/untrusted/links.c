@@ -110,6 +110,7 @@ static int next_word(climb *c)
     return length > 0;
 }
 
+/* Opens the directory c->word of the current one and makes it the current one. */
 static bool enter_folder(climb *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->word);
@@ -126,7 +127,7 @@ static bool enter_folder(climb *c)
     return true;
 }
 
-/* Puts what the link says before the rest. An absolute path starts again at the base. */
+/* Replaces the word by the link's target, before the rest of the path. An absolute target starts at the base. */
 static bool splice_link(climb *c, organ_link_end *end)
 {
     char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
@@ -155,7 +156,7 @@ static bool splice_link(climb *c, organ_link_end *end)
     return true;
 }
 
-/* The last word of the path is a file. */
+/* Appends the last component of the path, which is a file. */
 static bool append_file_name(climb *c)
 {
     organ_link_target *const to = c->to;

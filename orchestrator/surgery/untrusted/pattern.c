@@ -14,7 +14,7 @@ typedef struct quantifier {
     bool endless, possessive;
 } quantifier;
 
-/* "{3}", "{3,}", "{3,5}", "{,5}" */
+/* Reads a count: "{3}", "{3,}", "{3,5}" or "{,5}". */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -33,6 +33,7 @@ static bool read_count(const char *p, size_t remaining, quantifier *q)
     return true;
 }
 
+/* Returns the quantifier at `p`; length 0: none. */
 static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};
@@ -49,7 +50,7 @@ static quantifier quantifier_at(const char *p, size_t remaining)
     return q;
 }
 
-/* Behind a class of characters, which may have others in it. */
+/* Returns the offset after a class of characters "[...]", which may contain other classes. */
 static size_t class_end(const char *p, size_t at, size_t length)
 {
     size_t depth = 0;

@@ -109,7 +109,7 @@ static void report_hazard(template_scan *s, template_hazard which, const char *w
 
 /* ---- texts ---- */
 
-/* A name with two underscores on both sides: "__class__"; it is cut out into `name`. */
+/* Finds a name with two underscores on both sides, such as "__class__", and copies it to `name`. */
 static bool has_dunder(const char *text, char name[64])
 {
     for (const char *begin = text; (begin = strstr(begin, "__")); begin++) {
@@ -124,7 +124,7 @@ static bool has_dunder(const char *text, char name[64])
     return false;
 }
 
-/* "__cla", "ss__", "__" */
+/* Returns whether the text could be a piece of such a name: "__cla", "ss__" or "__". */
 static bool is_piece(const char *text)
 {
     const size_t length = strlen(text);
@@ -145,6 +145,8 @@ static void template_check_text(template_scan *s, const char *text)
             report_hazard(s, TRICK_PIECE, parts[k]);
 }
 
+/* Checks a string literal of a template, and joins it to the others of its tag, since a name may be put together from
+ * pieces. */
 static void check_string(template_scan *s, const char *text)
 {
     template_check_text(s, text);
@@ -172,7 +174,7 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
 }
 
-/* The number that so many digits say; -1 where there are fewer. */
+/* Returns the number that the next `count` digits represent, or -1 if there are fewer. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -241,7 +243,7 @@ static void scan_string(template_scan *s)
     push_token(s, 's', word);
 }
 
-/* ...) | join of a dict(...) of names, ['a', 'b'] | join is in the joined texts. */
+/* Reports the filter attr, and the joining of names of a dict(...), which can spell any name. */
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
@@ -250,6 +252,7 @@ static void check_filter(template_scan *s, const char *word)
         report_hazard(s, TRICK_LETTERS, "dict(...) | join");
 }
 
+/* Checks a name of a template: attributes with underscores, filters, tags that load other files. */
 static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
@@ -285,7 +288,7 @@ static void scan_name(template_scan *s)
     push_token(s, 'n', word);
 }
 
-/* Digits may have underscores between them. */
+/* Skips a number, whose digits may have underscores between them. */
 static void scan_number(template_scan *s)
 {
     char word[64] = "";
@@ -303,6 +306,7 @@ static void scan_number(template_scan *s)
     push_token(s, '9', word);
 }
 
+/* Reads one character that is no name, number or string, and counts open brackets. */
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
@@ -325,7 +329,7 @@ static bool text_follows(const template_scan *s, const char *text)
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
 
-/* {{ ... }} or {% ... %}: s->at is behind its beginning. It does not end within brackets. */
+/* Scans {{ ... }} or {% ... %}; s->at is after its beginning. The end is not recognised within brackets. */
 static void scan_tag(template_scan *s, const char *end)
 {
     memset(s->last, 0, sizeof s->last);
@@ -367,7 +371,8 @@ static void skip_raw(template_scan *s)
     skip_untagged(s, "%}");
 }
 
-/* The names that all ways out need, wherever they stand: for who reads tags otherwise than this does. */
+/* Searches the whole text, tags or not, for names that every escape from the sandbox needs: an engine may find tags
+ * where this check does not. */
 static void check_hazard_names(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",

@@ -23,6 +23,7 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
+/* Scans the directory or file and makes the document. ORGAN_CHECK_FAILED if there are findings. */
 static organ_status scan_and_report(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
                                     organ_error *error)
 {

@@ -45,7 +45,7 @@ static void imports_parent(organ_findings *findings, const organ_json_key *key, 
                            module);
 }
 
-static void check_one_template(organ_findings *findings, const char *where, const json_t *value)
+static void check_template_string(organ_findings *findings, const char *where, const json_t *value)
 {
     if (json_is_string(value))
         organ_template_check(findings, where, json_string_value(value), json_string_length(value));
@@ -58,17 +58,17 @@ static void checks_template(organ_findings *findings, const organ_json_key *key,
     size_t k;
     const char *name;
     json_t *one;
-    check_one_template(findings, key->path, value);
+    check_template_string(findings, key->path, value);
     json_array_foreach(value, k, one)
     {
         const char *const called = json_string_value(json_object_get(one, "name"));
         snprintf(where, sizeof where, "%s '%.80s'", key->path, called ? called : "");
-        check_one_template(findings, where, json_is_string(one) ? one : json_object_get(one, "template"));
+        check_template_string(findings, where, json_is_string(one) ? one : json_object_get(one, "template"));
     }
     json_object_foreach((json_t *)(uintptr_t)value, name, one)
     {
         snprintf(where, sizeof where, "%s '%.80s'", key->path, name);
-        check_one_template(findings, where, one);
+        check_template_string(findings, where, one);
     }
 }
 
@@ -95,6 +95,7 @@ typedef struct config_reading {
     size_t keys;
 } config_reading;
 
+/* Parses the value of a key and passes it to its check. A value that is too long is a finding. */
 static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;

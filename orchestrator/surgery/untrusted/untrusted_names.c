@@ -92,7 +92,7 @@ bool organ_names_hide(const char *text, unsigned *code)
     return false;
 }
 
-/* The letter that it looks like; 0: itself. */
+/* Returns the Latin letter that a character resembles, or 0. */
 static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
@@ -133,7 +133,7 @@ static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
     return (char *)folded;
 }
 
-/* Characters of ASCII that look like others; in place, never longer. */
+/* Replaces characters by the ASCII letters that they resemble, in place; the text never becomes longer. */
 static void fold_ascii(char *text)
 {
     static const struct {

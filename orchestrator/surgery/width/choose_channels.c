@@ -81,6 +81,7 @@ static bool choose_is_done(void *context, size_t target)
     return true;
 }
 
+/* Reads a refitted matrix that an earlier run has stored; removed columns are 0. */
 static organ_status choose_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                    organ_error *error)
 {
@@ -189,7 +190,7 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
-/* Writes the choices to a file next to the output and reads them back. */
+/* Estimates time and traffic of the choice. The file of choices is written once and read once. */
 void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;

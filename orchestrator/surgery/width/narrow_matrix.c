@@ -115,6 +115,7 @@ static float *damped_moments(const narrowing *x)
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
 
+/* Computes P = H^-1 and G = W^T W for all blocks. */
 static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 {
     const size_t rest = x->cols % x->moments->block;
@@ -165,15 +166,15 @@ static void narrow_matrix_finish(narrowing *x)
     x->pending = 0;
 }
 
-/* row -= sum over the collected columns of left(column) right */
-static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right,
-                             float *row)
+/* row -= the sum over the collected columns c of lost[coefficients][c][column] x the block of lost[vectors][c]. */
+static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int coefficients,
+                             int vectors, float *row)
 {
     const organ_product product = {.m = 1,
                                    .n = b->width,
                                    .k = x->pending,
-                                   .a = organ_by_columns(x->lost[left] + column, x->cols),
-                                   .b = organ_by_columns(x->lost[right] + b->start, x->cols),
+                                   .a = organ_by_columns(x->lost[coefficients] + column, x->cols),
+                                   .b = organ_by_columns(x->lost[vectors] + b->start, x->cols),
                                    .c = row,
                                    .c_stride = b->width,
                                    .into = ORGAN_PRODUCT_SUBTRACT};
@@ -286,6 +287,7 @@ static size_t least_loss_group(const narrowing *x)
     return best;
 }
 
+/* Removes group after group, each time the one with the least loss, until o->keep are left. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
@@ -361,6 +363,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     return ORGAN_OK;
 }
 
+/* Computes V on the kept columns from P, strip by strip of rows. */
 static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);

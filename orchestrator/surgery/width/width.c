@@ -46,6 +46,7 @@ static organ_status write_refitted_parts(void *inner, organ_writing *writing, or
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
+/* Writes the narrowed model, or with `dry` only plans it. */
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
     organ_write_options requested = job->options->write;
@@ -80,6 +81,8 @@ static organ_status try_cut(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
+/* Chooses channels and heads on the text, then writes the model. Each choice is stored at once, so that an interrupted
+ * run continues. */
 static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;

@@ -53,6 +53,7 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     return organ_target_is_float(t) ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
 }
 
+/* Adds a matrix whose columns are chosen; at first it keeps the leading ones. */
 static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
@@ -99,6 +100,7 @@ static organ_status allocate_parts(organ_width_job *job, organ_error *error)
     return job->parts ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
 
+/* Lists the down and output projections whose width changes. */
 static organ_status list_parts(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;

@@ -32,6 +32,8 @@ static const char *plan_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
+/* Converts a percentage to a number of channels or heads, rounded to the required multiple. Fails if that is none or
+ * all. */
 static organ_status read_percent(const setting *w, double percent, size_t *keep, organ_error *error)
 {
     if (!(percent > 0 && percent < 100))
@@ -50,6 +52,7 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
     return ORGAN_OK;
 }
 
+/* Reads the option's value, a percentage or a number. */
 static organ_status read_tensor_query(const setting *w, size_t *keep, organ_error *error)
 {
     double value = 0;
@@ -119,6 +122,7 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Sets the widths of feed-forwards and experts. A number is ambiguous for a model with both, so it needs a share. */
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -176,6 +180,7 @@ static organ_status check_attention(const organ_width_job *job, const organ_forw
     return ORGAN_OK;
 }
 
+/* Sets the number of heads of K and V to keep; the query heads of each are removed with it. */
 static organ_status plan_heads(organ_width_job *job, organ_error *error)
 {
     organ_forward_config config;

@@ -56,7 +56,8 @@ static organ_status prepare_check_place(const organ_writing *w, organ_error *err
 
 /* ---- files and units ---- */
 
-/* Rows are cut wherever they are added up. */
+/* Divides the replaced tensors into row ranges, at the same rows on every machine, since results are summed by
+ * range. */
 static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

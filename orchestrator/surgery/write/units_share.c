@@ -71,7 +71,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
     if (fflush(w->log.own_lines))
         organ_fail_memory(error, w->journal.path);
     organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
-    /* After an error too: the message says how much is done. */
+    /* Also after an error, because the message states how much is done. */
     recall_shares(w, &all, &untaken);
     organ_gathered_free(&all);
     if (untaken.status && !error->status)

@@ -42,7 +42,7 @@ typedef struct organ_write {
     const bool *replaced; /* a flag for each tensor of the model; NULL: the output is of another kind */
     organ_cuts
         *cuts;  /* the row ranges of these tensors; unit k is row range k. NULL with `rows`, which makes its own */
-    bool calib; /* the walk on a calibration text assigns units to ranks: organ_unit.along */
+    bool calib; /* the walk on a calibration text assigns units to ranks: organ_unit.calib */
     organ_row_work *rows; /* the work on each row, in the place of `fill` and `recall` */
 
     /* ---- pieces ---- */

@@ -31,8 +31,8 @@ typedef struct organ_row_result {
 
 /* The functions get the context of organ_write. */
 typedef struct organ_row_work {
-    size_t scratch_bytes;                             /* for a row */
-    uint64_t least;                                   /* bytes that the verb takes elsewhere: as organ_pass.least */
+    size_t scratch_bytes; /* for a row */
+    uint64_t least;       /* bytes that the verb needs for other purposes, as organ_pass.least */
     void (*row)(void *context, const organ_row *row); /* changes the row; on any worker */
     /* Checks the sums of a row range so far; ORGAN_BAD_INPUT ends the run. May be NULL. */
     organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);
