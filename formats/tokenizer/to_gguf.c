@@ -87,7 +87,8 @@ static int32_t type_of(const gguf_export *e, uint32_t id)
     return added->special || looks_special(token->text, token->bytes) ? CONTROL : USER_DEFINED;
 }
 
-/* Marks for blanks are blanks in tokens that are searched for in the text. */
+/* Writes the text of an added token with blanks in place of the marks for blanks, because llama.cpp searches the
+ * unmarked text for it. */
 static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 {
     organ_bytes plain = {0};

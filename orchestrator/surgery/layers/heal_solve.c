@@ -265,6 +265,7 @@ static organ_status into_layer(organ_layers_heal *h, const heal_matrix *m, float
     return error->status;
 }
 
+/* Puts a solution into the layer and writes it to the output. A matrix that is already written is only rounded. */
 static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
     if (weights) { /* in the order of the file */
