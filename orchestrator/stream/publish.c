@@ -287,7 +287,8 @@ static organ_status finish_killed(const organ_publish *publish, organ_error *err
     return organ_naming_finish(&place, error);
 }
 
-/* publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
+/* Refuses an output that exists, unless it is an empty directory, or --force is given and it may be replaced.
+ * publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
 static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
