@@ -63,7 +63,8 @@ static void append_found(scan_walk *w, organ_found_model model)
     free(model.path);
 }
 
-/* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
+/* Adds a model with the bytes and the last change of its files: those whose names begin with the first `length` bytes
+ * of `stem` and end in `end`. Takes over `path`. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
 {

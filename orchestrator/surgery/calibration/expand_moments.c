@@ -13,7 +13,8 @@ typedef struct expansion {
     float *values;
 } expansion;
 
-/* Rows [first, first + PANEL) of a block, from above the diagonal and mirrored. */
+/* Writes rows [first, first + PANEL) of a block as FP32: (x->c C + x->h H) / tokens, plus the damping on the diagonal.
+ * H is stored above its diagonal only. */
 static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
