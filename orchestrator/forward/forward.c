@@ -147,7 +147,8 @@ static void measure_widths(organ_forward *f)
 
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
-/* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
+/* Computes the largest needs of any layer: the memory to read it, and the scratch of a worker, which products and
+ * attention use in turn. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;

@@ -338,18 +338,19 @@ static const heal_solve_trial *best_trial(const heal_solve_trial *best, const he
  * worse predictions, so the whole model decides. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
-    heal_solve_trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},
-                                {.lambda = 0.1, .step = 1}, {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
+    heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},
+                                   {.lambda = 0.3, .step = 1},  {.lambda = 0.1, .step = 1},
+                                   {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
     heal_solve_trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
-    const size_t wholes = sizeof whole / sizeof *whole, shares = sizeof parts / sizeof *parts;
+    const size_t complete_count = sizeof complete / sizeof *complete, part_count = sizeof parts / sizeof *parts;
     *chosen = (heal_solve_trial){.divergence = h->divergence};
-    if (judge_trials(h, whole, wholes, error) != ORGAN_OK)
+    if (judge_trials(h, complete, complete_count, error) != ORGAN_OK)
         return error->status;
-    const heal_solve_trial *best = best_trial(NULL, whole, wholes);
-    for (size_t k = 0; k < shares && best; k++)
+    const heal_solve_trial *best = best_trial(NULL, complete, complete_count);
+    for (size_t k = 0; k < part_count && best; k++)
         parts[k].lambda = best->lambda;
-    if (best && judge_trials(h, parts, shares, error) == ORGAN_OK)
-        best = best_trial(best, parts, shares);
+    if (best && judge_trials(h, parts, part_count, error) == ORGAN_OK)
+        best = best_trial(best, parts, part_count);
     if (best && !error->status && best->divergence < h->divergence)
         *chosen = *best;
     return error->status;
