@@ -19,7 +19,7 @@
 #define BAND    ((size_t)4096)    /* values: short rows of blocks are encoded together */
 
 /* The scratch memory of a worker for a strip. */
-typedef struct pass_buffers {
+typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
@@ -33,7 +33,7 @@ typedef struct pass_buffers {
     size_t pending_bytes, pending_room;
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */
-} pass_buffers;
+} encode_buffers;
 
 static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
@@ -44,20 +44,20 @@ static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 
 /* Lays out the scratch memory of a worker and returns how many bytes that takes; `scratch` NULL: only counts. */
 static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
-                      pass_buffers *b)
+                      encode_buffers *b)
 {
     const organ_encoding *const encoding = part->encoding;
     const bool gguf = organ_encoding_is_gguf(encoding);
     const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
     size_t used = 0;
-    *b = (pass_buffers){.job = job,
-                        .part = part,
-                        .kernels = job->engine->kernels,
-                        .cols = cols,
-                        .groups = groups,
-                        .group = organ_grid_group(&encoding->grid, cols),
-                        .step = gguf && cols < BAND ? BAND / cols : 1,
-                        .row_bytes = organ_encoding_row_bytes(encoding, cols)};
+    *b = (encode_buffers){.job = job,
+                          .part = part,
+                          .kernels = job->engine->kernels,
+                          .cols = cols,
+                          .groups = groups,
+                          .group = organ_grid_group(&encoding->grid, cols),
+                          .step = gguf && cols < BAND ? BAND / cols : 1,
+                          .row_bytes = organ_encoding_row_bytes(encoding, cols)};
     b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
@@ -74,7 +74,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
 }
 
 static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
-                                      pass_buffers *b, organ_error *error)
+                                      encode_buffers *b, organ_error *error)
 {
     const organ_quantize_part *const part = job->todo[strip->item];
     const organ_grid *const grid = &part->encoding->grid;
@@ -87,7 +87,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-static organ_status put_pending(pass_buffers *b, organ_error *error)
+static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
         organ_write_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
@@ -97,7 +97,7 @@ static organ_status put_pending(pass_buffers *b, organ_error *error)
 }
 
 /* Writes a scale in its stored type and returns the stored value, which the codes are computed with. */
-static float round_scale(const pass_buffers *b, float greatest, unsigned char *stored)
+static float round_scale(const encode_buffers *b, float greatest, unsigned char *stored)
 {
     const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
     organ_encoding_store_scales(b->part->encoding, b->kernels, &scale, 1, stored);
@@ -105,7 +105,7 @@ static float round_scale(const pass_buffers *b, float greatest, unsigned char *s
 }
 
 /* Computes the scales of a band of rows from the greatest magnitude in each group of its columns. */
-static organ_status make_scales(pass_buffers *b, const float *values, size_t rows, organ_error *error)
+static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
     const size_t size = organ_encoding_scale_bytes(b->part->encoding);
     unsigned char stored[4];
@@ -131,7 +131,7 @@ static organ_status make_scales(pass_buffers *b, const float *values, size_t row
 /* ---- codes ---- */
 
 /* Encodes some rows and adds their losses; the sums become NaN if a value is not finite. */
-static void make_rows(const pass_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
+static void make_rows(const encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
     if (b->groups)
@@ -147,7 +147,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
                                organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    pass_buffers b;
+    encode_buffers b;
     if (buffers_for_strip(job, strip, scratch, &b, error) != ORGAN_OK)
         return error->status;
     const organ_grid *const grid = &b.part->encoding->grid;
@@ -234,7 +234,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
 {
     for (size_t k = 0; k < count && !error->status; k++) {
         const organ_quantize_part *const part = job->todo[k];
-        const pass_buffers b = {.job = job, .part = part, .kernels = job->engine->kernels};
+        const encode_buffers b = {.job = job, .part = part, .kernels = job->engine->kernels};
         unsigned char stored[4];
         if (organ_quantize_put_shape(job, part, error) != ORGAN_OK ||
             job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
@@ -249,7 +249,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
-    pass_buffers b;
+    encode_buffers b;
     for (size_t k = 0; k < count; k++) {
         scratch = organ_max(scratch, lay_out(job, job->todo[k], NULL, &b));
         organ_rows_passed();
