@@ -19,7 +19,10 @@ char *organ_format(const char *format, ...)
     va_start(args, format);
     const int length = vasprintf(&text, format, args);
     va_end(args);
-    return length < 0 ? NULL : text;
+    if (length >= 0)
+        return text;
+    organ_memory_refused();
+    return NULL;
 }
 
 /* Ensures space for `bytes` more bytes and a NUL. */

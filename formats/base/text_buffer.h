@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Formats like printf into a new string that the caller frees; NULL if there is no memory. */
+/* Formats like printf into a new string that the caller frees. NULL if there is no memory, which counts as a refusal
+ * (formats/base/memory_watch.h). */
 char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A FILE that writes to memory. The structure must not be moved, because the stream contains its address. A

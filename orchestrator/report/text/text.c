@@ -2,6 +2,7 @@
 #include "orchestrator/report/text/text.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "formats/base/utf8.h"
 
 #include <stdarg.h>
@@ -103,12 +104,8 @@ size_t organ_text_width(const char *s)
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
     const size_t full_width = organ_text_width(s);
-    if (full_width <= width) {
-        char *const same = strdup(s);
-        if (!same)
-            organ_memory_refused();
-        return same;
-    }
+    if (full_width <= width)
+        return organ_format("%s", s);
     const char *const gap = utf8 ? "…" : "...";
     const size_t capacity = width - organ_text_width(gap);
     const size_t head = prefix_within(s, capacity / 2);
@@ -120,11 +117,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
         remaining -= length ? columns_of_character(code) : 1;
         tail += length ? length : 1;
     }
-    char *out = NULL;
-    if (asprintf(&out, "%.*s%s%s", (int)head, s, gap, s + tail) >= 0)
-        return out;
-    organ_memory_refused();
-    return NULL;
+    return organ_format("%.*s%s%s", (int)head, s, gap, s + tail);
 }
 
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)

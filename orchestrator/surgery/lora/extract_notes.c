@@ -3,7 +3,6 @@
  * weights. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
-#include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 
 #include <stdlib.h>
@@ -24,9 +23,7 @@ void organ_lora_note(organ_lora_job *job, const char *note)
     if (!note || !*note)
         return;
     char *const lines = organ_format("%s%s\n", *job->saying ? *job->saying : "", note);
-    if (!lines)
-        organ_memory_refused();
-    else {
+    if (lines) {
         free(*job->saying);
         *job->saying = lines;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/factors.h"
 
-#include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"
@@ -379,13 +379,11 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
     const organ_weight *found = NULL;
     for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++) {
         const size_t length = strlen(prefixes[k].mine);
-        char *other = NULL;
         if (strncmp(name, prefixes[k].mine, length) != 0)
             continue;
-        if (asprintf(&other, "%s%s", prefixes[k].its, name + length) < 0) {
-            organ_memory_refused();
+        char *const other = organ_format("%s%s", prefixes[k].its, name + length);
+        if (!other)
             return NULL;
-        }
         found = organ_weights_named(weights, other);
         free(other);
     }

@@ -149,9 +149,7 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
         return;
     }
     char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
-    if (!whole)
-        organ_memory_refused();
-    else if (!walk_is_within(whole, t->root))
+    if (whole && !walk_is_within(whole, t->root))
         organ_findings_add(t->findings, ORGAN_FINDING_LINK, "",
                            "the link to '%.300s' leads to a directory that was not examined", text);
     free(whole);
@@ -168,10 +166,8 @@ static void check_link(tree *t, int at, const char *name, const char *path)
     snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
     t->scanned->links++;
     char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
-    if (!whole) {
-        organ_memory_refused();
+    if (!whole)
         return;
-    }
     const size_t base = strcmp(t->base.path, "/") == 0 ? 0 : strlen(t->base.path);
     const organ_link_end end = organ_link_follow(&t->base, whole + base, &target);
     if (end == ORGAN_LINK_NOWHERE)
@@ -230,9 +226,7 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path = organ_format(
                                                                                          "%s/%s", place ? place : "",
                                                                                          name);
-    if (!place || !path)
-        organ_memory_refused();
-    else if (index)
+    if (place && path && index)
         organ_weights_check_index(t->findings, path, place);
     if (place && path && (index || first || (!indexed && organ_ends_with(name, ".safetensors"))))
         organ_weights_check_model(t->findings, path);
@@ -251,8 +245,6 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
         t->findings->file = name;
         if (name)
             walk_check_model(t, folder, names[k], indexed);
-        else
-            organ_memory_refused();
         free(name);
     }
 }
@@ -319,8 +311,6 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
         char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         if (path)
             walk_entry(t, kept, names[k], path, depth);
-        else
-            organ_memory_refused();
         free(path);
     }
     t->findings->file = *folder ? folder : ".";
