@@ -74,15 +74,33 @@ void *organ_rows_take(size_t count, size_t size)
     return map ? map : calloc(count, size);
 }
 
+/* Copies in steps: otherwise all pages of both arrays would be in memory at once. */
+static void move_rows(char *to, const char *from, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += MIN_BYTES) {
+        memcpy(to + at, from + at, bytes - at < MIN_BYTES ? bytes - at : MIN_BYTES);
+        organ_rows_rest();
+    }
+}
+
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? map_if_large(bytes) : NULL;
     if (!map)
         return rows;
-    memcpy(map, rows, bytes);
+    move_rows(map, rows, bytes);
     free(rows);
-    organ_rows_rest();
     return map;
+}
+
+void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
+{
+    void *const grown = organ_rows_take(capacity, 1);
+    if (!grown)
+        return NULL;
+    move_rows(grown, rows, bytes);
+    organ_rows_free(rows);
+    return grown;
 }
 
 void organ_rows_free(void *rows)

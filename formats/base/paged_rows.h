@@ -18,7 +18,11 @@ void *organ_rows_take(size_t count, size_t size);
  * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
 void *organ_rows_to_file(void *rows, size_t bytes);
 
-/* Releases an array that organ_rows_take or organ_rows_to_file returned. NULL is allowed. */
+/* Enlarges an array of a function of this header to `capacity` bytes and keeps its first `bytes`; the bytes after them
+ * are zero. NULL is an empty array. Returns the new address, or NULL without memory: then the array is unchanged. */
+void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
+
+/* Releases an array that a function of this header returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
 /* Frees the memory that the pages of all arrays use and keeps their contents. Takes microseconds; any thread may call

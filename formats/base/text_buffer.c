@@ -2,6 +2,7 @@
 #include "formats/base/text_buffer.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,14 +32,15 @@ static bool reserve_text(organ_text *text, size_t bytes)
     if (bytes >= SIZE_MAX / 2 - text->size)
         return false;
     const size_t needed = text->size + bytes + 1, twice = text->room ? 2 * text->room : FIRST_ROOM;
+    if (needed <= text->room)
+        return true;
     const size_t capacity = needed > twice ? needed : twice;
-    char *const data = needed > text->room ? realloc(text->data, capacity) : text->data;
+    char *const data =
+        text->in_rows ? organ_rows_grow(text->data, text->size, capacity) : realloc(text->data, capacity);
     if (!data)
         return false;
-    if (data != text->data || needed > text->room) {
-        text->data = data;
-        text->room = capacity;
-    }
+    text->data = data;
+    text->room = capacity;
     return true;
 }
 
@@ -75,12 +77,27 @@ organ_status organ_text_open(organ_text *text, organ_error *error)
     return organ_fail(error, ORGAN_IO, "no memory for a text");
 }
 
+organ_status organ_text_open_rows(organ_text *text, organ_error *error)
+{
+    organ_text_open(text, error);
+    text->in_rows = true;
+    return error->status;
+}
+
+static void release_text(organ_text *text)
+{
+    if (text->in_rows)
+        organ_rows_free(text->data);
+    else
+        free(text->data);
+}
+
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
 {
     const int failed = ferror(text->out);
     *string = NULL;
     if (fclose(text->out) != 0 || failed || !reserve_text(text, 0)) {
-        free(text->data);
+        release_text(text);
         organ_memory_refused();
         return organ_fail(error, ORGAN_IO, "no memory for a text of more than %zu bytes", text->size);
     }
@@ -92,7 +109,7 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
 void organ_text_discard(organ_text *text)
 {
     fclose(text->out);
-    free(text->data);
+    release_text(text);
 }
 
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error)

@@ -5,6 +5,7 @@
 
 #include "formats/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -19,9 +20,13 @@ typedef struct organ_text {
     FILE *out;
     char *data;        /* text up to the last fflush, NUL-terminated; NULL if it is empty */
     size_t size, room; /* length without the NUL; capacity */
+    bool in_rows;      /* `data` is an array of formats/base/paged_rows.h */
 } organ_text;
 
 organ_status organ_text_open(organ_text *text, organ_error *error);
+/* Opens a text that is an array of formats/base/paged_rows.h, for texts of megabytes: the caller of finish or end
+ * releases it with organ_rows_free, and calls organ_rows_passed in the loop that writes it. */
+organ_status organ_text_open_rows(organ_text *text, organ_error *error);
 /* Closes the stream and sets *string to the whole text, NUL-terminated; the caller frees it. If memory ran out,
  * *string is NULL and the status ORGAN_IO, and a refusal is counted (formats/base/memory_watch.h). */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);

@@ -458,6 +458,7 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
     for (size_t t = 0; t < run->model->tensor_count && !error->status; t++) {
         const organ_tensor *const tensor = &run->model->tensors[t];
         plan_tensor(run, tensor, tensor->anatomy.layer >= 0 ? &lists[tensor->anatomy.layer] : NULL, error);
+        organ_rows_passed();
     }
     free(lists);
     return error->status;

@@ -27,7 +27,7 @@ static organ_status replace_by_one_file(organ_layout *layout, const char *name, 
     if (!file || !filler || !kept) {
         free(file);
         free(filler);
-        free(header);
+        organ_rows_free(header);
         return header_no_memory(name, error);
     }
     for (size_t f = 0; f < layout->file_count; f++) {
@@ -79,54 +79,49 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* Writes the JSON of the header, padded so that the data begins at a multiple of 8. */
-static organ_status write_json(const organ_layout *layout, char **json, size_t *length, organ_error *error)
+/* Writes the header after 8 bytes for its length, padded so that the data begins at a multiple of 8. */
+static organ_status write_merged_header(const organ_layout *layout, char **header, size_t *length, organ_error *error)
 {
     organ_text text;
     uint64_t at = 0;
-    if (organ_text_open(&text, error) != ORGAN_OK)
+    if (organ_text_open_rows(&text, error) != ORGAN_OK)
         return error->status;
     FILE *const out = text.out;
-    fputc('{', out);
+    fputs("        {", out);
     put_metadata(out, layout);
     for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
         const organ_tensor *const as = &layout->pieces[k].as;
         const organ_shard_piece piece = {
             .name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
-        if (ftell(out) > 1)
+        if (ftell(out) > 9)
             fputc(',', out);
         organ_piece_entry(out, &piece, at, error);
+        organ_rows_passed();
         at += as->bytes;
     }
     fputc('}', out);
     while (ftell(out) % 8)
         fputc(' ', out);
-    organ_text_end(&text, json, error);
+    organ_text_end(&text, header, error);
     *length = text.size;
     return error->status;
 }
 
 static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
-    char *json = NULL;
+    char *header = NULL;
     size_t length = 0;
     qsort(layout->pieces, layout->piece_count, sizeof *layout->pieces, by_width);
-    write_json(layout, &json, &length, error);
-    unsigned char *const header = error->status ? NULL : malloc(length + 8);
-    if (!header) {
-        free(json);
-        return header_no_memory(name, error);
-    }
+    if (write_merged_header(layout, &header, &length, error))
+        return error->status;
     for (unsigned k = 0; k < 8; k++)
-        header[k] = (unsigned char)((uint64_t)length >> 8 * k);
-    memcpy(header + 8, json, length);
-    free(json);
-    uint64_t at = length + 8;
+        header[k] = (char)((uint64_t)(length - 8) >> 8 * k);
+    uint64_t at = length;
     for (size_t k = 0; k < layout->piece_count; k++) {
         layout->pieces[k].as.offset = at;
         at += layout->pieces[k].as.bytes;
     }
-    return replace_by_one_file(layout, name, header, length + 8, at, error);
+    return replace_by_one_file(layout, name, (unsigned char *)header, length, at, error);
 }
 
 /* ---- GGUF ---- */
@@ -154,7 +149,7 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
     }
     if (error->status || organ_gguf_writer_finish(writer, &made, error))
         return error->status;
-    unsigned char *const header = malloc(made.size);
+    unsigned char *const header = organ_rows_take(made.size, 1);
     if (!header)
         return header_no_memory(name, error);
     memcpy(header, made.bytes, made.size);

@@ -57,6 +57,7 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
         organ_shard_piece *const p = &r->pieces[k];
         uint64_t elements = 1;
         bool fits = true;
+        organ_rows_passed();
         for (unsigned d = 0; d < p->rank; d++)
             fits = fits && !__builtin_mul_overflow(elements, p->shape[d], &elements);
         if (!fits || !organ_dtype_bytes(p->dtype, elements, &p->bytes) ||
@@ -138,7 +139,7 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     organ_text buffer;
     char *text = NULL;
     uint64_t at = 0;
-    if (organ_text_open(&buffer, error) != ORGAN_OK)
+    if (organ_text_open_rows(&buffer, error) != ORGAN_OK)
         return error->status;
     FILE *const out = buffer.out;
     fputs("        {\"__metadata__\":{\"format\":\"pt\"}", out);
@@ -153,7 +154,6 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
         fputc(' ', out);
     organ_text_end(&buffer, &text, error);
     const size_t length = buffer.size;
-    text = organ_rows_to_file(text, length);
     set_header(&r->files[f], text, length, length + at);
     if (error->status)
         return error->status;
@@ -162,6 +162,7 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     for (size_t k = first, before = length; k < last; k++) {
         r->pieces[r->order[k]].offset = before;
         before += r->pieces[r->order[k]].bytes;
+        organ_rows_passed();
     }
     return ORGAN_OK;
 }
@@ -268,7 +269,7 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
         return resharding_no_memory(r, error);
     r->file_count = 1;
     file->is.name = organ_arena_copy(&r->arena, name, strlen(name));
-    set_header(file, malloc(made.size), made.size, made.file_size);
+    set_header(file, organ_rows_take(made.size, 1), made.size, made.file_size);
     if (!file->is.name || !file->header.data)
         return resharding_no_memory(r, error);
     memcpy(file->header.data, made.bytes, made.size);
@@ -386,6 +387,7 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
         return error->status;
     for (size_t k = 0; k < file->filler_count && !error->status; k++)
         organ_transfer_bytes(path, file->fillers[k].data, file->fillers[k].bytes, file->fillers[k].offset, error);
+    organ_rows_rest();
     return error->status;
 }
 
@@ -422,6 +424,7 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
         for (size_t k = 0; k < r->files[f].is.filler_count; k++) {
             const organ_filler *const filler = &r->files[f].is.fillers[k];
             digest = XXH3_64bits_withSeed(filler->data, filler->bytes, digest);
+            organ_rows_rest();
         }
     return digest;
 }

@@ -317,7 +317,7 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
     for (size_t k = 0; k < job->model->tensor_count; k++)
         held.other_bytes += job->model->tensors[k].bytes;
     for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const p = &job->parts[k];
+        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
         held.codes += piece_bytes(&job->pieces[p->codes]);
         held.scales += piece_bytes(&job->pieces[p->scale]);
         held.other_bytes +=
@@ -378,11 +378,13 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
     job->aimed_parts = calloc(job->part_count + 1, sizeof *job->aimed_parts);
     if (!job->aimed.tensors || !job->aimed_parts)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->part_count; k++)
-        if (job->parts[k].by_text) {
-            job->aimed_parts[job->aimed.count] = &job->parts[k];
-            job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
+    for (size_t k = 0; k < job->part_count; k++) {
+        organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (part->by_text) {
+            job->aimed_parts[job->aimed.count] = part;
+            job->aimed.tensors[job->aimed.count++] = part->weight->codes;
         }
+    }
     return job->aimed.count
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE,

@@ -31,7 +31,8 @@ static bool has_module(const json_t *rows, const json_t *name)
 static bool quantises_head(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++)
-        if (job->parts[k].weight->anatomy.role == ORGAN_ROLE_OUTPUT && job->parts[k].weight->anatomy.layer < 0)
+        if (organ_quantize_next_part(job, k)->weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
+            job->parts[k].weight->anatomy.layer < 0)
             return true;
     return false;
 }
@@ -89,7 +90,7 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     json_t *const rows = json_array();
     bool named = false;
     for (size_t k = 0; k < job->part_count; k++) {
-        const organ_tensor *const tensor = job->parts[k].weight->codes;
+        const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
         if (job->parts[k].encoding == encoding && !(expert && named))
             json_array_append_new(rows, expert ? json_string(experts_pattern) : quantize_config_module_json(tensor));

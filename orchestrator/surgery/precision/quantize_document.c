@@ -28,7 +28,6 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
                                        const organ_quantize_part *part)
 {
-    organ_rows_passed();
     s->tensors++;
     s->elements += part->weight->elements;
     s->before += part->weight->codes->bytes;
@@ -97,9 +96,11 @@ static json_t *quantize_document_role_json(const void *context, size_t role)
 {
     const organ_quantize_job *const job = context;
     quantize_document_sums s = {0};
-    for (size_t k = 0; k < job->part_count; k++)
-        if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
-            quantize_document_add_part(&s, job, &job->parts[k]);
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (organ_anatomy_row(&part->weight->anatomy) == role)
+            quantize_document_add_part(&s, job, part);
+    }
     json_t *const object = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role)));
     if (s.tensors)
         return quantize_document_sums_json(object, job, &s);
@@ -111,9 +112,11 @@ static json_t *quantize_document_type_json(const void *context, size_t dtype)
 {
     const organ_quantize_job *const job = context;
     quantize_document_sums s = {0};
-    for (size_t k = 0; k < job->part_count; k++)
-        if (job->parts[k].encoding->codes == (organ_dtype)dtype)
-            quantize_document_add_part(&s, job, &job->parts[k]);
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (part->encoding->codes == (organ_dtype)dtype)
+            quantize_document_add_part(&s, job, part);
+    }
     json_t *const object = ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype));
     if (s.tensors)
         return quantize_document_sums_json(object, job, &s);
@@ -192,7 +195,7 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
-        block_diagonal += job->parts[k].block_diagonal;
+        block_diagonal += organ_quantize_next_part(job, k)->block_diagonal;
     const char *inputs = "inputs from the quantised layers";
     if (job->pruning)
         inputs = job->pruning->streams == ORGAN_INPUTS_BOTH
@@ -222,7 +225,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     if (!quantised)
         return NULL;
     for (size_t k = 0; k < job->part_count; k++) {
-        const size_t at = (size_t)(job->parts[k].weight->codes - job->model->tensors);
+        const size_t at = (size_t)(organ_quantize_next_part(job, k)->weight->codes - job->model->tensors);
         quantised[at] = job->targets.chosen[at];
     }
     json_t *const made = organ_matrices_json(job->model, quantised);
@@ -236,7 +239,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     const bool divides = job->pruning && job->pruning->allocation;
     quantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
-        quantize_document_add_part(&all, job, &job->parts[k]);
+        quantize_document_add_part(&all, job, organ_quantize_next_part(job, k));
     json_t *const totals = quantize_document_sums_json(json_object(), job, &all);
     ORGAN_ADD(totals, SET_IF(job->regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->regrouped)),
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));

@@ -170,15 +170,17 @@ static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->part_count; k++)
-        count += organ_quantize_is_routed(job->parts[k].weight->codes);
+        count += organ_quantize_is_routed(organ_quantize_next_part(job, k)->weight->codes);
     return count;
 }
 
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
-    for (size_t k = 0; k < job->weights->count; k++)
+    for (size_t k = 0; k < job->weights->count; k++) {
         count += organ_quantize_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
+        organ_rows_passed();
+    }
     return count - packed_experts(job);
 }
 

@@ -14,6 +14,7 @@
 #define ORGAN_QUANTIZE_JOB_H
 
 #include "formats/base/arena.h"
+#include "formats/base/paged_rows.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
@@ -99,6 +100,13 @@ typedef struct organ_quantize_job {
 } organ_quantize_job;
 
 bool organ_quantize_by_text(const organ_quantize_options *options);
+
+/* For loops over all parts: returns part k, and now and then releases the pages of the parts before it. */
+static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)
+{
+    organ_rows_passed();
+    return &job->parts[k];
+}
 
 /* Lists pieces, units and parts of the output, and the targets that stay unchanged. The encodings of the tensors are
  * known. ORGAN_USAGE if a budget leaves all targets unchanged, ORGAN_BAD_INPUT if no target can be quantised. */

@@ -58,8 +58,8 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     const char *const codes = packed ? name_next_to(job, name, "weight_packed") : name;
     const char *const scale =
         name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
-    const char *const shape = name_next_to(job, name, "weight_shape");
-    if (!codes || !scale || !shape)
+    const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
+    if (!codes || !scale || (packed && !shape))
         return organ_fail_memory(error, job->options->model);
     job->partial += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);

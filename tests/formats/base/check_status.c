@@ -5,6 +5,7 @@
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/status.h"
+#include "formats/base/text_buffer.h"
 #include "formats/base/unnamed_file.h"
 #include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
@@ -185,6 +186,66 @@ START_TEST(rows_rest)
 }
 END_TEST
 
+static size_t resident_bytes(void)
+{
+    long pages = 0;
+    FILE *const in = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(in);
+    ck_assert_int_eq(fscanf(in, "%*d %ld", &pages), 1);
+    fclose(in);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A text of 16 MB that grows in a file: at no line are more than 4 MB of it in memory. */
+START_TEST(long_text_grows_in_a_file)
+{
+    enum { LINES = 500000, LINE = 32 };
+    organ_error error = {0};
+    organ_text text;
+    char *written = NULL, line[LINE + 1];
+    organ_unnamed_files_use(true);
+    const size_t before = resident_bytes();
+    ck_assert_int_eq(organ_text_open_rows(&text, &error), ORGAN_OK);
+    for (size_t k = 0; k < LINES; k++) {
+        fprintf(text.out, "%0*zu\n", LINE - 1, k);
+        organ_rows_passed();
+        if (k % 10000 == 0)
+            REQUIRE_MSG(resident_bytes() < before + (4 << 20), "line %zu: %zu bytes", k, resident_bytes() - before);
+    }
+    ck_assert_int_eq(organ_text_end(&text, &written, &error), ORGAN_OK);
+    ck_assert_uint_eq(text.size, (size_t)LINES * LINE);
+    for (size_t k = 0; k < LINES; k++) {
+        snprintf(line, sizeof line, "%0*zu\n", LINE - 1, k);
+        REQUIRE(memcmp(written + k * LINE, line, LINE) == 0);
+        organ_rows_passed();
+    }
+    ck_assert_uint_eq(written[(size_t)LINES * LINE], 0);
+    organ_rows_free(written);
+    organ_unnamed_files_use(false);
+}
+END_TEST
+
+/* The same text without files, and one that is given up. */
+START_TEST(text_in_rows_without_files)
+{
+    organ_error error = {0};
+    organ_text text;
+    char *written = NULL;
+    for (int fails = 0; fails < 2; fails++) {
+        ck_assert_int_eq(organ_text_open_rows(&text, &error), ORGAN_OK);
+        for (int k = 0; k < 1000; k++)
+            fputs("0123456789", text.out);
+        if (fails)
+            organ_fail(&error, ORGAN_IO, "a fault");
+        ck_assert_int_eq(organ_text_end(&text, &written, &error), fails ? ORGAN_IO : ORGAN_OK);
+        if (!fails)
+            ck_assert_int_eq(strlen(written), 10000);
+        if (!fails)
+            organ_rows_free(written);
+    }
+}
+END_TEST
+
 /* A file that is cut after its size was looked at. */
 START_TEST(file_ends_early)
 {
@@ -220,6 +281,8 @@ Suite *status_suite(void)
     tcase_add_test(all, names_are_found);
     tcase_add_test(all, arena);
     tcase_add_test(all, rows_rest);
+    tcase_add_test(all, long_text_grows_in_a_file);
+    tcase_add_test(all, text_in_rows_without_files);
     tcase_add_test(all, file_ends_early);
     suite_add_tcase(suite, all);
     return suite;
