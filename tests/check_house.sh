@@ -240,6 +240,9 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestr
     grep -E '\b(v?printf|puts|putchar|perror|psignal|v?warnx?|v?errx?) *\(|\b(stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b' |
     check "only cli and serve print"
 
+grep -E '^(formats|orchestrator)/' "$scratch/code" | grep -v '^formats/base/memory_watch\.c:' |
+    grep -E '\bjson_load(s|b|f|fd|_file|_callback) *\(' | check "JSON is read by organ_json_load, which survives a lack of memory"
+
 # ---- circles ----
 # peel: of edges "FROM TO" those that are left when every file without a caller or without a callee is taken away, again and again.
 peel() {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/catalog.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/utf8.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/quantity.h"
@@ -165,7 +166,9 @@ static void *next_array(foreign_block *b, const void *pointer, size_t count, siz
 
 static bool is_object(const char *text)
 {
-    json_t *const json = json_loads(text, 0, NULL);
+    json_error_t fault;
+    bool no_memory;
+    json_t *const json = organ_json_load(text, strlen(text), 0, &fault, &no_memory);
     const bool object = json_is_object(json);
     json_decref(json);
     return object;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/model_cache.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/models/scan.h"
@@ -386,6 +387,15 @@ static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 
+/* Returns the summary of the model, or {"pending": true} before it is read. NULL without memory. */
+static json_t *summary_json(const organ_found_model *model)
+{
+    json_error_t fault;
+    bool no_memory;
+    return model->summary ? organ_json_load(model->summary, strlen(model->summary), 0, &fault, &no_memory)
+                          : json_pack("{s:b}", "pending", 1);
+}
+
 static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;
@@ -394,7 +404,7 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
                                           SET_TEXT("kind", organ_found_kind_name(model->kind)),
                                           SET_COUNT("bytes", model->bytes), SET_COUNT("files", model->files),
                                           SET_COUNT("modified", model->modified)),
-                             model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1));
+                             summary_json(model));
 }
 
 static bool list_is_fresh(const organ_model_cache *cache)

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/models/model_reader.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
@@ -228,6 +229,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     }
     void *const block =
         answer->bytes <= max && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
+    const unsigned long refusals = organ_memory_refusals();
     if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
         *catalog = block;
         return 0;
@@ -236,6 +238,8 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
         munmap(block, answer->bytes);
     end_worker(reader, true);
     reader->lost++;
+    if (organ_memory_refusals() != refusals)
+        organ_fail_memory(error, path);
     organ_fail(error, ORGAN_IO, "'%s': the process that read it returned no list of tensors", path);
     return 500;
 }
