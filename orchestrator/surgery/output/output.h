@@ -155,7 +155,8 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
 /* Writes the reports, once all ranks have reached this call. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
-/* Removes, after an error, the reports and the directory, if this run made the directory; else does nothing. */
+/* Removes, after an error, the reports and the directory, if this run made the directory. Does nothing to a directory
+ * that existed: a report in it is that of an earlier run or, whole, of this one. */
 void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif
