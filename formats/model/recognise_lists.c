@@ -259,16 +259,16 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
 
 bool organ_written_has(const organ_written *w, const char *path, int fd, bool *changed, organ_error *error)
 {
-    const json_t *const as = json_object_get(w->files, path);
-    const char *const xxh3 = json_string_value(json_object_get(as, "xxh3"));
+    const json_t *const entry = json_object_get(w->files, path);
+    const char *const xxh3 = json_string_value(json_object_get(entry, "xxh3"));
     char digest[17];
     struct stat info;
-    if (!json_is_object(as))
-        return as;
+    if (!json_is_object(entry))
+        return entry != NULL; /* listed without size: by name alone */
     if (fd < 0)
         return false;
     *changed = fstat(fd, &info) || !S_ISREG(info.st_mode) ||
-               json_integer_value(json_object_get(as, "bytes")) != info.st_size ||
+               json_integer_value(json_object_get(entry, "bytes")) != info.st_size ||
                (xxh3 && (organ_file_digest(fd, path, digest, error) || strcmp(digest, xxh3) != 0));
     return !*changed;
 }

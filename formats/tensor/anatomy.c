@@ -68,25 +68,25 @@ static const char *const plural_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
 /* Words that may precede the layers of a language model in a name, in any order. A name with another word there
  * belongs to another part: a vision tower, a projector, a draft head. */
-static const char *const trunks[] = {"model",
-                                     "language_model",
-                                     "transformer",
-                                     "thinker",
-                                     "llm",
-                                     "base_model",
-                                     "backbone",
-                                     "module",
-                                     "gpt_neox",
-                                     "decoder",
-                                     "biogpt",
-                                     "rwkv",
-                                     "hc_head",
-                                     "hc_pre",
-                                     "altup_projections",
-                                     "altup_unembed_projections"};
+static const char *const trunk_words[] = {"model",
+                                          "language_model",
+                                          "transformer",
+                                          "thinker",
+                                          "llm",
+                                          "base_model",
+                                          "backbone",
+                                          "module",
+                                          "gpt_neox",
+                                          "decoder",
+                                          "biogpt",
+                                          "rwkv",
+                                          "hc_head",
+                                          "hc_pre",
+                                          "altup_projections",
+                                          "altup_unembed_projections"};
 
 /* Words that precede a layer number. */
-static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
+static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
 /* First words, after those of the trunk, that mark parts which the text forward pass does not run. */
 static const struct anatomy_part {
@@ -220,6 +220,9 @@ static void find_foreign_layer(parts *p, const char *name)
     }
 }
 
+/* Splits a tensor name: finds the number of the layer, the words after it (the module), a number of an expert, and an
+ * ending ".weight" or ".bias". `in_trunk` becomes false if a word before the layer does not belong to the language
+ * model. */
 static parts split_tensor_name(const char *name, const char *end_of_name)
 {
     parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
@@ -230,12 +233,12 @@ static parts split_tensor_name(const char *name, const char *end_of_name)
         if (end >= p.end)
             return p;
         const char *number_end = word_end(end + 1);
-        if (is_among(word, end, ladders, sizeof ladders / sizeof *ladders) && number_end < p.end &&
+        if (is_among(word, end, layer_words, sizeof layer_words / sizeof *layer_words) && number_end < p.end &&
             read_decimal(end + 1, number_end, &p.layer)) {
             p.has_layer = true;
             p.module = number_end + 1;
         } else {
-            p.in_trunk = is_among(word, end, trunks, sizeof trunks / sizeof *trunks);
+            p.in_trunk = is_among(word, end, trunk_words, sizeof trunk_words / sizeof *trunk_words);
             word = end + 1;
         }
     }
@@ -291,7 +294,7 @@ static void remove_numbers(char *module)
 static organ_role role_outside(const char *name)
 {
     const char *word = name, *end = word_end(word);
-    while (*end && is_among(word, end, trunks, sizeof trunks / sizeof *trunks)) {
+    while (*end && is_among(word, end, trunk_words, sizeof trunk_words / sizeof *trunk_words)) {
         word = end + 1;
         end = word_end(word);
     }

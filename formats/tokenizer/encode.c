@@ -166,22 +166,27 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
     return cut_from(e, step + 1, made->data, made->used, first, error);
 }
 
+/* Replaces spaces by the mark of the Metaspace step, puts the mark before the text if the step requests it and the text
+ * does not begin with it, and passes the result on, cut before each mark if the step cuts. */
 static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                   organ_error *error)
 {
-    const organ_step *by = &e->tokenizer->cut[step];
-    organ_bytes *made = &e->texts[step];
-    const bool requested = by->prefix == ORGAN_PREFIX_ALWAYS || (by->prefix == ORGAN_PREFIX_FIRST && first);
-    const bool there = text[0] == ' ' || (bytes >= by->text_bytes && memcmp(text, by->text, by->text_bytes) == 0);
-    made->used = 0;
-    organ_growth_begin(&e->growth, e->growth.cut[step], made);
-    bool good = !requested || there || organ_bytes_add(made, by->text, by->text_bytes);
-    for (size_t k = 0; k < bytes && good; k++)
-        good = text[k] == ' ' ? organ_bytes_add(made, by->text, by->text_bytes) : organ_bytes_add(made, text + k, 1);
-    if (organ_growth_end(e->tokenizer, &e->growth, by, made, good, error) != ORGAN_OK)
+    const organ_step *metaspace = &e->tokenizer->cut[step];
+    organ_bytes *marked = &e->texts[step];
+    const bool needs_prefix =
+        metaspace->prefix == ORGAN_PREFIX_ALWAYS || (metaspace->prefix == ORGAN_PREFIX_FIRST && first);
+    const bool has_prefix =
+        text[0] == ' ' || (bytes >= metaspace->text_bytes && memcmp(text, metaspace->text, metaspace->text_bytes) == 0);
+    marked->used = 0;
+    organ_growth_begin(&e->growth, e->growth.cut[step], marked);
+    bool added = !needs_prefix || has_prefix || organ_bytes_add(marked, metaspace->text, metaspace->text_bytes);
+    for (size_t k = 0; k < bytes && added; k++)
+        added = text[k] == ' ' ? organ_bytes_add(marked, metaspace->text, metaspace->text_bytes)
+                               : organ_bytes_add(marked, text + k, 1);
+    if (organ_growth_end(e->tokenizer, &e->growth, metaspace, marked, added, error) != ORGAN_OK)
         return error->status;
-    return by->cuts ? cut_pieces(e, step, by, made->data, made->used, first, error)
-                    : cut_from(e, step + 1, made->data, made->used, first, error);
+    return metaspace->cuts ? cut_pieces(e, step, metaspace, marked->data, marked->used, first, error)
+                           : cut_from(e, step + 1, marked->data, marked->used, first, error);
 }
 
 static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)

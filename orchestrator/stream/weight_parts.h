@@ -112,7 +112,7 @@ void organ_weight_decode(const organ_weight_reader *reader, const unsigned char 
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values);
 
 /* Returns whether the decoding kernels can write type `as`; organ_weight_real returns it as an organ_real. */
-bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
+bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);
 
 /* The whole words or bytes that contain bits [first, first + n) x bits of a row of words. */

@@ -333,7 +333,7 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
  * type. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
-    return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as);
+    return is_mlx(r) ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);
 }
 
 const weight_family organ_weight_family_rows = {prepare_rows, load_rows, rows_scratch, read_rows, rows_write};

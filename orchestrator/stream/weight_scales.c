@@ -223,7 +223,7 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
                          .skip = (size_t)(first - from * unit)};
 }
 
-bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as)
+bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as)
 {
     (void)reader;
     return as == ORGAN_F32 || as == ORGAN_BF16 || as == ORGAN_F16;

@@ -228,4 +228,4 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
 }
 
 const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip,
-                                                 organ_weight_writes_all};
+                                                 organ_weight_can_decode_to};

@@ -49,7 +49,7 @@ judge "two schemes are read back as other values" test "$(jq '.models[0].figures
 refused 3 "have 24 values, which is not a multiple of 32" quantize "$model/../forward/qwen3moe" -o no -s int4-group32
 refused 2 "all of their projections must be targets or none" quantize tiny-moe -o no -s fp8-tensor --targets '*.down_proj.weight'
 ends 0 quantize tiny-moe -o channels -s int8-channel
-says "transformers (5.23) does not open a mixture of experts as int8-channel"
+says "transformers (5.24) does not open a mixture of experts as int8-channel"
 rm -r regrouped regrouped-plain channels
 ends 0 quantize tiny-qwen2 -o dry -s fp8-channel --dry-run --quiet
 matches quantize/quantize_dry ../out

@@ -12,8 +12,8 @@
 
 /* ---- grids ---- */
 
-/* Stores in `used` the members that are a number in at least one row. Returns how many. */
-static size_t members_of(const organ_grid_of *style, const json_t *rows, const char **used)
+/* Stores in `used` the members of `style` that are a number in at least one row, and returns their number. */
+static size_t find_number_members(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
     for (size_t c = 0; style->members[c]; c++) {
@@ -30,7 +30,7 @@ static size_t columns_of(const organ_grid_of *style, const json_t *rows, const c
 {
     size_t max = 0;
     if (style->members)
-        return members_of(style, rows, used);
+        return find_number_members(style, rows, used);
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const size_t own = json_array_size(organ_json_at(organ_json_row_at(rows, k), style->values));
         max = own > max ? own : max;

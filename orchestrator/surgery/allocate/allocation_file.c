@@ -110,7 +110,7 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     const json_t *const tensors = json_object_get(document, "tensors");
     if (!read_costs(a, json_object_get(document, "levels"), levels) ||
         memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels differ from the %zu from %g to %g", path,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: does not have the %zu levels from %g to %g", path,
                           a->level_count, a->levels[0], a->levels[a->level_count - 1]);
     if (json_array_size(tensors) != a->count)
         return organ_fail(error, ORGAN_USAGE,

@@ -466,7 +466,8 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Returns true if target k is the first of its tensor. */
+/* Returns true if target k is the first of its layer that belongs to tensor c->of[k] of the allocation; the experts of
+ * a projection are several targets and one tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;

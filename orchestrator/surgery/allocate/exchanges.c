@@ -59,12 +59,13 @@ static const organ_forward *forward_of(const organ_exchanges *x)
     return organ_calibration_run_facts_of(x->calib)->forward;
 }
 
-static size_t exchanges_floats_of(const organ_exchanges *x)
+/* Returns the number of floats in the hidden states of one stream. */
+static size_t stream_floats(const organ_exchanges *x)
 {
     return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
-static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * exchanges_floats_of(x); }
+static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
 
 /* Returns the pair that contains the tensor; MAX_PAIRS: none. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
@@ -151,7 +152,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
             continue;
         const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
         if (!p->apart && here)
-            memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), exchanges_floats_of(x) * sizeof(float));
+            memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), stream_floats(x) * sizeof(float));
         p->apart |= here;
         if (!p->apart || (here && write_exchanged_weights(x, p, EXCHANGED, layer, error)))
             continue;

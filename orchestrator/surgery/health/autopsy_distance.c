@@ -117,7 +117,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
     if (faulty)
         return "Another finding of this weight explains it.";
     if (!(fabs(d.cosine) <= 1.001))
-        return "One of the two is zero: it was never loaded, or its scales are.";
+        return "One of the two is zero: it was never loaded, or its scales are zero.";
     if (d.cosine > 0.95)
         return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or "
                "not at all.";
@@ -193,7 +193,7 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
     const bool turned = strstr(weight->name, "_q.") || strstr(weight->name, "q_proj") || strstr(weight->name, "_k.") ||
                         strstr(weight->name, "k_proj") || role == ORGAN_ROLE_QKV;
     if (turned && !organ_keeps_rope_rows(architecture))
-        return "In GGUF files of this architecture the rows of q and k stand in another order: it is not compared.";
+        return "In GGUF files of this architecture the rows of q and k are in another order: it is not compared.";
     if (role == ORGAN_ROLE_NORM && strncmp(architecture, "gemma", 5) == 0)
         return "GGUF files of this architecture store norms with one added: it is not compared.";
     return NULL;

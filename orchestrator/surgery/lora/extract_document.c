@@ -93,7 +93,8 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     return row;
 }
 
-static const organ_weight *with_factors(const void *job, size_t k)
+/* Returns the weight of the k-th module, which has factors in the adapter. */
+static const organ_weight *weight_of_module(const void *job, size_t k)
 {
     return ((const organ_lora_job *)job)->modules[k].tuned;
 }
@@ -252,16 +253,16 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
                                                                             job->other_count, other_json, job);
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
-    return ORGAN_OBJECT(SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)),
-                        SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
-                        SET("tuned", organ_model_json(job->tuned)),
-                        SET("parameters", organ_lora_extract_parameters(job)), SET("adapter", adapter_json(job, &all)),
-                        SET("totals", totals),
-                        SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
-                        SET("warnings", warnings_json(job, &all)),
-                        SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
-                        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
-                        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)),
-                        SET("not_extracted", others), SET("definitions", extract_document_definitions_json()),
-                        SET("run", extract_document_run_json(job)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)),
+        SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
+        SET("tuned", organ_model_json(job->tuned)), SET("parameters", organ_lora_extract_parameters(job)),
+        SET("adapter", adapter_json(job, &all)), SET("totals", totals),
+        SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, weight_of_module, job)),
+        SET("warnings", warnings_json(job, &all)),
+        SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
+        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
+        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)),
+        SET("not_extracted", others), SET("definitions", extract_document_definitions_json()),
+        SET("run", extract_document_run_json(job)));
 }

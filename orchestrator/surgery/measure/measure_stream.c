@@ -63,6 +63,7 @@ organ_z organ_z_of_json(const json_t *json)
 
 /* ---- the journal ---- */
 
+/* Returns a value that changes if the file changes: its time of modification, or ETag or Last-Modified at a URL. */
 static json_t *version_json(const organ_model_file *file)
 {
     if (file->remote)

@@ -239,24 +239,24 @@ static void note_stacks(const organ_quantize_job *job)
         job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
         organ_progress_note(
             job->progress,
-            "transformers (5.23) does not open Llama 4 with plain experts as %s: it expects a quantised "
+            "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
             "tensor for each expert; it opens fp8-block128",
             job->encoding->name);
 }
 
-/* Prints notes on outputs that transformers 5.23 with compressed-tensors 0.20 failed to open in tests. */
+/* Prints notes on outputs that transformers 5.24 with compressed-tensors 0.20 failed to open in tests. */
 static void note_experts(const organ_quantize_job *job)
 {
     const organ_grid *const grid = &job->encoding->grid;
     const size_t plain = organ_quantize_plain_experts(job);
     if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
         organ_progress_note(job->progress,
-                            "transformers (5.23) does not open a mixture of experts as %s; it opens fp8-channel and "
+                            "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
                             job->encoding->name);
     if (plain && organ_encoding_is_packed(job->encoding))
         organ_progress_note(job->progress,
-                            "%zu matrices of experts stay plain: transformers (5.23) opens a mixture as %s only if all "
+                            "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
                             "its experts are quantised",
                             plain, job->encoding->name);
 }
