@@ -66,6 +66,27 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
+/* ---- writing ---- */
+
+/* The text: the name under which the file lists it, and the chunks that it was cut into. */
+typedef struct organ_imatrix_text {
+    const char *name;
+    uint64_t chunks, chunk_size; /* below 2^32 */
+} organ_imatrix_text;
+
+/* The inputs of one tensor of the model. */
+typedef struct organ_imatrix_sums {
+    const char *name; /* in GGUF; at most 56 bytes */
+    uint64_t features, matrices;
+    const double *sums;   /* matrices x features: sums of the squares of each input */
+    const double *counts; /* tokens of each matrix */
+} organ_imatrix_sums;
+
+/* Makes a GGUF file, as llama.cpp's llama-imatrix does. ORGAN_IO if `path` exists or the disk fails; ORGAN_BAD_INPUT
+ * for a name that is too long. A part of the file may be left after an error. */
+organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
+                                 size_t count, organ_error *error);
+
 /* ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error);
 

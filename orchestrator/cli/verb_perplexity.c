@@ -59,6 +59,8 @@ static const organ_option perplexity_options[] = {
           "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
           "MODEL and top-1 agreement"),
     REPORT_DIR(perplexity),
+    FLAG("write-imatrix", perplexity.experiment.imatrix,
+         "DIR also gets imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names"),
     DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 

@@ -41,6 +41,22 @@ typedef struct organ_tap {
                            const float *inputs, organ_error *error);
 } organ_tap;
 
+/* llama.cpp's names of a tensor of a tap: two for gate and up of experts in one tensor. */
+#define ORGAN_INPUT_NAME 64
+typedef struct organ_input_place {
+    char names[2][ORGAN_INPUT_NAME];
+    unsigned count;
+    unsigned matrix, matrices; /* its number in tensors of llama.cpp with the matrices of all experts; else 0 and 1 */
+} organ_input_place;
+/* Returns whether llama.cpp has the architecture of the model. */
+bool organ_forward_has_input_names(const organ_forward *forward);
+/* Finds the place of `tensor` of a layer, as a tap names it. False if llama.cpp has no such matrix, or one whose
+ * columns are in another order. */
+bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
+                               organ_input_place *place);
+/* Returns an upper bound on the columns and counts of all these matrices. */
+uint64_t organ_forward_input_numbers(const organ_forward *forward);
+
 /* ---- the pass in steps; the caller owns the hidden states ---- */
 
 /* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary, ORGAN_USAGE

@@ -38,6 +38,7 @@ typedef struct organ_perplexity_protocol {
     size_t context;   /* at least 4 */
     int64_t bos, eos; /* -1: none */
     bool adds_bos;
+    bool whole; /* hf, llama.cpp: the last token of a window is an input as well, although no token follows it */
 } organ_perplexity_protocol;
 
 typedef struct organ_perplexity_plan {

@@ -43,12 +43,22 @@ static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, si
     plan->begin[++plan->windows] = begin + inputs;
 }
 
-static void plan_hf(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
+/* Adds the last token of the last window, if the protocol has it among the inputs. */
+static void add_last(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, uint32_t token)
 {
-    for (size_t at = 0; at < count; at += context) {
-        const size_t tokens = count - at < context ? count - at : context;
-        if (tokens > 1)
+    if (protocol->whole)
+        plan->tokens[plan->begin[plan->windows]++] = token;
+}
+
+static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence,
+                    size_t count)
+{
+    for (size_t at = 0, tokens; at < count; at += tokens) {
+        tokens = count - at < protocol->context ? count - at : protocol->context;
+        if (tokens > 1) {
             add_window(plan, sequence, at, tokens - 1, 0);
+            add_last(plan, protocol, sequence[at + tokens - 1]);
+        }
     }
 }
 
@@ -58,6 +68,7 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
     const size_t context = protocol->context;
     for (size_t at = 0; at + context <= count; at += context) {
         add_window(plan, sequence, at, context - 1, context / 2);
+        add_last(plan, protocol, sequence[at + context - 1]);
         if (protocol->adds_bos)
             plan->tokens[plan->begin[plan->windows - 1]] = (uint32_t)protocol->bos;
     }
@@ -128,7 +139,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
         sequence[0] = (uint32_t)prefix;
     memcpy(sequence + (prefix >= 0), tokens, count * sizeof *tokens);
     if (style == ORGAN_STYLE_HF)
-        plan_hf(plan, protocol->context, sequence, all);
+        plan_hf(plan, protocol, sequence, all);
     else if (style == ORGAN_STYLE_LLAMA_CPP)
         plan_llama_cpp(plan, protocol, sequence, all);
     else

@@ -62,6 +62,22 @@ for style in llama.cpp lm-eval; do
     matches "perplexity/perplexity_$style" ../out
 done
 
+# ---- --write-imatrix: pruning by the file keeps the same weights as pruning by the text, of which --calibration takes the same two windows ----
+ln -s "${model%/*}/tiny-moe" tiny-moe
+head -c 1520 tiny-qwen2/calibration.txt >two
+for donor in tiny-qwen2 tiny-moe; do
+    ends 0 perplexity $donor --text two --style llama.cpp --context 206 -o sums --write-imatrix --quiet
+    ends 0 prune $donor -o by_text --method wanda --calibration two --samples 2 --context 206 -s 50 --targets 'model.layers.0.*' --quiet
+    ends 0 prune $donor -o by_sums --method wanda --imatrix sums/imatrix.gguf -s 50 --targets 'model.layers.0.*' --quiet
+    for file in by_text/*.safetensors; do judge "${file##*/} of $donor differs" cmp -s "$file" "by_sums/${file##*/}"; done
+    [[ $donor == tiny-moe ]] || mv sums/imatrix.gguf ../of_safetensors
+    chmod -R u+w sums by_text by_sums && rm -r sums by_text by_sums
+done
+ends 0 perplexity tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --text two --style llama.cpp --context 206 -o sums --write-imatrix --memory 40M --quiet
+judge "the importance matrix of the GGUF file differs" cmp -s sums/imatrix.gguf ../of_safetensors
+ends 2 perplexity tiny-qwen2 "${short[@]}" --write-imatrix
+judge "no word of -o" grep -q -- "--write-imatrix needs -o DIR" ../err
+
 # ---- --compute: what this CPU has is the same for any threads and memory, what it lacks is refused by name ----
 ORGAN_ISA=scalar ends 2 perplexity tiny-qwen2 "${short[@]}" --compute bf16
 judge "no word of what bf16 needs" grep -q -- "--compute bf16 is not available on this machine: .*it needs AVX-512; exact always is" ../err

@@ -110,15 +110,17 @@ static void refuse_plan(organ_perplexity_protocol protocol, size_t count, organ_
 
 START_TEST(texts_that_do_not_do)
 {
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false}, 1, ORGAN_BAD_INPUT,
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false, false}, 1, ORGAN_BAD_INPUT,
                 "a.txt has 1 token: ");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true}, 0, ORGAN_BAD_INPUT, "a.txt has 0 tokens");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true}, 9, ORGAN_BAD_INPUT,
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true, false}, 0, ORGAN_BAD_INPUT,
+                "a.txt has 0 tokens");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true, false}, 9, ORGAN_BAD_INPUT,
                 "a.txt: the model needs BOS");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 3, 1, 1, true}, 9, ORGAN_USAGE, "3 tokens");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LLAMA_CPP, 5, 1, 1, false}, 9, ORGAN_BAD_INPUT,
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 3, 1, 1, true, false}, 9, ORGAN_USAGE, "3 tokens");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LLAMA_CPP, 5, 1, 1, false, false}, 9, ORGAN_BAD_INPUT,
                 "two windows of 5, that is 10 tokens");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LM_EVAL, 4, -1, -1, false}, 9, ORGAN_BAD_INPUT, "has neither");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LM_EVAL, 4, -1, -1, false, false}, 9, ORGAN_BAD_INPUT,
+                "has neither");
 }
 END_TEST
 

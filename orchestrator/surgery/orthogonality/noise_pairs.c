@@ -85,7 +85,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
         !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              &files, NULL, *report, error);
+                              &files, NULL, NULL, *report, error);
 }
 
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,

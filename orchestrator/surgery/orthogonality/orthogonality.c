@@ -26,8 +26,10 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
     return ORGAN_OK;
 }
 
-static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
+static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
+                                 organ_error *error)
 {
+    (void)context;
     for (size_t k = 0; k < ORGAN_NOISE_PLOTS && !error->status; k++) {
         char *const path = organ_publish_path(&output->publish, organ_noise_plots[k].name), *svg = NULL;
         if (!path)
@@ -49,7 +51,7 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
         !(*report = organ_orthogonality_document(job)) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              &files, write_charts, *report, error);
+                              &files, write_charts, NULL, *report, error);
 }
 
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,

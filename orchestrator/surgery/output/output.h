@@ -135,9 +135,10 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
 
 /* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. Of
  * `output` path, force and ranks are set: the first rank makes it, when all have come so far. */
-typedef organ_status organ_more_reports(const organ_output *output, const json_t *report, organ_error *error);
+typedef organ_status organ_more_reports(const organ_output *output, const void *context, const json_t *report,
+                                        organ_error *error);
 organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
-                                const json_t *report, organ_error *error);
+                                const void *context, const json_t *report, organ_error *error);
 
 /* A directory that may be there and have other files. NULL for a path: none, and nothing is done. Only the first of the
  * ranks does it. */

@@ -122,13 +122,13 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
 }
 
 organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
-                                const json_t *report, organ_error *error)
+                                const void *context, const json_t *report, organ_error *error)
 {
     if (organ_ranks_agree(output->ranks, "writing the report", error) || !organ_ranks_first(output->ranks) ||
         organ_output_begin(output, 0, error))
         return error->status;
     if (write_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
-        more(output, report, error);
+        more(output, context, report, error);
     if (!error->status)
         organ_output_sync(output, error);
     return organ_output_end(output, error);

@@ -14,6 +14,7 @@ typedef struct organ_experiment_options {
     unsigned max_tokens; /* only the beginning of the text; 0: all of it */
     const char *output;  /* directory to make, for the reports; NULL: none */
     bool force;
+    bool imatrix; /* with `output`: the directory also has imatrix.gguf, the importance matrix of the first model */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_experiment_options;

@@ -81,7 +81,8 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     const uint64_t made_for = organ_forward_describe(scoring->models[0].forward)->context;
     const char *const style = o->style ? o->style : "hf";
     organ_perplexity_protocol *const p = &scoring->protocol;
-    *p = (organ_perplexity_protocol){.bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos};
+    *p = (organ_perplexity_protocol){
+        .bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos, .whole = o->imatrix};
     if (!organ_perplexity_style_parse(style, &p->style))
         return organ_fail(error, ORGAN_USAGE, "--style '%s' is unknown: hf, llama.cpp or lm-eval", style);
     p->context = p->style == ORGAN_STYLE_LLAMA_CPP ? 512 : 2048;
@@ -169,13 +170,15 @@ typedef struct extent {
     size_t longest, tokens;
 } extent;
 
-/* Bytes that are allocated until the end: ids, targets and, for each model, the scores of each token. */
+/* Bytes that are allocated until the end: ids, targets and, for each model, the scores of each token, and the sums of
+ * an importance matrix. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
     const organ_token_scores *const s = NULL;
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
                         (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
-    return (uint64_t)tokens * each;
+    const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
+    return (uint64_t)tokens * each + numbers * sizeof(double);
 }
 
 /* Divides the memory that remains after kept_bytes. With one model the forward pass gets all of it; with several it
@@ -294,6 +297,10 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
         scoring->models[m].path = paths[m];
         open_model(scoring, &scoring->models[m], error);
     }
+    if (!error->status && options->imatrix && organ_ranks_count(scoring->engine.ranks) > 1)
+        return organ_fail(error, ORGAN_USAGE, "--write-imatrix is not supported with several ranks");
+    if (!error->status && options->imatrix)
+        organ_input_sums_open(scoring->models[0].forward, &scoring->sums, error);
     return error->status ? error->status : choose_protocol(scoring, error);
 }
 
@@ -358,6 +365,7 @@ void organ_scoring_close(organ_scoring *scoring)
         organ_forward_close(model->forward);
         organ_model_close(model->model);
     }
+    organ_input_sums_close(scoring->sums);
     organ_perplexity_plan_free(&scoring->plan);
     organ_tokenizer_close(scoring->tokenizer);
     free(scoring->models);
@@ -371,15 +379,17 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
 {
     organ_scored_model *const m = context;
     const organ_scoring *const scoring = m->scoring;
+    organ_input_sums *const sums = m == scoring->models ? scoring->sums : NULL;
     const unsigned layers = organ_forward_describe(m->forward)->layers;
     if (organ_forward_embed(m->forward, windows, m->hidden, error) != ORGAN_OK)
         return error->status;
     for (unsigned l = 0; l < layers && !error->status; l++) {
         organ_layer *layer = NULL;
+        const organ_tap tap = sums ? organ_input_sums_tap(sums, l) : (organ_tap){0};
         if (organ_stop_is_requested(scoring->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
         else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
-            organ_layer_run(m->forward, layer, windows, m->hidden, NULL, error);
+            organ_layer_run(m->forward, layer, windows, m->hidden, sums ? &tap : NULL, error);
         organ_layer_free(layer);
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }

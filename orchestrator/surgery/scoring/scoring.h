@@ -10,6 +10,7 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/scoring/evaluate_options.h"
+#include "orchestrator/surgery/scoring/input_sums.h"
 
 #include <jansson.h>
 
@@ -43,7 +44,8 @@ typedef struct organ_scoring {
     uint64_t scored_bytes; /* bytes of text that the scored tokens cover */
     uint64_t words;        /* of that text; style lm-eval alone */
     size_t batch_tokens, tile_rows;
-    double seconds; /* of the scoring */
+    organ_input_sums *sums; /* of the first model's inputs; NULL: no importance matrix is made */
+    double seconds;         /* of the scoring */
 } organ_scoring;
 
 /* Opens models, tokenizers and text, plans the windows and checks that they fit the memory. organ_scoring_close must

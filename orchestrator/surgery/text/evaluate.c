@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/text/evaluate.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -26,13 +27,30 @@ typedef struct evaluate_scoring {
     organ_scoring scoring;
 } evaluate_scoring;
 
+/* Adds imatrix.gguf. Its chunks are the windows. */
+static organ_status write_imatrix(const organ_output *output, const void *context, const json_t *report,
+                                  organ_error *error)
+{
+    (void)report;
+    const organ_scoring *const scoring = context;
+    char *const path = organ_publish_path(&output->publish, "imatrix.gguf");
+    const organ_imatrix_text text = {organ_path_name(scoring->options->text), scoring->plan.windows,
+                                     scoring->protocol.context};
+    if (!path)
+        organ_fail_memory(error, output->path);
+    else
+        organ_input_sums_write(scoring->sums, path, &text, error);
+    free(path);
+    return error->status;
+}
+
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
                                            const organ_report_files *files, const json_t *report, organ_error *error)
 {
     if (!report || !o->output || error->status)
         return error->status;
     return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files,
-                              NULL, report, error);
+                              s->scoring.sums ? write_imatrix : NULL, &s->scoring, report, error);
 }
 
 static void close_scoring(evaluate_scoring *s)
@@ -73,6 +91,8 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
+    if (o->experiment.imatrix && !o->experiment.output)
+        return organ_fail(error, ORGAN_USAGE, "--write-imatrix needs -o DIR, where the file is made");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run) {

@@ -213,7 +213,7 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
     if (!o->output)
         return ORGAN_OK;
     return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = engine->ranks}, &files,
-                              NULL, *report, error);
+                              NULL, NULL, *report, error);
 }
 
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
