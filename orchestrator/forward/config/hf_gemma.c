@@ -37,6 +37,19 @@ static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, org
     kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
 }
 
+/* Returns the member of per_layer_config for a layer, or NULL. transformers writes all numbers of layers with as many
+ * digits as the last one has. */
+static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
+{
+    const json_t *own = NULL;
+    for (int digits = 1; digits <= 4 && !own; digits++) {
+        char number[16];
+        snprintf(number, sizeof number, "%0*u", digits, layer);
+        own = organ_config_member(all, number);
+    }
+    return own;
+}
+
 /* Reads the heads of Gemma 4's layers with full attention, which differ from those with a window: from
  * per_layer_config, or from the global_ members. */
 static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
@@ -49,9 +62,7 @@ static void read_global_heads(const config_hf_source *s, organ_forward_config *c
         organ_config_refuse(s, "per_layer_config", all, "an object");
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         organ_layer_kind *const kind = &c->kinds[l];
-        char number[16];
-        snprintf(number, sizeof number, "%u", l);
-        const json_t *const own = organ_config_member(all, number);
+        const json_t *const own = sizes_of_layer(all, l);
         if (own)
             read_layer_sizes(s, own, kind);
         kind->value_is_key = equal && !kind->window;
