@@ -186,7 +186,7 @@ END_TEST
 
 /* Members that do not change what transformers computes: the flag for tied ends if the file has a head of its own, the
  * rotated part in a class without one, the soft cap of Gemma 3's scores, that of the logits in the multimodal class of
- * Gemma 3, and older names of a member, which precede the usual ones. */
+ * Gemma 3, numbers of layers with leading zeros, and older names of a member, which precede the usual ones. */
 static const struct {
     const char *type, *members;
 } other_words[] = {
@@ -198,6 +198,7 @@ static const struct {
     {"gemma3-short", "{\"text_config\": {\"model_type\": \"gemma3_text\", \"vocab_size\": 256, \"hidden_size\": 64,"
                      " \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"sliding_window\": 16, "
                      "\"final_logit_softcapping\": 2.0}}"},
+    {"gemma4_text-moe", "{\"per_layer_config\": {\"03\": {\"head_dim\": 32}}}"},
     {"nemotron_h", "{\"time_step_min\": 0.01, \"mamba_dt_min\": 0.4, \"n_groups\": 1, \"mamba_n_groups\": 2}"},
 };
 
