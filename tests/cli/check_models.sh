@@ -8,6 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
 page=docs/models.md
+commit=0123456789abcdef0123456789abcdef01234567
 text=$PWD/fixtures/tiny-moe/calibration.txt
 organ=$PWD/build/organ
 short=(--samples 2 --context 32 --quiet)
@@ -38,6 +39,11 @@ turn_of() {
     turn=${turns[$1 % ${#turns[@]}]}
 }
 
+# rejected TYPE NAME: adds the message of the verb.
+rejected() {
+    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g")" >>"$scratch/reasons"
+}
+
 # try TYPE NAME VERB...: runs the verb. A message with status 2 or 3 is a rejection; any other status but 0 fails the suite.
 try() {
     local type=$1 name=$2 status
@@ -48,7 +54,7 @@ try() {
     judge "$type: $name ended with $status: $(tail -n 1 "$scratch/err" | cut -c 1-200)" test "$status" = 0 -o "$status" = 2 -o "$status" = 3
     if ((status)); then
         judge "$type: $name says nothing" grep -q '^organ: ' "$scratch/err"
-        echo "$type	$name	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$type([:/ ]|\$)#\1MODEL\2#g")" >>"$scratch/reasons"
+        rejected "$type" "$name"
     fi
     rm -rf "$scratch/made" "$scratch"/.made*
 }
@@ -56,7 +62,29 @@ try() {
 # share FILE: the share of the matrices of linear layers that are targets, as prune's dry run prints it.
 share() { grep -oE '[0-9.]+ % of the [0-9,]+ weights in matrices of linear' "$1" | grep -oE '^[0-9.]+' | head -n 1; }
 
-# row TYPE: tries the verbs and writes architecture, type, share of targets and whether a GGUF file of the type is tested.
+# converted TYPE MODEL: "both" if the model becomes GGUF and safetensors again, "to GGUF" if only that, "-" if its architecture is not converted. A
+# setting that GGUF cannot express is a rejection.
+converted() {
+    local made=$scratch/made.gguf ways=both
+    "$organ" convert "$2" -o "$made" --to gguf --quiet >/dev/null 2>"$scratch/err" || ways="to GGUF"
+    if [[ ! -e $made ]]; then
+        if grep -q 'cannot be converted, only' "$scratch/err"; then ways=-; else rejected "$1" convert; fi
+    else "$organ" convert "$made" -o "$scratch/back" --to safetensors --quiet >/dev/null 2>&1 || ways="to GGUF"; fi
+    rm -rf "$scratch/back" "$scratch"/made.*
+    echo "$ways"
+}
+
+# cached TYPE: what `organ models` says about the model in a cache of Hugging Face.
+cached() {
+    local hub=$scratch/hub/models--tiny--$1
+    mkdir -p "$hub/snapshots" "$hub/refs" && ln -s "$scratch/$1" "$hub/snapshots/$commit" && printf %s "$commit" >"$hub/refs/main"
+    HF_HUB_CACHE=$scratch/hub HOME=$scratch/home OLLAMA_MODELS=$scratch/none "$organ" models --json --quiet |
+        jq -r '.models[0] | [if .opens then "opens" else empty end, if .scores then "scores" else empty end, if .calibrates then "calibrates" else empty end,
+            if .cuts then "cuts" else empty end] | if length == 4 then "all" elif length == 0 then "-" else join(", ") end'
+    rm -r "$scratch/hub"
+}
+
+# row TYPE: tries the verbs and writes architecture, type, share of targets, whether a GGUF file of the type is tested, `converted` and `cached`.
 row() {
     local type=$1 model=$scratch/$1 out=$scratch/made architecture name gguf=no targets
     build/checks/arch_model "$type" "$model" >"$scratch/out" 2>&1 || { judge "$type: cannot be made" false && return; }
@@ -73,7 +101,7 @@ row() {
     try "$type" layers layers "$model" -o "$out" --drop 1-1 --quiet
     try "$type" width width "$model" -o "$out" --ffn 50% --multiple-of 8 --calibration "$text" "${short[@]}"
     if is_mixture "$type"; then try "$type" experts experts "$model" -o "$out" --keep 75% --calibration "$text" "${short[@]}"; fi
-    printf '%s\t%s\t%s\t%s\n' "$architecture" "$type" "$targets" "$gguf" >>"$scratch/rows"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$architecture" "$type" "$targets" "$gguf" "$(converted "$type" "$model")" "$(cached "$type")" >>"$scratch/rows"
     rm -rf "$model"
 }
 
@@ -84,10 +112,12 @@ table() {
         $3 != "" && (!(type in least) || $3 + 0 < least[type] + 0) { least[type] = $3 }
         $3 != "" && (!(type in most) || $3 + 0 > most[type] + 0) { most[type] = $3 }
         $4 == "yes" { gguf[type] = "yes" }
+        $5 == "both" || ($5 != "-" && !(type in ways)) { ways[type] = $5 }
+        !(type in cache) || $6 == "all" { cache[type] = $6 }
         END {
             for (type in name) {
                 share = least[type] == most[type] ? least[type] : least[type] " to " most[type]
-                printf "| %s | `%s` | %s | %s |\n", name[type], type, share, gguf[type] ? "yes" : "-"
+                printf "|%s|`%s`|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-", cache[type]
             }
         }' "$scratch/rows" | LC_ALL=C sort
 }
@@ -130,7 +160,9 @@ and `quantize`, `layers`, `width` and, for mixtures of experts, `experts` run on
 converted to other types; `organ inspect MODEL` lists the roles of their tensors.
 
 The column "targets" is the percentage of the weights in linear layers that `organ prune` prunes by default, "GGUF"
-whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys.
+whether the forward pass also reads GGUF files of this architecture with llama.cpp's names and keys, "convert" what
+[`organ convert`](verbs/convert.md) makes of the test model: GGUF, or GGUF and safetensors again. "Cache" is what `organ
+models` says of the test model in a Hugging Face cache: "all" if it opens, scores, calibrates and cuts.
 
 `tests/cli/check_models.sh --write` makes this page from small models with random weights (`fixtures/architectures`),
 one or more for each model type: variants, such as `mixtral-stacked`, have other tensor names or settings. The suite
@@ -140,8 +172,8 @@ agrees within 1e-5 nats, each token within 1e-3.
 The forward pass rejects Zamba 2. Its attention blocks belong to several layers at once, with a low-rank adapter for
 each, whereas calibration, `layers` and GGUF have each matrix in one layer.
 
-| architecture | model type | targets, % | GGUF |
-|---|---|--:|---|
+|architecture|model type|targets, %|GGUF|convert|cache|
+|---|---|--:|---|---|---|
 END
     table
     cat <<'END'

@@ -108,6 +108,10 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
             job->progress,
             "the sliding window of %u tokens is lost: files of %s do not store it, so longer texts get other scores",
             job->config.window, job->exchange->gguf);
+    if (made->gate_limit != job->config.gate_limit && !error->status)
+        organ_progress_note(job->progress,
+                            "the activation's limit of %g is lost: files of %s do not store it, and programs use %g",
+                            job->config.gate_limit, job->exchange->gguf, made->gate_limit);
     return error->status;
 }
 
