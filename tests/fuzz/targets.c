@@ -20,6 +20,7 @@ const fuzz_target fuzz_targets[] = {
     {"forward", fuzz_forward, fuzz_mutate_any, JSON_WORDS, 12288, 3000},
     {"adapter", fuzz_adapter, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
     {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},
+    {"names", fuzz_names, fuzz_mutate_any, JSON_WORDS, 4096, 4000},
     {"manifest", fuzz_manifest, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
     {"report", fuzz_report, fuzz_mutate_json, JSON_WORDS, 16384, 1000},
     {"http_answers", fuzz_http_answers, fuzz_mutate_any, HTTP_WORDS, 8192, 500},

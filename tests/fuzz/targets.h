@@ -16,6 +16,7 @@ void fuzz_weights(const uint8_t *data, size_t size);
 void fuzz_forward(const uint8_t *data, size_t size);
 void fuzz_adapter(const uint8_t *data, size_t size);
 void fuzz_imatrix(const uint8_t *data, size_t size);
+void fuzz_names(const uint8_t *data, size_t size);
 void fuzz_manifest(const uint8_t *data, size_t size);
 void fuzz_report(const uint8_t *data, size_t size);
 void fuzz_http_answers(const uint8_t *data, size_t size);
