@@ -154,7 +154,8 @@ static const forward_exchange rows[] = {
      GRANITE, "granite", NULL,
      "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}", false},
     {"Dots1ForCausalLM", "dots1",
-     MOE " leading_dense_block_count expert_shared_count expert_weights_scale expert_weights_norm", "dots1", NULL,
+     MOE " leading_dense_block_count expert_shared_count expert_gating_func expert_weights_scale expert_weights_norm",
+     "dots1", NULL,
      "{" SILU ", \"attention_bias\": false}", false},
     {"Glm4MoeForCausalLM", "glm4moe",
      MOE " rope.dimension_count leading_dense_block_count expert_shared_count expert_gating_func expert_weights_scale "
@@ -166,8 +167,8 @@ static const forward_exchange rows[] = {
      NULL, "{" SILU "}", false},
     {"ExaoneMoeForCausalLM", "exaone-moe",
      MOE " vocab_size attention.sliding_window attention.sliding_window_pattern expert_shared_count "
-     "expert_shared_feed_forward_length* leading_dense_block_count expert_weights_scale expert_weights_norm "
-     "nextn_predict_layers rope.scaling.type", "exaone_moe", NULL, "{" SILU "}", false},
+     "expert_shared_feed_forward_length* leading_dense_block_count expert_gating_func expert_weights_scale "
+     "expert_weights_norm nextn_predict_layers rope.scaling.type", "exaone_moe", NULL, "{" SILU "}", false},
     {"GraniteMoeSharedForCausalLM", "granitemoe", GRANITE " expert_shared_feed_forward_length", "granitemoeshared",
      "expert_shared_feed_forward_length", "{" SILU ", \"attention_bias\": false}", false},
     {"GraniteMoeForCausalLM", "granitemoe", GRANITE, "granitemoe", NULL,
@@ -187,13 +188,15 @@ static const forward_exchange rows[] = {
      MOE " expert_shared_feed_forward_length* expert_weights_norm* expert_weights_scale expert_gating_func", NULL, NULL,
      NULL, false},
     {"GptOssForCausalLM", "gpt-oss", MOE " attention.sliding_window", NULL, NULL, NULL, false},
-    {"DeepseekV3ForCausalLM", "deepseek2", LATENT " expert_weights_norm", "deepseek_v3", "expert_weights_norm",
+    {"DeepseekV3ForCausalLM", "deepseek2", LATENT " expert_weights_norm expert_gating_func", "deepseek_v3",
+     "expert_weights_norm",
      "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
     {"DeepseekV2ForCausalLM", "deepseek2", LATENT, "deepseek_v2", NULL,
      "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"softmax\", \"norm_topk_prob\": false, "
      "\"topk_method\": \"group_limited_greedy\"}", false},
     {"DeepseekV32ForCausalLM", "deepseek32",
-     LATENT " expert_weights_norm attention.indexer.head_count attention.indexer.key_length attention.indexer.top_k",
+     LATENT " expert_weights_norm expert_gating_func attention.indexer.head_count attention.indexer.key_length "
+     "attention.indexer.top_k",
      NULL, NULL, NULL, false},
     {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length**", NULL, NULL, NULL, false},
     {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", NULL, NULL, NULL,
