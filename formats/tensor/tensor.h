@@ -262,10 +262,9 @@ typedef struct organ_model_file {
     uint64_t device, inode;
 } organ_model_file;
 
-ORGAN_API_END
-
 /* ---- shapes ---- */
 
+/* Returns whether both ranks and all sizes are equal. */
 bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank, const uint64_t *other);
 /* The same for two structs with members `rank` and `shape`, such as organ_tensor and organ_weight. */
 #define ORGAN_SAME_SHAPE(a, b) organ_shape_equal((a)->rank, (a)->shape, (b)->rank, (b)->shape)
@@ -273,5 +272,7 @@ bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank
 /* Writes "[320, 8]" to `out` and returns it. A text that is too long ends with ", ...]". */
 #define ORGAN_SHAPE_TEXT 128
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[ORGAN_SHAPE_TEXT]);
+
+ORGAN_API_END
 
 #endif
