@@ -44,7 +44,7 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
     size_t length = strlen(path);
     if (!S_ISDIR(info.st_mode)) {
         const char *const name = organ_path_name(path);
-        if (length > 5 && strcmp(path + length - 5, ".gguf") == 0) {
+        if (organ_ends_with(path, ".gguf")) {
             s->adapter.gguf = true;
             s->adapter.path = organ_arena_copy(&s->arena, path, length);
             return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);

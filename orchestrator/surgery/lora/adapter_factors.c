@@ -18,26 +18,6 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
 }
 
-/* Returns a copy in which element [i][k] of a matrix is at [k][i]. */
-static float *transposed_copy(const float *values, size_t rows, size_t cols)
-{
-    float *const to = malloc((rows * cols + 1) * sizeof *to);
-    for (size_t r = 0; r < rows && to; r++)
-        for (size_t c = 0; c < cols; c++)
-            to[c * rows + r] = values[r * cols + c];
-    return to;
-}
-
-/* Returns B of all experts as out x rank x experts. */
-static float *by_columns(const organ_lora_factors *f)
-{
-    float *const to = malloc((f->experts * f->out * f->rank + 1) * sizeof *to);
-    for (size_t e = 0; e < f->experts && to; e++)
-        for (size_t k = 0; k < f->out * f->rank; k++)
-            to[k * f->experts + e] = f->b[e * f->out * f->rank + k];
-    return to;
-}
-
 organ_status organ_adapter_writer_factors(organ_adapter_writer *w, const organ_kernels *kernels,
                                           const organ_adapter_pair *pair, organ_dtype dtype,
                                           const organ_lora_factors *f, organ_error *error)
@@ -48,8 +28,9 @@ organ_status organ_adapter_writer_factors(organ_adapter_writer *w, const organ_k
     const uint64_t experts = f->experts;
     uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
     char *const a = organ_adapter_key(pair, gguf, 'A'), *const b = organ_adapter_key(pair, gguf, 'B');
-    float *const other_a = turn ? transposed_copy(f->a, f->rank, f->in) : NULL, *const other_b =
-                                                                                    parameter ? by_columns(f) : NULL;
+    float *const other_a = turn ? organ_lora_transposed(f->a, f->rank, f->in) : NULL;
+    /* out x rank x experts: the factors of an expert are every experts-th column */
+    float *const other_b = parameter ? organ_lora_transposed(f->b, f->experts, f->out * f->rank) : NULL;
     if (turn) {
         a_shape[1] = f->in;
         a_shape[2] = f->rank;

@@ -139,7 +139,7 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     return &to->pairs[count];
 }
 
-/* A translated_rows of a stored pair: the weight that gets it, and the rows of B. */
+/* A weight of the base and the part of a stored pair that changes it. */
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;

@@ -188,16 +188,22 @@ void organ_lora_factors_free(organ_lora_factors *factors)
     *factors = (organ_lora_factors){0};
 }
 
+float *organ_lora_transposed(const float *values, size_t rows, size_t cols)
+{
+    float *const to = malloc((rows * cols + 1) * sizeof *to);
+    for (size_t r = 0; r < rows && to; r++)
+        for (size_t c = 0; c < cols; c++)
+            to[c * rows + r] = values[r * cols + c];
+    return to;
+}
+
 /* Replaces a matrix of rows x cols with its transpose. */
 static organ_status transpose_matrix(float **values, size_t rows, size_t cols, organ_error *error)
 {
-    float *const turned = malloc((rows * cols + 1) * sizeof *turned), *const plain = *values;
+    float *const turned = organ_lora_transposed(*values, rows, cols);
     if (!turned)
         return organ_fail_memory(error, "a factor of an adapter");
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++)
-            turned[c * rows + r] = plain[r * cols + c];
-    free(plain);
+    free(*values);
     *values = turned;
     return ORGAN_OK;
 }

@@ -26,6 +26,10 @@ void organ_lora_factors_free(organ_lora_factors *factors);
 /* Returns the factors of one expert, as a view. */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
 
+/* Returns a copy of a matrix of rows x cols in which element [i][k] is at [k][i]; NULL if memory is refused. The caller
+ * frees it. */
+float *organ_lora_transposed(const float *values, size_t rows, size_t cols);
+
 /* Reads the factors of K = b a, the change in the orientation of the stored weight: `transposed` weights (embeddings,
  * Conv1D) become W + (scale B A)^T. b is rows x rank and includes the scale, a is rank x cols. The caller frees both,
  * even after an error. Errors as of organ_lora_factors_read, and ORGAN_BAD_INPUT if the product could exceed FP32, and
