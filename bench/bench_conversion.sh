@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# `organ quantize` and `organ dequantize` against what they cannot be faster than, in turn: reading what each reads, or `cp -r && sync` of
-# what it writes (cached before), whichever takes longer. bench_conversion.sh ORGAN MAKE_MODEL DIR [ROUNDS]. The model has 3.0 GB of BF16,
-# its copy in FP8 with blocks of 128 x 128 has 1.6 GB; DIR needs room for three times 3 GB. Prints seconds of each round, medians, the
-# ratio with its bar and the largest resident set that was seen, with the input in the page cache and read from the disk.
+# Compares `organ quantize` and `organ dequantize` with a bound on their speed: the longer of reading the input and of `cp -r && sync` of the
+# output (in the page cache before). The runs alternate. bench_conversion.sh ORGAN MAKE_MODEL DIR [ROUNDS]. The model has 3.0 GB of BF16, its
+# copy in FP8 with blocks of 128 x 128 has 1.6 GB; DIR needs 9 GB. Prints the seconds of each round, medians, the ratio with its bar and the
+# largest resident set, with the input in the page cache and read from the disk.
 set -euo pipefail
 organ=$1 make_model=$2 area=$3 rounds=${4:-5} bar=1.05
 mkdir -p "$area" && cd "$area"
@@ -12,7 +12,7 @@ rm -rf plain model out copy
 "$organ" quantize plain -o model --scheme fp8-block128 --quiet >/dev/null
 sync
 
-# seconds COMMAND...: how long it takes.
+# seconds COMMAND...: prints the wall time of the command.
 seconds() {
     local start=${EPOCHREALTIME/[.,]/}
     "$@" >/dev/null 2>&1
@@ -20,7 +20,7 @@ seconds() {
     printf '%d.%03d' $(((end - start) / 1000000)) $(((end - start) / 1000 % 1000))
 }
 copy() { cp -r out copy && sync -f copy; }
-# The peak of its memory so far is read as long as it runs; the last value is what counts.
+# Reads the peak of the process's memory while it runs; the last value read is the result.
 watched() {
     "$@" --quiet &
     while kill -0 $! 2>/dev/null; do
@@ -31,7 +31,7 @@ watched() {
 }
 quantize() { watched "$organ" quantize plain -o out --scheme fp8-block128; }
 dequantize() { watched "$organ" dequantize model -o out; }
-# Out of the page cache, or into it.
+# Removes a file from the page cache, or reads it into the cache.
 forget() { find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none ';'; }
 recall() { find "$@" -type f -exec cat {} + >/dev/null; }
 middle() { sort -n | sed -n "$(((rounds + 1) / 2))p"; }

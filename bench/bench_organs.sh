@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# `organ extract` and `organ assemble` against `cp -r && sync` of the same model, in turn: bench_organs.sh ORGAN MAKE_MODEL DIR [ROUNDS]. DIR needs
-# room for three times 1.5 GB. Prints seconds of each round and the medians, with the model in the page cache and read from the disk.
+# Compares `organ extract` and `organ assemble` with `cp -r && sync` of the same model in alternating runs. bench_organs.sh ORGAN MAKE_MODEL DIR
+# [ROUNDS]. DIR needs 4.5 GB. Prints the seconds of each round and the medians, with the model in the page cache and read from the disk.
 set -euo pipefail
 organ=$1 make_model=$2 area=$3 rounds=${4:-5}
 mkdir -p "$area" && cd "$area"
 rm -rf model apart again copy
 "$make_model" model 1 70000
 
-# seconds COMMAND...: how long it takes.
+# seconds COMMAND...: prints the wall time of the command.
 seconds() {
     local start=${EPOCHREALTIME/[.,]/}
     "$@" >/dev/null 2>&1
@@ -16,7 +16,7 @@ seconds() {
     printf '%d.%03d' $(((end - start) / 1000000)) $(((end - start) / 1000 % 1000))
 }
 copy() { cp -r "$1" copy && sync -f copy; }
-# Out of the page cache, or into it. Files are on the disk already.
+# Removes files from the page cache, or reads them into it. The files have been written to the disk before.
 forget() { find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none ';'; }
 recall() { find "$@" -type f -exec cat {} + >/dev/null; }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Compares the estimate of bench/scale.c with runs: one to four ranks of one thread, whose disks are stand-ins that sleep (slow_disk.c).
-# bench_ranks.sh ORGAN MAKE_MODEL SCALE SLOW_DISK DIR [LINK SERVER], rates in bytes a second. Needs mpirun, and DIR room for 2 GB. Prints
-# seconds, those of the model, and their ratio with its bar.
+# Compares the estimate of bench/scale.c with runs of one to four ranks of one thread. slow_disk.c delays their reads and writes as a slow disk
+# would. bench_ranks.sh ORGAN MAKE_MODEL SCALE SLOW_DISK DIR [LINK SERVER], rates in bytes per second. Needs mpirun and 2 GB in DIR. Prints
+# measured seconds, estimated seconds, and their ratio with its bar.
 set -euo pipefail
 organ=$1 make_model=$2 scale=$3 slow_disk=$4 area=$5 link=${6:-1e8} server=${7:-2.5e8} bar=1.15
 command -v mpirun >/dev/null || { echo "mpirun is not there" >&2; exit 2; }

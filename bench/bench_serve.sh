@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The server under load: bench_serve.sh ORGAN MAKE_MODEL CLIENTS DIR. Needs ab (apache2-utils), curl and jq, and room for a model of 1.5 GB twice.
-# 64 clients with 1,000 requests each while a job prunes, the job alone for comparison; 10,000 malformed requests; slow clients; what becomes of
-# the server's memory.
+# Loads the server: bench_serve.sh ORGAN MAKE_MODEL CLIENTS DIR. Needs ab (apache2-utils), curl, jq and 3 GB in DIR. Runs 64 clients with 1,000
+# requests each during a prune job and the same job alone, then 10,000 malformed requests and slow clients, and prints the growth of the
+# server's memory.
 set -euo pipefail
 organ=$1 make_model=$2 clients=$3 area=$4
 port=${PORT:-18936}
@@ -15,14 +15,14 @@ trap 'kill $server 2>/dev/null; wait $server' EXIT
 until curl -sf "$base/healthz" >/dev/null; do sleep 0.1; done
 
 memory() { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
-# load PATH [REQUESTS]: what ab says of it in one line.
+# load PATH [REQUESTS]: prints the results of ab in one line.
 load() {
     ${client:-} ab -q -k -n "${2:-64000}" -c 64 "$base$1" 2>/dev/null | awk -v path="$1" '
         /^Complete requests/ { n = $3 } /^Failed requests/ { bad = $3 } /^Non-2xx/ { bad += $3 } /^Requests per second/ { rate = $4 }
         $1 == "50%" { half = $2 } $1 == "99%" { most = $2 } /longest/ { longest = $2 }
         END { printf "%-28s %6d requests, %d failed, %8.0f a second; ms: median %s, 99 %% %s, longest %s\n", path, n, bad, rate, half, most, longest }'
 }
-# job: runs one pruning to its end and prints its seconds.
+# job: runs a prune job to its end and prints its seconds.
 job() {
     local id view
     rm -rf "$area/served/pruned"
@@ -39,7 +39,7 @@ load '/api/v1/models/model/tensors?limit=5'
 load /api/v1/models
 load /files/model/config.json
 echo "  memory after:  $(memory) kB"
-# The clients are not to take the processors from the job themselves: in life they are elsewhere.
+# Real clients run on other machines, so here they get a low priority and do not take the processors from the job.
 echo "a job alone, and one while 64 clients of lowest priority send 1,000 requests each, in turn:"
 for _ in 1 2 3 4 5; do
     alone=$(job)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Comments of a header as doxygen wants them: what stands above a declaration becomes /** */, what stands behind one /**< */, the first one
-# tells of the file. In comments, characters that doxygen takes for commands or tags are escaped, and `names` become code.
+# Converts the comments of a header for doxygen: a comment above a declaration becomes /** */, one behind a declaration /**< */, and the first
+# one @file. It escapes characters in comments that doxygen reads as commands or tags, and marks `names` as code.
 case $1 in *.dox) exec cat "$1" ;; esac
 exec awk '
     function escaped(text) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Writes the tables of docs/findings.md, between <!-- NAME --> and <!-- /NAME -->, by running build/organ on the fixtures.
 #   docs/make_findings.sh [--check] [NAME...]
-# Without names it writes all tables. --check writes nothing, prints the differences and ends with 1 if there are any. Needs bash and jq.
+# Without names it writes all tables. --check writes nothing, prints the differences and exits with 1 if there are any. Needs bash and jq.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -16,7 +16,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 
-# ---- models, made when they are first asked for ----
+# ---- models: each is made at its first use ----
 
 quiet() { "$organ" "$@" --quiet >/dev/null; }
 need() {
@@ -40,7 +40,7 @@ need() {
     done
 }
 
-# Swaps the two nibbles of each byte: a reader that takes the high nibble first gets these codes.
+# Swaps the two nibbles of each byte, to imitate a file whose writer put the high nibble first.
 swap_nibbles() {
     local file=$2/model.safetensors header from to packed k set1='' set2='' size
     cp -r "$1" "$2"
@@ -58,11 +58,11 @@ swap_nibbles() {
         jq -r 'del(.__metadata__) | to_entries | sort_by(.value.data_offsets[0])[] | [.value.data_offsets[], (.key | endswith("weight_packed"))] | @tsv')
 }
 
-# Rows of tab-separated cells as Markdown: the first line is the head; columns but the first are numbers.
+# Prints tab-separated rows as a Markdown table. The first line is the head; all columns but the first are right-aligned.
 markdown() { awk -F'\t' '{ printf "|"; for (i = 1; i <= NF; i++) printf " %s |", $i; print "" } NR == 1 { printf "|---|"; for (i = 2; i <= NF; i++) printf "--:|"; print "" }'; }
 measure() { "$organ" measure "$@" --definition seed --json --quiet; }
 
-# Perplexity on the first tokens of the held-out text: NAME MODEL pairs of what was made of the fixture.
+# Prints the perplexity of models on the first tokens of the held-out text. Arguments: pairs NAME MODEL.
 costs() {
     local names=() models=() named=() # each model is an experiment of its own
     while (($#)); do
@@ -78,7 +78,7 @@ costs() {
 }
 
 # ---- tables ----
-# An autopsy that finds something ends with 1: here that is what is to be shown.
+# autopsy exits with 1 if it finds something, which is expected here.
 
 table_arithmetic() {
     jq -nr '
@@ -210,7 +210,7 @@ table_chimera() {
         "all feed-forward from the tuned copy" kin "the tuned copy itself" tuned | markdown
 }
 
-# Tables that come without their frame.
+# These tables bring their own heads.
 framed() { case $1 in storage | orthogonal | nibble | premise) "table_$1" | markdown ;; *) "table_$1" ;; esac; }
 
 # ---- the page ----

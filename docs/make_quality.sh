@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Measures what each method of prune and each scheme of quantize costs on trained models, and draws it.
+# Measures the loss of quality of each method of prune and each scheme of quantize on trained models, and plots it.
 #   docs/make_quality.sh [--draw] [MODEL...]
-# Models: those of docs/quality_kit.sh if none is named. DIR is calibrated on DIR/calibration.txt and scored on DIR/heldout.txt, or on those of the first model of
-# its set, X.gguf on X.calibration.txt and X.heldout.txt beside it. Each run of the tables below is made, scored against its donor on the text that calibrates nothing,
-# and becomes a line of docs/quality.tsv, which is where it is looked up the next time: what has its line already is not run again; delete lines to
-# measure them anew. Then docs/quality.svg is drawn and the tables of docs/quality.md are written; --draw does only that. Needs jq and gnuplot, and for
-# all lines about 25 minutes of two cores.
+# Without MODEL it uses those of docs/quality_kit.sh. A directory DIR is calibrated on DIR/calibration.txt and scored on DIR/heldout.txt, or on
+# the texts of the first model of its set; X.gguf on X.calibration.txt and X.heldout.txt next to it. The script makes each run of the tables
+# below, scores its output against the donor on the held-out text and adds a line to docs/quality.tsv. It skips runs that have a line there;
+# delete lines to measure them again. Then it writes docs/quality.svg and the tables of docs/quality.md; --draw does only that. Needs jq and
+# gnuplot, and about 25 minutes of two cores for all lines.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lines=${LINES_FILE:-docs/quality.tsv}
 . docs/quality_kit.sh
 
-# name | verb and options. LEVEL runs through the levels; CALIBRATED names the text and how it is cut.
+# Columns: name | verb and options. LEVEL is replaced by each sparsity, CALIBRATED by the text and the options for its windows.
 prunings() {
     cat <<'END'
 magnitude|prune --method magnitude --sparsity LEVEL
@@ -25,7 +25,7 @@ physarum-v3|prune --method physarum-v3 --sparsity LEVEL CALIBRATED
 physarum-v3, allocated|prune --method physarum-v3 --sparsity LEVEL --allocate global --allocation ALLOCATION CALIBRATED
 END
 }
-# name: scheme[, way] | verb and options. The ways of one kind become one line of the plot.
+# Columns: name, which is a scheme and the way its codes are chosen | verb and options. Each way becomes one line of the plot.
 quantisations() {
     cat <<'END'
 fp8-channel|quantize --scheme fp8-channel
@@ -44,7 +44,7 @@ mixed-3.5bpw, allocated|quantize --scheme mixed --method gptq --allocate global 
 mixed-2.5bpw, allocated|quantize --scheme mixed --method gptq --allocate global --budget 2.5bpw --allocation BITS CALIBRATED
 END
 }
-# The same of a GGUF; those with IMATRIX where there is one.
+# The types of GGUF, for models in GGUF. Rows with IMATRIX are run for models that have an imatrix.
 blocks() {
     local scheme
     for scheme in q8_0 q6_k q4_k q4_0; do
@@ -73,7 +73,7 @@ measure_all() {
 
 both_sets() { { prunings; quantisations; } | cut -d '|' -f 1 | side_by_side "50 70 -"; }
 
-# Rise of the perplexity by method and level, and what fewer bits cost, as Markdown, in the order of the lists above.
+# Prints, as Markdown and in the order of the lists above, the rise of the perplexity by method and sparsity, and by scheme.
 table() {
     { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="$(awk -F'\t' -v base="$1" '$1 == base && $3 != "-" { print $3 }' "$lines" | sort -nu | tr '\n' ' ')" '
         FILENAME == "-" { order[++n] = $1; next }
@@ -94,7 +94,7 @@ table() {
         }' - "$lines"
 }
 
-# A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes.
+# Draws a row of panels for each model: KL by sparsity with a line for each method, and KL by bytes with a line for each way of choosing codes.
 draw() {
     local bases base corner
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')

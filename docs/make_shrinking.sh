@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Measures what it costs to cut experts, blocks and widths out of trained models, and draws it beside quantisation.
+# Measures the loss of quality from cutting experts, blocks and widths out of trained models, and plots it together with quantisation.
 #   docs/make_shrinking.sh [--draw | --speed PYTHON] [MODEL...]
-# Models: those of docs/quality_kit.sh if none is named. Each run of the tables below is made, scored against its donor on the held-out text, and
-# becomes a line of docs/shrinking.tsv, which is where it is looked up the next time; delete lines to measure them anew. --speed makes the outputs
-# and measures them in llama.cpp by bench/llama_speed.py with this Python, whose packages that script names: docs/shrinking_speed.tsv. Then docs/shrinking.svg is drawn and the
-# tables of docs/shrinking.md are written; --draw does only that. Needs jq and gnuplot.
+# Without MODEL it uses those of docs/quality_kit.sh. The script makes each run of the tables below, scores its output against the donor on the
+# held-out text and adds a line to docs/shrinking.tsv. It skips runs that have a line there; delete lines to measure them again. --speed
+# makes the outputs and measures their speed in llama.cpp by bench/llama_speed.py with this Python (the script names its packages), into
+# docs/shrinking_speed.tsv. Then it writes docs/shrinking.svg and the tables of docs/shrinking.md; --draw does only that. Needs jq and gnuplot.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lines=${LINES_FILE:-docs/shrinking.tsv}
 speeds=docs/shrinking_speed.tsv
 . docs/quality_kit.sh
 
-# kind of model | name | shares that stay, in percent | verb and options. THEN: another run, on what the one before made.
+# Columns: kind of model | name | shares to keep, in percent | verb and options. THEN separates runs; each reads the output of the one before.
 ways() {
     cat <<'END'
 experts|experts, reap|75 50 25|experts --score reap --keep LEVEL% CALIBRATED
@@ -30,14 +30,14 @@ all|heads|50|width --heads LEVEL% CALIBRATED
 END
 }
 
-# Calls what is named with "NAME LEVEL COMMAND" for each run of a model.
+# Calls the given command with "NAME LEVEL COMMAND" for each run of a model.
 for_ways() {
     local kind name level levels command model_kind=dense
     if [[ $(jq '.num_experts_per_tok // 0' "$model/config.json") != 0 ]]; then model_kind=experts; fi
     while IFS='|' read -r kind name levels command; do
         [[ $kind == all || $kind == "$model_kind" ]] || continue
         for level in $levels; do
-            # Of blocks a share that is no whole number of them has no line.
+            # A share of the blocks that is no whole number of blocks is skipped.
             [[ $command != *DROPPED* ]] || jq -e ".num_hidden_layers * $level % 100 == 0" "$model/config.json" >/dev/null || continue
             "$1" "$name" "$level" "${command//DROPPED/$(jq ".num_hidden_layers * (100 - $level) / 100 | floor" "$model/config.json")}" </dev/null
         done
@@ -53,7 +53,7 @@ make_one() {
     run_steps "$model" "${made[-1]}" "${3//LEVEL/$2}"
 }
 
-# Of a model and all that is made of it: bytes as GGUF, tokens a second of a prompt and of a generation.
+# Prints, for a model and each of its outputs, the bytes as GGUF and the tokens per second of prompt and generation.
 measure_speed() {
     local name first=1
     made=()
@@ -80,7 +80,7 @@ table() {
 
 both_sets() { ways | cut -d '|' -f 2 | side_by_side "75 67 50 25"; }
 
-# KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
+# Draws KL by bytes: a panel for each model, a line for each way of cutting and for quantisation alone.
 draw() {
     local bases base corner
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')

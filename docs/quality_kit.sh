@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-# What docs/make_quality.sh and docs/make_shrinking.sh share: a run of organ becomes a line of $lines (tab-separated), and lines become tables of a page.
-# To be sourced from the root of the repository, with `lines` set.
+# Functions of docs/make_quality.sh and docs/make_shrinking.sh. They run organ, write each run as a tab-separated line of the file $lines, and
+# make the tables of a page from these lines. A script sources this file from the root of the repository, with `lines` set.
 organ=$PWD/build/organ
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Two sets of models: the methods were developed on the first one, and met the second one when they were done.
+# There are two sets of models. The methods were developed on the first one and then run on the second one without changes.
 first_set=(fixtures/tiny-qwen2 fixtures/tiny-moe)
 second_set=(fixtures/tiny-llama fixtures/tiny-qwen2moe)
 
-# What belongs to a model: its name, its texts and how much of them is scored, the levels of its prunings, the GGUF of the same weights and the imatrix
-# where there are such. A model without texts of its own shares those of the model that leads its set.
+# Sets the name of a model, its texts, the number of scored tokens, the sparsities of its prunings, and, if they exist, the GGUF file of the same
+# weights and the imatrix. A model without texts uses those of the first model of its set.
 describe() {
     local texts=$1
     model=$1 base=$(basename "$1" .gguf) levels=(30 50 60 70 80) scored=
@@ -25,7 +25,7 @@ describe() {
     fi
 }
 
-# run_steps FROM OUT COMMANDS: the runs that THEN separates, each on what the one before made. CALIBRATED names the text and how it is cut.
+# run_steps FROM OUT COMMANDS: does the runs that THEN separates, each on the output of the one before. CALIBRATED stands for the text options.
 run_steps() {
     local from=$1 out=$2 step steps=${3//CALIBRATED/--calibration $calibration --samples 64 --context 256}
     while IFS= read -r step; do
@@ -37,7 +37,7 @@ run_steps() {
     rm -rf "$out.before"
 }
 
-# The line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
+# Prints the line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
 measure() {
     local from=$1 name=$2 level=$3 command=$4 out=$scratch/out
     grep -qxF "$base"$'\t'"$name"$'\t'"$level" < <(cut -f1-3 "$lines") && return
@@ -56,7 +56,7 @@ measure() {
     rm -rf "$out" "$scratch"/out.*
 }
 
-# put_table PAGE NAME COMMAND...: what the command prints comes to stand between <!-- NAME --> and <!-- /NAME --> of the page.
+# put_table PAGE NAME COMMAND...: replaces the text between <!-- NAME --> and <!-- /NAME --> of the page by the output of the command.
 put_table() {
     local page=$1 name=$2
     shift 2
@@ -68,7 +68,7 @@ put_table() {
     cp "$scratch/page" "$page"
 }
 
-# put_tables PAGE TABLE: the same of each model by the function TABLE, and of both sets by the function both_sets.
+# put_tables PAGE TABLE: does the same for each model with the function TABLE, and for both sets with the function both_sets.
 put_tables() {
     local base
     for base in $(cut -f1 "$lines" | awk '!seen[$0]++'); do
@@ -77,8 +77,8 @@ put_tables() {
     put_table "$1" "both sets" both_sets
 }
 
-# side_by_side LEVELS < NAMES: the rise of the perplexity by name and level (or "-", which all have that have no level), a column for each model of the two sets.
-# Only what was measured on a model of each set has a line.
+# side_by_side LEVELS < NAMES: prints the rise of the perplexity by name and level ("-" for runs without a level), a column for each model of
+# the two sets. It prints only rows that were measured on a model of each set.
 side_by_side() {
     awk -F'\t' -v models="${first_set[*]##*/} ${second_set[*]##*/}" -v first="${#first_set[@]}" -v levels="$1" '
         FILENAME == "-" { names[++n] = $1; next }
@@ -100,14 +100,14 @@ side_by_side() {
         }' - "$lines"
 }
 
-# panel MODEL PROGRAM: the lines of the model go into files of $scratch, a series each, which "names" lists.
+# panel MODEL PROGRAM: writes each series of the model into a file of $scratch; the file "names" lists the series.
 panel() {
     rm -f "$scratch/$1."*
     awk -F'\t' -v base="$1" -v to="$scratch/$1." "\$1 == base && $2" "$lines"
 }
-# begin_plot SVG WIDTH HEIGHT COLUMNS ROWS: gnuplot's settings for a page of panels that looks like the charts of organ's own reports. Colours come from the
-# style sheet of those charts; markers, dashes and their order are those of organ_svg_marker, organ_svg_line_end and organ_svg_shape. The light scheme only,
-# since gnuplot writes colours as attributes.
+# begin_plot SVG WIDTH HEIGHT COLUMNS ROWS: prints gnuplot's settings for a page of panels in the style of organ's own charts. The colours are
+# those of the charts' style sheet; markers, dashes and their order are those of organ_svg_marker, organ_svg_line_end and organ_svg_shape. It
+# uses the light scheme only, because gnuplot writes colours as attributes.
 chart_colours=6
 begin_plot() {
     local style=orchestrator/report/svg/svg_embed.c kind shape points=(7 5 9 13 11 1) dashes=(solid '(7,3)' '(2,4)' '(9,3,2,3)' '(4,2)' '(1,3)')

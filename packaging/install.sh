@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What `ninja install` does when everything is built: packaging/install.sh "LIBRARIES" HEADER...
-# `ninja uninstall` takes away what it installed: packaging/install.sh --remove
-# PREFIX (default /usr/local), LIBDIR (PREFIX/lib) and DESTDIR are taken from the environment.
+# Does the work of `ninja install` after the build: packaging/install.sh "LIBRARIES" HEADER...
+# `packaging/install.sh --remove` does that of `ninja uninstall`: it removes the installed files.
+# It reads PREFIX (default /usr/local), LIBDIR (PREFIX/lib) and DESTDIR from the environment.
 set -eu
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
@@ -31,7 +31,7 @@ ln -sf "$name" "$lib/liborgan.so"
 [ ! -f build/liborgan_mpi.so ] || install -D -m 755 build/liborgan_mpi.so "$to/lib/organ/liborgan_mpi.so"
 for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
 
-# Reports are documents of jansson, which programs use too; the rest is needed where liborgan.a is linked.
+# Requires: jansson, since programs get reports as jansson documents. The other libraries are needed only with liborgan.a.
 private=$(printf '%s\n' "$libraries" | sed 's/-ljansson //')
 install -d "$lib/pkgconfig"
 cat >"$lib/pkgconfig/organ.pc" <<END

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Prints the components of a built organ as an SPDX 2.3 document in JSON: organ, the libraries of packaging/libraries.tsv, their versions on the machine that
 # built it, their licences, and how the program uses each. `ninja sbom` writes it to build/organ.spdx.json.
-#   packaging/sbom.sh [PROGRAM]        PROGRAM is build/organ unless named; organ-static reports static links
+#   packaging/sbom.sh [PROGRAM]        PROGRAM is build/organ by default; for organ-static the relations are static links
 # SOURCE_DATE_EPOCH sets the time of creation (default: now). Needs jq, pkg-config, readelf and sha256sum.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,10 +13,10 @@ epoch=${SOURCE_DATE_EPOCH-$(date +%s)}
 release=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
 sonames=$(readelf -dW "$program" | sed -nE 's/.*Shared library: \[(.*)\]/\1/p')
 
-# The version of a library from its file for pkg-config; that of the C library, which has no such file, from the C library.
+# Prints the version of a library from its pkg-config file; the C library has none, so the C library itself is asked.
 version_of() { if [[ $1 == - ]]; then getconf GNU_LIBC_VERSION | cut -d ' ' -f 2; else pkg-config --modversion "$1"; fi; }
 
-# name, version, licence, relation, file of each component, tab-separated.
+# Each row: name, version, licence, relation and file of a component, tab-separated.
 components() {
     local name kind licence component configuration file relation
     while IFS=$'\t' read -r name kind _ licence component _ configuration; do

@@ -16,7 +16,7 @@ fail() {
     failed=$((failed + 1))
 }
 
-# The value of a constant in a source: a #define, a member of an enum, or an initialised variable or array. Nothing where there is none.
+# Prints the value of a constant in a source: a #define, a member of an enum, or an initialised variable or array. Prints nothing if none exists.
 value_in() {
     sed -E -e ':join' -e '/\\$/{N;s/ *\\\n */ /;bjoin' -e '}' -e 's,/\*.*\*/,,' -e 's,/\*.*$,,' "$2" | awk -v name="$1" '
         function tidy(text) {
@@ -51,7 +51,7 @@ sed -E 's/\t(HAAR_LEVELS)\t5/\t\1\t6/; s/\tTAU\t/\tTAUX\t/; s/(\tFAR\t.*)autopsy
 differing "$scratch/wrong.tsv" >"$scratch/differing"
 if [[ $(wc -l <"$scratch/differing") == 3 ]]; then pass; else fail "three wrong constants give: $(cat "$scratch/differing")"; fi
 
-# The pages have every definition that a document can name, and every schema that they name is in the sources.
+# The pages contain every definition that a document can name, and the sources contain every schema that the pages name.
 grep -rhoE '"[a-z0-9-]+/1"' orchestrator --include='*.[ch]' | tr -d '"' | sort -u >"$scratch/named"
 while read -r name; do
     if grep -qF "$name" "${definitions[@]}"; then pass; else fail "docs/definitions does not have the definition $name"; fi
@@ -60,7 +60,7 @@ while read -r schema; do
     if grep -rqF "\"$schema\"" orchestrator formats --include='*.[ch]'; then pass; else fail "no source has the schema $schema"; fi
 done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' "${definitions[@]}" docs/formats.md docs/design.md | sort -u)
 
-# Members of documents after "Appears in": each part of "a.b[].c" is a string in the sources.
+# Each part of a member "a.b[].c" after "Appears in" is a string in the sources.
 git grep -hoE '"[A-Za-z_0-9]+"' -- 'orchestrator/*.c' 'orchestrator/*.h' 2>/dev/null | sort -u >"$scratch/texts" ||
     grep -rhoE '"[A-Za-z_0-9]+"' orchestrator --include='*.[ch]' | sort -u >"$scratch/texts"
 members() {
@@ -74,13 +74,13 @@ while read -r member; do
 done <"$scratch/members"
 if (($(wc -l <"$scratch/members") >= 60)); then pass; else fail "docs/definitions names only $(wc -l <"$scratch/members") members"; fi
 
-# Paths that the pages name.
+# The paths that the pages name exist.
 while read -r path; do
     if [[ -e $path ]]; then pass; else fail "a page names $path, which is not there"; fi
 done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0-9_./-]*`' "${definitions[@]}" docs/formats.md docs/design.md |
     tr -d '`' | sort -u)
 
-# Block types of GGUF: rows "| type | name | elements | bytes |" are those of the table in the source.
+# The block types of GGUF, rows "| type | name | elements | bytes |", equal the table in the source.
 {
     sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/dtype.c
     sed -nE 's/^ *X\(([A-Z0-9_]+), ([0-9]+), ([0-9]+), ([0-9]+)\).*/| \4 | \1 | \2 | \3 |/p' formats/tensor/tensor.h

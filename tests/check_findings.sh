@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# docs/findings.md: the tables that take no time are what the program says today, and every verdict of the first table is one of three.
-# Ends with the line "N passed, N failed". `ninja findings` makes all tables anew.
+# Compares those tables of docs/findings.md that contain no times with the program's output, and checks that every verdict of the first table is
+# one of three. Ends with the line "N passed, N failed". `ninja findings` writes all tables again.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d) || exit 1
@@ -23,7 +23,7 @@ empty=$(awk '/^<!-- [a-z]+ -->$/ { name = $2; rows = 0 } /^\|/ { rows++ } /^<!--
 judge "docs/findings.md: without rows: $empty" test -z "$empty"
 open=$(sed -n '/^| claim | verdict |$/,/^$/p' docs/findings.md | tail -n +3 | grep '^|' | grep -cvE '\*\*(confirmed|refuted|open)\*\*')
 judge "docs/findings.md: $open claims have no verdict" test "$open" -eq 0
-# A table that is not what the program says is found.
+# The check reports a table that differs from the program's output.
 cp -r docs "$scratch/docs"
 ln -s "$PWD/build" "$PWD/fixtures" "$scratch/"
 sed -i 's/^| self_attn.q_proj | 4 | 2/| self_attn.q_proj | 4 | 3/' "$scratch/docs/findings.md"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Checks the law of the house: which folder may know which, who may print, names, headers, symbols, sizes. Run from the root after `ninja`;
-# ends with the line "N passed, N failed". `--write` first writes the build files that list sources (build.ninja of each folder, packaging/archives.ninja).
+# Checks the rules of the source tree: layers, printing, names, headers, symbols, sizes. Run it from the root after `ninja`; it ends with the
+# line "N passed, N failed". `--write` first writes the build files that list sources (build.ninja of each folder, packaging/archives.ninja).
 set -uo pipefail
 shopt -s lastpipe # `... | check` counts in this shell
 cd "$(dirname "$0")/.." || exit 1
@@ -12,7 +12,7 @@ failed=0
 write=false
 [[ ${1:-} == --write ]] && write=true
 
-# check WHAT: passes if nothing comes in on stdin; what comes in are the findings.
+# check WHAT: passes if stdin is empty; each line of stdin is a violation.
 check() {
     if grep . >"$scratch/findings"; then
         printf '%s:\n' "$1"
@@ -24,8 +24,8 @@ check() {
     fi
 }
 
-# Every file of the project. Without git (an unpacked tarball, or one inside somebody's repository) .gitignore says what a build leaves: its lines are
-# paths from the root, of which those that end in a slash are folders.
+# Lists every file of the project. Without git (a tarball, also one unpacked inside another repository) it leaves out the lines of .gitignore, which
+# are paths from the root; a line that ends in a slash is a folder.
 everything() {
     if [[ $(git rev-parse --show-toplevel 2>/dev/null) -ef . ]]; then
         git ls-files -co --exclude-standard
@@ -39,13 +39,13 @@ grep -E '\.[ch]$' "$scratch/files" >"$scratch/c_files"
 grep -E '\.(c|h|sh)$' "$scratch/files" >"$scratch/sources"
 each() { xargs -d '\n' "${@:2}" <"$scratch/$1"; }
 
-# A tree without git in which a build has left its files.
+# Makes a tree without git that contains files of a build, to test this list.
 mkdir -p "$scratch/tarball/build" "$scratch/tarball/tiny-pruned" "$scratch/tarball/formats"
 touch "$scratch"/tarball/{.ninja_log,.ninja_deps,build/organ,tiny-pruned/config.json,stray,formats/a.c} && cp .gitignore "$scratch/tarball"
 (cd "$scratch/tarball" && everything) | LC_ALL=C sort | diff - <(printf '%s\n' .gitignore formats/a.c stray) |
     check "without git, files that a build leaves are not of the project, and all others are"
 
-# The code alone as FILE:LINE:TEXT, without comments, blank lines and the content of strings.
+# Writes the code as FILE:LINE:TEXT, without comments, blank lines and the content of strings.
 # shellcheck disable=SC2016 # $0 is awk's
 each c_files awk '
     FNR == 1 { inside = 0 }
@@ -72,11 +72,11 @@ each c_files awk '
         if (code ~ /[^ \t]/) print FILENAME ":" FNR ":" code
     }' >"$scratch/code"
 
-# The value of a variable of build.ninja, its continued lines joined.
+# Prints the value of a variable of build.ninja with its continued lines joined.
 variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
 
-# ---- which room may include what: arrows point down only ----
-# The floors of the house. "orchestrator" are the files that stand in no room of it.
+# ---- layers: includes point to lower layers only ----
+# The layers, from bottom to top. "orchestrator" stands for files directly in that folder.
 cat >"$scratch/floors" <<'LAW'
 kernels
 formats
@@ -91,7 +91,7 @@ command machine orchestrator formats
 serve command surgery forward ranks report stream machine orchestrator formats kernels
 cli serve command surgery forward ranks report stream machine orchestrator formats kernels
 LAW
-# The rooms of a floor: what each may know of the others.
+# The modules of a layer, and for each the modules that it may include.
 cat >"$scratch/rooms" <<'LAW'
 formats/base
 formats/tensor base
@@ -146,7 +146,7 @@ serve/models confine http
 serve/page http jobs
 serve http jobs models page
 LAW
-# Rooms with a door: the headers of a room that may be included from outside of it. The first says what the room does.
+# Modules with public headers: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels kernels.h ggml_parts.h math_library.h
 formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h
@@ -244,7 +244,7 @@ grep -E '^(formats|orchestrator)/' "$scratch/code" | grep -v '^formats/base/memo
     grep -E '\bjson_load(s|b|f|fd|_file|_callback) *\(' | check "JSON is read by organ_json_load, which survives a lack of memory"
 
 # ---- circles ----
-# peel: of edges "FROM TO" those that are left when every file without a caller or without a callee is taken away, again and again.
+# peel: reads edges "FROM TO" and removes files without a caller or without a callee until none is left; the remaining edges form circles.
 peel() {
     # shellcheck disable=SC2016
     sort -u | awk '
@@ -259,7 +259,7 @@ peel() {
         }' | sort
 }
 
-# Objects of the project and their sources; which object uses a symbol that another one defines.
+# Lists the objects with their sources, and for each object the symbols that it uses from other objects.
 sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" >"$scratch/objects"
 # shellcheck disable=SC2016
 cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
@@ -272,7 +272,7 @@ cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
         }
     }' "$scratch/objects" - | peel | check "no files call each other in a circle"
 
-# A unit is a .c with the .h of its name; a header without a .c is seen through.
+# A unit is a .c with the .h of its name. For a header without a .c, the headers that it includes count instead.
 # shellcheck disable=SC2016
 grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' grep -HE '^# *include *"' | awk -F'"' '
     function unit(file) { sub(/\.[ch]$/, "", file); return file }
@@ -292,7 +292,7 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' gr
     }' "$scratch/c_files" - | peel | check "no units include each other in a circle"
 
 # ---- files ----
-# What is written to a reader that has seen enough ends by a signal, sometimes, and with pipefail the whole condition does: `grep -q X < <(COMMAND)`.
+# With pipefail, `COMMAND | grep -q X` fails if grep exits first and SIGPIPE ends COMMAND. Write `grep -q X < <(COMMAND)`.
 each sources grep -nE '[^|]\| *(e|f)?grep -[A-Za-z]*q' /dev/null | grep '\.sh:' | check "no script pipes into grep -q"
 
 # shellcheck disable=SC2016
@@ -303,22 +303,22 @@ each c_files grep -hoE '^#ifndef ORGAN_[A-Z0-9_]+_H$' | sort | uniq -d | check "
 
 each c_files wc -l | awk '$2 != "total" && $1 > 600 { print $2 ": " $1 " lines" }' | check "no file of C has more than 600 lines"
 
-# Golden headers are written by programs.
+# Programs write the golden headers, so rules about typing do not apply to them.
 grep -v '_golden\.h$' "$scratch/c_files" >"$scratch/typed_files"
 LC_ALL=C.UTF-8 each typed_files grep -nE '^.{121}' | cut -c -120 | check "no line of C is wider than 120 columns"
 
 sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2 ": " $1 " files" }' |
     check "no folder has more than 60 files"
 
-# What follows from other fixtures is made by ninja (tests/build.ninja).
+# Ninja makes fixtures that follow from other fixtures (tests/build.ninja); they do not count.
 grep '^fixtures/' "$scratch/files" | grep -vF BF16-00002 | xargs -d '\n' stat -c %s | awk '{ bytes += $1 } END { if (bytes == 0 || bytes > 6e7) print "fixtures: " bytes + 0 " bytes" }' |
     check "fixtures have at most 60 MB"
 
-# Sessions of the docs and runs of the tests write elsewhere.
+# The sessions of the docs and the tests write elsewhere, so nothing else may lie in the root.
 grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|build\.ninja' |
     check "the root has no file that does not belong there"
 
-# The test of a file is found by its path: the folders of the tests are those of the sources, and what they share.
+# The folders of tests are those of the sources and the shared kits, so that the path of a source gives the path of its test.
 sed -nE 's,^tests/(.*)/[^/]*\.c$,\1,p' "$scratch/c_files" | sort -u | while read -r folder; do
     [[ $folder == kit || $folder == faults || $folder == fuzz || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
 done | check "the tests mirror the tree"
@@ -329,7 +329,7 @@ each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
 # ---- names ----
-# A type name has one meaning. Vectors of kernels/simd are one vocabulary with a definition for each instruction set.
+# A type name is defined once. The vector types of kernels/simd have a definition for each instruction set.
 grep -vE '^(tests|bench|docs|kernels/simd)/' "$scratch/c_files" >"$scratch/own_files"
 # shellcheck disable=SC2016 # $0 is awk's
 each own_files awk '
@@ -347,7 +347,8 @@ each own_files awk '
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
 # ---- ranks ----
-# The rooms that write models and iterate over matrices divide work among ranks. Another file of surgery that does says why in its first comment.
+# The modules that write models and iterate over matrices divide work among ranks. Another file of surgery that does so gives the reason in its
+# first comment.
 # shellcheck disable=SC2016 # $0 is awk's
 grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
     grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|scoring|write)/|lora/adapter_)' | sort -u |
@@ -358,7 +359,7 @@ grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_memory_work_
     check "verbs begin and end their work with organ_report_begin and organ_report_end"
 
 # ---- conditional expressions ----
-# One `?:` in another is an if, a switch or a table.
+# A `?:` inside another one has to become an if, a switch or a table.
 # shellcheck disable=SC2016 # $0 is awk's
 awk '
     {
@@ -370,7 +371,7 @@ awk '
             c = substr(text, k, 1)
             if (c == " ") continue
             if (c == "?" && open[depth]++) print place text
-            # Arguments and indices are expressions of their own; what stands in brackets otherwise belongs to the one around it.
+            # Arguments and indices are expressions of their own; other brackets belong to the expression around them.
             if (c == "(" || c == "[") { depth++; open[depth] = c == "(" && before !~ /[A-Za-z0-9_)\]]/ ? open[depth - 1] : 0 }
             else if ((c == ")" || c == "]") && depth) depth--
             else if (c == ",") open[depth] = 0
@@ -380,11 +381,11 @@ awk '
     }' "$scratch/code" | check "no conditional expression in another"
 
 # ---- build files ----
-# described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept, and so is all that
-# follows the first empty line: the programs of a folder of tests.
+# described FOLDER: prints the right content of its build.ninja. It keeps lines below the line of a source in the present file, and all lines
+# after the first empty line: the programs of a folder of tests.
 described() {
     local objects=build/
-    # build/tests/NAME is the program of a suite.
+    # Objects of tests lie in build/objects, because build/tests/NAME is the program of a suite.
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
     # shellcheck disable=SC2016
@@ -402,7 +403,7 @@ described() {
     grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
     sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null || : # a new folder has none
 }
-# archived NAME: sources on stdin, as objects of that archive.
+# archived NAME: reads sources and prints the build line of the archive with their objects.
 archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
 archives() {
     echo "# Objects of each archive, sorted: tests/check_house.sh --write writes this file."
@@ -412,7 +413,7 @@ archives() {
     grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
     grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli
 }
-# expected FILE: prints the name of a file that differs from $scratch/expected; with --write the file is written instead.
+# expected FILE: prints the name of a file that differs from $scratch/expected; with --write it writes the file instead.
 expected() {
     if diff -q "$1" "$scratch/expected" >/dev/null 2>&1; then return; fi
     if $write; then cp "$scratch/expected" "$1" && echo "written: $1" >&2; else echo "$1 (tests/check_house.sh --write updates it)"; fi
@@ -424,15 +425,15 @@ archives >"$scratch/expected"
 expected packaging/archives.ninja | check "packaging/archives.ninja has all objects"
 while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
     < <(grep -E '^(bench|docs)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
-# A benchmark measures; targets of other names change pages.
+# Benchmarks only measure; targets with other names change pages.
 awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" && /docs\/make_/ { print "bench/build.ninja: " target " changes a page" }' bench/build.ninja |
     check "no benchmark changes a page of docs"
-# Those that take hours or minutes are called by a target of their own.
+# Programs named *_long take hours or minutes; a separate target runs each.
 grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
     grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"
 
 # ---- tests/suites.tsv ----
-# The suites that exist: programs of the tests, and scripts.
+# Lists the suites that exist: test programs and scripts.
 existing_suites() {
     sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | grep -oE 'build/tests/[a-z0-9_]+' | sed 's,.*/,,'
     sed -nE 's,^tests/(.*/)?check_([a-z0-9_]+)\.sh$,\2,p' "$scratch/files"
@@ -442,9 +443,9 @@ grep -vnP '^#|^[a-z0-9_]+\t((native|complete|sanitize|whole|neon|threads)(,(?=[a
     check "tests/suites.tsv names trees, tier, exclusive and cost"
 
 # ---- the library ----
-# Compiled from a copy that holds nothing else: a public header that needs a private one, or another to come first, does not compile.
+# Compiles each public header in a copy of the public headers. A header that includes a private one, or needs another one before it, fails.
 public=$(variable public_headers)
-# What hardens and what names places in debug information plays no part here.
+# Flags for hardening and for paths in debug information do not matter here.
 flags=$(variable flags | sed -E 's/ \$[a-z]+//g')
 for header in $public; do install -D -m 644 "$header" "$scratch/include/$header"; done 2>&1 | check "the public headers are there"
 for header in $public; do

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What `ninja install` installs: a program, pages, completion, and a library that others can build with. Everything happens in a scratch
-# directory; the tree must have been built (ninja).
+# Checks the files that `ninja install` installs: the program, manual pages, completion, and the library with its headers. Needs a built tree
+# (ninja) and writes into a scratch directory only.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 . tests/kit/counts.sh
-# holds WHAT COMMAND...: the command succeeds and says nothing.
+# holds WHAT COMMAND...: the command succeeds and prints nothing.
 holds() {
     if "${@:2}" >"$scratch/log" 2>&1 && [[ ! -s $scratch/log ]]; then good; else bad "$1" "$scratch/log"; fi
 }
 
-# The value of a variable of build.ninja, its continued lines joined.
+# Prints the value of a variable of build.ninja with its continued lines joined.
 variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
 public=$(variable public_headers)
 prefix=$scratch/prefix
@@ -27,7 +27,7 @@ holds "uninstall fails" env PREFIX=/usr DESTDIR="$scratch/stage" packaging/insta
 holds "uninstall leaves or takes something" diff <(cd "$scratch/stage" && find . -not -type d) <(echo ./usr/bin/other)
 rm -r "$scratch/stage"
 
-# ---- the program and what belongs to it ----
+# ---- the program, its pages and completion ----
 here=$("$prefix/bin/organ" version | head -n 1)
 version=${here#organ }
 holds "every page is there" diff <("$prefix/bin/organ" manual --list | sort) <(cd "$prefix/share/man/man1" && for p in *.1; do echo "${p%.1}"; done | sort)
@@ -38,14 +38,14 @@ holds "completion of bash" diff <("$prefix/bin/organ" completion bash) "$prefix/
 holds "completion of zsh" diff <("$prefix/bin/organ" completion zsh) "$prefix/share/zsh/site-functions/_organ"
 holds "completion of fish" diff <("$prefix/bin/organ" completion fish) "$prefix/share/fish/vendor_completions.d/organ.fish"
 
-# ---- the shared library: its names, and only what public headers declare ----
+# ---- the shared library: its names, and no symbols but those of public headers ----
 library=$prefix/lib/liborgan.so
 if [[ $(readlink -f "$library") == "$(readlink -f "$prefix/lib/liborgan.so.$version")" ]]; then good; else bad "liborgan.so is not $version"; fi
 holds "no soname" grep -q 'Library soname: \[liborgan.so.2\]' <(readelf -d "$library")
 nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort >"$scratch/exported"
 holds "a symbol without version" bash -c "! grep -v '@@ORGAN_2$' '$scratch/exported'"
 sed -i 's/@@.*//' "$scratch/exported"
-# Names of functions and data that the headers declare, as the compiler reads them.
+# Lists the functions and data that the headers declare, from the compiler's preprocessed output.
 for header in $public; do printf '#include "%s"\n' "$header"; done >"$scratch/all.c"
 # shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
 ${CC:-cc} -std=c11 -I "$prefix/include/organ" -E "$scratch/all.c" 2>"$scratch/log" | awk -v root="$prefix/include/organ/" '
@@ -59,7 +59,7 @@ ${CC:-cc} -std=c11 -I "$prefix/include/organ" -E "$scratch/all.c" 2>"$scratch/lo
 holds "what is declared is not what is exported" diff "$scratch/declared" "$scratch/exported"
 if (($(wc -l <"$scratch/exported") > 100)); then good; else bad "hardly anything is exported" "$scratch/exported"; fi
 
-# ---- headers: alone, as C and as C++, and nothing is missing ----
+# ---- headers: each compiles alone, as C and as C++ ----
 for header in $public; do
     printf '#include "%s"\ntypedef int unit;\n' "$header" >"$scratch/one.c"
     holds "$header as C11" ${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include/organ" -fsyntax-only "$scratch/one.c"
@@ -72,7 +72,7 @@ if [[ -n $cxx ]]; then
     done
 fi
 
-# ---- a program that others write: with the shared library, with the static one, in C++ ----
+# ---- a user's program: with the shared library, with the static one, in C++ ----
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 words() { pkg-config "$@" | tr '\n' ' '; }
 if [[ $(pkg-config --modversion organ) == "$version" ]]; then good; else bad "organ.pc has another version"; fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# tests/new_verb.sh adds a verb to a copy of the sources and of their objects: it builds, and passes the checks of structure, definitions, help,
+# Adds a verb with tests/new_verb.sh to a copy of the sources and objects. The verb builds and passes the checks of structure, definitions, help,
 # its own script, its page and the sweeps of faults. Ends with the line "N passed, N failed".
 cd "$(dirname "$0")/.." || exit 1
 . tests/kit/counts.sh
@@ -10,13 +10,13 @@ mkdir "$scratch/copy"
 tar c --exclude=./.git --exclude=./build/{sanitize,whole,threads,neon,tests,objects,bench} . | tar x -C "$scratch/copy"
 cd "$scratch/copy" || exit 1
 here="tests/new_verb.sh"
-# In another place ninja compiles only what the new verb changes.
+# The copy includes the objects, so ninja compiles only what the new verb changes.
 judge "fails" bash -c 'tests/new_verb.sh "$@" >../log 2>&1 || { tail -n 20 ../log; exit 1; }' - $verb
 judge "a verb is made twice" bash -c '! tests/new_verb.sh "$@" >../log 2>&1' - $verb
 judge "a name in capitals passes" bash -c '! tests/new_verb.sh Count >../log 2>&1'
 judge "ninja has work to do" grep -q "no work to do" <("${NINJA:-ninja}" -n build/organ build/liborgan.a build/liborgan.so)
 
-# passes COMMAND...: the script that checks something has no failure.
+# passes COMMAND...: runs a script that checks something and fails if it reports a failure.
 passes() {
     here=$*
     "$@" >../log 2>&1

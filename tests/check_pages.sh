@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# README.md and the pages in docs/: every session that they show is run and its output compared, every link leads somewhere.
+# Runs every session of README.md and the pages in docs/ and compares its output; checks that the target of every link exists.
 #
-# A session is an indented block; "    $ COMMAND" begins a command, a backslash at its end continues it, the lines below are its output. The
-# sessions of a page run in one directory, in the order of the page, with build/ in PATH and fixtures/ in its place. Output is stdout, then the
-# lines of stderr that begin with "organ: "; blank lines, lines of progress and "Time:" do not count, nor does the width of gaps; all times are equal.
-# A line "..." stands for any number of lines. A command without output must end with 0. Below "<!-- not run: REASON -->" a block is not run.
+# A session is an indented block. "    $ COMMAND" begins a command, a backslash at its end continues it, and the lines below are its output. The
+# sessions of a page run in one directory, in the order of the page, with build/ in PATH and a link to fixtures/. The output is stdout, then the
+# lines of stderr that begin with "organ: ". The comparison ignores blank lines, lines of progress, "Time:" and the width of gaps, and takes all
+# times as equal. A line "..." stands for any number of lines. A command without output must exit with 0. A block below
+# "<!-- not run: REASON -->" is skipped.
 #
-# Ends with the line "N passed, N failed". Names of pages as arguments: only these are run.
+# Ends with the line "N passed, N failed". Arguments name the pages to check (default: all).
 # shellcheck source=tests/kit/cli_kit.sh
 . "$(dirname "$0")/kit/cli_kit.sh"
 cd "$golden/../.." && cd -P . || exit 1
@@ -19,7 +20,7 @@ chosen=("$@")
 [[ -n ${1:-} ]] || chosen=("${pages[@]}")
 
 # ---- sessions ----
-# split PAGE FOLDER: commands and what they print as FOLDER/N.command and N.output; N.line has the line of the page.
+# split PAGE FOLDER: writes commands and their outputs as FOLDER/N.command and N.output, and the line number in the page as N.line.
 # shellcheck disable=SC2016
 split() {
     awk -v folder="$2" '
@@ -36,12 +37,12 @@ split() {
         name != "" { print substr($0, 5) >(name ".output") }' "$1"
 }
 
-# What is compared of a line.
+# Prints the part of a file that is compared.
 # shellcheck disable=SC2016
 plain() { sed -E -e '/^ *Time: /d' -e '/^organ: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
-# holds WANTED PRINTED: the lines of WANTED are those of PRINTED, "..." standing for any number of lines. A part between two of these is
-# looked for from where the one before it ended; the first part stands at the beginning, the last one at the end.
+# holds WANTED PRINTED: whether the lines of PRINTED match those of WANTED, where "..." stands for any number of lines. Each part between two of
+# these is searched from the end of the part before; the first part must begin PRINTED, the last one must end it.
 # shellcheck disable=SC2016
 holds() {
     awk '
@@ -94,15 +95,15 @@ for page in "${chosen[@]}"; do session "$page"; done
 [[ -n ${1:-} ]] && finish
 
 # ---- links ----
-# Anchors of a page: its headings in lower case, blanks as "-", without punctuation.
+# Prints the anchors of a page: its headings in lower case, with "-" for blanks and without punctuation.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ /' "$1" | sed -E -e 's/^#+ +//' -e 's/\[([^]]*)\]\([^)]*\)/\1/g' |
         tr '[:upper:]' '[:lower:]' | sed -E -e 's/[^[:alnum:] _-]//g' -e 's/ /-/g'
 }
-# targets PAGE: what its links name; not what stands in code.
+# targets PAGE: prints the targets of its links, except in code.
 # shellcheck disable=SC2016
 targets() { sed -E -e '/^(    |```)/d' -e 's/`[^`]*`//g' "$1" | grep -oE '\]\([^)]*\)' | sed -E -e 's/^\]\(//' -e 's/\)$//' | grep -vE '^https?:'; }
-# leads PAGE TARGET: to a file, and to a heading of it where the target has one.
+# leads PAGE TARGET: whether the target is a file and, if it has an anchor, a heading of that file.
 leads() {
     local file=${2%%#*}
     if [[ -n $file ]]; then file=$(dirname "$1")/$file; else file=$1; fi
@@ -122,7 +123,7 @@ for page in "${pages[@]}"; do
 done
 here=README.md
 judge "has more than 20,000 bytes" test "$(wc -c <README.md)" -le 20000
-# Faults are found: a heading and a page that are not there, a line that is not printed, one that is not shown.
+# The checks find faults: a missing heading, a missing page, a line that is not printed, a printed line that is not shown.
 here="the checks themselves"
 if leads README.md docs/nothing.md || leads README.md docs/library.md#nothing; then bad "a link that leads nowhere passes"; else good; fi
 judge "a link to a heading does not pass" leads docs/library.md ../README.md#exit-codes

@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-# phrases KIND: the alternatives of a kind, as one regular expression.
+# phrases KIND: prints the phrases of a kind as one regular expression.
 phrases() { awk -F '\t' -v kind="$1" '$1 == kind { printf "%s%s", sep, $2; sep = "|" }' tests/check_words.tsv; }
 openings="^($(phrases opening)) "
 fillers="(^| )($(phrases filler))( |\$|[,.;:])"
@@ -19,7 +19,7 @@ exceptions=$(phrases plain)
 texts="(^| )($(phrases text))( |\$|[,.;:%])"
 plain_texts=$(phrases plain_text)
 
-# findings FOLDER...: a line "FILE:LINE: KIND: SENTENCE" for each finding, and at last "lines N", the number of lines with comments.
+# findings FOLDER...: prints "FILE:LINE: KIND: SENTENCE" for each finding, and last "lines N", the number of lines with comments.
 findings() {
     find "$@" -name '*.[ch]' | sort | xargs -d '\n' awk -v openings="$openings" -v fillers="$fillers" -v perception="$perception" \
         -v exceptions="$exceptions" '
@@ -30,7 +30,7 @@ findings() {
             if (tolower(sentence) ~ perception) report("perception", sentence)
         }
         function report(kind, sentence) { print FILENAME ":" first ": " kind ": " substr(sentence, 1, 160) }
-        # Quoted text and names in backquotes are not judged.
+        # Quoted text and names in backquotes do not count.
         function finish(    count, k, sentences) {
             gsub(/`[^`]*`|"[^"]*"/, "X", text)
             gsub(/SPDX-License-Identifier: MIT/, "", text)
@@ -61,7 +61,7 @@ findings() {
         END { print "lines " lines + 0 }'
 }
 
-# texts_of FOLDER...: a line "FILE:LINE: text: LITERAL" for each literal with a wrong phrase.
+# texts_of FOLDER...: prints "FILE:LINE: text: LITERAL" for each literal with a wrong phrase.
 texts_of() {
     find "$@" -name '*.[ch]' | sort | xargs -d '\n' awk -v wrong="$texts" -v plain="$plain_texts" '
         /^ *(\/\*|\*|#include)/ { next }
@@ -75,7 +75,7 @@ texts_of() {
         }'
 }
 
-# findings_of_pages PAGE...: the same of the prose of pages, which is made comments for it. Headings, tables and code are left out.
+# findings_of_pages PAGE...: does the same for the prose of pages, after turning it into comments. It leaves out headings, tables and code.
 findings_of_pages() {
     local page folder
     folder=$(mktemp -d) || exit 1
@@ -114,7 +114,7 @@ failed=0
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
-# same FOUND EXPECTED: passes if the findings are these, and prints them if not.
+# same FOUND EXPECTED: passes if the findings are equal, and prints them otherwise.
 same() {
     if [[ $1 == "$2" ]]; then
         passed=$((passed + 1))
@@ -128,7 +128,7 @@ for room in formats kernels orchestrator; do same "$({ findings "$room" && texts
 pages=(README.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md)
 same "$(findings_of_pages "${pages[@]}" | grep -v '^lines ')" ""
 
-# The check finds each kind of phrase, on the line where the comment begins, and leaves code and quoted text alone.
+# The check finds each kind of phrase, reports the line where the comment begins, and ignores code and quoted text.
 mkdir "$scratch/room"
 cat >"$scratch/room/wrong.c" <<'END'
 /* Copies rows. What was given goes first. */

@@ -11,7 +11,7 @@ name=${1:-} summary=${2:-how many values each role of a model has}
 id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/surgery/health
 ! grep -q "organ_${id}_verb" orchestrator/cli/verb_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
 
-# put after|before FILE REGEX TEXT: inserts lines below the last line that matches, or above the first one; fails if there is none.
+# put after|before FILE REGEX TEXT: inserts lines below the last matching line, or above the first one; fails if none matches.
 put() {
     local line end=1
     [[ $1 == before ]] || end='$'
@@ -22,7 +22,7 @@ put() {
 }
 after() { put after "$@"; }
 before() { put before "$@"; }
-# fill FILE: writes the template on stdin with the names of the verb.
+# fill FILE: writes the template from stdin with the names of the verb filled in.
 fill() { sed -e "s/@NAME@/$name/g" -e "s/@ID@/$id/g" -e "s/@UPPER@/$upper/g" -e "s|@SUMMARY@|$summary|g" >"$1"; }
 
 # ---- the work ----
@@ -250,7 +250,7 @@ after CHANGELOG.md '^- Outputs contain a record' "- \`organ $name MODEL\` report
 fill "tests/cli/check_cli_$id.sh" <<'SH'
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ @NAME@ as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ @NAME@: output, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ends 0 help @NAME@
@@ -287,7 +287,7 @@ for sweep in disk:4 memory:8 donor:3; do
 done
 after tests/cli/check_http_verbs.c '^    \{"inspect", "@"\},' "    {\"$name\", \"@\"},"
 
-# ---- built, with golden files and a session that is real ----
+# ---- build the verb, then write its golden files and the session of its page ----
 clang=$(command -v clang-format || true)
 if [[ -n $clang ]]; then
     $clang -i "$room/$id".[ch] "orchestrator/report/view/view_$id.c"

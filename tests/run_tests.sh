@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Runs the test suites of each of the trees named and ends with the line "N passed, N failed"; fails if anything failed, crashed, hung or
-# tested nothing. `ninja test`, `test-whole`, `test-quick`, `sanitize` and `neon` call it
-# from the root of the repository.
+# Runs the test suites of each named tree and ends with the line "N passed, N failed". It fails if a suite failed, crashed, hung or ran no test.
+# `ninja test`, `test-whole`, `test-quick`, `sanitize` and `neon` call it from the root of the repository.
 #
 #   native    build/, which ninja has just built
 #   complete  build/ too, with EFFORT=all; runs the suites of `native` and those of `complete`
@@ -12,9 +11,9 @@
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu
 #
-# tests/suites.tsv has a row for each suite: its trees, its tier, whether it runs while no suite without `alone` does, and the seconds of processor
-# that it takes. All trees are built first. Then the suites run side by side, the most costly first, JOBS of them at a time (default: one more than there
-# are CPUs, since many suites wait for a disk or for another process). SUITES="kernels cli" runs only those. EFFORT=all|some|few: docs/testing.md.
+# tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds of processor that it takes. The script
+# builds all trees first. Then it runs JOBS suites at a time, the most costly first (default: one more than there are CPUs, since many suites wait
+# for a disk or another process). SUITES="kernels cli" selects suites. docs/testing.md explains EFFORT=all|some|few.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(($(nproc) + 1))}
@@ -24,12 +23,12 @@ passed=0
 failed=0
 failures=()
 processor_sum=0
-# What waits for its turn, and what runs, by the process: "TREE|SUITE|DIRECTORY|ENVIRONMENT|COMMAND", the last two lists of words.
+# Queues of suites to run, and the running ones by process. An entry is "TREE|SUITE|DIRECTORY|ENVIRONMENT|COMMAND"; the last two are lists of words.
 waiting=() waiting_alone=()
 declare -A running=() started=() logs=()
 number=0
 
-# A suite is the leader of a group of processes, which ends with it; its files lie in $scratch.
+# Each suite is the leader of a process group, which is killed with it; its files are in $scratch.
 clean_up() {
     if ((${#running[@]})); then kill -TERM "${!running[@]}" 2>/dev/null; fi
     wait
@@ -41,16 +40,16 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# The value of a variable or statement of the build files, its lines joined.
+# Prints the value of a variable or the list of a statement of the build files with its lines joined.
 listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja tests/build.ninja | sed -n "s/^$1 //p"; }
 
-# The rows of tests/suites.tsv.
+# The table of suites.
 table=tests/suites.tsv
-# The value of a column (1: suite, 2: trees, 3: tier, 4: exclusive, 5: cost) in the row of a suite.
+# Prints a column (1: suite, 2: trees, 3: tier, 4: exclusive, 5: cost) of the row of a suite.
 column() { awk -F '\t' -v suite="$1" -v column="$2" '$1 == suite { print $column }' "$table"; }
 
-# suites_of TREE: all suites whose row names the tree; or those that SUITES names, except under sanitizers a suite whose row names neither `sanitize` nor
-# `whole`, since it looks at the native build.
+# suites_of TREE: prints the suites whose row names the tree, or those of SUITES. Under sanitizers it leaves out a suite of SUITES whose row names
+# neither `sanitize` nor `whole`, because such a suite examines the native build.
 suites_of() {
     local name trees
     if [[ -z ${SUITES:-} ]]; then
@@ -64,7 +63,8 @@ suites_of() {
     done
 }
 
-# report TREE SUITE PASSED FAILED START LOG [NOTE]: one line, the log of a failure, the sums. Processor time does not depend on what else runs.
+# report TREE SUITE PASSED FAILED START LOG [NOTE]: prints the result of a suite and the log of a failure, and adds up. It prints processor time because
+# wall time depends on other load.
 report() {
     local now=${EPOCHREALTIME/[.,]/} start=${5/[.,]/} processor
     local tenths=$(((now - start) / 100000))
@@ -80,19 +80,19 @@ report() {
     failed=$((failed + $4))
 }
 
-# Seconds from what bash's `times` says of the processes it waited for, on its second line.
+# Prints the seconds of processor of finished children, from the second line of bash's `times`.
 processor_time() {
     [[ -f $1 ]] || { echo 0 && return; }
     tr 'ms' '  ' <"$1" | awk 'NR == 2 { sum = 60 * $1 + $2 + 60 * $3 + $4 } END { print sum + 0 }'
 }
 
-# The first complaints of the log on one line: what Check says of a test, what a script says of a check, else its last line.
+# Prints the first failures of a log on one line: those of Check, of a script, or else the last line.
 complaints() {
     { grep -aE '^[^ ]+:[0-9]+:[EF]:|^FAILED|runtime error|ERROR: ' "$1" || tail -n 1 "$1"; } |
         head -n 3 | cut -c 1-240 | paste -sd ';'
 }
 
-# "PASSED FAILED" of the log: the summaries of Check, or the last line of a script.
+# Prints "PASSED FAILED" from the summaries of Check in the log, or from the last line of a script.
 counts() {
     awk '/^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$/ { gsub(/[^0-9 ]/, ""); bad += $3 + $4; good += $2 - $3 - $4 }
          { last = $0 }
@@ -100,20 +100,20 @@ counts() {
                print good + 0, bad + 0 }' "$1"
 }
 
-# later TREE SUITE DIRECTORY ENVIRONMENT COMMAND: puts a suite where it waits.
+# later TREE SUITE DIRECTORY ENVIRONMENT COMMAND: adds a suite to the queue.
 later() {
     local entry
     printf -v entry '%s|%s|%s|%s|%s' "$@"
     if [[ $(column "$2" 4) == alone ]]; then waiting_alone+=("$entry"); else waiting+=("$entry"); fi
 }
 
-# start ENTRY: begins a suite, which has a directory for its files of its own.
+# start ENTRY: starts a suite with its own temporary directory.
 start() {
     local tree name directory environment command place
     IFS='|' read -r tree name directory environment command <<<"$1"
     place=$scratch/$((++number))
     mkdir "$place" || exit 1
-    # What is started in the background ignores SIGINT, which the tests of interruption need.
+    # bash makes background processes ignore SIGINT, but the tests of interruption need its default.
     # shellcheck disable=SC2086 # lists of words
     (cd "$directory" && TMPDIR=$place exec env --default-signal=INT,TERM,QUIT,PIPE $environment timeout --kill-after=10 1800 \
         bash -c '"$@"; status=$?; times >"$0"; exit $status' "$place.times" $command) \
@@ -123,7 +123,7 @@ start() {
     logs[$!]=$place.log
 }
 
-# finish_one: waits for a suite and reports it. A status that contradicts the counts is a failure too.
+# finish_one: waits for a suite and reports it. An exit status that contradicts the counts is a failure as well.
 finish_one() {
     local process status good bad tree name log note=
     wait -n -p process "${!running[@]}"
@@ -149,7 +149,7 @@ finish_one() {
     rm -rf "${log%.log}"
 }
 
-# pool COUNT ENTRY...: runs the suites, that many at a time.
+# pool COUNT ENTRY...: runs the suites, COUNT at a time.
 pool() {
     local most=$1 entry
     shift
@@ -160,7 +160,7 @@ pool() {
     while ((${#running[@]})); do finish_one; done
 }
 
-# The suites that wait, the most costly first.
+# Prints the queue, the most costly suite first.
 in_order() {
     local entry name
     for entry in "$@"; do
@@ -169,7 +169,7 @@ in_order() {
     done | sort -s -n -r -t '|' -k 1,1 | cut -d '|' -f 2-
 }
 
-# elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, where links stand for the folders of the source.
+# elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, with links to the source folders.
 elsewhere() {
     local tree=$1 start=$EPOCHREALTIME
     shift
@@ -181,8 +181,8 @@ elsewhere() {
     return 1
 }
 
-# in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: those suites are to run in the tree. An emulated tree runs programs; a script runs there only if its
-# row names the tree, since an emulator cannot start the program as another process, and then starts the emulator itself.
+# in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: queues the suites for the tree. An emulated tree runs programs. It runs a script only if the
+# script's row names the tree; the script then starts the emulator itself, since an emulated program cannot start another one.
 in_tree() {
     local name script emulator=${5:-}
     for name in $3; do
@@ -197,7 +197,7 @@ in_tree() {
     done
 }
 
-# Both the trees `native` and `complete`.
+# Queues the suites of the trees `native` and `complete`.
 native() {
     local suites effort=some
     [[ $1 == native ]] || effort=all
@@ -207,32 +207,34 @@ native() {
 
 quick() { in_tree native . "$(awk -F '\t' '$3 == "quick" { print $1 }' "$table")" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=few"; }
 
-# Faults end a program with status 99, which none of its own exit codes is. A refused allocation is NULL, as it is outside the sanitizer.
+# The sanitizers exit with status 99, which the program itself never uses. A refused allocation returns NULL, as it does without a sanitizer.
 sanitize() {
     local environment suites
     suites=$({ suites_of sanitize && { [[ $1 != whole || -n ${SUITES:-} ]] || suites_of whole; }; }) || exit 2
-    # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
+    # A small quarantine of freed memory, because some tests measure how memory grows.
     environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
-    # memcmp is checked as far as it reads: all of both areas, although their first bytes differ, is most of the time of `audit`, which compares rows.
+    # With strict_memcmp the sanitizer checks both areas to their ends even if their first bytes differ. This takes most of the time of `audit`, which
+    # compares rows.
     [[ $1 == whole ]] || environment+=:strict_memcmp=0
-    # Where each test is a process of its own, looking for leaks at its end takes longer than most tests do: once at the end of a suite finds the same.
+    # CK_FORK=no runs all tests in one process, which searches for leaks once at its end. Searching after each test takes longer than most tests.
     environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no EFFORT=${EFFORT:-few}"
-    # The sanitizers check what _FORTIFY_SOURCE would check, and say more. At -O2 instrumented code compiles half as long again, which pays for the
-    # kernels alone; -g1 is enough for a stack trace.
+    # The sanitizers check more than _FORTIFY_SOURCE does. At -O2 instrumented code takes half as long again to compile, which pays off for the kernels
+    # only; -g1 is enough for a stack trace.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-    # The vector tables are the bodies of the scalar one over intrinsics: undefined behaviour of a body shows in the scalar table, at -O2, where sums live
-    # in registers. Checked addresses would double the time that the tree takes to compile and to run; the suites of the kernels, also without a
-    # sanitizer, put inaccessible pages round each array.
+    # The vector tables are the bodies of the scalar table over intrinsics, so undefined behaviour of a body shows in the scalar table. Checking their
+    # addresses would double the time to compile and run the tree; the suites of the kernels place inaccessible pages around each array, also
+    # without a sanitizer.
     local vectors="-fno-sanitize=undefined,address -O2" tables=
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2"; else environment+=" KERNEL_TABLES=scalar"; fi
-    # Objects of the tables that are not sanitized are copied from build/, where that is up to date.
+    # Tables without sanitizers are copied from build/ if they are up to date there.
     if [[ $1 != whole && $("${NINJA:-ninja}" -n build/kernels.a) == *"no work to do"* ]]; then tables=$PWD/build/kernels; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" TABLES="$tables" || return
     in_tree "$1" "build/$1" "$suites" "$environment"
 }
 
 threads() {
-    # Where addresses are more random than ThreadSanitizer expects, it does not start. It looks at C alone: threads share work above the kernels.
+    # ThreadSanitizer does not start if addresses are more random than it expects, so the address space is not randomised. It covers C only, since threads
+    # share data only above the kernels.
     local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 EFFORT=${EFFORT:-few}" suites
     suites=$(suites_of threads) || exit 2
     elsewhere threads CFLAGS="${CFLAGS:-} -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
@@ -240,7 +242,7 @@ threads() {
     in_tree threads build/threads "$suites" "$environment" "setarch -R"
 }
 
-# Says what keeps this machine from building and running programs for aarch64, or nothing.
+# Prints the reason if this machine cannot build and run programs for aarch64, else nothing.
 neon_obstacle() {
     # shellcheck disable=SC2046,SC2086 # lists of words
     grep -m 1 . < <("$1" -x c - -o "$scratch/probe" $(listed 'libs =') $(listed 'testlibs =') 2>&1 <<<'int main(void) { return 0; }') && return
@@ -259,11 +261,11 @@ neon() {
         report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
     fi
-    # Nobody debugs an emulated program, and the compiler of MPI builds for this machine.
+    # Emulated programs are not debugged, so they have no debug information. The MPI compiler builds for this machine only.
     elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
     suites=$(suites_of neon) || exit 2
-    # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
-    # Where the emulator computes the signatures of return addresses as a CPU does, it does little else.
+    # qemu-user 7.2 can hang in fork() of a program with shared libraries, so Check does not fork; tests that fork themselves do so rarely enough. If the
+    # emulator computed pointer authentication as a CPU does, that would take most of its time.
     environment="CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no EFFORT=${EFFORT:-${emulator:+few}} EMULATOR=$emulator"
     in_tree neon build/neon "$suites" "${emulator:+QEMU_CPU=max,pauth-impdef=on }$environment" "$emulator"
 }
@@ -277,7 +279,7 @@ for tree in "$@"; do
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done
-# What stands in the root and in fixtures/: suites write into their TMPDIR alone.
+# Lists the files in the root and in fixtures/. Suites may write into their TMPDIR only.
 standing() { find . fixtures/ -maxdepth 2 -path ./build -prune -o -path ./.git -prune -o -print | LC_ALL=C sort -u; }
 standing >"$scratch/standing"
 began=$EPOCHREALTIME
@@ -288,7 +290,7 @@ pool "$jobs" "${sorted[@]}"
 standing | LC_ALL=C comm -13 "$scratch/standing" - >"$scratch/left.log"
 sed -i 's/^/left behind: /' "$scratch/left.log"
 report all left-overs $(($(wc -l <"$scratch/left.log") == 0)) $(($(wc -l <"$scratch/left.log") > 0)) "$began" "$scratch/left.log"
-# A log is often seen by its end alone.
+# Prints the failures again at the end, since only the end of a log may be visible.
 if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
 printf '%.0f s, %.0f s of processor\n' "$SECONDS" "$processor_sum"
 printf '%d passed, %d failed\n' "$passed" "$failed"

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Fuzzing with clang's libFuzzer; each word below is a target of ninja.
+# Fuzzes parsers with clang's libFuzzer. Each word below is a target of ninja.
 #
-#   fuzz       runs TARGET, or all of targets.c in turn, for SECONDS each (60), beginning with fixtures/fuzz and what earlier runs found. Faults of memory, undefined
-#              behaviour, leaks, an allocation above 256 MiB, 1 GiB in all and 10 s for one input end a run; the input is then left in $FUZZ_DIR/faults and belongs into
-#              fixtures/fuzz once the fault is mended. The next target is run all the same.
-#   totals     prints executions, edges and faults of each target, of all runs: those that totals.tsv has, and those of $FUZZ_DIR/runs.tsv. FOLD=yes puts these into
-#              totals.tsv.
-#   coverage   replays all inputs and prints what lines and branches of which file they reach (llvm-cov); TARGET and FUZZ_DIR as above. Each line of the sources with
-#              its count is in $FUZZ_DIR/coverage.txt.
-#   memory     the same as fuzz with MemorySanitizer, which tells the use of what was never written. What libraries allocate counts as written (library_memory.c says how);
-#              the targets http_answers and http_requests, whose libraries call back, are left out, and kernels are the scalar ones.
-#   corpora    minimises what was found to fixtures/fuzz/TARGET.pack, of at most 200 KB.
+#   fuzz       runs TARGET, or each target of targets.c in turn, for SECONDS each (default 60), from fixtures/fuzz and the inputs of earlier runs. A
+#              memory error, undefined behaviour, a leak, an allocation above 256 MiB, 1 GiB in all or 10 s for one input ends the run of a target;
+#              the input is kept in $FUZZ_DIR/faults. Add it to fixtures/fuzz when the fault is fixed. The next target runs all the same.
+#   totals     prints executions, edges and faults of each target over all runs: those in totals.tsv and those in $FUZZ_DIR/runs.tsv. FOLD=yes
+#              moves the latter into totals.tsv.
+#   coverage   replays all inputs and prints the lines and branches of each file that they reach (llvm-cov); $FUZZ_DIR/coverage.txt has the count
+#              of each source line. TARGET and FUZZ_DIR work as above.
+#   memory     fuzzes with MemorySanitizer, which reports the use of uninitialised memory. Memory that libraries allocate counts as initialised
+#              (library_memory.c explains it). Kernels are the scalar ones; the targets http_answers and http_requests are left out, because
+#              their libraries call back into organ.
+#   corpora    minimises the inputs that fuzzing found into fixtures/fuzz/TARGET.pack, at most 200 KB each.
 #
-# FUZZ_DIR is where corpora, logs and faults are (build/fuzz); CLANG is the compiler.
+# FUZZ_DIR (build/fuzz) contains corpora, logs and faults; CLANG is the compiler.
 set -euo pipefail
 seconds=$SECONDS # bash goes on from what the environment says
 cd "$(dirname "$0")/../.."
@@ -21,12 +22,12 @@ place=${FUZZ_DIR:-$PWD/build/fuzz}
 clang=${CLANG:-clang}
 mkdir -p "$place/faults" "$place/corpus" "$place/logs"
 
-# built TREE CFLAGS WHAT: builds it with clang in a tree of its own.
+# built TREE CFLAGS WHAT: builds WHAT with clang in a separate tree.
 built() {
     local tree=build/$1
     mkdir -p "$tree"
     ln -sfn ../../{packaging,kernels,formats,orchestrator,tests,bench,docs,fixtures} "$tree/"
-    # In the SIMD tables vectors would be checked for minutes; what is undefined in a body is found in the scalar table.
+    # Checking vectors in the SIMD tables would take minutes; undefined behaviour of a body shows in the scalar table.
     (cd "$tree" && CC=$clang CFLAGS="-g1 $2" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" "${NINJA:-ninja}" -f ../../build.ninja "$3" >"$place/logs/build" 2>&1) || {
         tail -n 40 "$place/logs/build" >&2
         echo "the targets were not built: clang and libclang-rt-dev are needed, and what organ itself needs" >&2
@@ -34,7 +35,7 @@ built() {
     }
 }
 
-# The checks of the C library stand before those of the sanitizers, which see less then.
+# _FORTIFY_SOURCE is switched off, because its checks would hide errors from the sanitizers.
 build_targets() {
     built fuzzing "-O1 -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" build/fuzz_targets
     targets=build/fuzzing/build/fuzz_targets
@@ -46,7 +47,7 @@ build_memory() {
     export MSAN_OPTIONS=poison_in_malloc=0:poison_in_free=0 ORGAN_ISA=scalar
 }
 
-# The table of targets.c, or its row of TARGET: name, longest input, dictionary.
+# Prints the table of targets.c, or the row of TARGET: name, longest input, dictionary.
 table() {
     local rows
     rows=$(TARGET=list "$targets" | awk -v name="${TARGET:-}" 'name == "" || $1 == name')
@@ -54,21 +55,21 @@ table() {
     echo "$rows"
 }
 
-# folders NAME: where its inputs are: what was found, what was written, what the pack has.
+# folders NAME: prints the folders of its inputs: those found by fuzzing, those written by hand, those of the pack.
 folders() {
     mkdir -p "$place/corpus/$1" "$place/packed/$1"
     if [[ -e fixtures/fuzz/$1.pack ]]; then build/fuzz_pack unpack "$place/packed/$1" "fixtures/fuzz/$1.pack"; fi
     echo "$place/corpus/$1 fixtures/fuzz/$1 $place/packed/$1"
 }
 
-# run NAME LONGEST DICTIONARY OPTION...: libFuzzer with our limits; files of the target lie in memory.
+# run NAME LONGEST DICTIONARY OPTION...: runs libFuzzer with our limits; the target's files are in memory.
 run() {
     local name=$1 longest=$2 words=$3
     shift 3
     TARGET=$name TMPDIR=$files "$targets" -max_len="$longest" ${words:+-dict="$words"} -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 "$@"
 }
 
-# note NAME SECONDS FAULTS LOG: a line of the log: target, executions, edges, features, seconds, faults.
+# note NAME SECONDS FAULTS LOG: prints a row: target, executions, edges, features, seconds, faults.
 note() {
     awk -v name="$1" -v seconds="$2" -v faults="$3" '
         match($0, /cov: [0-9]+/) { edges = substr($0, RSTART + 5, RLENGTH - 5) }
@@ -87,7 +88,7 @@ memory() {
     run_all "$place/memory_runs.tsv" "$(table | grep -v '^http_')"
 }
 
-# run_all LOG ROWS: each target for its seconds.
+# run_all LOG ROWS: runs each target for its seconds.
 run_all() {
     local name longest words began status faults=0
     ((seconds > 0)) || seconds=60
@@ -122,7 +123,7 @@ coverage() {
         awk 'NF == 13 && ($10 ~ /%/) { printf "%-50s %9s of %6d lines %9s of %6d branches\n", $1, $10, $8, $13, $11 }'
 }
 
-# All runs of a target are one line: executions and seconds are added, edges and features are the most that were reached.
+# Prints one row for all runs of a target: the sums of executions and seconds, the maxima of edges and features.
 sums() {
     cat tests/fuzz/totals.tsv "$place/runs.tsv" 2>/dev/null | awk -F '\t' '
         $1 == "target" || NF < 6 { next }

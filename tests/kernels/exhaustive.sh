@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every input of the conversions and decoders on every table of kernels; which instructions the tables are made of; whole verbs on emulated CPUs that
-# have less; machines that are refused. `ninja test-exhaustive`, at the lowest priority. `tests/kernels/exhaustive.sh --renew` writes
-# exhaustive.digests anew. Says which parts are skipped for lack of a tool. Ends with the line "N passed, N failed".
+# Runs every input of the conversions and decoders on every table of kernels; checks the instructions in each table; runs whole verbs on emulated
+# CPUs with fewer instructions, and on CPUs that organ rejects. `ninja test-exhaustive` calls it. `--renew` writes exhaustive.digests again. It
+# names the parts that it skips because a tool is missing. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 renice -n 19 $$ >/dev/null
 known=tests/kernels/exhaustive.digests
 . tests/kit/counts.sh
-# counted COMMAND...: adds what its last line says.
+# counted COMMAND...: runs it and adds the counts of its last line.
 counted() {
     "$@" >"$scratch/log" 2>&1
     local status=$? good bad
@@ -30,7 +30,7 @@ if diff "$known" "$scratch/digests" >"$scratch/difference"; then good; else bad 
 counted build/tests/kernels_long
 
 # ---- instructions ----
-# none_of OBJECT WHAT PATTERN: its code has no such instruction, or register.
+# none_of OBJECT WHAT PATTERN: checks that the object's code contains no such instruction or register.
 none_of() {
     objdump -d --no-show-raw-insn "build/kernels/$1.o" | grep -E "$3" | head -n 5 >"$scratch/found"
     if [[ -s $scratch/found ]]; then bad "$1 has $2" "$scratch/found"; else good; fi
@@ -39,14 +39,14 @@ case $(uname -m) in
 x86_64)
     for object in dispatch moments code_plain ggml_parts ggml_plain isa_scalar_nofma; do none_of $object "more than SSE2" '%[yz]mm|\bv[a-z0-9]+ .*%xmm'; done
     none_of isa_avx2 "AVX-512" '%zmm|%k[0-7]|%[xy]mm(1[6-9]|2[0-9]|3[01])'
-    # Beyond F, DQ, BW and VL: VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ, IFMA, BF16, FP16, VP2INTERSECT, GFNI.
+    # The pattern names instructions of VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ, IFMA, BF16, FP16, VP2INTERSECT and GFNI.
     none_of isa_avx512 "more than AVX-512 F, DQ, BW and VL" \
         '\b(vpermb|vperm[it]2b|vpmultishiftqb|vpcompress[bw]|vpexpand[bw]|vpsh[lr]d[vwdq]+|vpdp[a-z]+|vpopcnt[bwdq]|vpshufbitqmb|vpmadd52[lh]uq|vcvtne[a-z0-9]+|vdpbf16ps|v(add|sub|mul|div|sqrt|min|max|cmp|fn?m(add|sub)[0-9]+)[ps]h|vmov(sh|w)|vcvt(t?ph2[udqw]+|[udqw]+2ph|ph2psx|ps2phx)|vp2intersect[dq]|vgf2p8[a-z]+)\b'
     ;;
 *) echo "instructions: not looked at on $(uname -m)" ;;
 esac
 
-# ---- CPUs that have less ----
+# ---- CPUs with fewer instructions ----
 emulator=$(command -v qemu-x86_64-static || command -v qemu-x86_64)
 if [[ -n $emulator && $(uname -m) == x86_64 ]]; then
     for cpu in Haswell:avx2: qemu64:scalar:yes; do
@@ -62,8 +62,8 @@ else
     echo "emulated CPUs: skipped, qemu-user-static is missing or this is no x86-64"
 fi
 
-# ---- machines that are refused ----
-# refuses WHAT COMPILER...: it ends, and says why.
+# ---- CPUs that organ rejects ----
+# refuses WHAT COMPILER...: checks that the program exits with a message.
 refuses() {
     if "${@:2}" -std=c11 -I. -fsyntax-only kernels/dispatch.c >"$scratch/log" 2>&1; then bad "$1 compiles"; elif
         grep -q 'organ supports only little-endian machines' "$scratch/log"; then good; else bad "$1 is refused for another reason" "$scratch/log"; fi

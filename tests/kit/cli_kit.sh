@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
-# What the scripts share that test the program as its users see it: tests/cli/check_cli.sh and its like begin with
-# `. "$(dirname "$0")/../kit/cli_kit.sh"`, are then in an empty directory with links to the fixtures, and end with `finish`. Golden files
-# stand in tests/cli/VERB/; `--bless` writes them anew.
+# Functions for scripts that run the program and check its output. Such a script begins with `. "$(dirname "$0")/../kit/cli_kit.sh"`, then works in
+# an empty directory with links to the fixtures, and ends with `finish`. The golden files are in tests/cli/VERB/; `--bless` writes them again.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 organ=$PWD/build/organ
@@ -11,7 +10,7 @@ model=$PWD/fixtures/tiny-qwen2
 bless=false
 [[ ${1:-} == --bless ]] && bless=true
 . tests/kit/counts.sh
-# Not in a subshell that a signal ends.
+# Only the script itself removes $scratch, not a subshell that a signal ends.
 trap '[[ $BASHPID == "$$" ]] && chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
 export LC_ALL=C.UTF-8 COLUMNS=80 TERM=dumb
 unset ORGAN_ISA NO_COLOR
@@ -53,14 +52,14 @@ make_never() {
     for e in 0 1 2 3; do dd if=../row of="$1/$shard" bs=1 seek=$((offset + e * row)) conv=notrunc status=none; done
 }
 
-# says TEXT: on stderr; prints TEXT: on stdout.
+# says TEXT: checks that stderr contains the text; prints TEXT: the same for stdout.
 says() { if grep -qF -- "$1" ../err; then good; else bad "stderr does not say '$1'" ../err; fi; }
 prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
 
-# Everything in the directory of the test, with sizes and times: what must not change when a run is refused.
+# Prints every path in the test's directory with size and times. A rejected run must not change it.
 inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n' | sort; }
 
-# refused CODE TEXT ARGS...: ends with that code, says the text in one line, prints nothing, changes nothing.
+# refused CODE TEXT ARGS...: the run exits with CODE, names the text in one line of stderr, prints nothing and changes no file.
 refused() {
     local before
     before=$(inventory)
@@ -71,8 +70,8 @@ refused() {
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
-# hold ARGS...: begins a run, $runner. Its log goes into a pipe that has room for $log_room bytes only: the run waits there and cannot end, however fast
-# it is and however long this script is held up. `let_go` reads the log into ../err, and waits for the end, which is in $code.
+# hold ARGS...: starts a run as process $runner. Its log goes into a pipe with room for $log_room bytes: the run waits there and cannot end, whatever
+# the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
 hold() {
     local most
     mkfifo ../pipe && exec 3<>../pipe || return
@@ -92,8 +91,8 @@ let_go() {
 }
 is_over() { ! kill -0 $runner 2>/dev/null; }
 
-# interrupted SIGNAL OUTPUT ARGS...: holds a verb that writes OUTPUT and sends it the signal when more of it is done than was before. What grows as it
-# is done is its journal, or the file that $watched names.
+# interrupted SIGNAL OUTPUT ARGS...: holds a verb that writes OUTPUT and sends it the signal after the run has made progress. Progress is growth of
+# the journal, or of the file that $watched names.
 interrupted() {
     local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
     shift 2
@@ -107,7 +106,7 @@ interrupted() {
     let_go
 }
 
-# says_where FILE: the process $server has written there where it serves; $port is where. It is waited for as long as the process lives.
+# says_where FILE: waits until the process $server has written its address into the file, or ends; $port is the port.
 says_where() {
     port=
     says_port() {
@@ -118,13 +117,13 @@ says_where() {
     [[ -n $port ]]
 }
 
-# What differs from run to run and from machine to machine.
+# Replaces the parts of a text that differ from run to run and from machine to machine.
 steady() {
     sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' \
         -e '/^\[[0-9]*\/[0-9]*\] /s/  [0-9.]* [kMGT]*B\/s$//' "$1"
 }
 
-# matches NAME FILE: the file is the golden file of that name.
+# matches NAME FILE: checks that the file equals the golden file of that name.
 matches() {
     if $bless; then
         mkdir -p "$(dirname "$golden/$1")" && steady "$2" >"$golden/$1.golden"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# What the scripts share that count what holds: a directory in $scratch that goes when they end, and `finish`, which prints the last line.
-# What the tests ask is on this machine: a proxy that somebody uses for the rest would be asked for it.
+# Functions for all test scripts: they count checks, make a directory $scratch that is removed at the end, and `finish` prints the last line.
+# The tests connect to this machine only, so requests must not go to a proxy.
 export no_proxy='*' NO_PROXY='*'
 passed=0
 failed=0
@@ -9,16 +9,16 @@ scratch=$(mktemp -d) || exit 1
 trap 'rm -rf --one-file-system "$scratch"' EXIT
 
 good() { passed=$((passed + 1)); }
-# bad WHAT [FILE]: a failure, with the beginning of a file that shows it; $here says where, if it is set.
+# bad WHAT [FILE]: counts a failure and prints it with the first lines of the file. $here, if set, names the place.
 bad() {
     printf 'FAILED %s%s\n' "${here:+$here: }" "$1"
     [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -300 | sed 's/^/    /'
     failed=$((failed + 1))
 }
-# judge WHAT COMMAND...: the fault is what is wrong if the command fails.
+# judge WHAT COMMAND...: counts a success if the command succeeds, else the failure WHAT.
 judge() { if "${@:2}"; then good; else bad "$1"; fi; }
-# await COMMAND...: waits until the command succeeds, and fails where that has not come after ten minutes. Of all waits of the scripts: machines on
-# which they run may be slow, and hold the program up while the script goes on, or the other way round.
+# await COMMAND...: waits until the command succeeds, and fails after ten minutes. All waits of the scripts use it, because a slow machine may delay
+# the program or the script by any time.
 await() {
     local waits
     for ((waits = 0; waits < 30000; waits++)); do
@@ -27,10 +27,10 @@ await() {
     done
     return 1
 }
-# same WHAT FILE FILE: they have the same bytes.
+# same WHAT FILE FILE: checks that both files have the same bytes.
 same() { if diff "$2" "$3" >"$scratch/difference" 2>&1; then good; else bad "$1" "$scratch/difference"; fi; }
 
-# The last line, and the exit code.
+# Prints the last line and exits.
 finish() { conclude; }
 conclude() {
     printf '%d passed, %d failed\n' "$passed" "$failed"

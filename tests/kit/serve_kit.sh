@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
-# What the scripts share that test `organ serve` with clients made of bash alone: they begin with
-# `. "$(dirname "$0")/../kit/serve_kit.sh"`, which brings tests/kit/cli_kit.sh along, and serve the directory "root" of the test.
+# Functions for scripts that test `organ serve` with clients written in bash. Such a script begins with
+# `. "$(dirname "$0")/../kit/serve_kit.sh"`, which reads tests/kit/cli_kit.sh as well, and serves the directory "root" of the test.
 . "$(dirname "${BASH_SOURCE[0]}")/cli_kit.sh"
 
 server=
@@ -9,7 +9,7 @@ answer=../answer
 cleanup() { [[ -n $server ]] && kill -9 "$server" 2>/dev/null; }
 trap '[[ $BASHPID == "$$" ]] && cleanup; [[ $BASHPID == "$$" ]] && rm -rf "$scratch"' EXIT
 
-# serve [OPTION...]: starts a server; $port is where.
+# serve [OPTION...]: starts a server; $port is its port.
 serve() {
     here="organ serve"
     : >../serve
@@ -20,7 +20,7 @@ serve() {
     finish
 }
 
-# http METHOD PATH [BODY] [HEADER]: $status, and what came back in the file $answer.
+# http METHOD PATH [BODY] [HEADER]: sends a request; $status is the status, and the file $answer has the response.
 http() {
     local body=${3:-} extra=${4:-} s
     here="$1 $2 $body"

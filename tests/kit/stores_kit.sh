@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
-# Folders as huggingface_hub, Ollama and LM Studio write them, in the home folder "user" of the test.
+# Functions that make folders as huggingface_hub, Ollama and LM Studio write them, in the home folder "user" of the test.
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME OLLAMA_MODELS
 export HOME=$PWD/user HF_HOME=$PWD/user/hf
 export HF_HUB_OFFLINE=1 # names that the caches lack are not asked for elsewhere
@@ -18,22 +18,22 @@ cached() {
         cp "$file" "$entry/blobs/$digest" && ln -sfn "../../blobs/$digest" "$snapshot/${file##*/}"
     done
 }
-# layer DIGEST SIZE: the text of a manifest of Ollama.
+# layer DIGEST SIZE: prints a layer of an Ollama manifest.
 layer() {
     printf '{"schemaVersion":2,"layers":[{"mediaType":"application/vnd.ollama.image.license","digest":"x","size":1},%s]}' \
         "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"$1\",\"size\":$2}"
 }
-# manifest PATH DIGEST SIZE: a manifest of the first layout.
+# manifest PATH DIGEST SIZE: writes a manifest of the first layout.
 manifest() {
     mkdir -p "$(dirname "$ollama/manifests/$1")"
     layer "$2" "$3" >"$ollama/manifests/$1"
 }
-# blob TEXT: puts it into a blob; $blob is its digest.
+# blob TEXT: writes a blob; $blob is its digest.
 blob() {
     blob=$(printf %s "$1" | sha256sum | cut -d ' ' -f 1)
     printf %s "$1" >"$ollama/blobs/sha256-$blob"
 }
-# manifest_link PATH TEXT: a manifest of the second layout, a link to a blob with the text.
+# manifest_link PATH TEXT: writes a manifest of the second layout, a link to a blob with the text.
 manifest_link() {
     blob "$2"
     mkdir -p "$(dirname "$ollama/manifests-v2/$1")"

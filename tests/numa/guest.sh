@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# A machine made up by QEMU, with as many CPUs and memory nodes as a test wants, emulated by TCG so that it needs no rights and no such
-# hardware. It boots the kernel of this host with an initial RAM disk made here. Scripts in this directory read this file in; their working
-# directory is the root of the repository.
+# Runs an emulated machine in QEMU with the CPUs and memory nodes that a test asks for. TCG emulation needs neither rights nor such hardware. The
+# machine boots the kernel of this host with an initial RAM disk made here. Scripts in this directory source this file; their working directory
+# is the root of the repository.
 
-# Says what is missing to boot one, or nothing.
+# Prints the reason if such a machine cannot boot here, else nothing.
 guest_obstacle() {
     local tool
     for tool in qemu-system-x86_64 cpio gzip busybox; do
@@ -20,7 +20,7 @@ guest_kernel() {
     for kernel in $(printf '%s\n' /boot/vmlinuz-* | sort -rV); do [[ -r $kernel ]] && echo "$kernel" && return; done
 }
 
-# guest_put DIRECTORY PROGRAM...: the programs and their libraries into the file system of the guest.
+# guest_put DIRECTORY PROGRAM...: copies the programs and their libraries into the guest's file system.
 guest_put() {
     local root=$1 program library
     shift
@@ -33,8 +33,8 @@ guest_put() {
     done
 }
 
-# guest_run SCRATCH ROOT QEMU-OPTIONS... <SCRIPT: boots with the files of ROOT, runs the script there with busybox's shell, prints what it
-# prints. Fails if the guest has not come to the end of the script within 10 minutes.
+# guest_run SCRATCH ROOT QEMU-OPTIONS... <SCRIPT: boots with the files of ROOT, runs the script with busybox's shell and prints its output. Fails if
+# the script has not ended within 10 minutes.
 guest_run() {
     local scratch=$1 root=$2
     shift 2
@@ -52,7 +52,7 @@ guest_run() {
     sed -n '/guest begins$/,/^guest ends$/p' "$scratch/console" | sed '1d;$d'
 }
 
-# node NUMBER MEMORY CPUS: QEMU's options for one memory node; MEMORY 0 for none.
+# node NUMBER MEMORY CPUS: prints QEMU's options for one memory node; MEMORY 0 means none.
 node() {
     if [[ $2 == 0 ]]; then
         printf '%s\n' -numa "node,nodeid=$1,cpus=$3"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Boots a machine of 48 CPUs on 4 memory nodes in QEMU, prunes the fixture in it, and looks from outside where its threads and buffers were:
-# each worker on the CPU that `organ topology` plans, each page of its buffers on the node of that CPU, and the output the bytes that this
-# host makes. Ends with the line "N passed, N failed"; says "skipped" and ends well where QEMU or a kernel is missing.
+# Boots a machine of 48 CPUs on 4 memory nodes in QEMU, prunes the fixture there, and checks from outside that each worker runs on the CPU that
+# `organ topology` plans, that each page of its buffers is on the node of that CPU, and that the output has the same bytes as on this host.
+# Ends with the line "N passed, N failed". If QEMU or a kernel is missing it prints "skipped" and succeeds.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/numa/guest.sh
@@ -19,7 +19,7 @@ guest_put "$scratch/guest" "$PWD/build/organ" || exit 1
 cp -r fixtures/tiny-qwen2 "$scratch/guest/tiny-qwen2" || exit 1
 mapfile -t nodes < <(node 0 768M 0-11; node 1 768M 12-23; node 2 768M 24-35; node 3 768M 36-47)
 
-# While organ prunes, every sample is the affinity of each thread and the maps of all memory with their policies and nodes.
+# While organ prunes, each sample has the affinity of every thread, and all memory mappings with their policies and nodes.
 guest_run "$scratch" "$scratch/guest" -smp 48,sockets=4,cores=12 -m 3G "${nodes[@]}" >"$scratch/log" <<'GUEST' || exit 1
 organ topology --json | sed 's/^/plan /'
 organ prune /tiny-qwen2 -o /tmp/out --iterations 10 --quiet >/dev/null &
@@ -41,13 +41,13 @@ sed -n 's/^plan //p' "$scratch/log" >"$scratch/plan.json"
 judge "the plan has 48 workers on 48 CPUs" test "$(jq '[.workers[].cpu] | unique | length' "$scratch/plan.json")" = 48
 judge "each worker of the plan has the node of its CPU" jq -e 'all(.workers[]; .node == (.cpu / 12 | floor))' "$scratch/plan.json" >/dev/null
 
-# ---- threads: those bound to one CPU, in the sample with the most of them ----
+# ---- threads bound to one CPU, in the sample that has most of them ----
 awk '$1 == "thread" && $3 ~ /^[0-9]+$/ { cpus[$2] = cpus[$2] $3 "\n"; if (++count[$2] > most) { most = count[$2]; best = $2 } }
      END { printf "%s", cpus[best] }' "$scratch/log" | sort -n >"$scratch/threads"
 jq '.workers[].cpu' "$scratch/plan.json" | sort -n >"$scratch/planned"
 judge "each CPU of the plan has the one thread that is bound to it" cmp -s "$scratch/threads" "$scratch/planned"
 
-# ---- memory: "SAMPLE NODE BYTES PAGES-THERE PAGES-ELSEWHERE" for each mapping with the policy of one node ----
+# ---- memory: a line "SAMPLE NODE BYTES PAGES-THERE PAGES-ELSEWHERE" for each mapping that is bound to one node ----
 awk 'function hex(digits, k, n) { for (k = 1; k <= length(digits); k++) n = n * 16 + index("0123456789abcdef", substr(digits, k, 1)) - 1; return n }
      $1 == "map" { split($3, ends, "-"); size[$2 " " ends[1]] = hex(ends[2]) - hex(ends[1]) }
      $1 == "numa" && match($4, /^(bind|prefer|prefer-many)(=static)?:[0-9]+$/) {
@@ -56,7 +56,7 @@ awk 'function hex(digits, k, n) { for (k = 1; k <= length(digits); k++) n = n * 
          print $2, node, size[$2 " " $3], there, elsewhere }' "$scratch/log" >"$scratch/memory"
 judge "buffers were seen" test -s "$scratch/memory"
 judge "no page of a buffer is on another node than its own" awk '$5 > 0 { bad = 1; print } END { exit bad }' "$scratch/memory"
-# The sample in which most pages were there.
+# Takes the sample with the most pages on their nodes.
 awk '{ pages[$1] += $4; if (pages[$1] > most) { most = pages[$1]; best = $1 } } END { print best + 0 }' "$scratch/memory" >"$scratch/best"
 best=$(<"$scratch/best")
 awk -v best="$best" '$1 == best { bytes[$2] += $3; pages[$2] += $4 } END { for (n in bytes) print n, bytes[n], pages[n] }' "$scratch/memory" |
@@ -64,7 +64,7 @@ awk -v best="$best" '$1 == best { bytes[$2] += $3; pages[$2] += $4 } END { for (
 echo "node, bytes reserved there, pages in use there:"
 cat "$scratch/nodes"
 judge "every node has buffers with pages in use" test "$(awk '$3 > 0' "$scratch/nodes" | wc -l)" = 4
-# The memory has room for the scratch of 48 workers and 48 bands, 12 of each on every node.
+# 48 workers and 48 bands have scratch buffers, 12 of each on every node.
 judge "nodes with the same number of workers have the same bytes" \
     awk '{ b[$1] = $2 } END { exit !(NR == 4 && b[0] > 0 && b[0] == b[1] && b[0] == b[2] && b[0] == b[3]) }' "$scratch/nodes"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Makes the recorded machines in fixtures/topologies anew: boots each in QEMU and lets hwloc's lstopo write down what it sees. Needs
-# qemu-system-x86, a kernel (linux-image-cloud-amd64), busybox-static, cpio and hwloc-nox. What tells of the host that emulates is left out.
+# Writes the recorded machines in fixtures/topologies again: boots each in QEMU and stores the output of hwloc's lstopo. Needs qemu-system-x86, a
+# kernel (linux-image-cloud-amd64), busybox-static, cpio and hwloc-nox. Attributes of the host are left out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/numa/guest.sh
@@ -11,7 +11,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 guest_put "$scratch/guest" "$(command -v lstopo-no-graphics)"
 
-# record NAME QEMU-OPTIONS...
+# record NAME QEMU-OPTIONS...: boots a machine and writes its topology.
 record() {
     local name=$1
     shift
