@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Verbs that compute make the same files and documents in the program of this machine and in that of build/neon, which EMULATOR runs. Ends
-# with the line "N passed, N failed"; THERE=PROGRAM is another one to compare with. WITHOUT_FMA=yes: what
-# takes exponentials has other last bits there and is left out.
+# Verbs that compute write the same files and documents with the program of this machine and with that of build/neon, which EMULATOR runs. Ends
+# with the line "N passed, N failed". THERE=PROGRAM names another program to compare with. WITHOUT_FMA=yes leaves out verbs that compute
+# exponentials, because their last bits differ without fused multiply-add.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 here_program=$organ
 there_program=$scratch/there
@@ -15,10 +15,10 @@ for place in here there; do
     ln -s "$model-gguf/"*BF16* "${model%/*}/imatrix/tiny-qwen2.gguf" $place/
 done
 
-# A document without its last member, which is what differs from run to run: time, machine, threads and memory.
+# Prints a document without its last member, which differs from run to run: time, machine, threads and memory.
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 
-# run_in PLACE PROGRAM ARGS...: what it prints is then PLACE.json.
+# run_in PLACE PROGRAM ARGS...: runs the program and stores its output as PLACE.json.
 run_in() {
     organ=$2
     cd "$1" || exit 1
@@ -27,20 +27,20 @@ run_in() {
     mv out "$1.json"
 }
 
-# everywhere ARGS...: runs both programs, each in a directory of its own.
+# everywhere ARGS...: runs both programs, each in its own directory.
 everywhere() {
     run_in here "$here_program" "$@"
     run_in there "$there_program" "$@"
 }
 
-# prints_the_same ARGS...: the verb prints its document.
+# prints_the_same ARGS...: checks a verb that prints its document.
 prints_the_same() {
     everywhere "$@" --json
     judge "the document is empty" test "$(plain here.json | wc -l)" -gt 10
     if diff <(plain here.json) <(plain there.json) >../difference; then good; else bad "another document" ../difference; fi
 }
 
-# writes_the_same REPORT OUTPUT ARGS...: the verb writes a directory, with its report within, or a file, with its report beside.
+# writes_the_same REPORT OUTPUT ARGS...: checks a verb that writes a directory with the report inside, or a file with the report next to it.
 writes_the_same() {
     local report=$1 output=$2 weights=$2
     everywhere "${@:3}" -o "$output"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests of the program as its users see it: what it prints, its exit codes, what it leaves behind. Run from the root after `ninja`;
-# ends with the line "N passed, N failed".
+# Tests the program as a whole: output, exit codes, remaining files. Run it from the root after `ninja`; it ends with the line
+# "N passed, N failed".
 #
 #   tests/cli/check_cli.sh            compares with the golden files in tests/cli/
-#   tests/cli/check_cli.sh --bless    writes them anew; look at the difference before it is committed
+#   tests/cli/check_cli.sh --bless    writes the golden files again; review their diff before the commit
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# Digests of all that a pruned model consists of, as far as it must not vary.
+# Prints digests of all parts of a pruned model that must not vary.
 digests() {
     (cd "$1" && find . -type f ! -path './organ/*' -exec sha256sum {} + | sort -k 2 && sha256sum organ/prune.jsonl)
     steady "$1/organ/prune.json" | sha256sum
@@ -77,7 +77,7 @@ judge "both parts are not there" test -f pruned-gguf/tiny-qwen2-BF16-00001-of-00
 ends 0 audit tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf pruned-gguf --quiet
 prints "Passed: the copy equals the donor except for the killed weights, which are zero"
 rm -rf pruned-gguf
-# A GGUF file becomes one, with the bytes that it has in a directory.
+# The output of a GGUF file is one file, with the bytes that it has in an output directory.
 plain=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ends 0 dequantize $plain -o plain.gguf --quiet
 half=(prune plain.gguf --method magnitude -s 50 --quiet)
@@ -101,7 +101,7 @@ refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen
 rm -rf half half.* plain.gguf before mine.prune.json
 
 # ---- prune and audit, the same on every instruction set with any number of threads ----
-# The scalar table takes ten times as long as the others, and thirty times under a sanitizer, where the suites prune and purify run it.
+# The scalar table takes ten times as long as the others, and thirty times under a sanitizer; there the suites prune and purify cover it.
 numbers="1 2 7" of_scalar="1 2 7"
 if in_part; then of_scalar=7; fi
 if sampled; then numbers=7 isas=${isas##* } twins=; fi
@@ -247,7 +247,7 @@ refused 4 "nowhere" measure tiny-qwen2 nowhere -o unmade
 refused 4 "none/out" measure tiny-qwen2 -o none/out
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" measure tiny-qwen2
 
-# ---- models behind URLs; what a server does is tested by tests/check_http*.c ----
+# ---- models behind URLs; tests/formats/remote tests the answers of servers ----
 refused 2 "the URL of the model is malformed" measure http://
 refused 2 "not the name of a file or directory" measure http://127.0.0.1/.x
 refused 2 "request header 1 is not" measure http://127.0.0.1:9/x.gguf --header hush
@@ -258,7 +258,7 @@ refused 2 "--delete-after is for local shards" measure http://127.0.0.1:9/x.gguf
 ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
 says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
-# libcurl is loaded for a URL alone: a start without one takes half as long.
+# libcurl is loaded for URLs only, because loading it takes as long as the rest of the start.
 if grep -q libcurl < <(ldd "$organ"); then bad "libcurl is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libcurl.so.4
 export LD_LIBRARY_PATH=$scratch/libraries
@@ -322,7 +322,7 @@ refused 2 "exists" purify tiny-qwen2 -o pruned --method haar
 refused 2 "tiny-qwen2" purify tiny-qwen2 -o tiny-qwen2 --method haar
 refused 4 "nowhere" purify nowhere -o out --method haar
 
-# ---- places ----
+# ---- paths of inputs and outputs ----
 refused 2 "pruned" prune tiny-qwen2 -o pruned
 cp -rL tiny-qwen2 donor && chmod -R u+w donor
 refused 2 "donor" prune donor -o donor
@@ -343,10 +343,10 @@ if ((EUID != 0)); then
 fi
 
 # ---- bad models ----
-# poke FILE OFFSET BYTES: overwrites.
+# poke FILE OFFSET BYTES: overwrites bytes of a file.
 poke() { printf '%b' "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 
-# broken WHAT TEXT: the model in "donor" is refused by all that read it; then it is made whole again.
+# broken WHAT TEXT: checks that every verb rejects the model in "donor", then restores it.
 broken() {
     refused 3 "$1" inspect donor
     refused 3 "$1" prune donor -o out
@@ -371,13 +371,13 @@ broken "model.safetensors.index.json"
 echo '{"num_hidden_layers": -1}' >donor/config.json
 broken "config.json"
 
-# A weight that is not a number is found when its tile is reached; nothing of the output stays.
+# prune finds a weight that is NaN when it reads the tile; it leaves no output.
 size=$(stat -c %s donor/model-00002-of-00003.safetensors)
 poke donor/model-00002-of-00003.safetensors $((size / 2 & ~1)) '\xff\x7f\xff\x7f'
 refused 3 "model-00002-of-00003.safetensors" prune donor -o out --quiet
 cp -f tiny-qwen2/model-00002-of-00003.safetensors donor/ && chmod u+w donor/*
 
-# Faults that only inspect looks for.
+# Faults that only inspect searches for.
 sed -i 's/"num_hidden_layers": 4/"num_hidden_layers": 6/' donor/config.json
 ends 3 inspect donor
 prints "PROBLEM  config.json: num_hidden_layers is 6"
@@ -386,7 +386,7 @@ mkdir empty
 refused 3 "empty" inspect empty
 refused 3 "empty" prune empty -o out
 
-# ---- an audit sees every byte ----
+# ---- audit compares every byte ----
 cp -r pruned copy
 size=$(stat -c %s copy/model-00001-of-00003.safetensors)
 poke copy/model-00001-of-00003.safetensors $((size - 1)) '\x01'
@@ -404,7 +404,7 @@ prints '"changed": 2'
 cp pruned/model-00002-of-00003.safetensors copy/
 ends 0 audit tiny-qwen2 copy --quiet
 
-# ---- apart and together again ----
+# ---- extract and assemble ----
 split=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 ends 0 extract tiny-qwen2 -o apart --dry-run --quiet
 matches extract/extract_dry ../out
@@ -465,7 +465,7 @@ sed -i 's,"file": "norm/output_norm.bin","file": "../../tiny-qwen2/config.json",
 refused 3 "'../../tiny-qwen2/config.json' is not a file of an organ directory" assemble apart -o x.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
-# ---- names from files cannot touch the terminal ----
+# ---- control characters in names of tensors do not reach the terminal ----
 mkdir hostile
 header='{"a\u001b[2J|b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 { printf '\x41\0\0\0\0\0\0\0%s' "$header" && printf '\0\0\0\0'; } >hostile/model.safetensors

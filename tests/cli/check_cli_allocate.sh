@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# prune --allocate as its users see it: what each tensor gets, curves that are kept and read again, refusals, an interruption.
+# Tests prune --allocate: the sparsity of each tensor, curves that are stored and read again, errors, an interruption.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 text=tiny-qwen2/calibration.txt
@@ -11,11 +11,11 @@ if in_part; then methods="magnitude sparsegpt"; fi
 if sampled; then short[-1]=64 methods=magnitude; fi
 prune=(prune tiny-qwen2 "${targets[@]}" "${short[@]}" --allocate global)
 
-# same A B: both outputs have the same weights.
+# same A B: checks that both outputs have the same weights.
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors) <(cat "$2"/*.safetensors); }
 differ() { judge "$1 and $2 are the same" bash -c '! cmp -s <(cat "$1"/*.safetensors) <(cat "$2"/*.safetensors)' - "$1" "$2"; }
 
-# ---- every method; curves are measured, kept and read again ----
+# ---- every method; curves are measured, stored and read again ----
 ends 0 "${prune[@]}" -o v2 --method physarum-v2 --budget 50% --allocation v2.curves --quiet
 sampled || matches prune/allocated ../out
 sampled || matches prune/allocated_report v2/organ/REPORT.md
@@ -42,7 +42,7 @@ of_three=(prune tiny-qwen2 --targets '*.self_attn.[kv]_proj.weight' "${short[@]}
 ends 0 "${of_three[@]}" -o three --json --quiet
 judge "other layers were measured" test "$(grep -c '"between": true' ../out)" = 2
 
-# ---- exchanges: the same for any number of threads; what they found is not looked for again ----
+# ---- exchanges: equal for any number of threads; their results are stored and not measured again ----
 ends 0 "${prune[@]}" -o exchanged --method physarum-v2 --budget 50% --allocation v2.curves --rounds 2 --threads 1
 says 'exchanges: round 2 of 2'
 prints 'Exchanges between pairs of tensors: '
@@ -53,7 +53,7 @@ if ! in_part; then
 fi
 differ v2 exchanged
 
-# ---- what would be done ----
+# ---- dry runs ----
 ends 0 "${prune[@]}" -o none --method wanda --budget 50% --dry-run --quiet
 prints 'Allocation: one budget of 50 % over 9 tensors; 9 curves would be measured, on'
 ends 0 "${of_three[@]}" -o none --dry-run --quiet
@@ -64,7 +64,7 @@ ends 0 "${prune[@]}" -o none --method physarum-v2 --budget 50% --allocation v2.c
 prints 'their curves are read'
 judge "a dry run made something" test ! -e none
 
-# ---- refusals ----
+# ---- errors ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2 "${targets[@]}")
 for option in --budget=50% --allocation=curves --rounds=3 --allocate-tokens=100 --allocate-layers=3 --allocate-way=0.5; do
     refused 2 "${option%%=*} has no meaning without --allocate global" "${v2[@]}" --calibration $text "$option"

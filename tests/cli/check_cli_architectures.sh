@@ -34,8 +34,8 @@ judge "a tensor is dropped" test "$("$organ" inspect plain --json | jq .model.te
 chmod -R u+w plain && rm -r plain
 chmod -R u+w pruned divided codes && rm -r pruned divided codes
 
-# ---- stacks of experts that the file has as in_features x out_features: gate and up alternate in gpt-oss, and are halves in Llama 4 ----
-# An audit finds the kept channels in gate and up, and then expects the donor's bytes at them in down.
+# ---- stacks of experts stored as in_features x out_features: gate and up alternate in gpt-oss, and are halves in Llama 4 ----
+# audit finds the kept channels in gate and up, and then expects the donor's bytes at them in down.
 make gpt_oss llama4_text
 for type in gpt_oss llama4_text; do
     ends 0 width $type -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
@@ -44,7 +44,7 @@ for type in gpt_oss llama4_text; do
     ends 0 width $type -o same --ffn 50% --multiple-of 8 --no-resolve --calibration "$text" --samples 1 --context 4 --quiet
     prints "got no token of the text"
     ends 0 audit $type same --quiet
-    # 64 outputs are no groups of three, 96 inputs are
+    # A matrix of 64 outputs does not divide into groups of three, one of 96 inputs does.
     ends 0 prune $type -o groups --method wanda --pattern 2:3 "${short[@]}" --targets '*.experts.down_proj'
     judge "$type: not a third is pruned" test "$(jq .totals.target.percent groups/organ/prune.json)" = 33.333333
     refused 2 "is stored as in_features x out_features: --pattern needs the inputs of a row contiguous and does not support it" \
@@ -52,7 +52,7 @@ for type in gpt_oss llama4_text; do
     chmod -R u+w narrow same groups && rm -r narrow same groups
 done
 
-# ---- shared experts whose width has a member of its own stay; those of the routed width follow it ----
+# ---- width: shared experts with a width member of their own stay; those with the width of routed experts are narrowed with them ----
 make laguna hunyuan_v1_moe
 ends 0 width laguna -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
 judge "the shared expert is narrowed" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[16,32]'
@@ -60,8 +60,8 @@ ends 0 width hunyuan_v1_moe -o together --ffn 50% --multiple-of 8 "${short[@]}"
 ends 0 audit hunyuan_v1_moe together --compensated --quiet
 ends 0 perplexity together --text "$text" --max-tokens 40 --context 32 --quiet
 
-# ---- experts whose inputs the router's factors multiply. The figures of layer 1 are those of transformers 5.23 in FP32: the routed output of the layer
-# for 32 tokens, and how far it is from that of a router without expert 0 ----
+# ---- experts whose inputs are multiplied by the router's factors. The figures of layer 1 are those of transformers 5.23 in FP32: the routed output of
+# the layer for 32 tokens, and its difference from that of a router without expert 0 ----
 near() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b * 0.99999 && a < b * 1.00001) }'; }
 ends 0 experts llama4_text -o fewer --keep 75% --score loss --calibration "$text" --samples 1 --context 32 --quiet
 scores() { jq -c ".scores.layers[] | select(.layer == 1) | $1" fewer/organ/experts.json; }
@@ -82,9 +82,9 @@ judge "n_group is changed" test "$(jq -c '[.n_group, .n_routed_experts]' lite/co
 ends 0 audit deepseek_v2-lite lite --quiet
 ends 0 perplexity lite --text "$text" --max-tokens 40 --context 32 --quiet
 
-# ---- layers: the kinds of the blocks that go, and config.json of models whose layers differ ----
-# Blocks to drop, and the mean negative log-likelihood of 72 tokens that transformers 5.23 finds for the output, which it also finds for the model if
-# the dropped layers return their inputs.
+# ---- layers: the kinds of the dropped blocks, and config.json of models whose layers differ ----
+# Columns: type, blocks to drop, mean negative log-likelihood of 72 tokens that transformers 5.23 computes for the output, which is also that of the
+# model with these layers replaced by the identity.
 while read -r type drop nll; do
     [[ -e $type ]] || make "$type"
     ends 0 layers "$type" -o shorter --drop "$drop" --quiet
@@ -122,7 +122,7 @@ judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
 refused 3 "num_kv_shared_layers is 4: a kept layer uses the keys and values of a dropped one" \
     layers gemma4_text-shared -o no --drop 2-2 --quiet
 
-# A search judges only sets that config.json can describe: of ten layers, four take keys and values of an earlier one.
+# The search tries only sets of layers that config.json can describe: of ten layers, four use keys and values of an earlier one.
 [[ -e gemma3n_text ]] || make gemma3n_text
 ends 0 layers gemma3n_text -o shorter --drop 3 --calibration "$text" --context 32 --search-tokens 64 --rounds 2 --json --quiet
 judge "the search judged too few sets" test "$(jq '.search.judged > 8' ../out)" = true
@@ -132,7 +132,7 @@ ends 0 layers jamba -o shorter --drop 2 --calibration "$text" --context 32 --sea
 judge "not all sets of two of four layers were judged" test "$(jq -c '[.search.judged, .search.whole]' ../out)" = '[6,true]'
 chmod -R u+w shorter && rm -r shorter
 
-# ---- quantize: stacks of experts stay plain, are counted as such, and loaders are told to leave them and the output head alone ----
+# ---- quantize: stacks of experts stay unquantised and are counted; quantization_config excludes them and the output head ----
 make gpt_neox
 ends 0 quantize gpt_oss -o codes --scheme fp8-channel
 says "8 stacks of experts, 85.5 % of the weights in matrices, stay plain: loaders read quantised experts as fp8-channel from a tensor for each"
@@ -156,7 +156,7 @@ judge "a quantised output head is not ignored" test "$(jq -c .quantization_confi
 chmod -R u+w codes && rm -r codes
 
 # ---- width and experts: the mean negative log-likelihood of the output is that of transformers 5.23 ----
-# scores OUT NLL: the likelihood of 72 tokens.
+# scores OUT NLL: checks the likelihood of 72 tokens.
 scores() {
     ends 0 perplexity "$1" --text "$text" --max-tokens 72 --context 72 --json --quiet
     judge "$1: $(jq '.models[0].figures.perplexity | log' ../out) nats a token, not $2" \
@@ -197,7 +197,7 @@ refused 2 "its attention is latent (MLA), and all heads share one latent key and
 refused 2 "its q_proj has the rows of a gate next to those of each head" width qwen3_next -o no --heads 50% "${short[@]}"
 refused 2 "its attention runs in parallel with a recurrent mixer" width falcon_h1 -o no --heads 50% "${short[@]}"
 
-# Routers that choose groups of four experts: three of each group stay.
+# Routers that choose groups of four experts keep three of each group.
 while read -r type nll; do
     make "$type"
     ends 0 experts "$type" -o fewer-experts --keep 75% --calibration "$text" --samples 4 --context 64 --quiet
@@ -213,7 +213,7 @@ mimo_v2_flash-groups 9.4636667
 END
 
 # ---- layers of multi-token prediction keep their bytes, and reports say that they are not run ----
-# digest MODEL: of the bytes of its prediction layer, in the order of names.
+# digest MODEL: prints a digest of its prediction layer's tensors in the order of names.
 digest() {
     local file=$1/model.safetensors length begin end
     length=$(od -An -t u8 -N 8 "$file" | tr -d ' ')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ autopsy as its users see it. Run from the root after `ninja`; ends with the line "N passed, N failed".
+# Tests organ autopsy: output, documents, exit codes, errors. Run it from the root after `ninja`; ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 # ---- help ----
@@ -43,7 +43,7 @@ matches autopsy/autopsy_json reports/autopsy.json
 ends 0 autopsy tiny-qwen2 -o reports --quiet # over what is there
 rm -r reports
 
-# ---- packed ones ----
+# ---- quantised models ----
 ln -s "${model%/*}/precision" precision
 for scheme in awq-gemm-32 awq-gemv-64 ct-float-quantized ct-int-quantized ct-mxfp4 ct-mxfp8 ct-packed-actorder gptq-v1-2 gptq-v1-4 \
     gptq-auto-3 modelopt-nvfp4; do
@@ -64,7 +64,7 @@ ends 0 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
 prints "all scales times  perplexity  nats per token"
 judge "no scale test in the report" grep -q "all scales times" reports/AUTOPSY_REPORT.md
 judge "no scale test in the page" grep -q "all scales times" reports/AUTOPSY_REPORT.html
-# A whole power of two in FP32 is one step of the exponent: the bytes of each scale_inv, doubled in place.
+# Doubling an FP32 number adds one to its exponent: this doubles each scale_inv in place.
 double_scales() {
     local file=$1/model.safetensors header from to
     header=$(od -An -tu8 -N8 "$file" | tr -d ' ')
@@ -85,7 +85,7 @@ prints "scales wrong by one factor: all its scales are 2 times their correct val
 refused 2 "no weight of tiny-qwen2 has codes with scales" autopsy tiny-qwen2 --text tiny-qwen2/heldout.txt
 rm -r plain scaled reports
 
-# ---- a sick one: the end of one shard was never written, and some of the last is noise ----
+# ---- a damaged model: the end of one shard is zeros, part of the last one is noise ----
 mkdir sick
 cp -r tiny-qwen2/* sick
 chmod -R u+w sick
@@ -119,7 +119,7 @@ echo '{"schema": "organ.ranges/1", "q_proj": {"std": 1}}' >ranges.json
 refused 3 "ranges.json: q_proj.std: must be two numbers, [least, most]" autopsy tiny-qwen2 --ranges ranges.json
 refused 4 "none.json" autopsy tiny-qwen2 --ranges none.json
 
-# ---- wrong usage, missing and broken models ----
+# ---- errors: wrong usage, missing and malformed models ----
 refused 2 "MODEL is missing" autopsy
 refused 2 "--print-ranges does not accept a model" autopsy tiny-qwen2 --print-ranges
 refused 2 "did you mean '--ranges'" autopsy tiny-qwen2 --range ranges.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# prune --method and audit --compensated as their users see them: results, reports, refusals, an interruption.
+# Tests prune --method and audit --compensated: results, reports, errors, an interruption.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 text=tiny-qwen2/calibration.txt
@@ -8,7 +8,7 @@ short=(--calibration $text --samples 4 --context 64 --quiet)
 some=()
 if in_part; then some=(--targets '*.self_attn.[kv]_proj.weight'); fi
 
-# number KEY FILE: the value of the first line that has the key.
+# number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
 
 # ---- results and reports ----
@@ -75,7 +75,7 @@ for way in "${ways[@]}"; do
     same held spilled $report
 done
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
-# What is in blocks with the states in memory is whole with them in a file, however many windows there are.
+# With the hidden states in memory, --memory has room for second moments of blocks only; with the states in a file it has room for whole ones.
 tight=(prune tiny-qwen2 --method sparsegpt --calibration $text --context 64 --quiet -s 50 --targets '*.0.mlp.*_proj.weight' --memory 38M --force -o tight)
 if ! sampled; then
     ends 0 "${tight[@]}" --samples 150
@@ -84,7 +84,7 @@ if ! sampled; then
     judge "second moments are in blocks" test "$(number block_diagonal_tensors tight/organ/prune.json)" = 0
 fi
 
-# ---- refusals ----
+# ---- errors ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)
 refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
 for method in physarum-v2 wanda sparsegpt alps physarum-v3; do
@@ -131,7 +131,7 @@ refused 2 '--scratch has no meaning with --imatrix' prune tiny-qwen2 -o new --me
 refused 4 'absent: no scratch file can be created in it: No such file' "${v2[@]}" "${short[@]}" --scratch absent
 refused 4 'v2/config.json: no scratch file can be created in it: Not a directory' "${v2[@]}" "${short[@]}" --scratch v2/config.json
 refused 4 'absent: no scratch file can be created in it' "${v2[@]}" "${short[@]}" --scratch absent --dry-run
-# A limit on files, as a quota has it: the states of these windows are 10.5 MB, twice.
+# A limit on the size of files stands for a quota; the states of these windows take 10.5 MB twice.
 (trap '' XFSZ && ulimit -f 8192 && exec "$organ" "${v2[@]}" --calibration $text --samples 128 --context 64 --quiet --scratch disk) >../out 2>../err
 judge "ends with another code than 4" test $? = 4
 judge "it does not say what has no place" grep -q 'disk: cannot store 10485760 bytes of hidden states (--scratch): File too large' ../err
@@ -139,7 +139,7 @@ judge "something is left" test -z "$(ls -A disk)$(compgen -G '.new*')$(compgen -
 : >nothing.txt
 refused 3 'nothing.txt: has no tokens' "${v2[@]}" --calibration nothing.txt
 
-# ---- a tokenizer that is another model's, or none ----
+# ---- the tokenizer of another model, and no tokenizer ----
 cp -rL tiny-qwen2 other
 rm other/tokenizer.json
 refused 3 'tokenizer' prune other -o new --method wanda -s 50 "${short[@]}"
@@ -156,7 +156,7 @@ ends 0 prune tiny-qwen2 -o undisturbed "${resumed[@]}" --quiet
 judge "it goes on to other bytes" cmp -s <(cat resumed/*.safetensors) <(cat undisturbed/*.safetensors)
 
 here="organ prune --method physarum-v2, interrupted"
-# Before anything is done: where this script is held up so long that something is, it begins anew.
+# Interrupts the run before its first matrix. If this script is delayed until a matrix is done, it tries again.
 for tries in 1 2 3 4 5; do
     rm -rf stopped .stopped*
     env --default-signal=INT "$organ" prune tiny-qwen2 -o stopped --method physarum-v2 --calibration $text --samples 128 >../out 2>../err &

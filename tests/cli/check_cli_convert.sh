@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ convert as its users see it. fixtures/convert.tsv has digests of files that equal those of llama.cpp's converter.
-# Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ convert: output, reports, exit codes, errors. fixtures/convert.tsv has digests of files that equal those of llama.cpp's converter.
+# Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 root=${organ%/build/organ}
 ends 0 help convert
 matches help/help_convert ../out
 
-# make TYPE: a model of fixtures/architectures without a tokenizer.
+# make TYPE: makes a model of fixtures/architectures without a tokenizer.
 make() {
     (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out
     mv "$1/tokenizer.json" "$1.json"
 }
 
-# likelihood MODEL...: the likelihoods of a text by each model, which gets the tokenizer of a fixture.
+# likelihood MODEL...: prints the likelihood of a text for each model, which gets the tokenizer of a fixture.
 likelihood() {
     local model all=()
     for model; do
@@ -24,7 +24,7 @@ likelihood() {
     echo "${all[@]}"
 }
 
-# ---- the files that were compared with llama.cpp's ----
+# ---- files that were compared with llama.cpp's ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 while IFS=$'\t' read -r name type _ _ ways sha256; do
     [[ $name == \#* ]] && continue
@@ -89,7 +89,7 @@ judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = 
 refused 2 "name a directory" convert q.gguf -o no.safetensors --to safetensors
 refused 2 "tensors of safetensors can become bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
 
-# ---- an output head that is stored although the ends are said to be tied ----
+# ---- a stored output head although config.json ties it to the embeddings ----
 ends 0 convert llama -o apart.gguf --to gguf --quiet
 jq '.tie_word_embeddings = true' llama/config.json >tied.json && mv tied.json llama/config.json
 ends 0 convert llama -o both.gguf --to gguf --quiet
@@ -103,13 +103,13 @@ ends 0 convert plain -o of_values.gguf --to gguf --type bf16 --quiet
 ends 0 perplexity of_codes.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_values.gguf --json
 judge "codes have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 
-# ---- a run that goes on ----
+# ---- interrupted and resumed ----
 interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 0 convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --quiet --resume
 judge "the resumed file differs" cmp -s resumed.gguf fast8.gguf
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "MODEL" convert
 refused 2 "--to" convert tiny-qwen2 -o no.gguf
 refused 2 "is GGUF already" convert q.gguf -o no.gguf --to gguf

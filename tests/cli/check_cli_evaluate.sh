@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# --evaluate of the verbs that write a model, as their users see it: figures in every view, what a dry run says, refusals before anything is
-# written.
+# Tests --evaluate of the verbs that write a model: figures in every view, dry runs, and errors before anything is written.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../tiny-lora" tiny-lora
 
 text=tiny-qwen2/heldout.txt
 eval=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 300 --quiet)
-# section FILE: of a Markdown report.
+# section FILE: prints the section Evaluation of a Markdown report.
 section() { sed -n '/^## Evaluation$/,/^## [^E]/p' "$1"; }
-# views NAME: of the report in NAME/organ.
+# views NAME: checks the views of the report in NAME/organ.
 views() {
     judge "$1: no section in its Markdown" grep -q "^| before: " "$1"/organ/*.md
     judge "$1: nothing of the comparison in its page" grep -q "KL divergence, nats per token" "$1"/organ/*.html
@@ -45,7 +44,7 @@ ends 0 chimera --base $q8 --donor $q8 --take organ --layers 2 --map 2:1 -o chime
 prints '"is": "target",'
 prints '"kl_divergence_error": '
 
-# The same figures as those of perplexity.
+# perplexity gives the same figures.
 ends 0 perplexity tiny-qwen2 --compare pruned --text $text --context 64 --max-tokens 300 --json --quiet
 for key in perplexity_error kl_divergence top1_agreement; do
     value=$(sed -n "s/^ *\"$key\": \([^,]*\),*$/\1/p" ../out | tail -n 1)
@@ -63,7 +62,7 @@ for verb in "purify tiny-qwen2 --method haar" "quantize tiny-qwen2 --scheme fp8-
     judge "a dry run wrote something" test ! -e out
 done
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "--evaluate-context has no meaning without --evaluate FILE" prune tiny-qwen2 -o out --evaluate-context 64
 refused 2 "--evaluate-style has no meaning without --evaluate FILE" graft --source pruned --target tiny-qwen2 -o out --evaluate-style hf
 refused 2 "did you mean '--evaluate-style'" purify tiny-qwen2 --method haar -o out --evaluate $text --evaluate-stile hf

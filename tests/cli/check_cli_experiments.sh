@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Killed weights never stand alone: what must be read with them is in every view of prune, audit, evaluate and fleet, and two experiments come
-# into one table only under two names.
+# Every view of prune, audit, evaluate and fleet that shows the share of zeros also shows what it depends on; a table shows two experiments only
+# under two names.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 scored=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 100 --quiet)
 print=$(printf 'fingerprint [0-9a-f]\\{16\\}')
-# What stands in a file: the method, that it is not activation-aware, the experiment, the denominators with their values, the coverage.
+# Checks that a file states the method, that it is not activation-aware, the experiment, the denominators with their values, and the coverage.
 errata() {
     local what
     for what in "Physarum v1 is a static flow" "it is not the activation-aware v2" "$print" "Do not mix experiments" \
@@ -41,7 +41,7 @@ for view in ../out scored/EVALUATION_REPORT.md scored/EVALUATION_REPORT.html sco
     judge "$view has no coverage" grep -q "coverage of the targets is 100 %" <(tr '\n' ' ' <$view | tr -s ' ')
 done
 
-# ---- one experiment: another sparsity is no other one ----
+# ---- one experiment: runs that differ in sparsity alone ----
 ends 0 prune tiny-qwen2 -o v1-50 -s 50 --quiet
 ends 0 evaluate tiny-qwen2 v1 v1-50 tiny-qwen2 "${scored[@]}"
 
@@ -85,11 +85,11 @@ refused 2 "which differ in their method" evaluate tiny-qwen2 v1 magnitude "${sco
 refused 2 "no pruned model is named other" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow=other
 refused 2 "is not NAME=MODEL" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow
 
-# ---- a log without a fingerprint, as it was written before ----
+# ---- a log without a fingerprint, as earlier versions wrote it ----
 sed -i -z 's/,\n *"fingerprint": "[0-9a-f]*"//g' v1-50/organ/prune.json
 ends 0 evaluate tiny-qwen2 v1 v1-50 "${scored[@]}"
 
-# ---- fleet: each experiment by itself ----
+# ---- fleet: a table for each experiment ----
 mkdir zoo && cp -r v1 magnitude zoo/ && cp -rL tiny-qwen2 zoo/donor
 ends 0 fleet zoo -o fleet --no-extract --quiet
 prints "Pruned, experiment 1: donor tiny-qwen2 (fingerprint"

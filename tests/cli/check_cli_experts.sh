@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ experts as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ experts: output, reports, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
@@ -9,7 +9,7 @@ along=(--calibration tiny-moe/calibration.txt --samples 8 --context 64)
 ends 0 help experts
 matches help/help_experts ../out
 
-# ---- measured once, cut more than once ----
+# ---- scores measured once, used for several cuts ----
 ends 0 experts tiny-moe --score loss -o half --keep 50% "${along[@]}" --scores scores.json --quiet
 matches experts/experts_half ../out
 matches experts/EXPERTS_REPORT half/organ/EXPERTS_REPORT.md
@@ -38,7 +38,7 @@ judge "not four experts are kept" test "$(jq -c '[.layers[].kept_experts | lengt
 ends 0 perplexity half --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 prints perplexity
 
-# ---- proved ----
+# ---- audited ----
 ends 0 audit tiny-moe half --quiet
 matches experts/experts_audit ../out
 ends 0 audit tiny-moe half --json
@@ -50,7 +50,7 @@ says "changed is not a cut of tiny-moe: config.json of changed: num_local_expert
 prints "FAILED: 1 problem."
 rm -r changed
 
-# ---- what is only told ----
+# ---- dry runs ----
 ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --dry-run --quiet
 matches experts/experts_dry ../out
 judge "a dry run wrote something" test ! -e dry
@@ -70,9 +70,9 @@ judge "a resumed run differs from a whole one" cmp -s half/model.safetensors res
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --force --quiet
 
-# ---- killed while it measured ----
-# The first layer's scores are kept beside the output; without --scores too the run goes on after it, and what comes out is the same.
-# Where this script is held up and the run is past its measurement meanwhile, it is begun anew.
+# ---- killed during the measurement ----
+# The first layer's scores are stored next to the output. The next run continues after it, also without --scores, and makes the same output. If this
+# script is delayed until the measurement is over, it tries again.
 killed_measuring() { # experts MODEL -o OUT ARGUMENT...
     local pid tries
     for tries in 1 2 3 4 5; do
@@ -107,7 +107,7 @@ ends 0 experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores lo
 judge "a file that went on gives other bytes" cmp -s whole/model.safetensors file/model.safetensors
 rm -r late file
 
-# ---- one budget, which is a plan ----
+# ---- one budget for all layers: a plan ----
 ends 0 experts tiny-moe --score loss -o plan --keep 6 --scores scores.json --per-layer global --dry-run --json
 judge "the plan keeps another number in all" test "$(jq '[.losses[].keep] | add' ../out)" = 24
 judge "the plan is even" test "$(jq -c '[.losses[].keep] | unique | length > 1' ../out)" = true
@@ -115,7 +115,7 @@ judge "a plan that nothing could load names experts" test "$(jq -c .layers ../ou
 ends 0 experts tiny-moe --score loss -o plan --keep 6 --scores scores.json --per-layer global --dry-run
 matches experts/experts_plan ../out
 
-# ---- beside an expert for all tokens ----
+# ---- a shared expert ----
 cp -r "$(dirname "$model")/forward/qwen2moe" shared && chmod -R u+w shared && cp tiny-moe/tokenizer*.json shared
 ends 0 experts shared -o fewer --keep 50% --heal "${along[@]}" --quiet
 prints "3 of 3 layers are refitted"
@@ -132,7 +132,7 @@ for made in fewer narrow lower; do
 done
 rm -r shared fewer narrow lower
 
-# ---- a first layer without experts, groups, and a block for tokens after the next one ----
+# ---- a first layer without experts, groups of experts, and a multi-token prediction block ----
 cp -r "$(dirname "$model")/forward/glm4moe" groups && chmod -R u+w groups && cp tiny-moe/tokenizer*.json groups
 ends 0 experts groups -o fewer --keep 50% "${along[@]}" --quiet
 matches experts/experts_groups ../out
@@ -173,7 +173,7 @@ for made in fewer healed lower found flat body narrow lean thin coded; do
 done
 rm -r groups fewer healed lower found flat body narrow lean thin coded
 
-# ---- refused ----
+# ---- errors ----
 refused 2 "is enough" experts tiny-moe --score loss -o no --keep 50% "${long[@]}" --memory 8M
 refused 2 "nothing is measured" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --scratch .
 jq -c '.model = "0123456789abcdef"' scores.json >other.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ fetch, and models that verbs read from the hub by ranges, against a server that answers as the hub does (tests/kit/hub_server.c).
+# Tests organ fetch, and verbs that read models from the hub by ranges, against a server that answers as the hub does (tests/kit/hub_server.c).
 . "$(dirname "$0")/../kit/cli_kit.sh"
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME HF_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN http_proxy
 export HOME=$PWD/../user HF_HOME=$PWD/../user/hf
@@ -52,7 +52,7 @@ HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is not an http(s) URL" fetch hf:tiny/
 echo other >one/config.json
 refused 2 "one/config.json: exists, but has another content than config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
 
-# ---- interrupted, and wrong ----
+# ---- interrupted downloads and wrong content ----
 big=model-00002-of-00003.safetensors
 head -c 1000000 "$repo/$big" >one/$big.part
 : >../hub/log
@@ -83,7 +83,7 @@ wrong form 3 "is neither SHA-256 nor SHA-1"
 wrong commit 3 "has no commit or no list of files"
 wrong garbage 3 "hf:tiny/qwen2/$big"
 
-# ---- tokens go to one host ----
+# ---- tokens are sent to one host only ----
 manners gated
 refused 4 "401" fetch hf:tiny/qwen2/config.json -o x
 straight
@@ -101,7 +101,7 @@ rm "$HF_HOME/token"
 HF_TOKEN='a b' refused 2 "the token in HF_TOKEN contains a space or a character outside ASCII" fetch hf:tiny/qwen2 -o x
 refused 4 "nowhere" fetch hf:tiny/qwen2 -o x --token-file nowhere
 
-# ---- into the cache, as huggingface_hub lays it out ----
+# ---- into the cache, in the layout of huggingface_hub ----
 refused 3 "has no models--tiny--qwen2; prune needs it there: organ fetch hf:tiny/qwen2 --cache" prune hf:tiny/qwen2 -o made
 ends 0 fetch hf:tiny/qwen2 --cache
 entry=$HF_HOME/hub/models--tiny--qwen2

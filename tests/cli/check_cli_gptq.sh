@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# quantize --method gptq, and schemes of 2, 3 and 8 bits, as their users see them. Ends with the line "N passed, N failed".
+# Tests quantize --method gptq, and schemes of 2, 3 and 8 bits: results, reports, errors. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ln -s "$model/../imatrix" imatrix
@@ -8,12 +8,12 @@ text=tiny-qwen2/calibration.txt
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
 narrow=() schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
-# cli_prune_then codes in three bits.
+# The suite cli_prune_then covers codes of three bits.
 if in_part; then blocks=q4_0 schemes="int8-channel int2-group32"; fi
 if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 
-# number KEY FILE: the value of the first line that has the key.
+# number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
 below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
 
@@ -50,7 +50,7 @@ judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 refused 2 '--scratch has no meaning for --method nearest' quantize tiny-qwen2 -o new --scheme int3-group32 --scratch disk
 refused 4 'absent: no scratch file can be created in it' quantize tiny-qwen2 -o new --scheme int3-group32 "${short[@]}" --scratch absent
 
-# ---- the other widths, as the reader of packed weights sees them ----
+# ---- the other widths, read back with dequantize ----
 for scheme in $schemes; do
     ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --quiet --json "${scored[@]}"
     cp ../out ../nearest
@@ -69,7 +69,7 @@ for scheme in fp8-block128 fp8-channel; do
     prints "No problems found"
 done
 
-# ---- mixed widths: one budget, divided by measured divergence ----
+# ---- mixed widths: one budget, divided by measured KL divergence ----
 mixed=(quantize tiny-qwen2 -s mixed "${short[@]}" --allocate global --allocate-tokens 256)
 some=(--targets '*.[03].self_attn.[qkv]_proj.weight')
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed --budget 3.5bpw --allocation mixed.curves --json "${scored[@]}"
@@ -91,13 +91,13 @@ ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-told --budget 3.5
 says "(vLLM) need the same width for them: use --one-width"
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 4bpw --one-width
 judge "it warns of widths that are alike" bash -c '! grep -q vLLM ../err'
-# layer_schemes LAYER: what q, k and v of it got, each once.
+# layer_schemes LAYER: prints the schemes of its q, k and v, each once.
 layer_schemes() { jq -r ".tensors[] | select(.layer == $1) | .scheme" mixed-alike/organ/quantize.json | sort -u; }
 judge "q, k and v have not the same" test "$(layer_schemes 0 | wc -l) $(layer_schemes 3 | wc -l)" = "1 1"
 judge "all layers got one scheme" test "$(layer_schemes 0)" != "$(layer_schemes 3)"
 refused 2 "--one-width has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --one-width
 refused 2 "contains the curves of a different run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
-# Routed experts are one choice: transformers reads one scheme for all of them.
+# All routed experts get one scheme, because transformers reads one scheme for all of them.
 if ! sampled; then
     ln -s "$(dirname "$model")/tiny-moe" tiny-moe
     of_moe=(tiny-moe "${short[@]:2}" --targets '*.layers.0.*_proj.weight')
@@ -141,7 +141,7 @@ refused 2 "--budget 1M: with all targets in 2 bits the tensors need" "${mixed[@]
 refused 2 "--budget 16bpw is enough for all targets unquantised" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
 refused 2 "contains the curves of a different run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
 
-# ---- interrupted and resumed, and the same bytes whatever the way ----
+# ---- interrupted and resumed; the same bytes with other threads and memory ----
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=1}" "${narrow[@]}"
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-resolve --resume
@@ -154,7 +154,7 @@ judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors
 ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --memory 22M
 prints "second moments in blocks of 256 inputs"
 
-# ---- mixed widths, interrupted: while codes are made, and while curves are measured ----
+# ---- mixed widths, interrupted while codes are computed and while curves are measured ----
 if ! in_part; then # as the codes of one width, above
     interrupted INT mixed-resumed "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-resumed --budget 3.5bpw --allocation mixed.curves
     judge "SIGINT ends it with $code instead of 130" test $code -eq 130
@@ -207,7 +207,7 @@ judge "a resumed run tells of another error" test "$(number output_error resumed
 ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" --memory 22M
 prints "second moments in blocks of 256 inputs"
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "--method gptq needs --calibration FILE, a text" quantize tiny-qwen2 -o no -s int4-group32 --method gptq
 refused 2 "--method is 'best', but must be one of nearest, gptq" quantize tiny-qwen2 -o no -s int4-group32 --method best
 refused 2 "--calibration has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --calibration $text

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ experts --heal as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ experts --heal: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
@@ -31,7 +31,7 @@ judge "the report of a resumed run differs" test "$(jq -c .heal healed/organ/exp
 ends 0 experts tiny-moe --score loss -o scratched --keep 50% "${along[@]}" --heal --scratch . --memory 96M --quiet
 judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scratched/model.safetensors
 
-# ---- told and refused before anything is measured ----
+# ---- dry runs, and errors before the measurement ----
 ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --heal --dry-run --json
 judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memory_enough > 8388608' ../out)" = true
 refused 2 "--heal needs a text: --calibration TEXT" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal

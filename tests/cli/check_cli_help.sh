@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Help, manual and completion come from one table: each has every verb and every option, and nothing else. bash completes for real here.
+# Checks that help, manual and completion contain exactly the verbs and options of the one table. It runs the completion in a real bash.
 # shellcheck disable=SC2034 # the script for bash uses them
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# same WHAT A B: two lists of words agree.
+# same WHAT A B: checks that two lists of words are equal.
 same() { if diff -u "$2" "$3" >../difference; then good; else bad "$1" ../difference; fi; }
 
 for shell in bash zsh fish; do
@@ -12,7 +12,7 @@ for shell in bash zsh fish; do
     cp ../out ../${shell}_script
     judge "the script does not ask organ" grep -q ' complete ' ../out
 done
-# words WORD...: the candidates for the last word, sorted.
+# words WORD...: prints the candidates for the last word, sorted.
 words() { "$organ" complete "$@" | cut -f 1 | sort; }
 run manual --list
 cp ../out ../pages
@@ -20,7 +20,7 @@ here="completion in bash"
 # shellcheck source=/dev/null
 . ../bash_script 2>../err || bad "the script cannot be read" ../err
 
-# ---- verbs: help names them all, and so do the others ----
+# ---- verbs: help, manual and completion name all of them ----
 ends 0 help
 sed -nE 's/^  ([a-z]+([ -][a-z]+)*)(  .*|$)/\1/p' ../out >../verbs
 judge "there are few verbs" test "$(wc -l <../verbs)" -ge 24
@@ -51,7 +51,7 @@ while read -r verb; do
     run manual organ-${verb// /-}
     sed -nE '/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\2 \3/p}' ../out | tr ' ' '\n' | grep . | sort >../shown
     same "options of $verb in the manual" ../shown ../wanted
-    # What help says of each, the manual says too.
+    # The manual explains each option as help does.
     sed -nE '/^\.TP$/{n;n;p}' ../out | sed 's/\\-/-/g; s/\\(aq/'\''/g; s/\\%//g' | cut -c -24 >../beginnings
     # shellcheck disable=SC2086
     run help $verb
@@ -69,7 +69,7 @@ judge "the hidden verb is listed" test -z "$(grep -x complete ../verbs)"
 run complete
 judge "no word has candidates" test ! -s ../out
 
-# ---- quantize knows every scheme that --scheme offers, and prune --then those of codes ----
+# ---- quantize supports every scheme that completion offers for --scheme, and prune --then those with integer codes ----
 words quantize --scheme '' >../schemes
 judge "there are few schemes" test "$(wc -l <../schemes)" -ge 25
 while read -r scheme; do
@@ -80,7 +80,7 @@ done <../schemes
 here="prune --then"
 same "schemes" <(words prune --then '') <(grep -vE '^(mixed|q.*)$' ../schemes)
 
-# ---- README.md and docs/: their commands are of verbs and options that there are, and every verb that does something to a model is shown ----
+# ---- README.md and docs/: their commands use existing verbs and options, and they show every verb that works on a model ----
 mapfile -t documents < <(find "$golden"/../../README.md "$golden"/../../docs/ -name '*.md' | LC_ALL=C sort)
 here="README.md and docs/"
 while read -r verb; do
@@ -101,7 +101,7 @@ for document in "${documents[@]}"; do
     done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z][a-z-]* [^`&;<)]*')
 done
 
-# ---- pages are sound: no line is long, none begins like a command by accident ----
+# ---- manual pages: no long line, and no text line that begins like a troff request ----
 while read -r page; do
     run manual "$page"
     known='^\.(\\"|TH|SH|SS|TP|PP|B|BR|br|EX|EE|in)( |$)'
@@ -127,7 +127,7 @@ for verb in manual completion; do
 done
 
 # ---- bash ----
-# pieces LINE: in $pieces, as readline breaks a line into words, '=' and ':' being words too; an empty one at the end where one may begin.
+# pieces LINE: splits a line into $pieces as readline does: '=' and ':' are words too, and an empty word ends the line where a word may begin.
 pieces() {
     local rest=$1 word
     pieces=()
@@ -146,7 +146,7 @@ pieces() {
     done
 }
 
-# offers LINE WORDS: what the key for completion offers behind the line.
+# offers LINE WORDS: checks the candidates of bash's completion at the end of the line.
 offers() {
     local pieces
     here="organ ... $1"

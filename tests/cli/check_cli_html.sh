@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Pages of reports as users see them: --html, the pages beside other reports, organ report. Ends with the line "N passed, N failed";
-# `--bless` writes the golden files anew.
+# Tests HTML reports: --html, the pages written with other reports, and organ report. Ends with the line "N passed, N failed"; `--bless` writes the
+# golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# page FILE: it is whole.
+# page FILE: checks that the page is complete.
 page() {
     if [[ $(head -n 1 "$1") == "<!doctype html>" && $(tail -n 1 "$1") == "</html>" ]]; then good; else bad "$1 is no whole page" "$1"; fi
 }
@@ -30,31 +30,31 @@ cp ../out audit.json
 judge "the page has no verdict" grep -q 'class="lead">Passed' audit.html
 judge "the time of the run has no unit" grep -qE '>seconds</th><td>[0-9.]+ (ms|s)<' audit.html
 
-# Only the last section varies.
+# Runs differ only in the last section.
 ends 0 prune tiny-qwen2 -o other --threads 1 --memory 8M --quiet
 judge "another run has another page" cmp -s <(sed '/id="s[0-9]*-run"/,$d' out/organ/REPORT.html) <(sed '/id="s[0-9]*-run"/,$d' other/organ/REPORT.html)
 judge "the last section is not the run" test "$(grep -c '<section' <(sed -n '/aria-labelledby="s[0-9]*-run"/,$p' out/organ/REPORT.html))" = 1
 
-# A pruning that does not hold has a page, too.
+# A pruning that fails its audit has a page as well.
 printf '\0\0\0\1' | dd of=other/model-00002-of-00003.safetensors bs=1 seek=9000 conv=notrunc 2>/dev/null
 ends 1 audit tiny-qwen2 other --html failed.html --quiet
 page failed.html
 judge "what does not hold is not on the page" grep -q 'Failed checks' failed.html
 judge "no check is marked" grep -q 'class="no"' failed.html
 
-# A dry run has one.
+# A dry run has a page as well.
 ends 0 prune tiny-qwen2 -o third --dry-run --html dry.html --quiet
 page dry.html
 judge "a dry run left something" test ! -e third
 judge "a dry run does not say so" grep -q 'A dry run' dry.html
 
-# ---- the page acts on nothing but what is in it ----
+# ---- the page's script reads nothing but the page ----
 sed -n '/<script>/,/<\/script>/p' prune.html | sed -e '1s/^<script>//' -e '$s/<\/script>$//' | sed '$d' >script
 hash=$(openssl dgst -sha256 -binary script 2>/dev/null | base64)
 if [[ -n $hash ]]; then judge "the policy names another script" grep -qF "script-src 'sha256-$hash'" prune.html; fi
 judge "a page names an address" test -z "$(sed 's,http://www.w3.org/2000/svg,,g' prune.html audit.html failed.html dry.html | grep -o 'https*://.*')"
 
-# ---- what is there ----
+# ---- files that exist already ----
 cp prune.html page.html
 ends 0 audit tiny-qwen2 out --html page.html --quiet
 judge "an old page was not replaced" grep -q '<title>Audit' page.html

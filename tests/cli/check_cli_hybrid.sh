@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A trained model with recurrent layers (fixtures/tiny-hybrid) in the verbs that run models. Ends with the line
-# "N passed, N failed".
+# Tests verbs that run models on a trained model with recurrent layers (fixtures/tiny-hybrid). Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 
 ln -s "$(dirname "$model")/tiny-hybrid" tiny-hybrid
@@ -10,14 +9,14 @@ calibration=(--calibration tiny-qwen2/calibration.txt --samples 24 --context 64)
 nll_of() { "$organ" perplexity "$1" --text "$text" --max-tokens 4000 --context 256 --json "${@:2}" 2>/dev/null | jq '.models[0].figures.nll'; }
 holds() { test "$(jq -n "$1")" = true; }
 
-# ---- the likelihood that transformers computes ----
+# ---- the likelihood is that of transformers ----
 ends 0 perplexity tiny-hybrid --text "$text" --context 256 --json
 judge "the likelihood is not that of reference.json" \
     holds "$(jq .models[0].figures.nll ../out) - $(jq .context_256.nll tiny-hybrid/reference.json) | fabs < 1e-5"
 judge "another number of tokens" \
     test "$(jq .run.batch_tokens ../out)" = "$(jq .context_256.scored_tokens tiny-hybrid/reference.json)"
 
-# ---- the same bits whatever computes ----
+# ---- the same bits on every instruction set and with any number of threads ----
 short=$(nll_of tiny-hybrid --max-tokens 500)
 judge "threads change the likelihood" test "$(nll_of tiny-hybrid --max-tokens 500 --threads 3)" = "$short"
 judge "an instruction set changes the likelihood" test "$(ORGAN_ISA=scalar nll_of tiny-hybrid --max-tokens 500)" = "$short"
@@ -26,7 +25,7 @@ cp ../out generated
 ORGAN_ISA=scalar ends 0 generate tiny-hybrid --prompt "And God said" -n 8 --threads 1
 judge "an instruction set changes a generated text" cmp -s ../out generated
 
-# ---- calibrated verbs reach the linear layers of recurrent mixers, and nothing else of them ----
+# ---- calibrated verbs change the linear layers of recurrent mixers and none of their other tensors ----
 for method in sparsegpt physarum-v3; do
     ends 0 prune tiny-hybrid -o "$method" --method "$method" --sparsity 50 "${calibration[@]}" --quiet
     ends 0 audit tiny-hybrid "$method" --compensated --quiet

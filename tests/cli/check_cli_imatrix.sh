@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# prune --imatrix as its users see it: results, reports, what does not go together, imatrices that do not fit.
+# Tests prune --imatrix: results, reports, options that exclude each other, imatrices that do not fit the model.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../imatrix" imatrix
 new=imatrix/tiny-qwen2.gguf
@@ -39,7 +39,7 @@ sed -i -e 's/Qwen2ForCausalLM/UnheardOfForCausalLM/' -e 's/"qwen2"/"unheard-of"/
 ends 0 prune odd -o alone --method wanda --imatrix $new -s 50 --quiet
 judge "the architecture changes the weights" cmp -s wanda/model-00002-of-00003.safetensors alone/model-00002-of-00003.safetensors
 
-# ---- what does not go together ----
+# ---- options that exclude each other ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2 --imatrix $new)
 refused 2 '--calibration and --imatrix exclude each other' "${v2[@]}" --calibration tiny-qwen2/calibration.txt
 refused 2 '--samples has no meaning with --imatrix' "${v2[@]}" --samples 4
@@ -53,7 +53,7 @@ refused 2 '--imatrix has no meaning for --method magnitude' prune tiny-qwen2 -o 
 refused 2 '--imatrix has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --imatrix $new
 refused 2 '--method wanda needs --sparsity or --pattern' prune tiny-qwen2 -o new --method wanda --imatrix $new
 
-# ---- imatrices that do not fit ----
+# ---- imatrices that do not fit the model ----
 wanda=(prune tiny-qwen2 -o new --method wanda -s 50)
 refused 4 'missing.gguf' "${wanda[@]}" --imatrix missing.gguf
 refused 3 "calibration.txt: header: magic is" "${wanda[@]}" --imatrix tiny-qwen2/calibration.txt

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests of what `organ inspect` tells of quantised models. `--bless` writes the golden files anew.
+# Tests the report of `organ inspect` on quantised models. `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# tensors FILE "NAME DTYPE SHAPE BYTES"...: a safetensors file of zeros.
+# tensors FILE "NAME DTYPE SHAPE BYTES"...: writes a safetensors file of zeros.
 tensors() {
     local file=$1 header='' offset=0 name dtype shape bytes length
     shift
@@ -42,7 +42,7 @@ gptq() {
     echo '{"bits":4,"group_size":128,"desc_act":true}' >"$1/quantize_config.json"
 }
 
-# ---- what is found ----
+# ---- quantisation schemes ----
 fp8 fp8 5
 ends 0 inspect fp8
 matches inspect/inspect_fp8 ../out
@@ -54,7 +54,7 @@ matches inspect/inspect_gptq ../out
 ends 0 inspect gptq --json --tensors --match '*up_proj*'
 matches inspect/inspect_gptq_json ../out
 
-# A total_size that is wrong is no fault: loaders take from the index the names of the files alone.
+# A wrong total_size is no fault, because loaders read only the names of files from the index.
 cp -rL tiny-qwen2 total && chmod -R u+w total
 sed -i 's/"total_size": [0-9]*/"total_size": 7/' total/model.safetensors.index.json
 ends 0 inspect total
@@ -69,14 +69,14 @@ sed -i 's/"total_size": 7/"total_size": 8/' pruned/model.safetensors.index.json
 ends 0 audit total pruned
 rm -r pruned plain total
 
-# Taken apart it is the same model, with its config in another place.
+# After extract it is the same model with config.json in another place.
 ends 0 extract fp8 -o apart
 ends 0 inspect apart
 prints "FP8 E4M3, block 128 x 128, F32 scales"
 prints "quantised by fp8"
 
-# Architectures whose names are in no table: their tensors have no role, but they are no fault, and layers are numbered where names say so.
-# foreign NAME PREFIX MODULE: a model of two layers.
+# Tensors of unknown architectures have no role, which is no fault; their names give the layer numbers.
+# foreign NAME PREFIX MODULE: makes a model of two layers.
 foreign() {
     mkdir "$1"
     tensors "$1/model.safetensors" "$2.0.$3.weight F32 4,4 64" "$2.0.$3.bias F32 4 16" "$2.1.$3.weight F32 4,4 64" "$2.1.$3.bias F32 4 16"
@@ -103,7 +103,7 @@ tensors both/model.safetensors "model.encoder.layers.0.fc1.weight F32 4,4 64" "m
 ends 3 layers both --drop 1-1 -o smaller
 says "has an encoder ('model.encoder.layers.0.fc1.weight') and a decoder ("
 
-# ---- what is broken: told, and the rest is shown ----
+# ---- faults: inspect names them and shows the rest ----
 fp8 short 4
 ends 3 inspect short
 matches inspect/inspect_short ../out

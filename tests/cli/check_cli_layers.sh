@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ layers as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ layers: output, reports, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 fixtures=$(dirname "$model")
@@ -15,13 +15,13 @@ if sampled; then healed=("${short[@]}"); fi
 ends 0 help layers
 matches help/help_layers ../out
 
-# Whether a tensor of the output has the bytes of one of the donor.
+# Whether a tensor of the output has the bytes of a tensor of the donor.
 same_bytes() { # MODEL OUT NAME_BEFORE NAME_AFTER
     test "$($organ inspect "$1" --tensors --json | jq -c --arg n "$3" '.tensors[] | select(.name == $n) | [.dtype, .shape]')" = \
         "$($organ inspect "$2" --tensors --json | jq -c --arg n "$4" '.tensors[] | select(.name == $n) | [.dtype, .shape]')"
 }
 
-# ---- named ----
+# ---- blocks named by --drop ----
 ends 0 layers tiny-qwen2 -o named --drop 1,3 --quiet
 matches layers/layers_named ../out
 matches layers/LAYERS_REPORT named/organ/LAYERS_REPORT.md
@@ -48,7 +48,7 @@ prints "No problems found"
 ends 0 layers tiny-moe -o moe --drop 2-2 --quiet
 judge "config.json of the mixture has another number of layers" test "$(jq .num_hidden_layers moe/config.json)" = 3
 
-# ---- found ----
+# ---- blocks found by the search ----
 ends 0 layers tiny-qwen2 -o found --drop 2 "${searched[@]}" --scores scores.json --quiet
 matches layers/layers_found ../out
 judge "the bars of the blocks have no names" grep -q ">block 3</text>" found/organ/LAYERS_REPORT.html
@@ -70,7 +70,7 @@ ends 0 layers tiny-qwen2 -o least --drop 2 "${searched[@]}" --rounds 0 --json
 judge "influence alone judges more than one set" test "$(jq .search.judged ../out)" = 1
 judge "the blocks of least influence did not go" test "$(jq -c .dropped ../out)" = '[1,2]'
 
-# A search that is killed has kept its rounds, and goes on to the same.
+# A killed search has stored its rounds; the next run continues and finds the same blocks.
 $organ layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json --threads 1 >../out 2>../err &
 pid=$!
 await test -s part.json
@@ -81,7 +81,7 @@ rm -rf killed .killed.organ-partial
 ends 0 layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json --json
 judge "a killed search ends elsewhere" test "$(jq -c .search ../out)" = "$(jq -c .search found/organ/layers.json)"
 
-# ---- healed ----
+# ---- healed blocks ----
 ends 0 layers tiny-qwen2 -o healed --drop 1-1 "${healed[@]}" --threads 1 --quiet
 sampled || matches layers/layers_healed ../out
 ends 0 layers tiny-qwen2 -o short --drop 1-1 "${short[@]}" --threads 1 --quiet
@@ -106,7 +106,7 @@ judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.s
 judge "the final norm is not the last that was healed" test "$(jq -c '.heal.parts[-1] | [.layer, .part, .times > 0.5 and .times <= 1]' healed/organ/layers.json)" = \
     '[null,"final norm",true]'
 judge "a part made the whole model worse" test "$(jq '[.heal.kl_before, .heal.parts[].kl] | . == (sort | reverse)' healed/organ/layers.json)" = true
-# A block that adds nothing to the hidden states: nothing is nearer to the model than the model without it.
+# Block 1 adds nothing to the hidden states, so healing cannot improve the model without it.
 ends 0 prune tiny-qwen2 -o idle --method magnitude --sparsity 99.9999 --targets 'model.layers.1.*.[od]*_proj.weight' --quiet
 ends 0 layers idle -o idle_plain --drop 1-1 --quiet
 ends 0 layers idle -o idle_healed --drop 1-1 --heal --calibration "$text" --samples 4 --context 32 --quiet
@@ -153,14 +153,14 @@ judge "a resumed run differs from a whole one" cmp -s short/model.safetensors re
 judge "a resumed run tells something else of what it healed" test "$(jq -c .heal short/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
-# ---- what is only told ----
+# ---- dry runs ----
 ends 0 layers tiny-qwen2 -o dry --drop 2 "${searched[@]}" --dry-run --quiet
 matches layers/layers_dry ../out
 ends 0 layers tiny-qwen2 -o dry --drop 1-2 "${healed[@]}" --dry-run --json
 judge "a dry run does not tell which blocks would go" test "$(jq -c .dropped ../out)" = '[1,2]'
 judge "a dry run wrote something" test ! -e dry
 
-# ---- refused ----
+# ---- errors ----
 jq -c '.model = "0123456789abcdef"' scores.json >other.json
 jq -c '.sets[0].dropped = [9]' scores.json >beyond.json
 jq -c '.sets[0].divergence = "x"' scores.json >words.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A sparsity_config that was left over in config.json is in no output. Ends with the line "N passed, N failed".
+# Checks that outputs contain no sparsity_config that was left over in the donor's config.json. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 cp -rL tiny-qwen2 left && chmod -R u+w left
@@ -10,7 +10,7 @@ jq 'del(.sparsity_config) | del(.compression_config.sparsity_config)' left/confi
 cp -rL "$(dirname "$model")/tiny-moe" moe && chmod -R u+w moe
 sed 's/^{/{\n  "sparsity_config": {"format": "dense"},/' "$(dirname "$model")/tiny-moe/config.json" >moe/config.json
 
-# leaves OUT DOCUMENT FILTER ARGS...: what else the verb does to config.json the filter undoes.
+# leaves OUT DOCUMENT FILTER ARGS...: runs the verb; after FILTER undoes its other changes, config.json must be the donor's without the member.
 leaves() {
     ends 0 "${@:4}"
     says "config.json: sparsity_config is removed"
@@ -32,17 +32,17 @@ says "config.json: sparsity_config is removed"
 judge "sparsity_config is in a cut" test "$(grep -c sparsity_config fewer/config.json)" = 0
 ends 0 audit moe fewer --quiet
 
-# Asked beforehand: said, and nothing written.
+# A dry run reports the removal and writes nothing.
 ends 0 prune left -o pruned --method magnitude --sparsity 50 --dry-run --json
 says "config.json: sparsity_config is removed"
 judge "a dry run does not name it" test "$(jq -c .left_out_settings ../out)" = '["sparsity_config"]'
 
-# A model without one is as before.
+# The report of a model without the member does not mention it.
 ends 0 prune tiny-qwen2 -o pruned --method magnitude --sparsity 50
 if grep -q sparsity_config ../err; then bad "a note without cause" ../err; else good; fi
 judge "the document names what is not there" test "$(jq -c .left_out_settings pruned/organ/prune.json)" = null
 judge "config.json has changed" cmp -s tiny-qwen2/config.json pruned/config.json
-# The donor is never written to.
+# The run does not write to the donor.
 judge "the donor has changed" grep -q sparsity_config left/config.json
 
 finish

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ lora sanitize, merge and resize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files
-# anew.
+# Tests organ lora sanitize, merge and resize: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files
+# again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
 
@@ -73,7 +73,7 @@ ends 0 lora resize tiny-lora --rank 4 --energy 0.75 -o energy --quiet --json
 prints '"schema": "organ.lora_resize/1"'
 ends 0 lora merge --base tiny-qwen2 --adapter small -o no --dry-run
 
-# ---- refused ----
+# ---- errors ----
 mkdir taken && echo x >taken/x
 mkdir pickle && cp tiny-lora/adapter_config.json pickle && echo x >pickle/adapter_model.bin
 cp -r tiny-lora/. zero

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ lora extract as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ lora extract: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
 "$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
@@ -14,7 +14,7 @@ cp ../out ../help
 ends 0 lora extract --help
 if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora extract' prints"; fi
 
-# ---- made ----
+# ---- results ----
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
 matches lora/lora_extract ../out
 judge "there is a word on stderr" test ! -s ../err
@@ -26,7 +26,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
     bad "--json differs from the file" ../difference
 fi
 cp adapter/adapter_model.safetensors ../first
-# Killed at a file of 40 KiB; the modules in the journal are not decomposed again.
+# A limit of 40 KiB for files kills the run; the next run does not decompose the modules in the journal again.
 extraction=(lora extract --base tiny-qwen2 --tuned tuned -o killed -r 4 --quiet --threads 2)
 (ulimit -f 40 && "$organ" "${extraction[@]}") >/dev/null 2>&1
 cp .killed.organ-partial/organ/journal.jsonl ../journal
@@ -54,7 +54,7 @@ ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet "${some[@]}"
 prints "Method B: the base is quantised"
 
-# ---- refused ----
+# ---- errors ----
 mkdir taken && echo x >taken/x
 refused 2 "--tuned MODEL is missing" lora extract --base tiny-qwen2 -o no
 refused 2 "did you mean '--tuned'" lora extract --base tiny-qwen2 --tune tuned -o no

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ lora with GGUF bases and adapters: the same factors, translated between the names, row orders and stacks of both formats, change the
+# Tests organ lora with GGUF bases and adapters: the same factors, translated between the names, row orders and stacks of both formats, change the
 # same weights by the same values. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
 ln -s "${model%/*}/tiny-qwen2moe" tiny-qwen2moe
 ln -s "${model%/*}/tiny-llama" tiny-llama
 
-# both_ways DONOR MODULES: an adapter for the GGUF form of the donor, made from a copy of other precision, is translated and merged.
+# both_ways DONOR MODULES: extracts an adapter from a copy of other precision, translates it for the GGUF form of the donor and merges it there.
 both_ways() {
     local d=$1
     ends 0 quantize "$d" -o packed -s int4-group32 --quiet
@@ -41,7 +41,7 @@ same_weights() { diff <(cd "$1" && cat ./*.safetensors | sha256sum) <(cd "$2" &&
 both_ways tiny-llama attn_q,attn_k
 both_ways tiny-qwen2moe ffn_gate_exps,ffn_down_exps,ffn_up_shexp
 
-# ---- refused ----
+# ---- errors ----
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ends 3 lora merge --base $base --adapter tiny-lora -o no --quiet
 says "1 key of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.norm.weight'"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The share of a model's matrices that are targets, and the kinds that are not: unknown names in every verb with targets.
+# Checks the share of a model's matrices that are targets, and the kinds that are not, on unknown names in every verb with targets.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 
-# Names that organ does not know, matrices 64 values wide. Weights that are in no linear layer do not count.
+# Names that organ does not know, for matrices 64 values wide. Weights outside linear layers do not count.
 plain="model.embed_tokens.weight F32 64,64 16384
 lm_head.weight F32 64,64 16384
 model.layers.0.input_layernorm.weight F32 64 256
@@ -25,7 +25,7 @@ model.layers.0.moe.experts.0.w9.weight F32 16,64 4096
 model.layers.0.moe.experts.1.w9.weight F32 16,64 4096
 model.layers.1.moe.experts.0.w9.weight F32 16,64 4096"
 
-# make NAME LINES [BYTE]: a safetensors model of values whose bytes are all '?': 0.747, or BYTE.
+# make NAME LINES [BYTE]: writes a safetensors model whose bytes are all '?' (values of 0.747) or BYTE.
 make() {
     local header='' offset=0 name dtype shape bytes length
     mkdir "$1"
@@ -57,7 +57,7 @@ kinds='[{"name": "model.layers.N.mixer.blend", "tensors": 2, "elements": 16384, 
  {"name": "model.layers.N.mlp.first", "tensors": 1, "elements": 4096, "percent": 8.888889},
  {"name": "model.layers.N.moe.experts.N.w9", "tensors": 3, "elements": 3072, "percent": 6.666667},
  {"name": "model.layers.N.self_attn.third", "tensors": 1, "elements": 2048, "percent": 4.444444}]'
-# The sums of the kinds above and of the two targets of 4,096.
+# The sums of the kinds above and of the two targets of 4,096 values.
 expected="{tensors: 11, elements: 46080, target_tensors: 2, target_elements: 8192, percent: 17.777778, few: true, left: $kinds}"
 few() { echo "Only 17.78 % of the weights in matrices are $1."; }
 
@@ -84,18 +84,18 @@ for report in pruned/organ/REPORT codes/organ/QUANTIZE_REPORT; do
     judge "$report.html does not warn" grep -qF "$(few $what)" $report.html
 done
 
-# Nothing is left, or little: the share stands there, and no warning.
+# If no or few matrices are left out, the report states the share without a warning.
 ends 0 prune known -o all --iterations 2 --quiet
 prints "Matrices: targets are 100.00 % of the 8,192 weights in matrices of"
 judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
 ends 0 prune tiny-moe -o moe --iterations 2 --quiet
 judge "a warning about routers" bash -c '! grep -q WARNING ../out'
 judge "the routers are not listed" jq -e '.matrices.left == [{name: "model.layers.N.mlp.gate", tensors: 4, elements: 12288, percent: .matrices.left[0].percent}]' moe/organ/prune.json
-# Targets that are named are counted, an embedding too.
+# Targets named by --targets count, also an embedding.
 ends 0 prune known -o some --iterations 2 --targets '*embed_tokens*,*.0.*q_proj*' --quiet
 judge "named targets are not counted" jq -e '.matrices | .elements == 12288 and .target_elements == 8192 and .target_tensors == 2' some/organ/prune.json
 
-# Verbs without --targets: what each works on of the same model. The roles of --type skeleton have kv_b_proj besides.
+# Verbs without --targets count the matrices that they work on. The roles of --type skeleton include kv_b_proj.
 counts() {
     local document=$1 of=$2 wanted=$3 kinds=$4
     judge "$document: other matrices" jq -e "($of | .left |= map(.name)) | [.target_elements, .elements, .few, .left] == [$wanted, 46080, true, $kinds]" "$document" >../judged
@@ -144,7 +144,7 @@ for report in purified/organ/PURIFY_REPORT measured/Z_MEASURE_REPORT examined/AU
     done
 done
 
-# evaluate: once for all models with the same targets.
+# evaluate prints the share once for models with equal targets.
 for name in every wanted; do
     ends 0 prune "$model" -o "$name" --iterations 2 --quiet
 done
@@ -161,14 +161,14 @@ for page in evaluated/EVALUATION_REPORT.md evaluated/EVALUATION_REPORT.html; do
     judge "$page does not list the kinds" grep -qF 'N.mlp.gate_proj' $page
 done
 
-# Names that differ in more than numbers: a thousand kinds, and one of all others.
+# Names that differ in more than numbers make a thousand kinds; the document has one kind for all others.
 lines=$targets
 for ((k = 0; k < 1100; k++)); do lines+=$'\n'"x$k.q$k.weight F32 2,2 16"; done
 make names "$lines"
 ends 0 measure names --type skeleton --json --quiet
 judge "kinds beyond a thousand" jq -e '.models[0].matrices.left | length == 1001 and .[0] == {name: "other names", tensors: 100, elements: 400, percent: .[0].percent}' ../out
 
-# The projections of a draft layer (MTP), which has an eh_proj, are targets only if --targets names them; so are towers and drafts under a prefix.
+# The projections of an MTP layer, which has an eh_proj, are targets only if --targets names them; so are those of towers and of prefixed MTP layers.
 drafts="model.layers.2.eh_proj.weight F32 64,128 32768
 model.layers.2.self_attn.q_proj.weight F32 64,64 16384
 mtp.layers.0.mlp.up_proj.weight F32 64,64 16384

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb that --memory bounds says in one sentence how much would do, and that is the least which does. Ends with the line
+# Every verb with --memory names in its error the least memory that it needs: the run works with it and fails with less. Ends with the line
 # "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../tiny-lora" tiny-lora
@@ -9,8 +9,8 @@ ln -s "$model/../precision" precision
 ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
-# enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
-# `ninja test-whole` alone runs what goes along a text or generates a long one; other trees see that it is refused.
+# enough ARGS...: the verb fails with 8M, runs with the memory that the error names, and fails with one unit (K or M) less. Only
+# `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone.
 enough() {
     local named spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
@@ -29,7 +29,7 @@ enough() {
 
 ends 0 prune tiny-qwen2 -o pruned --quiet
 small=(--text $text --context 64 --max-tokens 200)
-# The widest matrices are in every layer.
+# Every layer has one of the widest matrices.
 two=(--targets '*.[02].*_proj.weight')
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method sparsegpt --sparsity 50
@@ -37,7 +37,7 @@ enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --al
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method alps --sparsity 50 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v3 --sparsity 50 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1 "${two[@]}"
-# All experts of a projection are made smaller together: two levels of those of a layer at once would take more.
+# All experts of a projection share a sparsity; measuring two layers at once would take more memory.
 experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
     --targets '*.1.mlp.experts.*')
 enough "${experts[@]}"
@@ -48,7 +48,7 @@ enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000
 enough evaluate tiny-qwen2 pruned "${small[@]}"
-# A text that takes more than the layers, alone or with what is kept of its tokens; of one that is longer than --memory the tokens are not counted.
+# A text whose tokens take more memory than the layers; a text longer than --memory is read as far as it is needed.
 for ((k = 0; k < 30; k++)); do cat tiny-qwen2/calibration.txt; done | head -c 7600000 >long
 enough perplexity tiny-qwen2 --text long --context 64 --max-tokens 200
 if ! in_part; then
@@ -58,7 +58,7 @@ fi
 head -c 1500000 long >>long
 refused 2 "--memory 8M is too little for the 9100000 bytes of long and their tokens; --memory 44M is enough" perplexity tiny-qwen2 --text long --context 64 --max-tokens 200 --quiet --memory 8M
 rm long
-# What is made takes other memory than what it is made of: the named memory is enough to score it, too.
+# The output needs other memory than the donor; the memory that the error names is enough to score the output as well.
 scored=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 200)
 for scheme in fp8-block128 int4-group32; do
     enough quantize tiny-qwen2 -o new --scheme $scheme "${scored[@]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Models named as in the Hugging Face cache, Ollama's folder and LM Studio's: every verb opens them, a path that exists is preferred, and damaged
-# entries are refused by name.
+# Tests names of models in the Hugging Face cache, Ollama's folder and LM Studio's: every verb opens them, an existing path is preferred, and
+# errors name damaged entries.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 . "$golden/../kit/stores_kit.sh"
 gguf=$model-gguf/tiny-qwen2-Q8_0.gguf
@@ -54,7 +54,7 @@ for name in hf:tiny/gguf/tiny-qwen2-Q8_0.gguf hf:tiny/gguf/other-Q8_0.gguf@main 
     ollama:somebody/tiny:v1 ollama:registry.ollama.ai/library/tiny:q8_0 ollama:hf.co/tiny/gguf:Q8_0 lmstudio:maker/tiny-GGUF \
     lmstudio:maker/two/b.gguf ollama:second ollama:second:list ollama:second:referred ollama:ollama.com/library/second ollama:registry.ollama.ai/library/second; do opens_gguf "$name"; done
 
-# ---- where the folders are ----
+# ---- variables that name the folders ----
 mkdir apart && mv "$HOME/hf" apart/hf
 refused 3 "hf:tiny/qwen2: the Hugging Face cache $HF_HOME/hub has no models--tiny--qwen2" inspect hf:tiny/qwen2
 HF_HOME=$PWD/apart/hf opens hf:tiny/qwen2
@@ -124,7 +124,7 @@ generate tiny/qwen2 --prompt The --tokens 2
 inspect --untrusted tiny/qwen2
 END
 
-# ---- names that are wrong ----
+# ---- wrong names ----
 refused 4 "tiny/qwem2: no model here, nor is there one of that name in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
 refused 3 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2; did you mean 'hf:tiny/qwen2'?" inspect hf:tiny/qwem2
 refused 3 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
@@ -143,7 +143,7 @@ for name in lmstudio: lmstudio:maker lmstudio:../x lmstudio:maker/../two lmstudi
     refused 3 "$name: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
 done
 
-# ---- entries that are damaged ----
+# ---- damaged entries ----
 entry=$hub/models--tiny--qwen2
 printf %s ffff456789abcdef0123456789abcdef01234567 >"$entry/refs/main"
 refused 3 "refs/main names the snapshot ffff456789abcdef0123456789abcdef01234567, which does not exist" prune tiny/qwen2 -o made

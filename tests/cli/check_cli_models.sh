@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ models as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ models: output, documents, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME OLLAMA_MODELS
 export HOME=$PWD/user HF_HOME=$PWD/user/hf
@@ -13,7 +13,7 @@ matches help/help_models ../out
 COLUMNS=110 ends 0 models
 prints "No model was found."
 
-# cached ENTRY FOLDER [REF]: a model of the cache, with the files of a fixture.
+# cached ENTRY FOLDER [REF]: adds a model with the files of a fixture to the cache.
 cached() {
     mkdir -p "$hub/$1/refs" "$hub/$1/blobs" "$hub/$1/snapshots" && cp -rL "$2" "$hub/$1/snapshots/$commit"
     printf %s $commit >"$hub/$1/refs/${3:-main}"
@@ -44,8 +44,8 @@ ends 0 report saved.json -o saved.html
 ends 0 models --json --match 'hf:tiny/q*'
 judge "--match lists others" test "$(jq -c '[.models[].name]' ../out)" = '["hf:tiny/qwen2"]'
 
-# ---- what is said of a model is true ----
-# what NAME MEMBER: what the list says.
+# ---- the list agrees with the verbs ----
+# what NAME MEMBER: prints a member of the model's entry.
 what() { jq --arg name "$1" ".models[] | select(.name == \$name).$2" saved.json; }
 for name in $(jq -r '.models[].name' saved.json); do
     run inspect "$name" --json
@@ -67,7 +67,7 @@ for name in $(jq -r '.models[].name' saved.json); do
     rm -rf made*
 done
 
-# ---- thousands of names, refusals ----
+# ---- thousands of names, errors ----
 many=$HOME/.lmstudio/models/many
 mkdir "$many" && for k in $(seq 1000); do mkdir "$many/m$k" && ln -s "$model-gguf/tiny-qwen2-Q8_0.gguf" "$many/m$k/m.gguf"; done
 ends 0 models --json --match 'lmstudio:many/*'

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# No file of a user is lost: names that are taken while a run goes on, what --force replaces and what it does not, and where reports go.
+# No run loses a file of the user: names that are taken during a run, files that --force replaces or keeps, and paths of reports.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# ---- a name that appears while the run goes on ----
-# The program is held where its output grows, so that the name can be taken in peace.
-# race PUT CODE ARGS...: runs, calls PUT when the output has begun to grow, and lets it end.
+# ---- the output's name is taken during the run ----
+# The run is held while its output grows, so that the script can take the name.
+# race PUT CODE ARGS...: starts the run, calls PUT when the output has begun to grow, and lets the run end.
 race() {
     local put=$1 wanted=$2 runner
     shift 2
@@ -17,7 +17,7 @@ race() {
     let_go
     if ((code == wanted)); then good; else bad "ends with $code instead of $wanted" ../err; fi
 }
-# The command of the message.
+# Runs the command that the message names.
 take() { eval "$(grep -o 'mv -n .*' ../err)"; }
 
 put_thesis() { mkdir -p o && echo thesis >o/thesis.txt; }
@@ -47,7 +47,7 @@ judge "the file is lost" test "$(cat o.safetensors)" = thesis
 take
 ends 0 inspect o-2.safetensors
 rm -r .o.safetensors.organ-* o.safetensors o-2.safetensors
-# Once the name is free, the same command gives it to what was kept.
+# Once the name is free, the same command renames the stored output.
 race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
 rm -r o
 cp -r .o.organ-partial kept
@@ -56,7 +56,7 @@ says "continuing: 28 of 28 tensors are done and intact"
 judge "not what was kept" diff -r -x organ kept o
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 rm -r o kept
-# An empty directory was there and was filled: the same. One that stays empty is filled.
+# An empty directory that is filled during the run is a taken name; one that stays empty becomes the output.
 mkdir o
 race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
 judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
@@ -64,7 +64,7 @@ rm -r o .o.organ-partial
 mkdir o
 ends 0 prune tiny-qwen2 -o o --quiet
 
-# A name that is taken while the text is gone along, before anything of the output is there: the same code, and what was measured is used again.
+# A name that is taken during calibration, before any output exists, gives the same exit code; the next run reuses the measurements.
 ln -s "$model/../tiny-moe" tiny-moe
 rm -r o
 early=(--calibration tiny-qwen2/calibration.txt --samples 8 --context 64 --threads 1)
@@ -79,7 +79,7 @@ for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe
     judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 done
 
-# The same for a search for blocks and for the measurement of widths, whose files of measurements grow meanwhile.
+# The same holds for a search of blocks and a measurement of widths, whose files of measurements grow meanwhile.
 for words in "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
     "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json"; do
     read -ra words <<<"$words"
@@ -92,7 +92,7 @@ for words in "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.
     judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 done
 
-# ---- a page that cannot be written at the end: what the run made is told ----
+# ---- a page that cannot be written at the end: the message says that the output is complete ----
 mkdir pages
 take_pages() { rm -r pages; }
 race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200
@@ -102,7 +102,7 @@ judge "the output is not whole" test -f o/organ/prune.json
 echo mine >taken
 refused 2 "taken/o: its parent 'taken' is not a directory" prune tiny-qwen2 -o taken/o
 
-# ---- --force: an output of organ, a model, and nothing else ----
+# ---- --force replaces an output of organ or a model, and nothing else ----
 ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20
 for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv"; do
     mkdir -p "o/$(dirname "$what")"
@@ -128,7 +128,7 @@ refused 2 "symbolic link" prune tiny-qwen2 -o link --force
 refused 2 "symbolic link" prune tiny-qwen2 -o link/ --force
 echo thesis >thesis.gguf
 refused 2 "neither a model nor a report of organ" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o thesis.gguf --force
-# A model that organ did not write is replaced where its index lists it and the input has the same other files, also as links into a cache.
+# --force replaces a model that organ did not write if its index lists its files and the input has the same other files, also as links into a cache.
 cp -rL tiny-qwen2 donor && chmod -R u+w donor && rm donor/calibration.txt donor/heldout.txt donor/reference.json
 cp -r donor base && cp -r donor lone
 for what in README.md modeling_mine.py tokenizer_thesis.docx .cache/huggingface/download/config.json.metadata original/params.json; do
@@ -142,7 +142,7 @@ ends 0 prune tiny-qwen2 -o donor --force --quiet
 mkdir snapshot && for file in "$model"/*; do ln -s "$file" snapshot/; done
 ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o snapshot --force --quiet
 judge "a link was followed" test -f "$model/config.json"
-# Two models in one folder, which no run has written; one without an index.
+# Two models in one folder that no run has written; one has no index.
 mkdir both && cp "$model/../types.gguf" both/a.gguf && cp one.safetensors both/b.safetensors
 for verb in "prune tiny-qwen2" "extract tiny-qwen2" "quantize tiny-qwen2 --scheme fp8-tensor" "lora sanitize $model/../tiny-lora" \
     "layers tiny-qwen2 --drop 1-1" "lora merge --base tiny-qwen2 --adapter $model/../tiny-lora" "evaluate tiny-qwen2 base --text tiny-qwen2/heldout.txt" \
@@ -153,7 +153,7 @@ done
 judge "a model is lost" test -f both/a.gguf -a -f both/b.safetensors
 rm lone/model* && cp one.safetensors lone/model.safetensors
 refused 2 "lone exists and holds 'model.safetensors'" prune tiny-qwen2 -o lone --force
-# What a record lists goes as long as it is what the run has written.
+# --force removes a file of the record only while it has the content that the run has written.
 for what in README.md modeling_mine.py tokenizer_thesis.docx config.json mine.safetensors; do
     if [[ -e o/$what ]]; then mv "o/$what" was; fi
     cp one.safetensors "o/$what"
@@ -166,7 +166,7 @@ echo '{}' >o/config.json
 refused 2 "o exists and holds 'config.json', which was changed since organ wrote it" prune tiny-qwen2 -o o --force
 cp tiny-qwen2/config.json o/config.json
 ends 0 prune tiny-qwen2 -o o --force --quiet
-# An output of a version that left no record.
+# The output of a version that wrote no record.
 rm o/organ/files.json
 ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
 rm o/organ/files.json
@@ -175,7 +175,7 @@ refused 2 "'README.md'" quantize tiny-qwen2 --scheme fp8-tensor -o o --force --q
 rm o/README.md
 ends 0 prune tiny-qwen2 -o o --force --quiet
 
-# ---- an output in another one of ours, as often as wanted ----
+# ---- an output inside another output, several times ----
 ends 0 extract tiny-qwen2 -o apart --quiet
 mkdir apart/files/deep && echo mine >apart/files/deep/thesis.txt
 refused 2 "'files/deep/thesis.txt'" extract tiny-qwen2 -o apart --force --quiet

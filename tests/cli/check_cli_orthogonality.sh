@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ orthogonality as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ orthogonality: output, documents, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# An adapter of rank 2 for the four k_proj of tiny-qwen2, of small numbers that repeat, made with the shell alone.
+# Makes an adapter of rank 2 for the four k_proj of tiny-qwen2, of small numbers that repeat, with the shell alone.
 make_adapter() {
     mkdir -p "$1"
     local layer header="{" at=0 module comma='' length low n values=''
@@ -60,7 +60,7 @@ ends 0 orthogonality tiny-qwen2 tiny-qwen2 adapter --modules '*.layers.2.*'
 prints "There is no noise: both models have equal values in these modules."
 prints "1 of 4 modules"
 
-# A GGUF model by its own names: Q8_0 takes less than FP8 did.
+# A GGUF model with its own tensor names; Q8_0 changes the weights less than FP8 does.
 ends 0 orthogonality tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf adapter --quiet
 prints "k_proj            4    0.0"
 sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >llama.gguf
@@ -68,7 +68,7 @@ refused 3 "'model.layers.0.self_attn.k_proj' has its rows in another order in ll
     orthogonality tiny-qwen2 llama.gguf adapter
 
 # ---- two pairs ----
-# Another model: the fixture with what an adapter adds, so that only its k_proj differ.
+# The second model is the fixture with a merged adapter, so that only its k_proj differ.
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o tuned --quiet
 ends 0 quantize tuned -o tuned-fp8 --scheme fp8-block128 --quiet
 ends 0 quantize tuned -o tuned-int4 --scheme int4-group32 --quiet
@@ -84,7 +84,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
 fi
 ends 0 report pairs/noise_pairs.json -o page.html
 judge "organ report makes another page" cmp -s page.html pairs/NOISE_PAIRS_REPORT.html
-# With the adapter and with the tuned model the change is the same but for the rounding of the merge.
+# The adapter and the tuned model give the same change, except for the rounding of the merge.
 ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 adapter --json --quiet
 judge "the adapter is none" test "$(jq -r '.change.of' ../out)" = adapter
 by_adapter=$(jq '.total.remains_to_change * 1000 | round' ../out)
@@ -92,7 +92,7 @@ ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 tuned --modu
 judge "the tuned model is none" test "$(jq -r '.change.of' ../out)" = "tuned model"
 by_tuned=$(jq '.total.remains_to_change * 1000 | round' ../out)
 judge "the change is $by_adapter by the adapter and $by_tuned by the tuned model" test $((by_adapter - by_tuned)) -ge -5 -a $((by_adapter - by_tuned)) -le 5
-# GGUF by its own names.
+# A GGUF model with its own tensor names.
 ends 0 orthogonality --pair tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet
 prints "tiny-qwen2-Q8_0.gguf (Q8_0)"
 ends 0 orthogonality --pair tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet --modules 'blk.0.*'
@@ -108,7 +108,7 @@ refused 2 "are the same model: tiny-qwen2" orthogonality --pair tiny-qwen2 fp8 -
 refused 2 "NOISY of the first --pair and NOISY of the second --pair are the same model" orthogonality --pair tiny-qwen2 fp8 --pair tuned ./fp8/
 refused 3 "does not fit" orthogonality --pair tiny-qwen2 fp8 --pair "$model/../forward/qwen2" tuned-fp8 -o out
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "CLEAN" orthogonality
 refused 2 "ADAPTER" orthogonality tiny-qwen2 fp8
 refused 2 "unknown option '--noise2'; did you mean '--noisy2'" orthogonality tiny-qwen2 fp8 adapter --noise2 int4

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The page of `organ serve` as it goes over the wire: every file as it stands in the tree, with its type, its tag and a policy that lets
-# nothing else in. What it does in a browser is tests/web/page.sh.
+# Tests the page of `organ serve` over HTTP: every file equals that of the source tree and has its type, its ETag and a content security policy that
+# allows nothing else. tests/web/page.sh tests the page in a browser.
 # shellcheck source=tests/kit/cli_kit.sh
 . "$(dirname "$0")/../kit/cli_kit.sh"
 page=$(dirname "$golden")/../orchestrator/serve/page/site
 
-# serve [OPTIONS]: $port is where it listens.
+# serve [OPTIONS]: starts a server on $port.
 serve() {
     : >../served
-    # A server that is started in the background must still hear of SIGINT.
+    # bash makes background processes ignore SIGINT; the server needs its default.
     env --default-signal=INT "$organ" serve --root "$scratch/area" --listen 127.0.0.1:0 --quiet "$@" >../served 2>&1 </dev/null &
     server=$!
     says_where ../served && return
@@ -22,7 +22,7 @@ unserve() {
     judge "the server ends well ($?)" test $? -eq 0
 }
 
-# get METHOD PATH [HEADER]: ../head has the lines of the head without their CRs, ../body the body, $code the status.
+# get METHOD PATH [HEADER]: writes the header lines without CRs to ../head and the body to ../body; $code is the status.
 get() {
     here="$1 $2"
     exec 3<>"/dev/tcp/127.0.0.1/$port" || { bad "no connection"; return; }
@@ -75,7 +75,7 @@ judge "no problem document" test "$(header Content-Type)" = application/problem+
 get GET /page/settings.json
 judge "the settings are $(cat ../body)" test "$(tr -d ' ' <../body)" = '{"token":false}'
 
-# What the page is made of: no script or style inside, nothing from elsewhere, modules that are there.
+# The page has no inline script or style and loads nothing from elsewhere; the modules that it imports exist.
 here=page
 judge "a script or style inside the page" test -z "$(grep -nE '<style|<script>|<script [^>]*>[^<]| style=| on[a-z]+=' "$page/index.html")"
 judge "an address elsewhere" test -z "$(grep -nE "https?://" "$page"/* | grep -v 'http://www.w3.org/2000/svg')"
@@ -84,7 +84,7 @@ while read -r name; do judge "no module $name" test -f "$page/$name"; done < <(s
 for name in $(grep -oE '"/page/[^"]*"' "$page/index.html" | tr -d '"' | sort -u); do judge "no $name" test -f "$page/${name#/page/}"; done
 unserve
 
-# With a token the page is open, and nothing else.
+# A server with a token serves the page without it, and nothing else.
 printf 'a-token-that-nobody-guesses\n' >../token
 chmod 600 ../token
 serve --token-file ../token

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# perplexity, evaluate and generate as their users see them: help, results of a model whose perplexity is known, refusals.
+# Tests perplexity, evaluate and generate: help, results of a model with known perplexity, errors.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# number KEY: the value of the last line of ../out that has the key.
+# number KEY: prints the value of the last line of ../out that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" ../out | tail -n 1; }
-# near VALUE WANTED TOLERANCE: relative.
+# near VALUE WANTED TOLERANCE: whether the relative difference is within the tolerance.
 near() { awk -v x="$1" -v y="$2" -v t="$3" 'BEGIN { d = x - y; exit !(x != "" && (d < 0 ? -d : d) <= t * y) }'; }
 
 for verb in perplexity evaluate generate; do
@@ -15,14 +15,14 @@ done
 
 text=tiny-qwen2/heldout.txt
 
-# expect CONTEXT PERPLEXITY SCORED ARGS...: what the model's perplexity on the text is.
+# expect CONTEXT PERPLEXITY SCORED ARGS...: checks the perplexity of the model on the text.
 expect() {
     ends 0 perplexity tiny-qwen2 --text $text --context "$1" --json --quiet "${@:4}"
     judge "perplexity at $1 is $(number perplexity), not $2" near "$(number perplexity)" "$2" 1e-4
     judge "$(number tokens_scored) tokens are scored, not $3" test "$(number tokens_scored)" = "$3"
 }
 
-# ---- the perplexity of the whole text is that of reference.json, which takes minutes; every tree computes that of its beginning ----
+# ---- the perplexity of the whole text is that of reference.json, which takes minutes; every tree computes that of its first part ----
 if ! in_part; then
     for context in 128 256; do
         block=$(sed -n "/\"context_$context\"/,/}/p" tiny-qwen2/reference.json)
@@ -40,7 +40,7 @@ matches perplexity/perplexity_report report/PERPLEXITY_REPORT.md
 judge "no page beside the report" grep -q "</html>" report/PERPLEXITY_REPORT.html
 cp report/perplexity.json ../one.json
 judge "--json differs from the file" diff <(sed '/^  "run": {$/,/^  }$/d' ../one.json) <("$organ" perplexity tiny-qwen2 "${short[@]}" --json --quiet | sed '/^  "run": {$/,/^  }$/d')
-# The scalar kernels are slow, and very slow under a sanitizer: fewer windows of the text.
+# The scalar kernels are slow, and more so under a sanitizer, so this text has fewer windows.
 several=(--text $text --context 64 --max-tokens 260)
 sampled && several=(--text $text --context 64 --max-tokens 130)
 ends 0 perplexity tiny-qwen2 "${several[@]}" --json --quiet
@@ -62,7 +62,7 @@ for style in llama.cpp lm-eval; do
     matches "perplexity/perplexity_$style" ../out
 done
 
-# ---- --write-imatrix: pruning by the file keeps the same weights as pruning by the text, of which --calibration takes the same two windows ----
+# ---- --write-imatrix: pruning with the file keeps the same weights as pruning with --calibration on the same two windows ----
 ln -s "${model%/*}/tiny-moe" tiny-moe
 head -c 1520 tiny-qwen2/calibration.txt >two
 for donor in tiny-qwen2 tiny-moe; do
@@ -78,7 +78,7 @@ judge "the importance matrix of the GGUF file differs" cmp -s sums/imatrix.gguf 
 ends 2 perplexity tiny-qwen2 "${short[@]}" --write-imatrix
 judge "no word of -o" grep -q -- "--write-imatrix needs -o DIR" ../err
 
-# ---- --compute: what this CPU has is the same for any threads and memory, what it lacks is refused by name ----
+# ---- --compute: a supported type gives the same result with any threads and memory; an error names a type that this CPU does not support ----
 ORGAN_ISA=scalar ends 2 perplexity tiny-qwen2 "${short[@]}" --compute bf16
 judge "no word of what bf16 needs" grep -q -- "--compute bf16 is not available on this machine: .*it needs AVX-512; exact always is" ../err
 ORGAN_ISA=scalar ends 2 generate tiny-qwen2 --prompt "In the" --compute split
@@ -141,7 +141,7 @@ matches generate/generate ../out
 ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --json --quiet --threads 1
 matches generate/generate_json ../out
 
-# ---- refusals ----
+# ---- errors ----
 mkdir strange
 ln -s "$PWD"/tiny-qwen2/* strange
 rm strange/config.json
@@ -165,7 +165,7 @@ sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narr
 refused 2 "narrow supports windows of 3 tokens, but at least 4 are needed: --context N" perplexity narrow --text $text --max-tokens 100
 ends 0 perplexity narrow --text $text --max-tokens 100 --context 4 --quiet
 rm -r narrow
-# What it says is enough is.
+# The memory that the error names is enough.
 for others in "" "--compare tiny-qwen2"; do
     # shellcheck disable=SC2086 # words
     refused 2 "M is enough" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 8M
@@ -198,7 +198,7 @@ rm pruned/organ/prune.json
 
 # ---- Ctrl-C ----
 here="organ perplexity, interrupted"
-# It has computed for two tenths of a second, and waits for its log where it has come to an event.
+# Whether the run has computed for 0.2 seconds; it then waits at its next log line.
 computes() { (($(cut -d ' ' -f 14 "/proc/$runner/stat" 2>/dev/null) >= $(getconf CLK_TCK) / 5)) || is_over; }
 hold perplexity tiny-qwen2 --text $text --context 512 -o out --progress json
 await computes

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The plan in a dry run of prune, quantize, experts, layers and width: bytes of the output, the least and the good --memory, the time. The time
-# depends on the machine, so only its presence is checked; the work that it is computed from is the same everywhere and grows with the run.
+# Tests the plan in a dry run of prune, quantize, experts, layers and width: bytes of the output, least and good --memory, time. The time depends on
+# the machine, so only its presence is checked; the work from which it is computed is the same everywhere and grows with the run.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 for name in tiny-moe tiny-qwen2moe; do ln -s "${model%/*}/$name" $name; done
 text=(--calibration tiny-qwen2/calibration.txt --context 64)
 
-# foresees NAME ARGUMENTS...: a dry run; its plan is in NAME.json.
+# foresees NAME ARGUMENTS...: makes a dry run and stores its plan in NAME.json.
 foresees() {
     local name=$1
     shift
@@ -17,7 +17,7 @@ foresees() {
     ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet --threads 3
     judge "the work depends on the threads" test "$(jq -c '.plan | [.output_bytes, .products, .bytes]' ../out)" = "$(jq -c '.plan | [.output_bytes, .products, .bytes]' "$name.json")"
 }
-# more NAME NAME MEMBER: the second has more of it.
+# more NAME NAME MEMBER: checks that the member is larger in the second plan.
 more() { judge "$2 has no more $3 than $1" test "$(jq "input.plan.$3 as \$b | \$b > .plan.$3" "$1.json" "$2.json")" = true; }
 
 prunes=(prune tiny-qwen2 -s 50)
@@ -56,7 +56,7 @@ more searched mended memory_enough
 foresees width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
 foresees wider width tiny-qwen2 --ffn 75% "${text[@]}" --samples 4
 more width wider output_bytes
-# Experts whose second moments do not fit the memory together take further runs of their layer, up to memory_good.
+# If the second moments of all experts do not fit the memory, the layer runs several times; with memory_good it runs once.
 narrow=(width tiny-moe --ffn 75% "${text[@]}" --samples 4)
 foresees narrow "${narrow[@]}"
 judge "the good memory is the least one" jq -e '.plan.memory_good > .plan.memory_enough' narrow.json
@@ -67,7 +67,7 @@ done
 more good enough products
 judge "more than the good memory saves work" test "$(jq .plan.products good.json)" = "$(jq .plan.products narrow.json)"
 
-# In words, on a terminal and on a page.
+# The plan in the terminal and the HTML view.
 for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts tiny-moe --keep 50% ${text[*]} --samples 4" \
     "layers tiny-qwen2 --drop 1-1" "width tiny-qwen2 --ffn 50% ${text[*]} --samples 4"; do
     # shellcheck disable=SC2086 # words
@@ -83,7 +83,7 @@ for verb in prune quantize experts layers width; do
     judge "help of --dry-run without the time" grep -q "the size of the output, the least --memory and an estimate of the time" <(tr -s ' \n' ' ' <../out)
 done
 
-# A dry run that measures says so before, unless a file has the measurements.
+# A dry run that measures says so first, unless a file has the measurements.
 mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2)
 says="scheme mixed measures the widths first, as the run does: about [0-9]* s on this machine"
 ends 0 "${mixed[@]}" -o made --dry-run
@@ -93,7 +93,7 @@ judge "does not say that it measures" grep -q "$says\$" ../err
 ends 0 "${mixed[@]}" -o made --dry-run --allocation curves.json
 judge "says that it measures what is known" bash -c '! grep -q "measures the widths" ../err'
 
-# What the plan says is enough is, and a refusal names the least for all parts of the work: less than that is refused by the same number.
+# The least memory of the plan is enough, and the error of a run with less names the same number.
 least() {
     local enough named
     enough=$(jq .plan.memory_enough "$1.json")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ dequantize and organ quantize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ dequantize and organ quantize: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 precision=$(dirname "$model")/precision
@@ -33,9 +33,9 @@ matches quantize/quantize_some ../out
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 rm -r some
 
-# ---- widths that a group does not divide: tiny-moe is 192 wide, its experts 96 ----
+# ---- widths that no group size divides: tiny-moe is 192 wide, its experts 96 ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
-# expert_groups MODEL: how many columns have one scale, of all matrices of experts.
+# expert_groups MODEL: prints the group sizes of all matrices of experts.
 expert_groups() { jq -r '.tensors[] | select(.tensor | contains(".experts.")) | .scheme' "$1/organ/quantize.json" | sort | uniq -c | xargs; }
 ends 0 quantize tiny-moe -o regrouped -s int4-group64
 says "192 tensors have a smaller group than 64, which does not divide the rows: model.layers.0.mlp.experts.0.down_proj.weight is stored as int4-group32"
@@ -70,7 +70,7 @@ judge "a resumed run differs from a whole one" cmp -s fp8-channel/model.safetens
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 rm -r resumed
 
-# The same bytes whatever the way.
+# The bytes are the same with other threads, memory and instruction sets.
 here="organ quantize by another way"
 for scheme in fp8-block128 int4-group32; do
     ORGAN_ISA=scalar "$organ" quantize tiny-qwen2 -o again --scheme $scheme --threads 1 --memory 32M --quiet >../out 2>../err
@@ -114,7 +114,7 @@ ends 0 dequantize fp8-tensor -o one.safetensors --quiet
 judge "no report beside the file" test -s one.dequantize.json
 rm -f plain.* one.*
 
-# MLX: experts in one tensor, a router of its own bits, no quantization_config left.
+# MLX: experts in one tensor, a router with other bits; the output has no quantization_config.
 ln -s "$precision/mlx-experts" mlx
 ends 0 dequantize mlx -o plain --quiet
 matches dequantize/dequantize_mlx ../out
@@ -128,7 +128,7 @@ ends 0 autopsy mlx plain
 prints "no finding"
 rm -r plain
 
-# ---- packed weights are never computed with as if their codes or scales were weights ----
+# ---- verbs never compute with codes or scales of packed weights as if they were weights ----
 mkdir packed
 for directory in "$precision"/*/; do
     name=packed/$(basename "$directory")
@@ -159,7 +159,7 @@ judge "codes and scales did not go together" cmp -s fp8-channel/model.safetensor
 rm -r packed same
 refused 3 "organ dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o OUT.gguf" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
 
-# ---- refused ----
+# ---- errors ----
 mkdir taken && echo x >taken/x
 cp -r fp8-block128 broken
 sed -i 's/^      128,$/      0,/' broken/config.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# prune --then, masks and codes in one walk, as its users see it. Ends with the line "N passed, N failed".
+# Tests prune --then, which prunes and quantises each layer in one pass. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 text=tiny-qwen2/calibration.txt
@@ -15,7 +15,7 @@ if sampled; then # narrow matrices alone
 fi
 targets=("${half[@]:4}")
 
-# number KEY FILE: the value of the first line that has the key.
+# number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
 below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
 
@@ -30,7 +30,7 @@ prints "No problems found"
 ends 0 quantize tiny-qwen2 -o dense --scheme int4-group32 --method gptq "${short[@]}" "${targets[@]}"
 judge "config.json is another one than quantize writes" cmp -s both/config.json dense/config.json
 
-# ---- zeros, as the reader of packed weights sees them: donor and output written anew alike ----
+# ---- zeros of the packed weights, counted after dequantize of donor and output ----
 ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
 some=(--targets '*.[02].*_proj.weight') half_of_some=1075200
@@ -51,7 +51,7 @@ for scheme in $schemes; do
     judge "$scheme: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $scheme/organ/quantize.json)"
 done
 
-# ---- one after the other: codes by a text move what was zero, codes without one lose more ----
+# ---- two runs instead of one: calibrated codes change zeros, codes without calibration lose more ----
 ends 0 prune tiny-qwen2 -o scored "${half[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
 cp ../out ../together
 if ! in_part; then # numbers, of a whole model
@@ -66,7 +66,7 @@ if ! in_part; then # numbers, of a whole model
         below "$(number kl_divergence ../together)" "$(number kl_divergence ../out)"
 fi
 
-# ---- interrupted and resumed, dry, with little memory ----
+# ---- interrupted and resumed, dry runs, little memory ----
 interrupted INT resumed prune tiny-qwen2 -o resumed "${half[@]}" "${short[@]/--quiet/--threads=1}" --then int4-group32
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 2 prune tiny-qwen2 -o resumed --method alps --sparsity 50 "${short[@]}" --then int4-group32 --resume
@@ -79,7 +79,7 @@ ends 0 prune tiny-qwen2 -o dry "${half[@]}" "${short[@]}" --then int4-group32 --
 prints "Dry run, nothing was written"
 judge "a dry run wrote something" test ! -e dry
 
-# ---- one budget: of zeros, of bits, of bytes ----
+# ---- one budget of zeros, of bits, of bytes ----
 divided=(prune tiny-qwen2 --method physarum-v2 --then=int4-group32 "${short[@]/--quiet/--allocate-tokens=256}" --allocate global
     --targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
 ends 0 "${divided[@]}" -o shared --budget 60% --allocation curves --threads 1
@@ -111,7 +111,7 @@ if ! in_part; then # as cli_allocate and cli_gptq have it
     judge "a resumed run differs from a whole one" cmp -s undisturbed/model.safetensors stopped/model.safetensors
 fi
 
-# ---- refusals ----
+# ---- errors ----
 needs="--then needs a method that compensates"
 refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o no --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ quantize of GGUF models as its users see it: results, reports, what is refused. `--bless` writes the golden files anew.
+# Tests organ quantize on GGUF models: results, reports, errors. `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../imatrix" imatrix
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
@@ -12,7 +12,7 @@ for scheme in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
     ends 0 quantize $plain -o $scheme.gguf --scheme $scheme
     matches quantize/gguf_$scheme ../out
     grep -v '^\[' ../err >../notes
-    # No row of the model is whole blocks of 256: a file asked for as Q4_K has no tensor in it.
+    # No row of the model consists of whole blocks of 256, so a file for Q4_K has no tensor of that type.
     case $scheme in
     q4_k | q5_k | q6_k) says "no tensor becomes ${scheme^^}, which needs rows of whole blocks of 256" ;;
     *) judge "$scheme warns of other types" test "$(grep -c 'no tensor becomes' ../err)" = 0 ;;
@@ -46,7 +46,7 @@ fi
 ends 0 quantize $plain -o scored.gguf --scheme q4_k --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 256 --quiet
 prints "KL divergence"
 
-# The same bytes whatever the way.
+# The bytes are the same with other threads, memory and instruction sets.
 here="organ quantize by another way"
 for isa in scalar avx2; do
     ORGAN_ISA=$isa "$organ" quantize $plain -o again.gguf --scheme q5_k --imatrix $new --threads 1 --memory 16M --quiet >../out 2>../err ||
@@ -68,7 +68,7 @@ says "tensors are done and intact"
 judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
-# ---- refused ----
+# ---- errors ----
 refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (organ convert" quantize tiny-qwen2 -o no.gguf -s q4_k
 for name in q4_K_M Q4_K_M Q4_K_S Q4_K; do
     refused 2 "did you mean 'q4_k'? It makes Q4_K" quantize $plain -o no.gguf -s $name

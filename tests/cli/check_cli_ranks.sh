@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# One run by several processes, as a launcher of MPI starts them: the bytes of one process, whatever is killed and resumed in between.
+# Runs of several processes started by an MPI launcher write the bytes of one process, also after a rank was killed and the run resumed.
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 
-# ---- a launcher, and no ranks ----
+# ---- a launcher's environment without ranks ----
 launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:2}" >../out 2>../err </dev/null; }
 here="four processes"
 launched 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
@@ -42,7 +42,7 @@ says 'mpirun has started 4 processes, but MPI finds 1'
 judge "something was made" test ! -e new
 
 # ---- the same bytes ----
-# `ninja test-ranks` runs every verb by 2, 3, 7 and 16.
+# `ninja test-ranks` runs every verb with 2, 3, 7 and 16 ranks.
 counts="2 3 7"
 same 1 prune tiny-qwen2
 counts="2 3"
@@ -114,7 +114,7 @@ slowly 3 KILL
 judge "a killed rank is not the end" test $code != 0
 judge "the output has its name" test ! -e new
 judge "there is nothing to go on with" test -d .new.organ-partial
-# A rank that is asked to stop tells the others.
+# A rank that gets SIGTERM makes the other ranks stop.
 slowly 2 TERM
 judge "it ends with another code" test $code = 130
 judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
@@ -124,8 +124,8 @@ says 'continuing: '
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
 judge "journals are left" test -z "$(find new -name 'journal*')"
 rm -rf new
-# A rank that is stopped, the last and the first: the others name it, and end.
-# Each time from the beginning: while they wait for it, the others do so much that it would have nothing left to be late with.
+# If the last or the first rank is stopped with SIGSTOP, the others name it and end. Each run starts from the beginning; otherwise the other ranks
+# would do all work while they wait, and the stopped rank would have none left.
 for silent in 2 0; do
     rm -rf .new.organ-partial
     ORGAN_SILENCE=5 slowly 3 STOP $silent

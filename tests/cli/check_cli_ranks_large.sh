@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# One tensor that several processes share, as a launcher of MPI starts them: the bytes and documents of one process.
+# Several processes started by an MPI launcher share one tensor and write the bytes and documents of one process.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
-# MPI keeps what it allocated until the process ends.
+# MPI frees its memory only when the process ends, so leaks are not checked.
 [[ -n ${ASAN_OPTIONS:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
 if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
     echo "mpirun or mpicc is not installed: several processes were not run"
     finish
 fi
 
-# Weights of the fixture over and over: a stack of experts and a matrix that are cut, a small matrix, and what no pruning changes.
+# A model of repeated weights of the fixture: a stack of experts and a matrix that are cut, a small matrix, and a tensor that pruning does not change.
 stack=$((3 * 4096 * 4096 * 2)) matrix=$((40960 * 1024 * 2)) small=$((512 * 1024 * 2)) rest=$((3000 * 1024 * 2))
 header=$(printf '{"model.layers.0.mlp.experts.gate_up_proj":{"dtype":"BF16","shape":[3,4096,4096],"data_offsets":[0,%d]},
 "model.layers.0.self_attn.q_proj.weight":{"dtype":"BF16","shape":[40960,1024],"data_offsets":[%d,%d]},
@@ -30,7 +30,7 @@ mkdir large && cp tiny-qwen2/config.json tiny-qwen2/tokenizer.json large
 tells() { sed "s,some,one,g" "$1" | jq "del(.run)"; }
 holds() { find "$1" -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' -printf '%P\n' | LC_ALL=C sort | (cd "$1" && xargs -d '\n' sha256sum); }
 
-# ranks N CODE ARGS...: runs as N processes of one thread each.
+# ranks N CODE ARGS...: runs N processes of one thread each.
 ranks() {
     here="mpirun -n $1 organ ${*:3}"
     mpirun -n "$1" "$organ" "${@:3}" --threads 1 >../out 2>../err </dev/null
@@ -38,7 +38,7 @@ ranks() {
     if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
 }
 
-# same COUNTS ARGS...: by so many ranks what one process makes.
+# same COUNTS ARGS...: checks that each number of ranks makes the output of one process.
 same() {
     local n
     rm -rf one
@@ -56,7 +56,7 @@ if in_part; then numbers="3 16"; fi
 if sampled; then numbers=3; fi
 same "$numbers" prune large --iterations 1
 cp -r one pruned
-# audited CODE: by several ranks what one process finds.
+# audited CODE: checks that several ranks find the faults that one process finds.
 audited() {
     ends "$1" audit large pruned --json --quiet
     tells ../out >../one
@@ -64,7 +64,7 @@ audited() {
     judge "3 ranks find something else" cmp <(tells ../out) ../one
 }
 audited 0
-# Of the last matrix of the stack, which is a stretch of its own.
+# Changes the last matrix of the stack, which is a part of its own.
 printf '\x11\x3f' | dd of=pruned/model.safetensors bs=1 seek=95000000 conv=notrunc status=none
 audited 1
 says "tensor 'model.layers.0.mlp.experts.gate_up_proj': "
@@ -73,7 +73,7 @@ same 3 prune large --sparsity 40 --iterations 1
 same 3 prune large --method magnitude -s 50
 same 3 purify large --method haar
 
-# ---- parts made by some, and gone on with by others ----
+# ---- parts written by some ranks, continued by another number of ranks ----
 run prune large -o one --force --iterations 60 --quiet
 stretches() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | grep -c '"unit":".* (\(row\|matrix\) [0-9]*)"'; }
 has_stretches() { (($(stretches) > 0)) || is_over; }

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What verbs that look and compare tell and write as several processes: what one process does. Ends with the line "N passed, N failed".
+# Verbs that inspect and compare print and write the same with several processes as with one. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 need_launcher
 ln -s "${model%/*}/tiny-lora" tiny-lora
 run quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 run quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
-# `ninja test-ranks` runs every verb by 2, 3, 7 and 16.
+# `ninja test-ranks` runs every verb with 2, 3, 7 and 16 ranks.
 counts="2 3 7" some="2 3"
 if in_part; then some=3; fi
 
-# reported FILE ARGS...: the Markdown report of two ranks is that of one process.
+# reported FILE ARGS...: checks that two ranks write the Markdown report of one process.
 reported() {
     run "${@:2}" -o alone --quiet
     ranks 2 0 "${@:2}" -o together --quiet
@@ -19,13 +19,13 @@ reported() {
     rm -rf alone together
 }
 
-# A copy of the model in which a number of a weight is NaN, which the adapter changes, too.
+# A copy of the model in which one weight is NaN; the adapter changes its matrix.
 cp -rL tiny-qwen2 odd && chmod -R u+w odd
 run inspect odd --tensors --json
 read -r file offset < <(jq -r '.tensors[] | select(.name == "model.layers.3.mlp.up_proj.weight") | "\(.file) \(.offset)"' ../out)
 printf '\xc0\x7f' | dd of="odd/$file" bs=1 seek="$offset" conv=notrunc status=none
 
-# broken CODE WHAT ARGS...: one rank meets a fault, and nothing is left.
+# broken CODE WHAT ARGS...: checks that a fault on one rank ends the run and leaves no output.
 broken() {
     ranks 3 "$1" "${@:3}"
     judge "the rank is not named, or the fault" grep -qE "^organ: rank [0-2] of 3 \(.*\): .*$2" ../err
@@ -86,12 +86,12 @@ judge "a dry run made something" test ! -e new
 # ---- fleet ----
 mkdir zoo && cp -rL fp8 zoo/fp8 && cp -L $gguf zoo/alone.gguf && cp -L tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf zoo/q8.gguf
 cp -rL tiny-lora zoo/adapter && head -c 500 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >zoo/broken.gguf
-# A weight whose groups only the rank knows to be wrong that measures it; the others go on with the next model.
+# Only the rank that measures this weight finds its groups wrong; the others continue with the next model.
 cp -rL "${model%/*}/precision/gptq-v1-4" zoo/groups && chmod -R u+w zoo/groups && rm zoo/groups/expected*
 run inspect zoo/groups --tensors --json
 offset=$(jq '[.tensors[] | select(.name | endswith("g_idx"))][0].offset' ../out)
 printf '\xff\xff\xff\x7f' | dd of=zoo/groups/model.safetensors bs=1 seek="$offset" conv=notrunc status=none
-# All that depends on the run stands in "run".
+# The member "run" contains everything that differs from run to run.
 unrun() { jq 'del(.run)' "$1"; }
 ends 1 fleet zoo -o fleet1 --quiet
 for n in 2 3; do

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Runs along a calibration text by several processes: the bytes and documents of one process. Ends with the line "N passed, N failed".
+# Calibrated runs of several processes write the bytes and documents of one process. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 need_launcher
 text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 
-# EFFORT=all adds runs that differ in the model, and not in what ranks say to each other: calibration_ranks has both kinds.
-# Also by more ranks than a layer has matrices.
+# EFFORT=all adds runs that differ in the model but not in the messages between ranks; calibration_ranks has both kinds. One of the counts is larger
+# than the number of matrices of a layer.
 counts="2 3 8"
 if in_part; then counts=8; fi
 some='*.[02].*_proj.weight'
@@ -19,15 +19,15 @@ same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-grou
 same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --targets '*.[23].*_proj.weight'
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
-# An expert that gets the tokens of all ranks; three chunks.
+# An expert that no token reaches is calibrated on the tokens of all ranks, here in three chunks.
 make_never never
 same 19 prune never --method sparsegpt -s 50 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 --targets '*.1.mlp.experts.[57].*'
-# Hidden states of each rank in a file of its own; the file of a rank without windows is empty.
+# Each rank keeps its hidden states in a file; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 
-# Blocks and widths: sets of blocks are shared, healing is done by each alike.
+# Blocks and widths: ranks share the candidate sets of blocks; each rank heals by itself.
 short=(--calibration tiny-qwen2/calibration.txt --context 32)
 same 11 layers tiny-qwen2 --drop 1 "${short[@]}" --search-tokens 128
 same 12 layers "${model%/*}/tiny-moe" --drop 1-1 --heal "${short[@]}" --samples 5
@@ -41,7 +41,7 @@ same 7 prune tiny-qwen2 --method wanda -s 50 "${text[@]}" "${divide[@]}"
 some='*.[03].self_attn.*_proj.weight'
 if in_part; then some='*.[03].self_attn.[kv]_proj.weight'; fi
 same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --targets "$some"
-# Curves that several ranks have measured are those of one, and are read by all.
+# Curves measured by several ranks equal those of one, and any number of ranks reads them.
 run prune tiny-qwen2 -o curved --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json
 ranks 2 0 prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../shared.json
 judge "the ranks keep other curves" cmp ../curves.json ../shared.json
@@ -55,7 +55,7 @@ cp -rL tiny-qwen2 odd && chmod -R u+w odd
 printf '\xc0\x7f' | dd of=odd/model-00003-of-00003.safetensors bs=1 seek=1000000 conv=notrunc status=none
 ranks 3 3 quantize odd -o new --scheme int4-group32 --method gptq "${text[@]}"
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
-# The disk of one rank takes nothing any more while the others go along the text.
+# The disk of one rank becomes full while the others calibrate.
 here="mpirun, one rank of three without room"
 command=("$organ" prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" --threads 1)
 OMPI_MCA_btl=self,tcp mpirun -n 1 "${command[@]}" : -n 1 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$@"' - "${command[@]}" : -n 1 "${command[@]}" \

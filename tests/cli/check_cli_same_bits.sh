@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What stands on products and decompositions of matrices makes the same files and documents on every instruction set, with one thread and
-# with five, with little memory and with much. Ends with the line "N passed, N failed".
+# Verbs based on products and decompositions of matrices write the same files and documents on every instruction set, with one thread and with five,
+# with little memory and with much. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
 ends 0 version
 isas=$(sed -n 's/^usable *//p' ../out)
 judge "scalar is not among the usable kernels" grep -qw scalar <<<"$isas"
-# What a sanitizer finds it finds in the two that differ most.
+# Under a sanitizer, two settings that differ most are enough.
 ways=$(for isa in $isas; do printf '%s ' $isa/1/64M $isa/5/1G; done)
-# The scalar table takes as long as all others together: one way of it, and each of the others once.
+# The scalar table takes as long as all others together, so it and each of the others run once.
 if in_part; then
     ways=scalar/1/64M
     for isa in $isas; do [[ $isa == scalar ]] || ways+=" $isa/5/1G"; done
 fi
 if sampled; then ways="scalar/1/64M ${isas##* }/5/1G"; fi
 
-# A document without what differs from run to run.
+# Prints a document without the parts that differ from run to run.
 plain() { sed -e '/^  "run": {$/,$d' -e '/^  *"memory": [0-9]*,\{0,1\}$/d' "$1"; }
 
-# same NAME REPORT HOW ARGS...: the verb writes a directory that has the report ('files'), one file with the report beside it ('file'), or
-# prints its document ('prints').
+# same NAME REPORT HOW ARGS...: HOW says where the verb writes: 'files', a directory that contains the report; 'file', a file with the report next to
+# it; 'prints', its document on stdout.
 same() {
     local name=$1 report=$2 how=$3 first= way isa threads memory out to ending=safetensors
     for way in $ways; do
@@ -50,7 +50,7 @@ done
 for method in sparsegpt physarum-v3; do
     same then-$method organ/quantize.json files "${calibrated[@]}" --method $method --then int3-group32
 done
-# A narrow model, by a tokenizer of single characters: scalar kernels take a minute to divide one budget among the tensors of the other.
+# A narrow model with a tokenizer of single characters: on the other model, scalar kernels take a minute to divide a budget among the tensors.
 mkdir narrow && cp "${model%/*}"/forward/qwen3/* narrow/
 jq -n '{pre_tokenizer: {type: "ByteLevel", add_prefix_space: false, use_regex: true}, decoder: {type: "ByteLevel"},
     model: {type: "BPE", vocab: ([range(33; 127) | {([.] | implode): (. - 33)}] | add), merges: []}}' >narrow/tokenizer.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ serve as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ serve: output, log, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ends 0 help serve
@@ -13,7 +13,7 @@ if cmp -s ../out ../help; then good; else bad "is not what 'organ help serve' pr
 mkdir models && cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf models/q8.gguf && ln -s /etc models/etc && echo "# Notes" >models/notes.md
 
 options=()
-# begin ARGS...: starts one on any port; $port and $server are set.
+# begin ARGS...: starts a server on any port; sets $port and $server.
 begin() {
     options=("$@")
     here="organ serve $*"
@@ -24,7 +24,7 @@ begin() {
     bad "does not say where it serves" ../served
     finish
 }
-# asks LINE [HEADER]: the answer is in ../answer. The line of the log, which some thread writes once the answer was sent, is waited for.
+# asks LINE [HEADER]: sends a request and writes the answer to ../answer. It waits for the log line, which a thread writes after the answer.
 asks() {
     local lines
     lines=$(wc -l <../served)
@@ -36,7 +36,7 @@ asks() {
     judge "no line of '$1' in the log" await is_logged
 }
 answers() { if grep -qF -- "$1" ../answer; then good; else bad "the answer does not have '$1'" ../answer; fi; }
-# stopped SIGNAL: ends it, which must be well.
+# stopped SIGNAL: ends the server, which must exit with 0.
 stopped() {
     kill -"$1" $server
     wait $server
@@ -60,7 +60,7 @@ sed -e 's/[0-9.]*ms/TIME/' -e "s/:$port/:PORT/" -e 's/ 200 [0-9]* TIME/ 200 BYTE
 matches serve/serve_log ../log
 judge "nothing is on stdout" test ! -s ../out
 
-# SIGHUP asks it to read its files again, as soon as anybody can know of it: it is sent while the server waits to say where it serves.
+# SIGHUP makes the server read its files again, even before it has printed its address: the signal is sent while it waits to print.
 begun=(serve --root models --listen 127.0.0.1:0)
 here="organ ${begun[*]}, SIGHUP at once"
 : >../served
@@ -78,7 +78,7 @@ answers '"status":"ok"'
 stopped TERM
 rm ../pipe
 
-# Marks that turn the direction of writing are made visible in the log, wherever a client put them.
+# The log shows marks of bidirectional text in escaped form, wherever a client sends them.
 begin --root models
 asks "GET /files/x%e2%80%aey"
 answers "404 Not Found"
@@ -113,7 +113,7 @@ chmod 644 token
 refused 3 "token: all users may read the tokens (mode 0644)" serve --root models --token-file token
 if grep -q "22-letters" ../served; then bad "the token is in the log" ../served; else good; fi
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "--root" serve
 refused 4 "--root nowhere: No such file or directory" serve --root nowhere
 refused 4 "--root token: Not a directory" serve --root token
@@ -126,7 +126,7 @@ exec 3<>late
 here="organ serve --token-file late"
 "$organ" serve --root models --token-file late >../out 2>../err </dev/null 3>&- &
 waiting=$!
-# Before it runs the program, the process is a copy of this shell, which has the pipe open too but no argument "late".
+# Before exec the process is a copy of this shell, which has the pipe open too but no argument "late".
 opened() {
     ! kill -0 "$waiting" 2>/dev/null ||
         { grep -qzx late "/proc/$waiting/cmdline" && [[ -n $(find "/proc/$waiting/fd" -lname '*/late') ]]; } 2>/dev/null
@@ -141,7 +141,7 @@ refused 3 "the token has 0 characters" serve --root models --token-file /dev/nul
 refused 4 "nowhere" serve --root models --token-file nowhere
 refused 2 "--jobs" serve --root models --jobs 0
 refused 2 "--timeout" serve --root models --timeout 0
-# libmicrohttpd is loaded by this verb alone.
+# Only this verb loads libmicrohttpd.
 if grep -q libmicrohttpd < <(ldd "$organ"); then bad "libmicrohttpd is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libmicrohttpd.so.12
 export LD_LIBRARY_PATH=$scratch/libraries

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ evaluate --tasks against lm-evaluation-harness (fixtures/tasks/reference.tsv), models compared with each other, ranks, and malformed files.
-# Ends with the line "N passed, N failed".
+# Compares organ evaluate --tasks with lm-evaluation-harness (fixtures/tasks/reference.tsv) and tests comparisons of models, ranks and malformed
+# files. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
@@ -9,7 +9,7 @@ organ=${ORGAN:-$PWD/build/organ}
 model=fixtures/tiny-qwen2
 
 # ---- every choice and likelihood of lm-evaluation-harness ----
-# compared FILE DOCUMENT: lines "WHAT VALUE" of the reference of FILE and of the document's first model, joined by line.
+# compared FILE DOCUMENT: prints lines "WHAT VALUE" of the reference of FILE and of the document's first model, joined by line number.
 answers() { jq -r --arg file "$1" '.answers[] | [$file, .line, .models[0].choice, .models[0].choice_norm] + .models[0].likelihoods | @tsv' "$2"; }
 for file in tasks long; do
     context=$([[ $file == long ]] && echo "--context 64")
@@ -28,7 +28,7 @@ is "all questions" '[.experiment | .tasks, .questions, .choices]' tasks '[3, 66,
 is "equal inputs share a window" '.experiment.windows' tasks 195
 is "contexts longer than the window" '.experiment.cut' long 18
 is "the name of the file is the task" '[.results[].task] | unique' long '["long"]'
-# acc and its error from the answers themselves.
+# acc and its standard error follow from the answers.
 jq -e '[.answers[] | select(.task == "continue") | . as $q | if $q.gold | index($q.models[0].choice_norm) then 1 else 0 end] as $right | ($right | length) as $n
     | ($right | add / $n) as $mean | (([$right[] | (. - $mean) * (. - $mean)] | add) / ($n - 1) / $n | sqrt) as $error
     | .results[] | select(.task == "continue" and .metric == "acc_norm") | ((.value - $mean) | fabs) < 1e-12 and ((.value_error - $error) | fabs) < 1e-12' \
@@ -37,7 +37,7 @@ jq -e '[.answers[] | select(.task == "continue") | . as $q | if $q.gold | index(
 # ---- two models ----
 "$organ" prune $model -o "$scratch/pruned" --method magnitude -s 60 --quiet >/dev/null 2>"$scratch/log" || bad "prune" "$scratch/log"
 "$organ" evaluate $model "$scratch/pruned" --tasks fixtures/tasks/tasks.jsonl --answers --json --quiet -o "$scratch/report" >"$scratch/two.json" 2>"$scratch/log" || bad "two models" "$scratch/log"
-# Counts of pairs, the exact test and the interval of Bonett and Price from the answers.
+# The counts of pairs, McNemar's exact test and the interval of Bonett and Price follow from the answers.
 jq -e 'def right($m): . as $q | ($q.gold | index($q.models[$m].choice_norm)) != null;
     ([.answers[] | select(right(0) and (right(1) | not))] | length) as $b | ([.answers[] | select(right(1) and (right(0) | not))] | length) as $c | (.answers | length) as $n
     | ($b + $c) as $m | ([$b, $c] | min) as $less
@@ -58,8 +58,8 @@ if [[ ${EFFORT:-some} != few ]]; then
     same "other likelihoods with one thread and less memory" <(jq .answers "$scratch/tasks.json") <(jq .answers "$scratch/small.json")
 fi
 
-# ---- what is refused ----
-# refuses CODE WORDS ARGS...
+# ---- errors ----
+# refuses CODE WORDS ARGS...: checks the exit code and the message.
 refuses() {
     "$organ" evaluate "${@:3}" >"$scratch/out" 2>"$scratch/log"
     local code=$?

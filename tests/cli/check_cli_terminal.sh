@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# How progress is shown: on a terminal, in a log, as events for programs; and that faults come in the same language.
+# Tests progress on a terminal, in a log and as JSON events, and errors as events.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# event PATTERN: a line of stderr is this object, as far as the pattern says.
+# event PATTERN: checks that a line of stderr is an event that matches the pattern.
 event() { if grep -qE -- "^\{\"event\":$1\}$" ../err; then good; else bad "no event $1" ../err; fi; }
-# Only objects on stderr.
+# Checks that stderr has only events.
 only_events() { if grep -qvE '^\{"event":"(begin|advance|end|note|error)".*\}$' ../err; then bad "not only events" ../err; else good; fi; }
 number='[0-9]+'
 
@@ -27,7 +27,7 @@ only_events
 event '"end",.*'
 rm -r apart other
 
-# ---- faults as events: of words, of files, of checks ----
+# ---- errors as events: wrong options, wrong files, failed checks ----
 ends 2 prune tiny-qwen2 --progress json -o out --method wandd
 only_events
 event '"error","status":"usage","code":2,"message":"prune: --method is '\''wandd'\'', but must be .*did you mean '\''wanda'\''\?"'
@@ -58,7 +58,7 @@ fi
 refused 2 "Try 'organ help prune'." prune tiny-qwen2 -o new --progress jason
 says "prune: --progress is 'jason', but must be one of auto, bar, lines, json, none; did you mean 'json'?"
 
-# ---- a log, and a bar where one is asked for ----
+# ---- a log, and a progress bar on request ----
 ends 0 prune tiny-qwen2 -o out --force --progress auto
 judge "not a line for every tensor" test "$(grep -c '^\[[0-9]*/28\] ' ../err)" -eq 28
 ends 0 prune tiny-qwen2 -o out --force --progress bar

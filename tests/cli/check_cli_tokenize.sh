@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ tokenize as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+# Tests organ tokenize: output, documents, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ends 0 help tokenize
@@ -30,14 +30,13 @@ prints "0 tokens in 0 bytes"
 ends 0 tokenize tiny-qwen2 --text empty --ids
 judge "an empty text has ids" test ! -s ../out
 
-# ---- interrupted while it waits for more of the text: asked once, and only when the program listens ----
+# ---- interrupted while it waits for more text: one signal, sent after the program has installed its handler ----
 here="organ tokenize --text -, interrupted"
 mkfifo pipe
 exec 3<>pipe
 env --default-signal=INT "$organ" tokenize tiny-qwen2 --text - <pipe >../out 2>../err &
 waiting=$!
-# Bit 1 of the signals that are caught is SIGINT. Before it runs the program, the process is a copy of this shell, which catches SIGINT too but has no
-# argument "tokenize".
+# Bit 1 of SigCgt is SIGINT. Before exec the process is a copy of this shell, which catches SIGINT too but has no argument "tokenize".
 listens() { grep -qzx tokenize "/proc/$waiting/cmdline" 2>/dev/null && [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
 await listens
 kill -INT "$waiting"
@@ -50,7 +49,7 @@ judge "it does not say why" grep -q "^organ: interrupted" ../err
 judge "it prints something" test ! -s ../out
 exec 3>&-
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "MODEL" tokenize
 refused 2 "--text" tokenize tiny-qwen2
 refused 2 "unknown option '--id'; did you mean '--ids'" tokenize tiny-qwen2 --text text --id
@@ -64,7 +63,7 @@ truncate -s 1073741825 long.txt # has no blocks on the disk
 refused 3 "long.txt: has 1073741825 bytes, but the limit for texts is 1 GiB: give a part of it (head -c 1G long.txt)" \
     tokenize tiny-qwen2 --text long.txt
 rm long.txt
-# The root of an entry of the Hugging Face cache names its snapshots.
+# The error for the root of an entry of the Hugging Face cache names its snapshots.
 mkdir -p models--a--b/snapshots/0123abc models--a--b/blobs models--a--b/refs
 refused 3 "models--a--b: no model here; it is an entry of the Hugging Face cache, whose models are snapshots/0123abc: name one of these" \
     tokenize models--a--b --text text
@@ -76,7 +75,7 @@ refused 3 "tokenizer.json: line" tokenize bare --text text
 sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
 refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
 
-# ---- steps that make much of little: 16 times 'a' becomes 100 of it, which is more than any memory ----
+# ---- normalisation steps that multiply the text: 16 rules that replace 'a' by 100 of it would need more than any memory ----
 a100=$(printf 'a%.0s' {1..100})
 steps=$(for k in {1..16}; do printf '%s{"type":"Replace","pattern":{"String":"a"},"content":"%s"}' "${comma:-}" "$a100" && comma=,; done)
 echo '{"normalizer":{"type":"Sequence","normalizers":['"$steps"']},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}' >bare/tokenizer.json

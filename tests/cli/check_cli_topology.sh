@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ topology as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew. ORGAN_TOPOLOGIES names a
-# directory with machines that hwloc's own tests record; without it those checks are skipped.
+# Tests organ topology: output, documents, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
+# ORGAN_TOPOLOGIES names a directory with recorded machines of hwloc's own tests; without it those checks are skipped.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 machines=$(dirname "$model")/topologies
 
@@ -16,7 +16,7 @@ ends 0 topology --import 4x12.xml --threads 6 --html page.html
 prints "  6 workers"
 judge "the page has no table of workers" grep -q "buffers on" page.html
 
-# ---- this machine: what the affinity leaves is what the plan has ----
+# ---- this machine: the plan uses the CPUs of the affinity mask ----
 cpus=$(sed -n 's/^Cpus_allowed_list:\t//p' /proc/self/status)
 one=${cpus%%[,-]*}
 here="taskset -c $one organ topology"
@@ -24,12 +24,12 @@ taskset -c "$one" "$organ" topology --json >../out 2>../err
 judge "ends with $?" test $? = 0
 judge "the plan is not that CPU alone" test "$(jq -c '[.machine.cores, .threads, [.workers[].cpu]]' ../out)" = "[1,1,[$one]]"
 
-# ---- refusals ----
+# ---- errors ----
 refused 2 "--threads" topology --threads 0
 refused 2 "unknown option '--imports'; did you mean '--import'" topology --imports x
 refused 4 "nowhere.xml" topology --import nowhere.xml
 refused 3 "is a directory" topology --import .
-# hwloc 2.9 does not free the object that it was reading when a file ends too early.
+# hwloc 2.9 leaks the object that it was reading when a file is truncated.
 head -c 3000 2x24.xml >cut.xml
 printf 'leak:%s\n' hwloc_alloc_setup_object hwloc_bitmap_alloc >../hwloc.supp
 LSAN_OPTIONS="${LSAN_OPTIONS:-}:suppressions=$PWD/../hwloc.supp:print_suppressions=0" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Calibration of experts that few or no tokens reach: every verb that calibrates, results and reports, threads, --all-experts.
+# Tests calibration of experts that few or no tokens reach: every calibrated verb, results and reports, threads, --all-experts.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 
@@ -10,7 +10,7 @@ text=(--calibration tiny-moe/calibration.txt --samples 4 --context 64 --quiet)
 one=(--targets 'model.layers.1.mlp.experts.5.*')
 fell='.calibration.fallback == {"experts": 1, "layers": [{"layer": 1, "experts": [5]}], "names": ["layer 1: 5"]}'
 
-# same NAME A B: the weights in two outputs are the same.
+# same NAME A B: checks that two outputs have the same weights.
 same() { judge "$1" diff <(cd "$2" && cat ./*.safetensors | sha256sum) <(cd "$3" && cat ./*.safetensors | sha256sum); }
 
 # ---- every method ----
@@ -18,7 +18,7 @@ for method in wanda sparsegpt alps physarum-v2 physarum-v3; do
     ends 0 prune never -o $method --method $method -s 50 "${text[@]}" "${one[@]}"
     judge "$method: the fallback is not in the document" jq -e "$fell" $method/organ/prune.json
     judge "$method: not on all tokens" jq -es 'map(.calibration_tokens == 256 and .fallback_experts == [5]) | length == 3 and all' $method/organ/prune.jsonl
-    # The calibration on all tokens is that of --all-experts: nothing before this layer differs.
+    # An unreached expert is calibrated on all tokens of the layer, as with --all-experts; the layers before are equal.
     ends 0 prune never -o all-$method --method $method -s 50 --all-experts "${text[@]}" "${one[@]}"
     judge "$method: --all-experts falls back" jq -e '.calibration.all_experts and (.calibration | has("fallback") | not)' all-$method/organ/prune.json
     same "$method: the fallback is not a calibration on all tokens" $method all-$method
@@ -34,7 +34,7 @@ judge "--all-experts leaves tokens out" jq -es 'map(.calibration_tokens == 256) 
 prints "Every expert was calibrated on all tokens of its layer (--all-experts)."
 ends 0 prune never -o none --method wanda -s 50 "${text[@]}" "${one[@]}" --dry-run
 
-# Quantising takes all routed experts of a layer or none, so that expert 5 is compared by its entries.
+# quantize gives all routed experts of a layer one form, so expert 5 is compared by its entries.
 all=(--targets 'model.layers.1.mlp.experts.*')
 of_5() { jq -c '.tensors[] | select(.tensor | test("layers[.]1[.]mlp[.]experts[.]5[.]")) | del(.fallback_experts)' "$1/organ/quantize.json"; }
 four='.calibration.fallback.names == ["layer 1: 1, 2, 3, 5"]'
@@ -51,7 +51,7 @@ judge "--allocate: the fallback is not in the document" jq -e "$fell" divided/or
 ends 0 quantize never -o mixed --scheme mixed --method gptq --budget 4.5bpw --allocate global --allocate-tokens 64 --allocate-layers 2 "${text[@]}" "${all[@]}"
 judge "mixed widths: the fallback is not in the document" jq -e "$four" mixed/organ/quantize.json
 
-# ---- few tokens, and none in most experts ----
+# ---- few tokens, and none for most experts ----
 few=(--calibration tiny-moe/calibration.txt --samples 1 --context 12 --quiet)
 ends 0 prune tiny-moe -o few --method sparsegpt -s 50 "${few[@]}" --threads 1
 judge "too few tokens are not made up for" jq -es 'map(select(.expert != null and .calibration_tokens < 8)) == []' few/organ/prune.jsonl
@@ -59,7 +59,7 @@ ends 0 prune tiny-moe -o few-3 --method sparsegpt -s 50 "${few[@]}" --threads 3
 same "threads change the bytes" few few-3
 judge "threads change the fallback" diff <(jq .calibration.fallback few/organ/prune.json) <(jq .calibration.fallback few-3/organ/prune.json)
 
-# ---- where it has no meaning ----
+# ---- verbs and methods without calibration reject --all-experts ----
 ends 2 prune tiny-moe -o x --method magnitude -s 50 --all-experts
 says "--all-experts has no meaning for --method magnitude"
 ends 2 quantize tiny-moe -o x --scheme int4-group32 --all-experts

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests of `organ inspect --untrusted` as its users see it. `--bless` writes the golden files anew.
+# Tests `organ inspect --untrusted`: findings, exit codes, errors. `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-# ---- what nothing is wrong with ----
+# ---- models without findings ----
 ends 0 inspect --untrusted tiny-qwen2
 matches inspect/untrusted_clean ../out
 for sound in "$model"-gguf "${model%/*}"/{tiny-moe,tiny-lora,types.gguf,tiny-lora-merged.safetensors} "${model%/*}"/forward/*.gguf \
@@ -17,7 +17,7 @@ for tokenizer in "${model%/*}"/tokenizers/*.json; do
     rm -r words
 done
 
-# What organ makes itself: headers without data, an index without shards, reports.
+# Files that organ itself writes: headers without data, an index without shards, reports.
 for donor in tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf; do
     ends 0 extract "$donor" -o parts
     ends 0 inspect --untrusted parts
@@ -34,7 +34,7 @@ done
 ends 0 prune tiny-qwen2 -o pruned --iterations 2
 ends 0 inspect --untrusted pruned
 
-# ---- a download with something of most kinds ----
+# ---- a download with findings of most kinds ----
 cp -rL tiny-qwen2 bad && chmod -R u+w bad
 printf '\x80\x02}q\x00.' >bad/pytorch_model.bin
 echo 'import os' >bad/modeling_tiny.py
@@ -65,7 +65,7 @@ cp ../out saved.json
 ends 0 report saved.json -o again.html
 judge "a saved report makes the same page" cmp -s bad.html again.html
 
-# ---- nothing is written, followed or waited for ----
+# ---- the scan writes no file, follows no link out of the model and waits for no pipe ----
 before=$(inventory)
 ends 1 inspect --untrusted bad --quiet
 judge "nothing is left behind" test "$(inventory)" == "$before"

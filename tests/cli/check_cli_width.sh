@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# width as its users see it: results, reports, refusals, an interruption in the text and one after it.
+# Tests organ width: results, reports, errors, interruptions during calibration and during writing.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 ln -s "$model/../tiny-moe" tiny-moe
@@ -9,10 +9,10 @@ text=tiny-qwen2/calibration.txt
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--calibration $text --samples 4 --context 64 --quiet)
 
-# number KEY FILE: the value of the first line that has the key.
+# number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
 below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
-# shape MODEL TENSOR: as inspect has it.
+# shape MODEL TENSOR: prints the shape that inspect reports.
 shape() { "$organ" inspect "$1" --tensors --quiet 2>&1 | grep -F "$2" | grep -oE '\[[0-9, ]*\]' | head -n 1; }
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors "$1"/config.json && plain "$1/organ/width.json") <(cat "$2"/*.safetensors "$2"/config.json && plain "$2/organ/width.json"); }
@@ -45,7 +45,7 @@ ends 0 width tiny-qwen2 -o fine "${short[@]}" --ffn 70% --multiple-of 1 --dry-ru
 judge "605 channels do not stay" test "$(number after ../out)" = 605
 judge "something lies beside the outputs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
 
-# ---- each way against the others: what the layers lose, and what the model does ----
+# ---- methods compared: the losses of the layers and of the whole model ----
 if ! in_part; then
     scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
     lost=() cost=()
@@ -73,7 +73,7 @@ ends 0 width tiny-moe -o moe --calibration tiny-moe/calibration.txt --samples 4 
 ends 0 inspect moe
 prints "3 heads, 1 KV heads"
 
-# ---- experts: each its own channels ----
+# ---- experts: each expert keeps its own channels ----
 mixed=(width tiny-moe --calibration tiny-moe/calibration.txt --samples 16 --context 64 --ffn 75% --multiple-of 8)
 ends 0 "${mixed[@]}" -o fewer --quiet --threads 1
 prints "72 of 96 channels of each expert are kept"
@@ -114,7 +114,7 @@ ends 0 width tiny-qwen2 -o spilled "${few[@]}" --threads 3 --scratch disk
 same held spilled
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 
-# ---- refusals ----
+# ---- errors ----
 new=(width tiny-qwen2 -o new "${short[@]}")
 refused 2 "width: --calibration FILE is missing" width tiny-qwen2 -o new --ffn 75%
 refused 2 "nothing to remove: give --ffn or --heads" "${new[@]}"
@@ -143,7 +143,7 @@ refused 2 "exists" width tiny-qwen2 -o narrow "${short[@]}" --ffn 50%
 refused 2 "the output of a GGUF model is one file" width $gguf -o new "${short[@]}" --ffn 50%
 refused 4 "absent.txt" width tiny-qwen2 -o new --calibration absent.txt --ffn 50%
 
-# ---- interruptions: along the text, and when it is written ----
+# ---- interruptions during calibration and during writing ----
 long=(width tiny-qwen2 -o killed --calibration $text "${windows[@]}" --ffn 50%)
 chosen=.killed.organ-choice.organ-partial
 lines() { wc -l <$chosen/organ/journal.jsonl; }
@@ -155,7 +155,7 @@ says "the unfinished run cannot be continued: its parameters was"
 watched=$chosen/organ/journal.jsonl interrupted INT killed "${long[@]}" --resume
 judge "an interruption does not end with 130" test "$code" = 130
 says "--resume continues"
-# The log of a run that waits has room for some lines: all but the last projections are chosen before it is to be killed when it writes.
+# The pipe for the log has room for some lines only, so this waits until all but the last projections are chosen before it kills the run while it writes.
 while (($(lines) < 4)); do watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --resume; done
 interrupted KILL killed "${long[@]}" --resume
 judge "the output was not begun" test -s .killed.organ-partial/organ/journal.jsonl
@@ -163,7 +163,7 @@ judge "what was chosen is gone before the output is whole" test -s $chosen/value
 ends 0 "${long[@]}" --resume --quiet
 same held killed
 judge "something is left of the runs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
-# Experts: what was chosen for each is read back.
+# The choice for each expert is read from the files of the first run.
 chosen=.fewest.organ-choice.organ-partial
 watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest
 judge "the killed run left no expert to go on with" test "$(lines)" -gt 1
@@ -171,13 +171,13 @@ printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
 ends 0 "${mixed[@]}" -o fewest --resume --quiet
 same fewer fewest
 if sampled; then finish; fi
-# A file of values that never got its size is rewritten.
+# A file of values that is shorter than its size in the journal is written again.
 watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest --force
 truncate -s 1000 $chosen/values
 ends 0 "${mixed[@]}" -o fewest --resume --force --quiet
 same fewer fewest
 chosen=.killed.organ-choice.organ-partial
-# What lies on the disk is looked at: a value that is not what was written is chosen anew.
+# The files are checked on resume: a value that differs from the written one is computed again.
 watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --force
 printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
 ends 0 "${long[@]}" --resume --force --quiet
