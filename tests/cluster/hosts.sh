@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Hosts on this machine: each is a network namespace with an address of its own on one bridge, a host name and processes of its own, and an
-# sshd. All see the files of this machine. The scripts of this directory are started by run.sh within namespaces of their own for
-# mounts, processes, network and names: when their first process ends, whatever they have started and mounted is gone.
+# Makes hosts on this machine: each is a network namespace with its own address on one bridge, its own host name, processes and sshd. All of them
+# see the files of this machine. run.sh starts each script of this directory in its own namespaces for mounts, processes, network and names, so
+# that everything it has started and mounted disappears with its first process.
 
-# Set by run.sh: a directory in memory, the root of the repository.
+# run.sh sets scratch, a directory in memory, and root, the root of the repository.
 : "${scratch:?}" "${root:?}"
 organ=$root/build/organ
 model=$root/fixtures/tiny-qwen2
@@ -16,24 +16,24 @@ bad() {
     printf 'FAILED %s: %s\n' "${here:-}" "$1"
     if [[ -n ${2:-} ]]; then tail -n 25 "$2" | sed 's/^/    /'; fi
 }
-# judge WHAT COMMAND...: the fault is what is wrong if the command fails.
+# judge WHAT COMMAND...: counts a success if the command succeeds, else the failure WHAT.
 judge() { if "${@:2}" >"$scratch/judged" 2>&1; then good; else bad "$1" "$scratch/judged"; fi; }
-# says WORDS [FILE]: the words are in the file, ../err by default.
+# says WORDS [FILE]: checks that the file contains the words, ../err by default.
 says() { if grep -qF -- "$1" "${2:-$scratch/err}"; then good; else bad "does not say '$1'" "${2:-$scratch/err}"; fi; }
 finish() {
     echo "$passed passed, $failed failed"
     exit $((failed > 0))
 }
-# skip REASON: nothing of this script can be run here.
+# skip REASON: ends the script because this machine cannot run it.
 skip() {
     echo "skipped: $1"
     finish
 }
-# needs COMMAND PACKAGE
+# needs COMMAND PACKAGE: skips the script if the command is not installed.
 needs() { command -v "$1" >/dev/null || [[ -x /usr/sbin/$1 ]] || skip "$1 is not installed (apt-get install $2)"; }
 
 declare -A keeper=() init=() # of each host: the process whose end is that of all of it; its first process
-# What each host runs from its beginning, as a list of shell commands.
+# Shell commands that each host runs when it boots.
 services=
 
 network_start() {
@@ -49,7 +49,7 @@ network_start() {
             'LogLevel ERROR' 'BatchMode yes' >"$scratch/ssh/config"
 }
 
-# host_start NAME: the host, of the address that /etc/hosts has.
+# host_start NAME: makes the host with the address in /etc/hosts.
 host_start() {
     local address k
     address=$(awk -v name="$1" '$2 == name { print $1 }' /etc/hosts)
@@ -58,7 +58,7 @@ host_start() {
     host_boot "$1"
 }
 
-# host_boot NAME: its processes, on a network that is there.
+# host_boot NAME: starts the host's processes on its existing network.
 host_boot() {
     local k
     nsenter --net="/run/netns/$1" unshare --uts --pid --fork --kill-child --mount-proc bash -c "hostname $1; /usr/sbin/sshd -f $scratch/ssh/sshd_config
@@ -74,10 +74,10 @@ host_boot() {
     return 1
 }
 
-# on NAME COMMAND...: runs it on that host, in the directory where this shell is.
+# on NAME COMMAND...: runs the command on that host, in the current directory.
 on() { nsenter --target "${init[$1]}" --mount --uts --net --pid --wd="$PWD" -- "${@:2}"; }
 
-# host_die NAME: all its processes at once. host_processes NAME: their numbers as seen from here.
+# host_die NAME: kills all processes of the host at once. host_processes NAME: prints their process numbers on this machine.
 host_die() { kill -KILL "${keeper[$1]}"; }
 host_processes() { ip netns pids "$1"; }
 host_signal() {
@@ -86,17 +86,17 @@ host_signal() {
 }
 
 # ---- runs ----
-# The script that reads this file in says how organ is started by several: launch -n N COMMAND...
+# The script that sources this file defines how several ranks of organ are started: launch -n N COMMAND...
 slowly=(prune "$model" --iterations 4000)
 holds() { (cd "$1" && find . -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' | LC_ALL=C sort | xargs -d '\n' sha256sum); }
 tells() { sed 's,some\([0-9]\),one\1,g' "$1" | jq 'del(.run)'; }
 alone() { judge "one process fails" "$organ" "${@:2}" -o "$1" --quiet; }
-# by_all N ARGS...: organ as N ranks of one thread each; ../out and ../err are what it says.
+# by_all N ARGS...: runs organ as N ranks of one thread each; its output is in ../out and ../err.
 by_all() {
     launch -n "$1" "$organ" "${@:2}" >out 2>err </dev/null
 }
 
-# same_runs N: verbs by N ranks make the files and the documents that one process makes.
+# same_runs N: checks that verbs with N ranks write the files and documents of one process.
 same_runs() {
     local verb k=0 n=$1
     for verb in "prune $model --threads 1" "quantize $model --scheme int4-group32" "extract $model" "perplexity $model --text $model/heldout.txt --max-tokens 600" \
@@ -115,7 +115,7 @@ same_runs() {
     done
 }
 
-# The process of a rank, whatever host it is on.
+# Prints the process of a rank, on whatever host it runs.
 rank_process() {
     local process
     for process in $(pgrep -x organ); do
@@ -124,17 +124,17 @@ rank_process() {
 }
 kill_rank() { kill -KILL "$(rank_process "$1")"; }
 
-# Ranks that are neither stopped nor out of reach run still: those of the first two hosts.
+# Whether ranks of the first two hosts still run; these are neither stopped nor unreachable.
 living() { [[ -n $(rank_process 0) || -n $(rank_process 1) ]]; }
 
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
-# to_rank SIGNAL RANK...
+# to_rank SIGNAL RANK...: sends the signal to the ranks.
 to_rank() {
     local rank
     for rank in "${@:2}"; do kill -"$1" "$(rank_process "$rank")" 2>/dev/null; done
 }
 
-# caught: some tensors of the run $runner are done and not all; its three ranks are stopped.
+# caught: succeeds when the run $runner has written some tensors but not all; its three ranks are then stopped.
 caught() {
     local k
     for ((k = 0; k < 30000; k++)); do { (($(lines) > begun + 2)) || ! kill -0 "$runner" 2>/dev/null; } && break || sleep 0.02; done
@@ -142,9 +142,9 @@ caught() {
     [[ ! -e new && -n $(rank_process 0) ]]
 }
 
-# broken WHAT N COMMAND...: by N ranks, three of them, and once some tensors are done the command is run. The ranks are stopped meanwhile, so that
-# none comes to its end before; a run that was over already is begun anew. The run has to end, with an error, with nothing under the name of the
-# output and something to go on with. The limit is there for runs that hang, however much else the machine does.
+# broken WHAT N COMMAND...: runs three ranks and, after they have written some tensors, the command, while the ranks are stopped so that none ends
+# first. If the run is already over, it starts again. The run must end with an error, leave nothing under the output's name and be resumable.
+# The limit of time is for runs that hang, so it is long enough for a loaded machine.
 broken() {
     local runner begun tries limit=600
     here=$1
@@ -164,7 +164,7 @@ broken() {
     [[ $3 == host_signal ]] || to_rank CONT 2
     begun=$SECONDS
     while kill -0 $runner 2>/dev/null && ((SECONDS - begun < limit)); do
-        # A launcher that waits for its daemon on a host that is not there any more: the user ends it.
+        # The launcher waits for its daemon on a host that has disappeared; the user ends it.
         if [[ -n ${stubborn:-} ]] && ! living; then
             sleep 2
             pkill -INT -x "$stubborn"
@@ -183,7 +183,7 @@ broken() {
     judge "there is nothing to go on with" test -d .new.organ-partial
 }
 
-# resumed N: goes on by N ranks (1: one process, without a launcher), to the bytes of `slow`.
+# resumed N: continues with N ranks (1: one process, without a launcher) and compares the bytes with those of `slow`.
 resumed() {
     if (($1 == 1)); then "$organ" "${slowly[@]}" -o new --resume >out 2>err; else by_all "$1" "${slowly[@]}" --threads 1 -o new --resume; fi
     if (($? == 0)); then good; else bad "it cannot be resumed by $1" err; fi

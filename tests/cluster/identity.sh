@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb that several processes share, by 2, 3, 7 and 16 of them with one thread each, and by 3 with two: files and documents of one process.
-# `ninja test-ranks`. Prints a row for each verb, and ends with the line "N passed, N failed".
+# Runs every verb that supports ranks with 2, 3, 7 and 16 processes of one thread, and with 3 of two threads, and compares files and documents with
+# those of one process. `ninja test-ranks` calls it. Prints a row for each verb; ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 need_launcher
 fixtures=${model%/*}
@@ -11,9 +11,9 @@ text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 divide=(--allocate global --allocate-tokens 64 --allocate-layers 2)
 scored=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 600)
 
-# Times of each model are in the document of a fleet.
+# The document of a fleet contains the time of each model, which is removed before the comparison.
 tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq 'del(.run)'; }
-# row same|looked ARGS...: the check of that name, which leaves a line.
+# row same|looked ARGS...: runs the check of that name and prints its row.
 row() {
     local before=$failed words made=one${2%.gguf}
     counts="2 3 7 16" && "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A random rank is killed at a random moment, and the run resumed by another number of ranks, RUNS times (50) for each of two verbs: always the bytes of
-# one process, and before that nothing under the final name. `ninja test-ranks`, or tests/cluster/kills.sh RUNS SEED. Ends with the line
-# "N passed, N failed".
+# Kills a random rank at a random moment and resumes the run with another number of ranks, RUNS times (50) for each of two verbs. The result must
+# have the bytes of one process, and before that nothing may exist under the final name. `ninja test-ranks` calls it; by hand:
+# tests/cluster/kills.sh RUNS SEED. Ends with the line "N passed, N failed".
 runs=${1:-50} seed=${2:-$RANDOM}
 set --
 . "$(dirname "$0")/../kit/ranks_kit.sh"
@@ -10,10 +10,10 @@ need_launcher
 RANDOM=$seed
 echo "seed $seed"
 
-# Processes of the launcher that are ranks.
+# Prints the processes of the launcher that are ranks.
 members() { pgrep -P "$1" -x organ; }
 
-# kills ARGS...: of prune.
+# kills ARGS...: does this for prune with the arguments.
 kills() {
     local k n m runner all killed=0 unfinished=0 before=$failed seconds
     run prune tiny-qwen2 -o whole "$@" --quiet

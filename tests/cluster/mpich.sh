@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# The module built for MPICH under its own launcher, and each launcher with the module of the other library, which is refused. On one host: over
-# several, MPICH 4.0.2 over UCX sometimes does not come back from MPI_Finalize (docs/cluster.md). Started by run.sh.
+# Tests the MPI module built for MPICH under MPICH's launcher; each launcher must reject the module of the other library. It uses one host, because
+# across hosts MPICH 4.0.2 over UCX sometimes does not return from MPI_Finalize (docs/cluster.md). run.sh starts it.
 . tests/cluster/hosts.sh
 needs mpirun.mpich mpich
 needs mpicc.mpich libmpich-dev

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# The output on NFS: three hosts mount what a server in user space (nfs-ganesha) exports. Started by run.sh.
+# Writes the output to NFS: three hosts mount the export of a user-space server (nfs-ganesha). run.sh starts it.
 . tests/cluster/hosts.sh
 grep -qw nfs4 /proc/filesystems || modprobe nfsv4 2>/dev/null && grep -qw nfs4 /proc/filesystems ||
     skip "this kernel ($(uname -r)) has no NFS client (CONFIG_NFS_V4): no host can mount a file system of NFS, whatever the server"
@@ -17,7 +17,7 @@ NFSV4 { Grace_Period = 5; Lease_Lifetime = 5; RecoveryRoot = "$scratch/recovery"
 EXPORT { Export_Id = 1; Path = "$scratch/served"; Pseudo = /served; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; FSAL { Name = VFS; } }
 CONF
 ganesha.nfsd -f "$scratch/ganesha.conf" -L "$scratch/ganesha.log" -p "$scratch/ganesha.pid" || { bad "the server does not start" "$scratch/ganesha.log" && finish; }
-# Each host has mounts of its own.
+# Each host has its own mounts.
 services="mount -t nfs4 -o vers=4.1,proto=tcp head:/served $scratch/shared"
 host_start h1 && host_start h2 && host_start h3 || { bad "the hosts do not start" "$scratch/h1.log" && finish; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent="ssh -F $scratch/ssh/config"

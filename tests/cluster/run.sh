@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ on several hosts, which are network namespaces of this machine: `ninja test-cluster`, or tests/cluster/run.sh ssh slurm mpich nfs for some of
-# the parts. Each runs in namespaces of its own for mounts, processes, network and names, with its files in memory: whatever it has started or
-# mounted is gone when it ends, however it ends. Ends with the line "N passed, N failed"; a part that cannot be run says "skipped" and why, and
-# passes nothing.
+# Runs organ on several hosts, which are network namespaces of this machine: `ninja test-cluster`, or tests/cluster/run.sh ssh slurm mpich nfs for some
+# of the parts. Each part runs in its own namespaces for mounts, processes, network and names, with its files in memory, so that everything it has
+# started or mounted disappears when it ends. Ends with the line "N passed, N failed"; a part that cannot run prints "skipped" with the reason and
+# counts nothing.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 if ((EUID != 0)); then
@@ -24,7 +24,7 @@ trap 'exit 143' TERM
 trap 'exit 129' HUP
 export root=$PWD scratch=$directory
 passed=0 failed=0 skipped=()
-# What is started in the background ignores SIGINT, which runs are to be ended with.
+# bash makes background processes ignore SIGINT, which some tests send to end a run.
 for part in "${@:-ssh slurm mpich nfs}"; do for name in $part; do
     echo "---- $name ----"
     # shellcheck disable=SC2016 # expanded inside

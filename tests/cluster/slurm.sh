@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Slurm of one controller and three hosts, with a munge of its own: the script of docs/cluster.md and ranks by srun, with PMIx. Started by run.sh.
+# Tests Slurm with one controller and three hosts and its own munge: the script of docs/cluster.md, and ranks started by srun with PMIx. run.sh starts it.
 . tests/cluster/hosts.sh
 needs slurmctld slurmctld
 needs slurmd slurmd
@@ -10,9 +10,8 @@ needs sshd openssh-server
 [[ -f $root/build/liborgan_mpi.so ]] || skip "build/liborgan_mpi.so is not there (apt-get install libopenmpi-dev; ninja)"
 slurm=$scratch/slurm
 mkdir -p "$slurm/state" "$slurm"/{spool,tmp}.h{1,2,3}
-# Every file of a host of its own, as they would be on hosts; no accounting, no control groups. Slurm misses a silent host much later than the
-# ranks do, which then say whom they miss, also where other work slows all down. KillWait is Slurm's default: ranks need time to print their message
-# after SIGTERM.
+# Each host has its own files, as on real hosts; there is no accounting and no control group. Slurm's limits are so long that the ranks notice a silent
+# host first and name it, also on a loaded machine. KillWait is Slurm's default: ranks need time to print their message after SIGTERM.
 cat >"$slurm/slurm.conf" <<CONF
 ClusterName=cluster
 SlurmctldHost=head
@@ -39,7 +38,7 @@ CONF
 echo 'CgroupPlugin=cgroup/v1' >"$slurm/cgroup.conf"
 export SLURM_CONF=$slurm/slurm.conf
 idle() { [[ $(sinfo -h -t idle -o %D 2>/dev/null) == 3 ]]; }
-# until_true SECONDS COMMAND...
+# until_true SECONDS COMMAND...: repeats the command until it succeeds, at most for that time.
 until_true() {
     local k
     for ((k = 0; k < 5 * $1; k++)); do "${@:2}" && return 0 || sleep 0.2; done
@@ -57,7 +56,7 @@ launch() { srun --nodes=3 --overcommit --mpi=pmix --kill-on-bad-exit=1 --ntasks=
 same_runs 3
 judge "not each rank has the host of its own" test "$(launch -n 3 organ topology --json 2>err | jq -c '[.ranks[].host]')" = '["h1","h2","h3"]'
 
-# ---- what is no launch, and what cannot be one ----
+# ---- environments that start no ranks, and launches that fail ----
 here="a shell of salloc"
 judge "organ does not run alone" salloc --quiet -N 3 -n 3 organ prune "$model" -o new --quiet
 judge "it made nothing" test -d new
@@ -78,7 +77,7 @@ slowly=(prune "$model" --iterations 20000) # longer than it takes to look
 alone slow "${slowly[@]}"
 state() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'; }
 is() { [[ $(state "$1") == "$2" ]]; }
-# begun N: so many tensors more than $before are done.
+# begun N: whether more than $before + 2 tensors have been written.
 begun() { (($(lines) > before + 2)); }
 batch() { sbatch --parsable --output=job.log "${how[@]}" organ.sbatch "${slowly[@]}" -o new; }
 how=(--nodes=3 --time=10)
@@ -106,7 +105,7 @@ until_true 600 idle
 before=0 SECONDS=0
 job=$(sbatch --parsable --output=job.log --nodes=3 --time=60 --signal=TERM@50 organ.sbatch prune "$model" --iterations 100000 -o new)
 judge "the job does not begin" until_true 600 begun
-# The ranks wait for the signal, which comes within a minute, so that they are not done before. Slurm may let them go on itself.
+# Ranks are stopped until Slurm's signal arrives, which takes up to a minute, so that they do not end before. Slurm may continue them itself.
 signalled() { [[ -z $(rank_process 0) ]] || grep -qE '^ShdPnd:.*[4-7c-f][0-9a-f]{3}$' "/proc/$(rank_process 0)/status"; }
 to_rank STOP 0 1 2
 scontrol update "JobId=$job" "TimeLimit=$((SECONDS / 60 + 1))"

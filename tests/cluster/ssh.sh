@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# mpirun of Open MPI over three hosts, which it reaches by ssh: the same bytes as one process; a rank, a host and a link that fail in the
-# middle of a run. Started by run.sh.
+# Tests mpirun of Open MPI on three hosts over ssh: the bytes are those of one process; a rank, a host and a link fail during a run. run.sh starts it.
 . tests/cluster/hosts.sh
 needs sshd openssh-server
 needs ssh openssh-client
@@ -10,7 +9,7 @@ needs mpirun.openmpi openmpi-bin
 [[ -f $root/build/liborgan_mpi.so ]] || skip "build/liborgan_mpi.so is not there (apt-get install libopenmpi-dev; ninja)"
 network_start && host_start h1 && host_start h2 && host_start h3 || { bad "the hosts do not start" "$scratch/h1.log" && finish; }
 cd "$scratch" || exit 1
-# The connections between mpirun and its daemons are looked at more often than a rank may be silent, as docs/cluster.md says.
+# mpirun checks the connections to its daemons more often than a rank may be silent, as docs/cluster.md recommends.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent="ssh -F $scratch/ssh/config"
 export OMPI_MCA_oob_tcp_keepalive_time=2 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=2
 export OMPI_MCA_orte_tmpdir_base=$scratch/tmp OMPI_MCA_btl=self,vader,tcp
@@ -27,7 +26,7 @@ resumed 2
 broken "a host dies" 3 host_die h3
 host_boot h3 || bad "h3 does not start again"
 resumed 4
-# Its kernel answers, so that mpirun waits for the daemon: Ctrl-C ends it.
+# The kernel of a hanging host still answers, so mpirun waits for the daemon until Ctrl-C.
 stubborn=mpirun.openmpi broken "a host hangs" 3 host_signal h3 STOP
 says 'organ: rank 2 of 3 (h3) has sent nothing for 5 s'
 host_signal h3 CONT

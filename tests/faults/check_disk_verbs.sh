@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb when a call fails by which files are read, written, named or synchronised, in the program or in a library below it: with EIO,
-# ENOSPC, EDQUOT, once or from there on, with EINTR, or with a part of what was asked for. A run ends with status 4 and names the file, or it does
-# what it does on a good disk, after EINTR and parts always. It leaves nothing but what the next run makes whole.
+# Makes system calls on files fail in every verb and in the libraries below it: with EIO, ENOSPC or EDQUOT once or from then on, with EINTR, or with a
+# short count. The run must exit with 4 and name the file, or do its work, which it must always do after EINTR and short counts. It may leave
+# only files that the next run completes.
 #
-#   tests/faults/check_disk_verbs.sh           some calls of each verb; for FAULT_RUNS, FAULT_VERBS, FAULT_TURN see sweep_kit.sh
+#   tests/faults/check_disk_verbs.sh           some calls of each verb; sweep_kit.sh explains FAULT_RUNS, FAULT_VERBS and FAULT_TURN
 . "$(dirname "$0")/sweep_kit.sh"
 sweep_disk() { sweep disk "$@"; }
 

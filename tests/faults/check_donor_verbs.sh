@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The donor changes while it is read: cut in half, replaced by another file of its size, grown, or its disk fails from there on. At each open and
-# read of its files: the run ends with status 3 or 4, names the file and leaves nothing, or what it has made is of the donor as it was.
+# Changes the donor while a verb reads it, at each open and read: it is cut in half, replaced by a file of the same size, grown, or its disk fails. The
+# run must exit with 3 or 4, name the file and leave nothing, or its output must be that of the unchanged donor.
 #
-#   tests/faults/check_donor_verbs.sh          some reads of each verb; for FAULT_RUNS, FAULT_VERBS, FAULT_TURN see sweep_kit.sh
+#   tests/faults/check_donor_verbs.sh          some reads of each verb; sweep_kit.sh explains FAULT_RUNS, FAULT_VERBS and FAULT_TURN
 . "$(dirname "$0")/sweep_kit.sh"
 sweep_donor() { sweep donor "$@"; }
 

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb when memory runs out: one allocation after the other is refused, it alone or with all after it, in the program and in the libraries
-# below it. A run ends with status 4 and says that memory is the reason, or it does what it does with memory; it leaves nothing that is not whole.
+# Refuses allocations in every verb and in the libraries below it, one by one: only this one, or this one and all later ones. The run must exit with 4
+# and name memory as the reason, or do its work; it may leave no incomplete file.
 #
-#   tests/faults/check_memory_verbs.sh                  some allocations of each verb; MEMORY_TURN=1, 2, ... takes others
+#   tests/faults/check_memory_verbs.sh                  some allocations of each verb; MEMORY_TURN=1, 2, ... selects others
 #   MEMORY_RUNS=paths tests/faults/check_memory_...     the first allocation of each path of calls
 #   MEMORY_RUNS=all tests/faults/check_memory_...       every allocation: hours
-#   MEMORY_VERBS="inspect prune" ...             only these
+#   MEMORY_VERBS="inspect prune" ...                    some verbs
 . "$(dirname "$0")/sweep_kit.sh"
 FAULT_RUNS=${MEMORY_RUNS:-} FAULT_VERBS=${MEMORY_VERBS:-} FAULT_TURN=${MEMORY_TURN:-0}
 sweep_memory() { sweep memory "$@"; }
 
-# ---- what the verbs are given ----
+# ---- inputs of the verbs ----
 prepare
 made noisy quantize "$model" --scheme fp8-block128
 made tuned-noisy quantize tuned --scheme fp8-block128
 noisy=$area/noisy
 mkdir -p coming && cp -rL "$model" coming/m && chmod -R u+w coming || bad "no input"
-# A pruning that ended in the middle: at the first of these allocations at which that leaves something.
+# Makes an interrupted pruning: refuses the first of these allocations that leaves a partial output.
 mkdir unfinished
 for ((n = 1000; n < 20000; n += 50)); do
     (cd unfinished && rm -rf p && LD_PRELOAD=$(preload memory) ORGAN_FAULT_AT=$n "$organ" prune "$q" --threads 1 -o p --quiet >../../out 2>&1)
@@ -28,7 +28,7 @@ mkdir download && cp "$q"/* download/ && cp "$model"/tokenizer*.json download/ &
 printf '%s' '{"chat_template":[{"name":"a","template":"{{ x.__class__ }}"}],"auto_map":{"A":"x.B"}}' >download/processor_config.json
 
 # ---- the verbs ----
-# It times two kernels, which of them is the quicker may change; not where one is named.
+# version times two kernels to choose the faster one, which may differ between runs unless ORGAN_ISA names one.
 ORGAN_ISA=scalar sweep_memory paths version version
 sweep_memory paths help help prune
 sweep_memory 20 topology topology
@@ -78,11 +78,11 @@ sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/t
 begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
-# Some matrices, the inputs of some of them shared, in more than one layer.
+# A few matrices in more than one layer; some of them share their inputs.
 some=(--targets '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
 along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 methods="physarum-v2 wanda sparsegpt alps physarum-v3" walks=yes
-# With a sanitizer the other methods, and codes without a budget, are for `ninja test-memory` and `ninja sanitize`.
+# Under a sanitizer, `ninja test-memory` and `ninja sanitize` cover the other methods, and codes without a budget.
 if [[ -n $asan && -z $FAULT_RUNS$FAULT_VERBS && ${EFFORT:-some} != all ]]; then methods="wanda physarum-v3" walks=; fi
 for method in $methods; do
     sweep_memory 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
@@ -96,13 +96,13 @@ sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group
 sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --targets 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
 sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep_memory 8 fleet
-# The last allocations: the output has its name, and the message must contain that. With MEMORY_RUNS they are among the others.
+# Refuses the last allocations, when the output has its name: the message must say that it is complete. With MEMORY_RUNS the sweeps above include them.
 if [[ -z $FAULT_RUNS ]]; then
     for verb in prune extract lora-merge quantize-gguf measure audit evaluate fleet; do sweep_memory last:60:6 $verb; done
 fi
 
 # ---- inside hwloc and FFTW ----
-# What a crash inside them allocated is lost, so that leaks are not looked for.
+# A crash inside these libraries loses their memory, so leaks are not checked.
 (
     export ORGAN_FAULT_LIBRARIES=1
     [[ -n $asan ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
@@ -113,16 +113,16 @@ fi
 )
 read -r passed failed <../counts
 
-# ---- memory that runs out in earnest, where hwloc finds the cores ----
-# It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.
+# ---- a process with too little address space, up to the point where hwloc finds the cores ----
+# It runs only if MEMORY_VERBS names it, because with some sizes a library's constructor ends the program before main, which varies from run to run.
 if [[ -z $asan && " ${MEMORY_VERBS:-} " == *" exhausted "* ]]; then
     low=0 high=4194304 # KiB; at `high` it works
     while ((high - low > 64)); do
         middle=$(((low + high) / 2))
         if (ulimit -v $middle && exec "$organ" version) >../out 2>&1; then high=$middle; else low=$middle; fi
     done
-    # With less than a certain size the loader or a library's constructor fails, in its own way. Where that ends moves by some pages from run
-    # to run, with the addresses that the system chooses: four sizes in a row are beyond it.
+    # Below a certain size the loader or a library's constructor fails. The size moves by some pages from run to run with the addresses that the kernel
+    # chooses; the search ends after four sizes in a row that are above it.
     begun=0
     for ((size = high - 4096; size < high; size += 64)); do
         (ulimit -v $size && exec "$organ" version) >../out 2>../err

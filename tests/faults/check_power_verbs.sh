@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The power fails: what a verb has done to files is noted, and after each step the directory is built as a disk may hold it. Bytes last from the
-# fsync of their file on, names from that of their folder; of what came later any sector and any name may be there (six ways, tests/faults/power.h).
-# What is under the final name is whole, or it is not there; the next run, with --resume where the verb has that, makes the same bytes.
+# Simulates power cuts. It records the file operations of a verb and, after each of them, builds the directory as a disk may then contain it. Contents are
+# safe after the fsync of their file, names after that of their folder; of later changes any sector and any name may be on the disk (six ways,
+# tests/faults/power.h). The final name must be absent or complete; the next run, with --resume if the verb has it, must write the same bytes.
 #
-#   tests/faults/check_power_verbs.sh          some steps of each verb; for FAULT_RUNS, FAULT_VERBS, FAULT_TURN see sweep_kit.sh
+#   tests/faults/check_power_verbs.sh          some steps of each verb; sweep_kit.sh explains FAULT_RUNS, FAULT_VERBS and FAULT_TURN
 . "$(dirname "$0")/sweep_kit.sh"
 sweep_power() { sweep power "$@"; }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Real file systems, as images: a disk that is full at many places of a run, one that takes no writes, a quota, and a file system that shuts down
-# in the middle of a run, as at a power cut, and is recovered. The run ends with status 4 and names the output; it leaves nothing, or what --resume
-# makes the same bytes of. What the kernel or the machine does not have is named and left out.
+# Tests real file systems on images: a disk that becomes full at many places of a run, a read-only one, a quota, and a file system that shuts down during
+# a run as at a power cut and is recovered. The run must exit with 4 and name the output, and leave nothing, or a partial output that --resume
+# completes to the same bytes. The script names what this machine does not support and skips it.
 . "$(dirname "$0")/sweep_kit.sh"
 reference=$PWD/reference
 place=$scratch/mounted
@@ -14,10 +14,10 @@ leave_out() { echo "left out: $1"; }
 if ((EUID != 0)); then leave_out "all: only root mounts images" && finish; fi
 made reference prune "$model" --threads 1
 
-# same: the output holds what the reference does; reports tell of times and paths.
+# same: compares the output with the reference, except for reports, which contain times and paths.
 same() { diff -rq -x organ "$reference" "$place/p" >../difference 2>&1; }
 
-# attach TYPE: an image of that type, mounted; false where this machine cannot.
+# attach TYPE: makes and mounts an image of that type; fails if this machine cannot.
 attach() {
     if ! grep -qw "$1" /proc/filesystems; then leave_out "$1: this kernel does not have it" && return 1; fi
     if [[ $1 == tmpfs ]]; then
@@ -30,13 +30,13 @@ attach() {
     "mkfs.$1" -q "$image" >../err 2>&1 && mount -o loop "$image" "$place" 2>>../err || { leave_out "$1: $(tail -n 1 ../err)" && return 1; }
 }
 
-# clear_place: an empty file system again.
+# clear_place: empties the file system.
 clear_place() { find "$place" -mindepth 1 -delete 2>/dev/null; }
 
-# prune ARGS: into the file system; as `run`.
+# prune ARGS: prunes into the file system, like `run`.
 prune() { run prune "$model" --threads 1 -o "$place/p" --quiet "$@"; }
 
-# refused_by_disk TEXT: what must hold of a run that the disk ended; $kind names the place.
+# refused_by_disk TEXT: checks a run that the disk ended; $kind names the file system.
 refused_by_disk() {
     here="$kind"
     if ((code == 4)); then good; else bad "ends with $code instead of 4" ../err; fi
@@ -45,7 +45,7 @@ refused_by_disk() {
     if [[ -e $place/.p.organ-partial ]]; then judge "leaves what it does not tell of" grep -q -- --resume ../err; else good; fi
 }
 
-# goes_on: the next run makes the same bytes.
+# goes_on: checks that the next run writes the same bytes.
 goes_on() {
     prune --resume
     here="$kind, then --resume"
@@ -53,7 +53,8 @@ goes_on() {
     judge "is not what it should be" same
 }
 
-# full: the room ends after more and more of the output. What is free is taken by a file; a copy-on-write system needs some to remove it.
+# full: lets the disk become full after more and more of the output. A file takes the free space; a copy-on-write file system needs some of it to remove
+# files.
 full() {
     local left free
     for left in 100 2000 5000 8000 9000 9500 10000 10400 10800 11200; do
@@ -84,7 +85,7 @@ read_only() {
     goes_on
 }
 
-# quota: of btrfs; this needs no tables of users.
+# quota: sets a quota of btrfs, which needs no tables of users.
 quota() {
     kind="$type with a quota"
     command -v btrfs >/dev/null || { leave_out "quota: no btrfs" && return; }
@@ -97,7 +98,7 @@ quota() {
     judge "something has the final name" test ! -e "$place/s/p"
 } >../quota.log 2>&1
 
-# shut_down TYPE: the file system ends at some time of a run, without writing its log, and is mounted anew.
+# shut_down TYPE: shuts the file system down during a run without writing its log, and mounts it again.
 shut_down() {
     local delay runner tries
     command -v xfs_io >/dev/null || { leave_out "$type, shut down: no xfs_io" && return; }

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
-# What the sweeps over faults share: tests/faults/check_*.sh begin with it. `sweep` is the check, `prepare` makes what the verbs are given.
+# Functions of tests/faults/check_*.sh. `prepare` makes the inputs of the verbs, `sweep` makes events fail.
 #
-#   FAULT_RUNS=paths  the first event of each path of calls, in each way in which it can fail; all: every event. Unset: samples
-#   FAULT_VERBS="prune inspect"  only these
-#   FAULT_TURN=1, 2, ... takes other samples
+#   FAULT_RUNS=paths             the first event of each path of calls, in each way in which it can fail; all: every event; unset: samples
+#   FAULT_VERBS="prune inspect"  some verbs
+#   FAULT_TURN=1, 2, ...         other samples
 . "$(dirname "${BASH_SOURCE[0]}")/../kit/cli_kit.sh"
 root=${organ%/build/organ}
 fixtures=$root/fixtures
@@ -13,25 +13,25 @@ jobs=$(nproc)
 export LC_ALL=C
 q=$fixtures/forward/qwen2 # small: two layers
 t1=(--threads 1)
-# Memory of the sanitizer is asked for by way of the library that refuses it.
+# The sanitizer allocates through the library that refuses allocations, so it is preloaded as well.
 asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
 [[ -n $asan ]] && export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
 
-# preload WHAT: the library that makes it fail. Leaks are looked for by a thread that blocks the signal by which calls fail: with the faults of
-# memory they are found.
+# preload WHAT: preloads the library that makes calls of this kind fail. LeakSanitizer uses a thread that blocks the signal by which calls fail, so only the
+# sweep of memory searches for leaks.
 preload() {
     local library=$root/build/checks/fail_calls.so
     [[ $1 == memory ]] && library=$root/build/checks/refuse_memory.so
     echo "$library${asan:+:$asan}"
 }
 
-# Scores of experts, and a model that was cut by them, for those that need them.
+# Makes scores of experts, and a model cut by them, for the verbs that read these.
 scores_of_experts() {
     [[ -e $area/fewer ]] || "$organ" experts "$fixtures/tiny-moe" --keep 4 --calibration "$fixtures/tiny-moe/calibration.txt" --samples 2 \
         --context 32 --scores "$area/scores.json" -o "$area/fewer" --quiet >"$scratch/made" 2>&1
 }
 
-# verb NAME: the words of the verb of that name, as several of the scripts run it, into $words. What it reads stands in variables, which a script may set.
+# verb NAME: sets $words to the arguments of the verb, which several scripts use. Variables name its inputs, and a script may set them.
 packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora mixture=$fixtures/tiny-moe
 verb() {
     case $1 in
@@ -75,7 +75,7 @@ verb() {
         experts) scores_of_experts && words=(experts "$mixture" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
         audit-cut) scores_of_experts && words=(audit "$fixtures/tiny-moe" "$area/fewer" "${t1[@]}") ;;
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
-        # All modules take ten times as long, by the same paths.
+        # All modules would take ten times as long on the same paths.
         lora-extract)
             words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l --modules '*.self_attn.v_proj,*.1.mlp.up_proj,*.0.*.k_proj')
             ;;
@@ -85,8 +85,8 @@ verb() {
     esac
 }
 
-# sweep WHAT COUNT NAME [WORDS...]: COUNT of the paths of a verb, by default the one of that name, fewer under a sanitizer. What is in the directory $begin is there when it begins.
-# The words of $more go to the sweeper.
+# sweep WHAT COUNT NAME [WORDS...]: tests COUNT of the paths of a verb (by default that of NAME), fewer under a sanitizer. Each run starts with a copy of
+# the directory $begin. $more has further arguments of the sweeper.
 begin=
 more=()
 sweep() {
@@ -123,12 +123,12 @@ sweep() {
     rm -rf "$scratch/sweep"
 }
 
-# made NAME ARGS...: an input of the verbs, by the program itself.
+# made NAME ARGS...: makes an input of the verbs with the program itself.
 made() {
     "$organ" "${@:2}" -o "$1" --quiet >../out 2>&1 || bad "no input" ../out
 }
 
-# hub_begin: the server of tests/kit/hub_server.c with the model as tiny/q; $server is its process. The cache is in the directory of the run.
+# hub_begin: starts the server of tests/kit/hub_server.c as $server, with the model as tiny/q. The cache is in the directory of the run.
 hub_begin() {
     mkdir -p "$scratch/hub/tiny/q" && cp "$q"/* "$scratch/hub/tiny/q" || bad "no input"
     "$root/build/checks/hub_server" "$scratch/hub" >"$scratch/hub.port" &
@@ -138,7 +138,7 @@ hub_begin() {
     export HF_ENDPOINT=http://127.0.0.1:$port HF_HUB_CACHE=cache
 }
 
-# Small inputs for all.
+# Makes small inputs for all verbs.
 prepare() {
     area=$PWD
     head -c 300 "$model/heldout.txt" >text

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What programs that were linked with liborgan.so rely on: its soname, its symbols, and where the members of public structures lie. Compared with
-# liborgan.abi beside this file; `tests/package/check_abi.sh --renew` writes that anew. New symbols and new structures may come at any time; what
-# goes or moves asks for another soname (build.ninja, packaging/install.sh, packaging/liborgan.map, debian/). The tree must have been built (ninja); needs gcc or clang
-# and binutils. Ends with the line "N passed, N failed".
+# Compares the ABI of liborgan.so (its soname, its symbols, and the offsets of members of public structures) with liborgan.abi in this folder;
+# `tests/package/check_abi.sh --renew` writes that file again. New symbols and structures may be added at any time; removing or moving one needs a new
+# soname (build.ninja, packaging/install.sh, packaging/liborgan.map, debian/). Needs a built tree (ninja), gcc or clang, and binutils. Ends with the
+# line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 known=tests/package/liborgan.abi
 . tests/kit/counts.sh
 variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
 
-# Structures, unions and enumerations that the public headers define, from the debug information of a unit that includes them all.
+# Prints the structures, unions and enumerations of the public headers, from the debug information of a unit that includes all of them.
 layouts() {
     for header in $(variable public_headers); do printf '#include "%s"\n' "$header"; done >"$scratch/all.c"
     # shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
@@ -40,7 +40,7 @@ layouts() {
 }
 interface() {
     readelf -dW build/liborgan.so | sed -nE 's/.*Library soname: \[(.*)\].*/soname \1/p'
-    # Functions by name alone, data with its size.
+    # Prints functions by name, data with its size.
     readelf --dyn-syms -W build/liborgan.so |
         awk '$7 != "UND" && $8 ~ /^organ_/ { print "symbol", $8, $4 == "OBJECT" ? "object " $3 : "function" }' | LC_ALL=C sort
     layouts
@@ -55,12 +55,12 @@ grep -vxFf "$scratch/now" "$known" >"$scratch/gone"
 if [[ -s $scratch/gone ]]; then bad "gone or changed, which asks for another soname" "$scratch/gone"; else good; fi
 grep -vxFf "$known" "$scratch/now" >"$scratch/new"
 if [[ -s $scratch/new ]]; then bad "not in $known (tests/package/check_abi.sh --renew)" "$scratch/new"; else good; fi
-# The soname has the number of the version of every symbol.
+# The version in the soname is that of every symbol.
 number=$(sed -n 's/^soname liborgan\.so\.//p' "$scratch/now")
 for file in packaging/liborgan.map:"ORGAN_$number {" packaging/install.sh:"liborgan.so.$number"; do
     if grep -qF "${file#*:}" "${file%%:*}"; then good; else bad "${file%%:*} has another number than $number"; fi
 done
-# The list has what it is for.
+# The list contains a function and a structure that it must have.
 for line in '^symbol organ_model_open@@ORGAN_2 function$' '^struct organ_error [0-9]+: .*message@[0-9]+' '^enum organ_status [0-9]+: ORGAN_OK@0 '; do
     if grep -qE "$line" "$scratch/now"; then good; else bad "there is no $line"; fi
 done

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What the ELF files have that makes a fault hard to use: read from the files themselves, not from the options that made them. The tree must have
-# been built (ninja). Another one is looked at with BUILD=DIRECTORY. Ends with the line "N passed, N failed".
+# Checks the hardening of the ELF files by reading the files, not the compiler's options. Needs a built tree (ninja); BUILD=DIRECTORY names another one.
+# Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build}
 . tests/kit/counts.sh
-# has WHAT PATTERN FILE, has_not the same: a line of the file, or none, is like the pattern.
+# has WHAT PATTERN FILE: a line of the file matches; has_not: no line does.
 has() { judge "$1" grep -qE -- "$2" "$3"; }
 has_not() { if ! grep -m 3 -E -- "$2" "$3"; then good; else bad "$1"; fi; }
 
-# ---- what the linker has made ----
+# ---- flags of the linker ----
 for file in organ liborgan.so liborgan_mpi.so; do
-    # There is no compiler of MPI on every machine.
+    # Without an MPI compiler this file does not exist.
     [[ $file == liborgan_mpi.so && ! -f $build/$file ]] && continue
     readelf -hldW "$build/$file" >"$scratch/elf" 2>&1
     nm -D "$build/$file" >"$scratch/names" 2>&1
@@ -33,7 +33,7 @@ nm -D "$build/organ" | grep -oE '__[a-z]+_chk\b' | sort -u >"$scratch/fortified"
 has "organ: memcpy into known room is not checked" '^__memcpy_chk$' "$scratch/fortified"
 has "organ: vsnprintf is not checked" '^__vsnprintf_chk$' "$scratch/fortified"
 
-# ---- what the compiler has made: every object ----
+# ---- flags of the compiler in every object ----
 machine=$(readelf -hW "$build/organ" | sed -n 's/ *Machine: *//p')
 case $machine in
 *X86-64) feature='x86 feature: IBT, SHSTK' ;;
@@ -46,16 +46,16 @@ for archive in liborgan cli serve; do
             END { if (name && !seen) print name; if (!name) print "no objects" }' >"$scratch/without"
     has_not "$archive.a: objects whose jumps and returns the processor cannot check" . "$scratch/without"
 done
-# gcc says in debug information what it was called with; other compilers do not.
+# Only gcc writes its options into the debug information.
 readelf -p .debug_str "$build/organ" 2>/dev/null | grep -o 'GNU C11 .*' >"$scratch/producers"
 if [[ -s $scratch/producers ]]; then
     for option in -fstack-protector-strong -fstack-clash-protection; do
-        # Tables of kernels have no stack protector (build.ninja says why), nothing else.
+        # Only tables of kernels have no stack protector (build.ninja gives the reason).
         grep -v -e "$option" -e "-fno-var-tracking .*-fno-stack-protector" "$scratch/producers" >"$scratch/without"
         has_not "organ: objects without $option" . "$scratch/without"
     done
 fi
-# Level 3 is that which also knows of room that is only counted when the program runs.
+# Level 3 of _FORTIFY_SOURCE also checks buffers whose size is known only at run time.
 variable() { sed -n "s/^$1 = //p" build.ninja; }
 fortify=$(variable hardening | grep -oE -- '-[UD]_FORTIFY_SOURCE[^ ]*')
 cat >"$scratch/room.c" <<'END'
@@ -72,7 +72,7 @@ END
 ${CC:-cc} -O2 $fortify -S "$scratch/room.c" -o "$scratch/room.s"
 has "room that is counted at run time is not checked" '__memcpy_chk' "$scratch/room.s"
 
-# ---- nothing of this machine ----
+# ---- no path of this machine ----
 for file in organ liborgan.so liborgan.a; do
     grep -qaF -- "$PWD" "$build/$file" && echo "$file"
 done >"$scratch/names"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# One list of libraries (packaging/libraries.tsv), and what follows it: build.ninja, the packages of README, docs/targets.md, debian/ and the container,
-# organ.pc, and the list of components, which is a valid SPDX document. The tree must have been built (ninja). Ends with "N passed, N failed".
+# Checks that the list of libraries (packaging/libraries.tsv) agrees with build.ninja, the packages of README, docs/targets.md, debian/ and the container,
+# organ.pc, and the list of components, which must be a valid SPDX document. Needs a built tree (ninja). Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 organ=${ORGAN:-build/organ}
@@ -9,14 +9,14 @@ organ=${ORGAN:-build/organ}
 # column NUMBER [linked|loaded]
 column() { awk -F '\t' -v column="$1" -v kind="${2:-}" '!/^#/ && (kind == "" || $2 == kind) { print $column }' packaging/libraries.tsv; }
 
-# ---- what is linked ----
+# ---- linked libraries ----
 sed -n 's/^libs = //p' build.ninja | tr ' ' '\n' | sed 's/^-l//' >"$scratch/libs"
 same "build.ninja links something else" "$scratch/libs" <(column 1 linked)
 column 1 linked | grep -vxF m | sort >"$scratch/names"
 readelf -dW "$organ" | sed -nE 's/.*Shared library: \[lib(.*)\.so.*/\1/p' | grep -vxE 'c|m|gcc_s|asan|ubsan|.*ld-linux.*' | sort >"$scratch/needed"
 same "the program needs other libraries" "$scratch/needed" "$scratch/names"
 
-# ---- what is installed before ----
+# ---- packages to install before a build ----
 column 3 | grep -v '^libc6' | sort -u >"$scratch/packages"
 found() { grep -oE 'lib[a-z0-9-]+-dev' | grep -xFf "$scratch/packages" | sort -u; }
 grep -c 'libhwloc-dev' README.md >"$scratch/commands"
@@ -35,7 +35,7 @@ done
 # ---- the list of components ----
 packaging/sbom.sh "$organ" >"$scratch/sbom" 2>"$scratch/err" || bad "packaging/sbom.sh fails" "$scratch/err"
 holds() { if jq -e "$2" "$scratch/sbom" >/dev/null 2>"$scratch/err"; then good; else bad "$1" "$scratch/err"; fi; }
-# What section 6 and 7 and 11 of the specification ask of every document.
+# The specification's sections 6, 7 and 11 require these members in every document.
 holds "the document names its version and licence" '.spdxVersion == "SPDX-2.3" and .dataLicense == "CC0-1.0" and .SPDXID == "SPDXRef-DOCUMENT"'
 holds "the document has a name" '.name | type == "string" and length > 0'
 holds "the space of names is a URI without a fragment" '.documentNamespace | test("^https://[^#]+-[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$")'
@@ -54,7 +54,7 @@ paste <(column 5) <(column 4) | sort >"$scratch/wanted"
 same "components and licences" "$scratch/found" "$scratch/wanted"
 version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
 holds "the version of organ" ".packages[0] | .name == \"organ\" and .versionInfo == \"$version\" and .licenseDeclared == \"MIT\""
-# The versions are those of the packages where this is a Debian.
+# On Debian the versions are those of the packages.
 if command -v dpkg-query >/dev/null; then
     while read -r file package; do
         holds "$package is of another version" "[.packages[] | select(.packageFileName // \"\" | startswith(\"lib$file.so\")) | .versionInfo]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The unit for systemd, as `ninja install` installs it: systemd reads it without a complaint, and what it judges the sandbox to leave open is at most
-# THRESHOLD tenths of a point of 10 (0 is nothing, 10 all). Where systemd-analyze is not installed the lines of the unit are looked at alone, and
-# that is said. The tree must have been built (ninja). Ends with the line "N passed, N failed".
+# Checks the systemd unit that `ninja install` installs: systemd accepts it without a warning, and rates its exposure at most THRESHOLD tenths of a point
+# (0 is none, 100 is everything). Without systemd-analyze it checks only the unit's lines, and says so. Needs a built tree (ninja). Ends with the line
+# "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 threshold=15
@@ -13,7 +13,7 @@ for line in DynamicUser=yes ProtectSystem=strict ProtectHome=yes PrivateDevices=
     MemoryDenyWriteExecute=yes RestrictNamespaces=yes SystemCallFilter=@system-service SystemCallArchitectures=native; do
     if grep -qx -- "$line" "$unit"; then good; else bad "the unit has no $line"; fi
 done
-# The command line is one that organ takes: a directory that is not there is refused as such, and no option is unknown.
+# organ accepts the unit's command line: it rejects only the missing directory, no option.
 read -ra command < <(sed -n 's/^ExecStart=//p' "$unit" | sed "s,/var/lib/organ,$scratch/nowhere,; s, \$ORGAN_SERVE,,")
 "${command[@]}" >"$scratch/out" 2>&1
 if (($? == 4)) && grep -q nowhere "$scratch/out"; then good; else bad "the command of the unit" "$scratch/out"; fi

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# packaging/Containerfile: built by buildah over a Debian 12 that debootstrap makes, and run as it says: as nobody, without any right, on a root that
-# cannot be written. No registry is asked. `ninja test-container`; needs root, the network of the package mirror, and buildah; says by name what is
-# missing. Takes minutes. ROOT=DIRECTORY takes a root that debootstrap has made before. Ends with "N passed, N failed".
+# Builds packaging/Containerfile with buildah on a Debian 12 made by debootstrap, and runs the container as the file says: as an unprivileged user without
+# capabilities, on a read-only root. It asks no registry. `ninja test-container` calls it; needs root, a mirror of Debian packages and buildah, and
+# names what is missing. Takes minutes. ROOT=DIRECTORY names a root made by debootstrap before. Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/package/root.sh
@@ -34,7 +34,7 @@ mkdir "$scratch/models" && cp -r fixtures/tiny-qwen2 "$scratch/models" && chown 
 echo 0123456789abcdef0123456789abcdef >"$scratch/token" && chown 65534:65534 "$scratch/token" && chmod 600 "$scratch/token"
 mkdir -p "$image/run/secrets" && : >"$image/run/secrets/organ-token"
 cat >"$scratch/inside" <<'END'
-# The mounts and the network of a container: its root read-only, /models and the token from outside, /proc, a loopback of its own.
+# Sets up the mounts and the network of a container: a read-only root, /models and the token from outside, /proc, a loopback device.
 image=$1 scratch=$2
 shift 2
 ip link set lo up

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The packages for Debian: built from a copy of this tree, without a word from lintian, installed into a root of their own, tried there by
-# debian/tests, and taken away again. `ninja test-package`; needs root, the network of the package mirror, and what debian/control names; says by name
-# what is missing. Takes minutes. ROOT=DIRECTORY takes a root that debootstrap has made before (it is copied). Ends with "N passed, N failed".
+# Builds the Debian packages from a copy of this tree without a finding of lintian, installs them into a separate root, runs debian/tests there and removes
+# the packages. `ninja test-package` calls it; needs root, a mirror of Debian packages, and the packages of debian/control, and names what is
+# missing. Takes minutes. ROOT=DIRECTORY names a root made by debootstrap before, which is copied. Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/package/root.sh

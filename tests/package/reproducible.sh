@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Builds and installs this tree twice, in two places by what could be two people, and compares every byte of what is installed. No cache of the
-# compiler takes part. `ninja test-reproducible`; takes some minutes of processor. Ends with the line "N passed, N failed".
+# Builds and installs this tree twice, in two places and with other users' settings, and compares every installed byte. It does not use a compiler cache.
+# `ninja test-reproducible` calls it; takes some minutes of processor. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
 trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
 export CCACHE_DISABLE=1
 
-# made PLACE VARIABLE=VALUE... -- JOBS: what is installed lies in PLACE/to.
+# made PLACE VARIABLE=VALUE... -- JOBS: builds and installs into PLACE/to.
 made() {
     local place=$scratch/$1
     mkdir -p "$place/tree" || return

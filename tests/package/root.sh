@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# For the tests of packages and containers, which include it: counts, what is missing, and a root of Debian 12 in $root, which ends with the test.
+# Functions for the tests of packages and containers: counts, missing programs, and a root of Debian 12 in $root that is removed at the end.
 . tests/kit/counts.sh
 root=$scratch/root
-# need PROGRAM PACKAGE
+# need PROGRAM PACKAGE: ends the test if the program is missing.
 need() { command -v "$1" >/dev/null || { echo "not run: $1 is missing (apt-get install $2)" && exit 1; }; }
-# A copy of $ROOT, or what debootstrap fetches.
+# Makes the root, a copy of $ROOT or the result of debootstrap.
 need_root() {
     ((EUID == 0)) || { echo "not run: needs root" && exit 1; }
     if [[ -n ${ROOT:-} ]]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# build/organ-static: one file without an interpreter, which runs in an empty root, takes the best table of the CPU, makes the bytes that the dynamic
-# program makes, and refuses by name what it cannot do. `ninja test-static`, which builds it first; running it elsewhere needs root (chroot). Says
-# which parts are skipped. Ends with the line "N passed, N failed".
+# Tests build/organ-static: a file without an interpreter that runs in an empty root, uses the best kernel table of the CPU, writes the bytes of the dynamic
+# program, and names in its errors what it does not support. `ninja test-static` builds it first. The part in another root needs root (chroot). Names the
+# parts that it skips. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 static=$PWD/build/organ-static dynamic=$PWD/build/organ
@@ -17,7 +17,7 @@ for line in '^  INTERP ' '\(NEEDED\)' ' RWE +0x'; do
     if grep -qE "$line" "$scratch/elf"; then bad "there is $line"; else good; fi
 done
 
-# ---- in a root that has nothing else ----
+# ---- in a root that contains nothing else ----
 jail=$scratch/jail
 mkdir -p "$jail/out" && cp "$static" "$jail/organ" && cp -r fixtures/tiny-qwen2 "$jail" || exit 1
 inside() { chroot "$jail" /organ "$@"; }
@@ -27,7 +27,7 @@ if ((EUID != 0)); then
 fi
 same "another table than the dynamic program takes" <(inside version | sed -n 2,3p) <("$dynamic" version | sed -n 2,3p)
 mkdir "$scratch/out" && cp -r fixtures/tiny-qwen2 "$scratch"
-# makes NAME ARGS...: both programs write the same weights.
+# makes NAME ARGS...: checks that both programs write the same weights.
 makes() {
     if (cd "$scratch" && "$dynamic" "${@:2}" -o "$1" --quiet) >"$scratch/log" 2>&1; then good; else bad "the dynamic program: $*" "$scratch/log"; fi
     if inside "${@:2}" -o "$1" --quiet >"$scratch/log" 2>&1; then good; else bad "the static program: $*" "$scratch/log"; fi
@@ -47,7 +47,7 @@ for verb in "perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 32 --
     if [[ -s $scratch/there ]]; then same "organ $verb" "$scratch/there" "$scratch/here"; else bad "organ $verb prints nothing" "$scratch/log"; fi
 done
 
-# ---- what it cannot do, and what it is made of ----
+# ---- features that it lacks, and its components ----
 refuses() {
     inside "${@:2}" >"$scratch/log" 2>&1
     if (($? == 4)) && grep -q "$1: this program is linked statically" "$scratch/log"; then good; else bad "organ ${*:2}" "$scratch/log"; fi

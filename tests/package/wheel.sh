@@ -12,7 +12,7 @@ again=$(packaging/wheel/build.py "$static" "$scratch/b") || bad "the wheel is no
 judge "two builds have other bytes" cmp "$wheel" "$again"
 judge "the name of the wheel has another version" grep -qF "organ-$("$static" version | awk 'NR == 1 { print $2 }')-py3-none-manylinux" <<<"${wheel##*/}"
 
-# refuses WHAT WORDS PROGRAM: no wheel is left, and the message has the words.
+# refuses WHAT WORDS PROGRAM: checks that no wheel is written and that the message contains the words.
 refuses() {
     if packaging/wheel/build.py "$3" "$scratch/c" >"$scratch/log" 2>&1; then bad "$1: accepted"; else good; fi
     judge "$1: another message" grep -qF "$2" "$scratch/log"

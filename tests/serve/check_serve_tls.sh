@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Encrypted connections, with certificates made here: what is refused by name before anything listens, what a client sees, what a job does, and
-# certificate, tokens and audit log that change while the server runs. Needs curl and openssl.
+# Tests encrypted connections with certificates made here: errors before the server listens, requests of clients and jobs, and changes of certificate,
+# tokens and audit log while the server runs. Needs curl and openssl.
 . "$(dirname "$0")/../kit/serve_kit.sh"
 here="the programs that this needs"
 for program in curl openssl; do
@@ -9,7 +9,7 @@ for program in curl openssl; do
 done
 ((failed)) && finish
 
-# certificate NAME: a key and a certificate for this machine that it signs.
+# certificate NAME: makes a key and a self-signed certificate for this machine.
 certificate() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.pem" -days 2 -subj "/CN=$1" \
         -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" 2>../made || bad "no certificate" ../made
@@ -22,8 +22,8 @@ certificate first
 certificate second
 printf 'alice run alice-alice-alice-alice\nbob read bob-bob-bob-bob-bob\n' >tokens
 
-# ---- refused by name ----
-# refuses CODE PART OPTION...
+# ---- errors ----
+# refuses CODE PART OPTION...: checks the exit code and the message.
 refuses() {
     here="organ serve ${*:3}"
     timeout 120 "$organ" serve --root root --listen 127.0.0.1:0 "${@:3}" >/dev/null 2>../serve
@@ -52,7 +52,7 @@ rm root/inside.key
 refuses 2 "give a --token-file" --listen 0.0.0.0:0 --tls-cert first.pem --tls-key first.key
 
 # ---- served ----
-# serve_encrypted OPTION...: $port is where.
+# serve_encrypted OPTION...: starts a server on $port.
 serve_encrypted() {
     here="organ serve $*"
     : >../serve
@@ -62,7 +62,7 @@ serve_encrypted() {
     bad "does not serve" ../serve
     finish
 }
-# ask STATUS CA PATH [CURL OPTION...]: 000 where there is no connection.
+# ask STATUS CA PATH [CURL OPTION...]: checks the status of a request; 000 means no connection.
 ask() {
     here="${*:3}"
     local status
@@ -94,7 +94,7 @@ has '"state":"done"'
 ask 204 first.pem /api/v1/login "${json[@]}" -d '{"token":"bob-bob-bob-bob-bob"}'
 judge "the cookie is not for encrypted connections alone" grep -qi '^set-cookie: .*; secure' ../head
 ask 200 first.pem /metrics -H "Cookie: $(sed -n 's/^[Ss]et-[Cc]ookie: \([^;]*\).*/\1/p' ../head)"
-# Who speaks plainly gets no answer, and does not disturb others.
+# A client without TLS gets no answer and does not disturb others.
 here="a plain request"
 (
     trap '' PIPE # the server may have closed before all is said
@@ -103,12 +103,12 @@ here="a plain request"
 ) >../plain 2>/dev/null
 judge "is answered" test -z "$(grep -a HTTP ../plain)"
 
-# What the library refuses is answered once, encrypted.
+# A request that the library rejects gets one answer, encrypted.
 ask 400 first.pem /api/v1/login -X POST -H 'Content-Length: x'
 judge "is answered twice" test "$(grep -c '^HTTP/' ../head)" -eq 1
 
-# ---- changed ----
-# renewed PART: after SIGHUP the server says so.
+# ---- changes ----
+# renewed PART: checks that the server reports the change after SIGHUP.
 renewed() {
     here="SIGHUP: $1"
     kill -HUP "$server"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The suites of the server with another libmicrohttpd than the system's: MHD is the path of its libmicrohttpd.so.12, or of the directory that
-# has it. Without MHD the system's is taken. Ends with "N passed, N failed".
+# Runs the server's suites with another libmicrohttpd: MHD is the path of its libmicrohttpd.so.12 or of the folder that contains it (default: the
+# system's). Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 library=${MHD:-}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The page of `organ serve` in a real browser: what a person does with it, step by step, with pointer, keyboard, narrow screen and both
-# colour schemes. `ninja test-web` runs it; it ends with the line "N passed, N failed" and leaves pictures in build/web/.
+# Tests the page of `organ serve` in a browser: every step of a user, with pointer, keyboard, narrow screen and both colour schemes. `ninja test-web`
+# calls it; it ends with the line "N passed, N failed" and leaves pictures in build/web/.
 # shellcheck disable=SC2317 # functions are called by name
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -18,7 +18,7 @@ server=
 base=
 # serve PORT [OPTIONS]: starts the server on a port (0: any that is free) and waits until it answers.
 serve() {
-    # A server that is started in the background must still hear of SIGINT.
+    # bash makes background processes ignore SIGINT; the server needs its default.
     env --default-signal=INT "$top/build/organ" serve --root "$root" --listen "127.0.0.1:$1" "${@:2}" >"$web_scratch/server" 2>&1 &
     server=$!
     web_processes+=("$server")
@@ -34,9 +34,9 @@ serve() {
 }
 unserve() { kill -INT "$server" && wait "$server"; }
 
-# go ADDRESS: a view of the page, by its address; the document is loaded anew.
+# go ADDRESS: opens a view of the page by its address in a newly loaded document.
 go() { visit about:blank && visit "$base/#$1"; }
-# The value of a field of the form by its label's first word.
+# Prints the value of the form's field whose label begins with the word.
 field() { js_text "return document.querySelector('[data-field=\"$1\"] input, [data-field=\"$1\"] select').id"; }
 fill_in() {
     js "document.querySelector('[data-field=\"$1\"]').closest('details')?.setAttribute('open', '')" >"$web_scratch/null"
@@ -44,7 +44,7 @@ fill_in() {
 }
 command_text() { js_text 'return document.getElementById("command").textContent'; }
 focused() { js_text 'const e = document.activeElement; return (e.innerText || e.getAttribute("aria-label") || e.id || e.tagName).trim()'; }
-# tab_to SCRIPT: the Tab key until the script (on `e`, what has the focus) is true; each stop must show that it has the focus.
+# tab_to SCRIPT: presses Tab until the script is true for `e`, the focused element; each focused element must look focused.
 tab_to() {
     local k
     for ((k = 0; k < 80; k++)); do
@@ -56,7 +56,7 @@ tab_to() {
     done
     fail "the Tab key does not come to $1"
 }
-# tidy_check NAME FILE. Attributes that HTML and ARIA have and tidy 5.6 does not know yet are passed over.
+# tidy_check NAME FILE: checks the HTML, except for attributes of HTML and ARIA that tidy 5.6 does not know.
 tidy_check() {
     tidy -quiet -errors --drop-empty-elements no "$2" 2>&1 |
         grep -vE 'proprietary attribute "(aria-current|autocapitalize|inputmode)"' >"$web_scratch/tidy"
@@ -88,7 +88,7 @@ test_anatomy() {
     await_here '.anatomy .cell'
     await_text "50 tensors"
     expect "the parts of a layer" "$(js 'return [...document.querySelectorAll(".anatomy .cell")].filter(c => /gate proj, layer 2:/.test(c.getAttribute("aria-label"))).length')" 1
-    # Areas are bytes: the embedding has 1310720 of them, a gate projection 552960.
+    # Areas are proportional to bytes: the embedding has 1310720, a gate projection 552960.
     expect "areas are bytes" "$(js 'const area = name => { const r = [...document.querySelectorAll(".cell")].find(c => c.getAttribute("aria-label").startsWith(name));
         return r.getAttribute("width") * (Number(r.getAttribute("height")) + 1); };
         return Math.abs(area("embed") / area("gate proj, layer 1") / (1310720 / 552960) - 1) < 0.03')" true
@@ -146,7 +146,7 @@ test_form() {
     await "Copied" "return document.querySelector('.copy').textContent === 'Copied'"
     js_later 'navigator.clipboard.readText().then(arguments[0])' | jq -r . >"$web_scratch/copied"
     expect "what was copied" "$(cat "$web_scratch/copied")" "$(command_text)"
-    # It is what a shell understands.
+    # The copied command works in a shell.
     if (cd "$root" && PATH=$top/build:$PATH bash -c "$(cat "$web_scratch/copied") --dry-run --quiet") >"$web_scratch/dry" 2>&1; then pass
     else fail "the copied line does not run" "$web_scratch/dry"; fi
     fill_in sparsity 300
@@ -174,7 +174,7 @@ test_dry_run() {
     no_errors "dry run"
 }
 
-# started [ITERATIONS]: a pruning from the form; the page is then that of its job.
+# started [ITERATIONS]: starts a pruning from the form; the page then shows the job.
 started() {
     go "/verbs/prune?model=tiny-qwen2"
     await_here "#start"
@@ -216,7 +216,7 @@ test_progress() {
     no_errors "job"
 }
 
-# What belongs together stands together: each pair has two fields, and says which is which.
+# The two fields of a pair stand together, and each says which one it is.
 test_pairs() {
     go "/verbs/orthogonality"
     await_here '[data-field="pair"]'
@@ -239,7 +239,7 @@ test_jobs() {
     shot "$pictures/jobs.png"
     click '.jobs button.danger'
     await "a cancelled job" "return !document.querySelector('.jobs button.danger')"
-    # Two jobs on one output.
+    # Two jobs with one output.
     started twice "$slow"
     go "/verbs/prune?model=tiny-qwen2"
     await_here "#start"
@@ -255,7 +255,7 @@ test_jobs() {
     no_errors "jobs" 'status of (404|409)'
 }
 
-# A check that does not hold is no success.
+# A failed check is not shown as a success.
 test_check() {
     local job
     cp -r "$root/tiny-qwen2" "$root/altered"
@@ -315,7 +315,7 @@ each_view() {
 }
 narrow() {
     expect "$1 scrolls to the side at 400 px" "$(js 'return innerWidth === 400 && document.documentElement.scrollWidth <= 400')" true
-    # The letters of one word stand on one line.
+    # A word is not broken into two lines.
     expect "$1 breaks a word at 400 px" "$(js_text 'const walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT), range = document.createRange(), broken = [];
         for (let node; (node = walk.nextNode());)
             for (const word of node.data.matchAll(/[A-Za-z0-9]+/g)) {
@@ -361,7 +361,7 @@ test_restart() {
     await "the banner" "return !document.getElementById('away').hidden"
     serve "$port"
     await "the banner is gone" "return document.getElementById('away').hidden"
-    # The job has gone on without the server.
+    # The job has continued without the server.
     AWAIT=300 await_text "Done"
     no_errors "restart" 'ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|status of 50'
     unserve

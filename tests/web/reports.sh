@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Reports in a real browser: light, dark, narrow, printed, with the keyboard and as a screen reader is told. `ninja test-web` runs it; it ends
-# with the line "N passed, N failed" and leaves pictures in build/web/.
+# Tests reports in a browser: light, dark, narrow, printed, by keyboard and for screen readers. `ninja test-web` calls it; it ends with the line
+# "N passed, N failed" and leaves pictures in build/web/.
 # shellcheck disable=SC2317 # functions are called by name
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -10,7 +10,7 @@ cp -r fixtures/tiny-qwen2 fixtures/tiny-lora fixtures/tiny-qwen2-gguf "$web_scra
 cd "$web_scratch" || exit 1
 declare -a pages=()
 
-# page NAME STATUS ARGUMENTS: a report of the program as NAME.html.
+# page NAME STATUS ARGUMENTS: writes a report of the program as NAME.html.
 page() {
     local status=0
     "$top/build/organ" "${@:3}" --quiet --html "$1.html" >"$web_scratch/out" 2>&1 || status=$?
@@ -40,7 +40,7 @@ test_whole() {
     no_errors "$1"
 }
 
-# Every figure has a name, says what it shows, and has its numbers in a table; every table has a caption, and all heads say of what.
+# Every figure has a name and a description, and a table with its numbers; every table has a caption, and each head has a scope.
 test_told() {
     show "$1"
     readable "$1"
@@ -78,7 +78,7 @@ test_narrow() {
     screen 1200 1000
 }
 
-# On paper: black on white whatever the screen had, nothing that has to be clicked, no box that hides what is in it.
+# Printed pages are black on white in both colour schemes, with every box open.
 test_printed() {
     show "$1"
     devtools Emulation.setEmulatedMedia '{"media":"print","features":[{"name":"prefers-color-scheme","value":"dark"}]}' >"$web_scratch/null"
@@ -89,7 +89,7 @@ test_printed() {
     devtools Emulation.setEmulatedMedia '{"media":"","features":[]}' >"$web_scratch/null"
 }
 
-# With the keyboard: each stop is seen, figures open as tables, columns sort and say so, rows filter.
+# By keyboard: each focused element looks focused, figures open as tables, columns sort and announce it, rows can be filtered.
 keyboard() {
     local k
     show prune

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# A real browser, headless, driven through WebDriver by curl and jq. Scripts that read this in have a session with `browser_begin`, and end
-# with `web_finish`; they are in the root of the repository. $pictures is where pictures stay. Needs chromium, chromium-driver, curl, jq, tidy.
+# Drives a headless browser through WebDriver with curl and jq. A script that sources this file starts a session with `browser_begin`, ends with
+# `web_finish`, and runs in the root of the repository. $pictures is the folder of pictures. Needs chromium, chromium-driver, curl, jq, tidy.
 for tool in chromium chromedriver curl jq tidy; do
     command -v "$tool" >/dev/null || { echo "tests/web needs $tool"; exit 1; }
 done
@@ -24,15 +24,15 @@ web_end() {
 trap '[[ $BASHPID == "$$" ]] && web_end' EXIT
 
 pass() { web_passed=$((web_passed + 1)); }
-# fail WHAT [FILE]: a failure, with the beginning of a file that shows it.
+# fail WHAT [FILE]: counts a failure and prints the first lines of the file.
 fail() {
     printf 'FAILED: %s\n' "$1"
     [[ -n ${2:-} ]] && head -n 30 "$2" | cut -c -300 | sed 's/^/    /'
     web_failed=$((web_failed + 1))
 }
-# expect WHAT FOUND WANTED
+# expect WHAT FOUND WANTED: checks that both texts are equal.
 expect() { if [[ $2 == "$3" ]]; then pass; else fail "$1: '$2' instead of '$3'"; fi; }
-# expect_like WHAT FOUND REGEX
+# expect_like WHAT FOUND REGEX: checks that the text matches.
 expect_like() { if [[ $2 =~ $3 ]]; then pass; else fail "$1: '$2' is not like '$3'"; fi; }
 web_finish() {
     printf '%d passed, %d failed\n' "$web_passed" "$web_failed"
@@ -40,7 +40,7 @@ web_finish() {
     exit
 }
 
-# wire METHOD PATH [JSON]: a command of WebDriver; its value on stdout. What went wrong stops everything: nothing after it would make sense.
+# wire METHOD PATH [JSON]: sends a WebDriver command and prints its value. An error ends the script, since later steps would be meaningless.
 wire() {
     local answer
     answer=$(curl -s -m 60 -X "$1" -H 'Content-Type: application/json' "$session$2" ${3+-d "$3"})
@@ -74,13 +74,13 @@ browser_begin() {
 
 visit() { wire POST /url "$(jq -nc --arg u "$1" '{url: $u}')" >"$web_scratch/null"; }
 
-# js SCRIPT [TEXT...]: the script's value as JSON; texts are arguments[0] ... . js_text: a string without its quotes.
+# js SCRIPT [TEXT...]: prints the script's value as JSON; texts are arguments[0] ... . js_text: prints a string without quotes.
 js() { wire POST /execute/sync "$(jq -nc --arg s "$1" '{script: $s, args: $ARGS.positional}' --args "${@:2}")"; }
 js_text() { js "$@" | jq -r .; }
-# js_later SCRIPT [TEXT...]: the same for a script that calls its last argument when it is done.
+# js_later SCRIPT [TEXT...]: does the same for a script that calls its last argument when it is done.
 js_later() { wire POST /execute/async "$(jq -nc --arg s "$1" '{script: $s, args: $ARGS.positional}' --args "${@:2}")"; }
 
-# await WHAT SCRIPT [TEXT...]: until the script's value is true, at most 20 seconds.
+# await WHAT SCRIPT [TEXT...]: waits until the script's value is true, at most 20 seconds.
 await() {
     local until=$((SECONDS + ${AWAIT:-20}))
     while ((SECONDS <= until)); do
@@ -94,9 +94,9 @@ await() {
     js_text 'return document.body.innerText' | head -n 25 | sed 's/^/    /'
     return 1
 }
-# await_text TEXT: somewhere in the content.
+# await_text TEXT: waits until the content contains the text.
 await_text() { await "the text '$1'" "return document.querySelector('main').innerText.includes(${JS_TEXT:-}$(jq -nc --arg t "$1" '$t'))"; }
-# await_here CSS: an element.
+# await_here CSS: waits until an element matches.
 await_here() { await "the element $1" "return document.querySelector($(jq -nc --arg t "$1" '$t'))"; }
 
 element() { wire POST /element "$(jq -nc --arg c "$1" '{using: "css selector", value: $c}')" | jq -r '.[]'; }
@@ -105,14 +105,14 @@ click() {
     id=$(element "$1") || { fail "nothing to click at $1"; return 1; }
     wire POST "/element/$id/click" '{}' >"$web_scratch/null" || fail "cannot click $1"
 }
-# write CSS TEXT: in the place of what was there.
+# write CSS TEXT: replaces the content of a field.
 write() {
     local id
     id=$(element "$1") || { fail "nothing to write into at $1"; return 1; }
     wire POST "/element/$id/clear" '{}' >"$web_scratch/null"
     [[ -z $2 ]] || wire POST "/element/$id/value" "$(jq -nc --arg t "$2" '{text: $t}')" >"$web_scratch/null" || fail "cannot write into $1"
 }
-# press KEY...: keys one after the other, as from a keyboard: Tab, Enter, Right, Space, or texts.
+# press KEY...: presses keys one after the other: Tab, Enter, Right, Space, or texts.
 press() {
     local -A keys=([Tab]='\ue004' [Enter]='\ue007' [Space]=' ' [Right]='\ue014' [Left]='\ue012' [Up]='\ue013' [Down]='\ue015' [Shift]='\ue008' [Escape]='\ue00c')
     local list="" key text
@@ -127,19 +127,19 @@ press() {
     wire POST /actions '{"actions":[{"type":"key","id":"keyboard","actions":['"${list#,}"']}]}' >"$web_scratch/null" || fail "cannot press $*"
 }
 
-# devtools COMMAND [JSON]: of the DevTools protocol.
+# devtools COMMAND [JSON]: sends a command of the DevTools protocol.
 devtools() { wire POST /goog/cdp/execute "$(jq -nc --arg c "$1" --argjson p "${2:-"{}"}" '{cmd: $c, params: $p}')"; }
 scheme() { devtools Emulation.setEmulatedMedia '{"features":[{"name":"prefers-color-scheme","value":"'"$1"'"}]}' >"$web_scratch/null"; }
-# screen WIDTH HEIGHT
+# screen WIDTH HEIGHT: sets the size of the window.
 screen() {
     devtools Emulation.setDeviceMetricsOverride '{"width":'"$1"',"height":'"$2"',"deviceScaleFactor":1,"mobile":false}' >"$web_scratch/null"
 }
-# shot FILE: a picture of the screen; whole_shot FILE: of all of the page.
+# shot FILE: takes a picture of the screen; whole_shot FILE: of the whole page.
 shot() { devtools Page.captureScreenshot '{"format":"png"}' | jq -r .data | base64 -d >"$1"; }
 whole_shot() { devtools Page.captureScreenshot '{"format":"png","captureBeyondViewport":true}' | jq -r .data | base64 -d >"$1"; }
 
-# readable WHAT: what a screen reader is told. All that is worked with and every picture and table has a name, headings leave no level out,
-# the document has a title.
+# readable WHAT: checks the accessibility tree. Every control, picture and table has a name, no level of headings is skipped, and the document has a
+# title.
 readable() {
     devtools Accessibility.getFullAXTree | jq -r '
         [.nodes[] | select(.ignored | not) | {role: .role.value, name: (.name.value // ""),
@@ -152,7 +152,7 @@ readable() {
     if [[ -s $web_scratch/told ]]; then fail "what is told of $1" "$web_scratch/told"; else pass; fi
 }
 
-# no_errors WHERE [REGEX]: the console has said nothing bad since the last time, but for lines that are like REGEX.
+# no_errors WHERE [REGEX]: checks that the console has no new error, except lines that match REGEX.
 no_errors() {
     wire POST /se/log '{"type":"browser"}' | jq -r '.[] | select(.level == "SEVERE" or .level == "WARNING") | .level + " " + .message' |
         grep -vE "${2:-^$}" >"$web_scratch/console"

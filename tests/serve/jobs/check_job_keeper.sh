@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Jobs with their processes. The program starts itself as those, which it cannot do in an emulator; scripts run where there is none.
+# Tests jobs with their processes. The program starts itself as these processes, which an emulated program cannot do; emulated trees run no scripts.
 exec build/checks/job_keeper

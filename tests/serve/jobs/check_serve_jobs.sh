@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Jobs over HTTP: started, followed, cancelled, resumed, and going on while servers die and come back. What they make is compared with what the
-# program makes by itself.
+# Tests jobs over HTTP: started, followed, cancelled, resumed, and continued while servers end and restart. Their outputs are compared with those of
+# the program without a server.
 . "$(dirname "$0")/../../kit/serve_kit.sh"
 
 mkdir -p root/models root/out
@@ -10,19 +10,19 @@ echo secret >outside
 ln -s ../outside root/leak
 mkdir root/models/linked && cp root/models/tiny/config.json root/models/linked && ln -s ../../../outside root/models/linked/model.safetensors
 
-# prune OUTPUT [MORE]: a job that takes a little while; $id.
+# prune OUTPUT [MORE]: starts a job that takes some time; sets $id.
 prune() {
     gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$1\",\"block-size\":16,\"iterations\":$iterations${2:-}}}"
     id=$(member id)
 }
 is_in() { http GET "/api/v1/jobs/$id" && [[ $(member state) == "$1" ]]; }
-# reaches STATE: the job comes into this state.
+# reaches STATE: waits until the job is in this state.
 reaches() {
     await is_in "$1" && good && return
     bad "is not $1" ../answer
 }
-# caught OUTPUT: a job that has done something, so that there is something to go on with, and is stopped before all is done: nothing depends on how
-# long this script takes for what it tries meanwhile. A job that was too fast is begun anew. `kill -CONT $job` lets it go on.
+# caught OUTPUT: starts a job and stops it after part of its work, so that it can be resumed and no test depends on the speed of this script. A job that
+# ends before is started again. `kill -CONT $job` continues it.
 caught() {
     local tries
     for tries in {1..20}; do
@@ -37,13 +37,13 @@ caught() {
     done
     bad "no job is caught"
 }
-# same OUTPUT: it is what the program makes without a server.
+# same OUTPUT: checks that it equals the output of the program without a server.
 same() { judge "$1 has other bytes" diff -r -x organ expected "root/$1"; }
 
 iterations=250
 "$organ" prune root/models/tiny -o expected --block-size 16 --iterations $iterations --quiet >/dev/null || bad "cannot be pruned at all"
 
-# ---- from the beginning to the end ----
+# ---- a job from its start to its end ----
 serve
 prune out/a
 has "Location: /api/v1/jobs/$id"
@@ -88,7 +88,7 @@ reaches done
     --targets '*.0.self_attn.*_proj.weight' --quiet >/dev/null || bad "cannot be pruned without a server"
 judge "out/spilled has other bytes" diff -r -x organ held root/out/spilled
 
-# ---- a verb that fails says why ----
+# ---- a failed job gives the reason ----
 gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"out"}}'
 id=$(member id)
 reaches failed
@@ -96,7 +96,7 @@ has '"exit_code":3'
 has 'no model here'
 gives 409 GET "/api/v1/jobs/$id/result"
 
-# ---- a download is looked at before it is loaded; findings are a result ----
+# ---- inspect --untrusted on a download; findings are a result, not a failure ----
 gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"models/tiny","untrusted":true}}'
 id=$(member id)
 reaches done
@@ -111,7 +111,7 @@ gives 200 GET "/api/v1/jobs/$id/result"
 has 'it is Python source'
 rm -r root/download
 
-# ---- cancelled, and resumed to the same bytes; nobody gets in between ----
+# ---- cancelled and resumed with the same bytes; no other job can take the output meanwhile ----
 caught out/b
 gives 409 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"out"}}'
 has 'belongs to job'
@@ -127,7 +127,7 @@ has '"state":"done"'
 same out/b
 judge "it began anew" grep -q '"resumed": true' root/out/b/organ/prune.json
 
-# ---- the server dies, the job does not ----
+# ---- the server is killed, the job continues ----
 caught out/c
 second=$("$organ" serve --root root --listen 127.0.0.1:0 2>&1 </dev/null)
 judge "a second server has the same root: $second" grep -q 'another server uses this directory' <<<"$second"
@@ -139,7 +139,7 @@ has '"state":"done"'
 has '"exit_code":0'
 same out/c
 
-# ---- both die ----
+# ---- server and job are killed ----
 caught out/d
 kill -9 "$server" && wait "$server" 2>/dev/null
 kill -9 "$job"
@@ -149,7 +149,7 @@ gives 202 POST "/api/v1/jobs/$id/resume"
 reaches done
 same out/d
 
-# ---- ways out ----
+# ---- paths out of the root ----
 for path in leak ../outside /etc/passwd models/../../outside models/linked http://127.0.0.1/x .organ/jobs 'models\\u0000'; do
     http POST /api/v1/jobs "{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"$path\"}}"
     if [[ $status == 4?? && $status != 409 ]]; then good; else bad "gives $status" ../answer; fi
@@ -161,7 +161,7 @@ for path in leak leak/x ../x /tmp/x .organ/x models/linked/model.safetensors; do
 done
 judge "something outside was changed" test "$(cat outside)" = secret
 
-# ---- models are not deleted, replaced or added to ----
+# ---- jobs do not delete, replace or extend models ----
 find root/models/tiny -type f -exec sha256sum {} + | sort >before
 gives 422 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny"],"output":"out/m","delete-after":true}}'
 has 'measure has no such argument'
@@ -198,7 +198,7 @@ reaches done
 kill -TERM "$server" && wait "$server"
 judge "ends with $?" test $? -eq 0
 
-# ---- the beginning of a result that was cut is shown line by line ----
+# ---- a truncated result is shown by whole lines ----
 serve --job-output 64K
 gives 201 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny","out/e"],"tensors":true}}'
 id=$(member id)

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The process that reads models. The program starts itself as that, which it cannot do in an emulator; scripts run where there is none.
+# Tests the process that reads models. The program starts itself as this process, which an emulated program cannot do; emulated trees run no scripts.
 exec build/checks/model_reader

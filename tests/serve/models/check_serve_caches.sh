@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# organ serve --caches: the models of the caches of other programs by their names, in lists, files and jobs, and links that lead out of a cache.
+# Tests organ serve --caches: models in the caches of other programs by their names, in lists, files and jobs, and links that lead out of a cache.
 . "$(dirname "$0")/../../kit/serve_kit.sh"
 . "$golden/../kit/stores_kit.sh"
 gguf=$model-gguf/tiny-qwen2-Q8_0.gguf
@@ -21,7 +21,7 @@ mkdir -p root/tiny && cp -r "$model" root/own && cp "$model/heldout.txt" root/te
 ln -s own/config.json root/config.json && mkdir root/other && ln -s "$scratch/outside.json" root/other/leak.json && ln -s .. root/up
 
 listed() { http GET /api/v1/models && ! grep -q '"pending":true' "$answer"; }
-# job BODY: runs it to its end; the result is in $answer.
+# job BODY: runs the job to its end; the result is in $answer.
 job() {
     gives 201 POST /api/v1/jobs "$1"
     local id
