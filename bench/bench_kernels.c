@@ -27,32 +27,32 @@ typedef struct arrays {
     void *scratch;
 } arrays;
 
-/* A member of the table, and how it is run over n units: elements, or blocks of them. */
+/* A kernel of the table, and the function that runs it over n units (elements or blocks). */
 typedef struct subject subject;
 typedef void run_kernel(const organ_kernels *k, const subject *s, const arrays *a, size_t n);
 struct subject {
     const char *name;
-    size_t member;      /* offset in organ_kernels; of libc's functions, to compare with, a number among their like */
+    size_t member;      /* offset in organ_kernels; for functions of libc, an index into their own list */
     size_t read, write; /* bytes per unit */
     size_t elements, inputs;
-    run_kernel *run; /* NULL: a tile of physarum */
+    run_kernel *run; /* NULL: the physarum tile */
 };
 
 typedef struct result {
     double seconds, per_second, gigabytes, per_cycle, of_memcpy, of_scalar;
 } result;
 
-/* Of this thread alone: what others run on the machine meanwhile is not counted. */
+/* Processor time of this thread, which does not depend on what else the machine runs. */
 static double now(void) { return bench_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 static void keep(const void *p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
-/* ---- what is measured ---- */
+/* ---- kernels to measure ---- */
 #define FLOATS(p)  ((float *)(void *)(p))
 #define WORDS(p)   ((uint16_t *)(void *)(p))
 #define DOUBLES(p) ((double *)(void *)(p))
 #define RUN(name)  static void run_##name(const organ_kernels *k, const subject *s, const arrays *a, size_t n)
-/* The function that stands in the table where the row says. */
+/* Reads the function at the row's offset in the table. */
 #define MEMBER(type)                                                                                                   \
     __typeof__(type) *member;                                                                                          \
     memcpy(&member, (const char *)k + s->member, sizeof(member))
@@ -158,7 +158,7 @@ RUN(entropy)
     keep(&sum);
 }
 
-/* PRODUCT_ROWS rows of FP32 by a matrix of n elements in BF16: an element counts as often as it is multiplied. */
+/* Multiplies PRODUCT_ROWS rows of FP32 by a matrix of n elements in BF16; each multiplication of an element counts. */
 enum { PRODUCT_ROWS = 64, PRODUCT_DEPTH = 1024 };
 RUN(product)
 {
@@ -181,8 +181,7 @@ RUN(dot)
 }
 RUN(add_scaled) { (void)s, k->add_scaled_f64(DOUBLES(a->out), 0.5, DOUBLES(a->in), n); }
 
-/* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is
- * measured. */
+/* Kernels that work in place get a copy of CHUNK values, which stay in L1. The time includes the copy. */
 static float *copied(const arrays *a, size_t at, size_t n)
 {
     static _Alignas(64) float chunk[CHUNK];
@@ -216,7 +215,7 @@ RUN(haar_purify)
     (void)s;
     CHUNKS(k->haar_purify(values, part, 1, 0.1f, scratch))
 }
-/* A chunk is a matrix of SIDE x SIDE; a diagonal above all else keeps it positive definite. */
+/* A chunk is a SIDE x SIDE matrix with a large diagonal, which keeps it positive definite. */
 RUN(cholesky)
 {
     (void)s;
@@ -259,7 +258,7 @@ RUN(log2)
     }
 #define PLAIN(member, read, write, run)    ROW(#member, member, read, write, 1, 1, run)
 #define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
-#define BLOCKS(type, number, bytes, el) ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
+#define BLOCKS(type, number, bytes, el)    ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
 #define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
 #define FIT(type, number, bytes, el)       ROW("f32 fitted to " type, fit[number], 4 * (el), bytes, el, 1, run_fit)
 #define BOTH(type, number, bytes, el)      TO_BLOCKS(type, number, bytes, el), FIT(type, number, bytes, el)
@@ -365,18 +364,17 @@ static const subject subjects[] = {
     PLAIN(physarum_f32, 4, 4, NULL),
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
-/* One value at a time, as libm has them. */
+/* The functions of libm, called for one value at a time. */
 static const subject of_libc[] = {
     {"expf", 0, 4, 4, 1, 1, run_function}, {"tanhf", 1, 4, 4, 1, 1, run_function},
     {"erff", 2, 4, 4, 1, 1, run_function}, {"powf", 0, 4, 4, 1, 1, run_powf},
     {"exp", 0, 4, 8, 1, 1, run_exp},       {"log2", 0, 8, 8, 1, 1, run_log2},
 };
 
-/* ---- has every member a row? ---- */
+/* ---- every kernel has a row ---- */
 
-/* The table is a name and function pointers, so its members are its words: one that is set in some table and that no
- * row names is missed.
- */
+/* The table consists of a name and function pointers, so this checks each pointer-sized word that is set in any table
+ * and reports those without a row. */
 static int missing_rows(void)
 {
     const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,
@@ -414,8 +412,8 @@ static result measure(const subject *s, const organ_kernels *k, const arrays *a,
                     .per_cycle = per_second / frequency};
 }
 
-/* Weight-iterations per second over tiles of a matrix `cols` wide that starts at in2 and is pruned in a copy: one tile
- * again and again when warm, each tile once when cold. */
+/* Returns weight-iterations per second over tiles of a matrix `cols` wide at in2, which is pruned in a copy. If warm,
+ * the same tile is pruned repeatedly; if cold, each tile once. */
 static result measure_physarum(const subject *s, const organ_kernels *k, const arrays *a, int cold, double frequency)
 {
     const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
@@ -425,7 +423,7 @@ static result measure_physarum(const subject *s, const organ_kernels *k, const a
     double best = 1e9;
     for (int run = 0; run < (cold ? 3 : 20); run++) {
         memcpy(a->out, size == 4 ? a->in : a->in2, TILE * stride * size);
-        if (cold) /* push it out of the caches: the last quarter of an array is not the tile */
+        if (cold) /* evict it from the caches: the tile is not in the last quarter of the array */
             memset(a->out + COLD_BYTES / 4 * 3, 1, COLD_BYTES / 4);
         const double start = now();
         for (size_t t = 0; t < tiles; t++)
@@ -437,7 +435,7 @@ static result measure_physarum(const subject *s, const organ_kernels *k, const a
     return (result){.seconds = best, .per_second = per_second, .per_cycle = per_second / frequency};
 }
 
-/* ---- showing ---- */
+/* ---- output ---- */
 static void show(FILE *json, const char *name, const char *isa, int cold, const result *r)
 {
     static int rows;
@@ -474,7 +472,7 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
             bytes = i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar kernels are far below the bandwidth of memory */
         for (size_t s = 0; k && s < SUBJECTS; s++) {
             if (!requested(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
-                continue; /* that table has another tile of physarum alone */
+                continue; /* this table replaces the physarum tile only */
             result r = subjects[s].run ? measure(&subjects[s], k, a, bytes, frequency)
                                        : measure_physarum(&subjects[s], k, a, cold, frequency);
             if (i == 0)
@@ -503,7 +501,7 @@ int main(int argc, char **argv)
     samples_fill(&random, NORMAL, FLOATS(a.in), 1 << 20);
     organ_kernels_scalar->f32_to_bf16(FLOATS(a.in), WORDS(a.in2), 1 << 20);
     for (size_t k = 0; k < 1 << 20; k++)
-        WORDS(a.in2)[k] &= 0xff77; /* so that no byte is a code of FP8 that is not a number */
+        WORDS(a.in2)[k] &= 0xff77; /* so that no byte is NaN in FP8 */
     for (size_t at = 2 << 20; at < COLD_BYTES; at *= 2)
         memcpy(a.in2 + at, a.in2, at);
     memcpy(a.in, a.in2, COLD_BYTES);

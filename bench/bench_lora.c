@@ -20,7 +20,7 @@ typedef struct square {
 
 /* ---- matrices ---- */
 
-/* The Walsh-Hadamard transform, orthonormal, of n values that are `step` apart. n is a power of two. */
+/* Applies the orthonormal Walsh-Hadamard transform to n values that are `step` apart. n is a power of two. */
 static void hadamard(float *values, size_t n, size_t step)
 {
     for (size_t half = 1; half < n; half *= 2)
@@ -53,7 +53,8 @@ static void transpose(square *m)
         }
 }
 
-/* Random signs and Hadamard transforms from both sides of a diagonal: orthogonal, whatever the spectrum. */
+/* Multiplies a diagonal matrix from both sides by random signs and Hadamard transforms, which are orthogonal for any
+ * spectrum. */
 static void make_decaying(square *m)
 {
     memset(m->values, 0, m->n * m->n * sizeof *m->values);
@@ -68,7 +69,7 @@ static void make_decaying(square *m)
     }
 }
 
-/* ---- both ways ---- */
+/* ---- exact and randomised decomposition ---- */
 
 static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                               organ_error *error)
@@ -107,7 +108,7 @@ static json_t *compare(const char *name, square *m, size_t rank, double bar, con
 {
     figures ours = decompose(m, rank, false, engine);
     const figures whole = decompose(m, rank, true, engine);
-    for (int again = 0; again < 4; again++) { /* the best of five: it is short, and others use the machine */
+    for (int again = 0; again < 4; again++) { /* the best of five, because the run is short and the machine is shared */
         const figures other = decompose(m, rank, false, engine);
         ours = other.seconds < ours.seconds ? other : ours;
     }

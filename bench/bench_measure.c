@@ -17,7 +17,7 @@ enum {
     RUNS = 15,
     SECONDS = 2,
     SAMPLED_ROWS = 256
-};              /* rows repeat after so many: samples are slow to make */
+};              /* rows repeat after this many, because samples are slow to make */
 #define BAR 2.0 /* GB/s of BF16 with AVX-512 */
 
 static void write_row(FILE *out, organ_dtype dtype, const float *values)
@@ -59,7 +59,7 @@ static void make(const char *path, organ_dtype dtype, const float *sampled, size
     fclose(out);
 }
 
-/* Best of RUNS, or of as many as end within SECONDS, in bytes per second of CPU time. */
+/* Returns the best speed of RUNS runs, or of those within SECONDS, in bytes per second of CPU time. */
 static double speed(const char *path, const organ_kernels *kernels, double *theta)
 {
     organ_error error = {0};

@@ -14,11 +14,12 @@
 #endif
 
 enum { ROUNDS = 1 << 18, RUNS = 7, MAX_ROWS = 512, MOST_N = 4864, MOST_K = 4864, LARGE = 256 };
-#define BAR 0.85 /* of the peak, from LARGE rows on */
+#define BAR 0.85 /* share of the peak, from LARGE rows on */
 
 /* ---- the peak ---- */
 
-/* Sums that do not wait for each other, as many as hide the latency; the result is only there to be computed. */
+/* Independent sums, as many as hide the latency of an FMA. The result is stored only so that the compiler keeps the
+ * sums. */
 #define PEAK(name, lanes, sums, type, set, fma, store, target)                                                         \
     target static double name(float *result)                                                                           \
     {                                                                                                                  \
@@ -91,7 +92,7 @@ static double product_of(const organ_kernels *kernels, const arrays *s, size_t m
     return best;
 }
 
-/* Seconds that reading b takes. */
+/* Returns the seconds that reading b takes. */
 static double reading(const organ_kernels *kernels, const arrays *s, size_t elements, bool narrow)
 {
     volatile float seen = 0;

@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define CALL   ((size_t)512) /* tokens of a call */
+#define CALL   ((size_t)512) /* tokens per call */
 #define LATENT ((size_t)32)
 #define BAR    3.5
 #define BAR_3  2.0
@@ -30,7 +30,7 @@ static const struct {
                {ORGAN_PRUNE_PHYSARUM_V3, "physarum-v3", true, false}};
 enum { SPARSEGPT, PHYSARUM_V2, ALPS, PHYSARUM_V3, METHODS };
 
-/* Matrices that share their inputs share a calibration. */
+/* Matrices with the same inputs share one calibration. */
 typedef struct input {
     size_t features;
     struct {
@@ -66,7 +66,7 @@ static void add_since(seconds *sum, seconds start)
     sum->cpu += end.cpu - start.cpu;
 }
 
-/* Inputs that are partly explained by each other, of unequal strength; those in the donor are near them. */
+/* Makes correlated inputs of different strength; the donor's inputs are close to them. */
 static void make_inputs(size_t features, uint64_t block, float *ours, float *donor)
 {
     float *latent = bench_room(CALL * LATENT * sizeof *latent), *mix = bench_room(LATENT * features * sizeof *mix);
@@ -127,7 +127,7 @@ static organ_calibration *calibrate(const organ_engine *engine, const input *in,
     return c;
 }
 
-/* One matrix; what it shares with others behind the same inputs is there or will be needed again. */
+/* Prunes one matrix. The calibration of shared inputs is cached. */
 static void prune(const organ_engine *engine, size_t method, const char *name, size_t rows, const input *in,
                   const organ_calibration *c, organ_prune_shared *shared, bool again, figures *f)
 {

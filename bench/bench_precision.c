@@ -22,11 +22,11 @@ typedef struct slice {
 
 typedef struct subject {
     const char *name;
-    double read, write; /* bytes an element */
+    double read, write; /* bytes per element */
     size_t group;
     int code, real;
     void (*run)(const struct subject *s, const organ_kernels *k, const slice *a, size_t n);
-    int counts; /* one of the formats that count most */
+    int counts; /* one of the common formats */
 } subject;
 
 static void run_decode(const subject *s, const organ_kernels *k, const slice *a, size_t n)
@@ -102,7 +102,7 @@ static const subject plain[] = {
     {"3 bits to bytes", 0.375, 1, 0, 3, 0, run_unpack, 0},
 };
 
-/* ---- threads that start together ---- */
+/* ---- threads that start at the same time ---- */
 typedef struct job {
     const subject *subject;
     const organ_kernels *kernels;
@@ -127,7 +127,7 @@ static void *worker(void *argument)
     }
 }
 
-/* What others run on the machine meanwhile does not count where one thread can be timed alone. */
+/* For one thread, processor time, which does not depend on what else the machine runs; else wall time. */
 static double now(int threads) { return bench_seconds(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC); }
 
 static size_t elements(const subject *s, int threads)
@@ -156,7 +156,7 @@ static double seconds(const subject *s, const organ_kernels *k, const slice *who
     return now(threads) - from;
 }
 
-/* Best GB/s of each, in turns. */
+/* Measures the best GB/s of each table in alternating runs. */
 static void measure(const subject *s, const organ_kernels *k, const slice *whole, int threads, double *rate,
                     double *copy)
 {
@@ -189,7 +189,7 @@ static void bench_all(FILE *json, const slice *whole, int threads)
     static const char *const isas[] = {"scalar", "neon", "avx2", "avx512"};
     double least = 1e9;
     const char *last = "";
-    for (size_t i = threads > 1; i < sizeof isas / sizeof *isas; i++) { /* scalar is far from what memory can do */
+    for (size_t i = threads > 1; i < sizeof isas / sizeof *isas; i++) { /* far below the memory bandwidth */
         const char *why;
         const organ_kernels *k = organ_kernels_choose(organ_cpu_detect(), isas[i], &why);
         if (!k)
@@ -230,7 +230,7 @@ static void bench_threads(FILE *json, const slice *whole, int threads)
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "build/bench/precision.json";
-    const size_t factors = BYTES / 8; /* of groups of 16 nibbles */
+    const size_t factors = BYTES / 8; /* for groups of 16 nibbles */
     unsigned char *in = bench_large(BYTES), *codes = bench_large(BYTES), *out = bench_large(BYTES);
     float *scales = bench_large(factors * sizeof *scales), *zeros = bench_large(factors * sizeof *zeros);
     const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -241,7 +241,7 @@ int main(int argc, char **argv)
         perror(path);
         return EXIT_FAILURE;
     }
-    const float step = 1 / 56.0f; /* greatest code about 336, as in weights scaled by their greatest */
+    const float step = 1 / 56.0f; /* the largest code is about 336, as in weights scaled by their maximum */
     samples_fill(&random, NORMAL, (float *)(void *)in, 1 << 20);
     organ_kernels_scalar->encode[ORGAN_CODE_E4M3]((const float *)(void *)in, &step, 1 << 20, codes, 1 << 20);
     for (size_t at = 1 << 20; at < BYTES; at *= 2)

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* As the forward pass deals them out: rows of a part, a part's rows of the weights, depth. */
+/* The sizes that the forward pass uses: rows of a part, rows of the weights, depth. */
 enum { ROWS = 512, COLUMNS = 512, DEPTH = 896, ROUNDS = 60 };
 
 typedef void run_product(const organ_product *product, void *scratch);

@@ -20,12 +20,12 @@
 #include <unistd.h>
 
 #define MAX_PAIRS 25
-#define BAR        1.15 /* times the bound */
+#define BAR       1.15 /* ratio to the bound */
 enum { TILE = 256, ITERATIONS = 30, TILE_RUNS = 20 };
 
 typedef struct cost {
     double seconds, processor;
-    long rss; /* KiB, the largest process */
+    long rss; /* KiB, of the largest process */
 } cost;
 
 typedef struct experiment {
@@ -53,7 +53,7 @@ static cost run(char *const *command)
     struct rusage usage;
     int status;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    fflush(stdout); /* or the child writes it too */
+    fflush(stdout); /* or the child would write the buffered output too */
     const pid_t child = fork();
     if (child < 0)
         die("fork");
@@ -87,7 +87,7 @@ static void remove_tree(const char *path)
     sync();
 }
 
-/* Puts a file into the page cache, or out of it. */
+/* Reads a file into the page cache, or removes it from there. */
 static bool is_cold;
 static int set_cached(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
@@ -126,7 +126,7 @@ static double median(double *values, int count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* Weight-iterations per second of one core in BF16, of its processor time. */
+/* Returns weight-iterations per second of processor time of one core in BF16. */
 static double tile_rate(void)
 {
     const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
@@ -150,7 +150,7 @@ static double tile_rate(void)
     return (double)TILE * TILE * ITERATIONS / best;
 }
 
-/* Weights that a pruning went through, by its document. */
+/* Returns the number of target weights from the document of a pruning. */
 static double targets_of(const char *out)
 {
     char path[4300];
@@ -180,8 +180,7 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
     remove_tree(donor), remove_tree(copy), remove_tree(out);
     run(make);
     sync();
-    double cp[MAX_PAIRS], prune[MAX_PAIRS], tiles[MAX_PAIRS], busy[MAX_PAIRS], ratio[MAX_PAIRS],
-        of_bound[MAX_PAIRS];
+    double cp[MAX_PAIRS], prune[MAX_PAIRS], tiles[MAX_PAIRS], busy[MAX_PAIRS], ratio[MAX_PAIRS], of_bound[MAX_PAIRS];
     long rss = 0;
     for (int k = 0; k < pairs; k++) {
         const double rate = tile_rate();

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-/* CPU time of a clock, CLOCK_PROCESS_CPUTIME_ID or CLOCK_THREAD_CPUTIME_ID (or any other clock), in seconds. */
+/* Returns the time of a clock in seconds, such as CLOCK_PROCESS_CPUTIME_ID or CLOCK_THREAD_CPUTIME_ID. */
 static inline double bench_seconds(clockid_t clock)
 {
     struct timespec t;
@@ -21,7 +21,7 @@ static inline double bench_seconds(clockid_t clock)
 
 #define BENCH_CPU_NAME 128
 
-/* What the system calls the CPU; "unknown CPU" where it does not say. */
+/* Writes the CPU's name from /proc/cpuinfo, or "unknown CPU". */
 static inline const char *bench_cpu_name(char name[BENCH_CPU_NAME])
 {
     char line[512];
@@ -40,10 +40,10 @@ static inline const char *bench_cpu_name(char name[BENCH_CPU_NAME])
     return name;
 }
 
-/* "bar 1.15: ok" or "bar 1.15: missed", for the end of a line. */
+/* Prints "bar 1.15: ok" or "bar 1.15: missed" at the end of a line. */
 static inline void bench_tell_bar(int holds, double bar) { printf("   bar %.2f: %s\n", bar, holds ? "ok" : "missed"); }
 
-/* Ends the program with status 4 where `error` tells of one. */
+/* Ends the program with status 4 if `error` is set. */
 static inline void bench_stop_at(const organ_error *error)
 {
     if (error->status) {
@@ -52,7 +52,7 @@ static inline void bench_stop_at(const organ_error *error)
     }
 }
 
-/* Memory for a benchmark's own numbers, to be freed. Ends the program with status 4 where there is none. */
+/* Allocates memory for a benchmark's own numbers; the caller frees it. Ends the program with status 4 on failure. */
 static inline void *bench_room(size_t bytes)
 {
     void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -63,7 +63,7 @@ static inline void *bench_room(size_t bytes)
     return memory;
 }
 
-/* Memory on large pages, where the system has any; to be freed. Ends the program where there is none. */
+/* Allocates memory on huge pages if the system has some; the caller frees it. Ends the program on failure. */
 static inline void *bench_large(size_t bytes)
 {
     void *p = aligned_alloc(2 << 20, bytes);
@@ -71,14 +71,13 @@ static inline void *bench_large(size_t bytes)
         perror("bench");
         exit(EXIT_FAILURE);
     }
-    madvise(p, bytes, MADV_HUGEPAGE); /* only asked for */
+    madvise(p, bytes, MADV_HUGEPAGE); /* only a hint */
     return p;
 }
 
-/* Cycles per second of the core, from operations that wait for each other. On x86-64 these are multiplications, which
- * take three cycles on all of today's CPUs: additions of a constant are folded by some before they are executed,
- * several a cycle. Elsewhere additions, one each.
- */
+/* Returns the core's cycles per second, measured with dependent operations. On x86-64 these are multiplications, which
+ * take three cycles on current CPUs, because some CPUs fold additions of a constant and execute several per cycle.
+ * Elsewhere these are additions of one cycle each. */
 static inline double bench_core_frequency(void)
 {
     double best = 1e9;

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define TABLE 65536
-#define STEP  65536 /* weights written at once */
+#define STEP  65536 /* weights per write */
 
 typedef struct tensor {
     char name[96];
@@ -43,7 +43,7 @@ static void add(unsigned shard, uint64_t rows, uint64_t cols, const char *format
 
 static uint64_t elements(const tensor *t) { return t->rows ? t->rows * t->cols : t->cols; }
 
-/* Sums of uniform numbers are near enough to normal; sorted order does not matter. */
+/* Fills the table with sums of uniform numbers, which are nearly normal. The order in the table does not matter. */
 static void fill_table(void)
 {
     for (size_t k = 0; k < TABLE; k++) {
@@ -145,7 +145,8 @@ static void write_index(const char *directory, unsigned shards)
         die("index");
 }
 
-/* Layer shapes of a dense model, one shard for two layers; how many shards there are before that of the output head. */
+/* Adds the layers of a dense model, one shard for two layers; returns the number of shards before that of the output
+ * head. */
 static unsigned add_dense(int layers, uint64_t hidden, uint64_t intermediate, uint64_t kv)
 {
     for (int l = 0; l < layers; l++) {

@@ -27,23 +27,23 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* ---- what is known ---- */
+/* ---- the cluster and the model ---- */
 
 typedef struct cluster {
     const char *name;
     double cores, link, server,
-        network; /* of a node; bytes a second: of a node to the file system, of the file system, between nodes */
+        network; /* bytes per second: from a node to the file system, of the whole file system, between nodes */
 } cluster;
 
 static const cluster clusters[] = {
     {"16 cores a node, 10 Gb/s, an NFS server that gives 1.2 GB/s", 16, 1.2e9, 1.2e9, 1.2e9},
     {"48 cores a node, 100 Gb/s, a parallel file system that gives 40 GB/s", 48, 10e9, 40e9, 12e9}};
 
-/* Matrices of one shape in a layer: `groups` of them see different inputs, `each` of them the same; `share` of the
- * tokens reach each. */
+/* Matrices of one shape in a layer: `groups` of them have different inputs, `each` matrices share one input; a share
+ * `share` of the tokens reaches each. */
 typedef struct matrices {
     double rows, cols, groups, each, share;
-    bool follows; /* they see the inputs of those before */
+    bool follows; /* they have the inputs of the row before */
 } matrices;
 
 typedef struct shape {
@@ -95,11 +95,11 @@ static const shape shapes[] = {
       {7168, 2048, 384, 1, 8.0 / 384, false}}},
 };
 
-#define WEIGHT 2.0            /* bytes: BF16 */
+#define WEIGHT 2.0            /* bytes per weight: BF16 */
 #define WINDOW 2048.0         /* tokens */
 #define TOKENS (128 * WINDOW) /* of a calibration text */
 
-/* A verb past bytes: what a core takes of its input in a second, and what it writes of a byte that it reads. */
+/* A verb that streams the model: bytes that a core processes per second, and bytes written per byte read. */
 typedef struct stream {
     const char *name;
     double rate, written;
@@ -107,28 +107,28 @@ typedef struct stream {
 
 static const stream streams[] = {{"measure", 1.85e9, 0}, {"prune", 0.83e9, 1}};
 
-/* A method along a text: passes of the text through a layer, sums of second moments (1: H, 2.3: H and C), and what a
- * core needs for each of rows x cols^2 + cols^3 / 3, in seconds. */
+/* A calibrated method: passes of the text through a layer, sums of second moments (1: H, 2.3: H and C), and seconds of
+ * a core for each unit of rows x cols^2 + cols^3 / 3. */
 typedef struct method {
     const char *name;
     double passes, sums, streams, solve;
-    bool rows; /* ranks share the rows of a matrix that is more than an even share of the layer */
+    bool rows; /* ranks share the rows of a matrix that exceeds an even share of the layer */
 } method;
 
 static const method methods[] = {{"prune --method sparsegpt", 2, 1, 1, 6.4e-12, false},
                                  {"prune --method physarum-v2", 3, 2.3, 2, 53e-12, true}};
 
-#define FLOPS     260e9 /* of a core, in the products of the forward pass and of second moments */
-#define OPEN      12e-6 /* seconds for each tensor, on every rank */
+#define FLOPS     260e9 /* per second and core, in the products of the forward pass and of second moments */
+#define OPEN      12e-6 /* seconds per tensor, on every rank */
 #define START_MPI 0.3
-#define BLOCK     256.0 /* second moments of experts: whole ones of all of them fit no memory */
-/* Bytes that are read before the work on the first of them begins, and bytes written after the last work. */
+#define BLOCK     256.0 /* second moments of experts in blocks, because whole ones of all experts fit no memory */
+/* Bytes read before the first work begins, and bytes written after the last work. */
 #define FILL ((double)(8 << 20))
 
 /* ---- parts ---- */
 
 typedef struct parts {
-    double *of; /* bytes of tensors, or seconds of work */
+    double *of; /* bytes of each tensor, or seconds of work */
     size_t count;
 } parts;
 
@@ -141,7 +141,7 @@ static void add_parts(parts *p, double each, size_t count)
         p->of[p->count++] = each;
 }
 
-/* What the rank with the most has, dealt as organ deals. */
+/* Returns the work of the rank with the most, assigned as organ assigns it. */
 static double largest_share(const parts *p, size_t ranks)
 {
     struct organ_ranks team = {.count = ranks};
@@ -186,7 +186,7 @@ static parts tensors_of(const shape *s)
 
 /* ---- time ---- */
 
-/* What takes how long, and the letter that names it in the tables. */
+/* A part of the run with its time, and the letter that names it in the tables. */
 typedef struct cost {
     double seconds;
     char max;
@@ -206,7 +206,7 @@ static double start_of(const parts *tensors, size_t ranks)
     return OPEN * (double)tensors->count + (ranks > 1 ? START_MPI : 0);
 }
 
-/* Reading, working and writing go on side by side. */
+/* Reading, computing and writing overlap. */
 static cost stream_cost(const cluster *c, const stream *v, const parts *tensors, size_t ranks)
 {
     const double share = largest_share(tensors, ranks), all = sum_of(tensors);
@@ -218,10 +218,10 @@ static cost stream_cost(const cluster *c, const stream *v, const parts *tensors,
 
 typedef struct layer_sums {
     double weights, active;
-    double squares, sums; /* second moments, by the tokens that come there and once */
+    double squares, sums; /* second moments, by token and once */
     double features;
     parts solve;
-    double common; /* what every rank has to solve */
+    double common; /* work that every rank repeats */
 } layer_sums;
 
 static double block_of(const matrices *m) { return m->share < 1 ? BLOCK : m->cols; }
@@ -249,7 +249,7 @@ static layer_sums sums_of(const shape *s, const method *v, double ranks)
     return sums;
 }
 
-/* One after the other, layer by layer. */
+/* The steps follow each other, layer by layer. */
 static cost along_cost(const cluster *c, const shape *s, const method *v, const parts *tensors, size_t ranks)
 {
     layer_sums sums = sums_of(s, v, (double)ranks);

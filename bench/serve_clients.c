@@ -43,7 +43,7 @@ static int malformed(int port, int count, uint64_t seed)
             const ssize_t got = recv(fds[k], answer, sizeof answer - 1, MSG_DONTWAIT);
             answer[got > 0 ? got : 0] = '\0';
             const int http = sscanf(answer, "HTTP/1.%*1[01] %3d", &status) == 1 && status >= 200 && status < 600;
-            others += http && status == 505; /* an HTTP that is not ours, which a changed byte may well ask for */
+            others += http && status == 505; /* the version came from a changed byte */
             classes[http && status != 505 ? status / 100 : 0]++;
             close(fds[k]);
         }

@@ -15,12 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For one direction: when what has been asked for will be through, in ns of CLOCK_MONOTONIC, which is the same for all
- * processes. */
+/* Per direction: the time when all requests so far will be done, in ns of CLOCK_MONOTONIC, which all processes
+ * share. */
 typedef _Atomic int64_t lane;
 
-#define MIN 65536 /* bytes of a request that waits */
-/* Bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works. */
+#define MIN 65536 /* smaller requests are not delayed */
+/* Bytes that a kernel reads ahead and writes behind, so that a disk is not idle while a process computes. */
 #define AHEAD (16.0 * (1 << 20))
 
 enum { IN, OUT };
@@ -75,7 +75,7 @@ __attribute__((destructor)) static void tell(void)
     fclose(out);
 }
 
-/* When `bytes` more are through the lane, asked for at `here`. */
+/* Returns the time when `bytes` more, requested at `here`, will be done. */
 static int64_t queue(lane *l, size_t bytes, double rate, int64_t here)
 {
     int64_t before = atomic_load(l), after;
@@ -86,7 +86,8 @@ static int64_t queue(lane *l, size_t bytes, double rate, int64_t here)
     return after;
 }
 
-/* What the machine itself took since `began` is no delay on top. */
+/* Sleeps until the simulated disk would be done. The time that the real call took since `began` is part of the
+ * delay. */
 static void wait_for(int direction, ssize_t bytes, int64_t began)
 {
     if (bytes < MIN)
@@ -107,7 +108,7 @@ ssize_t pread(int fd, void *to, size_t bytes, off_t at)
     return got;
 }
 
-/* What pread is where the compiler knows how much room there is. */
+/* The compiler replaces pread by this function if it knows the size of the buffer. */
 ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room);
 ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room)
 {

@@ -292,7 +292,7 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' gr
     }' "$scratch/c_files" - | peel | check "no units include each other in a circle"
 
 # ---- files ----
-# With pipefail, `COMMAND | grep -q X` fails if grep exits first and SIGPIPE ends COMMAND. Write `grep -q X < <(COMMAND)`.
+# With pipefail, piping COMMAND into grep -q fails if grep exits first and SIGPIPE ends COMMAND. Write `grep -q X < <(COMMAND)`.
 each sources grep -nE '[^|]\| *(e|f)?grep -[A-Za-z]*q' /dev/null | grep '\.sh:' | check "no script pipes into grep -q"
 
 # shellcheck disable=SC2016

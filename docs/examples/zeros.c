@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* On every core, tile by tile: a number is zero if all of its bits but the sign are. */
+/* Runs on every core for each tile. A number is zero if all of its bits except the sign are zero. */
 static void count(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const uint16_t *const values = tile->data;
@@ -21,7 +21,7 @@ static void count(void *context, const organ_tile *tile, void *scratch, void *re
         *zeros += (values[k] & 0x7fff) == 0;
 }
 
-/* On this thread, in the order of the file: what `count` found in each tile of a band. */
+/* Runs on this thread in the order of the file: adds the counts of all tiles of a band. */
 static organ_status add(void *context, const organ_band *band, organ_error *error)
 {
     (void)error;

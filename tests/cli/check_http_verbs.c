@@ -33,7 +33,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* @: the URL of the file of the model; #: that of its index; ^: a directory that can be made. */
+/* @: the URL of the model's file; #: that of its index; ^: the path of a new directory. */
 static const struct {
     const char *verb, *words;
 } calls[] = {
@@ -64,8 +64,8 @@ static const organ_verb *verb_named(const char *name)
     ck_abort_msg("there is no verb %s", name);
 }
 
-/* Runs it as the program does; what it prints goes nowhere. Not in a child: the server has threads, whose locks a child
- * would inherit. */
+/* Runs the verb as the program does and discards its output. It does not fork, because the server has threads, whose
+ * locks a child would inherit. */
 static int run(const char *name, const char *words, const char *header)
 {
     char text[1000] = "", *argv[MAX_WORDS], *rest = NULL;
@@ -121,7 +121,7 @@ START_TEST(every_verb_sends_the_headers)
 }
 END_TEST
 
-/* A server that asks for more than a second is not waited for. */
+/* A server that asks to wait longer than the patience of one second is not waited for. */
 START_TEST(every_verb_has_the_patience)
 {
     http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 429, .retry_after = 2, .count = -1});
@@ -135,8 +135,8 @@ START_TEST(every_verb_has_the_patience)
 }
 END_TEST
 
-/* What help lists works on a file behind a URL; of a whole model behind one, which cannot be listed, no copy is made.
- */
+/* Verbs that help lists for URLs work on a file behind one; a whole model behind a URL, whose files cannot be listed,
+ * is not copied. */
 START_TEST(copies_of_whole_models_are_refused)
 {
     static const struct {

@@ -27,7 +27,7 @@ typedef enum kind { DIRECTORY, SINGLE, REPORTS, PAGE } kind;
 static const struct row {
     const char *words, *ending;
     kind kind;
-    const char *inside; /* a file of the output, or of its reports */
+    const char *inside; /* a file of the output or of its reports */
 } rows[] = {
     {"prune @donor -o # --threads 2 --iterations 1", "", DIRECTORY, "config.json"},
     {"prune @donor -o # --sparsity 40 --threads 1 --iterations 1", "", DIRECTORY, "config.json"},
@@ -59,7 +59,7 @@ static const struct row {
 #define ROWS ((int)(sizeof rows / sizeof *rows))
 
 enum { MAX_WORDS = 32, WORD = 4096 };
-static char output[256], mine[320]; /* the output of the run; what somebody else puts there */
+static char output[256], mine[320]; /* the output of the run; the path that a user takes during the run */
 
 static const char thesis[] = "three years of work\n";
 
@@ -91,7 +91,7 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     call->quiet = true;
     organ_call_complete(call);
     if (!call->html ||
-        organ_html_file_check(call->html, error) == ORGAN_OK) /* the program's main() looks at the page first */
+        organ_html_file_check(call->html, error) == ORGAN_OK) /* main() of the program checks the page first */
         verb->run(call, error);
     free(call);
     fflush(stdout);
@@ -111,7 +111,7 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
-/* The output, its reports beside it, and what has grown of it. */
+/* Removes the output, its reports and its partial output. */
 static void clear(void)
 {
     static const char *const patterns[] = {"%.*s*", ".%.*s*"};
@@ -156,12 +156,13 @@ static void setup(void)
 {
     static const made_tensor one[] = {{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {40, 64}},
                                       {"model.norm.weight", ORGAN_F32, 1, {64}}};
-    /* Thousands of runs: no disk needs to see them. A container may have some megabytes of it. */
+    /* Thousands of runs write here, so memory is better than a disk. A container may have only some megabytes of
+     * /dev/shm. */
     struct statvfs room;
     if (access("/dev/shm", W_OK | X_OK) == 0 && statvfs("/dev/shm", &room) == 0 &&
         (uint64_t)room.f_bavail * room.f_frsize >= 1u << 30)
         setenv("TMPDIR", "/dev/shm", 1);
-    /* Each run of small buffers would have the system clear pages of 2 MB. */
+    /* Without this the system clears pages of 2 MB for the small buffers of each run. */
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     lora_setup();
     make_shard(scratch_path("one.safetensors"), one, 2);
@@ -175,7 +176,7 @@ static void setup(void)
     copy_file(scratch_path("measured/z_report.json"), scratch_path("saved.json"));
 }
 
-/* ---- what is left ---- */
+/* ---- remaining files ---- */
 
 static void name_output(const struct row *row, const char *stem)
 {
@@ -188,8 +189,8 @@ static const char *partial_of(void)
     return scratch_path(".%s.organ-partial", slash + 1);
 }
 
-/* A hidden draft of a report, ".NUMBER.", in the scratch directory or in the output. Without a shell: it is asked
- * thousands of times. */
+/* Whether the scratch directory or the output contains a hidden draft of a report, ".NUMBER.". Called thousands of
+ * times, so it does not start a shell. */
 static bool has_draft(const char *directory)
 {
     DIR *const all = opendir(directory);
@@ -203,7 +204,7 @@ static bool has_draft(const char *directory)
     return found;
 }
 
-/* The output is there and whole. */
+/* Whether the output is complete. */
 static bool is_whole(const struct row *row)
 {
     static char path[WORD];
@@ -240,7 +241,7 @@ static void judge(const struct row *row, const char *what, bool there, const org
         ck_assert_msg(!exists(output), "%s: something has the name: %s", what, error->message);
 }
 
-/* Makes the output that is to be replaced: by a run the first time, then as a copy of what that left. */
+/* Makes the output that the run replaces: by a run the first time, then by copying that run's output. */
 static void make_first(const struct row *row, bool *made)
 {
     organ_error error;
@@ -271,7 +272,7 @@ static void each_call_fails(const struct row *row, bool force)
     mute();
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         bool reached = true;
-        /* Writes of two tensors take the same path, and so do synchronisations of two files. */
+        /* Writes of several tensors use the same code, and so do syncs of several files, so samples are enough. */
         long step = 1;
         if (calls[c].call == FAULT_PWRITE)
             step = (long)sampled_unless_all(1, 8, 8);
@@ -290,7 +291,7 @@ static void each_call_fails(const struct row *row, bool force)
             fault_clear();
             snprintf(what, sizeof what, "%s: %s number %ld", row->words, calls[c].name, n);
             judge(row, what, force, &error);
-            if (exists(partial_of())) { /* as the message says */
+            if (exists(partial_of())) { /* as the message promises */
                 char resume[WORD];
                 snprintf(resume, sizeof resume, "%s --resume%s", row->words, force ? " --force" : "");
                 ck_assert_msg(run_words(resume, false, &error) == ORGAN_OK && !exists(partial_of()), "%s: %s", what,
@@ -306,9 +307,9 @@ END_TEST
 START_TEST(any_call_may_fail_while_replacing) { each_call_fails(&rows[_i], true); }
 END_TEST
 
-/* ---- somebody else takes the name ---- */
+/* ---- a user takes the output's name during the run ---- */
 
-/* A directory that is not empty, or a file: what a user makes while a run goes on. */
+/* Puts a directory that is not empty, or a file, as a user may make it during a run. */
 static void put_directory(void)
 {
     static char path[WORD];
@@ -338,15 +339,14 @@ static bool is_mine(const char *path)
     return same;
 }
 
-/* Where `mine` is put: at the output, or at the first report of those that go into a directory. */
+/* Sets `mine` to the output, or to the first report of an output without a directory. */
 static void choose_mine(const struct row *row)
 {
     snprintf(mine, sizeof mine, "%s%s%s", output, row->kind == REPORTS ? "/" : "",
              row->kind == REPORTS ? row->inside : "");
 }
 
-/* One run in which the name is taken at the n-th fsync; false where there is no such call before the output has its
- * name. */
+/* Runs the row and takes its name at the n-th fsync; returns false if there is no such call before the rename. */
 static bool lose_name(const struct row *row, long n, void (*put)(void))
 {
     organ_error error;
@@ -385,8 +385,7 @@ START_TEST(a_name_that_appears_is_not_taken)
             n++;
         ck_assert_msg(n > 1, "%s: the name was never taken", row->words);
     }
-    /* The last run was whole; the next one is refused while the name is there, and nothing keeps it from another name.
-     */
+    /* The last run succeeded. The next one fails while the name exists, and can use another name. */
     clear();
     put_file();
     ck_assert_msg(row->kind == REPORTS || run_words(row->words, false, &error) == ORGAN_USAGE, "%s", error.message);
@@ -395,7 +394,7 @@ START_TEST(a_name_that_appears_is_not_taken)
 }
 END_TEST
 
-/* Of a verb that continues: the run can tell whose the output is. */
+/* Whether the verb has a journal, by which a later run recognises its partial output. */
 static bool has_journal(const struct row *row)
 {
     static const char *const without[] = {"lora sanitize", "lora resize", "orthogonality", "perplexity", "evaluate"};
@@ -421,7 +420,7 @@ START_TEST(finished_work_is_kept)
     fault_clear();
     ck_assert_int_eq(rename(mine, scratch_path("away%d", _i)), 0);
     if (has_journal(row)) {
-        /* The same command gives it the name, now that this is free; another one does not take it. */
+        /* The same command renames the stored output once the name is free; another command does not. */
         for (int force = 0; force < 2; force++) {
             ck_assert_int_eq(run_words("extract @one.safetensors -o #", force, &error), ORGAN_USAGE);
             ck_assert_msg(strstr(error.message, "contains a finished output"), "%s", error.message);
@@ -440,7 +439,7 @@ START_TEST(finished_work_is_kept)
 }
 END_TEST
 
-/* ---- what --force replaces ---- */
+/* ---- files that --force replaces ---- */
 
 static void add_thesis(void)
 {
@@ -470,7 +469,7 @@ START_TEST(what_changed_while_it_was_to_be_replaced_is_kept)
 }
 END_TEST
 
-/* ---- file systems that know neither RENAME_NOREPLACE nor RENAME_EXCHANGE ---- */
+/* ---- file systems without RENAME_NOREPLACE and RENAME_EXCHANGE ---- */
 
 START_TEST(file_systems_without_flags)
 {

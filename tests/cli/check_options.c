@@ -13,11 +13,11 @@
 
 enum { MAX_WORDS = 32 };
 
-/* What the last line was parsed as. */
+/* The verb of the last parsed line. */
 static const organ_verb *parsed;
 static organ_call *call;
 
-/* An empty call of `verb`, in the place of the last one. */
+/* Replaces the last call by an empty call of `verb`. */
 static void begin_call(const organ_verb *verb)
 {
     organ_error error = {0};
@@ -285,7 +285,7 @@ START_TEST(unknown_verbs_are_refused)
 }
 END_TEST
 
-/* What the parser and help rely on in the table. */
+/* The parser and help rely on these properties of the table. */
 START_TEST(the_table_is_sound)
 {
     for (size_t v = 0; v < organ_all_verbs.count; v++) {
@@ -316,7 +316,7 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     bool help = false;
     static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
     char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback,
-                                     (char[]){"--help"}}; /* with it, nothing is missed */
+                                     (char[]){"--help"}}; /* with --help no operand is required */
     snprintf(name, sizeof name, "--%s", option->name);
     ck_assert_msg(organ_options_parse(verb, 3, words, given, &help, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_options_parse(verb, 1, words + 2, silent, &help, &error), ORGAN_OK);
@@ -326,7 +326,7 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     free(silent);
 }
 
-/* Help and manual say of each option what it does, what it takes and what it is otherwise, and that is so. */
+/* Help and manual explain each option: its effect, its values and its default; these agree with the table. */
 START_TEST(every_option_is_explained)
 {
     for (size_t v = 0; v < organ_all_verbs.count; v++)
@@ -358,7 +358,7 @@ START_TEST(choices_are_held_to)
         "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt",
                       kinds[] = "but must be of skeleton, organ, embed, norm, other, all, separated by commas";
     static const struct {
-        const char *line, *fault, *allowed, *hint; /* no fault: taken */
+        const char *line, *fault, *allowed, *hint; /* NULL fault: the line is accepted */
     } rows[] = {
         {"prune --method wanda -h", NULL, "", ""},
         {"prune --method=wanda -h", NULL, "", ""},
@@ -403,7 +403,7 @@ START_TEST(help_fits_the_screen)
 }
 END_TEST
 
-/* ---- the living line ---- */
+/* ---- the progress line ---- */
 
 static organ_terminal half_done(size_t width, bool utf8)
 {
@@ -443,7 +443,7 @@ START_TEST(the_living_line)
 }
 END_TEST
 
-/* What a resumed run finds done comes at once; then the speed is that of the work. */
+/* A resumed run reports finished work at once; the time left is then computed from the speed of new work. */
 START_TEST(the_time_left_follows_the_speed)
 {
     organ_terminal terminal = half_done(80, false);
@@ -466,7 +466,7 @@ START_TEST(the_living_line_fits)
 }
 END_TEST
 
-/* What a log receives: `out` is no terminal. */
+/* Output to a log: `out` is no terminal. */
 START_TEST(a_log_has_a_line_per_tensor)
 {
     for (int quiet = 0; quiet < 2; quiet++) {

@@ -64,8 +64,8 @@ static maker begin_header(void)
     return m;
 }
 
-/* `directory` of models is a name in the scratch directory. BF16 values that repeat after 64 KiB, with another one here
- * and there if `tuned`. */
+/* Writes BF16 values that repeat after 64 KiB, with some other values if `tuned`. The `directory` of the maker is a
+ * name in the scratch directory. */
 static void write_model(maker *m, const char *path, bool tuned)
 {
     static uint16_t values[32768];
@@ -200,7 +200,7 @@ static void make_big(const char *directory, bool tuned)
                  "\"torch_dtype\":\"bfloat16\"}\n");
 }
 
-/* An index that names one file; --delete-after needs one. */
+/* Writes an index that names one file, which --delete-after needs. */
 static void write_index(const char *directory, const char *const *names, size_t count)
 {
     FILE *const out = fopen(scratch_path("%s/model.safetensors.index.json", directory), "w");
@@ -215,7 +215,7 @@ static void write_index(const char *directory, const char *const *names, size_t 
     ck_assert_int_eq(fclose(out), 0);
 }
 
-/* 1.5 GB that the forward pass runs: calibrated verbs. */
+/* Makes a model of 1.5 GB that the forward pass supports, for calibrated verbs. */
 static void make_run(const char *directory)
 {
     static const char *const names[] = {
@@ -255,15 +255,15 @@ static void make_run(const char *directory)
 
 /* ---- runs ---- */
 
-/* ENGINE: takes --threads and --memory; QUIET: takes neither; PLAIN: not even --quiet. */
+/* ENGINE: the verb has --threads and --memory; QUIET: it has neither; PLAIN: it has no --quiet either. */
 enum { ENGINE, QUIET, PLAIN };
 
-/* In `words` '@' stands for the scratch directory and '%' for the fixtures. */
+/* In `words`, '@' is the scratch directory and '%' the fixtures. */
 typedef struct row {
     const char *words;
     int code, takes;
     bool always;      /* in `ninja test` as well */
-    const char *gone; /* outputs that no later row reads, separated by blanks */
+    const char *gone; /* outputs that no later row reads, separated by blanks; they are removed */
 } row;
 
 #define CALIBRATION "--calibration %tiny-moe/calibration.txt --samples 2 --context 32"
@@ -330,7 +330,7 @@ static const row rows[] = {
     {.words = "graft --source @big --target @big -o @mixed --type skeleton,organ", .takes = QUIET, .gone = "mixed"},
     {.words = "layers @big -o @low --drop 3-3", .gone = "low"},
     {.words = "fleet @big -o @fleet", .gone = "fleet big"},
-    /* 1.5 GB, along a text */
+    /* 1.5 GB, calibrated */
     {.words = "prune @run -o @wanda --method wanda -s 50 " LONGER, .gone = "wanda"},
     {.words = "prune @run -o @sparse --method sparsegpt -s 50 " LONGER, .gone = "sparse"},
     {.words = "prune @run -o @third --method physarum-v3 -s 50 " LONGER, .gone = "third"},
@@ -364,7 +364,7 @@ static uint64_t size_of(const char *path, bool header)
     return header ? length : (uint64_t)info.st_size;
 }
 
-/* Bytes of the headers, the manifest and the tokenizer of a model. */
+/* Returns the bytes of a model's headers, manifest and tokenizer. */
 static uint64_t header_bytes_of(const char *path)
 {
     static const struct {
@@ -378,7 +378,7 @@ static uint64_t header_bytes_of(const char *path)
     struct stat info;
     uint64_t bytes = 0;
     if (stat(path, &info))
-        return 0; /* an output */
+        return 0; /* an output, not a model */
     if (S_ISREG(info.st_mode))
         return strstr(path, ".safetensors") ? size_of(path, true) : 0;
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {

@@ -11,12 +11,12 @@ typedef struct call {
     long number, a[6];
 } call;
 
-/* The call itself, or another one, past the handler: what the kernel answers, which is -errno where it fails. */
+/* Makes the system call, which the handler then does not intercept. Returns the kernel's result, -errno on failure. */
 long calls_make(const call *c);
 long calls_raw(long number, long a, long b, long c);
 long calls_open(const char *path, int flags);
 
-/* The absolute path of a name in the folder of that descriptor; false where there is none. */
+/* Writes the absolute path of a name in the folder of that descriptor; returns false if there is none. */
 bool calls_path(long folder, const char *name, char path[CALLS_PATH]);
 
 #endif

@@ -55,13 +55,13 @@ enum kind {
 #define GROWS     (FAILS | BIT(NO_SPACE) | BIT(NO_QUOTA) | BIT(FULL))
 #define WAITS     BIT(INTERRUPTED)
 #define PARTS     (BIT(INTERRUPTED) | BIT(SHORT))
-/* What is run then is of no concern here. */
+/* The option of the second run does not matter here. */
 #define KILLS (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED))
 #define DONOR (BIT(TRUNCATED) | BIT(REPLACED) | BIT(APPENDED) | BIT(DONOR_GONE))
 
 const unsigned preload_lasting = BIT(GONE) | BIT(FULL) | BIT(DONOR_GONE);
 
-/* Which arguments say what; -1: none. */
+/* Positions of arguments; -1: none. */
 static const struct row {
     long number;
     int file, folder, path, bytes;
@@ -99,11 +99,11 @@ static const struct row {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static char donor[4096]; /* as an absolute path; empty: none */
-static char gone[4096];  /* the file of the donor that fails from now on */
+static char donor[4096]; /* absolute path of the donor; empty: none */
+static char gone[4096];  /* the donor's file that fails from now on */
 static bool told, kills;
 
-/* ---- calls of this library, which the filter lets pass ---- */
+/* ---- calls of this library, which the filter passes ---- */
 
 long preload_raw(long number, long a, long b, long c, long d, long e, long f);
 extern const char preload_raw_end[];
@@ -127,7 +127,7 @@ long calls_open(const char *path, int flags)
 
 long calls_make(const call *c) { return preload_raw(c->number, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]); }
 
-/* ---- which file ---- */
+/* ---- paths of files ---- */
 
 static bool path_of_file(long fd, char path[CALLS_PATH])
 {
@@ -138,7 +138,7 @@ static bool path_of_file(long fd, char path[CALLS_PATH])
     return length > 0 && *path == '/';
 }
 
-/* Relative names are completed by the working directory. */
+/* Completes relative names with the working directory. */
 bool calls_path(long folder, const char *name, char path[CALLS_PATH])
 {
     char base[CALLS_PATH];
@@ -175,7 +175,7 @@ static bool path_of(const call *c, const struct row *row, char path[CALLS_PATH])
     return calls_path(row->folder < 0 ? AT_FDCWD : c->a[row->folder], (const char *)c->a[row->path], path);
 }
 
-/* Whether a call that is made well changes what is on the disk, or makes it last. */
+/* Whether a successful call changes files or makes a change durable. */
 static bool changes_files(const call *c, const struct row *row)
 {
     if (row->path >= 0 && row->reads)
@@ -185,8 +185,8 @@ static bool changes_files(const call *c, const struct row *row)
     return c->number != SYS_ioctl || c->a[1] == FICLONE;
 }
 
-/* What else is to be known of a call: a file that is opened for writing can lack room, other ioctls are none of ours.
- */
+/* Returns the kinds of faults for a call: a file that is opened for writing can meet a full disk; other ioctls never
+ * fail here. */
 static unsigned kinds_of(const call *c, const struct row *row)
 {
     const long flags = c->number == SYS_openat ? c->a[2] : c->a[1];
@@ -198,7 +198,7 @@ static unsigned kinds_of(const call *c, const struct row *row)
         return row->kinds | GROWS;
     if (row->number == SYS_ioctl)
         return c->a[1] == FICLONE ? row->kinds : 0;
-    /* The program asks for writes to go on after a signal (SA_RESTART), which those to terminals and pipes do. */
+    /* The program uses SA_RESTART, so writes to terminals and pipes are never short after a signal. */
     return c->a[0] == STDOUT_FILENO && row->file == 0 ? row->kinds & ~PARTS : row->kinds;
 }
 
@@ -216,7 +216,7 @@ static void tell(const char *path)
     calls_raw(SYS_close, fd, 0, 0);
 }
 
-/* Another file of the same size takes the name: its second half has other bits. */
+/* Replaces the file by another one of the same size whose second half has other bits. */
 static void replace(const char *path)
 {
     static char buffer[65536];
@@ -248,7 +248,7 @@ static void change_size(const char *path, bool appends)
     calls_raw(SYS_close, fd, 0, 0);
 }
 
-/* What happens to the file of a donor: -1 where the call fails. */
+/* Changes a donor's file as the kind says; returns -1 if the call has to fail. */
 static int harm_donor(int kind, const char *path)
 {
     struct stat info;
@@ -264,7 +264,7 @@ static int harm_donor(int kind, const char *path)
     return 0;
 }
 
-/* Part of what is asked for: whole pages, where there are some, since O_DIRECT takes nothing else. */
+/* Makes the call for a part of the bytes: whole pages if there are some, since O_DIRECT accepts nothing else. */
 static long make_part(const call *c, int bytes)
 {
     call part = *c;
@@ -283,7 +283,7 @@ static long fail(const call *c, const struct row *row, int kind, const char *pat
     if (kind == SHORT)
         return make_part(c, row->bytes);
     if (kind >= TRUNCATED) {
-        const bool opens = row->path >= 0; /* what is opened is the file as it was */
+        const bool opens = row->path >= 0; /* the call opens the old file */
         const long opened = opens && kind != DONOR_GONE ? calls_make(c) : 0;
         const int fault = harm_donor(kind, path) ? -EIO : 0;
         if (fault)
@@ -333,7 +333,7 @@ static void on_call(int signal, siginfo_t *info, void *context)
 #define LOAD(member, more)                                                                                             \
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(offsetof(struct seccomp_data, member) + (more)))
 
-/* Calls of the table come to the handler, unless preload_raw makes them. */
+/* Sends the calls of the table to the handler, except those made by preload_raw. */
 static void filter(void)
 {
     const uint64_t own = (uint64_t)(uintptr_t)preload_raw_end;

@@ -17,17 +17,17 @@ void look_at_work(const sweep *s, const char *directory, leavings *found)
     look(path, s->what == DONOR ? s->donor : NULL, found);
 }
 
-/* What is there after a run, and what it has said. */
+/* The files after a run, and its output. */
 typedef struct outcome {
     const char *directory;
     int code;
     char *said;
-    bool same, complete, unchanged; /* as after a run without fault; that and more; as before */
+    bool same, complete, unchanged; /* same as after a run without faults; that and more files; as before the run */
     leavings left;
     const char *odd;
 } outcome;
 
-/* The last line that is a message of the program. */
+/* Returns the last line that is a message of the program. */
 static const char *message_in(const char *said)
 {
     const char *last = said;
@@ -56,15 +56,15 @@ static void find_outcome(const sweep *s, outcome *o, int status)
     o->said = load(path, &length);
 }
 
-/* What of the path lies in the entry `name`, from the slash on or an empty string; NULL: it lies elsewhere. */
+/* Returns the part of the path inside the entry `name`, from the slash on, or an empty string; NULL if the path is
+ * elsewhere. */
 static const char *below(const char *path, const char *name)
 {
     const size_t length = strlen(name);
     return strncmp(path, name, length) == 0 && (path[length] == '/' || path[length] == '\0') ? path + length : NULL;
 }
 
-/* Whether a run may leave something else there, which the next one goes on with: what is hidden, and what tells how far
- * it is. */
+/* Whether a run may leave this file for the next one: hidden partial outputs and files of progress. */
 static bool is_unfinished(const sweep *s, const char *at)
 {
     if (s->again && (strstr(at, "/organ") || strstr(at, ".part") || strstr(at, ".incomplete") || strstr(at, ".tmp")))
@@ -80,7 +80,7 @@ static size_t count_below(const leavings *of, const char *name)
     return count;
 }
 
-/* Whether what lies at `place` is what `whole` has at `name`, or with --each at least nothing else. */
+/* Whether `place` contains what `whole` has at `name`; with --each, whether it contains nothing else. */
 static bool is_like(const sweep *s, const leavings *left, const char *place, const leavings *whole, const char *name)
 {
     const size_t have = count_below(left, place);
@@ -97,7 +97,8 @@ static bool is_like(const sweep *s, const leavings *left, const char *place, con
     return have > 0 && (s->each || have == count_below(whole, name));
 }
 
-/* The folder of a model of a fleet that was taken apart but not wholly, or NULL: what has a manifest is complete. */
+/* Returns the folder of a fleet's model that was extracted only in part, or NULL. A folder with a manifest is
+ * complete. */
 static const char *find_part(const sweep *s, const leavings *left)
 {
     for (size_t k = 0; k < left->count && s->keeps; k++) {
@@ -118,7 +119,7 @@ static bool is_whole(const sweep *s, const leavings *left, const char *place, co
     return is_like(s, left, place, &s->right, name);
 }
 
-/* Whether ".NAME.organ-partial" holds all of an output: the file of that name, or what is to be in the directory. */
+/* Whether ".NAME.organ-partial" contains a complete output: the file of that name, or all files of the directory. */
 static bool keeps_whole(const sweep *s, const leavings *left)
 {
     for (size_t k = 0; k < left->count; k++) {
@@ -134,8 +135,8 @@ static bool keeps_whole(const sweep *s, const leavings *left)
     return false;
 }
 
-/* A name that is no hidden one and is neither of something whole nor of what was there before; NULL: none. `found`
- * counts those that are new. */
+/* Returns a visible name that belongs neither to a complete output nor to the files before the run, or NULL. `found`
+ * counts the new ones. */
 static const char *find_torn(const sweep *s, const leavings *left, size_t *found)
 {
     *found = 0;
@@ -150,7 +151,7 @@ static const char *find_torn(const sweep *s, const leavings *left, size_t *found
     return find_part(s, left);
 }
 
-/* Whether a run may end so that finds what is left: it makes the rest, or says that there is no rest. */
+/* Whether the next run may end in this way: it completes the output, or reports that nothing is left to do. */
 static bool is_right_end(const sweep *s, const outcome *o, size_t whole)
 {
     size_t after;
@@ -163,7 +164,7 @@ static bool is_right_end(const sweep *s, const outcome *o, size_t whole)
     return o->code == 2 && strstr(o->said, "contains a finished output") && keeps_whole(s, &o->left);
 }
 
-/* What a fleet notes of the files of its models. */
+/* Ignores the file in which a fleet stores the state of its models. */
 static void pass_over_state(leavings *left)
 {
     size_t kept = 0;
@@ -173,8 +174,8 @@ static void pass_over_state(leavings *left)
     left->count = kept;
 }
 
-/* Drafts of reports that nobody could take away: ".NUMBER.NAME", and a state that may be somebody's, the disk did not
- * say. The next run leaves them alone. */
+/* Ignores drafts of reports that could not be removed, ".NUMBER.NAME", and a state whose owner could not be read. The
+ * next run leaves them alone. */
 static void pass_over_drafts(leavings *left)
 {
     size_t kept = 0;
@@ -188,7 +189,7 @@ static void pass_over_drafts(leavings *left)
     left->count = kept;
 }
 
-/* `told`: the run came to its end, and its documents tell of what failed. */
+/* Whether the next run completes the output. `told`: the run came to its end, and its documents report the failure. */
 static bool goes_on_from(const sweep *s, const char *directory, bool told, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
@@ -233,7 +234,7 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
     if (!o)
         give_up("memory");
     o->directory = directory;
-    if (s->again && is_all_there(s, directory, o)) { /* its input is gone: there is nothing to do again */
+    if (s->again && is_all_there(s, directory, o)) { /* its input has been deleted, so there is nothing to repeat */
         free(o);
         return true;
     }
@@ -258,7 +259,7 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
     return *text == '\0';
 }
 
-/* Whether the message has a word of the path that failed, or of the file of standard output. */
+/* Whether the message names the path that failed, or standard output. */
 static bool names_file(const char *directory, const char *said)
 {
     char path[TEXT];
@@ -298,7 +299,7 @@ static void judge_success(const sweep *s, const outcome *o, char text[TEXT])
         snprintf(text, TEXT, "ended as it should, but its standard output is not what it should be");
 }
 
-/* The name of a file that is not as expected, or of any that is left. */
+/* Returns the name of a file that is not as expected, or of any remaining file. */
 static const char *a_file_left(const outcome *o)
 {
     if (o->odd)
@@ -332,8 +333,7 @@ static int run_anew(const sweep *s, const outcome *o, leavings *made)
     return status;
 }
 
-/* Whether the run has made what another one makes of the donor as it is now: it was changed before it was opened for
- * good. */
+/* Whether the output equals that of a run on the changed donor, because the donor was changed before it was opened. */
 static bool is_of_new_donor(const sweep *s, const outcome *o)
 {
     const char *odd;
@@ -342,14 +342,14 @@ static bool is_of_new_donor(const sweep *s, const outcome *o)
         give_up("memory");
     *was = o->left;
     bool same = run_anew(s, o, now) == 0;
-    if (s->keeps) /* of a model that was changed after it was found: the next run takes it apart once more */
+    if (s->keeps) /* a model that changed after it was found; the next run extracts it again */
         pass_over_state(was), pass_over_state(now);
     same = same && is_same(was, now, &odd);
     free(made);
     return same;
 }
 
-/* Whether the output has that file as the donor has it now: what lies beside the tensors is copied as it is then. */
+/* Whether the output's file equals the donor's present file: companion files are copied in their present state. */
 static bool is_of_donor(const sweep *s, const outcome *o, size_t k)
 {
     char work[TEXT], path[TEXT];
@@ -368,7 +368,7 @@ static bool has_file(const leavings *of, const leavings *requested, size_t k)
     return false;
 }
 
-/* Whether nothing else is another output than the right one. */
+/* Whether all files other than the output are right. */
 static bool is_right_beside(const sweep *s, const outcome *o)
 {
     for (size_t k = 0; k < o->left.count; k++) {
@@ -378,8 +378,8 @@ static bool is_right_beside(const sweep *s, const outcome *o)
     return o->left.count == s->right.count;
 }
 
-/* Whether a run may end well that has made something else of a donor that changed: what another one makes of it as it
- * is now, or an output that says of which file something is missing. */
+/* Whether a run on a changing donor may succeed with another output: that of the changed donor, or one that names the
+ * file with missing content. */
 static bool is_right_for_donor(const sweep *s, const outcome *o)
 {
     char path[TEXT];
@@ -391,8 +391,8 @@ static bool is_right_for_donor(const sweep *s, const outcome *o)
     return told || is_right_beside(s, o) || is_of_new_donor(s, o);
 }
 
-/* A fleet goes on: whether the next run makes of what is left what it would make of nothing, with the donor as it is
- * now. A model that was taken apart and cannot be opened any more stays so. */
+/* A fleet continues after a failure: checks that the next run makes the output that a first run on the present donor
+ * makes. A model that was extracted and cannot be opened any more stays. */
 static bool goes_on_with_donor(const sweep *s, const outcome *o)
 {
     const char *odd;
@@ -410,7 +410,7 @@ static bool goes_on_with_donor(const sweep *s, const outcome *o)
 
 static void judge_files(const sweep *s, const outcome *o, const pick *p, char text[TEXT])
 {
-    const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* what the run cannot take away */
+    const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* the run cannot remove these files */
     const bool told = strstr(o->said, "cannot be removed, but is no longer needed") != NULL;
     if (o->code == s->ends && !((p->removes || told) && o->complete) &&
         !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
@@ -418,7 +418,7 @@ static void judge_files(const sweep *s, const outcome *o, const pick *p, char te
     else if (o->code == s->ends)
         return;
     else if (o->code != 4 && !(s->what == DONOR && o->code == 3) &&
-             !(s->keeps && o->code == 1)) /* a fleet goes on with its other models */
+             !(s->keeps && o->code == 1)) /* a fleet continues with its other models */
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (s->what == DISK && (p->kind == INTERRUPTED || p->kind == SHORT))
         snprintf(text, TEXT, "ended with %d instead of the right output: %.900s", o->code, message_in(o->said));

@@ -47,7 +47,7 @@ static void sweep_away(const char *directory)
 
 /* ---- one run ---- */
 
-/* DIRECTORY/work as the command finds it. */
+/* Makes DIRECTORY/work, the state before the command. */
 static void make_work(const sweep *s, const char *directory, const pick *p)
 {
     char path[TEXT], command[3 * TEXT];
@@ -72,8 +72,8 @@ static bool set_variables(const sweep *s, const char *variable, const char *valu
            (s->what != KILLS || setenv("ORGAN_FAULT_KILLS", "1", 1) == 0) && setenv("LD_PRELOAD", s->preload, 1) == 0;
 }
 
-/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err, and with its events noted
- * in the file; its status as wait() gives it. */
+/* Runs the command in DIRECTORY/work with its output in DIRECTORY/out and DIRECTORY/err, and its events recorded in the
+ * file. Returns the status of wait(). */
 static int run_noted(const sweep *s, const char *directory, const char *map)
 {
     char path[TEXT];
@@ -93,7 +93,7 @@ static int run_noted(const sweep *s, const char *directory, const char *map)
     return status;
 }
 
-/* A process that has loaded the command and begins it as often as it is asked to (ORGAN_FAULT_SERVE of preload.h). */
+/* Starts a process that has loaded the command and forks a run for each request (ORGAN_FAULT_SERVE of preload.h). */
 static void begin_server(sweep *s)
 {
     int to[2], from[2];
@@ -117,7 +117,7 @@ static void begin_server(sweep *s)
         give_up("pipe");
 }
 
-/* The same with that event failing. */
+/* Runs the command with that event failing. */
 int run_there(const sweep *s, const char *directory, long at, int kind, enum option option)
 {
     int status;
@@ -127,7 +127,7 @@ int run_there(const sweep *s, const char *directory, long at, int kind, enum opt
     return status;
 }
 
-/* ---- which runs ---- */
+/* ---- choice of runs ---- */
 
 static int by_digest(const void *a, const void *b)
 {
@@ -143,7 +143,7 @@ static int by_place(const void *a, const void *b)
     return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : x->kind - y->kind;
 }
 
-/* Every event in each way that it can fail. */
+/* Lists every event in each way that it can fail. */
 static void list_picks(sweep *s, const uint64_t *map)
 {
     s->picks = calloc((size_t)s->events * KINDS + 1, sizeof *s->picks);
@@ -156,7 +156,7 @@ static void list_picks(sweep *s, const uint64_t *map)
                 s->picks[s->picked++] = (pick){k, kind, map[k + 1] & REMOVES, map[k + 1]};
 }
 
-/* The first event of each path of calls, in the order of time. */
+/* Picks the first event of each path of calls, in the order of time. */
 static void pick_paths(sweep *s)
 {
     long picked = 0;
@@ -169,7 +169,7 @@ static void pick_paths(sweep *s)
     qsort(s->picks, (size_t)s->picked, sizeof *s->picks, by_place);
 }
 
-/* The last events. */
+/* Picks the last events. */
 static void pick_last(sweep *s, long count)
 {
     long picked = 0;
@@ -179,8 +179,8 @@ static void pick_last(sweep *s, long count)
     s->picked = s->paths = picked;
 }
 
-/* all; paths; COUNT:TURN, so many of the paths, others with each turn; last:EVENTS, or last:EVENTS:COUNT:TURN, so many
- * of those. */
+/* Values: all; paths; COUNT:TURN, which picks COUNT of the paths, others for each turn; last:EVENTS;
+ * last:EVENTS:COUNT:TURN. */
 static void choose(sweep *s)
 {
     const bool last = strncmp(s->runs, "last:", 5) == 0;
@@ -215,7 +215,7 @@ static void read_map(sweep *s, const char *path)
     close(fd);
 }
 
-/* Every record in every way. */
+/* Picks every record of the log in every way. */
 static void read_log(sweep *s, const char *path)
 {
     power_load(s->power, path);
@@ -229,7 +229,7 @@ static void read_log(sweep *s, const char *path)
     s->paths = s->picked;
 }
 
-/* A run without a fault, which finds what is right and what can fail. */
+/* Runs the command without a fault, to learn the right result and the events. */
 static void find_right(sweep *s)
 {
     char directory[TEXT], path[TEXT], noted[TEXT];
@@ -264,7 +264,7 @@ static void find_right(sweep *s)
 
 /* ---- all runs ---- */
 
-/* How a pick is told. */
+/* Describes a pick in words. */
 static const char *called(const sweep *s, const pick *p, char text[128])
 {
     if (s->what == MEMORY)
@@ -276,7 +276,7 @@ static const char *called(const sweep *s, const pick *p, char text[128])
     return text;
 }
 
-/* Every jobs-th run; how many were wrong. Each fault is printed as soon as it is known. */
+/* Does every jobs-th run and prints each failure at once. Returns the number of failures. */
 static long runs_of(sweep *s, long job)
 {
     char directory[TEXT], text[TEXT], name[128], at[32];

@@ -11,53 +11,53 @@
 enum { TEXT = LEAVINGS_TEXT, SECONDS = 120, KINDS = 15, REMOVES = 0x8000 };
 
 enum what { MEMORY, DISK, DONOR, POWER, KILLS };
-enum option { NO_OPTION, RESUME, FORCE };                      /* added to the words of the command */
+enum option { NO_OPTION, RESUME, FORCE };                      /* an option added to the command */
 enum { KILLED = 11, KILLED_THEN_FORCED, KILLED_THEN_RESUMED }; /* kinds of fail_calls.c */
 
-/* One run: which event fails, and how. Of the power: how many records are left, and the seed. */
+/* One run: the event that fails, and how. For power cuts: the number of records that are done, and the seed. */
 typedef struct pick {
     long at;
     int kind;
-    bool removes; /* what fails takes something away */
+    bool removes; /* the failing call removes something */
     uint64_t digest;
 } pick;
 
 typedef struct sweep {
-    const char *preload, *area, *runs; /* which of the picks are run */
+    const char *preload, *area, *runs; /* the runs to do */
     enum what what;
-    const char *donor; /* the entry of the directory that the faults of the donor are about */
+    const char *donor; /* the entry of the directory that is the donor, for faults of the donor */
     long jobs;
-    bool forced; /* the command has --force, or takes none */
+    bool forced; /* the command has --force, or does not support it */
     bool resumable,
-        keeps;  /* what is done may stay: the next run goes on, if it is asked to; the next run goes on by itself */
-    bool again; /* what is done may stay: the same command, run again, makes the rest of it */
-    bool each;  /* the output is documents, each of them whole by itself */
-    bool tells; /* the output says of which file something is missing */
-    int ends;   /* without a fault: 0, or 1 of a check that finds something */
-    const char *from; /* a directory with what is there when the command begins, or NULL */
+        keeps;  /* partial results may stay: the next run with --resume continues; the next run continues by itself */
+    bool again; /* partial results may stay: the same command completes them */
+    bool each;  /* the output consists of documents, each complete by itself */
+    bool tells; /* the output names the file with missing content */
+    int ends;   /* exit code without a fault: 0, or 1 for a check that finds something */
+    const char *from; /* a directory with the files before the command, or NULL */
     char **command;
-    leavings begun;       /* what is there then */
-    leavings right;       /* of a run without fault */
-    uint64_t right_print; /* what it prints */
+    leavings begun;       /* these files */
+    leavings right;       /* after a run without faults */
+    uint64_t right_print; /* its standard output */
     power *power;
     long events, paths, picked;
     pick *picks;
-    FILE *ask, *answer; /* of the process that begins the command */
+    FILE *ask, *answer; /* pipes of the process that starts the command */
 } sweep;
 
-/* Runs the command in DIRECTORY/work with that event failing (-1: none), or as the run that goes on; its status as
- * wait() gives it. */
+/* Runs the command in DIRECTORY/work with that event failing (-1: none), or with the option as the second run. Returns
+ * the status of wait(). */
 int run_there(const sweep *s, const char *directory, long at, int kind, enum option option);
 
 void look_at_work(const sweep *s, const char *directory, leavings *found);
 
-/* What is wrong with a run that ended with that status, or NULL. */
+/* Describes what is wrong with a run that ended with that status, or returns NULL. */
 const char *fault_of(const sweep *s, const char *directory, int status, const pick *p, char text[LEAVINGS_TEXT]);
-/* Whether what is left holds nothing under its name that is not whole, and the same command, or the one with --resume,
- * makes what is right of it, now that nothing fails. What is whole already it refuses to replace. Else `text` says what
- * is wrong. */
+/* Returns true if no incomplete file has its final name, and if the same command, or that with --resume, makes the
+ * right output from what is left, now without faults. It must refuse to replace a complete output. Otherwise `text`
+ * describes the failure. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
-/* The same after a run that was killed and ended with `status`: runs the same command again, with --resume if its
+/* Does the same after a run that was killed and ended with `status`: runs the same command again, with --resume if its
  * message asks for that or the kind says so, or with --force, and checks that no other file is left. A run that was not
  * killed had fewer calls, because its threads ran in another order, and must have succeeded. */
 bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT]);

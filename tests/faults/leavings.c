@@ -40,7 +40,7 @@ char *load(const char *path, size_t *length)
     return bytes;
 }
 
-/* Ends a line before the first time in seconds: "0.12 s". */
+/* Cuts a line before the first time in seconds: "0.12 s". */
 static void cut_seconds(char *line)
 {
     for (char *at = line; (at = strstr(at, " s")); at += 2)
@@ -52,9 +52,9 @@ static void cut_seconds(char *line)
         }
 }
 
-/* Cuts the section "Run" of a Markdown file or a page, where times and the models that this run measured stand, and
- * leaves out lines with times and speeds, with the kernels that were measured to be the quickest, and with the number
- * of models that a fleet did not repeat. */
+/* Removes the section "Run" of a Markdown or HTML report, which contains times and the models that this run measured,
+ * and lines with times and speeds, with the fastest kernels, and with the number of models that a fleet did not repeat.
+ * Returns a digest of the rest. */
 static uint64_t digest_of_text(char *text)
 {
     char *const run = strstr(text, "\n## Run"), *const section = strstr(text, "-run\">Run</h2>");
@@ -74,7 +74,7 @@ static uint64_t digest_of_text(char *text)
     return digest;
 }
 
-/* They stand in the object "run" of a report, and as "seconds" of its parts. */
+/* Removes times from a report: the object "run", and members "seconds". */
 static void drop_times(json_t *json)
 {
     static const char *const names[] = {"run", "seconds", "bytes_per_second"};
@@ -143,7 +143,7 @@ void look(const char *directory, const char *but, leavings *found)
     qsort(found->file, found->count, sizeof *found->file, by_name);
 }
 
-/* Whether each file of the one is one of the other and the same. */
+/* Whether each file of `part` is in `whole` with the same digest. */
 bool is_within(const leavings *part, const leavings *whole, const char **odd)
 {
     size_t w = 0;

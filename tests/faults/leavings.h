@@ -9,7 +9,7 @@
 
 enum { LEAVINGS_TEXT = 4096, LEAVINGS_FILES = 512 };
 
-/* Each file by its name with a digest of what must not vary, in the order of names. */
+/* Files by name, sorted, each with a digest of the content that must not vary. */
 typedef struct leavings {
     size_t count;
     struct {
@@ -20,13 +20,13 @@ typedef struct leavings {
 
 _Noreturn void give_up(const char *what);
 void join(char path[LEAVINGS_TEXT], const char *directory, const char *name);
-/* A whole file with a NUL behind it, to be freed. */
+/* Reads a whole file and appends a NUL; the caller frees it. */
 char *load(const char *path, size_t *length);
 
 uint64_t digest_of(const char *path);
-/* All below the directory; `but` (NULL: none) is the name of an entry that is passed over with all below it. */
+/* Lists all files below the directory; `but` (NULL: none) names an entry that is skipped. */
 void look(const char *directory, const char *but, leavings *found);
-/* Whether each file of the one is one of the other and the same; else *odd is the name of one that is not. */
+/* Whether each file of `part` is in `whole` with the same digest; else *odd is the name of one that is not. */
 bool is_within(const leavings *part, const leavings *whole, const char **odd);
 
 #endif

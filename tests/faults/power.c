@@ -15,7 +15,7 @@
 
 enum { SECTOR = 512, TEXT = LEAVINGS_TEXT };
 
-/* The ways in which what was not synchronised survives. */
+/* Ways in which operations that were not synchronised survive. */
 enum way { NOTHING, EVERYTHING, HALF, MAX, NAMES_ALONE, NAMES_AND_SIZES };
 
 typedef struct node node;
@@ -35,7 +35,7 @@ struct node {
 };
 
 typedef struct disk {
-    node **nodes; /* the last with an id is the one */
+    node **nodes; /* the last node with an id is the current one */
     size_t count;
 } disk;
 
@@ -87,7 +87,7 @@ static void set_size(node *n, size_t size)
     n->size = size;
 }
 
-/* Gives the name to a node, or with NULL to none. */
+/* Links the name to a node, or removes it if `of` is NULL. */
 static void set_name(node *folder, const char *name, size_t length, node *of)
 {
     size_t k = 0;
@@ -217,11 +217,11 @@ void power_load(power *p, const char *log)
 
 size_t power_records(const power *p) { return p->count; }
 
-/* ---- what is left ---- */
+/* ---- the disk after the power cut ---- */
 
 static bool is_about_bytes(uint32_t act) { return act == POWER_WRITE || act == POWER_SIZE; }
 
-/* Which of the steps before `count` are on the disk for sure. */
+/* Marks the steps before `count` that are durable. */
 static bool *find_durable(const power *p, size_t count)
 {
     bool *const durable = calloc(count + 1, 1);
@@ -266,7 +266,7 @@ static bool survives(uint64_t seed, size_t at, size_t sector, uint32_t act)
     }
 }
 
-/* Sectors that do not survive are what they were, or zeros. */
+/* Sectors that do not survive keep their old content or become zeros. */
 static void write_bytes(node *n, const step *s, size_t at, bool durable, uint64_t seed)
 {
     const size_t begin = s->record->offset, end = begin + s->record->bytes;

@@ -12,12 +12,12 @@ enum { POWER_WAYS = 6 }; /* by seed % POWER_WAYS; see survives() */
 
 typedef struct power power;
 
-/* What is in the directory before the run. */
+/* Reads the directory as it is before the run. */
 power *power_of(const char *directory);
 void power_load(power *p, const char *log);
 size_t power_records(const power *p);
 
-/* Makes what is left of the first `count` records; the directory is empty. */
+/* Builds the disk after the first `count` records in the empty directory. */
 void power_build(const power *p, size_t count, uint64_t seed, const char *directory);
 
 #endif

@@ -15,7 +15,7 @@
 enum { HIGH = 200, STEP = 1 << 20 };
 
 static long log_file = -1;
-static dev_t device; /* of the directory in which the run works: what lies elsewhere is not noted */
+static dev_t device; /* the device of the run's directory; operations elsewhere are not recorded */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 void power_begin(const char *path)
@@ -51,7 +51,7 @@ static void note(power_record record, const char *one, const char *two, const vo
 
 typedef struct place {
     char path[CALLS_PATH];
-    uint64_t folder, node; /* node: 0 where nothing has the name */
+    uint64_t folder, node; /* node is 0 if the name does not exist */
     bool known, file;
 } place;
 
@@ -73,7 +73,7 @@ static place look(long folder, const char *name)
     return p;
 }
 
-/* A name in `place` before and after the call; what it was says what has been done. */
+/* Records the change of a name: compares the node of `place` before and after the call. */
 static long make_name(const call *c, long folder, const char *name, uint32_t act)
 {
     place p = look(folder, name);
@@ -133,7 +133,7 @@ static uint64_t size_of(long fd)
     return fstat((int)fd, &info) == 0 ? (uint64_t)info.st_size : 0;
 }
 
-/* What the file has there now. Its descriptor may be for writing only. */
+/* Records the file's bytes after the call. Its descriptor may be write-only. */
 static void note_range(long fd, uint64_t node, uint64_t offset, uint64_t bytes)
 {
     static char buffer[STEP];

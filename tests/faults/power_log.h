@@ -9,27 +9,27 @@
 #include <stdint.h>
 
 enum power_act {
-    POWER_MAKE,   /* node, an empty file, is names[0] of folders[0] */
-    POWER_FOLDER, /* the same of a folder */
-    POWER_LINK,   /* one more name */
-    POWER_REMOVE, /* names[0] of folders[0] goes, which was of node */
-    POWER_RENAME, /* node: from names[0] of folders[0] to names[1] of folders[1] */
-    POWER_TRADE,  /* the two names are exchanged: node was names[0], other names[1] */
-    POWER_WRITE,  /* bytes at offset */
-    POWER_SIZE,   /* offset is the size of node */
-    POWER_SYNC,   /* node, a file or a folder, is on the disk */
-    POWER_ALL     /* everything is */
+    POWER_MAKE,   /* creates node, an empty file, as names[0] of folders[0] */
+    POWER_FOLDER, /* creates node, a folder */
+    POWER_LINK,   /* adds a name */
+    POWER_REMOVE, /* removes names[0] of folders[0], which was node */
+    POWER_RENAME, /* renames node: from names[0] of folders[0] to names[1] of folders[1] */
+    POWER_TRADE,  /* exchanges two names: node was names[0], other names[1] */
+    POWER_WRITE,  /* writes bytes at offset */
+    POWER_SIZE,   /* sets the size of node to offset */
+    POWER_SYNC,   /* synchronises node, a file or a folder */
+    POWER_ALL     /* synchronises everything */
 };
 
 typedef struct power_record {
     uint32_t act, names[2]; /* bytes of each name */
-    uint32_t bytes;         /* that follow the names */
+    uint32_t bytes;         /* bytes of data after the names */
     uint64_t node, other, folders[2], offset;
 } power_record;
 
-/* Begins to write into the file; NULL: nothing is noted. */
+/* Starts recording into the file; NULL records nothing. */
 void power_begin(const char *path);
-/* Makes a call, and notes what it has done. */
+/* Makes a call and records its effect. */
 long power_make(const call *c);
 
 #endif

@@ -20,7 +20,7 @@ static atomic_bool counting;
 static long fails_at = -1;
 static int kind;
 static bool shows;
-static uint64_t *map; /* map[0] is how many follow */
+static uint64_t *map; /* map[0] is the number of entries that follow */
 static _Thread_local bool is_inside;
 static char directory[4096];
 
@@ -92,10 +92,10 @@ static void enter(unsigned seconds)
     alarm(seconds);
 }
 
-/* Reads from standard input which event fails, -1 for none, in which way, the option that is said as well, the seconds
- * it may take, and a directory; begins main in a child, in DIRECTORY/work with its output in DIRECTORY/out and
- * DIRECTORY/err, and writes how it ended, as wait() gives it, to standard output. Returns in the child: the option, 0
- * for none, 1 for --resume, 2 for --force. */
+/* Reads requests from standard input: the event that fails (-1: none), the way, the added option, the limit of seconds,
+ * and a directory. For each it forks a child that runs main in DIRECTORY/work with its output in DIRECTORY/out and
+ * DIRECTORY/err, and writes the child's wait() status to standard output. Returns in the child: the option, 0 for none,
+ * 1 for --resume, 2 for --force. */
 static int serve(void)
 {
     char line[sizeof directory + 64];
@@ -129,7 +129,7 @@ static int counted_main(int argc, char **argv, char **environment)
     char *words[MAX_WORDS + 2] = {NULL};
     const char *const path = getenv("ORGAN_FAULT_MAP");
     void *calls[MAX_CALLS];
-    backtrace(calls, MAX_CALLS); /* the first one loads a library */
+    backtrace(calls, MAX_CALLS); /* the first call loads a library */
     fails_at = number_of("ORGAN_FAULT_AT", -1);
     kind = (int)number_of("ORGAN_FAULT_KIND", 0);
     shows = getenv("ORGAN_FAULT_SHOW") != NULL;
@@ -148,7 +148,7 @@ static int counted_main(int argc, char **argv, char **environment)
     return status;
 }
 
-/* What runs at the end is not the program's: a sanitizer looks for leaks. */
+/* Exit handlers do not belong to the program: a sanitizer checks for leaks there. */
 _Noreturn void exit(int status);
 _Noreturn void exit(int status)
 {

@@ -17,23 +17,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A bit of the map: what takes something away. Where that fails, it stays. */
+/* Bit of the map: the event removes something, which stays if it fails. */
 #define PRELOAD_REMOVES 0x8000u
 
-/* Bits of the kinds that last: once such an event has failed, all after it fail that have the bit. */
+/* Bits of the kinds that last: after such an event has failed, all later events with the bit fail. */
 extern const unsigned preload_lasting;
 
-/* Called before main begins: in each child. */
+/* Called in each child before main begins. */
 void preload_begin(void);
 
-/* How the event fails that is made now, a number from 0 on, or -1: `kinds` are the bits of what it can have. */
+/* Returns how the present event fails, a number from 0 on, or -1. `kinds` are the bits of its possible faults. */
 int preload_event(unsigned kinds);
 
-/* While main runs, and where no library asks for itself. */
+/* Whether main runs and the call is not made by a library itself. */
 bool preload_counts(void);
-/* Sets whether this thread's events are the library's own; returns what it was. */
+/* Sets whether the events of this thread are the library's own; returns the old value. */
 bool preload_inside(bool inside);
-/* The directory in which main was begun by serve(), or NULL. */
+/* Returns the directory of a main that serve() started, or NULL. */
 const char *preload_directory(void);
 
 void *preload_find(const char *name);

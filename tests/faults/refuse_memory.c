@@ -13,7 +13,7 @@
 
 const unsigned preload_lasting = 2;
 
-/* ---- what is below ---- */
+/* ---- the wrapped functions ---- */
 
 static struct {
     void *(*malloc)(size_t);
@@ -22,7 +22,7 @@ static struct {
     void *(*memalign)(size_t, size_t);
     void *(*mmap)(void *, size_t, int, int, int, off_t);
 } below;
-/* dlsym allocates before it can tell where calloc is. */
+/* dlsym allocates before it has found calloc. */
 static char early[4096];
 static size_t early_used;
 
@@ -35,9 +35,9 @@ static void *early_calloc(size_t bytes)
     return early + at;
 }
 
-/* ---- who may have memory ---- */
+/* ---- allocations that are refused ---- */
 
-static bool only_libraries; /* see below */
+static bool only_libraries; /* set by ORGAN_FAULT_LIBRARIES */
 static _Thread_local bool in_library;
 
 void preload_begin(void) { only_libraries = getenv("ORGAN_FAULT_LIBRARIES") != NULL; }
@@ -56,8 +56,8 @@ static void leave_library(bool before)
         preload_inside(before);
 }
 
-/* Whether this allocation is one that is refused. In libraries single ones are: the program has just shown that there
- * is memory, and hwloc may search without end if it gets none at all. */
+/* Whether this allocation is refused. In libraries only single ones are: the program has checked that there is memory,
+ * and hwloc can search endlessly if it gets none at all. */
 static bool refused(void) { return (!only_libraries || in_library) && preload_event(only_libraries ? 1 : 3) >= 0; }
 
 #define GIVE(type, name, call)                                                                                         \
@@ -107,7 +107,7 @@ int posix_memalign(void **memory, size_t alignment, size_t size)
     return made ? 0 : ENOMEM;
 }
 
-/* AddressSanitizer asks where the stack of a new thread lies, and ends the program where that gets no memory. */
+/* AddressSanitizer calls this for the stack of a new thread, and ends the program if it fails. */
 int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
 {
     static int (*ask)(pthread_t, pthread_attr_t *);
@@ -132,10 +132,10 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
 
 /* ---- hwloc and FFTW ---- */
 
-/* Both crash if an allocation is refused. The program checks before it calls them that there is memory
+/* Both libraries crash if an allocation is refused. The program checks for memory before it calls them
  * (machine/set_aside.h), and turns a crash into an error (machine/guarded_call.h). Sweeps over whole verbs do not
- * refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep refuses these and no others. If the call crashes, it
- * does not return here: then the sweep counts the allocations after it, too. */
+ * refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep refuses these and no others. A call that crashes does
+ * not return here; the sweep then counts the allocations after it, too. */
 /* clang-format off */
 #define WITHIN(type, name, parameters, arguments) \
     type name parameters; \

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Largest difference of the mean negative log-likelihood and of that of one token, in nats. */
+/* Largest difference of the mean negative log-likelihood, and of that of one token, in nats. */
 #define MEAN_LIMIT  1e-5
 #define TOKEN_LIMIT 1e-3
 
@@ -65,8 +65,8 @@ static double loss_of(const float *logits, size_t words, uint32_t token)
     return top + log(sum) - (double)logits[token];
 }
 
-/* The types whose fixture describes a GGUF file. A row with a key replaces that key by another form of the same value.
- */
+/* The types whose fixture describes a GGUF file. A row with a key replaces that key by another form of the same
+ * value. */
 static const struct {
     const char *type, *key;
 } gguf_files[] = {
@@ -177,16 +177,16 @@ static void compare_likelihoods(const char *type, const char *path, arch_referen
 
 START_TEST(likelihoods_are_those_of_transformers)
 {
-    if (is_emulated() && _i % 3 != 0) /* pieces are the same C on every processor; kernels have tests of their own */
+    if (is_emulated() && _i % 3 != 0) /* the pieces are the same C code everywhere; kernels have their own tests */
         return;
     const char *const path = scratch_path("%s", model_types[_i]);
     compare_likelihoods(model_types[_i], path, arch_make(model_types[_i], path), 0);
 }
 END_TEST
 
-/* Members that do not change what transformers computes: the flag for tied ends if the file has a head of its own, the
+/* Members that do not change the result of transformers: the flag for tied ends if the file has a separate head, the
  * rotated part in a class without one, the soft cap of Gemma 3's scores, that of the logits in the multimodal class of
- * Gemma 3, numbers of layers with leading zeros, and older names of a member, which precede the usual ones. */
+ * Gemma 3, layer numbers with leading zeros, and older names of a member, which precede the usual ones. */
 static const struct {
     const char *type, *members;
 } other_words[] = {
@@ -261,7 +261,7 @@ START_TEST(other_settings_have_the_likelihoods_of_transformers)
 }
 END_TEST
 
-/* ---- a text that grows ---- */
+/* ---- a text that is continued ---- */
 
 typedef struct last_logits {
     float *values;
@@ -275,13 +275,13 @@ static void keep_last(void *context, size_t k, float *logits)
     memcpy(last->values, logits, last->words * sizeof *logits);
 }
 
-/* Where tests are slow, a third of the models is enough for what does not depend on a reference. */
+/* Where tests are slow, tests without a reference run on a third of the models. */
 static bool is_left_out(int index) { return sampled(1, 3) == 3 && index % 3 != 0; }
 
-/* Continues a text of which the KV cache has the first tokens: the logits have the bits of the pass over all of it. */
+/* Continues a text whose first tokens are in the KV cache: the logits have the bits of a pass over the whole text. */
 START_TEST(a_text_that_grows_has_the_same_logits)
 {
-    static const size_t counts[] = {1, 3, 50, 51}; /* 1 and 3 are fewer than the taps of a convolution */
+    static const size_t counts[] = {1, 3, 50, 51}; /* 1 and 3 are less than the width of a convolution */
     const char *const type = model_types[_i], *const path = scratch_path("%s", type);
     if (is_left_out(_i))
         return;
@@ -315,7 +315,7 @@ END_TEST
 
 enum { KEYS = 40 };
 
-/* Expects that the query at position `query` has the keys below `below` and key `other`. */
+/* Checks that the query at position `query` selects the keys below `below` and key `other`. */
 static void expect_choice(const forward_index *index, size_t query, size_t below, size_t other)
 {
     for (size_t k = 0; k < KEYS; k++) {
@@ -325,7 +325,7 @@ static void expect_choice(const forward_index *index, size_t query, size_t below
     }
 }
 
-/* index_topk of this fixture is 20. */
+/* This fixture has an index_topk of 20. */
 START_TEST(earlier_keys_precede_later_ones_with_the_same_score)
 {
     const char *const path = scratch_path("deepseek_v32-indexer");
@@ -363,7 +363,7 @@ START_TEST(earlier_keys_precede_later_ones_with_the_same_score)
 }
 END_TEST
 
-/* Windows of one token more than a model can process. */
+/* Windows one token longer than a model supports. */
 static const struct {
     const char *type;
     size_t tokens;
@@ -394,9 +394,9 @@ START_TEST(windows_that_are_too_long_are_refused)
 }
 END_TEST
 
-/* ---- windows in one batch ---- */
+/* ---- batches of windows ---- */
 
-/* The logits of a window do not depend on another window of the batch, which shares groups and rooms with it. */
+/* The logits of a window do not depend on other windows of the batch, which share groups and rows with it. */
 START_TEST(windows_of_a_batch_are_independent)
 {
     const char *const type = model_types[_i], *const path = scratch_path("%s", type);

@@ -13,8 +13,8 @@ static void nothing(void) {}
 
 enum { MAX = 330 };
 
-/* The texts outgrow sliding windows of 6 and 7 tokens, original contexts of 16, a tile of queries and a strip of
- * products. */
+/* The texts are longer than sliding windows of 6 and 7 tokens, original contexts of 16, a tile of queries and a strip
+ * of products. */
 static const struct {
     const char *path;
     uint32_t words;
@@ -86,7 +86,7 @@ static void compare_whole(growing *g, const char *model, size_t count)
     free(all);
 }
 
-/* Tokens one by one and many at once, each time beside the pass over all of them. */
+/* Tokens one by one and many at once, each compared with a pass over the whole text. */
 START_TEST(logits_are_those_of_the_whole_text)
 {
     static const size_t counts[] = {5, 6, 7, 8, 15, 16, 17, 18, 19, 63, 64, 65, 66, 160, 161, 255, 256, 257, 258, MAX};
@@ -104,7 +104,7 @@ START_TEST(logits_are_those_of_the_whole_text)
 }
 END_TEST
 
-/* In little memory layers are read anew for each token. */
+/* With little memory, layers are read again for each token. */
 START_TEST(threads_and_memory_of_a_growing_text_do_not_show)
 {
     static const size_t counts[] = {70, 71, 72, 200, 201};
@@ -135,8 +135,8 @@ static long reads_of_a_token(uint64_t memory)
     return reads;
 }
 
-/* Where the memory holds all, the embedding of a token is all that is read for it; with less, some layers and the head.
- */
+/* If the memory holds the model, only a token's embedding is read for it; with less memory, some layers and the head
+ * are read again. */
 START_TEST(what_is_held_is_not_read_again)
 {
     fault_clear();
@@ -165,7 +165,7 @@ START_TEST(a_text_that_cannot_grow_is_refused)
 }
 END_TEST
 
-/* After a fault nothing of the text is taken for granted. */
+/* After an error the cached text is discarded. */
 START_TEST(a_fault_in_a_growing_text_leaves_nothing)
 {
     growing g;

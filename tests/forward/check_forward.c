@@ -11,7 +11,7 @@
 
 static void nothing(void) {}
 
-/* ---- parity ---- */
+/* ---- agreement with transformers ---- */
 
 static const struct {
     const char *model, *golden;
@@ -78,7 +78,7 @@ START_TEST(logits_are_those_of_transformers)
 }
 END_TEST
 
-/* ---- the same bytes ---- */
+/* ---- bit identity ---- */
 
 START_TEST(threads_and_memory_do_not_show)
 {
@@ -103,7 +103,7 @@ static void made_up(uint32_t *tokens, size_t count, uint32_t words)
         tokens[k] = (uint32_t)(k * k * 7 + k / 3) % words;
 }
 
-/* Of every architecture one, and a text longer than a block of keys and than a chunk of a sum. */
+/* One model of every architecture, and a text longer than a block of keys and than a chunk of a sum. */
 START_TEST(every_cpu_gives_the_same)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
@@ -141,8 +141,8 @@ START_TEST(every_cpu_gives_the_same)
 }
 END_TEST
 
-/* Windows of many lengths, one beyond what is held at once where that does not take minutes: each as if it were alone.
- */
+/* Windows of many lengths give the same logits in a batch as alone; one is longer than a batch, unless that takes
+ * minutes. */
 static void check_batch(const char *path, uint32_t words)
 {
     enum { WINDOWS = 6 };
@@ -186,7 +186,7 @@ START_TEST(a_window_is_as_if_it_were_alone)
 }
 END_TEST
 
-/* More rows than are held at once, in an order of any steps: each as if it were asked for alone. */
+/* More rows than fit at once, in any order, give the same logits as each alone. */
 START_TEST(a_logit_does_not_depend_on_the_others)
 {
     enum { COUNT = 700 };
@@ -212,11 +212,11 @@ START_TEST(a_logit_does_not_depend_on_the_others)
 }
 END_TEST
 
-/* ---- a layer by itself ---- */
+/* ---- a single layer ---- */
 
 typedef struct listening {
     size_t calls;
-    const char *name; /* whose tokens are counted: */
+    const char *name; /* the module whose tokens are counted: */
     size_t next, in;
     int stop_at;
     organ_stop stop;
@@ -280,7 +280,7 @@ static organ_status run(bench *b, listening *l, organ_error *error)
     return organ_layer_run(b->s.forward, b->layer, &b->windows, b->hidden, l ? &tap : NULL, error);
 }
 
-/* The values of a weight of the layer in FP32, to be freed. */
+/* Reads a weight of the layer in FP32; the caller frees it. */
 static float *weight_of(bench *b, const char *name, uint64_t *rows, uint64_t *cols)
 {
     organ_factor held;
@@ -290,7 +290,7 @@ static float *weight_of(bench *b, const char *name, uint64_t *rows, uint64_t *co
     return values;
 }
 
-/* The input of the norm that comes first, in FP64. */
+/* Computes the layer's first norm in FP64. */
 static float *normed_of(bench *b)
 {
     uint64_t rows, cols;
@@ -350,7 +350,7 @@ START_TEST(a_tap_hears_the_inputs_of_each_layer)
 }
 END_TEST
 
-/* Every token goes to as many experts as the config says; those of one expert are counted on. */
+/* Every token goes to as many experts as the config says; a tap of one expert counts its tokens. */
 START_TEST(a_tap_hears_what_experts_get)
 {
     static const char *const paths[] = {"fixtures/forward/mixtral", "fixtures/forward/qwen3moe.gguf"};
@@ -395,7 +395,7 @@ START_TEST(weights_can_be_found_and_changed)
         float *before = malloc(64 * b.width * sizeof *before);
         memcpy(before, b.hidden, 64 * b.width * sizeof *before);
         ck_assert_int_eq(run(&b, NULL, &error), ORGAN_OK);
-        ck_assert_mem_eq(b.hidden, before, 64 * b.width * sizeof *before); /* nothing is added any more */
+        ck_assert_mem_eq(b.hidden, before, 64 * b.width * sizeof *before); /* the layer adds nothing any more */
         free(before);
         organ_factor held;
         ck_assert(!organ_layer_matrix(b.layer, "model.layers.0.self_attn.q_proj", &rows, &cols, &held));
@@ -406,7 +406,7 @@ START_TEST(weights_can_be_found_and_changed)
 }
 END_TEST
 
-/* Rows of Q and K are those of Hugging Face, whatever llama.cpp made of them. */
+/* Rows of Q and K have the order of Hugging Face, although llama.cpp permutes them. */
 START_TEST(rows_are_turned_back)
 {
     static const char *const names[][2] = {{"model.layers.1.self_attn.q_proj.weight", "blk.1.attn_q.weight"},

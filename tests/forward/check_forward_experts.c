@@ -28,7 +28,7 @@ typedef struct bench {
     size_t width;
 } bench;
 
-/* Three windows, the last beyond what a layer holds at once. */
+/* Three windows; the last one is longer than a layer processes at once. */
 static void set_up(bench *b, const char *path, unsigned threads, const char *isa)
 {
     organ_error error;
@@ -56,7 +56,7 @@ static void tear_down(bench *b)
     session_close(&b->s);
 }
 
-/* ---- the layer again ---- */
+/* ---- the layer, recomputed from its taps ---- */
 
 typedef struct hearing {
     size_t next, width;
@@ -78,7 +78,7 @@ static organ_status hear(void *context, int32_t layer, size_t first, size_t toke
     return ORGAN_OK;
 }
 
-/* Nothing comes out of the attention, nor of a shared expert: what the layer adds is what its experts give. */
+/* Zeroes the output of the attention and of shared experts, so that the layer adds the outputs of its experts only. */
 static void silence(bench *b, const char *output)
 {
     uint64_t rows, cols;
@@ -89,7 +89,7 @@ static void silence(bench *b, const char *output)
     free(zeros);
 }
 
-/* What the heard tokens become, by route and experts: hidden += sum of weight x expert. */
+/* Adds the outputs of experts by the recorded routes: hidden += sum of weight x expert. */
 static void add_experts(bench *b, const hearing *h, const bool *kept, float *hidden)
 {
     const organ_forward_config *c = organ_forward_describe(b->s.forward);
@@ -163,8 +163,7 @@ START_TEST(what_a_tap_hears_gives_the_layer_again)
 }
 END_TEST
 
-/* What taps get for an expert that is listened to, and for one that is not: tokens of the three matrices, and the
- * values. */
+/* Calls of taps for a tapped expert and for another one: tokens of the three matrices, and values. */
 typedef struct listening {
     const bench *b;
     unsigned expert;
@@ -192,8 +191,7 @@ static organ_status listen(void *context, const char *tensor, size_t first, size
     return ORGAN_OK;
 }
 
-/* Taps of an expert that is listened to get all tokens and what the expert makes of them; those of the others and the
- * layer's output are as without. */
+/* Taps of one expert get all its tokens and outputs; taps of the others and the layer's output do not change. */
 START_TEST(experts_are_listened_to)
 {
     for (unsigned expert = 0; expert < EXPERTS; expert += 3) {
@@ -242,7 +240,7 @@ START_TEST(experts_are_listened_to)
 }
 END_TEST
 
-/* What is inside of an expert, with its output and without: a down projection by hand. */
+/* The values inside an expert, with and without its output: its down projection is recomputed. */
 START_TEST(the_inside_of_an_expert_is_told)
 {
     bench b;
@@ -275,7 +273,7 @@ START_TEST(the_inside_of_an_expert_is_told)
 }
 END_TEST
 
-/* ---- a model of the kept ones ---- */
+/* ---- a model of the kept experts ---- */
 
 typedef struct cutting {
     const organ_model *model;
@@ -297,7 +295,7 @@ static void put(cutting *c, const char *name, const organ_tensor *tensor, uint64
     c->at += size;
 }
 
-/* A tensor as the smaller model has it: experts of their own are counted anew, a router and stacks lose rows. */
+/* Writes a tensor as the smaller model has it: numbered experts get new numbers, a router and stacks lose rows. */
 static void cut_tensor(cutting *c, const organ_tensor *tensor)
 {
     organ_error error = {0};
@@ -343,7 +341,7 @@ static void put_config(const char *from, const char *to, unsigned experts, bool 
     json_decref(config);
 }
 
-/* Writes "whole" and "cut", which has some of its experts. */
+/* Writes "whole" and "cut", which has some of the experts of "whole". */
 static void make_models(const char *path, bool normalised)
 {
     organ_error error = {0};
@@ -410,9 +408,9 @@ START_TEST(a_layer_of_kept_experts_is_that_of_a_smaller_model)
 }
 END_TEST
 
-/* ---- the route by itself ---- */
+/* ---- the router alone ---- */
 
-/* Equal values go by number, and so does a NaN, whatever is kept. */
+/* Experts with equal values, and NaN, are chosen in the order of their numbers, whichever experts are kept. */
 START_TEST(ties_go_to_the_lower_number)
 {
     const organ_forward_config c = {.experts = EXPERTS, .experts_used = 2, .normalise_experts = true};
@@ -440,8 +438,8 @@ START_TEST(ties_go_to_the_lower_number)
 }
 END_TEST
 
-/* By hand: 1 / (1 + e^-x) of 0, ln 3, -ln 3 is 0.5, 0.75, 0.25. Corrections change what is chosen and not what it is
- * taken times. */
+/* 1 / (1 + e^-x) of 0, ln 3, -ln 3 is 0.5, 0.75, 0.25. Corrections change the choice of experts but not their
+ * weights. */
 START_TEST(a_logistic_router_corrects_and_takes_groups)
 {
     enum { NONE, SHIFTED };
@@ -458,7 +456,8 @@ START_TEST(a_logistic_router_corrects_and_takes_groups)
         {NONE, 1, {0, three, 0, three, 0, 0}, {true, true, true, true, true, true}, {1, 3}, {1, 1}},
         {SHIFTED, 1, {0, three, -three, 0, 0, 0}, {true, true, true, true, true, true}, {2, 5}, {2 / 3.0F, 4 / 3.0F}},
         {SHIFTED, 1, {0, three, -three, 0, 0, 0}, {true, true, false, true, true, true}, {1, 5}, {1.2F, 0.8F}},
-        /* The best one, 1, is in a group that is not chosen; equal groups go by number. */
+        /* The best expert, 1, is in a group that is not chosen; groups with equal scores are chosen in the order of
+         * their numbers. */
         {NONE, 2, {-9, three, -9, 0, 0, 0}, {true, true, true, true, true, true}, {3, 4}, {1, 1}},
         {NONE, 2, {0, 0, -9, 0, -9, 0}, {true, true, true, true, true, true}, {0, 1}, {1, 1}},
         {NONE, 2, {0, 0, 0, 0, three, 0}, {true, true, true, true, false, true}, {0, 1}, {1, 1}}};
@@ -482,7 +481,7 @@ START_TEST(a_logistic_router_corrects_and_takes_groups)
 }
 END_TEST
 
-/* As many of each group, of which two at least. */
+/* Each group keeps the same number of experts, at least two. */
 START_TEST(groups_stay_even)
 {
     static const bool odd[EXPERTS] = {true, true, true, true, false, false},
@@ -500,7 +499,7 @@ START_TEST(groups_stay_even)
 }
 END_TEST
 
-/* The first layer of this model has none. */
+/* The first layer of this model has no experts. */
 START_TEST(a_layer_without_experts_has_none)
 {
     session s;

@@ -23,8 +23,8 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* scratch/m is fixtures/forward/`base` with one field of its config changed; `value` is JSON, NULL takes the field
- * away. */
+/* scratch/m becomes fixtures/forward/`base` with one member of its config changed to the JSON `value`; NULL removes the
+ * member. */
 static void change(const char *base, const char *key, const char *value)
 {
     char path[200];
@@ -57,14 +57,14 @@ static void refused(const char *path, const char *const *fragments)
     }
 }
 
-/* Logits of the llama fixture with another activation. */
+/* Computes logits of the llama fixture with another activation. */
 static float *activated_by(const char *activation, const expected *e)
 {
     change("llama", "hidden_act", activation);
     return logits_of(scratch_path("m"), e, 1, ROOMY);
 }
 
-/* GELU with erf is near its approximation with tanh, to which 5e-4 is lost, and far from silu. */
+/* GELU with erf differs little from its tanh approximation, by more than 5e-4, and much from silu. */
 START_TEST(gelu_is_exact_or_approximated)
 {
     expected e = expected_read("fixtures/forward/llama.logits.safetensors");
@@ -252,7 +252,7 @@ START_TEST(no_config_at_all)
 }
 END_TEST
 
-/* scratch/m.gguf is fixtures/forward/`base` with a text in it replaced by one as long. */
+/* scratch/m.gguf becomes fixtures/forward/`base` with a text in it replaced by another one of equal length. */
 static void rewrite(const char *base, const char *from, const char *to)
 {
     char path[200];
@@ -336,7 +336,7 @@ START_TEST(a_token_beyond_the_vocabulary)
 }
 END_TEST
 
-/* All weights NaN: a result, whatever it says. */
+/* If all weights are NaN, the run still returns a result. */
 START_TEST(nan_does_no_harm)
 {
     static const char *const bases[] = {"llama", "mixtral", "gemma2"};
@@ -413,14 +413,14 @@ START_TEST(memory_that_is_too_small)
     s.engine.memory = 2000000; /* a layer in BF16 is 2.2 MB */
     ck_assert_int_eq(organ_layer_load(s.forward, 0, &layer, &error), ORGAN_USAGE);
     error = (organ_error){0};
-    s.engine.memory = 4200000; /* in FP32 it is 4.3 MB */
+    s.engine.memory = 4200000; /* in FP32 a layer takes 4.3 MB */
     ck_assert_msg(organ_layer_load(s.forward, 0, &layer, &error) == ORGAN_OK, "%s", error.message);
     organ_layer_free(layer);
     session_close(&s);
 }
 END_TEST
 
-/* Whoever decides by it decides the same with any number of threads. */
+/* The choice does not depend on the number of threads. */
 START_TEST(what_is_spare_is_so_for_all_threads)
 {
     uint64_t spare[2];

@@ -31,7 +31,7 @@ typedef struct block_type {
 
 enum { BLOCK = 32 };
 
-/* Made-up blocks of a scale that leaves their values exact in BF16, and these values. */
+/* Makes random blocks with a scale that makes their values exact in BF16, and these values. */
 static void fill_blocks(const block_type *type, size_t blocks, unsigned char *packed, unsigned char *values)
 {
     static const unsigned char scale[2] = {0x00, 0x24}; /* 2^-6 */
@@ -46,7 +46,7 @@ static void fill_blocks(const block_type *type, size_t blocks, unsigned char *pa
     }
 }
 
-/* Where the number of its type stands in the header. */
+/* Returns the position of a tensor's type in the header. */
 static size_t type_of(const unsigned char *file, size_t size, const organ_tensor *tensor)
 {
     unsigned char key[300];
@@ -64,8 +64,7 @@ static int by_offset(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* Every matrix of the model whose rows are whole blocks becomes one of blocks in "packed.gguf" and of their values in
- * "values.gguf". */
+/* Replaces every matrix with whole blocks per row by blocks in "packed.gguf" and by their values in "values.gguf". */
 static size_t pack_model(const char *path, const block_type *type)
 {
     organ_model *model;
@@ -102,7 +101,7 @@ static size_t pack_model(const char *path, const block_type *type)
     return matrices;
 }
 
-/* Of the llama kind, with Q and K in another order of rows, of stacked experts, of fused matrices. */
+/* A llama model, whose Q and K have another order of rows; stacked experts; fused matrices. */
 START_TEST(blocks_are_worth_their_values)
 {
     static const block_type types[] = {{8, 34}, {2, 18}}; /* Q8_0, Q4_0 */
@@ -166,7 +165,7 @@ START_TEST(schemes_are_worth_their_values)
 }
 END_TEST
 
-/* A model that is yet to be made takes what it will take, or a little more. */
+/* The estimate for a model before it exists is its need, or slightly more. */
 START_TEST(what_is_made_takes_what_was_foreseen)
 {
     const char *const packed = scratch_path("packed"), *const values = scratch_path("values");
@@ -177,7 +176,7 @@ START_TEST(what_is_made_takes_what_was_foreseen)
     const struct {
         const char *from, *to;
         organ_made_as as;
-        size_t slack; /* tokens: of a room for panels that is not needed */
+        size_t slack; /* tokens: memory for panels that is not needed */
     } cases[] = {{packed, values, ORGAN_MADE_32, 2500}, {"fixtures/tiny-qwen2", packed, ORGAN_MADE_PACKED, 8000}};
     for (size_t k = 0; k < 2; k++) {
         const size_t foreseen = batch_of(cases[k].from, ROOMY / 8, cases[k].as),

@@ -41,7 +41,7 @@ static void tear_down(stream_case *c)
     session_close(&c->s);
 }
 
-/* Runs all layers, of which mixtures may be streamed. */
+/* Runs all layers; mixtures may be streamed. */
 static void run_layers(stream_case *c, bool streamed)
 {
     const organ_forward_config *const config = organ_forward_describe(c->s.forward);
@@ -58,7 +58,8 @@ static void run_layers(stream_case *c, bool streamed)
     }
 }
 
-/* Memory in which a quarter has room for `experts` experts of the last layer, which must also hold the rest of it. */
+/* Returns a memory of which a quarter holds `experts` experts of the last layer; the whole also holds the rest of that
+ * layer. */
 static uint64_t memory_for(const organ_forward *f, size_t experts)
 {
     const forward_plan *const plan = &f->plans[f->config.layers - 1];
@@ -134,7 +135,7 @@ END_TEST
 
 /* ---- memory ---- */
 
-/* The need of a layer grows with the memory up to all of its bytes, and a batch with it. */
+/* The memory that a layer uses grows with the memory given, up to all its bytes, and so does the batch. */
 START_TEST(a_streamed_layer_needs_less_memory)
 {
     session s;

@@ -25,7 +25,7 @@ static organ_perplexity_plan planned(const organ_perplexity_protocol *protocol, 
     return plan;
 }
 
-/* `inputs`: 99 is BOS, 98 EOS, -1 ends a window; `scored`: pairs of index among the inputs and target. */
+/* `inputs`: 99 is BOS, 98 EOS, -1 ends a window; `scored`: pairs of an index into the inputs and the target. */
 static void expect_plan(organ_perplexity_plan *plan, const int *inputs, size_t input_count, const unsigned (*scored)[2],
                         size_t scored_count)
 {
@@ -56,7 +56,7 @@ START_TEST(windows_of_hf)
     organ_perplexity_plan plan = planned(&protocol, 10);
     EXPECT(plan, plain, plain_scored);
     static const unsigned left_scored[][2] = {{0, 1}, {1, 2}, {2, 3}, {3, 5}, {4, 6}, {5, 7}};
-    plan = planned(&protocol, 9); /* the only token of the last window has nothing before it */
+    plan = planned(&protocol, 9); /* the only token of the last window has no token before it */
     EXPECT(plan, one_left, left_scored);
     protocol.adds_bos = true;
     static const int with_bos[] = {99, 0, 1, -1, 3, 4, 5, -1};
@@ -124,14 +124,14 @@ START_TEST(texts_that_do_not_do)
 }
 END_TEST
 
-/* ---- made-up models ---- */
+/* ---- models with made-up probabilities ---- */
 
 typedef struct fake {
     unsigned seed;
     const organ_windows *windows;
-    uint32_t *tokens; /* of the windows carried last, and where each stands in its window */
+    uint32_t *tokens; /* tokens of the last windows, and the position of each in its window */
     size_t *position;
-    size_t broken; /* gives NaN for this id of a token; VOCABULARY: never */
+    size_t broken; /* the id of a token that gives NaN; VOCABULARY: none */
 } fake;
 
 static float fake_logit(unsigned seed, uint32_t token, size_t position, size_t v)
@@ -157,7 +157,7 @@ static organ_status fake_carry(void *context, const organ_windows *windows, orga
     return ORGAN_OK;
 }
 
-/* The last one first: no order is promised. */
+/* Delivers the last row first, since no order is promised. */
 static organ_status fake_logits(void *context, const size_t *rows, size_t count, void *receiver,
                                 void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
 {
@@ -276,7 +276,7 @@ START_TEST(same_bits_whatever_the_batches)
         }
     }
     memset(scores[0].nll, 0, plan.scored * sizeof(double));
-    score(1, 20, 0); /* alone */
+    score(1, 20, 0); /* a batch of one window */
     ck_assert_mem_eq(scores[0].nll, nll[0], sizeof nll[0]);
     ck_assert_uint_eq(organ_perplexity_batches(&plan, 1), plan.windows);
     ck_assert_uint_eq(organ_perplexity_batches(&plan, 14), (plan.windows + 1) / 2);
@@ -325,7 +325,7 @@ START_TEST(models_that_do_not_do)
 }
 END_TEST
 
-/* ---- the figures ---- */
+/* ---- figures computed by hand ---- */
 
 START_TEST(figures_by_hand)
 {
@@ -346,7 +346,7 @@ START_TEST(figures_by_hand)
     ck_assert_double_eq(c.ratio, exp(1));
     ck_assert_double_eq_tol(c.ratio_error, exp(1) * sqrt(2.0 / 12), 1e-14);
     ck_assert_double_eq(c.difference, exp(4) - exp(3));
-    /* variances 10/12 and 18/12, covariance 13/12, by the rule for a difference of functions of two means */
+    /* variances 10/12 and 18/12, covariance 13/12; delta method for a difference of functions of two means */
     const double variance = exp(8) * 18.0 / 12 + exp(6) * 10.0 / 12 - 2 * exp(7) * 13.0 / 12;
     ck_assert_double_eq_tol(c.difference_error, sqrt(variance), 1e-10);
     ck_assert_double_eq(c.divergence.mean, 0.25);
@@ -391,7 +391,7 @@ START_TEST(styles_by_name)
 }
 END_TEST
 
-/* ---- what a model says ---- */
+/* ---- text of generated tokens ---- */
 
 static void expect_next(organ_text_streamer *streamer, const char *bytes, size_t count, const char *next)
 {
@@ -416,8 +416,8 @@ START_TEST(characters_come_whole)
     expect_next(&streamer, "\xF0\x9F\x98", 3, "");
     expect_next(&streamer, "\x80", 1, "\xF0\x9F\x98\x80");
     expect_next(&streamer, "\x1B[1m\0", 5, "\\x1b[1m\\x00");
-    expect_next(&streamer, "\xC3(", 2, "\\xc3(");                 /* it was no beginning after all */
-    expect_next(&streamer, "\xE0\x80\x80", 3, "\\xe0\\x80\\x80"); /* too long a form of NUL */
+    expect_next(&streamer, "\xC3(", 2, "\\xc3(");                 /* not the start of a character after all */
+    expect_next(&streamer, "\xE0\x80\x80", 3, "\\xe0\\x80\\x80"); /* an overlong form of NUL */
     expect_next(&streamer, "\xFF", 1, "\\xff");
     expect_next(&streamer, "\xF0\x9F", 2, "");
     organ_text_streamer_end(&streamer);

@@ -15,7 +15,7 @@ static bool complain(const char *path, const char *what)
     return false;
 }
 
-/* The next `size` bytes of the file. */
+/* Adds the next `size` bytes of the file as an input. */
 static bool add_seed(fuzz_corpus *corpus, FILE *file, size_t size, const char *path)
 {
     if (size > LARGEST)

@@ -14,15 +14,16 @@ typedef struct fuzz_seed {
     size_t size;
 } fuzz_seed;
 
-/* All zero is empty. */
+/* All zeros is an empty corpus. */
 typedef struct fuzz_corpus {
     fuzz_seed *seeds;
     size_t count, capacity;
 } fuzz_corpus;
 
-/* Adds the inputs; false, with what was wrong on stderr, where one cannot be read. What does not exist adds nothing. */
+/* Adds the inputs; returns false and prints the reason if one cannot be read. A missing file or directory adds
+ * nothing. */
 bool fuzz_corpus_read_files(fuzz_corpus *corpus,
-                            const char *directory); /* in the order of their names, hidden ones left out */
+                            const char *directory); /* in the order of their names, without hidden ones */
 bool fuzz_corpus_read_pack(fuzz_corpus *corpus, const char *path);
 
 void fuzz_corpus_release(fuzz_corpus *corpus);

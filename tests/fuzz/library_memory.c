@@ -40,7 +40,8 @@ int __wrap_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE siz
 
 /* ---- memory ---- */
 
-/* Of every allocation, a library's too, before it is given out: what it was in the life before is forgotten. */
+/* Marks a new allocation as initialised, also those of libraries, and discards what MemorySanitizer knows of its former
+ * use. */
 static void forget(const volatile void *at, size_t size) { __msan_unpoison(at, size); }
 static void ignore(const volatile void *at) { (void)at; }
 
@@ -63,7 +64,7 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size)
     return poisoned(__real_aligned_alloc(alignment, size), size);
 }
 
-/* The library's own would leave what the old block was. */
+/* The library's own realloc would keep the state of the old block. */
 void *__wrap_realloc(void *old, size_t size)
 {
     const size_t before = old ? __sanitizer_get_allocated_size(old) : 0;
@@ -82,10 +83,10 @@ void __wrap_free(void *old)
     __real_free(old);
 }
 
-/* ---- what libraries write for organ ---- */
+/* ---- memory that libraries write for organ ---- */
 
-/* Where the next function has its variables: those of organ's functions, which stood there before, count as never
- * written, and a library's copies of its own would, too. */
+/* Clears the stack that the next function will use. It has held variables of organ's functions, which count as
+ * uninitialised, and so would a library's copies of its own variables. */
 __attribute__((noinline)) static void clean_stack(void)
 {
     volatile char below[32 << 10];

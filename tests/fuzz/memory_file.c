@@ -57,7 +57,7 @@ static const char *find_directory(void)
     return directory;
 }
 
-/* Makes the folders that the path goes through. */
+/* Makes the folders of the path. */
 static void make_folders(char *path)
 {
     for (char *slash = strchr(path + strlen(directory) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {

@@ -72,7 +72,7 @@ uint64_t fuzz_odd_number(fuzz_input *in, uint64_t value)
     return choices[fuzz_roll(in, sizeof choices / sizeof *choices)];
 }
 
-/* What parsers trip over. */
+/* Texts that often break parsers. */
 static const char *const pieces[] = {"{",
                                      "}",
                                      "[",

@@ -3,7 +3,7 @@
 
 enum { WORD = 8 };
 
-/* A word of 8 bytes becomes a pointer into the block, to where numbers are aligned or anywhere. */
+/* Turns a word of 8 bytes into a pointer into the block, aligned or not. */
 static void set_pointer(fuzz_input *in, size_t at)
 {
     const size_t place = fuzz_roll(in, in->size), step = fuzz_roll(in, 2) ? WORD : 1;

@@ -13,7 +13,7 @@ typedef struct field {
     size_t at, bytes;
 } field;
 
-/* A key-value or the info of a tensor: [begin, end); of a tensor where its type stands, and its elements. */
+/* A key-value or the info of a tensor, [begin, end); for a tensor also the position of its type, and its elements. */
 typedef struct item {
     size_t begin, end, type;
     uint64_t elements;
@@ -21,16 +21,16 @@ typedef struct item {
 
 typedef struct header {
     fuzz_input in;
-    size_t magic, at; /* where the file begins, and what is read next */
+    size_t magic, at; /* start of the file, and the next position to read */
     size_t wide;      /* bytes of a count */
     uint64_t alignment;
     field fields[FIELDS];
-    item items[ITEMS]; /* first the key-values */
+    item items[ITEMS]; /* key-values first */
     size_t field_count, item_count, key_count;
-    bool good; /* nothing has ended before its time */
+    bool good; /* no field was truncated */
 } header;
 
-/* ---- reading ---- */
+/* ---- parser ---- */
 
 static uint64_t take(header *h, size_t bytes)
 {
@@ -88,7 +88,7 @@ static void take_tensor(header *h, item *one)
     take(h, 8);
 }
 
-/* All that can be read. */
+/* Reads as much of the header as is valid. */
 static bool read_header(header *h)
 {
     const uint8_t *const magic = memmem(h->in.data, h->in.size, "GGUF", 4);
@@ -115,7 +115,7 @@ static bool read_header(header *h)
     return h->field_count > 0;
 }
 
-/* ---- setting right ---- */
+/* ---- corrections ---- */
 
 static void add_to_count(header *h, bool keys, uint64_t by)
 {
@@ -123,7 +123,7 @@ static void add_to_count(header *h, bool keys, uint64_t by)
     fuzz_set_number(&h->in, at, h->wide, fuzz_number_at(&h->in, at, h->wide) + by);
 }
 
-/* Offsets as a writer would give them, and data as long as they say where there is room for it. */
+/* Sets the offsets that a writer would write, and adds data up to the end of the tensors if there is room. */
 static void lay_out(header *h)
 {
     uint64_t offset = 0, bytes;
@@ -146,7 +146,7 @@ static void lay_out(header *h)
     h->in.size = (size_t)(data + offset);
 }
 
-/* ---- changes ---- */
+/* ---- mutations ---- */
 
 static const field *any_field(header *h) { return &h->fields[fuzz_roll(&h->in, h->field_count)]; }
 
@@ -168,7 +168,7 @@ static void set_as_another(header *h)
     fuzz_set_number(&h->in, f->at, f->bytes, fuzz_number_at(&h->in, other->at, other->bytes));
 }
 
-/* A number that a length stands before is a text: it grows or shrinks with its length. */
+/* Lengthens or shortens the text after a number that is its length. */
 static void resize_text(header *h)
 {
     const field *const f = any_field(h);
@@ -202,7 +202,7 @@ static void take_item(header *h)
         add_to_count(h, k < h->key_count, (uint64_t)-1);
 }
 
-/* A key-value of lists in lists, in front of all others; or general.alignment. */
+/* Inserts nested lists as the first key-value; or general.alignment. */
 static void put_key(header *h)
 {
     enum { DEEPEST = 512 };

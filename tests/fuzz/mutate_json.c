@@ -9,7 +9,7 @@
 
 enum { VALUES = 512, DEPTH = 64, LONGEST = 1 << 14 };
 
-/* A value: [begin, end). `key` is where the name of a member begins, else `begin`. */
+/* A value, [begin, end). `key` is the start of a member's name, or equal to `begin`. */
 typedef struct value {
     size_t begin, end, key;
     bool is_key;
@@ -57,7 +57,7 @@ static const char *const escapes[] = {
     "\\u0000",      "\\\"", "\\\\", "\\ud83d\\ude00", "\\udc00",   "\\n", "\\u202e", "\xe2\x96\x81", "\xf0\x9f\x98\x80",
     "\xef\xbf\xbd", "/",    "..",   "<!--",           "</script>", "\">", "\xcc\x81"};
 
-/* ---- reading ---- */
+/* ---- parser ---- */
 
 static size_t skip_string(const fuzz_input *in, size_t at)
 {
@@ -75,7 +75,7 @@ static size_t skip_blanks(const fuzz_input *in, size_t at)
     return at;
 }
 
-/* Fills `values` with strings, words, lists and objects, in the order in which they end. */
+/* Fills `values` with strings, words, lists and objects in the order of their ends. */
 static void find_values(document *d)
 {
     const fuzz_input *const in = &d->in;
@@ -110,7 +110,7 @@ static void find_values(document *d)
     }
 }
 
-/* ---- changes: each of one value ---- */
+/* ---- mutations of one value ---- */
 
 static void put_atom(document *d, const value *v)
 {
@@ -119,7 +119,7 @@ static void put_atom(document *d, const value *v)
         fuzz_splice(&d->in, v->begin, v->end - v->begin, atom, strlen(atom));
 }
 
-/* A value, or a name, of another place. */
+/* Replaces the value, or a name, by another one of the document. */
 static void put_other(document *d, const value *v)
 {
     const value *const other = &d->values[fuzz_roll(&d->in, d->count)];
@@ -127,7 +127,7 @@ static void put_other(document *d, const value *v)
         fuzz_splice(&d->in, v->begin, v->end - v->begin, d->in.data + other->begin, other->end - other->begin);
 }
 
-/* The element or member once more, or another one in front of it. */
+/* Repeats the element or member, or inserts another one before it. */
 static void repeat(document *d, const value *v)
 {
     const value *const other = fuzz_roll(&d->in, 2) ? v : &d->values[fuzz_roll(&d->in, d->count)];
@@ -144,7 +144,7 @@ static void take_away(document *d, const value *v)
         fuzz_splice(&d->in, v->key, end - v->key, "", 0);
 }
 
-/* Within so many lists that a parser that calls itself would need a deep stack. */
+/* Nests the value in so many lists that a recursive parser would need a deep stack. */
 static void nest(document *d, const value *v)
 {
     const size_t max = d->in.room - d->in.size, requested = (size_t)1 << fuzz_roll(&d->in, 13);
@@ -184,7 +184,7 @@ static void change_string(document *d, const value *v)
                     strlen(escape));
 }
 
-/* Doubles what is between the quotes, or the elements of a list, a few times. */
+/* Doubles the text of a string, or the elements of a list, several times. */
 static void lengthen(document *d, const value *v)
 {
     const uint8_t first = d->in.data[v->begin];
@@ -213,7 +213,7 @@ size_t fuzz_mutate_json(uint8_t *data, size_t size, size_t room, unsigned seed)
         find_values(&d);
         if (d.count == 0)
             return fuzz_mutate_bytes(data, d.in.size, room, seed);
-        /* Those that nest deepest are rare. */
+        /* Deep nesting is rare. */
         const size_t kinds = sizeof changes / sizeof *changes,
                      kind = fuzz_roll(&d.in, fuzz_roll(&d.in, 4) ? kinds - 1 : kinds);
         changes[kind](&d, &d.values[fuzz_roll(&d.in, d.count)]);

@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Elements that run or load something, or send it: none of them is in a page, but for the one script of its own. */
+/* Elements that run, load or send something. A page contains none of them except its one script. */
 static const char *const forbidden[] = {"iframe", "object", "embed", "base",  "form",          "link",
                                         "img",    "image",  "video", "audio", "foreignObject", "applet"};
-/* Attributes that lead somewhere: within the page alone. */
+/* Attributes with a link, which may lead to the same page only. */
 static const char *const leading[] = {"href", "src", "action", "xlink:href", "formaction", "data"};
 
 static bool begins(const char *at, const char *word) { return strncmp(at, word, strlen(word)) == 0; }
@@ -25,7 +25,7 @@ static bool is_named(const char *at, size_t length, const char *name)
     return length == strlen(name) && memcmp(at, name, length) == 0;
 }
 
-/* A name="value" at `*at`, which is then behind it. */
+/* Checks name="value" at `*at` and moves behind it. */
 static const char *attribute_fault(const char **at)
 {
     const char *const name = *at, *value;
@@ -36,7 +36,7 @@ static const char *attribute_fault(const char **at)
     if (strncmp(name, "on", 2) == 0 || strncmp(name, FUZZ_PAYLOAD, strlen(FUZZ_PAYLOAD)) == 0)
         return "an attribute that runs something or that a text has made";
     if (**at != '=')
-        return NULL; /* "open", "hidden" */
+        return NULL; /* attributes without a value: "open", "hidden" */
     if ((*at)[1] != '"')
         return "a value that is not in quotes";
     value = *at + 2;
@@ -52,7 +52,7 @@ static const char *attribute_fault(const char **at)
     return NULL;
 }
 
-/* The raw text of a script or a style up to its end tag. */
+/* Checks the raw text of a script or a style up to its end tag. */
 static const char *raw_fault(const char **at, const char *end_tag)
 {
     const char *const end = strstr(*at, end_tag), *const payload = strstr(*at, FUZZ_PAYLOAD);
@@ -64,7 +64,7 @@ static const char *raw_fault(const char **at, const char *end_tag)
     return NULL;
 }
 
-/* A tag, whose '<' is at `*at`. */
+/* Checks a tag whose '<' is at `*at`. */
 static const char *tag_fault(const char **at)
 {
     const char *fault;

@@ -3,11 +3,11 @@
 #ifndef ORGAN_FUZZ_PAGE_SCAN_H
 #define ORGAN_FUZZ_PAGE_SCAN_H
 
-/* A word that stands in no page by itself. */
+/* A word that no page contains. */
 #define FUZZ_PAYLOAD "zz9payload"
 
-/* What is wrong with the page: an element or an attribute of that name or of one that runs or loads something, a script
- * or a style that is ended early, a tag or a quote without an end. NULL: nothing. */
+/* Returns a fault of the page: an element or an attribute with that name, one that runs or loads something, a script or
+ * a style that ends early, a tag or a quote without an end. NULL: none. */
 const char *fuzz_page_fault(const char *html);
 
 #endif

@@ -34,7 +34,7 @@ static void mutate_and_run(const fuzz_target *target, const fuzz_corpus *corpus,
     free(bytes);
 }
 
-/* The number of inputs replayed; 0 is a failure: a target without any is not tested. */
+/* Returns the number of replayed inputs; 0 is a failure, because the target was not tested. */
 static size_t replay(const fuzz_target *target)
 {
     char path[256];

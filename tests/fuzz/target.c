@@ -45,7 +45,7 @@ fuzz_part fuzz_next_part(fuzz_part *rest)
     const fuzz_part part = {rest->data, end ? (size_t)(end - rest->data) : rest->size};
     if (end)
         rest->data = end + mark;
-    else if (rest->size) /* an empty input may have no address to add to */
+    else if (rest->size) /* an empty input may have a null address */
         rest->data += rest->size;
     rest->size = end ? rest->size - part.size - mark : 0;
     return part;

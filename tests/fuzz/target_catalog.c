@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a client may ask of any model: each answer is whole, and JSON. */
+/* Makes each request that a client can make about a model: each answer must be complete JSON. */
 static void ask_for_tensors(const organ_catalog *catalog)
 {
     static const organ_tensor_query wishes[] = {
@@ -51,7 +51,7 @@ void fuzz_catalog(const uint8_t *data, size_t size)
     if (size < sizeof base)
         return;
     memcpy(&base, data, sizeof base);
-    /* A piece of memory of its own: what lies behind it is nobody's. */
+    /* A separate allocation, so that reading beyond its end is detected. */
     const size_t bytes = size - sizeof base;
     void *const block = malloc(bytes ? bytes : 1);
     fuzz_require(block != NULL, "there is memory");

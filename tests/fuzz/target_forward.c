@@ -9,14 +9,14 @@
 #include <string.h>
 
 #define MEMORY ((uint64_t)64 << 20)
-/* Most zeros after a GGUF header, which are the values of its tensors. */
+/* The largest number of zeros that stand for the tensor data after a GGUF header. */
 #define MAX_ZEROS ((size_t)1 << 19)
 /* Models with more values are opened but not run. */
 #define MAX_VALUES ((uint64_t)1 << 18)
 
 enum { TOKENS = 7 };
 
-/* An engine of one thread, made once. */
+/* Returns an engine of one thread, made at the first call. */
 static const organ_engine *fuzz_engine(void)
 {
     static organ_engine engine;
@@ -36,7 +36,7 @@ static const organ_engine *fuzz_engine(void)
     return &engine;
 }
 
-/* A model that is too large for the memory is a wrong call. */
+/* A model that is too large for the memory is a usage error. */
 static void check_forward_verdict(organ_status status, organ_error *error)
 {
     if (status == ORGAN_USAGE && strstr(error->message, "--memory"))

@@ -3,7 +3,7 @@
 #include "formats/gguf/file.h"
 #include "tests/fuzz/targets.h"
 
-/* Tensors lie where a writer would put them, and keys and infos written anew are read as the same. */
+/* Checks that tensors lie where a writer would put them, and that keys and infos can be written and read again. */
 static void check_header(const organ_gguf_header *header, const organ_tensor_list *list)
 {
     organ_error error = {0};
@@ -27,7 +27,7 @@ static void check_header(const organ_gguf_header *header, const organ_tensor_lis
     organ_gguf_writer_destroy(writer);
 }
 
-/* Numbers are read as what they are, whatever is asked for. */
+/* Reads every number as each type. */
 static void check_values(const organ_gguf *gguf)
 {
     for (size_t k = 0; k < gguf->kv_count; k++) {

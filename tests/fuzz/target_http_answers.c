@@ -21,17 +21,17 @@ enum { MAX_CONNECTIONS = 64, MAX_READ = 4096, MAX_QUESTIONS = 4000 };
 static struct {
     fuzz_part answers;
     int listener;
-    char name[64];             /* of its socket, which no directory has */
-    int ends[MAX_CONNECTIONS]; /* the server's, open until the input is done */
+    char name[64];             /* the name of its abstract socket */
+    int ends[MAX_CONNECTIONS]; /* the server's ends, open until the input is done */
     size_t count, questions;
-    bool is_public, knows; /* that the address is one; the secret by itself */
+    bool is_public, knows; /* whether the address counts as public; whether the request contains the secret */
     CURLcode (*setopt)(CURL *curl, CURLoption option, ...);
-    curl_opensocket_callback guard;  /* organ's own, which decides whether an address may be connected to */
-    curl_prereq_callback peer_guard; /* the same, once it is connected */
+    curl_opensocket_callback guard;  /* organ's callback that decides whether an address may be connected to */
+    curl_prereq_callback peer_guard; /* organ's callback after the connection */
     void *guard_context;
 } server;
 
-/* A socket to the server, if organ would connect to the address that it pretends to have. */
+/* Connects a socket to the server if organ would connect to the address that it pretends to have. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct curl_sockaddr pretended = {
@@ -48,13 +48,13 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
                                            : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
 }
 
-/* Connected, nothing asked yet: the server answers, and says no more. */
+/* The server answers on a new connection before it gets a request, and sends nothing later. */
 static int on_peer(void *context, char *peer, char *own, int peer_port, int own_port)
 {
     const size_t before = server.count;
     char public[] = "8.8.8.8", loopback[] = "127.0.0.1";
     (void)peer;
-    /* The last one is asked; those before it were given up. */
+    /* Only the last connection gets a request; curl gave up the ones before. */
     for (int end; server.count < MAX_CONNECTIONS &&
                   (end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
         server.ends[server.count++] = end;
@@ -68,13 +68,12 @@ static int on_peer(void *context, char *peer, char *own, int peer_port, int own_
     return server.peer_guard(context, server.is_public ? public : loopback, own, peer_port, own_port);
 }
 
-/* Passes options on, but for those by which connections are made. Over TLS a server would be asked before it can
- * answer. */
+/* Passes options on, except those that make connections. With TLS the server would have to answer before it can. */
 static CURLcode set_option(CURL *curl, CURLoption option, ...)
 {
     va_list args;
     va_start(args, option);
-    void *const value = va_arg(args, void *); /* numbers come the same way on all machines that organ runs on */
+    void *const value = va_arg(args, void *); /* on all supported machines, integers are passed like pointers */
     va_end(args);
     if (option == CURLOPT_OPENSOCKETFUNCTION) {
         memcpy(&server.guard, &value, sizeof value);
@@ -104,7 +103,7 @@ static void open_server(void)
     organ_curl.easy_setopt = set_option;
 }
 
-/* Asked before and while organ waits: no input asks for ever. */
+/* organ calls this before and while it waits, which ends every input. */
 static bool is_enough(void *context)
 {
     (void)context;
@@ -158,7 +157,6 @@ void fuzz_http_answers(const uint8_t *data, size_t size)
     organ_model_close(model);
     while (server.count > 0)
         close(server.ends[--server.count]);
-    for (int late;
-         (late = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) /* given up before it was answered */
+    for (int late; (late = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) /* given up by curl */
         close(late);
 }

@@ -19,11 +19,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SECRET "zz9secret" /* in files that no reply may have */
+#define SECRET "zz9secret" /* content of files that no reply may contain */
 
 enum { CONNECTION_MEMORY = 32 << 10, MAX_IDLE = 16, MAX_TURNS = 400, MAX_REPLY = 1 << 20 };
 
-/* What a server without threads needs, and organ's own does not. */
+/* Functions of a server without threads, which organ's server does not need. */
 static struct {
     __typeof__(MHD_start_daemon) *start;
     __typeof__(MHD_add_connection) *add;
@@ -32,7 +32,7 @@ static struct {
 
 static organ_server *server;
 
-/* In place of the server's own start, with its callbacks and limits. */
+/* Replaces the start of libmicrohttpd, with organ's callbacks and limits. */
 static struct MHD_Daemon *start_without_threads(unsigned flags, uint16_t port, MHD_AcceptPolicyCallback accept,
                                                 void *accept_context, MHD_AccessHandlerCallback handler, void *context,
                                                 ...)
@@ -89,13 +89,13 @@ static void open_server(void)
     fuzz_require(organ_server_open(&options, areas, &server, &error) == ORGAN_OK, error.message);
 }
 
-/* A handler at the desk is another thread's work. */
+/* Another thread still runs a handler. */
 static bool is_working(void)
 {
     return organ_request_queue_busy(server->queue) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Lets the server work until it has closed the connection, or has nothing more to say; the bytes that it sent. */
+/* Runs the server until it has closed the connection or sends nothing more; returns the bytes sent. */
 static size_t talk(int client, char *reply)
 {
     size_t got = 0;
@@ -107,7 +107,7 @@ static size_t talk(int client, char *reply)
         got += more > 0 ? (size_t)more : 0;
         const bool working = more > 0 || is_working();
         idle = working ? 0 : idle + 1;
-        organ_server_tick(server); /* who waits for news is asked again */
+        organ_server_tick(server); /* a client that waits for events is served again */
         if (more < 0 && working)
             poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, 1);
     }
@@ -139,8 +139,7 @@ void fuzz_http_requests(const uint8_t *data, size_t size)
     if (library.add(server->daemon, ends[0], (const struct sockaddr *)&client, sizeof client) == MHD_YES) {
         const size_t got = talk(ends[1], reply);
         reply[got] = '\0';
-        check_reply(reply, got,
-                    memmem(data, size, SECRET, sizeof SECRET - 1) != NULL); /* which may come back in a refusal */
+        check_reply(reply, got, memmem(data, size, SECRET, sizeof SECRET - 1) != NULL); /* echoed in an error message */
     }
     close(ends[1]);
     for (unsigned turn = 0; turn < 4; turn++)

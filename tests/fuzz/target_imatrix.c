@@ -8,7 +8,7 @@
 
 enum { MAX_FEATURES = 1 << 14 };
 
-/* The numbers of one entry, as a matrix of the model asks for them that has as many inputs. */
+/* Reads an entry as a matrix of the model with as many inputs does. */
 static void read_entry(const organ_imatrix *imatrix, const organ_imatrix_entry *entry)
 {
     organ_error error = {0};

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Of 8, 16, 32 ... bytes. */
+/* Files of 8, 16, 32 ... bytes. */
 static const char *const files[] = {"skeleton/q.bin", "organs/up.bin", "organs/down.bin",
                                     "embed/e.bin",    "norm/n.bin",    "other/o.bin"};
 static const uint8_t zeros[1 << 10];

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ends a tag, an attribute, a script, a style and a comment, then opens an element; FUZZ_PAYLOAD is its name and that
- * of an attribute. */
+/* Ends a tag, an attribute, a script, a style and a comment, then opens an element; FUZZ_PAYLOAD is the element's name
+ * and that of an attribute. */
 static const char ending[] =
     "-->'\"></title></script></style><" FUZZ_PAYLOAD " " FUZZ_PAYLOAD "=1 onload=" FUZZ_PAYLOAD ">&" FUZZ_PAYLOAD ";";
 
@@ -26,7 +26,7 @@ static json_t *with_ending(const json_t *value)
     return made;
 }
 
-/* Every text within. Documents are not deeper than jansson reads them. */
+/* Inserts the text into every string of the document. jansson limits the depth of documents. */
 static void spoil(json_t *value)
 {
     const char *key;

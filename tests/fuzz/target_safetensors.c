@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* What every user of the reader relies on. */
+/* Checks the guarantees of the reader. */
 static void check_tensors(const organ_model_file *file, const organ_tensor_list *list)
 {
     uint64_t end = file->data_offset;

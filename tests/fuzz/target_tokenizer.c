@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MEMORY ((uint64_t)16 << 20) /* that a step may take for a short text */
+#define MEMORY ((uint64_t)16 << 20) /* limit of memory of a step for a short text */
 
 static void check_encoding(organ_tokenizer *tokenizer, fuzz_part text, bool special)
 {
@@ -61,8 +61,8 @@ void fuzz_gguf_tokenizer(const uint8_t *data, size_t size)
     organ_tensor_list_release(&list);
 }
 
-/* A tokenizer whose file has this name in the directory of a model, which is opened once: the tokenizer's files are
- * read each time. */
+/* Opens a model whose tokenizer file has this name. The model is opened once; its tokenizer's files are read each
+ * time. */
 static void check_directory(const char *name, const uint8_t *data, size_t size)
 {
     static organ_model *model;

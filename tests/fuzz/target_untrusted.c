@@ -14,7 +14,7 @@ enum { LONGEST_NAME = 60 };
 
 static const char *const files[] = {"config.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.json"};
 
-/* A file of any name that a directory takes, in the place of the one before. */
+/* Writes a file with any name that a directory allows, in place of the one before. */
 static void put_named(fuzz_part name, fuzz_part content)
 {
     static char before[LONGEST_NAME + 32];

@@ -13,7 +13,7 @@
 
 enum { MAX_VALUES = 1 << 14 };
 
-/* The first rows, into memory of their own: *size is 0 where there are none, or too many columns. */
+/* Reads the first rows into a separate allocation; *size is 0 if there are none or too many columns. */
 static float *read_rows(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                         size_t *size)
 {
@@ -43,7 +43,7 @@ static float *read_rows(const organ_model *model, const organ_weight *weight, co
     return values;
 }
 
-/* Of two NaN that meet, a compiler chooses which one is kept. */
+/* If both operands are NaN, the compiler chooses which one is the result. */
 static bool same_values(const float *a, const float *b, size_t count)
 {
     for (size_t k = 0; k < count; k++)

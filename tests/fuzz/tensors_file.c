@@ -8,7 +8,7 @@
 
 enum { HEAD = 8, MAX_DATA = 64 << 10 };
 
-/* The number behind the comma that follows `at`; 0 if there is none. */
+/* Returns the number after the comma that follows `at`; 0 if there is none. */
 static size_t second_number(const uint8_t *at, const uint8_t *end)
 {
     size_t value = 0;
@@ -18,7 +18,7 @@ static size_t second_number(const uint8_t *at, const uint8_t *end)
     return value;
 }
 
-/* How far the tensors reach, as the header says. */
+/* Returns the end of the last tensor by the header. */
 static size_t data_wanted(fuzz_part header)
 {
     static const char field[] = "\"data_offsets\":[";

@@ -18,7 +18,7 @@ static void model_move(void *to, size_t to_bytes, const void *from, size_t from_
         memcpy((unsigned char *)to + row * to_bytes, (const unsigned char *)from + row * from_bytes, 64);
 }
 
-/* Subnormal operands are 0 and so are subnormal results. */
+/* Flushes subnormal operands and results to zero. */
 static float model_flush(float value) { return fabsf(value) < FLT_MIN ? copysignf(0, value) : value; }
 
 static float model_widen(const unsigned char *word)
@@ -29,8 +29,8 @@ static float model_widen(const unsigned char *word)
     return model_flush(value);
 }
 
-/* Of each row of a with each column of b: the even and the odd products of all pairs in sums of their own, then both,
- * then the sum that there was. */
+/* Multiplies each row of a with each column of b: even and odd products are summed separately, then added, then added
+ * to the old sum. */
 static void model_dot(int sums, int a, int b)
 {
     for (size_t row = 0; row < 16; row++)

@@ -22,7 +22,8 @@ END_TEST
 
 static unsigned bit_of(const unsigned char *bytes, size_t at) { return bytes[at / 8] >> at % 8 & 1u; }
 
-/* Bit by bit, from memory that ends right behind the last byte with a bit of the codes, or begins with the first. */
+/* Codes are read bit by bit from memory that ends right behind the last byte with bits of the codes, or begins with the
+ * first one. */
 START_TEST(codes_out_of_words)
 {
     const unsigned bits = (unsigned)_i % 8 + 1;
@@ -75,7 +76,7 @@ START_TEST(matrices_turn)
             else
                 organ_transpose_u32((const uint32_t *)(const void *)src.data, from, (uint32_t *)(void *)dst.data, to,
                                     rows, cols);
-            for (size_t j = 0; j < out / wide; j++) { /* between the rows nothing changes */
+            for (size_t j = 0; j < out / wide; j++) { /* bytes between rows do not change */
                 const unsigned char *expected =
                     j % to < rows ? src.data + (j % to * from + j / to) * wide : before.data + j * wide;
                 ck_assert_msg(memcmp(dst.data + j * wide, expected, wide) == 0, "%zu x %zu of %zu bytes: element %zu",

@@ -18,7 +18,7 @@
 
 enum { CHUNK = 256, STEP = 32, TERMS = 3 };
 
-/* ---- which there are ---- */
+/* ---- tables of this CPU ---- */
 static const organ_dots *present[3];
 static int present_count;
 
@@ -41,7 +41,7 @@ static void find_present(void)
 /* ---- operands ---- */
 typedef struct dots_case {
     size_t m, n, k, slack; /* elements between rows */
-    organ_real type;       /* of b */
+    organ_real type;       /* type of b */
     organ_compute compute;
     organ_product_into into;
     void (*fill)(uint64_t seed, float *values, size_t n);
@@ -65,7 +65,7 @@ static void fill_special(uint64_t seed, float *values, size_t n)
             memcpy(values + k, &special[samples_bits(&random) % (sizeof special / sizeof *special)], sizeof *values);
 }
 
-/* Zeros, subnormals, and what has subnormal terms, products and sums. */
+/* Fills with zeros, subnormals, and values whose terms, products or sums are subnormal. */
 static void fill_tiny(uint64_t seed, float *values, size_t n)
 {
     static const float scales[] = {0, 0x1p-128f, 0x1p-118f, 0x1p-70f, 0x1p-16f, 1};
@@ -127,7 +127,7 @@ static const char *name_of(const dots_case *c)
     return text;
 }
 
-/* ---- what must come out ---- */
+/* ---- expected results ---- */
 static float bits_float(uint32_t bits)
 {
     float value;
@@ -153,7 +153,7 @@ static float value_of(const organ_factor *o, size_t row, size_t k)
 
 static float flushed(float value) { return fabsf(value) < FLT_MIN ? copysignf(0, value) : value; }
 
-/* Term t of a value, rounded to BF16 as plainly as possible. */
+/* Returns term t of a value, rounded to BF16 in the simplest way. */
 static float term_of(float value, int t, int terms)
 {
     const float greatest = 0x1.fep127f;
@@ -165,7 +165,7 @@ static float term_of(float value, int t, int terms)
     return isfinite(value) ? term_of(value - term, t - 1, terms) : 0;
 }
 
-/* The tile instruction's sum of up to 32 products of term i with term j. */
+/* Returns the tile instruction's sum of up to 32 products of term i with term j. */
 static float dot_of(const organ_product *p, size_t row, size_t column, size_t from, size_t until, int i, int j,
                     int terms[2])
 {
@@ -208,7 +208,7 @@ static float element_of(const organ_product *p, size_t row, size_t column)
     return c;
 }
 
-/* ---- bits of the model ---- */
+/* ---- equality with the model ---- */
 static void require_model_bits(const dots_case *c, uint64_t seed)
 {
     dots_rig rig = create_rig(c, seed);
@@ -253,11 +253,11 @@ START_TEST(model_has_the_manuals_sums)
 }
 END_TEST
 
-/* ---- bounds of all ---- */
+/* ---- error bounds ---- */
 
-/* Each sum is within `share` of the sum of |a b|, and what is flushed, of what FP64 says. split: roundings of sums of
- * at most 3 x 256 in FP32, and with weights of FP32 the products of terms that are left out, at most 2^-22. bf16: both
- * operands are rounded to 8 bits, of BF16 weights one. */
+/* Returns the bound of an error relative to the sum of |a b|, apart from flushed values, against FP64. split: roundings
+ * of sums of at most 3 x 256 in FP32, and, for FP32 weights, the omitted products of terms, at most 2^-22. bf16: both
+ * operands are rounded to 8 bits, BF16 weights not. */
 static double share_of(const dots_case *c)
 {
     if (c->compute == ORGAN_COMPUTE_SPLIT)
@@ -303,7 +303,7 @@ static void require_bounds(const organ_dots *dots, const dots_case *c, uint64_t 
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++)
             require_within(c, p, i, j, before[i * p->c_stride + j], dots->isa);
-    for (size_t i = 0; i + 1 < p->m; i++) /* what lies between rows */
+    for (size_t i = 0; i + 1 < p->m; i++) /* elements between rows */
         ck_assert_mem_eq(before + i * p->c_stride + p->n, (float *)p->c + i * p->c_stride + p->n,
                          p->n ? c->slack * sizeof(float) : 0);
     ck_assert_msg(guarded_intact(&rig.c, 1) && guarded_intact(&rig.scratch, 3), "%s, %s: out of bounds", dots->isa,
@@ -341,7 +341,7 @@ START_TEST(sums_are_within_bounds)
 }
 END_TEST
 
-/* ---- cuts ---- */
+/* ---- division into parts ---- */
 START_TEST(cuts_change_no_bit)
 {
     static const size_t cuts[][2] = {{1, 100}, {100, 1}, {5, 7}, {16, 32}, {31, 17}, {13, 40}};
@@ -374,9 +374,9 @@ START_TEST(cuts_change_no_bit)
 }
 END_TEST
 
-/* ---- how good split is ---- */
+/* ---- accuracy of split ---- */
 
-/* The sum of squared errors of the elements. */
+/* Returns the sum of squared errors of the elements. */
 static double errors_of(const organ_product *p)
 {
     double errors = 0;
@@ -391,7 +391,8 @@ static double errors_of(const organ_product *p)
     return errors;
 }
 
-/* Against the exact product, which rounds as often as FP32 does: its errors are those of a product of 24 bits. */
+/* Compares errors with those of the exact product, which rounds as often as FP32 does; split has the errors of a
+ * product of 24 bits. */
 START_TEST(split_errs_like_the_exact_product)
 {
     const organ_dots *const dots = present[_i / 3];

@@ -31,7 +31,7 @@ static void judge(const organ_kernels *k, const char *table, const char *what, u
     fflush(stdout);
 }
 
-/* The first table's digest is the one that all others must have. */
+/* Prints a digest; all tables must have the digest of the first one. */
 static void tell(const char *table, const char *what, uint64_t digest)
 {
     static struct {
@@ -66,7 +66,8 @@ static float float_of(uint32_t bits)
 typedef enum target { TO_BF16, TO_F16, TO_E4M3, TO_E5M2, TARGETS } target;
 static const char *const target_names[] = {"f32_to_bf16", "f32_to_f16", "f32_to_e4m3", "f32_to_e5m2"};
 
-/* What the magnitude of a code is worth; of 16-bit ones that of infinity is where rounding to it begins. */
+/* Returns the magnitude of a code; for 16-bit types, the code of infinity is worth the smallest value that rounds to
+ * it. */
 static double worth(target to, unsigned code)
 {
     return to == TO_BF16 || to == TO_F16 ? reference_magnitude(to == TO_F16 ? reference_f16 : reference_bf16, code)
@@ -83,10 +84,10 @@ static unsigned greatest(target to)
 typedef struct ladder {
     target to;
     unsigned code;
-    uint32_t next; /* the least magnitude that takes the next code */
+    uint32_t next; /* smallest magnitude that rounds to the next code */
 } ladder;
 
-/* The tie between a code and the next one is exact in FP32, which has more digits; it goes to the even code. */
+/* Finds the tie between a code and the next one, which is exact in FP32 and goes to the even code. */
 static void lookup(ladder *l)
 {
     if (l->code == greatest(l->to)) {
@@ -106,7 +107,7 @@ static unsigned of_nan(target to, uint32_t bits)
     return to == TO_BF16 || to == TO_F16 ? reference_narrow(to == TO_F16 ? reference_f16 : reference_bf16, bits) : 0x7f;
 }
 
-/* F16 once more, by the compiler's type where it has one. */
+/* Checks F16 with the compiler's type, if it has one. */
 static int other_way_agrees(uint32_t bits, unsigned code)
 {
 #ifdef __FLT16_MAX__
@@ -134,7 +135,7 @@ static void narrow_block(const organ_kernels *k, target to, const float *values,
         codes[j] = bytes[j];
 }
 
-/* What the magnitudes from `base` on must become: they come in their order, and the code goes up by one at each tie. */
+/* Computes the expected codes of ascending magnitudes from `base` on; the code increases by one at each tie. */
 static void climb(ladder *l, uint32_t sign, uint32_t base, uint16_t expected[BLOCK])
 {
     const unsigned negative = l->to == TO_BF16 || l->to == TO_F16 ? 0x8000 : 0x80, minus = sign ? negative : 0;
@@ -152,7 +153,7 @@ static void climb(ladder *l, uint32_t sign, uint32_t base, uint16_t expected[BLO
         expected[j] = (uint16_t)of_nan(l->to, sign | (base + j));
 }
 
-/* The 2^31 values of one sign. `compiler`: the compiler's conversion is asked too, once for all tables. */
+/* Checks the 2^31 values of one sign. `compiler`: also compares with the compiler's conversion, once for all tables. */
 static uint64_t sweep(const organ_kernels *k, target to, uint32_t sign, int compiler, uint64_t *digest)
 {
     static uint32_t bits[BLOCK];
@@ -187,7 +188,7 @@ static void narrow_all(const organ_kernels *k, const char *table, int first)
     }
 }
 
-/* ---- every word of 16 bits, every byte ---- */
+/* ---- every 16-bit word, every byte ---- */
 
 static void widen_all(const organ_kernels *k, const char *table)
 {
@@ -206,7 +207,7 @@ static void widen_all(const organ_kernels *k, const char *table)
     }
 }
 
-/* Bits of a value, any NaN as one. */
+/* Returns the bits of a value, with one pattern for all NaN. */
 static uint32_t settled(float value)
 {
     uint32_t bits;
@@ -214,7 +215,8 @@ static uint32_t settled(float value)
     return isnan(value) ? 0x7fc00000 : bits;
 }
 
-/* All 256 bytes of each kind of code, with each scale of a byte, to FP32. What the product must be is exact in FP64. */
+/* Decodes all 256 bytes of each kind of code with each one-byte scale to FP32. The expected product is exact in
+ * FP64. */
 static void decode_all(const organ_kernels *k, const char *table)
 {
     static const char *const names[ORGAN_CODES] = {"e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "i8", "u8", "e2m1", "u4"};
@@ -261,8 +263,8 @@ static const block_type types[] = {
 
 enum { PATTERNS = 16 };
 
-/* Each byte of a block in all its values, the others as one of some patterns has them: tables of codes are asked by
- * more bits than a byte has. */
+/* Gives each byte of a block all its values while the others follow one of several patterns, because lookups can depend
+ * on more bits than one byte has. */
 static void blocks_all(const organ_kernels *k, const char *table, const block_type *t)
 {
     static unsigned char blocks[256 * MAX_BYTES];
@@ -294,7 +296,7 @@ static void blocks_all(const organ_kernels *k, const char *table, const block_ty
         tell(table, t->name, digest);
 }
 
-/* F16, BF16 and I16 of GGUF: all words. */
+/* Checks all words of F16, BF16 and I16 of GGUF. */
 static void words_all(const organ_kernels *k, const char *table)
 {
     static const struct {

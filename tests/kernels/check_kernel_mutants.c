@@ -58,7 +58,7 @@ int main(void)
     tcase_add_loop_test(mutants, checker_rejects_fit, 0, (int)fit_mutant_count);
     suite_add_tcase(suite, mutants);
     SRunner *const runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */
+    srunner_set_fork_status(runner, CK_NOFORK); /* fork can hang in user-mode emulators */
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

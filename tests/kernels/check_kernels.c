@@ -20,21 +20,20 @@ static const organ_kernels *table_of(int isa)
     return organ_kernels_choose(organ_cpu_detect(), isas[isa], &why);
 }
 
-/* tests/run_tests.sh sets KERNEL_TABLES=scalar where only the scalar table is sanitized: the others behave as in the
- * native tree. */
+/* tests/run_tests.sh sets KERNEL_TABLES=scalar where only the scalar table is sanitized; the other tables equal those
+ * of the native tree. */
 static int tables_to_pass(void)
 {
     const char *const tables = getenv("KERNEL_TABLES");
     return tables && strcmp(tables, "scalar") == 0 ? 1 : ISAS;
 }
 
-/* ---- every family on every table: number isa * families + family ---- */
+/* ---- every family on every table: index isa * families + family ---- */
 START_TEST(table_passes_family)
 {
     const organ_kernels *kernels = table_of(_i / (int)kernel_family_count);
     const kernel_family *family = &kernel_families[_i % (int)kernel_family_count];
-    const bool same =
-        kernels && kernels == organ_kernels_avx512_mixed && strstr(family->name, "physarum") == NULL; /* as avx512's */
+    const bool same = kernels && kernels == organ_kernels_avx512_mixed && strstr(family->name, "physarum") == NULL;
     const char *fault = kernels && !same ? family->check(kernels) : NULL;
     ck_assert_msg(!fault, "%s, %s: %s", kernels ? kernels->isa : "", family->name, fault);
 }
@@ -55,8 +54,8 @@ static const golden goldens[] = {
     {STUDENT_T4, 256, 64, 4107, 0x75edaf6120b88507}, {STUDENT_T4, 200, 77, 3898, 0x35ba02359ac7b4f7},
 };
 
-/* The mask of a seeded BF16 tile, one byte an element. The table is made by running this test and taking what it
- * prints, after a look at it. */
+/* Checks the mask of a seeded BF16 tile, one byte per element. To renew the table, run this test and review the printed
+ * values. */
 START_TEST(mask_is_golden)
 {
     static float values[256 * 256];
@@ -88,7 +87,7 @@ START_TEST(mask_is_golden)
 }
 END_TEST
 
-/* What fixtures/make_physarum_golden.py says of a seeded tile: the digest is over a byte an element, 1 where the weight
+/* Values of fixtures/make_physarum_golden.py for a seeded tile. The digest covers one byte per element, 1 if the weight
  * is kept. */
 enum { BF16, F16, F32 };
 typedef struct tile_golden {
@@ -132,7 +131,7 @@ START_TEST(mask_is_the_oracles)
     void *scratch = aligned_alloc(64, organ_physarum_scratch(g->rows, g->cols));
     ck_assert_ptr_nonnull(scratch);
     samples_fill(&random, g->shape, values, g->rows * g->cols);
-    const int first = is_emulated() ? ISAS - 1 : 0, end = tables_to_pass(); /* emulated: neon, which is last */
+    const int first = is_emulated() ? ISAS - 1 : 0, end = tables_to_pass(); /* emulated: neon only, which is last */
     for (int isa = first; isa < end; isa++) {
         const organ_kernels *kernels = table_of(isa);
         organ_prune_counts counts;
@@ -148,7 +147,7 @@ START_TEST(mask_is_the_oracles)
 }
 END_TEST
 
-/* ---- dispatch ---- */
+/* ---- choice of a table ---- */
 START_TEST(dispatch_takes_the_best)
 {
     const char *why;
@@ -205,7 +204,8 @@ START_TEST(twin_has_another_tile_alone)
 }
 END_TEST
 
-/* Its transcendental functions are others, as exact; all else is the scalar table's. */
+/* Without FMA the transcendental functions differ, with the same accuracy; all other kernels are those of the scalar
+ * table. */
 START_TEST(table_without_fma)
 {
     const organ_kernels *const table = organ_kernels_scalar_nofma;
@@ -256,7 +256,7 @@ START_TEST(parts_of_moments_merge)
     samples random = {3};
     samples_fill(&random, LAPLACE, values, 10000);
     for (size_t k = 0; k < 4000; k++)
-        values[k] += 100; /* parts with means far apart */
+        values[k] += 100; /* parts whose means differ much */
     organ_kernels_scalar->moments_f32(values, 0, &empty);
     ck_assert(empty.n == 0 && isinf(empty.min) && isinf(empty.max) && empty.min > 0 && empty.max < 0);
     merged = empty;
@@ -295,7 +295,7 @@ int main(void)
     suite_add_tcase(suite, rest);
     suite_add_tcase(suite, codes_case());
     SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */
+    srunner_set_fork_status(runner, CK_NOFORK); /* fork can hang in user-mode emulators */
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -17,8 +17,8 @@ static uint16_t codes[BLOCK];
 
 typedef struct ladder {
     small_float type;
-    unsigned code; /* of the magnitudes from the last tie on */
-    double tie;    /* to the next code */
+    unsigned code; /* code of the magnitudes from the last tie on */
+    double tie;    /* tie with the next code */
 } ladder;
 
 static void climb(ladder *l, uint32_t magnitude)
@@ -31,7 +31,7 @@ static void climb(ladder *l, uint32_t magnitude)
     }
 }
 
-/* Number of wrong values among the 2^31 of one sign. */
+/* Returns the number of wrong results among the 2^31 values of one sign. */
 static uint64_t sweep(const organ_kernels *k, int to_f16, uint32_t sign)
 {
     const small_float type = to_f16 ? reference_f16 : reference_bf16;
@@ -70,8 +70,8 @@ static void expect(float exact[256], int real, uint32_t expected[256])
     }
 }
 
-/* Number of wrong values among 256 codes x 65536 scales. Two arrays a scale: all codes, and those alone that are finite
- * numbers. */
+/* Returns the number of wrong results among 256 codes x 65536 scales. Each scale is tested with all codes and with
+ * finite ones only. */
 static uint64_t sweep_codes(const organ_kernels *k, int code, int real)
 {
     uint8_t all[2][256];
@@ -104,7 +104,7 @@ static uint64_t sweep_codes(const organ_kernels *k, int code, int real)
 }
 
 /* ---- quotients of the flow ---- */
-/* Estimates as bad as they may be, above and below, and good ones. */
+/* Tests with the worst estimates of the reciprocal, above and below, and with good ones. */
 static float estimate_error;
 static f32x16 bad_reciprocal(f32x16 a) { EACH_LANE(f32x16, (1.0f + estimate_error) / a.lane[l]); }
 #define f32_reciprocal bad_reciprocal
@@ -117,7 +117,8 @@ static float float_of(uint32_t word)
     return value;
 }
 
-/* Number of wrong quotients x / (1 + x): of every x from 2^-25 on, and of some below, where 1 + x is 1. */
+/* Returns the number of wrong quotients x / (1 + x), for every x from 2^-25 on, and for some smaller ones, where 1 + x
+ * is 1. */
 static uint64_t sweep_quotients(void)
 {
     enum { MIN = 0x0d800000 /* 2^-100 */, SMALL = 0x33000000 /* 2^-25 */, INFINITY_BITS = 0x7f800000, SOME = 1021 };

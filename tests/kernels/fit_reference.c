@@ -8,7 +8,7 @@ const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},    {"Q4_1", 3, 32, 2
                                        {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},   {"Q4_K", 12, 256, 144},
                                        {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}};
 
-/* A group of a block, within the bounds. */
+/* A group of a block, within the limits. */
 typedef struct group {
     float x[32], w[32];
     int n;
@@ -65,7 +65,7 @@ static group group_of(const float *values, const float *weights, int n)
     return g;
 }
 
-/* ---- around zero ---- */
+/* ---- types without a minimum ---- */
 
 static void sums_around(const group *g, const range *r, float inverse, float *qx, float *qq)
 {
@@ -97,7 +97,7 @@ static float scale_of(const group *g, const range *r)
     return scale;
 }
 
-/* ---- from a minimum on ---- */
+/* ---- types with a minimum ---- */
 
 typedef struct line {
     float s, m;
@@ -121,7 +121,7 @@ static void moments_of(const group *g, line l, float high, moments *sums)
     }
 }
 
-/* The same with an inverse that is given. */
+/* Computes the moments for a given inverse. */
 static void moments_at(const group *g, float inverse, float from, float high, moments *sums)
 {
     const float shift = -from * inverse;
@@ -201,7 +201,7 @@ static float line_loss(const group *g, line l, float high)
     return sum;
 }
 
-/* Of a block of 8 groups: d, dmin and the codes of its scales and minima. */
+/* For a block of 8 groups: d, dmin and the codes of its scales and minima. */
 typedef struct codes {
     float d, dmin, s[8], m[8];
 } codes;
@@ -294,7 +294,7 @@ static float nearby_scale(const group *g, float d, float code)
     return best;
 }
 
-/* The sums of the first 8 groups and of the last 8 are taken apart. */
+/* Adds the sums of the first 8 groups and of the last 8 separately. */
 static float solve_scale(const group *groups, float d, const float *scales)
 {
     float x[2] = {0}, over[2] = {0}, qx, qq;

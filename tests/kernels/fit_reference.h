@@ -5,7 +5,7 @@
 #define ORGAN_TESTS_FIT_REFERENCE_H
 #include <stddef.h>
 
-/* A type that is searched for: its number, the elements and the bytes of a block. */
+/* A type whose codes are searched: its number, and the elements and bytes of a block. */
 typedef struct fit_type {
     const char *name;
     int number;
@@ -14,7 +14,7 @@ typedef struct fit_type {
 enum { FIT_TYPES = 8 };
 extern const fit_type fit_types[FIT_TYPES];
 
-/* What the values mean when they are stored: one block of the type, each value with its weight. */
+/* Quantises one block of the type, with a weight for each value, and writes the dequantised values. */
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant);
 
 #endif

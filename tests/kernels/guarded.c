@@ -8,8 +8,8 @@
 
 enum { PERIOD = 1 << 15, SEEDS = 32 };
 
-/* Junk of a seed, which repeats after PERIOD bytes; made once, for thousands of small buffers are filled and compared
- * with it. */
+/* Returns random bytes of a seed with period PERIOD, made once, because thousands of small buffers are filled and
+ * compared. */
 static const unsigned char *junk_of(unsigned seed)
 {
     static unsigned char junk[SEEDS][PERIOD], made[SEEDS];

@@ -5,18 +5,19 @@
 #define ORGAN_TESTS_GUARDED_H
 #include <stddef.h>
 
-enum guarded_side { GUARD_BEFORE, GUARD_BEHIND }; /* which end of the data lies flush with its guard page */
+enum guarded_side { GUARD_BEFORE, GUARD_BEHIND }; /* the end of the data next to the guard page */
 
 typedef struct guarded {
     unsigned char *data;
     size_t bytes;
-    unsigned char *map; /* the rest is its own business */
+    unsigned char *map; /* private */
     size_t map_bytes;
 } guarded;
 
-/* Filled with junk that depends on `seed`, data and slack alike. Ends the program where memory cannot be had. */
+/* Fills the buffer, inside and outside of the data, with random bytes of `seed`. Ends the program if memory is
+ * missing. */
 guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed);
-/* 1 if no byte around the data has changed. */
+/* Returns 1 if no byte around the data has changed. */
 int guarded_intact(const guarded *buffer, unsigned seed);
 void guarded_destroy(guarded *buffer);
 

@@ -12,7 +12,7 @@
 typedef struct block_type {
     const char *name;
     int number;
-    size_t elements, bytes; /* of one block */
+    size_t elements, bytes; /* per block */
 } block_type;
 
 static const block_type types[] = {
@@ -46,7 +46,7 @@ static uint32_t bits_of(float a)
     return bits;
 }
 
-/* Bytes read, 0 if the file is not there or does not fit. */
+/* Returns the bytes read, 0 if the file is missing or has another size. */
 static size_t read_golden(const char *type, const char *kind, unsigned char *bytes)
 {
     char path[80];
@@ -108,7 +108,7 @@ const char *check_block_goldens(const organ_kernels *k)
     return fault;
 }
 
-/* ---- members, and types without blocks against what C says ---- */
+/* ---- functions of the table, and types without blocks compared with C conversions ---- */
 static float plain_value(const block_type *t, const unsigned char *p)
 {
     uint16_t half;
@@ -146,11 +146,11 @@ static const char *check_plain(const organ_kernels *k, const block_type *t)
     samples random = {40 + (unsigned)t->number};
     for (size_t j = 0; j < sizeof units; j++)
         units[j] = (unsigned char)samples_bits(&random);
-    for (size_t j = 1; j < N; j += 3) { /* wide integers right beside a tie */
+    for (size_t j = 1; j < N; j += 3) { /* wide integers next to a tie */
         const int64_t extra = (int64_t)(samples_bits(&random) >> 40 << 39 | UINT64_C(1) << 38) + (j % 2 ? 1 : -1);
         memcpy(units + 8 * j, &extra, sizeof extra);
     }
-    for (size_t j = 0; j < N; j += 3) /* doubles in the range of floats, subnormal ones too */
+    for (size_t j = 0; j < N; j += 3) /* doubles in the range of floats, including subnormal ones */
         units[8 * j + 7] = (unsigned char)(0x37 + j % 17);
     for (size_t j = 0; j < N; j++)
         expected[j] = plain_value(t, units + j * t->bytes);
@@ -174,7 +174,7 @@ const char *check_block_members(const organ_kernels *k)
     return fault;
 }
 
-/* ---- any bytes: codes of every kind, scales that are zero, subnormal, infinite, NaN ---- */
+/* ---- random bytes: all codes, and scales that are zero, subnormal, infinite, NaN ---- */
 static const char *check_any_bytes(const organ_kernels *k, const block_type *t, samples *random)
 {
     static unsigned char blocks[ALL];
@@ -182,8 +182,7 @@ static const char *check_any_bytes(const organ_kernels *k, const block_type *t, 
     const size_t fit = sizeof got / sizeof *got / t->elements, n = ALL / t->bytes < fit ? ALL / t->bytes : fit;
     for (size_t j = 0; j < n * t->bytes; j++)
         blocks[j] = (unsigned char)samples_bits(random);
-    for (size_t b = 0; b < n;
-         b += 9) /* one byte in all places: 00, 7c, 7f, 80, fc, ff among them, which make special scales */
+    for (size_t b = 0; b < n; b += 9) /* one byte in all places; 00, 7c, 7f, 80, fc, ff make special scales */
         memset(blocks + b * t->bytes, (int)(b / 9), t->bytes);
     memset(got, 0x55, sizeof got);
     organ_kernels_scalar->dequantize[t->number](blocks, expected, n);
@@ -201,14 +200,14 @@ const char *check_block_values(const organ_kernels *k)
     return fault;
 }
 
-/* ---- bounds ---- */
-/* n units `offset` bytes behind a guard or right before one; values likewise. What is around stays, what is written is
- * scalar's. */
+/* ---- alignment and bounds ---- */
+/* Runs n units `offset` bytes after a guard page or right before one; values too. Bytes around stay unchanged, and the
+ * result is that of the scalar table. */
 static const char *check_blocks_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset,
                                    enum guarded_side side)
 {
     const size_t values_offset =
-        side == GUARD_BEFORE ? offset % 16 * sizeof(float) : 0; /* floats are aligned to themselves */
+        side == GUARD_BEFORE ? offset % 16 * sizeof(float) : 0; /* floats are naturally aligned */
     guarded blocks = guarded_create(offset + n * t->bytes, side, 5);
     guarded values = guarded_create(values_offset + n * t->elements * sizeof(float), side, 6);
     guarded before = guarded_create(blocks.bytes, side, 7),
@@ -229,7 +228,7 @@ static const char *check_blocks_at(const organ_kernels *k, const block_type *t, 
     return fault;
 }
 
-/* The same for quantising junk, in which there are infinities, NaNs and huge values too. */
+/* Does the same for quantising random bytes, which include infinities, NaN and huge values. */
 static const char *check_quantized_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset,
                                       enum guarded_side side)
 {
@@ -272,7 +271,7 @@ const char *check_block_shapes(const organ_kernels *k)
     return fault;
 }
 
-/* Many elements are written past the caches; at an odd address, which that takes no part in, as well. */
+/* Many elements are written with non-temporal stores; also at an odd address, which excludes those. */
 const char *check_blocks_large(const organ_kernels *k)
 {
     static const int halves[] = {1, 30};
@@ -297,7 +296,7 @@ const char *check_blocks_large(const organ_kernels *k)
     return fault;
 }
 
-/* ---- what is left undefined by the reference: a block quantises whatever is in it ---- */
+/* ---- inputs that the reference leaves undefined: any block can be quantised ---- */
 const char *check_block_extremes(const organ_kernels *k)
 {
     static const float extremes[] = {INFINITY, -INFINITY, NAN, 1e-45f, -1e-39f, 3e38f};

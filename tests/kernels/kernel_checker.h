@@ -12,13 +12,13 @@
 
 typedef struct kernel_family {
     const char *name;
-    const char *(*check)(const organ_kernels *kernels); /* NULL, or what is wrong, in a static buffer */
+    const char *(*check)(const organ_kernels *kernels); /* returns NULL, or a message in a static buffer */
 } kernel_family;
 
 extern const kernel_family kernel_families[];
 extern const size_t kernel_family_count;
 
-/* The families, by file. */
+/* Families of checks, by file. */
 const char *check_conversion_values(const organ_kernels *kernels); /* kernel_convert_checks.c */
 const char *check_conversion_shapes(const organ_kernels *kernels);
 const char *check_moments(const organ_kernels *kernels); /* kernel_scan_checks.c */
@@ -49,7 +49,7 @@ const char *check_math_values(const organ_kernels *kernels); /* kernel_math_chec
 const char *check_math_digests(const organ_kernels *kernels);
 const char *check_math_shapes(const organ_kernels *kernels);
 const char *check_math_sums(const organ_kernels *kernels);
-const char *check_math_tolerance(const organ_kernels *kernels); /* no family: of a table whose last bits are its own */
+const char *check_math_tolerance(const organ_kernels *kernels); /* in no family: for a table with its own last bits */
 const char *check_product_ways(const organ_kernels *kernels);   /* kernel_product_checks.c */
 const char *check_product_shapes(const organ_kernels *kernels);
 const char *check_product_extremes(const organ_kernels *kernels);
@@ -63,9 +63,9 @@ const char *check_physarum_flow(const organ_kernels *kernels);
 const char *check_physarum_edges(const organ_kernels *kernels);
 const char *check_physarum_large(const organ_kernels *kernels);
 
-/* For the families: formats the fault. */
+/* Formats a message for a family. */
 const char *kernel_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Lengths that end everywhere in a vector, a pair of vectors and a chunk. */
+/* Lengths that end at every place of a vector, a pair of vectors and a chunk. */
 extern const size_t kernel_lengths[];
 extern const size_t kernel_length_count;
 

@@ -53,7 +53,7 @@ static uint32_t found_at(const void *values, int real, size_t k)
     return wide;
 }
 
-/* ---- every code under scales of all kinds ---- */
+/* ---- every code with scales of all kinds ---- */
 enum { ALL = 256 };
 
 static const char *compare_all(const organ_kernels *k, int code, int real, const uint8_t *codes, float scale,
@@ -72,7 +72,7 @@ static const char *compare_all(const organ_kernels *k, int code, int real, const
     return NULL;
 }
 
-/* All codes in one array, and then those alone that are numbers: kernels may take another way where all are. */
+/* Decodes all codes in one array, then only the finite ones, because kernels may treat these separately. */
 static const char *check_scale(const organ_kernels *k, int code, float scale, const float *zero)
 {
     uint8_t codes[2][ALL];
@@ -93,7 +93,7 @@ static const char *check_scale(const organ_kernels *k, int code, float scale, co
 
 const char *check_decode_values(const organ_kernels *k)
 {
-    /* zeros, subnormals, ends of what is taken for moderate, overflow, not finite, negative */
+    /* zeros, subnormals, limits of the moderate range, overflow, infinities and NaN, negative values */
     static const uint32_t special[] = {0,          0x80000000, 1,          0x00012345, 0x007fffff, 0x00800000,
                                        0x0d7fffff, 0x0d800000, 0x3f800000, 0xbf800000, 0x71ffffff, 0x72000000,
                                        0x7e9a8000, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xff812345,
@@ -113,13 +113,13 @@ const char *check_decode_values(const organ_kernels *k)
 
 /* ---- lengths, groups, bounds ---- */
 enum { MAX = 600 };
-typedef struct bench_of_code { /* buffers that end at, or begin after, a page that faults */
+typedef struct bench_of_code { /* buffers that end at, or begin after, an inaccessible page */
     guarded codes, values, scales, zeros;
 } bench_of_code;
 
 static uint8_t *place(guarded *g, size_t bytes, int behind) { return behind ? g->data + g->bytes - bytes : g->data; }
 
-/* 1 where the bytes of the buffer other than those used still are 0xa5. */
+/* Returns 1 if the unused bytes of the buffer are still 0xa5. */
 static int untouched(const guarded *g, const uint8_t *used, size_t bytes)
 {
     for (const uint8_t *p = g->data; p < g->data + g->bytes; p++)
@@ -162,7 +162,7 @@ static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int
         const double worth = reference_code((organ_code)code, code_at(code, codes, j));
         const float exact = product(worth, with_zeros ? zeros[j / group] : 0, scales[j / group]);
         uint32_t expected = rounded(exact, ORGAN_REAL_F32);
-        uint16_t narrow = 0; /* the conversions have their own check; a search for each would take long */
+        uint16_t narrow = 0; /* the conversions have their own check; searching each value would take long */
         if (real == ORGAN_REAL_BF16)
             organ_kernels_scalar->f32_to_bf16(&exact, &narrow, 1);
         else if (real == ORGAN_REAL_F16)
@@ -180,7 +180,7 @@ static const size_t group_lengths[] = {1,  2,  3,  7,  15,  16,  17,  20,  31,
                                        32, 33, 48, 64, 100, 128, 160, MAX, SIZE_MAX / 2};
 enum { GROUPS = sizeof group_lengths / sizeof *group_lengths };
 static const size_t more_lengths[] = {255, 256, 257, 511, 512,
-                                      513, 519, 550, MAX}; /* 16 groups of 16 and of 32, and what follows */
+                                      513, 519, 550, MAX}; /* 16 groups of 16 and of 32, and more */
 enum { EVERY = 201, LENGTHS = EVERY + sizeof more_lengths / sizeof *more_lengths };
 static size_t length_of(size_t l) { return l < EVERY ? l : more_lengths[l - EVERY]; }
 
@@ -194,15 +194,15 @@ const char *check_decode_shapes(const organ_kernels *k)
         for (size_t l = 0; l < LENGTHS; l++)
             for (int real = 0; real < ORGAN_REALS; real++)
                 for (int again = 0; again < 4 && !fault;
-                     again++, turn++) /* 4 and 18 groups: each length meets all of them */
+                     again++, turn++) /* 4 and 18 groups: each length occurs with all of them */
                     fault = check_decode_of(k, &b, code, real, length_of(l),
                                             group_lengths[(turn + turn / GROUPS) % GROUPS], again % 2);
     guarded_destroy(&b.codes), guarded_destroy(&b.values), guarded_destroy(&b.scales), guarded_destroy(&b.zeros);
     return fault;
 }
 
-/* What is larger than the caches is written another way: compared with the same kernel on pieces, to a destination of
- * any alignment. */
+/* Outputs larger than the caches use non-temporal stores; compares them with the same kernel on pieces, for any
+ * alignment. */
 static const char *check_decode_span(const organ_kernels *k, int code, int real, size_t group, size_t offset)
 {
     const size_t size = real_size(real), n = ((size_t)8 << 20) / size + 101, piece = 12800,
@@ -216,7 +216,7 @@ static const char *check_decode_span(const organ_kernels *k, int code, int real,
         abort();
     draw(&random, codes, piece);
     draw_floats(&random, scales, groups, 0);
-    for (size_t j = piece; j < n; j++) /* of FP8 no NaN but in the first piece: both ways are taken */
+    for (size_t j = piece; j < n; j++) /* FP8 NaN only in the first piece, so that both variants run */
         codes[j] = codes[j - piece] & 0x7b;
     memset(to.data, 0xa5, to.bytes);
     k->decode[code][real](codes, scales, NULL, group, values, n);
@@ -245,7 +245,7 @@ const char *check_decode_large(const organ_kernels *k)
 /* ---- encoding ---- */
 static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, ORGAN_CODE_U4};
 
-/* By search among the codes that are numbers, in order of magnitude. */
+/* Finds the nearest code by searching the finite codes in order of magnitude. */
 static unsigned nearest_code(int code, float x)
 {
     if (code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4) {
@@ -282,7 +282,8 @@ static const char *check_encode_of(const organ_kernels *k, int code, const float
     return NULL;
 }
 
-/* Each number and each tie with its neighbours, both signs; what is beyond; any bits. Returns how many. */
+/* Lists each number and each tie with its neighbours, of both signs, values out of range, and random bits. Returns how
+ * many. */
 static size_t values_to_encode(int code, float *values)
 {
     static const float beyond[] = {0,       -0.0f,    INFINITY, -INFINITY, NAN,       -NAN,      448,       449,
@@ -363,7 +364,7 @@ const char *check_encode_shapes(const organ_kernels *k)
     return fault;
 }
 
-/* ---- the greatest magnitude ---- */
+/* ---- the largest magnitude ---- */
 const char *check_amax(const organ_kernels *k)
 {
     samples random = {6};
@@ -373,7 +374,7 @@ const char *check_amax(const organ_kernels *k)
             guarded array = guarded_create(n * 4, turn % 2 ? GUARD_BEHIND : GUARD_BEFORE, 12);
             float *values = (float *)(void *)array.data, expected = 0;
             draw_floats(&random, values, n, 0);
-            for (size_t j = 0; j < n && turn > 1; j++) /* NaN among them, and an infinity when the turn is the last */
+            for (size_t j = 0; j < n && turn > 1; j++) /* some NaN, and an infinity in the last turn */
                 if (samples_bits(&random) % 8 == 0)
                     values[j] = turn == 5 && j == n - 1
                                     ? -INFINITY

@@ -51,8 +51,8 @@ static const char *check_narrowing(const organ_kernels *k, size_t which, const u
     return NULL;
 }
 
-/* The tie between a code and the next as FP32 (exact: a half step needs one bit more than the type has), signs
- * included. */
+/* Returns the tie between a code and the next one in FP32, where it is exact (a half step needs one more bit than the
+ * type has), with sign. */
 static uint32_t tie_above(small_float type, uint32_t code)
 {
     const uint32_t magnitude = code & 0x7fff;
@@ -78,8 +78,7 @@ static const char *check_narrowing_all(const organ_kernels *k, size_t which)
             bits[c] = tie_above(converters[which].type, c) + (uint32_t)steps[s];
         fault = fault ? fault : check_narrowing(k, which, bits, 1 << 16);
     }
-    for (uint32_t c = 0; c < 1 << 16;
-         c++) /* every sign and exponent, every upper payload of a NaN, lower bits at random */
+    for (uint32_t c = 0; c < 1 << 16; c++) /* every sign and exponent, every upper NaN payload, random lower bits */
         bits[c] = c << 16 | (uint32_t)(samples_bits(&random) & 0xffff);
     fault = fault ? fault : check_narrowing(k, which, bits, 1 << 16);
     for (int round = 0; round < 4 && !fault; round++) {
@@ -98,15 +97,15 @@ const char *check_conversion_values(const organ_kernels *k)
     return fault;
 }
 
-/* n elements from the offset-th on, between guards: what was there before and around stays, what is written is the
- * reference. */
+/* Converts n elements from the offset-th on between guards: bytes around stay unchanged, and the result is the
+ * reference's. */
 static const char *check_span(const organ_kernels *k, size_t which, size_t n, size_t offset, enum guarded_side side)
 {
     const converter *c = &converters[which];
     const size_t from = c->widens ? 2 : 4, to = c->widens ? 4 : 2;
     guarded src = guarded_create((n + offset) * from, side, 1), dst = guarded_create((n + offset) * to, side, 2);
     guarded before =
-        guarded_create(src.bytes + dst.bytes, side, 3); /* not of the heap: a kernel that faults is left at once */
+        guarded_create(src.bytes + dst.bytes, side, 3); /* not on the heap: a kernel that faults does not return here */
     const char *fault = NULL;
     memcpy(before.data, src.data, src.bytes);
     memcpy(before.data + src.bytes, dst.data, dst.bytes);
@@ -128,8 +127,8 @@ static const char *check_span(const organ_kernels *k, size_t which, size_t n, si
     return fault;
 }
 
-/* Long enough to be written past the caches, not aligned, not a whole number of vectors: 65536 elements over and over.
- */
+/* Converts 65536 elements repeatedly into a buffer large enough for non-temporal stores, unaligned, with a partial
+ * vector at the end. */
 static const char *check_long_span(const organ_kernels *k, size_t which)
 {
     enum { PERIOD = 1 << 16 };

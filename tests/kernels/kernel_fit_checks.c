@@ -26,7 +26,7 @@ static void fill_weights(samples *random, float *weights, size_t n)
         weights[j] = (float)ldexp(samples_uniform(random), (int)(samples_bits(random) % 41) - 20) + 0x1p-24f;
 }
 
-/* Values as models have them, far from zero or close to it, all of one sign, equal, zero. */
+/* Fills with values as in models: far from zero or close to it, all of one sign, equal, zero. */
 static void fill_values(samples *random, float *values, size_t n, unsigned round)
 {
     static const int shifts[] = {0, -6, 20, -24, 34, -140, -40};
@@ -73,7 +73,7 @@ const char *check_fit_reference(const organ_kernels *k)
     return fault;
 }
 
-/* ---- junk, in which there are infinities and NaN, between guards ---- */
+/* ---- random bytes with infinities and NaN, between guards ---- */
 
 static const char *check_fit_at(const organ_kernels *k, const fit_type *t, size_t n, size_t offset,
                                 enum guarded_side side)
@@ -112,7 +112,7 @@ const char *check_fit_shapes(const organ_kernels *k)
     return fault;
 }
 
-/* ---- what it is for ---- */
+/* ---- quality ---- */
 
 static double loss_of(const float *values, const float *weights, size_t cols, const float *meant, size_t n)
 {
@@ -122,8 +122,8 @@ static double loss_of(const float *values, const float *weights, size_t cols, co
     return sum;
 }
 
-/* Less is lost than by the greatest magnitude, where there is such a quantiser, and with weights than without, weighed
- * by them; what the type can hold exactly stays as it is; scales stay finite. */
+/* The search loses less than scaling by the largest magnitude, if there is such a quantiser, and less weighted loss
+ * with weights than without; values that the type represents stay exact; scales stay finite. */
 const char *check_fit_purpose(const organ_kernels *k)
 {
     static float values[MAX], weights[MAX], meant[3][MAX], exact[32], back[32];

@@ -27,7 +27,7 @@ static double median_magnitude(const double *values, size_t n)
     return median;
 }
 
-/* One level at a time, every level an array of its own. Returns the energy of what is noise. */
+/* Computes one level at a time, each level in a new array. Returns the energy of the noise. */
 static double reference_haar(double *row, size_t n, double threshold, double strength)
 {
     double *details[LEVELS], *values = malloc((n + 1) * sizeof *values), *finer = malloc((n + 1) * sizeof *finer),
@@ -86,7 +86,7 @@ static double energy(const double *values, size_t n)
 
 static const float thresholds[] = {1.0f, 0.3f, 0.0f, 3.0f, 1e9f}, strengths[] = {0.1f, 1.0f, 0.5f, 0.0f};
 
-/* Rows with many zeros, of two scales, of one value. */
+/* Fills rows with many zeros, with two scales, with one value. */
 static void fill(samples *random, float *values, size_t n, unsigned kind)
 {
     samples_fill(random, (enum sample_shape)(samples_bits(random) % SAMPLE_SHAPES), values, n);
@@ -103,7 +103,7 @@ static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, fl
                              uint64_t seed)
 {
     samples random = {seed};
-    /* Kept from row to row, for a broken kernel that meets a guard page does not come back here. */
+    /* Static, because a kernel that faults at a guard page does not return here. */
     static float *values, *scalar, *plain;
     static double *reference;
     values = realloc(values, (n + 1) * sizeof *values), scalar = realloc(scalar, (n + 1) * sizeof *scalar);
@@ -127,7 +127,7 @@ static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, fl
                              (unsigned long long)seed);
     else if (!guarded_intact(&row, 5) || !guarded_intact(&scratch, 6))
         fault = kernel_fault("haar_purify: %zu values: writes past its row or scratch", n);
-    /* The reference itself: what leaves is s (2 - s) of the noise. */
+    /* Checks the reference: it removes s (2 - s) of the noise energy. */
     else if (fabs(before - after - (double)strength * (2 - (double)strength) * noise) > 1e-10 * before)
         fault = kernel_fault("the reference loses energy");
     for (size_t j = 0; j < n && !fault; j++)

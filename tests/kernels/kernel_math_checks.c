@@ -17,7 +17,8 @@ static const char *const names[] = {"gate_silu", "gate_gelu_tanh", "gate_gelu", 
 #define TOP    1.5f
 #define ULP    0x1p-23L
 
-/* As the kernels compute it, but for rounding, and what rounding may change: relative, and of things this large. */
+/* The expected value, without rounding, and the allowed error: relative, and relative to intermediate terms of this
+ * size. */
 typedef struct expectation {
     long double value, relative, of;
 } expectation;
@@ -28,7 +29,7 @@ static expectation expect(int which, float x_, float up)
     switch (which) {
     case SILU:
         return (expectation){x / (1 + expl(-x)) * up, 4 * ULP, 0};
-    case GELU_TANH: /* the exponential of 2 u turns what u lacks into a relative error */
+    case GELU_TANH: /* the exponential of 2 u turns an error of u into a relative error */
         return (expectation){x / (1 + expl(-2 * u)) * up, (4 + 8 * fminl(fabsl(u), 100)) * ULP, 0};
     case GELU:
         return (expectation){x * up / 2 * erfcl(-x * (long double)0.70710678f), 4 * ULP, fabsl(x * up)};
@@ -43,7 +44,7 @@ static expectation expect(int which, float x_, float up)
     }
 }
 
-/* out: n results. Returns what the kernel does, if it is a number. */
+/* out: n results. Returns the kernel's return value, if it has one. */
 static double run(const organ_kernels *k, int which, const float *in, const float *up, float *out, size_t n)
 {
     if (which == POWER) {
@@ -67,7 +68,7 @@ static double run(const organ_kernels *k, int which, const float *in, const floa
 
 static int same_number(float a, float b) { return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)); }
 
-/* 2^16 values of all signs, exponents and fractions, infinities and NaN among them; `ups` are about 1. */
+/* 2^16 values of all signs, exponents and fractions, including infinities and NaN; `ups` are about 1. */
 enum { SWEEP = 1 << 16 };
 static void fill_sweep(float *values, float *ups)
 {
@@ -76,13 +77,13 @@ static void fill_sweep(float *values, float *ups)
         memcpy(&values[k], &bits, sizeof bits);
         ups[k] = 0.5f + (float)(k % 1024) / 512;
     }
-    for (uint32_t k = 0; k < SWEEP; k += 2) /* half of them where the functions are not flat */
+    for (uint32_t k = 0; k < SWEEP; k += 2) /* half of them where the functions are not constant */
         values[k] = (float)((double)k / SWEEP - 0.5) * 200.0f;
     values[1] = 0, values[3] = -0.0f, values[5] = INFINITY, values[7] = -INFINITY, values[9] = NAN;
 }
 
-/* A long double of aarch64 is computed by the compiler's library: on an emulated processor one value in 13 is compared.
- * The digests of all are those of machines that compare each. */
+/* On aarch64 the compiler's library computes long double; emulated, one value in 13 is compared. The digests of all
+ * values come from machines that compare each. */
 static const char *check_against_expectation(int which, const float *in, const float *up, const float *out)
 {
     const size_t step = sampled(1, 13);
@@ -92,7 +93,7 @@ static const char *check_against_expectation(int which, const float *in, const f
             continue;
         if (fabsl(e.value) > (long double)3.4e38f && (isinf(out[k]) || fabsf(out[k]) > 3.39e38f))
             continue;
-        /* e^-x overflows before x / e^-x is lost; a quotient by the cap may be subnormal */
+        /* e^-x overflows before x / e^-x becomes zero; a quotient by the cap may be subnormal */
         const long double least = which <= GELU_TANH ? 0x1p-119L : 0x1p-144L,
                           room = e.relative * fmaxl(fabsl(e.value), e.of) + least;
         if (!(fabsl((long double)out[k] - e.value) <= room))
@@ -127,11 +128,11 @@ const char *check_math_values(const organ_kernels *k)
                 fault = kernel_fault("%s(%a): %a, scalar %a", names[which], (double)sweep_in[j], (double)sweep_out[j],
                                      (double)sweep_scalar[j]);
     }
-    /* What has the bits of scalar is as exact as scalar, which is asked by its own name. */
+    /* A table with the bits of scalar is as accurate as scalar, which is checked under its own name. */
     return fault || strcmp(k->isa, "scalar") != 0 ? fault : check_math_tolerance(k);
 }
 
-/* Taken from what this check prints, after check_math_values had passed. */
+/* The digests are printed by this check; renew them only after check_math_values has passed. */
 const char *check_math_digests(const organ_kernels *k)
 {
     static const uint64_t golden[ELEMENTWISE] = {0x8e0cd08bb1bec4d1, 0x37fcdcc9b7fe8bad, 0xb18917dab8891fad,
@@ -150,7 +151,7 @@ const char *check_math_digests(const organ_kernels *k)
     return memcmp(digests, golden, sizeof golden) == 0 ? NULL : kernel_fault("digests of the results are%s", list);
 }
 
-/* ---- lengths and bounds ---- */
+/* ---- lengths and alignment ---- */
 static const char *check_shape(const organ_kernels *k, int which, size_t n, enum guarded_side side, uint64_t seed)
 {
     samples random = {seed};

@@ -108,7 +108,7 @@ static void audit_blind_to_sign(const float *donor, const float *copy, size_t n,
 }
 
 /* ---- blocks ---- */
-static void q4_k_narrow_scales(const void *blocks, float *values, size_t n) /* four bits of the last four, not six */
+static void q4_k_narrow_scales(const void *blocks, float *values, size_t n) /* 4 of 6 bits in the last 4 groups */
 {
     unsigned char block[144];
     for (size_t k = 0; k < n; k++) {

@@ -7,7 +7,7 @@
 typedef struct kernel_mutant {
     const char *defect;
     const char *(*rejected_by)(const organ_kernels *kernels);
-    void (*break_table)(organ_kernels *kernels); /* replaces one member */
+    void (*break_table)(organ_kernels *kernels); /* replaces one function */
 } kernel_mutant;
 
 extern const kernel_mutant kernel_mutants[], product_mutants[], fit_mutants[];

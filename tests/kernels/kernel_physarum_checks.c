@@ -47,8 +47,8 @@ static const char *describe(const tile *t, const char *what)
                         (double)t->params.coupling, (double)t->params.gain, what);
 }
 
-/* 1 if `after` is `before` with some elements of the tile turned +0, counted right, and the gaps between its rows as
- * they were. */
+/* Returns 1 if `after` is `before` with some elements of the tile set to +0, the counts are right and the bytes between
+ * rows are unchanged. */
 static int is_pruning(const tile *t, const unsigned char *before, const unsigned char *after,
                       const organ_prune_counts *counts)
 {
@@ -72,7 +72,7 @@ static int is_pruning(const tile *t, const unsigned char *before, const unsigned
     return memcmp(&seen, counts, sizeof seen) == 0 && seen.zero_before + seen.killed + seen.kept == t->rows * t->cols;
 }
 
-/* What is left of a run: counts, and digests of weights and scratch. */
+/* The results of a run: counts, and digests of weights and scratch. */
 typedef struct outcome {
     organ_prune_counts counts;
     uint64_t weights, scratch;
@@ -83,7 +83,7 @@ static outcome outcome_of(const organ_prune_counts *counts, const guarded *weigh
     return (outcome){*counts, XXH3_64bits(weights->data, weights->bytes), XXH3_64bits(scratch->data, scratch->bytes)};
 }
 
-/* The buffers of a run, which end at a guard; the junk in the scratch is always the same. */
+/* Makes the buffers of a run, which end at a guard; the scratch always contains the same random bytes. */
 static guarded create_scratch(const tile *t)
 {
     return guarded_create(organ_physarum_scratch(t->rows, t->cols), GUARD_BEHIND, 2);
@@ -100,12 +100,12 @@ static outcome scalar_outcome(const tile *t, const float *values)
     return made;
 }
 
-/* The table over the weights of which the scalar one makes what is expected. */
+/* Compares the table with the scalar one on these weights. */
 static const char *check_like(const organ_kernels *k, const tile *t, const float *values, const outcome *expected)
 {
     const size_t bytes = extent(t) * type_sizes[t->type];
     guarded mine = guarded_create(bytes, t->rows % 2 ? GUARD_BEHIND : GUARD_BEFORE, 1), scratch = create_scratch(t);
-    guarded before = guarded_create(bytes, GUARD_BEHIND, 3); /* not of the heap: a kernel that faults is left at once */
+    guarded before = guarded_create(bytes, GUARD_BEHIND, 3); /* not on the heap: a kernel may fault */
     organ_prune_counts counts;
     const char *fault = NULL;
     store(t->type, values, before.data, extent(t));
@@ -140,14 +140,14 @@ const char *check_physarum_same(const organ_kernels *k)
     static const organ_physarum_params params[] = {{30, 2, 1, 6},      {0, 2, 1, 6},    {1, 2, 0, 6},
                                                    {5, 2, 0.7f, 2.5f}, {4, 1.7f, 1, 6}, {3, 3.5f, 2, 40}};
     static float values[256 * 260];
-    const size_t step = sampled(1, 5); /* the first and the last of the parameters */
+    const size_t step = sampled(1, 5); /* the first and the last parameters */
     const char *fault = NULL;
     samples random = {5};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int type = 0; type < TYPES; type++)
             for (size_t p = 0; p < sizeof params / sizeof *params && !fault; p += step) {
                 const tile t = {type, shapes[s][0], shapes[s][1], shapes[s][1] + 3 * (p % 2), params[p]};
-                if (shapes[s][0] * shapes[s][1] > 20000 && p > 0 && type != BF16) /* the reference takes its time */
+                if (shapes[s][0] * shapes[s][1] > 20000 && p > 0 && type != BF16) /* the reference is slow */
                     continue;
                 samples_fill(&random, (enum sample_shape)(samples_bits(&random) % SAMPLE_SHAPES), values, extent(&t));
                 for (size_t j = 0; j < extent(&t); j += 29)
@@ -157,8 +157,8 @@ const char *check_physarum_same(const organ_kernels *k)
     return fault;
 }
 
-/* Against the formula in FP64: only weights whose conductivity lies within rounding of the threshold may differ, 2 in
- * 10,000. */
+/* Compares with the formula in FP64: only weights whose conductivity is within rounding of the threshold may differ, 2
+ * in 10,000. */
 static const char *check_flow(const organ_kernels *k, const tile *t, enum sample_shape shape)
 {
     static float values[256 * 256], after[256 * 256];
@@ -195,7 +195,7 @@ const char *check_physarum_flow(const organ_kernels *k)
     return fault;
 }
 
-/* One weight stands out of, or lacks in, a tile of `others`. */
+/* One weight differs from all `others` in a tile. */
 static const char *check_odd_one(const organ_kernels *k, tile t, float others, float odd)
 {
     static float values[64 * 64];
@@ -227,8 +227,8 @@ const char *check_physarum_edges(const organ_kernels *k)
 
 const char *check_physarum_large(const organ_kernels *k)
 {
-    enum { PERIOD = 77777 }; /* the samples repeat, but no two rows are alike */
-    static outcome expected; /* the same for every table */
+    enum { PERIOD = 77777 }; /* samples with a period, in which no two rows are equal */
+    static outcome expected; /* equal for every table */
     static int known;
     const size_t side = sampled_unless_all(4096, 2048, 1024);
     const tile t = {BF16, side, side, side, {2, 2, 1, 6}};
@@ -239,7 +239,7 @@ const char *check_physarum_large(const organ_kernels *k)
     samples_fill(&random, UNIFORM, values, PERIOD);
     for (size_t at = PERIOD; at < side * side; at++)
         values[at] = values[at - PERIOD];
-    values[12345] = 3e30f; /* all that flows flows here */
+    values[12345] = 3e30f; /* the whole flow goes through this weight */
     if (!known++)
         expected = scalar_outcome(&t, values);
     const char *fault = check_like(k, &t, values, &expected);

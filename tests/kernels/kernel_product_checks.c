@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAYS = 3 * 3 * 2 * 2 * 3 * 2 }; /* types of a and of b, how each lies, how c is met, in FP32 or FP64 */
+enum { WAYS = 3 * 3 * 2 * 2 * 3 * 2 }; /* types of a and of b, order of each, update of c, in FP32 or FP64 */
 #define CHUNK 256
 
 typedef struct product_case {
@@ -17,7 +17,7 @@ typedef struct product_case {
     void (*fill)(uint64_t seed, float *values, size_t n);
 } product_case;
 
-/* ---- what must come out ---- */
+/* ---- expected results ---- */
 static float value_of(const organ_factor *o, size_t row, size_t k)
 {
     const size_t at = o->transposed ? k * o->stride + row : row * o->stride + k;
@@ -47,7 +47,7 @@ static void reference_element(const organ_product *p, size_t i, size_t j)
             total = fmaf(value_of(&p->a, i, k), value_of(&p->b, j, k), total);
         if (p->wide)
             *wide = met(*wide, (double)total, p->into, from == 0);
-        else /* of two FP32 the sum in FP64, rounded, is the sum in FP32 */
+        else /* for two FP32 numbers, the FP64 sum rounded to FP32 is the FP32 sum */
             *narrow = (float)met((double)*narrow, (double)total, p->into, from == 0);
     }
     const uint64_t wide_nan = 0x7ff8000000000000;
@@ -72,7 +72,7 @@ static void fill_normal(uint64_t seed, float *values, size_t n)
     samples_fill(&random, NORMAL, values, n);
 }
 
-/* Mostly plain numbers; where one is not, what it meets becomes so too. */
+/* Mostly ordinary numbers; infinities and NaN spread to the results that they reach. */
 static void fill_special(uint64_t seed, float *values, size_t n)
 {
     static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x80000000,
@@ -85,7 +85,7 @@ static void fill_special(uint64_t seed, float *values, size_t n)
             memcpy(values + k, &special[samples_bits(&random) % (sizeof special / sizeof *special)], sizeof *values);
 }
 
-/* Zeros of both signs, subnormals and what has subnormal products. */
+/* Fills with zeros of both signs, subnormals, and numbers with subnormal products. */
 static void fill_tiny(uint64_t seed, float *values, size_t n)
 {
     static const float factors[] = {0, 0x1p-128f, 0x1p-70f, 0x1p-16f, 1};
@@ -127,7 +127,7 @@ static guarded create_operand(const product_case *c, size_t rows, organ_real typ
     return stored;
 }
 
-/* The numbers in which results accumulate, before. */
+/* Makes the matrix c with its values before the product. */
 static guarded create_result(const product_case *c, bool wide, size_t stride, uint64_t seed)
 {
     const size_t count = extent(c->m, c->n, stride);
@@ -175,7 +175,7 @@ static const char *check_case(const organ_kernels *kernels, const product_case *
     case_rig rig = create_rig(c, seed);
     organ_product expected = rig.product;
     guarded requested =
-        guarded_create(rig.c.bytes, c->side, 10); /* mapped: a broken kernel may never come back to free it */
+        guarded_create(rig.c.bytes, c->side, 10); /* mapped memory, because a kernel that faults never frees it */
     expected.c = requested.data;
     if (rig.c.bytes > 0)
         memcpy(expected.c, rig.c.data, rig.c.bytes);
@@ -192,7 +192,7 @@ static const char *check_case(const organ_kernels *kernels, const product_case *
 
 const char *check_product_ways(const organ_kernels *kernels)
 {
-    const int step = (int)sampled(1, 7); /* each kind of each operand comes, in other company */
+    const int step = (int)sampled(1, 7); /* each kind of each operand occurs, with different others */
     const char *fault = NULL;
     for (int way = 0; way < WAYS && !fault; way += step) {
         const product_case tile = {5, 18, 35, (size_t)way % 4, way, way % 2 ? GUARD_BEFORE : GUARD_BEHIND, fill_normal};
@@ -204,7 +204,7 @@ const char *check_product_ways(const organ_kernels *kernels)
     return fault;
 }
 
-/* Each size of each edge beside small others, and all of them large. */
+/* Large sizes of each dimension with the others small, and all of them large. */
 const char *check_product_shapes(const organ_kernels *kernels)
 {
     static const size_t sizes[] = {0, 1, 2, 3, 4, 11, 12, 13, 15, 16, 17, 31, 32, 33, 47, 255, 256, 257, 513, 770};
@@ -241,7 +241,7 @@ const char *check_product_extremes(const organ_kernels *kernels)
     return fault;
 }
 
-/* ---- cuts ---- */
+/* ---- division into parts ---- */
 static organ_factor from_row(organ_factor o, size_t row)
 {
     const size_t size = o.type == ORGAN_REAL_F32 ? 4 : 2;

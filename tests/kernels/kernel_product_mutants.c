@@ -6,7 +6,7 @@
 
 #define RIGHT organ_kernels_scalar
 
-/* The last element of c, where it is FP32 and there is one. */
+/* Returns the last element of c if c is FP32 and not empty. */
 static float *last_of(const organ_product *p)
 {
     return p->m > 0 && p->n > 0 && !p->wide ? (float *)p->c + (p->m - 1) * p->c_stride + p->n - 1 : NULL;

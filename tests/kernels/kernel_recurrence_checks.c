@@ -7,7 +7,7 @@
 
 enum { TOKENS = 70, WIDEST = 80, KEYS = 20 };
 
-/* One case: `r` is complete but for the state and the outputs. */
+/* One case: `r` without the state and the outputs. */
 typedef struct recurrence_case {
     float queries[TOKENS * KEYS], keys[TOKENS * KEYS], values[TOKENS * WIDEST], decays[TOKENS * KEYS],
         strengths[TOKENS];
@@ -52,7 +52,7 @@ static float decay_of(const organ_recurrence *r, size_t t, size_t i)
     return r->decays[t * r->decay_stride + (r->decay_by_key ? i : 0)];
 }
 
-/* The definition in FP32, for one column. */
+/* Computes one column by the definition, in FP32. */
 static void expected_column(const organ_recurrence *r, size_t j)
 {
     for (size_t t = 0; t < r->tokens; t++) {
@@ -161,7 +161,7 @@ const char *check_recurrence(const organ_kernels *kernels)
 
 enum { STATES = 6, MIXED = 2 * STATES + 3 };
 
-/* One case: `s` is complete but for the values and the state. */
+/* One case: `s` without the values and the state. */
 typedef struct scan_case {
     float values[TOKENS * WIDEST], steps[TOKENS * WIDEST], mixed[TOKENS * MIXED], rates[STATES * WIDEST], skip[WIDEST],
         state[STATES * WIDEST];
@@ -196,7 +196,7 @@ static void fill_scan(scan_case *c, size_t channels)
                                   .state_stride = channels};
 }
 
-/* The definition in FP32, for one channel. */
+/* Computes one channel by the definition, in FP32. */
 static void expected_channel(const organ_selective_scan *s, size_t j)
 {
     for (size_t t = 0; t < s->tokens; t++) {

@@ -16,7 +16,7 @@ double reference_magnitude(small_float type, unsigned code)
     return exponent == 0 ? ldexp(fraction / one, 1 - bias) : ldexp(1 + fraction / one, exponent - bias);
 }
 
-/* Of every code, made once: a search asks for seventeen. */
+/* Magnitudes of all codes, computed once, since a search needs seventeen of them. */
 static const double *magnitudes_of(small_float type)
 {
     static double magnitudes[2][1 << 15];
@@ -45,7 +45,7 @@ uint16_t reference_narrow(small_float type, uint32_t bits)
 {
     const uint32_t magnitude = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
     unsigned low = 0, high = reference_infinity(type);
-    if (magnitude > 0x7f800000) /* sign, the upper bits of the payload, quiet */
+    if (magnitude > 0x7f800000) /* sign, upper payload bits, quiet bit */
         return (uint16_t)(sign | high | (magnitude & 0x7fffff) >> (23 - type.fraction_bits) |
                           1u << (type.fraction_bits - 1));
     const double *const magnitudes = magnitudes_of(type);
@@ -64,7 +64,8 @@ uint16_t reference_narrow(small_float type, uint32_t bits)
     return (uint16_t)(sign | (down < up || (down == up && low % 2 == 0) ? low : high));
 }
 
-/* FP8 with that many fraction bits; FNUZ has one bias more and one NaN. */
+/* Returns the value of an FP8 code with that many fraction bits; FNUZ has an exponent bias larger by one and a single
+ * NaN. */
 static double fp8_code(unsigned bits, int fraction_bits, int fnuz)
 {
     const int exponent_bits = 7 - fraction_bits, bias = (1 << (exponent_bits - 1)) - 1 + fnuz;

@@ -5,7 +5,7 @@
 #define ORGAN_TESTS_KERNEL_REFERENCE_H
 #include "kernels/kernels.h"
 
-/* A 16-bit float as exponent bits and fraction bits. */
+/* The numbers of exponent and fraction bits of a 16-bit float. */
 typedef struct small_float {
     int exponent_bits, fraction_bits;
 } small_float;
@@ -13,19 +13,19 @@ extern const small_float reference_bf16, reference_f16;
 
 uint32_t reference_widen(small_float type, uint16_t code);
 uint16_t reference_narrow(small_float type, uint32_t bits);
-/* |x| of the code without its sign; the code of infinity stands for the next power of two, where rounding to infinity
- * begins. */
+/* Returns |x| of the code without its sign. The code of infinity counts as the next power of two, where rounding to
+ * infinity begins. */
 double reference_magnitude(small_float type, unsigned code);
 uint16_t reference_infinity(small_float type);
 
-/* What a code of one byte or one nibble is worth, from its fields; NaN and infinities too. */
+/* Computes the value of a one-byte or 4-bit code from its fields, including NaN and infinities. */
 double reference_code(organ_code code, unsigned bits);
 
-/* In long double, over the whole array at once. */
+/* Computes the moments in long double over the whole array. */
 void reference_moments(const float *values, size_t n, organ_moments *moments);
 
-/* keep[i * cols + j] = 1 where the flow of design constants g = params->gain, step 0.5, threshold 0.25 keeps the
- * weight; all in FP64. */
+/* Sets keep[i * cols + j] = 1 if the flow with gain params->gain, step 0.5 and threshold 0.25 keeps the weight; in
+ * FP64. */
 void reference_physarum(const float *weights, size_t rows, size_t cols, size_t stride,
                         const organ_physarum_params *params, unsigned char *keep);
 

@@ -9,12 +9,12 @@ enum { BF16, F16, F32, TYPES };
 static const char *const type_names[] = {"bf16", "f16", "f32"};
 static const size_t type_sizes[] = {2, 2, 4};
 
-/* What a model may hold and a kernel may stumble over. */
+/* Values that occur in models and may break a kernel. */
 static const uint32_t specials[] = {0x00000000, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffa00001,
                                     0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff,
                                     0x3f800000, 0xbf800000, 0x00010000, 0x33000001};
 
-/* n values: samples, with one special in `one_in` (0: none). */
+/* Fills with random values, one special value in `one_in` (0: none). */
 static void fill(samples *random, float *values, size_t n, unsigned one_in)
 {
     samples_fill(random, (enum sample_shape)(samples_bits(random) % SAMPLE_SHAPES), values, n);
@@ -23,7 +23,7 @@ static void fill(samples *random, float *values, size_t n, unsigned one_in)
             memcpy(&values[j], &specials[samples_bits(random) % (sizeof specials / sizeof *specials)], sizeof *values);
 }
 
-/* values as elements of the type at `to`, and back in `values` as those elements are read. */
+/* Stores values as elements of the type at `to`, and in `values` as these elements are read back. */
 static void store(int type, float *values, void *to, size_t n)
 {
     const organ_kernels *k = organ_kernels_scalar;
@@ -108,7 +108,7 @@ static const char *check_zeros_of(const organ_kernels *k, int type, size_t n, en
     for (size_t j = 0; j < n; j++) {
         uint32_t bits = samples_bits(&random) % 3 == 0 ? (uint32_t)samples_bits(&random) & 0x80008000
                                                        : (uint32_t)samples_bits(&random);
-        bits = samples_bits(&random) % 5 == 0 ? (bits & 0x80000000) | 1 : bits; /* the least subnormal is not zero */
+        bits = samples_bits(&random) % 5 == 0 ? (bits & 0x80000000) | 1 : bits; /* the smallest subnormal is not zero */
         if (type != F32)
             bits = bits >> (bits & 1 ? 0 : 16) & 0xffff;
         else if ((bits & 0x7fff7fff) == 0)
@@ -136,7 +136,7 @@ const char *check_zeros(const organ_kernels *k)
     return fault;
 }
 
-/* One pair of elements and where it belongs. */
+/* Makes one pair of elements and counts it in its class. */
 static void audit_pair(samples *random, int type, uint32_t *donor, uint32_t *copy, organ_audit_counts *expected)
 {
     const uint32_t sign = type == F32 ? 0x80000000 : 0x8000, rest = sign - 1, bits = (uint32_t)samples_bits(random);

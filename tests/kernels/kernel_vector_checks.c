@@ -65,7 +65,7 @@ const char *check_vectors(const organ_kernels *kernels)
 
 /* ---- small systems ---- */
 
-/* A A^T + I of a random A, on and above the diagonal; junk below it. */
+/* Makes A A^T + I of a random A, on and above the diagonal, with random values below it. */
 static void fill_system(size_t n, float *values)
 {
     static double random[LARGEST * LARGEST];
@@ -111,7 +111,7 @@ static void expected_solution(const float *factor, size_t n, float *x)
     }
 }
 
-/* A x is what x was before, within the rounding of a system that is conditioned like these. */
+/* Checks that A x equals the old x within the rounding error of a well-conditioned system. */
 static const char *check_solution(const float *system, size_t n, const float *x)
 {
     for (size_t i = 0; i < n; i++) {

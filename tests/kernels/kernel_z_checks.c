@@ -20,11 +20,11 @@ static const char *check_codes_of(const organ_kernels *k, size_t n, enum guarded
     samples random = {seed};
     guarded codes = guarded_create(n * 2, side, 7);
     uint64_t *counts = memory(65536 * 8), *expected = memory(65536 * 8);
-    counts[3] = expected[3] = UINT64_C(1) << 40; /* added to, in 64 bits */
+    counts[3] = expected[3] = UINT64_C(1) << 40; /* the kernel adds to 64-bit counts */
     for (size_t j = 0; j < n; j++) {
         const uint16_t mixed = samples_bits(&random) % 3 == 0 ? 0xffff : (uint16_t)(samples_bits(&random) % 40);
         const uint16_t run =
-            j % 97 == 5 && j % 3 == 0 ? 8 : 7; /* long runs of one code, and some with one other in them */
+            j % 97 == 5 && j % 3 == 0 ? 8 : 7; /* long runs of one code, some with another code in them */
         const uint16_t code = seed % 3 == 0 ? run : mixed;
         memcpy(codes.data + 2 * j, &code, 2);
         expected[code]++;
@@ -132,8 +132,8 @@ const char *check_spread(const organ_kernels *k)
     return fault;
 }
 
-/* Values in and far outside of the bins: right on edges where mean and std are powers of two, a few numbers beside an
- * edge where they are not, with means of up to 2000 bins and deviations near the ends of FP32. */
+/* Values inside the bins and far outside: on edges if mean and std are powers of two, else a few floats beside an edge;
+ * means of up to 2000 bins, deviations near the limits of FP32. */
 typedef struct bins_case {
     double mean, std;
     enum { ON_EDGES, BESIDE_EDGES, ANYWHERE } place;

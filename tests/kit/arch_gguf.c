@@ -21,7 +21,7 @@ typedef struct gguf_target {
 
 typedef struct gguf_work {
     const arch_model *model;
-    FILE *keys; /* their bytes, as in the file */
+    FILE *keys; /* bytes of the keys as in the file */
     uint64_t key_count;
     gguf_target *targets;
     size_t target_count;
@@ -165,7 +165,7 @@ static void add_target(gguf_work *work, char *const *fields)
     ck_assert_ptr_nonnull(target->values);
 }
 
-/* ---- the description ---- */
+/* ---- reading the description ---- */
 
 static void read_line(gguf_work *work, char *line)
 {
@@ -189,7 +189,7 @@ static void read_line(gguf_work *work, char *line)
     }
 }
 
-/* Returns true if both lines are keys of one name. */
+/* Whether both lines set the same key. */
 static bool same_key(const char *line, const char *other)
 {
     const char *const end = strchr(other, '\t') ? strchr(strchr(other, '\t') + 1, '\t') : NULL;
@@ -214,7 +214,7 @@ static void read_description(gguf_work *work, const char *path, const char *othe
     fclose(file);
 }
 
-/* ---- the file ---- */
+/* ---- writing the file ---- */
 
 static void pad(FILE *file)
 {

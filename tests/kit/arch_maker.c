@@ -25,7 +25,7 @@ static bool arch_has(const char *name, const char *const *words)
     return false;
 }
 
-/* The stream of a tensor: FNV-1a of its name. */
+/* Returns the random stream of a tensor: FNV-1a of its name. */
 static uint64_t arch_stream(const char *name)
 {
     uint64_t value = 0xCBF29CE484222325u;
@@ -34,7 +34,7 @@ static uint64_t arch_stream(const char *name)
     return value;
 }
 
-/* a and b of the values b + a u. */
+/* Sets a and b; the values are b + a u. */
 static void arch_scale(const arch_tensor *t, float *a, float *b)
 {
     static const char *const norms[] = {"norm", "ln_", "layer_scalar", NULL},
@@ -77,7 +77,7 @@ float *arch_values(const arch_tensor *t)
     return values;
 }
 
-/* MXFP4 of gpt-oss: any codes, and exponents of 2^-6 to 2^-4. */
+/* MXFP4 of gpt-oss: random codes, and exponents from 2^-6 to 2^-4. */
 static bool arch_is_bytes(const arch_tensor *t)
 {
     static const char *const ends[] = {"_blocks", "_scales", NULL};
@@ -99,7 +99,7 @@ static unsigned char *arch_bytes(const arch_tensor *t)
     return bytes;
 }
 
-/* ---- the fixture ---- */
+/* ---- reading a fixture ---- */
 
 void arch_shape_read(arch_tensor *t, const char *shape)
 {
@@ -150,7 +150,7 @@ static void read_fixture(const char *path, arch_model *model, arch_reference *re
     fclose(file);
 }
 
-/* ---- the model ---- */
+/* ---- writing the model ---- */
 
 static void write_header(FILE *file, const arch_model *model)
 {

@@ -10,7 +10,7 @@ enum { LETTERS = 94, WORDS = 256 };
 
 static const char *type, *directory;
 
-/* The makers report failures to Check, so they run as a test. */
+/* The makers report failures to Check, so they run inside a test. */
 START_TEST(the_model_is_made)
 {
     char path[4096];

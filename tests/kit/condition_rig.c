@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A walk through a view; without a document the scope is empty. */
+/* A pass over a view; without a document the scope is empty. */
 typedef struct walk {
     json_t *paths;
     organ_scope scope;
@@ -17,7 +17,7 @@ typedef struct walk {
 
 /* ---- paths ---- */
 
-/* Whether the member is there, be it null; of "*" in any of the elements. */
+/* Whether the member exists, also with null; "*" means in any of the elements. */
 static bool is_there(const json_t *at, const char *path)
 {
     while (at && *path) {
@@ -65,7 +65,7 @@ static void note_when(const walk *w, const char *condition)
         note_condition(w, condition, strlen(condition));
 }
 
-/* Where the place that begins here ends: its "?", or its closing brace. */
+/* Returns the end of the place that begins here: its "?", or its closing brace. */
 static size_t place_end(const char *words, char stop)
 {
     size_t depth = 0, k = 0;
@@ -94,7 +94,7 @@ static const json_t *rows_of(const walk *w, const organ_block *block)
     return block->rows && w->scope.row ? organ_scope_at(&w->scope, block->rows) : w->scope.row;
 }
 
-/* The rows of a table: those of a path, or the objects at several. To be released. */
+/* Returns the rows of a table: those of a path, or the objects at several paths. The caller releases them. */
 static json_t *table_rows(const walk *w, const organ_block *block)
 {
     if (!block->rows || !strchr(block->rows, ' '))
@@ -107,7 +107,7 @@ static json_t *table_rows(const walk *w, const organ_block *block)
     return rows;
 }
 
-/* Words and a condition of each row; once without any, so that what they name is known. */
+/* Records the words and conditions of each row, and once without rows, so that the members that they name are known. */
 static void note_rows(const walk *w, const json_t *rows, const char *where, const char *words)
 {
     const walk none = about(w, NULL);
@@ -244,8 +244,8 @@ void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *r
 
 /* ---- all views ---- */
 
-/* What is there where something happened that the documents of these tests do not tell of: "schema path". */
-static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by words that several views share */
+/* Members of events that the documents of these tests do not contain: "schema path". */
+static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that several views share */
                                    "organ.autopsy/1 known",
                                    "organ.autopsy/1 scale_test",
                                    "organ.dequantize/1 dropped",
@@ -278,7 +278,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.quantize/1 totals.regrouped",
                                    "organ.quantize/1 totals.sparsity",
                                    "organ.tokenize/1 ids"};
-/* Of "evaluation", which the documents of operations have with --evaluate alone. */
+/* Members of "evaluation", which documents of operations have only with --evaluate. */
 static const char *const evaluated[] = {"comparison",
                                         "compute",
                                         "compute_isa",
@@ -312,7 +312,7 @@ static bool is_evaluated(const char *path)
     return false;
 }
 
-/* Adds a line for each path that is rare and there, or that no document has and is not rare. */
+/* Adds a line for each rare path that occurs, and for each path that is not rare and occurs in no document. */
 static void put_wrong(FILE *out, const char *schema, json_t *paths)
 {
     const char *path;

@@ -8,15 +8,15 @@
 
 struct organ_view;
 
-/* Every path that a condition of the view names, of its blocks, fields, items and words, as a key with false; to be
- * released. */
+/* Returns every path in a condition of the view's blocks, fields, items and words, as a key with false; the caller
+ * releases it. */
 json_t *condition_paths(const struct organ_view *view);
 
-/* Sets those to true that stand in this document where the condition looks for them. */
+/* Sets those paths to true that the document has where the condition reads them. */
 void condition_paths_meet(json_t *paths, const struct organ_view *view, const json_t *report);
 
-/* Of each view that there are documents of, every path is in one of them, but for those that a table of rare ones
- * names. */
+/* Checks for each view with documents that one of them has every path of its conditions, except paths in a table of
+ * rare ones. */
 void conditions_must_name_members(json_t *const *documents, size_t count);
 
 #endif

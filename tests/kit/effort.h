@@ -17,7 +17,7 @@ static inline bool effort_is(const char *effort)
     return strcmp(now && *now ? now : "some", effort) == 0;
 }
 
-/* `whole`, or `few` where EFFORT is few; the first call that returns `few` prints a line that says so. */
+/* Returns `whole`, or `few` if EFFORT is few; the first call that returns `few` prints a line about it. */
 static inline size_t sampled(size_t whole, size_t few)
 {
     static int printed;
@@ -28,14 +28,14 @@ static inline size_t sampled(size_t whole, size_t few)
     return few;
 }
 
-/* `whole` where EFFORT is all; else as sampled(some, few). */
+/* Returns `whole` if EFFORT is all; else the same as sampled(some, few). */
 static inline size_t sampled_unless_all(size_t whole, size_t some, size_t few)
 {
     return effort_is("all") ? whole : sampled(some, few);
 }
 
-/* Whether an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real processor. An
- * emulator cannot start the program as another process. */
+/* Whether an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real CPU. An emulated
+ * program cannot start itself as another process. */
 static inline bool is_emulated(void)
 {
     const char *const emulator = getenv("EMULATOR");

@@ -36,7 +36,7 @@ void session_close(session *s)
 typedef struct keeping {
     float *logits;
     size_t words;
-    int *calls; /* of each row */
+    int *calls; /* calls for each row */
 } keeping;
 
 static void keep(void *context, size_t k, float *logits)
@@ -120,7 +120,7 @@ double farthest(const float *a, const float *b, size_t n)
     double max = 0;
     for (size_t k = 0; k < n; k++) {
         const double d = fabs((double)a[k] - (double)b[k]);
-        max = d <= max ? max : d; /* a NaN is far */
+        max = d <= max ? max : d; /* a NaN counts as the largest difference */
     }
     return max;
 }

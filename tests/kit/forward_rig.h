@@ -17,14 +17,14 @@ typedef struct session {
 
 #define ROOMY ((uint64_t)256 << 20)
 
-/* The status of what fails first; to be closed in any case. */
+/* Returns the status of the first failure; the session must be closed in any case. */
 organ_status session_open(session *s, const char *path, unsigned threads, uint64_t memory, organ_error *error);
 void session_close(session *s);
 
-/* Logits of `rows` of the windows, rows x vocabulary, to be freed; NULL with an error. */
+/* Returns logits of `rows` of the windows, rows x vocabulary, which the caller frees; NULL with an error. */
 float *session_logits(session *s, const organ_windows *windows, const size_t *rows, size_t count, organ_error *error);
 
-/* What fixtures/make_forward_golden.py wrote. */
+/* A reference written by fixtures/make_forward_golden.py. */
 typedef struct expected {
     size_t tokens, rows, words;
     uint32_t *token;
@@ -34,14 +34,14 @@ typedef struct expected {
 expected expected_read(const char *path);
 void expected_free(expected *e);
 
-/* The logits of the model at `path` for the tokens of `e`; the test ends if that fails. */
+/* Returns the logits of the model at `path` for the tokens of `e`; the test ends on a failure. */
 float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t memory);
 double farthest(const float *a, const float *b, size_t n);
-/* Kullback-Leibler divergence of the softmax of `other` from that of `donor`, in nats, over tokens of so many logits
- * each. */
+/* Returns the mean Kullback-Leibler divergence of softmax(other) from softmax(donor) in nats; both have tokens x words
+ * logits. */
 double mean_divergence(const float *donor, const float *other, size_t tokens, size_t words);
 
-/* Writes a tokenizer.json of single characters: '!' to '~' are tokens 0 .. 93, and `extra` pairs of letters follow. */
+/* Writes a tokenizer.json of single characters: '!' to '~' are tokens 0 to 93, followed by `extra` pairs of letters. */
 void make_tokenizer(const char *path, unsigned extra);
 
 Suite *forward_faults_suite(void);

@@ -15,7 +15,7 @@
 enum { DEEPEST = 32 };
 
 typedef struct reader {
-    const char *open[DEEPEST]; /* names of elements, in the page */
+    const char *open[DEEPEST]; /* names of the open elements, within the page */
     size_t lengths[DEEPEST], depth;
     size_t h1, styles, scripts, mains;
 } reader;
@@ -98,7 +98,7 @@ static const char *read_end(reader *r, const char *at)
     return end + 1;
 }
 
-/* Every name once, and no reference to one that is not there. */
+/* Checks that each id occurs once and that each reference has a target. */
 static void check_names(const char *page)
 {
     static const char *const references[] = {"href=\"#", "aria-labelledby=\"", "aria-describedby=\""};

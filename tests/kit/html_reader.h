@@ -5,12 +5,12 @@
 
 #include <jansson.h>
 
-/* Fails the test unless `page` is one whole document of well-formed HTML that acts on nothing but itself and asks for
- * nothing: one heading, one main part, names that are there once and are all referred to rightly, light and dark and
- * printed. */
+/* Fails the test unless `page` is a complete, well-formed HTML document that loads nothing and links within itself
+ * only, with one heading, one main element, unique ids with correct references, and styles for light, dark and
+ * print. */
 void html_must_be_page(const char *page);
 
-/* The page of a report, which must be one, to be freed. */
+/* Returns the page of a report and checks it; the caller frees it. */
 char *html_page_of(const json_t *report);
 
 #endif

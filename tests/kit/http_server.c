@@ -24,7 +24,7 @@ struct http_server {
     pthread_t acceptor, workers[MAX_CONNECTIONS];
     int sockets[MAX_CONNECTIONS]; /* -1: closed */
     size_t connected;
-    pthread_mutex_t lock; /* of all below */
+    pthread_mutex_t lock; /* for all members below */
     bool stopping;
     http_manners manners;
     long requests;
@@ -38,7 +38,7 @@ typedef struct connection {
     size_t number;
 } connection;
 
-/* What a client asks for. */
+/* A client's request. */
 typedef struct question {
     char path[512], authorization[256], token[256];
     bool ranged;
@@ -53,7 +53,7 @@ static void must(bool ok, const char *what)
     abort();
 }
 
-/* BF16 numbers of moderate size: a period that no row length divides. */
+/* BF16 numbers of moderate size with a period that no row length divides. */
 static const unsigned char *noise(void)
 {
     static unsigned char table[NOISE];
@@ -100,7 +100,7 @@ static bool put(int to, const void *data, size_t bytes)
     return true;
 }
 
-/* One line without its end. false when the connection is over. */
+/* Reads one line without its end; returns false at the end of the connection. */
 static bool get_line(FILE *in, char *line, size_t size)
 {
     if (!fgets(line, (int)size, in))
@@ -126,7 +126,7 @@ static bool get_question(FILE *in, question *q)
     return true;
 }
 
-/* How this request is to be answered. */
+/* Returns the way to answer this request. */
 static http_manners next_manners(http_server *server, const question *q)
 {
     pthread_mutex_lock(&server->lock);
@@ -144,7 +144,7 @@ static http_manners next_manners(http_server *server, const question *q)
     return now;
 }
 
-/* true: this was the byte that http_at_byte waits for. */
+/* Returns true if this was the byte for which http_at_byte waits. */
 static bool count_sent(http_server *server, size_t bytes)
 {
     void (*call)(void) = NULL;
@@ -166,7 +166,7 @@ static bool put_body(http_server *server, int to, const served_file *file, uint6
     while (bytes > 0) {
         const size_t part = bytes < sizeof buffer ? (size_t)bytes : sizeof buffer;
         http_content(file, from, buffer, part);
-        const bool there = count_sent(server, part); /* before: who has all bytes finds them counted */
+        const bool there = count_sent(server, part); /* before the send, so a client finds them counted */
         if (there || !put(to, buffer, part))
             return false;
         from += part, bytes -= part;
@@ -222,7 +222,7 @@ static bool trickle(int to, const served_file *file, uint64_t from, uint64_t byt
     return true;
 }
 
-/* A part of the file, as the manners want it. */
+/* Sends a part of the file in the way that `manners` says. */
 static bool put_part(http_server *server, int to, const served_file *file, const question *q, const http_manners *m)
 {
     uint64_t first = q->first, last = q->last < file->size ? q->last : file->size - 1, size = file->size;
@@ -277,7 +277,7 @@ static const served_file *find(const http_server *server, const char *path)
     return NULL;
 }
 
-/* false: the connection is to end. */
+/* Returns false if the connection has to end. */
 static bool answer(http_server *server, int to, const question *q)
 {
     const http_manners m = next_manners(server, q);

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define COMMIT    "0123456789abcdef0123456789abcdef01234567"
-#define LARGE     10000 /* bytes from which on a file is in LFS */
+#define LARGE     10000 /* files of at least so many bytes are stored in LFS */
 #define MAX_FILES 64
 
 static const char *folder;
@@ -81,7 +81,7 @@ static void answer_text(const hub_request *r, const char *status, const char *he
 
 /* ---- files ---- */
 
-/* The digests of a file: SHA-256, and the name of git's blob. Returns its size. */
+/* Computes a file's digests: SHA-256, and git's blob id. Returns the file's size. */
 static uint64_t digests_of(const char *path, char sha256[ORGAN_DIGEST_TEXT], char git[ORGAN_DIGEST_TEXT])
 {
     struct stat about;
@@ -196,7 +196,7 @@ static void answer_list(const hub_request *r, const char *id, bool tree)
 
 /* ---- routes ---- */
 
-/* Splits "ORG/NAME/WORD/REV..." behind `path`; *rest is what follows WORD. */
+/* Splits "ORG/NAME/WORD/REV..." after `path`; *rest is the text after WORD. */
 static bool split_id(const char *path, const char *word, char id[256], const char **rest)
 {
     const char *const at = strstr(path, word);
@@ -207,7 +207,7 @@ static bool split_id(const char *path, const char *word, char id[256], const cha
     return true;
 }
 
-/* The bytes of the revision at the beginning of `text`; 0 for one that is not there. */
+/* Returns the length of the revision at the start of `text`; 0 if it does not exist. */
 static size_t revision_length(const char *text)
 {
     static const char *const known[] = {"main", "v1", "refs%2Fpr%2F1", "refs/pr/1", COMMIT};

@@ -57,7 +57,7 @@ static uint32_t draw(maker *m)
     return (uint32_t)(m->state >> 16);
 }
 
-/* BF16 of a number that is near to normal. */
+/* Returns a nearly normal random number in BF16. */
 static uint16_t draw_bf16(maker *m, float mean, float std)
 {
     float x = -2;
@@ -69,7 +69,8 @@ static uint16_t draw_bf16(maker *m, float mean, float std)
     return (uint16_t)(bits >> 16);
 }
 
-/* A header entry for `bytes` bytes, which the caller then writes to the shard's data. cols 0: a vector of `rows`. */
+/* Adds a header entry for `bytes` bytes, which the caller then writes to the shard's data. cols 0: a vector of
+ * `rows`. */
 static FILE *enter(maker *m, int in, const char *name, const char *dtype, int rows, int cols, uint64_t bytes)
 {
     shard *const s = &m->shards[in];
@@ -98,7 +99,7 @@ static void add_plain(maker *m, int in, const char *name, int rows, int cols, fl
     }
 }
 
-/* Codes in words of eight, scales of groups of 32 in shard `scales_in`, and the shape. */
+/* Adds codes in words of eight, scales of groups of 32 in shard `scales_in`, and the shape. */
 static void add_packed(maker *m, int in, int scales_in, const char *module, int rows, int cols)
 {
     char name[320];
@@ -108,7 +109,7 @@ static void add_packed(maker *m, int in, int scales_in, const char *module, int 
         leave_hole(data, (uint64_t)rows * (uint64_t)cols / 2);
     for (int k = 0; k < rows * cols / 8 && !m->shape.holes; k++) {
         uint32_t word = 0;
-        for (int c = 0; c < 8; c++) { /* a sum of three draws: codes near the middle are frequent, as of real weights */
+        for (int c = 0; c < 8; c++) { /* sum of three: codes near the middle are frequent */
             const uint32_t r = draw(m);
             word |= ((r % 6 + r / 8 % 6 + r / 64 % 6) & 15u) << (4 * c);
         }
@@ -125,7 +126,7 @@ static void add_attention(maker *m, int layer, const char *prefix)
 {
     static const struct {
         const char *name;
-        int rows, cols; /* multiples of 32; 0: the hidden size */
+        int rows, cols; /* multiples of 32; 0: hidden size */
     } parts[] = {{"q_a_proj", 64, 0},
                  {"q_b_proj", 96, 64},
                  {"kv_a_proj_with_mqa", 64, 0},
@@ -185,7 +186,7 @@ static void write_shard(maker *m, int k)
     const uint64_t length = s->header_size;
     FILE *const out = open_in(m, kimi_shard(m->shape, k));
     static char buffer[1 << 16];
-    fwrite(&length, 8, 1, out); /* little endian, as the format is */
+    fwrite(&length, 8, 1, out); /* the format is little-endian */
     fwrite(s->header, 1, s->header_size, out);
     must(fflush(s->data) == 0, "shard");
     for (off_t from = 0, end; (from = lseek(fileno(s->data), from, SEEK_DATA)) >= 0; from = end) {

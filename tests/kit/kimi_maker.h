@@ -8,20 +8,20 @@
 #include <stddef.h>
 
 typedef struct kimi_shape {
-    int layers, dense; /* 61, of which 1 is dense */
+    int layers, dense; /* 61, one of them dense */
     int experts;       /* 384 */
     int hidden, width, shared,
-        wide; /* multiples of 32: of the model, of a routed expert, of the shared one, of a dense layer */
+        wide; /* multiples of 32: hidden size, width of a routed expert, of the shared expert, of a dense layer */
     int vocabulary;
-    bool holes; /* all weights are zero and no block of the disk: any shape can be made */
+    bool holes; /* sparse files: all weights are zero and take no disk space, so that any shape can be made */
 } kimi_shape;
 
 /* Writes a shard for each layer and one for the rest, with index and config.json, into a new directory; the same bytes
- * each time. The scale of the last expert's down projection lies in the shard after the one with its codes, that of the
- * first expert's gate in the shard before. Aborts if the system refuses. */
+ * each time. The scale of the last expert's down projection is in the shard after that of its codes, the scale of the
+ * first expert's gate in the shard before. Ends the test on a failure. */
 void kimi_make(const char *directory, kimi_shape shape);
 
-/* "model-00001-of-00062.safetensors", in a static buffer. */
+/* Returns "model-00001-of-00062.safetensors" in a static buffer. */
 const char *kimi_shard(kimi_shape shape, int number);
 
 #endif

@@ -13,7 +13,7 @@
 
 #define LORA_PREFIX "base_model.model."
 
-/* The factors of a module, for a list of made_tensor. */
+/* The two factors of a module, for a list of made_tensor. */
 #define LORA_PAIR(name, r, out, in)                                                                                    \
     {LORA_PREFIX name ".lora_A.weight", ORGAN_F32, 2, {r, in}},                                                        \
     {                                                                                                                  \
@@ -22,43 +22,41 @@
 
 typedef enum lora_verb { LORA_MERGE, LORA_SANITIZE, LORA_RESIZE } lora_verb;
 
-/* How one run differs from the usual: 2 threads, 64 MiB, "donor" and "adapter"; outputs are names in the scratch
+/* Differences from the usual run: 2 threads, 64 MiB, "donor" and "adapter"; outputs are names in the scratch
  * directory. */
 typedef struct lora_way {
     lora_verb verb;
-    const char *adapter, *base,
-        *output;  /* `base`: of a merge "donor" if NULL; paths if they begin with '/', else names */
-    double scale; /* of a merge; 0: 1 */
+    const char *adapter, *base, *output; /* "donor" if NULL, a name, or an absolute path */
+    double scale;                        /* of a merge; 0 means 1 */
     const char *dtype;
-    unsigned rank; /* of a resize, or the max_rank */
+    unsigned rank; /* of a resize; also max_rank */
     double energy;
     bool check, resume, force, dry_run;
     size_t threads;
-    uint64_t max, memory; /* most: bytes of a shard of a merge; 0: 5 GB */
+    uint64_t max, memory; /* max: largest shard of a merge in bytes; 0: 5 GB */
     organ_stop *stop;
 } lora_way;
 
 extern json_t *lora_report; /* of the last run, or NULL */
 
-void lora_setup(void); /* the scratch directory, "donor" and "adapter" */
+void lora_setup(void); /* makes the scratch directory with "donor" and "adapter" */
 void lora_teardown(void);
 
-/* An adapter of these tensors, whose values are seeded by their names; `members` go into its config behind peft_type.
- */
+/* Makes an adapter of these tensors, whose values are seeded by their names; `members` are added to its config after
+ * peft_type. */
 void lora_adapter(const char *name, const char *members, const made_tensor *tensors, size_t count);
 
 organ_status lora_run(lora_way way, organ_error *error);
 void lora_must(lora_way way);
-/* The run ends so, its message has the text, and nothing is left of its output. */
+/* Checks that the run ends with this status, that its message contains the text, and that no output is left. */
 void lora_refused(lora_way way, organ_status status, const char *text);
-/* All values of a tensor of a safetensors model at the path, widened; to be freed. NULL where there is no such tensor.
- */
+/* Reads a tensor of the safetensors model at the path in FP32; the caller frees it. NULL if there is no such tensor. */
 float *lora_values(const char *path, const char *tensor, size_t *count);
 
-/* scale B A of a module of the adapter in the scratch directory, in FP64: out x in; to be freed. */
+/* Computes scale B A of a module of the adapter in the scratch directory in FP64, out x in; the caller frees it. */
 double *lora_product(const char *adapter, const char *module, size_t *out, size_t *in);
 
-/* Writes `bits` into the tensor of "adapter" at that element of four bytes. */
+/* Overwrites the four-byte element `at` of a tensor of "adapter" with `bits`. */
 void lora_poison(const char *tensor, size_t at, uint32_t bits);
 
 Suite *lora_merge_suite(void);

@@ -8,8 +8,8 @@
 
 enum { MALFORMED_ROOM = 2048 };
 
-/* Starts as any number but 0; each call moves it on. Gives the length of what it writes into `text`, which has
- * MALFORMED_ROOM bytes: a good request with some of its bytes changed, doubled or cut out. */
+/* Writes a malformed request into `text`, which has MALFORMED_ROOM bytes: a valid request with some bytes changed,
+ * doubled or removed. *state is any number but 0 at first and advances with each call. Returns the length. */
 size_t malformed_request(uint64_t *state, char *text);
 
 #endif

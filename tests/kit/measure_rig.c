@@ -39,7 +39,7 @@ void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t
     const size_t before = text->header_size;
     text_raw(text, name, dtype, n, stored, n * size);
     free(stored);
-    /* the same number of characters, blanks included, so that only the shape changes */
+    /* the same number of characters, so that only the shape changes */
     snprintf(flat, sizeof flat, "[%zu]", n);
     const int length = snprintf(shape, sizeof shape, "[%llu,%llu]", (unsigned long long)rows, (unsigned long long)cols);
     found = strstr(text->header + before, flat);

@@ -8,7 +8,7 @@
 
 #include <check.h>
 
-/* How a run differs from the usual: the best ISA, 2 threads, 64 MiB. */
+/* Differences from the usual run: the best ISA, 2 threads, 64 MiB. */
 typedef struct way {
     const char *isa;
     size_t threads;
@@ -17,8 +17,8 @@ typedef struct way {
     const organ_z_options *options;
 } way;
 
-/* A safetensors file that grows tensor by tensor; values are narrowed to BF16 or F16, or stay F32. Any other type:
- * `raw` bytes. */
+/* A safetensors file to which tensors are added; values are stored as BF16, F16 or F32. For any other type: `raw`
+ * bytes. */
 typedef struct model_text {
     char *header;
     size_t header_size;
@@ -28,18 +28,18 @@ typedef struct model_text {
 void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t rows, uint64_t cols,
                  const float *values);
 void text_raw(model_text *text, const char *name, organ_dtype dtype, uint64_t count, const void *bytes, size_t size);
-void text_write(model_text *text, const char *path); /* and frees */
+void text_write(model_text *text, const char *path); /* writes the file and frees the memory */
 
 organ_model *must_open(const char *path);
 
-/* Measures an open model; to be freed. */
+/* Measures an open model; the caller frees the result. */
 organ_z *must_measure(const organ_model *model, way w);
 organ_status measure(const organ_model *model, way w, organ_z *out, organ_error *error);
 
-/* Runs organ_measure on a fresh engine. */
+/* Runs organ_measure with a new engine. */
 organ_status measure_models(const organ_measure_options *options, way w, json_t **report, organ_error *error);
 
-/* Theta where there is one. */
+/* Returns the result of the tensor `name`, with theta if it has one. */
 const organ_z *z_of(const organ_model *model, const organ_z *z, const char *name);
 
 Suite *measure_reports_suite(void);

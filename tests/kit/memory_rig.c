@@ -15,7 +15,7 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
-/* How many allocations are still granted; negative: all. The one that fails is the only one. */
+/* Number of allocations that succeed before the one that fails; negative: all succeed. */
 static long left = -1;
 
 static bool refused(void) { return left >= 0 && left-- == 0; }
@@ -33,7 +33,7 @@ bool memory_returns(void)
     return all;
 }
 
-/* As a program with allocation functions of its own does it. */
+/* Allocates like a program with its own allocation functions. */
 static void *counted(size_t size)
 {
     void *const memory = __wrap_malloc(size);

@@ -7,16 +7,16 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* From here on the allocation after `granted` more fails, it alone, until memory_returns; true: it never came to that
- * one. */
+/* Lets `granted` more allocations succeed and the next one fail, until memory_returns. memory_returns returns true if
+ * that allocation was never made. */
 void memory_fails_after(long granted);
 bool memory_returns(void);
 
-/* Whether the allocations of the JSON library count as well; they do not at first. */
+/* Sets whether allocations of the JSON library count (default: not). */
 void memory_counts_json(bool counts);
 
-/* The page of a report while memory fails after `granted` allocations: it is whole or there is none, else the test
- * fails. True: whole. */
+/* Makes the page of a report while the allocation after `granted` ones fails: the page must be complete or absent.
+ * Returns true if complete. */
 bool memory_of_page(const json_t *report, long granted);
 
 #endif

@@ -68,7 +68,7 @@ static float weight(uint64_t *state)
     return next(state) % 101 == 0 ? 0.0f : 0.03f * x;
 }
 
-/* F16 needs no rounding care here: a few bits of a normal number. */
+/* Truncation is accurate enough for F16: only a few bits of a normal number matter. */
 static void put_weight(FILE *out, organ_dtype dtype, uint64_t *state)
 {
     const float x = weight(state);
@@ -260,7 +260,7 @@ long fault_count(fault_call call)
     return calls;
 }
 
-/* true: the call is to fail, errno is set. */
+/* Returns true and sets errno if the call has to fail. */
 static bool fails(fault_call call)
 {
     pthread_mutex_lock(&lock);
@@ -286,7 +286,7 @@ ssize_t __wrap_pread(int fd, void *data, size_t n, off_t at)
 {
     return fails(FAULT_PREAD) ? -1 : __real_pread(fd, data, n, at);
 }
-/* What pread is where the compiler knows how much room there is. */
+/* The compiler replaces pread by this function if it knows the size of the buffer. */
 ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
 ssize_t __wrap___pread_chk(int fd, void *data, size_t n, off_t at, size_t room)
 {

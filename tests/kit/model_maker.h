@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A new directory under TMPDIR (or /tmp). scratch_path gives "directory/name" in one of 64 static buffers, used in
+/* Makes a new directory in TMPDIR (or /tmp). scratch_path returns "directory/name" in one of 64 static buffers, used in
  * turn. */
 void scratch_make(void);
 const char *scratch_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void scratch_remove(void);
 
-/* One tensor to make; the weights are seeded by the name and roughly normal, with a zero now and then. */
+/* A tensor to make; the weights are roughly normal, seeded by the name, with some zeros. */
 typedef struct made_tensor {
     const char *name;
     organ_dtype dtype; /* BF16, F16 or F32 */
@@ -26,23 +26,22 @@ typedef struct made_tensor {
 /* Writes one safetensors file. */
 void make_shard(const char *path, const made_tensor *tensors, size_t count);
 
-/* Writes a model of two shards with index, config.json and a folder of other files: `layers` layers of all seven
- * projections, hidden wide.
- */
+/* Writes a model of two shards with index, config.json and a folder of other files: `layers` layers with all seven
+ * projections and that hidden size. */
 void make_model(const char *directory, int layers, uint64_t hidden);
 
-/* Whole content of a file; to be freed. NULL where there is none. */
+/* Returns the content of a file, which the caller frees; NULL if there is none. */
 char *slurp(const char *path, size_t *size);
 void spill(const char *path, const void *data, size_t size);
-/* Ends the test where there is no such file. */
+/* Ends the test if the file does not exist. */
 void copy_file(const char *from, const char *to);
 bool same_files(const char *a, const char *b);
 bool exists(const char *path);
-/* Something is left of an output of that name in the scratch directory, whole or unfinished. */
+/* Whether the scratch directory contains anything of an output of that name, complete or partial. */
 bool scratch_left(const char *output);
 
-/* Faults: the n-th call from now on of a wrapped function fails with errnum, or (errnum < 0) kills the process, or
- * calls `then`. n counts from 1; 0 switches it off. `again`: all later calls fail too. Link with
+/* Makes the n-th call from now on of a wrapped function fail with errnum, or (errnum < 0) kill the process, or call
+ * `then`. n counts from 1; 0 switches it off. `again`: all later calls fail too. Link with
  * -Wl,--wrap=pread,--wrap=pwrite,... */
 typedef enum fault_call {
     FAULT_PREAD,
@@ -58,11 +57,11 @@ typedef enum fault_call {
 } fault_call;
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void));
 void fault_clear(void);
-/* What may happen to a model that make_model made at "donor" while it is in use, for `then`: its first shard gets
- * another time of change, its second one is cut. */
+/* Changes of the model that make_model made at "donor", for `then`: a new modification time of its first shard; a
+ * truncated second shard. */
 void touch_donor(void);
 void cut_donor(void);
-/* Calls so far since the last fault_clear. */
+/* Returns the number of calls since the last fault_clear. */
 long fault_count(fault_call call);
 
 #endif

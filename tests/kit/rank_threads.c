@@ -20,18 +20,18 @@ int silent_rank = -1;
 unsigned wires_cut;
 
 static _Thread_local size_t me;
-static _Thread_local bool is_rank; /* not a thread that one has started, which does not know whose it is */
-static size_t playing;             /* so many */
+static _Thread_local bool is_rank; /* false in threads that a rank has started, which have no rank */
+static size_t playing;             /* number of ranks */
 static pthread_barrier_t together;
 static char given[MAX_PLAYERS][ROOM];
-static size_t expected[MAX_PLAYERS]; /* bytes of the call in which a rank is */
+static size_t expected[MAX_PLAYERS]; /* size of the exchange that a rank is in */
 static int beaten[MAX_PLAYERS]
-                 [MAX_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
-static char *carried;           /* by a broadcast */
+                 [MAX_PLAYERS]; /* heartbeats not received yet, from a rank to another: their words + 2; 0: none */
+static char *carried;           /* buffer of a broadcast */
 static struct {
     size_t from, to, bytes;
     char note[ORGAN_TRANSPORT_NOTE_BYTES];
-} letters[64]; /* under the lock */
+} letters[64]; /* guarded by the lock */
 static size_t letters_sent;
 unsigned first_speaks_for;
 static unsigned have_left; /* atomic */
@@ -45,7 +45,8 @@ static int open_wire(int *rank, int *count, char *why)
     return 0;
 }
 
-/* A wire mixes up what ranks do that are at different points of a run: here it is noticed. */
+/* A real network would mix up messages of ranks at different points of a run; this checks that all are at the same
+ * point. */
 static void come_together(size_t call)
 {
     expected[me] = call;
@@ -110,7 +111,7 @@ static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char 
         *from = (int)letters[k].from;
         *bytes = letters[k].bytes;
         memcpy(note, letters[k].note, *bytes);
-        letters[k].bytes = 0; /* taken */
+        letters[k].bytes = 0; /* received */
     }
     pthread_mutex_unlock(&letters_lock);
     return 0;
@@ -165,14 +166,14 @@ static void *be_rank(void *context)
     organ_ranks_leave(ranks);
     t->left = __atomic_add_fetch(&have_left, 1, __ATOMIC_RELAXED);
     for (size_t r = 1; r < playing && t->rank == 0 && t->error.status; r++)
-        organ_stop_request(&players[r].stop); /* as a launcher does when a process has failed */
+        organ_stop_request(&players[r].stop); /* as a launcher does after a process has failed */
     return NULL;
 }
 
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
 {
     ck_assert_uint_le(count, MAX_PLAYERS);
-    /* The thread of the watch would not know whose it is. */
+    /* The heartbeat thread would have no rank, so there is none. */
     setenv(ORGAN_SILENCE_VARIABLE, "0", 0);
     playing = count;
     pthread_barrier_init(&together, NULL, (unsigned)count);

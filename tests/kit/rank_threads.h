@@ -13,25 +13,25 @@
 typedef struct rank_thread {
     size_t rank;
     void (*part)(organ_ranks *ranks, organ_error *error);
-    organ_error error; /* what it has ended with */
+    organ_error error; /* its result */
     organ_stop stop;
-    unsigned left; /* the order in which the ranks left; 1: the first */
+    unsigned left; /* order in which the ranks left; 1 is the first */
     pthread_t thread;
 } rank_thread;
 
 extern rank_thread players[MAX_PLAYERS];
-extern unsigned stops_sent[MAX_PLAYERS]; /* notes of each rank */
-extern bool notes_arrive;                /* else none does */
-extern bool wire_broken;                 /* the wire carries nothing */
-extern int silent_rank;                  /* its beats do not arrive; -1: all do */
-extern unsigned wires_cut;               /* so many ranks have cut theirs */
-extern size_t ranks_seen;                /* not 0: the wire says that there are so many */
-extern unsigned first_speaks_for;        /* microseconds that the first rank needs to print how the run ended */
+extern unsigned stops_sent[MAX_PLAYERS]; /* stop notes of each rank */
+extern bool notes_arrive;                /* false: none arrives */
+extern bool wire_broken;                 /* exchanges fail */
+extern int silent_rank;                  /* its heartbeats do not arrive; -1: all arrive */
+extern unsigned wires_cut;               /* number of ranks that have aborted their network */
+extern size_t ranks_seen;                /* not 0: the number of ranks that the network reports */
+extern unsigned first_speaks_for;        /* microseconds that the first rank takes to print the result */
 
-/* Each of `count` ranks joins, plays the part and settles. */
+/* Makes each of `count` ranks join, run `part` and agree on the result. */
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error));
 
-/* All ranks have ended so, with a message that has the text. */
+/* Checks that all ranks have this status and a message that contains the text. */
 void all_end(organ_status status, const char *text);
 
 #endif

@@ -23,13 +23,13 @@ void same_trees(const char *a, const char *b, const char *report)
         same_reports(a, b, report, NULL);
 }
 
-/* The last writes: where the machine is busy, a run may make one or two less than the one that was counted. */
+/* Number of last writes left out: on a busy machine a run may make one or two writes less than the counted run. */
 enum { SPARED = 2 };
 
-/* Threads of a run that is killed, that finds the disk full, or that is stopped. */
+/* Returns the threads of a run that is killed, meets a full disk, or is stopped. */
 static size_t threads_of(const resumed_verb *v) { return v->threads ? v->threads : 2; }
 
-/* "reference", once in a test, and how many pwrites it took. */
+/* Makes "reference", once per test; returns its number of pwrites. */
 static long make_reference(const resumed_verb *v)
 {
     static long writes;
@@ -43,10 +43,10 @@ static long make_reference(const resumed_verb *v)
     return writes;
 }
 
-/* The status with which the child ended. false: it hangs, and is ended. */
+/* Waits for the child; returns false if it hangs, after killing it. */
 static bool wait_for(pid_t child, int *status)
 {
-    enum { PAUSE = 5000, MAX = 20000 }; /* microseconds; 100 seconds */
+    enum { PAUSE = 5000, MAX = 20000 }; /* microseconds; 100 seconds in all */
     for (int k = 0; k < MAX; k++) {
         if (waitpid(child, status, WNOHANG) == child)
             return true;
@@ -57,8 +57,8 @@ static bool wait_for(pid_t child, int *status)
     return false;
 }
 
-/* Runs in a child that dies in the n-th call. On an emulated processor a child of a process with threads may hang
- * before it begins: then another one is made. */
+/* Runs in a child that dies in the n-th call. When emulated, a child of a process with threads may hang at its start;
+ * then another one is started. */
 static void kill_at(const resumed_verb *v, const char *output, fault_call call, long n)
 {
     int status, tries = 0;
@@ -78,7 +78,7 @@ static void kill_at(const resumed_verb *v, const char *output, fault_call call, 
     ck_assert(!exists(scratch_path("%s", output)) && exists(scratch_path(".%s.organ-partial", output)));
 }
 
-/* Returns how many pwrites it took. */
+/* Resumes the run; returns its number of pwrites. */
 static long go_on(const resumed_verb *v, const char *output, size_t threads)
 {
     organ_error error;
@@ -98,7 +98,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     long taken = 0;
     organ_error error;
     ck_assert_int_ge(writes, KILLS);
-    /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MAX_LATE
+    /* The journal's thread may be delayed, so that finished work is not in the journal yet: a busy machine has MAX_LATE
      * more tries. */
     for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MAX_LATE); k++) {
         snprintf(output, sizeof output, "killed%ld", k);
@@ -109,16 +109,16 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     }
     ck_assert_msg(taken < writes / 2, "%ld of %ld writes after a kill at the last", taken, writes);
     static const fault_call calls[] = {FAULT_WRITE, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAMEAT2};
-    static const long moments[] = {1, 4, 2, 1}; /* the first fsync is that of the mark, before the work */
+    static const long moments[] = {1, 4, 2, 1}; /* the first fsync writes the mark, before the work */
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
         snprintf(output, sizeof output, "dead%zu", k);
         kill_at(v, output, calls[k], moments[k]);
-        if (calls[k] != FAULT_RENAMEAT2) /* whole, without its mark: the message says how to take it */
+        if (calls[k] != FAULT_RENAMEAT2) /* complete, without its mark: the message says how to rename it */
             go_on(v, output, 2);
     }
 }
 
-/* What a run left that ended with an error: nothing, or what goes on. */
+/* Whether a run that failed left nothing, or a partial output that can be resumed. */
 static bool left_goes_on(const resumed_verb *v, const char *output, const organ_error *error)
 {
     ck_assert(!exists(scratch_path("%s", output)));
@@ -153,7 +153,7 @@ void full_disk_goes_on(const resumed_verb *v)
         snprintf(output, sizeof output, "full%zu", runs++);
         full_at(v, output, FAULT_PWRITE, n);
     }
-    ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* of what comes before it something is done */
+    ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* some work precedes the last write */
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
         for (long n = 1; n < 4; n += (long)sampled(2, 3)) {
             snprintf(output, sizeof output, "full%zu", runs++);
@@ -217,7 +217,7 @@ void damaged_output_is_mended(const resumed_verb *v)
 {
     char command[5000];
     leaves_unfinished(v, "damaged");
-    /* The last 100 bytes of every file with tensors. */
+    /* Changes the last 100 bytes of every file with tensors. */
     snprintf(
         command, sizeof command,
         "cd '%s' && for f in $(find . -name '*.safetensors' -o -name '*.bin'); do n=$(stat -c %%s $f) && "

@@ -12,8 +12,8 @@ uint64_t samples_bits(samples *s)
 
 double samples_uniform(samples *s) { return ((double)(samples_bits(s) >> 12) + 0.5) * 0x1p-52; }
 
-/* ln x for x in (0, 1): x = 2^e m, ln m by the series of atanh. libm's log may differ between machines in the last bit;
- * this cannot. */
+/* Returns ln x for x in (0, 1): x = 2^e m, with the atanh series for ln m. The last bit of libm's log varies between
+ * machines; this result does not. */
 static double exact_log(double x)
 {
     int exponent;

@@ -15,7 +15,7 @@ double samples_uniform(samples *s); /* in (0, 1) */
 
 enum sample_shape { UNIFORM, NORMAL, LAPLACE, STUDENT_T4, SAMPLE_SHAPES };
 const char *sample_shape_name(enum sample_shape shape);
-/* n values of that distribution, about 1 wide. NORMAL is the sum of 12 uniforms. */
+/* Fills n values of that distribution, with a scale of about 1. NORMAL is the sum of 12 uniforms. */
 void samples_fill(samples *s, enum sample_shape shape, float *values, size_t n);
 
 #endif

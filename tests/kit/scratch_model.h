@@ -9,24 +9,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A new directory under $TMPDIR or /tmp. */
+/* Makes a new directory in $TMPDIR or /tmp. */
 void scratch_begin(void);
 void scratch_end(void);
 
-/* The path of `name` in the scratch directory, valid for the next 8 calls. */
+/* Returns the path of `name` in the scratch directory, valid for the next 8 calls. */
 const char *scratch_path(const char *name);
 
 void scratch_file(const char *name, const void *bytes, size_t length);
 void scratch_text(const char *name, const char *text);
 
-/* A safetensors file of that header and `data` bytes counting up from 0. */
+/* Writes a safetensors file with that header and `data` bytes that count up from 0. */
 void scratch_tensors(const char *name, const char *header, size_t data);
 
-/* How many files this process has open. */
+/* Returns the number of files that this process has open. */
 int open_files(void);
 
-/* Opens the model at `path`, which must fail with `status` and a message that has each of the fragments, NULL at the
- * end. Nothing must stay open. */
+/* Opens the model at `path`, which must fail with `status` and a message that contains each of the fragments (ending
+ * with NULL). No file may stay open. */
 void expect_refused(const char *path, organ_status status, const char *const *fragments);
 
 #endif

@@ -35,7 +35,7 @@ static char *print(const char *format, ...)
     return text;
 }
 
-/* What is being written: one shard's header and the index. */
+/* The files being written: one shard's header and the index. */
 typedef struct writer {
     served_model *model;
     FILE *header, *index;
@@ -141,7 +141,7 @@ void served_model_free(served_model *model)
     free(model->files);
 }
 
-/* ---- the interruption ---- */
+/* ---- the server's restart ---- */
 
 static struct nurse {
     http_server **server;
@@ -187,7 +187,7 @@ bool served_model_was_interrupted(void)
     return nurse.called;
 }
 
-/* ---- the pass ---- */
+/* ---- a pass over the model ---- */
 
 static char wrong[1200];
 
@@ -234,7 +234,7 @@ static organ_status retire(void *context, const organ_band *band, organ_error *e
     return ORGAN_OK;
 }
 
-/* Of /proc/self/status, in bytes. */
+/* Returns VmHWM of /proc/self/status in bytes. */
 static uint64_t memory_peak(void)
 {
     char line[256];
@@ -256,7 +256,7 @@ static void forget_peak(void)
         close(fd);
 }
 
-/* Runs something on an engine made for it. */
+/* Calls `go` with a new engine. */
 static void on_engine(void (*go)(void *context, const organ_engine *engine, organ_error *error), void *context,
                       uint64_t memory, size_t threads, organ_error *error)
 {
@@ -317,7 +317,7 @@ const char *served_model_pass(const char *url, const served_model *served, uint6
     return error.status ? wrong : NULL;
 }
 
-/* ---- the measuring ---- */
+/* ---- measure ---- */
 
 typedef struct measured {
     const organ_model *model;
@@ -345,7 +345,7 @@ const char *served_model_measure(const char *url, uint64_t memory, size_t thread
     on_engine(go_measure, &m, memory, threads, &error);
     *grown = memory_peak() - before;
     for (size_t t = 0; t < model->tensor_count; t++)
-        m.z[t].reason = NULL; /* an address */
+        m.z[t].reason = NULL; /* an address, which differs between runs */
     *digest = XXH3_64bits(m.z, model->tensor_count * sizeof *m.z);
     free(m.z);
     organ_model_close(model);

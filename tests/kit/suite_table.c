@@ -29,9 +29,9 @@ int run_suites(Suite *const *suites)
 void __real__mark_point(const char *file, int line);
 void __wrap__mark_point(const char *file, int line);
 
-/* Check calls _mark_point for each assertion that holds; it writes the place of the assertion into a file, for the
- * message about a test that a signal ends. In a loop over elements that costs more than the test. This one passes on a
- * place only if it is not among the last places. */
+/* Check calls _mark_point for each assertion that holds, which writes its place into a file, for the message about a
+ * test that a signal ends. In a loop over elements this costs more than the test. This version forwards a place only if
+ * it is not among the last ones. */
 void __wrap__mark_point(const char *file, int line)
 {
     enum { PLACES = 64 };

@@ -13,7 +13,7 @@ typedef struct suite_case {
     const TTest *tests[SUITE_TESTS]; /* up to the first NULL */
 } suite_case;
 
-/* Each test of each case runs between setup and teardown, a minute at most. */
+/* Runs each test of each case between setup and teardown, for at most a minute. */
 Suite *suite_of(const char *name, const suite_case *cases, size_t count, void (*setup)(void), void (*teardown)(void));
 
 /* Runs the suites, up to the first NULL, and returns the exit code of the program. */

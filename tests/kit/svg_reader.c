@@ -31,8 +31,8 @@ static bool is_entity(const char *at)
            strncmp(at, "&quot;", 6) == 0;
 }
 
-/* Text or the value of an attribute up to `end`, with tabs only where they part cells. (An assertion for every
- * character would take its time.) */
+/* Returns the end of a text or an attribute's value at `end`; tabs only where they separate cells. (One assertion per
+ * character would be slow.) */
 static const char *text_end(const char *at, char end, bool tabs)
 {
     for (; *at && *at != end; at++) {

@@ -6,19 +6,18 @@
 #include <check.h>
 #include <stddef.h>
 
-/* Names that a file may hold: markup, quotes, control characters, broken UTF-8, marks that turn the direction of
- * writing. */
+/* Names that a file may contain: markup, quotes, control characters, malformed UTF-8, marks of bidirectional text. */
 enum { HOSTILE_NAMES = 9 };
 extern const char *const hostile_names[HOSTILE_NAMES];
 
-/* Fails the test unless `svg` is one document of well-formed XML without anything that acts, with a title and a
+/* Fails the test unless `svg` is a well-formed XML document without scripts and links, with a title and a
  * description. */
 void svg_must_be_well_formed(const char *svg);
 
-/* How often `what` stands in `text`. */
+/* Returns how often `what` occurs in `text`. */
 size_t count_in(const char *text, const char *what);
 
-/* The other charts: heat maps, rankings, scatter. */
+/* Returns the suite of the other charts: heat maps, rankings, scatter plots. */
 Suite *svg_maps_suite(void);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define MODULE "model.layers.0.mlp.up_proj"
 
-/* One line of the description taken apart. */
+/* One parsed line of the description. */
 typedef struct line {
     char name[400], dtype[16], shape[80], values[80];
 } line;

@@ -5,7 +5,7 @@
 
 #include "formats/weights/weights.h"
 
-/* Configs of the usual makers; `more` goes into the object of numbers. */
+/* Configs of common quantisers; `more` is added to the object with the numbers. */
 #define WORDS(bits, more)                                                                                              \
     "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_"        \
     "groups\":{\"group_0\":{"                                                                                          \
@@ -19,20 +19,21 @@
 #define MLX_MORE(bits, group, more) "{\"quantization\":{\"group_size\":" #group ",\"bits\":" #bits more "}}"
 #define MLX(bits, group)            MLX_MORE(bits, group, "")
 
-/* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with
- * "=1,2" behind it for the numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
+/* Writes a safetensors file into the scratch directory. `tensors` has a line for each tensor: "NAME DTYPE 4096,32",
+ * optionally followed by "=1,2" for its values. "$" is "model.layers.0.mlp.up_proj". */
 void rig_tensors(const char *file, const char *tensors);
 
-/* Rows of a table that one test goes through: a process for each would take long under the sanitizers. */
+/* Number of rows per test: a process for each row would be slow under sanitizers. */
 #define ROWS 16
 
-/* A model of one file, and its config.json where there is one; the one before is gone. */
+/* Makes a model of one file and, if `config` is not NULL, config.json, in place of the one before. */
 void rig_model(const char *config, const char *tensors);
 
-/* Opens what is in the scratch directory and finds its weights. */
+/* Opens the model in the scratch directory and finds its weights. */
 organ_status rig_find(organ_model **model, organ_weights **weights, organ_error *error);
 
-/* What was found, but for plain weights: a line for each weight, stray and note. In a static buffer. */
+/* Returns the weights that were found except plain ones: a line for each weight, stray tensor and note, in a static
+ * buffer. */
 const char *rig_text(const organ_weights *weights);
 
 #endif

@@ -106,7 +106,7 @@ static organ_status autopsy(const char *output, const organ_engine *engine, json
     return organ_autopsy(&o, engine, &quiet, report, error);
 }
 
-/* The layers are of one shape, and need the same. */
+/* All layers have one shape and need the same memory. */
 static organ_status extract(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
     const organ_lora_extract_options o = {.base = scratch_path("packed"),
@@ -153,7 +153,7 @@ static const struct {
              {"dequantize", dequantize}, {"autopsy", autopsy},  {"extract", extract},  {"merge", merge},
              {"orthogonality", noise},   {"pairs", pairs}};
 
-/* With so much memory: nothing is left of the output. */
+/* Runs with that memory; a failed run must leave no output. */
 static organ_status run_with(verb_run *verb, uint64_t memory, organ_error *error)
 {
     run_engine room;
@@ -169,7 +169,7 @@ static organ_status run_with(verb_run *verb, uint64_t memory, organ_error *error
     return error->status == ORGAN_CHECK_FAILED ? ORGAN_OK : error->status;
 }
 
-/* Of packed models and servable adapters there are none in the fixtures that fit tiny-qwen2. */
+/* The fixtures have no packed models and adapters that fit tiny-qwen2, so they are made here. */
 static void make_inputs(void)
 {
     run_engine room;
@@ -268,7 +268,7 @@ START_TEST(of_two_refusals_the_greater_stays)
 }
 END_TEST
 
-/* A run that needs both has to get what the greater of the offers says. */
+/* If a run needs both a layer and a window, the memory that the message names is the larger one. */
 START_TEST(what_a_scratch_directory_spares_is_told)
 {
     const uint64_t mega = (uint64_t)1 << 20;

@@ -41,13 +41,13 @@ START_TEST(faults_end_the_call)
     ck_assert(organ_guarded_call(raise_it, &(int){0}, ENOUGH, &broken) && !broken);
     ck_assert(!organ_guarded_call(raise_it, &number, ENOUGH, &broken) && broken);
     ck_assert_int_eq(calls, 2);
-    ck_assert(!organ_guarded_call(raise_it, &(int){0}, ENOUGH, &broken)); /* not again */
+    ck_assert(!organ_guarded_call(raise_it, &(int){0}, ENOUGH, &broken)); /* not called again after a crash */
     ck_assert_int_eq(calls, 2);
     sigaction(number, NULL, &after);
     ck_assert(after.sa_handler == before.sa_handler);
     pthread_sigmask(SIG_SETMASK, NULL, &blocked);
     ck_assert(!sigismember(&blocked, number));
-    bool other = false; /* of another library */
+    bool other = false; /* a fault outside of the guarded library */
     ck_assert(organ_guarded_call(raise_it, &(int){0}, ENOUGH, &other) && !other);
 }
 END_TEST
@@ -59,7 +59,7 @@ START_TEST(abort_ends_the_call)
 }
 END_TEST
 
-/* Repeats a call that fails, as hwloc does without memory. */
+/* Repeats a failing call endlessly, as hwloc does without memory. */
 static void repeat_it(void *context)
 {
     while (sched_getaffinity(0, 0, context) != 0)
@@ -74,7 +74,7 @@ static void *repeat_on_thread(void *context)
     return NULL;
 }
 
-/* Also on a thread that blocks all signals, as threads of organ do. */
+/* This works also on a thread that blocks all signals, as organ's threads do. */
 START_TEST(endless_calls_end)
 {
     struct sigaction before, after;
@@ -92,7 +92,7 @@ START_TEST(endless_calls_end)
 }
 END_TEST
 
-/* ---- a fault of another thread during the call ---- */
+/* ---- a fault in another thread during the call ---- */
 
 static void *fault_elsewhere(void *context)
 {
@@ -113,7 +113,7 @@ START_TEST(other_threads_end_the_process)
     const pid_t child = fork();
     if (child == 0) {
         bool broken = false;
-        signal(number, SIG_DFL); /* a sanitizer has a handler of its own */
+        signal(number, SIG_DFL); /* a sanitizer has its own handler */
         organ_guarded_call(wait_for_other_thread, &number, ENOUGH, &broken);
         _exit(0);
     }

@@ -17,7 +17,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- thread creation that can be made to fail: the program is linked with --wrap for both ---- */
+/* ---- thread creation that can fail: the program is linked with --wrap for both functions ---- */
 
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
@@ -40,7 +40,7 @@ int __wrap_pthread_join(pthread_t thread, void **result)
     return __real_pthread_join(thread, result);
 }
 
-/* ---- places ---- */
+/* ---- places of workers ---- */
 
 enum { MAX = 256 };
 
@@ -53,7 +53,7 @@ static organ_topology *made_up(const char *description, const char *allowed)
     return topology;
 }
 
-/* Whether `places` differ in what `pus_per_core` consecutive PUs have in common. */
+/* Whether all `places` are on different cores of `pus_per_core` consecutive PUs. */
 static bool all_differ(const organ_place *places, size_t count, unsigned pus_per_core)
 {
     for (size_t a = 0; a < count; a++)
@@ -87,7 +87,7 @@ START_TEST(two_nodes_of_24_cores_share_any_number_of_workers)
 }
 END_TEST
 
-/* One row per machine: what is expected of it, and the PUs in the order in which workers get them. */
+/* A row per machine: the expected properties, and the PUs in the order of workers. */
 static const struct {
     const char *description, *allowed;
     size_t cores, nodes, threads;
@@ -100,8 +100,7 @@ static const struct {
      2,
      8,
      {{0, 0}, {1, 48}, {0, 2}, {0, 4}, {0, 1}, {1, 49}, {0, 3}, {0, 5}}},               /* hidden cores */
-    {"numa:2 core:24 pu:2", "50,52,54", 3, 1, 4, {{0, 50}, {0, 52}, {0, 54}, {0, 50}}}, /* a hidden node, hidden
-                                                                                           siblings */
+    {"numa:2 core:24 pu:2", "50,52,54", 3, 1, 4, {{0, 50}, {0, 52}, {0, 54}, {0, 50}}}, /* hidden node and siblings */
     {"numa:2 core:24 pu:2", "95", 1, 1, 2, {{0, 95}, {0, 95}}},                         /* a sibling alone is a core */
     {"numa:2 core:2 pu:2", "0-3,5,900", 3, 2, 4, {{0, 0}, {1, 5}, {0, 2}, {0, 1}}}, /* a list may name PUs that do not
                                                                                        exist */
@@ -110,8 +109,8 @@ static const struct {
     {"pu:1", NULL, 1, 1, 3, {{0, 0}, {0, 0}, {0, 0}}},
     {"package:2 numa:2 core:1 pu:1", NULL, 4, 4, 5, {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {0, 0}}},
     {"package:2 [numa] l3:2 core:2 pu:1", NULL, 8, 2, 4, {{0, 0}, {1, 4}, {0, 1}, {1, 5}}},
-    {"package:2 [numa] [numa] core:2 pu:1", NULL, 4, 2, 4, {{0, 0}, {1, 2}, {0, 1}, {1, 3}}}, /* two kinds of memory
-                                                                                                 each: the first */
+    {"package:2 [numa] [numa] core:2 pu:1", NULL, 4, 2, 4, {{0, 0}, {1, 2}, {0, 1}, {1, 3}}}, /* the first memory counts
+                                                                                               */
     {"numa:2 core:2 pu:2(indexes=0,4,1,5,2,6,3,7)",
      NULL,
      4,
@@ -146,7 +145,7 @@ START_TEST(bad_descriptions_are_refused)
         {"pu:4", "", "''"},
         {"pu:4", "x", "'x'"},
         {"pu:4", "0,x", "'0,x'"},
-        {"pu:4", "0-", NULL}, /* hwloc: 0 and all after it */
+        {"pu:4", "0-", NULL}, /* hwloc reads "0-" as 0 and all after it */
     };
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_error error = {0};
@@ -289,7 +288,7 @@ static organ_workers *pool_of(const organ_topology *topology, size_t threads)
 
 static void count_call(void *context, size_t worker)
 {
-    size_t *calls = context; /* one element a worker: the pool itself must order the rounds */
+    size_t *calls = context; /* one element per worker; the pool itself must order the rounds */
     calls[worker]++;
 }
 
@@ -336,7 +335,7 @@ typedef struct meeting {
     atomic_bool release;
 } meeting;
 
-/* Returns only when all are there: they do run together, and not before the caller allows it. */
+/* Returns only when all workers are here: they run at the same time, and only after the caller has allowed it. */
 static void meet(void *context, size_t worker)
 {
     (void)worker;
@@ -350,7 +349,7 @@ START_TEST(start_returns_while_the_workers_work)
 {
     organ_topology *topology = made_up("core:4 pu:1", NULL);
     organ_workers *workers = pool_of(topology, 3);
-    organ_workers_wait(workers); /* nothing is under way */
+    organ_workers_wait(workers); /* no round is running */
     meeting here = {.expected = 3};
     organ_workers_start(workers, meet, &here);
     while (atomic_load(&here.arrived) < 3)
@@ -459,7 +458,7 @@ START_TEST(shares_of_the_cores_are_whole)
     ck_assert_int_eq(sched_getaffinity(0, sizeof before, &before), 0);
     ck_assert_int_eq(organ_topology_discover(&all, &error), ORGAN_OK);
     const size_t cores = organ_topology_cores(all);
-    /* As many shares as cores, fewer and more. */
+    /* Fewer shares than cores, as many, and one more. */
     for (size_t of = 1; of <= cores + 1; of += of < 3 ? 1 : cores) {
         size_t taken = 0;
         CPU_ZERO(&sum);

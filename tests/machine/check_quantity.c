@@ -122,7 +122,7 @@ START_TEST(quantities_are_written)
 }
 END_TEST
 
-/* What is written for an option is read as at least as much, and as little more as can be. */
+/* Writes a quantity for an option so that it is read as at least the same number, with the smallest possible excess. */
 START_TEST(options_are_written)
 {
     static const struct {

@@ -29,7 +29,7 @@ static void ck_absent(const organ_topology *topology, organ_absence why, const c
     free(list);
 }
 
-/* What is expected of each machine: workers for every core, the first of them, and CPUs that 5 workers leave. */
+/* Expected for each machine: workers for every core, the first of them, and the CPUs that 5 workers leave free. */
 static const struct {
     const char *name;
     size_t cores, nodes, kinds;
@@ -57,7 +57,7 @@ static const struct {
      "2-11,13-23,25-35,37-47",
      "",
      ""},
-    /* Node 2 is empty: its cores go to node 3, the nearest, which has the cores of both. */
+    /* Node 2 has no memory: its cores use node 3, the nearest, which then has the cores of both. */
     {"no_memory",
      16,
      3,
@@ -112,7 +112,7 @@ START_TEST(cores_of_an_empty_node_go_to_the_nearest)
 }
 END_TEST
 
-/* A record is a text: the machine with one thing changed in it. */
+/* Returns the text of a recorded machine with one part changed. */
 static char *changed(const char *from, const char *to)
 {
     static char text[1 << 16];
@@ -152,7 +152,7 @@ START_TEST(offline_cpus_are_told)
 }
 END_TEST
 
-/* A kind of which no core may be used is no kind: the slow cores alone are the fastest that there are. */
+/* A kind of cores without usable cores does not count: the slow cores are then the fastest. */
 START_TEST(kinds_without_cores_do_not_count)
 {
     const char *const text = changed("allowed_cpuset=\"0x000000ff\"", "allowed_cpuset=\"0x000000f0\"");

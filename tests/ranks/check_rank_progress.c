@@ -7,7 +7,7 @@
 #include <check.h>
 #include <string.h>
 
-static char shown[400]; /* of each stage its name, and of each tensor its name */
+static char shown[400]; /* name of each stage, followed by the names of its tensors */
 
 static void show_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
@@ -30,13 +30,13 @@ static void show_end(void *context)
 
 static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL, false};
 
-/* The others are ahead: they tell of tensors of a stage that the first rank begins later, after one that is its alone,
- * and of the stage that comes next without a meeting in between. */
+/* The other ranks are ahead: they report tensors of a stage that the first rank begins later, after a stage of its own,
+ * and of the next stage, without a meeting in between. */
 static void tell_early(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);
     const bool first = organ_ranks_first(ranks);
-    const size_t earlier = first ? 2 : organ_ranks_rank(ranks) - 1; /* the rank that tells before this one; 0: none */
+    const size_t earlier = first ? 2 : organ_ranks_rank(ranks) - 1; /* the rank that reports before this one; 0: none */
     if (first) {
         organ_progress_begin(progress, "alone", 0, 0);
         organ_progress_end(progress);
@@ -56,7 +56,7 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
     }
 }
 
-/* One that nobody begins is forgotten. */
+/* Progress of a stage that nobody begins is discarded. */
 static void tell_nobody(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);

@@ -15,7 +15,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RANKS        4
 
-/* ---- meeting ---- */
+/* ---- meetings of all ranks ---- */
 
 static void give_bytes(organ_ranks *ranks, organ_error *error)
 {
@@ -23,7 +23,7 @@ static void give_bytes(organ_ranks *ranks, organ_error *error)
     organ_gathered all = {0};
     memset(mine, 'a' + (int)organ_ranks_rank(ranks), sizeof mine);
     ck_assert_uint_eq(organ_ranks_count(ranks), RANKS);
-    /* The first gives nothing. */
+    /* Rank 0 contributes no bytes. */
     ck_assert_int_eq(organ_ranks_gather(ranks, "here", mine, organ_ranks_rank(ranks), &all, error), ORGAN_OK);
     ck_assert_uint_eq(all.count, RANKS);
     for (size_t r = 0; r < RANKS; r++) {
@@ -53,7 +53,7 @@ static void complete_array(organ_ranks *ranks, organ_error *error)
     } array[ELEMENTS] = {0};
     uint32_t owner[ELEMENTS];
     for (size_t k = 0; k < ELEMENTS; k++) {
-        owner[k] = (uint32_t)(k * k % 3); /* the last rank has none */
+        owner[k] = (uint32_t)(k * k % 3); /* the last rank owns none */
         if (owner[k] == organ_ranks_rank(ranks)) {
             array[k].value = 0.5 * (double)k;
             snprintf(array[k].name, sizeof array[k].name, "%zu", k);
@@ -75,7 +75,7 @@ END_TEST
 
 enum { PARTS = 11 };
 
-/* What is found out of a part stands between what is not exchanged. */
+/* The exchanged result, between members that are not exchanged. */
 typedef struct worked {
     const void *mine;
     double found;
@@ -183,8 +183,7 @@ static void fail_alone(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_BAD_INPUT);
 }
 
-/* A rank whose fault takes it to the end at once; the others come to points where they give bytes, and one more than
- * the rest. */
+/* A rank fails and leaves at once; the others reach points where they exchange bytes, and one more. */
 static void fail_and_leave(organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
@@ -198,7 +197,7 @@ static void fail_and_leave(organ_ranks *ranks, organ_error *error)
         ck_assert_int_eq(organ_ranks_agree(ranks, "elsewhere", error), ORGAN_BAD_INPUT);
 }
 
-/* A fault that all have overcome is past. */
+/* A failure that all ranks have agreed to ignore has no effect later. */
 static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
 {
     organ_error fault = {0};
@@ -208,7 +207,7 @@ static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
     give_bytes(ranks, error);
 }
 
-/* A fault of a part that the run can do without, of which the ranks hear at different points. */
+/* A failure of an optional part, of which the ranks learn at different points. */
 static void overcome_fault(organ_ranks *ranks, organ_error *error)
 {
     organ_error fault = {0};
@@ -220,7 +219,7 @@ static void overcome_fault(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(fault.errnum, EIO);
     ck_assert_int_eq(strncmp(fault.message, "rank 1 of 4 (", 13), 0);
     ck_assert_int_eq(strncmp(organ_ranks_message(ranks, &fault), "part 5", 6), 0);
-    organ_stop_set_halted(ranks->stop, true); /* as the word of another rank does */
+    organ_stop_set_halted(ranks->stop, true); /* as a message of another rank does */
     organ_ranks_overcome(ranks);
     ck_assert(!organ_stop_is_requested(ranks->stop));
     give_bytes(ranks, error);
@@ -339,7 +338,7 @@ END_TEST
 
 static pthread_barrier_t turn_ends;
 
-/* Their watches, which all wake at the same times. */
+/* Only the watches of the ranks run; all wake at the same times. */
 static void only_watch(organ_ranks *ranks, organ_error *error)
 {
     organ_watch *const w = &ranks->watch;
@@ -379,7 +378,7 @@ START_TEST(a_silent_rank_is_named)
     for (int r = 0; r < RANKS; r++) {
         const char *const message = players[r].error.message;
         ck_assert_int_eq(players[r].error.status, ORGAN_IO);
-        /* Rank 2 is told nothing, and misses the first. */
+        /* Rank 2 receives nothing and reports rank 0 as silent. */
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
         ck_assert_ptr_nonnull(strstr(
             message, ") has sent nothing for 2 s (ORGAN_SILENCE): it was stopped, or its host hangs or cannot be "
@@ -389,7 +388,7 @@ START_TEST(a_silent_rank_is_named)
 }
 END_TEST
 
-/* A launcher ends all ranks when one has ended with an error: the first has said by then whom it misses. */
+/* A launcher ends all ranks when one has failed: the first rank must have named the silent rank before. */
 START_TEST(the_first_rank_says_who_is_missed)
 {
     first_speaks_for = 300000;
@@ -416,7 +415,7 @@ START_TEST(silence_is_seconds)
         all_end(ORGAN_USAGE, "ORGAN_SILENCE is '");
         all_end(ORGAN_USAGE, "': it must be a number of seconds from 1 to 86400, or 0 for no limit");
     }
-    unsetenv(ORGAN_SILENCE_VARIABLE); /* the tests after it may share the process */
+    unsetenv(ORGAN_SILENCE_VARIABLE); /* later tests may run in this process */
 }
 END_TEST
 
@@ -457,13 +456,13 @@ START_TEST(one_process_needs_nobody)
 }
 END_TEST
 
-/* ---- dealing ---- */
+/* ---- assignment of parts ---- */
 
 START_TEST(parts_are_dealt_by_size)
 {
     static const uint64_t bytes[] = {5, 90, 30, 30, 40, 5, 0, 0};
-    /* 90 to rank 0, 40 to 1, 30 to 2 and 30 to 2 again, which has the least; then 1 has 40 of 90, 40, 60 and gets what
-     * is left. */
+    /* Sizes: 90 to rank 0, 40 to 1, 30 to 2 and again 30 to 2, which has the least; then rank 1 has 40 of 90, 40, 60
+     * and gets the rest. */
     static const uint32_t requested[] = {1, 0, 2, 2, 1, 1, 1, 1};
     uint32_t owner[COUNT(bytes)], again[COUNT(bytes)];
     organ_ranks three = {.count = 3};
@@ -537,7 +536,7 @@ static void complete_rows(organ_ranks *ranks, organ_error *error)
 
 START_TEST(rows_of_all_reach_all)
 {
-    play(7, complete_rows); /* more than there are steps */
+    play(7, complete_rows); /* more ranks than steps */
     all_end(ORGAN_OK, "");
 }
 END_TEST
@@ -553,11 +552,11 @@ START_TEST(launchers_are_known_by_their_variables)
         {{NULL}, NULL, 0, 1},
         {{OMPI "SIZE=3", OMPI "RANK=2"}, "mpirun", 2, 3},
         {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
-        /* mpirun in a job of Slurm: its daemons are a step of srun */
+        /* mpirun in a Slurm job: its daemons are a step of srun */
         {{OMPI "SIZE=3", OMPI "RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 2, 3},
         {{OMPI "SIZE=1", OMPI "RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 0, 1},
         {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, "mpirun", 0, 1},
-        /* srun --mpi=pmi2, which speaks as MPICH's mpirun does, and --mpi=pmix */
+        /* srun --mpi=pmi2, which looks like MPICH's mpirun, and --mpi=pmix */
         {{"PMI_SIZE=3", "PMI_RANK=2", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=2"}, "mpirun", 2, 3},
         {{"PMIX_RANK=1", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=1"}, "srun", 1, 3},
         {{"SLURM_NTASKS=8", "SLURM_NPROCS=8"}, NULL, 0, 1}, /* a shell of salloc */

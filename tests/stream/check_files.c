@@ -29,9 +29,9 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* ---- direct files ---- */
+/* ---- direct writes ---- */
 
-/* Ragged ranges written directly and through the cache give the file that plain writing gives. */
+/* Ranges of any alignment, written directly and through the cache, give the same file as normal writes. */
 static void write_ranges(const char *path, bool congruent)
 {
     enum { SIZE = 300000 };
@@ -70,7 +70,7 @@ END_TEST
 
 START_TEST(direct_falls_back_and_reports)
 {
-    fault_at(FAULT_PWRITE, 3, EINVAL, false, NULL); /* a file system that refuses O_DIRECT only when it is used */
+    fault_at(FAULT_PWRITE, 3, EINVAL, false, NULL); /* a file system that rejects O_DIRECT only at the first write */
     write_ranges(scratch_path("refused"), true);
     fault_at(FAULT_PWRITE, 5, EINTR, false, NULL);
     write_ranges(scratch_path("interrupted"), true);
@@ -126,7 +126,7 @@ START_TEST(ranges_are_copied_by_the_kernel_or_by_hand)
 }
 END_TEST
 
-/* The three ranges of a file of 3,000,000 bytes, the second of which is large and begins and ends within a page. */
+/* Writes three ranges of a file of 3,000,000 bytes; the second one is large and begins and ends within a page. */
 static organ_status copy_directly(int from, organ_direct_file *to, organ_error *error)
 {
     static const uint64_t edges[] = {0, 1234, 2900123, 3000000};
@@ -198,7 +198,7 @@ START_TEST(journal_survives_a_torn_line)
         free(slurp(path, &n));
         ck_assert_uint_eq(n, whole);
     }
-    /* What the disk does not give is no torn line: nothing is cut off. */
+    /* A read error is no truncated line: nothing is cut off. */
     fault_at(FAULT_PREAD, 1, EIO, false, NULL);
     ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_IO);
     fault_clear();
@@ -216,7 +216,7 @@ START_TEST(journal_survives_a_torn_line)
 }
 END_TEST
 
-/* ---- publishing ---- */
+/* ---- renaming the output ---- */
 
 static organ_status publish(const char *path, bool resume, bool force, organ_publish *p, organ_error *error)
 {
@@ -292,11 +292,11 @@ START_TEST(unfinished_output_is_found_locked_and_taken_over)
 }
 END_TEST
 
-/* As several ranks do, which all see the same directory. */
+/* Several ranks use the same directory. */
 START_TEST(writers_find_the_signs_of_all)
 {
     static const struct {
-        size_t signs, missing; /* so many, but that one */
+        size_t signs, missing; /* number of marks; the missing one */
     } rows[] = {{1, 1}, {3, 3}, {200, 200}, {3, 0}, {3, 1}, {3, 2}, {200, 170}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         organ_publish p, q;

@@ -17,12 +17,12 @@
 
 #define FIXTURES "fixtures/precision"
 
-/* What is in each directory, and what its reader says. */
+/* The content of each directory, and the note of its reader. */
 typedef struct golden {
     const char *name;
     organ_scheme scheme;
     size_t tensors;
-    const char *note; /* part of it; NULL: none */
+    const char *note; /* part of the note; NULL: none */
 } golden;
 
 static const golden goldens[] = {
@@ -113,8 +113,8 @@ static organ_weights *find_weights(const organ_model *model)
 
 /* ---- rows ---- */
 
-/* Reads rows into memory of exactly their size, in scratch of exactly what is asked for: the sanitizer sees what is
- * touched beyond. */
+/* Reads rows into memory of exactly their size, with scratch of exactly the required size, so that the sanitizer finds
+ * accesses beyond. */
 static void *read_rows(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as)
 {
     organ_error error = {0};
@@ -143,7 +143,7 @@ static void compare(const golden *g, const organ_weight *w, const organ_kernels 
     free(values);
 }
 
-/* Whole, row by row, and in ranges that begin and end anywhere. */
+/* Reads all rows at once, row by row, and in ranges with any start and end. */
 static void compare_ranges(const golden *g, const organ_weight *w, const organ_kernels *kernels,
                            const organ_weight_reader *reader, organ_dtype as, const unsigned char *expected)
 {
@@ -159,7 +159,7 @@ static void compare_ranges(const golden *g, const organ_weight *w, const organ_k
         }
 }
 
-/* Every type is FP32 rounded once; what is stored in the type keeps its bits. */
+/* Every type is FP32 rounded once; a weight stored in that type keeps its bits. */
 static void compare_types(const golden *g, const organ_model *model, const organ_weight *w,
                           const organ_kernels *kernels, const organ_weight_reader *reader)
 {
@@ -219,7 +219,7 @@ static void check_golden(const golden *g)
     organ_model *model, *owner;
     if (access(path, R_OK))
         ck_abort_msg("%s is missing", path);
-    /* The owner's tensors lie in the same directory: opened as a file of their own. */
+    /* The quantiser's own tensors are in the same directory and opened as a separate file. */
     char expected[600], index[600];
     snprintf(expected, sizeof expected, "%s/expected.safetensors", path);
     snprintf(index, sizeof index, "%s/model.safetensors.index.json", path);
@@ -239,9 +239,9 @@ static void check_golden(const golden *g)
 START_TEST(as_the_owner_has_it) { check_golden(&goldens[_i]); }
 END_TEST
 
-/* ---- larger ones, of random bytes ---- */
+/* ---- larger weights of random bytes ---- */
 
-/* Models whose weights take several batches, and end within one. */
+/* Models whose weights take several batches and end within one. */
 typedef struct sample {
     const char *name, *config, *tensors;
 } sample;
@@ -277,7 +277,7 @@ static const sample samples[] = {
 };
 enum { SAMPLES = sizeof samples / sizeof *samples };
 
-/* Random bytes in all tensors but weight_shape; in a g_idx, groups of `groups`. */
+/* Fills all tensors except weight_shape with random bytes; g_idx gets indices of `groups` groups. */
 static void fill(const organ_model *model, int32_t groups)
 {
     const int fd = open(scratch_path("model.safetensors"), O_WRONLY);
@@ -305,7 +305,7 @@ static organ_weight_reader *open_reader(const organ_model *model, const organ_we
     return reader;
 }
 
-/* Batches begin and end anywhere, and every ISA has the same bits. */
+/* Batches with any start and end, and all instruction sets, give the same bits. */
 START_TEST(any_rows_are_the_same)
 {
     const sample *s = &samples[_i];
@@ -341,7 +341,7 @@ START_TEST(any_rows_are_the_same)
 }
 END_TEST
 
-/* Whatever is asked of a file that became shorter, it is an error that names it. */
+/* Each read of a truncated file is an error that names it. */
 START_TEST(files_that_are_cut)
 {
     const sample *s = &samples[_i];
@@ -377,7 +377,7 @@ START_TEST(files_that_are_cut)
 }
 END_TEST
 
-/* NVFP4 of GGUF: a scale for each matrix beside its blocks. */
+/* NVFP4 of GGUF: a scale for each matrix in a separate tensor. */
 START_TEST(the_tensor_scale_of_gguf)
 {
     enum { TALL = 3, BLOCKS = 2, VALUES = 64, BYTES = 36 };
@@ -412,7 +412,7 @@ START_TEST(the_tensor_scale_of_gguf)
 }
 END_TEST
 
-/* ---- values that cannot be ---- */
+/* ---- invalid values ---- */
 
 /* Opens the reader of the only weight, which must fail with all fragments in the message. */
 static void expect_bad(const char *config, const char *tensors, const char *const *fragments)

@@ -20,7 +20,7 @@ enum { PRODUCTS = 5 };
 typedef struct shape {
     size_t m, n, k;
     bool wide, transposed;
-    organ_real type; /* of b */
+    organ_real type; /* type of b */
 } shape;
 static const shape shapes[PRODUCTS] = {{300, 700, 270, false, false, ORGAN_REAL_F32},
                                        {1, 1500, 80, false, false, ORGAN_REAL_BF16},
@@ -37,7 +37,7 @@ static float *numbers(size_t count, uint64_t seed)
     return values;
 }
 
-/* 16-bit types take their words from the same numbers: whatever these are. */
+/* 16-bit types take their bits from the same random numbers. */
 static organ_product create_product(const shape *s, uint64_t seed)
 {
     organ_product p = {.m = s->m, .n = s->n, .k = s->k, .c_stride = s->n + 3, .wide = s->wide};
@@ -79,7 +79,7 @@ START_TEST(dealt_products_are_whole_ones)
 }
 END_TEST
 
-/* --compute: a list of which some products ask for it. */
+/* --compute is a list; each product uses the type that it supports. */
 START_TEST(compute_is_the_products_own)
 {
     static const char *const names[] = {"split", "bf16"};
@@ -146,11 +146,11 @@ START_TEST(nothing_begins_after_a_stop)
 }
 END_TEST
 
-/* ---- rows that are made when they are needed ---- */
+/* ---- panels made on demand ---- */
 
 typedef struct source {
-    const organ_product *product; /* rows of its b, */
-    size_t first;                 /* from here on, are row 0 */
+    const organ_product *product; /* the rows of its b */
+    size_t first;                 /* begin here */
     size_t failing;               /* a row */
 } source;
 
@@ -169,7 +169,8 @@ static organ_status copy_rows(const void *context, size_t first, size_t count, v
     return ORGAN_OK;
 }
 
-/* Products 0 and 2 have their b, the others get theirs by panels, of some thousand rows in the second one. */
+/* Products 0 and 2 have their b in memory, the others get it in panels; a panel of the second has some thousand
+ * rows. */
 START_TEST(panels_are_whole_factors)
 {
     organ_product whole[PRODUCTS], dealt[PRODUCTS];
@@ -210,11 +211,11 @@ START_TEST(panels_are_whole_factors)
 }
 END_TEST
 
-/* ---- work that is not worth waking workers for ---- */
+/* ---- work too small to wake workers ---- */
 
 typedef struct tasks {
     pthread_t caller;
-    size_t done[9], elsewhere, beyond; /* elsewhere: not by the caller; beyond: by the caller, and not as worker 0 */
+    size_t done[9], elsewhere, beyond; /* elsewhere: done by workers; beyond: done by the caller, but not as worker 0 */
 } tasks;
 
 static void note_task(void *context, size_t index, size_t worker)

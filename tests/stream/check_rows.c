@@ -9,13 +9,13 @@ enum { ROWS = 1003, SET_ROWS = 100, UNIT_ROWS = 7, TASKS = 5, MAX_THREADS = 3 };
 
 typedef struct walk_record {
     unsigned char read[ROWS]; /* how often each row was read */
-    size_t tasks[TASKS];      /* in how many sets each task ran, */
-    size_t incomplete;        /* and in how many of them a row of the set had not been read */
+    size_t tasks[TASKS];      /* number of sets in which each task ran */
+    size_t incomplete;        /* and of those in which a row of the set had not been read */
     uint64_t retired;         /* rows */
-    size_t sets, allowed;     /* sets retired; workers that may call */
-    size_t strangers;         /* calls of other workers */
+    size_t sets, allowed;     /* sets retired; workers that may make calls */
+    size_t strangers;         /* calls by other workers */
     uint64_t faulty[2];       /* rows whose units fail; 0: none */
-    organ_stop *stop;         /* asked once the first set is retired */
+    organ_stop *stop;         /* set after the first set is retired */
 } walk_record;
 
 static organ_status record_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)

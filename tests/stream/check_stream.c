@@ -25,7 +25,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* ---- bands ---- */
+/* ---- division into bands ---- */
 
 static organ_tensor fake_tensor(const uint64_t *shape, unsigned rank, organ_dtype dtype)
 {
@@ -36,8 +36,8 @@ static organ_tensor fake_tensor(const uint64_t *shape, unsigned rank, organ_dtyp
     return t;
 }
 
-/* Every element of every tensor lies in exactly one tile, bands are contiguous and in order, and none is longer than
- * planned. */
+/* Checks that every element of every tensor is in exactly one tile, that bands are contiguous and in order, and that
+ * none is longer than planned. */
 static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
 {
     organ_band_plan plan;
@@ -67,7 +67,7 @@ static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
             for (size_t i = 0; i < tile.rows; i++)
                 for (size_t j = 0; j < tile.cols * shape.unit; j++)
                     ((unsigned char *)tile.data)[i * tile.stride * shape.unit +
-                                                 j]++; /* a tile outside its tensor is caught by the sanitizer */
+                                                 j]++; /* the sanitizer finds a tile outside of its tensor */
         }
     }
     for (size_t k = 0; k < pass->item_count; k++) {
@@ -106,7 +106,7 @@ START_TEST(bands_cover_everything_once)
 }
 END_TEST
 
-/* A tile never mixes two experts of a stack. */
+/* A tile never contains parts of two experts of a stack. */
 START_TEST(bands_do_not_cross_matrices)
 {
     static const uint64_t shape[] = {5, 100, 70};
@@ -148,7 +148,7 @@ END_TEST
 /* ---- passes ---- */
 
 typedef struct sums {
-    uint64_t bytes[64]; /* sum of the bytes of each item, folded from tiles */
+    uint64_t bytes[64]; /* sum of the bytes of each item, added up from tiles */
     uint64_t order;     /* depends on the order of bands */
     size_t bands;
     long fail_after;
@@ -159,10 +159,10 @@ static void add_bytes(void *context, const organ_tile *tile, void *scratch, void
 {
     uint64_t sum = 0;
     (void)context;
-    memset(scratch, 1, 100); /* every worker has its own */
+    memset(scratch, 1, 100); /* every worker has its own scratch */
     for (size_t k = 0; k < tile->bytes; k++)
         sum += ((unsigned char *)tile->data)[k] + (tile->other ? ((unsigned char *)tile->other)[k] : 0u);
-    ((unsigned char *)tile->data)[0] ^= 0xFF; /* retire sees what workers leave */
+    ((unsigned char *)tile->data)[0] ^= 0xFF; /* retire gets what workers have written */
     *(uint64_t *)result = sum;
 }
 

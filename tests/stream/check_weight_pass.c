@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* More than one strip of whole rows; a stack of matrices; one that is a strip by itself; rank 1; and none at all in
- * between. */
+/* A matrix of more than one strip of whole rows; a stack; a matrix that is one strip; a vector; and an empty tensor
+ * between them. */
 static const made_tensor tensors[] = {
     {"a", ORGAN_BF16, 2, {1201, 2000}}, {"b", ORGAN_F32, 3, {3, 1500, 1000}}, {"c", ORGAN_F16, 2, {7, 5}},
     {"d", ORGAN_BF16, 2, {0, 40}},      {"e", ORGAN_BF16, 1, {333}},          {"f", ORGAN_F32, 2, {2, 1500000}},
@@ -46,19 +46,19 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* What a run saw, and what it shall do. */
+/* Counts of a run, and the failures that it shall have. */
 typedef struct seen {
     pthread_mutex_t lock;
-    uint64_t fold;            /* of everything, in order of retiring */
-    size_t begun, item;       /* items that began; of the last strip */
-    uint64_t next;            /* row that must come next */
+    uint64_t fold;            /* digest of everything, in order of retirement */
+    size_t begun, item;       /* items begun; item of the last strip */
+    uint64_t next;            /* the next row */
     uint64_t strips, retired; /* begun by a worker; retired */
-    uint64_t max_ahead;       /* strips worked on before the first of them was retired */
+    uint64_t max_ahead;       /* strips begun before the first one was retired */
     uint64_t rows[ITEMS];
     size_t multiple;
     organ_dtype as;
-    long fail_work, fail_retire, fail_begin; /* at which call, counted from 1 */
-    long stop_at;                            /* retired strip at which to stop */
+    long fail_work, fail_retire, fail_begin; /* number of the failing call, counted from 1 */
+    long stop_at;                            /* number of the retired strip at which the run is stopped */
     organ_stop *stop;
     bool slow;
 } seen;
@@ -150,7 +150,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     return ORGAN_OK;
 }
 
-/* One run over all items; `s` says what is to happen and then what did. */
+/* Runs over all items once; `s` has the failures to make and then the counts. */
 static organ_status run_pass(seen *s, size_t threads, uint64_t memory, bool counterparts, organ_error *error)
 {
     organ_workers *workers;
@@ -184,7 +184,7 @@ static organ_status run_pass(seen *s, size_t threads, uint64_t memory, bool coun
 }
 
 #define ROOMY ((uint64_t)512 << 20)
-/* One worker: the widest row is 6 MB, and so are its bytes and its FP32 values in scratch. */
+/* Memory for one worker: the widest row takes 6 MB in the file and 6 MB as FP32 in scratch. */
 #define TIGHT ((uint64_t)19 << 20)
 
 START_TEST(the_same_with_any_threads_and_memory)
@@ -212,7 +212,7 @@ START_TEST(the_same_with_any_threads_and_memory)
 }
 END_TEST
 
-/* The values are those of the file. */
+/* Compares the values with those of the file. */
 static organ_status compare(void *context, const organ_weight_strip *strip, void *scratch, void *out,
                             organ_error *error)
 {
@@ -257,7 +257,7 @@ START_TEST(little_memory_takes_fewer_workers)
     organ_error error = {0};
     seen s = {.as = ORGAN_F32};
     ck_assert_msg(run_pass(&s, 7, TIGHT, false, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_uint_le(s.max_ahead, 4); /* the window of one worker */
+    ck_assert_uint_le(s.max_ahead, 4); /* limit for one worker */
     seen none = {.as = ORGAN_F32};
     ck_assert_int_eq(run_pass(&none, 7, 1 << 20, false, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--memory 1M is too little for a strip of "));
@@ -266,7 +266,7 @@ START_TEST(little_memory_takes_fewer_workers)
 }
 END_TEST
 
-/* However many workers there are, the fault of the earliest strip is the one that is told, and what comes before it is
+/* With any number of workers, the reported failure is that of the earliest strip, and all strips before it are
  * retired. */
 START_TEST(the_first_fault_is_told)
 {
@@ -276,7 +276,7 @@ START_TEST(the_first_fault_is_told)
         seen s = {.as = ORGAN_F32, .fail_work = 1500, .slow = true};
         ck_assert_int_eq(run_pass(&s, threads[k], ROOMY, false, &error), ORGAN_BAD_INPUT);
         ck_assert_str_eq(error.message, "work 1500");
-        ck_assert_uint_eq(s.retired, 3 + 2); /* those of the first item and the first matrix */
+        ck_assert_uint_eq(s.retired, 3 + 2); /* strips of the first item and the first matrix */
         seen r = {.as = ORGAN_F32, .fail_retire = 2};
         error = (organ_error){0};
         ck_assert_int_eq(run_pass(&r, threads[k], ROOMY, false, &error), ORGAN_IO);
@@ -286,7 +286,7 @@ START_TEST(the_first_fault_is_told)
         error = (organ_error){0};
         ck_assert_int_eq(run_pass(&b, threads[k], ROOMY, false, &error), ORGAN_BAD_INPUT);
         ck_assert_str_eq(error.message, "begin 2");
-        ck_assert_uint_eq(b.rows[0] + b.rows[1], 1201 + 4500); /* a fault comes behind all strips before it */
+        ck_assert_uint_eq(b.rows[0] + b.rows[1], 1201 + 4500); /* all strips before the failure were retired */
     }
 }
 END_TEST

@@ -35,7 +35,7 @@ START_TEST(every_type_of_gguf_widens)
 }
 END_TEST
 
-/* Exactly the values of the units are written, whatever is in them; the sanitizer sees to it that no more is read. */
+/* Writes exactly the values of the units, whatever they contain; the sanitizer checks that no more is read. */
 START_TEST(units_are_as_the_table_says)
 {
     for (int dtype = 0; dtype < ORGAN_DTYPE_COUNT; dtype++) {
@@ -59,7 +59,7 @@ START_TEST(units_are_as_the_table_says)
 }
 END_TEST
 
-/* Relative to the largest value of 32: half a step of the codes, and a little for the scale, which is an F16. */
+/* Error relative to the largest of 32 values: half a step of the codes, plus the rounding of the F16 scale. */
 START_TEST(narrowed_values_come_back)
 {
     static const struct {

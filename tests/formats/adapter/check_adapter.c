@@ -19,7 +19,7 @@ typedef struct piece {
     unsigned bytes;
 } piece;
 
-/* A safetensors file of these tensors, up to the first without a name. */
+/* Writes a safetensors file of these tensors, up to the first without a name. */
 static void put_tensors(const char *file, const piece *pieces, size_t count)
 {
     char header[8192] = "{";
@@ -104,7 +104,8 @@ END_TEST
 static const piece pair[] = {{P "model.layers.0.self_attn.q_proj.lora_A.weight", "F32", "[2,3]", 24},
                              {P "model.layers.0.self_attn.q_proj.lora_B.weight", "F32", "[5,2]", 40}};
 
-/* Scales as peft has them; of patterns the first in the order of the file counts, and a plain dot is any character. */
+/* Scales as peft computes them: of several matching patterns the first in the file counts, and an unescaped dot matches
+ * any character. */
 static const struct scaled {
     const char *members;
     double scale;
@@ -142,7 +143,7 @@ START_TEST(scaled_as_peft_does)
 }
 END_TEST
 
-/* A file of the adapter names it too, and an adapter may have shards. */
+/* The path of an adapter's file opens it too, and an adapter may have shards. */
 START_TEST(other_places)
 {
     put_tensors(ORGAN_ADAPTER_WEIGHTS, pair, COUNT(pair));
@@ -281,7 +282,7 @@ START_TEST(wrong_places)
 }
 END_TEST
 
-/* Many expressions and many modules are refused before they are matched one with another. */
+/* A product of many expressions and many modules is rejected before they are matched. */
 START_TEST(too_many_patterns)
 {
     enum { MANY = 1100 };
@@ -304,7 +305,7 @@ START_TEST(too_many_patterns)
                  (const char *const[]){
                      "alpha_pattern has 1100 patterns (1100 of them expressions), too many to be matched with 1100"},
                  1);
-    for (char *s = config; (s = strstr(s, "[mn]"));) /* plain names of as many modules are found */
+    for (char *s = config; (s = strstr(s, "[mn]"));) /* the same number of modules with plain names is found */
         memcpy(s, "mmmm", 4);
     scratch_text(ORGAN_ADAPTER_CONFIG, config);
     organ_adapter_close(open_good(scratch_path("")));

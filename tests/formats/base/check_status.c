@@ -35,7 +35,7 @@ START_TEST(first_fault_is_kept)
 }
 END_TEST
 
-/* Names come from files: nothing in them reaches a terminal as a command. */
+/* Names come from files: control characters in them are shown escaped. */
 static const struct shown {
     const char *text, *message;
 } shown[] = {
@@ -44,8 +44,8 @@ static const struct shown {
     {"\xC2\x9B"
      "31m",
      "\\xc2\\x9b"
-     "31m"},                                      /* the eight-bit form of escape */
-    {"\xFF\xC3", "\\xff\\xc3"},                   /* no UTF-8; cut short */
+     "31m"},                                      /* the C1 control character CSI */
+    {"\xFF\xC3", "\\xff\\xc3"},                   /* invalid UTF-8; a truncated sequence */
     {"\xC0\x80\xC1\xBF", "\\xc0\\x80\\xc1\\xbf"}, /* overlong */
     {"\xE0\x80\xAF", "\\xe0\\x80\\xaf"},
     {"\xED\xA0\x80", "\\xed\\xa0\\x80"},          /* a surrogate */
@@ -78,7 +78,7 @@ START_TEST(faults_after_a_whole_output_name_it)
 {
     organ_error error = {0};
     organ_error_output_whole(&error, "out");
-    organ_error_output_whole(&error, "page.html"); /* the first one stays */
+    organ_error_output_whole(&error, "page.html"); /* the first path stays */
     ck_assert_int_eq(error.status, ORGAN_OK);
     organ_fail_memory(&error, "the report");
     ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
@@ -87,7 +87,7 @@ START_TEST(faults_after_a_whole_output_name_it)
     ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
     error = (organ_error){0};
     organ_error_output_whole(&error, "out");
-    organ_fail(&error, ORGAN_CHECK_FAILED, "2 findings"); /* the run did what it was asked for */
+    organ_fail(&error, ORGAN_CHECK_FAILED, "2 findings"); /* a failed check is a result of a successful run */
     ck_assert_str_eq(error.message, "2 findings");
     error = (organ_error){.status = ORGAN_OK, .message = "left over"};
     organ_fail(&error, ORGAN_IO, "fault");
@@ -102,7 +102,7 @@ START_TEST(dtypes)
         ck_assert_int_eq(organ_dtype_from_name(info->name), info->in_safetensors ? k : ORGAN_DTYPE_COUNT);
         ck_assert_int_eq(organ_dtype_from_ggml(info->ggml), info->ggml >= 0 ? k : ORGAN_DTYPE_COUNT);
         const char *digits = strpbrk(info->name, "123456789");
-        if (info->in_safetensors) /* BOOL is the only one without */
+        if (info->in_safetensors) /* BOOL alone has no GGUF type */
             ck_assert_uint_eq(8 * info->bytes, info->elements * (digits ? strtoul(digits, NULL, 10) : 8));
     }
     uint64_t bytes;
@@ -153,8 +153,8 @@ START_TEST(arena)
 }
 END_TEST
 
-/* Large rows keep their contents while their pages go back; small rows and rows on the heap are the same to the caller.
- */
+/* Large rows keep their contents while their pages are released; for the caller, small rows and rows on the heap behave
+ * the same. */
 START_TEST(rows_rest)
 {
     enum { LARGE = 500000, SMALL = 16 };
@@ -196,7 +196,7 @@ static size_t resident_bytes(void)
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* A text of 16 MB that grows in a file: at no line are more than 4 MB of it in memory. */
+/* Appends a text of 16 MB to a file; at most 4 MB of it are in memory. */
 START_TEST(long_text_grows_in_a_file)
 {
     enum { LINES = 500000, LINE = 32 };
@@ -225,7 +225,7 @@ START_TEST(long_text_grows_in_a_file)
 }
 END_TEST
 
-/* The same text without files, and one that is given up. */
+/* The same text without files, and a text that is discarded. */
 START_TEST(text_in_rows_without_files)
 {
     organ_error error = {0};
@@ -246,7 +246,7 @@ START_TEST(text_in_rows_without_files)
 }
 END_TEST
 
-/* A file that is cut after its size was looked at. */
+/* A file that is truncated after its size was read. */
 START_TEST(file_ends_early)
 {
     organ_error error = {0};

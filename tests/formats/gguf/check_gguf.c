@@ -35,7 +35,7 @@ static organ_model *made(const char *words)
     return opened(scratch_path("m.gguf"));
 }
 
-/* ---- legal, if odd ---- */
+/* ---- unusual but valid files ---- */
 
 START_TEST(no_tensors)
 {
@@ -137,7 +137,7 @@ START_TEST(name_without_gguf)
 }
 END_TEST
 
-/* Values are not what a reader expects: nothing reads them as what they are not. */
+/* Values of unexpected types are not read as the expected ones. */
 START_TEST(narrow_arrays)
 {
     organ_model *model = made(HEAD(
@@ -148,7 +148,7 @@ START_TEST(narrow_arrays)
 }
 END_TEST
 
-/* A part that says that it is alone, or nothing, is a model: merging leaves split.count 0. */
+/* A part with split.count 1 or 0 is a whole model: merging leaves split.count 0. */
 START_TEST(parts_that_stand_alone)
 {
     gguf_file("x-00002-of-00003.gguf", HEAD(0, 0));
@@ -211,7 +211,7 @@ START_TEST(numbers)
 }
 END_TEST
 
-/* Everything in version 1 is found again as version 3 stores it. */
+/* Everything in version 1 is found again when it is written as version 3. */
 START_TEST(version_1)
 {
     size_t size;
@@ -279,7 +279,7 @@ static organ_gguf_writer *writer_of(const organ_gguf *gguf, const organ_tensor *
     return writer;
 }
 
-/* What a file says, written anew, is the beginning of the file, but for the number of the version. */
+/* A header that is read and written again equals the file's, except for the version number. */
 static void check_round_trip(const char *path)
 {
     organ_error error = {0};
@@ -325,7 +325,7 @@ START_TEST(round_trip_of_keys)
 }
 END_TEST
 
-/* One tensor of each type that GGUF has. */
+/* One tensor of each GGUF type. */
 START_TEST(round_trip_of_types)
 {
     const organ_dtype_info *type = organ_dtype_describe((organ_dtype)_i);
@@ -416,7 +416,8 @@ START_TEST(files_that_cannot_be_written)
 }
 END_TEST
 
-/* A file of 60 bytes can ask for an alignment of 2 GiB; its header is not made of 2 GiB of zeros. Found by fuzzing. */
+/* A file of 60 bytes can ask for an alignment of 2 GiB; the writer rejects its header instead of padding it. Found by
+ * fuzzing. */
 START_TEST(header_of_gigabytes_is_not_written)
 {
     static const unsigned char wide[] = {0, 0, 0, 128}, widest[] = {0, 0, 0, 1};
@@ -437,7 +438,7 @@ START_TEST(header_of_gigabytes_is_not_written)
 }
 END_TEST
 
-/* The reader accepts a shape in which 0 stands before what would overflow, and what is read can be written. Found by
+/* The reader accepts a shape with a 0 before dimensions whose product overflows, and the writer can write it. Found by
  * fuzzing. */
 START_TEST(shape_behind_a_zero_is_written)
 {
@@ -473,8 +474,8 @@ END_TEST
 
 /* ---- speed ---- */
 
-/* 150,000 tokens with scores, types and merges: headers of such vocabularies are opened again and again. It takes 7 ms,
- * some hundred on an emulated processor; what compares all with all would take minutes. */
+/* Opens a vocabulary of 150,000 tokens with scores, types and merges twice. It takes 7 ms, some hundred when emulated;
+ * comparing all pairs of tokens would take minutes. */
 START_TEST(large_vocabulary)
 {
     enum { TOKENS = 150000 };

@@ -15,7 +15,7 @@
 
 typedef struct bad_file {
     const char *words;
-    const char *fragments[FRAGMENTS]; /* besides the name of the file */
+    const char *fragments[FRAGMENTS]; /* parts of the message besides the name of the file */
 } bad_file;
 
 #define I8(name, elements, offset) "s:" name " 4:1 8:" #elements " 4:24 8:" #offset " "
@@ -37,7 +37,7 @@ static const bad_file bad_files[] = {
     {"'GGUF' 4:0 8:0 8:0", {"version 0 is not supported; 1, 2 and 3 are"}},
     {"'GGUF' 4:4 8:0 8:0", {"version 4 is not supported"}},
     {"'GGUF' 4:0x03000000 8:0 8:0", {"version 0x03000000 is version 3 of a big-endian file"}},
-    /* 3: numbers of things */
+    /* 3: counts */
     {HEAD(-1, 0), {"header: n_tensors is -1, but the 8 bytes that follow have room for at most 0"}},
     {HEAD(0, -1), {"header: n_kv is -1, but the 0 bytes that follow have room for at most 0"}},
     {HEAD(0x2000000000000000, 0) "z:100",
@@ -134,7 +134,7 @@ static const bad_file bad_files[] = {
     {HEAD(2, 0) I8("a", 1, 0) I8("b", 1, 64) "p:32 z:96",
      {"tensor 'b': offset 64 leaves a hole: the data before it, padded, ends at 32"}},
     {HEAD(1, 0) I8("a", 1, 32) "p:32 z:64", {"tensor 'a': offset 32 leaves a hole"}},
-    /* 15, 16: sums that wrap */
+    /* 15, 16: sums that overflow */
     {HEAD(2, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0) "p:32 z:64",
      {"header: data of 18446744073709551488 bytes exceeds the largest size of a file"}},
     {HEAD(3, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0)
@@ -159,7 +159,7 @@ static const bad_file bad_files[] = {
     {HEAD(1, 0) "s:a 4:1 8:1 4:24 4:0", {"tensor 'a': offset of 8 bytes at byte 49 is past the end of the file (53)"}},
     {HEAD(2, 0) I8("a", 1, 0) "s:b 4:2 8:1 8:1 4:24",
      {"tensor 'b': offset of 8 bytes at byte 90 is past the end of the file (90)"}},
-    /* what is known about models */
+    /* keys of models */
     {HEAD(0, 1) KEY("general.architecture", 4) "4:1", {"key 'general.architecture' is of type u32, not a string"}},
     {HEAD(0, 1) KEY("general.architecture", 8) "8:3 x:610062",
      {"key 'general.architecture' is 'a', not valid UTF-8 without NUL"}},
@@ -193,7 +193,7 @@ START_TEST(file_is_refused)
 }
 END_TEST
 
-/* Every beginning of a file that is right is a file that is wrong, and none is read past its end. */
+/* Every truncated file is rejected without reading past its end. */
 START_TEST(file_is_cut)
 {
     size_t size;
@@ -222,7 +222,7 @@ END_TEST
 #define ARCHITECTURE(name) KEY("general.architecture", 8) "s:" name " "
 
 static const struct bad_split {
-    const char *name[2], *words[2]; /* the first is opened */
+    const char *name[2], *words[2]; /* the first one is opened */
     const char *fragments[FRAGMENTS];
 } bad_splits[] = {
     {{"m-00001-of-00002.gguf"},

@@ -14,7 +14,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Key-values and tensors of GGUF. */
+/* Keys and tensors of GGUF. */
 #define TYPED             "s:general.type 4:8 s:imatrix "
 #define F32S(name, n, at) "s:" name " 4:1 8:" #n " 4:0 8:" #at " "
 /* Two inputs with sums 8 and 18 over 2 tokens: norms 2 and 3. */
@@ -34,7 +34,7 @@ static organ_imatrix *opened(const char *words)
     return m;
 }
 
-/* ---- what is read ---- */
+/* ---- valid files ---- */
 
 static void two_norms(const char *words, const char *format, double count)
 {
@@ -108,14 +108,14 @@ START_TEST(experts_have_their_own_counts)
 }
 END_TEST
 
-/* ---- which entry is whose ---- */
+/* ---- finding the entry of a matrix ---- */
 
 static const struct wish {
-    const char *entries; /* names, comma-separated */
+    const char *entries; /* names of the entries, comma-separated */
     const char *tensor;
-    int64_t expert; /* of a stack; -1: by the name */
+    int64_t expert; /* index in a stack; -1: from the name */
     const char *found;
-    uint64_t matrix, matrices; /* of 4 experts */
+    uint64_t matrix, matrices; /* row of a stack of 4 experts */
 } wishes[] = {
     {"blk.3.ffn_down.weight,blk.2.ffn_down.weight", "model.layers.2.mlp.down_proj.weight", -1, "blk.2.ffn_down.weight",
      0, 1},
@@ -163,7 +163,7 @@ static const struct wish {
      "blk.0.ssm_out.weight", 0, 1},
 };
 
-/* An older file with these entries, of two values each. */
+/* Makes a file of the older kind with these entries of two values each. */
 static void make_named(const char *names)
 {
     char words[2000] = "", list[400], *rest = NULL;
@@ -237,7 +237,7 @@ START_TEST(columns_in_another_order)
 }
 END_TEST
 
-/* ---- numbers that are refused ---- */
+/* ---- rejected numbers ---- */
 
 static const struct bad_numbers {
     const char *words;
@@ -283,7 +283,7 @@ START_TEST(numbers_are_refused)
 }
 END_TEST
 
-/* ---- files that are refused ---- */
+/* ---- rejected files ---- */
 
 static void must_refuse(const char *told)
 {
@@ -300,13 +300,13 @@ static void must_refuse(const char *told)
 static const struct bad_file {
     const char *words, *told;
 } bad_files[] = {
-    /* neither the one nor the other */
+    /* neither kind */
     {"", "magic of 4 bytes at byte 0 is past the end of the file (0)"},
     {"'In' x:20 'the' x:20 'beginning'", "magic is 'In t', not 'GGUF'"},
     {"'version' x:20 'https'", "Git LFS pointer"},
     {"4:0 z:40", "not 'GGUF'"},
     {"4:-1 z:40", "not 'GGUF'"},
-    {"4:3 z:40", "magic is"}, /* three entries take 51 bytes at least */
+    {"4:3 z:40", "magic is"}, /* three entries take at least 51 bytes */
     /* GGUF */
     {"'GGUF' 4:3 8:2", "n_tensors is 2, but the 0 bytes that follow have room for at most 0"},
     {HEAD(0, 0), "key 'general.type' is missing"},
@@ -332,7 +332,7 @@ static const struct bad_file {
     {HEAD(2, 1) TYPED F32S("x.in_sum2", 3, 0) F32S("x.counts", 2, 32) "p:32 z:12 p:32 z:8",
      "tensor 'x.in_sum2' has 3 elements, not a multiple of the 2 of 'x.counts'"},
     {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 z:8 p:32 z:3", "past the end of the file"},
-    /* before GGUF */
+    /* the older kind */
     {"4:1 4:0 z:40", "entry 1 of 1: the length of the name is 0, not from 1 to 4096"},
     {"4:1 4:4097 z:40", "the length of the name is 4097, not from 1 to 4096"},
     {"4:1 4:-1 z:40", "the length of the name is -1"},
@@ -361,8 +361,8 @@ START_TEST(file_is_refused)
 }
 END_TEST
 
-/* Every beginning of a file that is right is wrong, but for the older kind where it ends with an entry or with the
- * number behind them. */
+/* Every truncated file is rejected, except one of the older kind that ends with an entry or with the number after
+ * them. */
 START_TEST(file_is_cut)
 {
     static const char *const whole[] = {PAIR("blk.0.ffn_down.weight"),
@@ -380,7 +380,7 @@ START_TEST(file_is_cut)
 }
 END_TEST
 
-/* Any byte of a real file, changed: it is read or refused, never more. */
+/* A real file with any byte changed is read or rejected. */
 START_TEST(any_byte_may_be_wrong)
 {
     static const char *const files[] = {"fixtures/imatrix/tiny-qwen2.gguf", "fixtures/imatrix/tiny-qwen2.dat"};

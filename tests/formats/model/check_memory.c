@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* `in_parser`: the allocations of the JSON library are among them. It never blames the text. */
+/* Opens the file with each allocation failing. `in_parser`: allocations of the JSON library count too. The error must
+ * not blame the text. */
 static void open_with_each_fault(const char *path, bool in_parser)
 {
     memory_counts_json(in_parser);
@@ -52,7 +53,7 @@ START_TEST(gguf)
 }
 END_TEST
 
-/* Version 1 is put into other words, and the problem of a model into a sentence. */
+/* Covers the conversion of version 1, and the message about a model's problem. */
 START_TEST(odd_gguf)
 {
     scratch_begin();
@@ -64,7 +65,7 @@ START_TEST(odd_gguf)
 }
 END_TEST
 
-/* A header is made, with each fault. */
+/* Writes a header with each allocation failing. */
 START_TEST(gguf_writer)
 {
     for (long k = 0, all = 0; !all; k++) {
@@ -98,7 +99,7 @@ START_TEST(single_file_with_metadata)
 }
 END_TEST
 
-/* What a run without memory left is what its message says. */
+/* After a run that failed for lack of memory, the files must be those that its message names. */
 static void check_left(const char *name, const organ_error *error)
 {
     const bool left = access(scratch_path(name), F_OK) == 0;
@@ -106,11 +107,11 @@ static void check_left(const char *name, const organ_error *error)
                   error->message);
 }
 
-/* Taken apart, opened apart and put together, with each fault: what cannot be finished is not there. One tensor: no
- * threads. */
+/* Extracts, opens and assembles a model with each allocation failing; an incomplete output must not exist. One tensor,
+ * so no threads run. */
 START_TEST(organ_directory)
 {
-    memory_counts_json(false); /* whatever a test before this one has set */
+    memory_counts_json(false); /* an earlier test may have changed this */
     scratch_begin();
     gguf_file("a.gguf", "'GGUF' 4:3 8:1 8:1 s:k 4:4 4:7 s:blk.0.ffn_up.weight 4:1 8:40 4:24 8:0 p:32 c:40 x:09 p:32");
     for (long k = 0, all = 0; !all; k++) {

@@ -28,7 +28,7 @@
     "\"files/a/b\": {\"bytes\": 1}}"
 #define MANIFEST "manifest.json={" PIECES "}"
 
-/* Makes every folder on the way. */
+/* Writes a file and makes the folders of its path. */
 static void put(const char *path, const char *text)
 {
     char whole[512], *slash = whole;
@@ -47,12 +47,12 @@ static void put(const char *path, const char *text)
         spill(whole, text, strlen(text));
 }
 
-/* In "a/b=text" the text of a file, or of a link if it begins with '@'; SAFE is a file with weights; without a text it
- * is a GGUF. */
+/* "a/b=text" is a file with that text, or a link if the text begins with '@'; SAFE is a file with weights; without '='
+ * it is a GGUF file. */
 static const struct {
-    const char *entries[12], *stranger; /* NULL: it may be replaced */
+    const char *entries[12], *stranger; /* NULL: the directory may be replaced */
 } rows[] = {
-    /* what a record lists, as it was */
+    /* files of a record with unchanged content */
     {{RECORD, "m.gguf", "organ/prune.json=" REPORT, "organ/prune.jsonl={}", "organ/REPORT.md=# Surgery report: x",
       "organ/donor/audit.json=" REPORT},
      NULL},
@@ -61,7 +61,7 @@ static const struct {
     {{RECORD, "m.gguf=GGUF\3\3"}, "'m.gguf', which was changed"},
     {{RECORD, "m.gguf", "n.gguf"}, "'n.gguf'"},
     {{RECORD, "m.gguf", INDEX, "1.safetensors=SAFE"}, "'1.safetensors'"},
-    /* an index, one */
+    /* files of an index */
     {{INDEX, "1.safetensors=SAFE", "2.safetensors=SAFE"}, NULL},
     {{INDEX, "1.safetensors=SAFE", "3.safetensors=SAFE"}, "'3.safetensors'"},
     {{INDEX, "1.safetensors=SAFE", "config.json={}"}, "'config.json'"},
@@ -89,7 +89,7 @@ static const struct {
     {{MANIFEST, "header/organs/a.bin=x"}, "'header/organs/a.bin'"},
     {{"organs/a.bin=x"}, "'organs/a.bin'"},
     {{"manifest.json={\"name\": \"a web app\"}"}, "'manifest.json'"},
-    /* what the input has as well */
+    /* files that the input has as well */
     {{RECORD, "same.txt=the same"}, NULL},
     {{"same.txt=the same"}, NULL},
     {{"same/deep.bin=the same"}, NULL},
@@ -97,7 +97,7 @@ static const struct {
     {{"same.txt=THE SAME"}, "'same.txt'"},
     {{"link.txt=@../like/same.txt"}, "'link.txt'"},
     {{"same.txt=@../like/same.txt"}, NULL},
-    /* what nothing lists */
+    /* files in no list */
     {{"m.gguf"}, "'m.gguf'"},
     {{"a.gguf", "b.safetensors=SAFE"}, "'a.gguf'"},
     {{RECORD, "thesis.txt=x"}, "'thesis.txt'"},
@@ -185,7 +185,7 @@ END_TEST
 START_TEST(single_files)
 {
     static const struct {
-        const char *name, *text, *why; /* NULL: it may go */
+        const char *name, *text, *why; /* NULL: it may be removed */
     } files[] = {{"dir/a.gguf", GGUF, NULL},
                  {"dir/a.json", REPORT, NULL},
                  {"dir/a.REPORT.md", "# Surgery report: x", NULL},

@@ -70,7 +70,7 @@ START_TEST(shards_make_one_model)
 }
 END_TEST
 
-/* ---- indices that are refused ---- */
+/* ---- rejected indices ---- */
 
 static const struct bad_index {
     const char *text;
@@ -131,9 +131,9 @@ START_TEST(index_is_refused)
 }
 END_TEST
 
-/* A total_size that is not the sum of the tensors leaves the model readable. */
+/* A total_size that differs from the sum of the tensors is only a warning. */
 static const struct total {
-    const char *written, *warning; /* NULL: none */
+    const char *written, *warning; /* NULL: no warning */
 } totals[] = {
     {"6", NULL},
     {"6.0", NULL},
@@ -165,7 +165,7 @@ START_TEST(total_size)
 }
 END_TEST
 
-/* Loaders take the names of the files from the weight_map and all tensors that are in them. */
+/* Loaders take the names of files from weight_map, and then all tensors of these files. */
 static const struct misplaced {
     const char *map, *warning;
 } misplaced[] = {
@@ -202,7 +202,7 @@ START_TEST(index_without_metadata)
 }
 END_TEST
 
-/* As in the cache of downloads: every file of the model is a link to somewhere else. */
+/* As in the cache of Hugging Face, every file of the model is a link. */
 START_TEST(shards_behind_links)
 {
     put_shards();
@@ -217,7 +217,7 @@ START_TEST(shards_behind_links)
 }
 END_TEST
 
-/* ---- what a path can mean ---- */
+/* ---- kinds of paths ---- */
 
 START_TEST(single_file)
 {
@@ -264,8 +264,8 @@ START_TEST(relative_paths)
 END_TEST
 
 static const struct mistake {
-    const char *file; /* what stands in the directory; NULL: nothing */
-    const char *path; /* what is opened */
+    const char *file; /* content of the directory; NULL: none */
+    const char *path; /* the path to open */
     organ_status status;
     const char *fragments[4];
 } mistakes[] = {
@@ -318,7 +318,7 @@ START_TEST(things_that_are_no_files)
 }
 END_TEST
 
-/* Root may read everything: the test is done as nobody, in a directory of nobody's. */
+/* Root may read every file, so the test runs as user nobody in a directory of that user. */
 START_TEST(unreadable_files)
 {
     static const char *const denied[] = {"Permission denied", NULL};
@@ -344,7 +344,7 @@ START_TEST(unreadable_files)
 }
 END_TEST
 
-/* ---- files that change ---- */
+/* ---- files that change while they are open ---- */
 
 static void expect_changed(const organ_model *model, const char *fragment)
 {
@@ -435,7 +435,7 @@ START_TEST(matrices_of_a_tensor)
 }
 END_TEST
 
-/* The trained model of the fixtures. */
+/* The trained model in fixtures. */
 START_TEST(fixture)
 {
     organ_model *model = opened("fixtures/tiny-qwen2/");

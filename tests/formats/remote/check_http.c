@@ -36,7 +36,7 @@ static void setup(void)
 
 static void teardown(void) { http_stop(server); }
 
-/* The open file of a test and what it hangs on. */
+/* An open file with its server and options. */
 typedef struct reading {
     organ_http *http;
     organ_http_file *file;
@@ -63,7 +63,7 @@ static void begins(reading *r, const organ_model_access *access)
     ck_assert_uint_eq(organ_http_size(r->file), SIZE);
 }
 
-/* Reads and compares; the status is that of the reading. */
+/* Reads a range and compares it; returns the status of the read. */
 static organ_status reads(reading *r, uint64_t offset, size_t bytes)
 {
     char *got = malloc(bytes), *right = malloc(bytes);
@@ -89,7 +89,7 @@ static void says(const reading *r, organ_status status, const char *words)
     ck_assert_msg(strstr(r->error.message, "/some/where/model.gguf"), "%s", r->error.message);
 }
 
-/* ---- the right bytes ---- */
+/* ---- correct ranges ---- */
 
 START_TEST(any_range_is_right)
 {
@@ -124,7 +124,7 @@ START_TEST(small_reads_are_read_ahead)
 }
 END_TEST
 
-/* As threads do that take tensor after tensor side by side. */
+/* Several threads read tensor after tensor at the same time. */
 START_TEST(reads_side_by_side_share_what_is_read_ahead)
 {
     reading r;
@@ -163,7 +163,7 @@ START_TEST(shorter_parts_are_joined)
 }
 END_TEST
 
-/* ---- a bad connection ---- */
+/* ---- connections that break ---- */
 
 START_TEST(broken_connections_are_tried_again)
 {
@@ -173,7 +173,7 @@ START_TEST(broken_connections_are_tried_again)
         {.oddity = HTTP_STATUS, .code = 500, .count = 1},
         {.oddity = HTTP_STATUS, .code = 429, .count = 2},
         {.oddity = HTTP_BREAKS_OFF, .bytes = 0, .count = 3},
-        {.oddity = HTTP_BREAKS_OFF, .bytes = 100001, .count = 20}, /* each try gets on: they are not counted */
+        {.oddity = HTTP_BREAKS_OFF, .bytes = 100001, .count = 20}, /* a retry that makes progress is not counted */
     };
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         reading r;
@@ -230,7 +230,7 @@ START_TEST(server_asks_to_wait)
 }
 END_TEST
 
-/* More than the user allows is not waited for; what he allows is. */
+/* A server's Retry-After is followed up to the user's --patience and not beyond. */
 START_TEST(patience_is_the_users)
 {
     const organ_model_access brief = {.tries = 4, .first_wait_ms = 5, .patience = 1};
@@ -245,7 +245,7 @@ START_TEST(patience_is_the_users)
 }
 END_TEST
 
-/* Bytes come, so that nothing stalls, but the reading would take hours. */
+/* Bytes arrive, so nothing stalls, but the read would take hours. */
 START_TEST(trickling_servers_are_left)
 {
     const organ_model_access hurried = {.tries = 4, .first_wait_ms = 5, .read_ms = 2000};
@@ -259,7 +259,7 @@ START_TEST(trickling_servers_are_left)
     says(&r, ORGAN_IO, "the transfer is too slow");
     ck_assert_int_lt(to.tv_sec - from.tv_sec, 100);
     http_behave(server, (http_manners){0});
-    must_read(&r, 9000000, 2 << 20); /* each reading has its own time */
+    must_read(&r, 9000000, 2 << 20); /* each read has its own time limit */
     end(&r);
 }
 END_TEST
@@ -308,9 +308,9 @@ START_TEST(waiting_can_be_stopped)
 }
 END_TEST
 
-/* ---- a bad server ---- */
+/* ---- wrong answers ---- */
 
-/* When the file is opened, and when it is read later. */
+/* Answers when the file is opened, and when it is read later. */
 static const struct strange {
     http_manners manners;
     organ_status status;
@@ -398,11 +398,11 @@ START_TEST(headers_stay_with_their_host)
     const long before = http_requests(server);
     must_read(&r, 6000000, 2 << 20);
     must_read(&r, 16000000, 2 << 20);
-    ck_assert_int_eq(http_requests(server) - before, 1); /* where it led is remembered */
+    ck_assert_int_eq(http_requests(server) - before, 1); /* the target of the redirect is remembered */
     ck_assert_int_eq(http_requests(far), 2);
     ck_assert_str_eq(http_last_header(far, "Authorization"), "");
     ck_assert_str_eq(http_last_header(far, "X-Token"), "");
-    http_behave(far, (http_manners){.oddity = HTTP_STATUS, .code = 403, .count = 1}); /* it has expired */
+    http_behave(far, (http_manners){.oddity = HTTP_STATUS, .code = 403, .count = 1}); /* the target has expired */
     must_read(&r, 26000000, 2 << 20);
     ck_assert_int_eq(http_requests(server) - before, 2);
     end(&r);

@@ -62,7 +62,7 @@ START_TEST(opens_by_its_index)
 }
 END_TEST
 
-/* With and without slashes at its end, and with a query that is to be kept and not shown. */
+/* With and without trailing slashes, and with a query that is sent but not shown. */
 START_TEST(opens_by_its_directory)
 {
     static const char *const ends[] = {"", "/", "//", "/?token=hushhush", "?token=hushhush#here"};
@@ -188,7 +188,7 @@ START_TEST(can_be_inspected)
 }
 END_TEST
 
-/* Small files beside a model behind a URL; one that is not there is no fault, one that is too long is. */
+/* Small files next to a model behind a URL: a missing one is no error, one that is too long is. */
 START_TEST(loads_small_files)
 {
     organ_model *model;
@@ -208,7 +208,7 @@ START_TEST(loads_small_files)
 }
 END_TEST
 
-/* The committed model in two parts of GGUF, opened by its second one. */
+/* The fixture split into two GGUF files, opened by its second file. */
 START_TEST(opens_a_split_gguf)
 {
     static const char *const names[] = {"tiny-qwen2-BF16-00001-of-00002.gguf", "tiny-qwen2-BF16-00002-of-00002.gguf"};
@@ -249,7 +249,7 @@ START_TEST(opens_a_split_gguf)
 }
 END_TEST
 
-/* The header entries of a model of 10^12 parameters over little data; the long tier has the data. */
+/* Opens the headers of a model of 10^12 parameters with little data; http_long reads data as well. */
 START_TEST(large_stream_over_a_dead_server)
 {
     served_model large = served_model_make(61, 384, 64, 220, 13);

@@ -57,7 +57,7 @@ organ_reach __real_organ_http_text_reach(const char *text);
 organ_reach __wrap_organ_http_address_reach(const struct sockaddr *address);
 organ_reach __wrap_organ_http_text_reach(const char *text);
 
-/* 127.0.0.2 plays a server out there, 127.0.0.3 one of a cloud. */
+/* 127.0.0.2 stands for a public server, 127.0.0.3 for the metadata service of a cloud. */
 organ_reach __wrap_organ_http_address_reach(const struct sockaddr *address)
 {
     struct sockaddr_in in;
@@ -134,8 +134,8 @@ START_TEST(addresses_are_told_apart)
 }
 END_TEST
 
-/* From a public server to one of this machine, however it is spelled: not a connection is made. To another public one:
- * followed. */
+/* A redirect from a public server to this machine, in any notation, makes no connection. One to another public server
+ * is followed. */
 START_TEST(redirects_into_the_house)
 {
     static const char *const hosts[] = {"127.0.0.1", "localhost",  "[::1]",      "[::ffff:127.0.0.1]",
@@ -158,7 +158,7 @@ START_TEST(redirects_into_the_house)
 }
 END_TEST
 
-/* Not even from a server of the user's own network, in one step or two. */
+/* Redirects to a cloud's metadata service are rejected, also from a server of the user's network and over two steps. */
 START_TEST(redirects_to_the_metadata_of_a_cloud)
 {
     static const char *const hosts[] = {
@@ -195,7 +195,7 @@ START_TEST(redirects_outside)
     snprintf(url, sizeof url, "http://127.0.0.2:%d/some/where/model.gguf", http_port(out));
     ck_assert_msg(begin(&r, url) == ORGAN_OK, "%s", r.error.message);
     ck_assert_msg(reads(&r, 9000000) == ORGAN_OK, "%s", r.error.message);
-    /* The address that the redirect gave is asked directly from then on; it does not lead into the house either. */
+    /* Later reads use the address of the redirect; it may not redirect to this machine either. */
     snprintf(location, sizeof location, "http://127.0.0.1:%d", http_port(server));
     http_behave(other, (http_manners){.oddity = HTTP_REDIRECTS, .location = location, .count = -1});
     ck_assert_int_eq(reads(&r, 20000000), ORGAN_IO);

@@ -12,12 +12,12 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define FRAGMENTS    6
 
-/* ---- headers that are refused ---- */
+/* ---- rejected headers ---- */
 
 typedef struct bad_header {
     const char *header;
     size_t data;
-    const char *fragments[FRAGMENTS]; /* besides the name of the file */
+    const char *fragments[FRAGMENTS]; /* parts of the message besides the name of the file */
 } bad_header;
 
 #define T(name, dtype, shape, offsets)                                                                                 \
@@ -67,7 +67,7 @@ static const bad_header bad_headers[] = {
     {"{\"__metadata__\":nul}", 0, {"__metadata__ is not an object but 'nul'"}},
     {"{\"__metadata__\":\"null\"}", 0, {"__metadata__ is not an object"}},
     {"{\"__metadata__\":null,\"__metadata__\":null}", 0, {"__metadata__ occurs twice"}},
-    /* fields that are not what they should be */
+    /* fields of wrong types */
     {"{\"a\":5}", 0, {"tensor 'a'", "is not an object"}},
     {"{\"a\":{}}", 0, {"tensor 'a'", "dtype is missing"}},
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"tensor 'a'", "dtype is missing"}},
@@ -178,7 +178,7 @@ START_TEST(header_is_refused)
 }
 END_TEST
 
-/* ---- beginnings of files that are refused ---- */
+/* ---- rejected file starts ---- */
 
 static const struct bad_file {
     const char *bytes;
@@ -208,15 +208,15 @@ START_TEST(file_is_refused)
 }
 END_TEST
 
-/* ---- headers that are legal, however odd ---- */
+/* ---- unusual but valid headers ---- */
 
 static const struct good_header {
     const char *header;
     size_t data, tensors;
-    const char *name; /* of one of them, NULL if there is none */
+    const char *name; /* one of the tensors, NULL if there is none */
     organ_dtype dtype;
     unsigned rank;
-    uint64_t elements, bytes, offset; /* the offset from the begin of the data */
+    uint64_t elements, bytes, offset; /* offset from the start of the data */
 } good_headers[] = {
     {"{}", 0, 0, NULL, 0, 0, 0, 0, 0},
     {" \t\r\n{ } \n ", 0, 0, NULL, 0, 0, 0, 0, 0},
@@ -244,7 +244,7 @@ static const struct good_header {
     {"{" T("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]", "[0,2]") "}",
      2, 1, "a", ORGAN_U8, 40, 2, 2, 0},
     {"{" T("a", "U8", "[-0]", "[0,0]") "}", 0, 1, "a", ORGAN_U8, 1, 0, 0, 0},
-    /* what nobody reads is no reason to refuse a file */
+    /* an unread field does not make a file invalid */
     {"{\"__metadata__\":null," T("a", "U8", "[2]", "[0,2]") "}", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
     {"{" T("a", "U8", "[2]", "[0,2]") ",\"__metadata__\" : null }", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
     {"{\"__metadata__\":null}", 0, 0, NULL, 0, 0, 0, 0, 0},
@@ -286,7 +286,7 @@ START_TEST(header_is_accepted)
 }
 END_TEST
 
-/* ---- files that are large ---- */
+/* ---- large headers ---- */
 
 typedef struct text {
     char *bytes;
@@ -361,11 +361,11 @@ START_TEST(many_tensors_on_one_range)
 }
 END_TEST
 
-/* Depth and number of values in a field that nobody reads; names and ranks without end; white space. */
+/* Depth and number of values in an unread field; very many names and ranks; white space. */
 static const struct large {
     const char *before, *filling, *after;
     size_t count, data;
-    const char *fragments[3]; /* none: the file is legal */
+    const char *fragments[3]; /* none: the file is valid */
 } larges[] = {
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":",
      "[",
@@ -416,12 +416,12 @@ START_TEST(large_header)
 }
 END_TEST
 
-/* A nesting that is closed everywhere is stopped by the parser, not by the stack. */
+/* The parser rejects deep nesting that is closed properly, before the stack overflows. */
 START_TEST(depth_bomb)
 {
     enum { DEPTH = 500000 };
     static const char before[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":";
-    const size_t depth = _i ? DEPTH : 100000; /* more values than allowed; fewer */
+    const size_t depth = _i ? DEPTH : 100000; /* more values than the limit; fewer */
     text t = filled(before, 2 * depth, "[", "}}");
     memset(t.bytes + strlen(before) + depth, ']', depth);
     scratch_tensors("bad.safetensors", t.bytes, 1);

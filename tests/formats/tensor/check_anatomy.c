@@ -10,7 +10,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct named {
-    const char *name, *module, *role, *group; /* the role with the experts it belongs to */
+    const char *name, *module, *role, *group; /* the role with the group of its experts */
     int layer, expert;
 } names[] = {
     /* Llama, Mistral, Qwen2, Qwen2.5 */
@@ -76,7 +76,7 @@ static const struct named {
     {"model.layers.61.embed_tokens.weight", "embed_tokens", "embed", "embed", 61, -1},
     {"model.layers.61.shared_head.head.weight", "shared_head.head", "lm_head", "embed", 61, -1},
     {"model.layers.61.eh_proj.weight", "eh_proj", "mtp", "other", 61, -1},
-    /* MLX: experts of a layer in one tensor, latent attention with its projection back taken apart */
+    /* MLX: a layer's experts in one tensor, latent attention with kv_b split in two */
     {"model.layers.3.mlp.switch_mlp.gate_proj.weight", "mlp.switch_mlp.gate_proj", "experts.gate_proj", "organ", 3, -1},
     {"language_model.model.layers.3.mlp.switch_mlp.down_proj.weight", "mlp.switch_mlp.down_proj", "experts.down_proj",
      "organ", 3, -1},
@@ -140,7 +140,7 @@ static const struct named {
     {"blk.61.nextn.embed_tokens.weight", "nextn.embed_tokens", "embed", "embed", 61, -1},
     {"blk.61.nextn.shared_head_head.weight", "nextn.shared_head_head", "lm_head", "embed", 61, -1},
     {"blk.61.nextn.shared_head_norm.weight", "nextn.shared_head_norm", "norm", "norm", 61, -1},
-    /* GGUF: gpt-oss; towers of images and what nobody knows */
+    /* GGUF: gpt-oss; vision towers and unknown names */
     {"blk.3.attn_sinks.weight", "attn_sinks", "attention", "skeleton", 3, -1},
     {"blk.3.ffn_gate_exps.bias", "ffn_gate_exps.bias", "experts.bias", "organ", 3, -1},
     {"blk.3.ffn_gate_inp.bias", "ffn_gate_inp.bias", "bias", "organ", 3, -1},
@@ -171,7 +171,7 @@ static const struct named {
     {"altup_proj.weight", "altup_proj", "stream_proj", "organ", -1, -1},
     {"blk.3.ffn_latent_down.weight", "ffn_latent_down", "latent_proj", "organ", 3, -1},
     {"position_embd.weight", "position_embd", "position_embed", "embed", -1, -1},
-    /* Stored transposed, several copies in a layer, experts of one 2-D tensor */
+    /* stored transposed, several copies in a layer, experts in one 2-D tensor */
     {"transformer.h.3.attn.c_attn.weight", "attn.c_attn", "qkv_proj", "skeleton", 3, -1},
     {"model.layers.3.self_attn.1.kv_b_proj.weight", "self_attn.1.kv_b_proj", "kv_b_proj", "skeleton", 3, -1},
     {"model.layers.3.self_attn.q_layernorm.norms.2.weight", "self_attn.q_layernorm.norms.2", "norm", "norm", 3, -1},
@@ -206,7 +206,7 @@ static const struct named {
     {"model.layers.3.block_sparse_moe.router.layer.weight", "block_sparse_moe.router.layer", "router", "organ", 3, -1},
     {"model.layers.3.shared_mlp.input_linear.weight", "shared_mlp.input_linear", "shared_experts.gate_up_proj", "organ",
      3, -1},
-    /* a language model inside a larger one, and the rest of that */
+    /* a language model inside a multimodal one, and its other parts */
     {"model.language_model.layers.3.self_attn.q_proj.weight", "self_attn.q_proj", "q_proj", "skeleton", 3, -1},
     {"language_model.lm_head.weight", "language_model.lm_head", "lm_head", "embed", -1, -1},
     {"thinker.model.layers.3.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", 3, -1},
@@ -219,7 +219,7 @@ static const struct named {
     {"model.vision_tower.norm.weight", "model.vision_tower.norm", "vision", "other", -1, -1},
     {"mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj", "mtp", "other", -1, -1},
     {"multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1", "vision", "other", -1, -1},
-    /* companions of quantised weights, adapters, gates of the attention, other mixers */
+    /* companions of quantised weights, adapters, attention gates, other mixers */
     {"model.layers.3.self_attn.q_proj.weight_scale_inv", "self_attn.q_proj.weight_scale_inv", "companion", "skeleton",
      3, -1},
     {"model.layers.3.self_attn.q_proj.input_scale", "self_attn.q_proj.input_scale", "companion", "skeleton", 3, -1},
@@ -261,7 +261,7 @@ static const struct named {
     {"qformer.bert.encoder.layer.3.output.dense.weight", "qformer.bert.encoder.layer.3.output.dense", "other", "other",
      -1, -1},
     {"model.encoder.layers.3.fc1.weight", "model.encoder.layers.3.fc1", "other", "other", -1, -1},
-    /* nonsense */
+    /* invalid names */
     {"", "", "other", "other", -1, -1},
     {".", ".", "other", "other", -1, -1},
     {".weight", ".weight", "other", "other", -1, -1},
@@ -300,7 +300,7 @@ START_TEST(name_is_understood)
 }
 END_TEST
 
-/* Only the projections of attention and feed-forward are operated on by default. */
+/* By default only the projections of attention and feed-forward are targets. */
 START_TEST(projections)
 {
     static const char *const expected[] = {
@@ -339,7 +339,7 @@ START_TEST(module_is_cut)
 }
 END_TEST
 
-/* A name of any length is no trouble. */
+/* Names may have any length. */
 START_TEST(long_names)
 {
     static char name[100000];
@@ -352,8 +352,8 @@ START_TEST(long_names)
 }
 END_TEST
 
-/* The architectures that transformers builds: each tensor has a role, and at least 95 percent of the values in linear
- * layers belong to projections. fixtures/make_arch.py writes the table. */
+/* For each architecture that transformers builds: every tensor has a role, and at least 95 percent of the values in
+ * linear layers belong to projections. fixtures/make_arch.py writes the table. */
 #define NAME_LIMIT 256
 static const char names_file[] = "fixtures/architectures/tensor_names.tsv";
 
@@ -386,7 +386,7 @@ static double known_elements(const char *shape)
     return elements;
 }
 
-/* JetMoE's biases of a whole block have names that say too little; transformers keeps xIELU's constants as scalars. */
+/* Names of JetMoE's block biases do not identify them; transformers stores xIELU's constants as scalars. */
 static bool may_be_other(const char *name)
 {
     return strstr(name, ".mlp.bias") || strstr(name, ".self_attention.experts.bias");

@@ -54,7 +54,7 @@ START_TEST(plain)
 }
 END_TEST
 
-/* A multimodal model; what stands at the top counts before what is nested. */
+/* A multimodal model: members at the top precede nested ones. */
 START_TEST(nested)
 {
     const organ_hf_config c = read_text("{\"text_config\":{\"model_type\":\"inner\",\"hidden_size\":5,\"n_routed_"
@@ -72,7 +72,7 @@ START_TEST(nested)
 }
 END_TEST
 
-/* Null is as good as absent; a list gives no single size; Python's words are no JSON but are met. */
+/* null counts as absent; a list gives no single size; NaN and Infinity are no JSON but occur in files. */
 START_TEST(odd_but_legal)
 {
     const organ_hf_config c =
@@ -132,7 +132,7 @@ START_TEST(refused)
 }
 END_TEST
 
-/* A model whose config is wrong is not opened. */
+/* A model with a malformed config.json is not opened. */
 START_TEST(of_a_model)
 {
     scratch_tensors("model.safetensors", "{}", 0);

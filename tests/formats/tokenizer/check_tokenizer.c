@@ -72,7 +72,7 @@ organ_tokenizer *tokenizer_kind(const char *name)
     return tokenizer;
 }
 
-/* The same arithmetic stands in fixtures/make_tokenizers.py. */
+/* Makes the same text as fixtures/make_tokenizers.py. */
 char *tokenizer_mixed_text(void)
 {
     size_t bytes, count = 1, used = 0;
@@ -105,7 +105,7 @@ static uint64_t digest_of(const uint32_t *ids, size_t count)
     return value;
 }
 
-/* One line of golden ids against those of the text. */
+/* Compares one line of golden ids with those of the text. */
 static void check_golden(char *line, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name))
 {
     char name[32], digest[17];
@@ -146,7 +146,7 @@ START_TEST(ids_are_those_of_the_package)
 }
 END_TEST
 
-/* However few of the ids are kept, all are counted, and those that are kept are the first. */
+/* All ids are counted even if the buffer has room for the first few only. */
 START_TEST(ids_beyond_the_room_are_counted)
 {
     static const size_t rooms[] = {0, 1, 3, 500, 1000000};
@@ -205,7 +205,7 @@ START_TEST(pieces_joined_are_the_text)
 }
 END_TEST
 
-/* Of the processor: what else the machine does is not the tokenizer's. */
+/* Processor time, which does not depend on other load. */
 static double seconds(void)
 {
     struct timespec now;
@@ -213,7 +213,7 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* A word of a megabyte: with n squared steps this would take an hour. */
+/* A word of a megabyte: a quadratic algorithm would take an hour. */
 START_TEST(long_words_come_to_an_end)
 {
     static const char *const names[] = {"qwen2", "llama2"};
@@ -238,8 +238,8 @@ START_TEST(long_words_come_to_an_end)
 }
 END_TEST
 
-/* A pattern that takes some million steps at each character of a text, but nowhere as many as end a search: a file of
- * 200 bytes that would keep a text of 100 KB busy for an hour. */
+/* A pattern that takes some million steps at each character of a text, but fewer than the limit of one search: a file
+ * of 200 bytes that would keep a text of 100 KB busy for an hour. */
 START_TEST(slow_patterns_come_to_an_end)
 {
     static const char json[] =
@@ -281,7 +281,7 @@ START_TEST(the_model_of_the_fixtures)
         ck_assert_int_eq(facts->bos, -1);
         ck_assert_int_eq(facts->eos, 2047);
         ck_assert(!facts->adds_bos);
-        /* However it is stored, it is one tokenizer. */
+        /* Both files describe the same tokenizer. */
         ck_assert(k == 0 || strcmp(facts->digest, digest) == 0);
         strcpy(digest, facts->digest);
         free(ids);

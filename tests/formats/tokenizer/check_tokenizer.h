@@ -7,34 +7,34 @@
 
 #include <check.h>
 
-/* The tokenizer of the model at a path. */
+/* Opens the tokenizer of the model at a path. */
 organ_status tokenizer_at(const char *path, organ_tokenizer **tokenizer, organ_error *error);
-organ_tokenizer *tokenizer_good(const char *path); /* ends the test on an error */
+organ_tokenizer *tokenizer_good(const char *path); /* Ends the test on an error. */
 
-/* Puts a model with this tokenizer.json into the scratch directory; its path. */
+/* Writes a model with this tokenizer.json into the scratch directory and returns its path. */
 const char *tokenizer_model(const char *json, size_t bytes);
 
-/* The fixture of this name, as tokenizer.json of a model. */
+/* Opens the fixture of this name as a model's tokenizer.json. */
 organ_tokenizer *tokenizer_kind(const char *name);
 
-/* gemma4.json's vocabulary and merges in a GGUF file. */
+/* Opens gemma4.json's vocabulary and merges in a GGUF file. */
 organ_tokenizer *tokenizer_gemma_gguf(void);
 
-/* To be freed. */
+/* The caller frees the ids. */
 uint32_t *tokenizer_ids(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t *count);
 
-/* A file as it is, to be freed. */
+/* Reads a file; the caller frees it. */
 char *tokenizer_load(const char *path, size_t *bytes);
 
-/* The text of the golden ids, to be freed. */
+/* Makes the text of the golden ids; the caller frees it. */
 enum { TOKENIZER_TEXT = 1 << 20 };
 char *tokenizer_mixed_text(void);
 
-/* The first part of that text, then the hard one, to be freed. */
+/* Makes the first part of that text, followed by the hard text; the caller frees it. */
 char *tokenizer_hard_text(size_t *bytes);
 
-/* Compares each line of a golden file (fixtures/make_tokenizers.py) with the ids that the tokenizer of its name, which
- * `open` opens, gives for the text; how many lines there are. */
+/* Compares each line of a golden file (fixtures/make_tokenizers.py) with the ids that the tokenizer of the line's name,
+ * opened by `open`, gives for the text. Returns the number of lines. */
 size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name));
 
 Suite *tokenizer_named_suite(void);

@@ -147,7 +147,7 @@ START_TEST(deep_and_strange_documents)
     strcpy(deep + at, ",\"model\":{}}");
     expect_fault(tokenizer_model(deep, strlen(deep)), "nested too deep", "nested");
     free(deep);
-    /* Every beginning of a good one is a bad one. */
+    /* Every truncated tokenizer is rejected. */
     static const char good[] = BPE("{\"a\":0,\"aa\":1}", "[[\"a\",\"a\"]]");
     for (size_t k = 0; k + 1 < sizeof good; k++)
         if (k + 2 < sizeof good)
@@ -155,7 +155,7 @@ START_TEST(deep_and_strange_documents)
 }
 END_TEST
 
-/* ---- steps that make a text longer than it justifies ---- */
+/* ---- normalisation steps that lengthen a text beyond the limit ---- */
 
 static char *repeated(const char *word, size_t times)
 {
@@ -167,10 +167,10 @@ static char *repeated(const char *word, size_t times)
     return text;
 }
 
-/* Of each kind one, `step` as many times as `count` says; what "a" 61 times and 61 blanks may become is 64 KiB and 128
- * times that. */
+/* One step of each kind, repeated `count` times. 61 times "a" and 61 blanks may become 64 KiB plus 128 times their
+ * length. */
 static const struct growing {
-    const char *part, *step, *word; /* %s in `step` is `word`, `times` times */
+    const char *part, *step, *word; /* %s in `step` is `word`, repeated `times` times */
     size_t times, count;
     const char *more, *says;
 } growing[] = {
@@ -226,8 +226,8 @@ START_TEST(steps_that_grow)
 }
 END_TEST
 
-/* A long replacement of a blank; added tokens are normalised as the file is read, all under one limit; little memory
- * allows less. */
+/* A long replacement of a blank; added tokens are normalised when the file is read, under one limit for all; less
+ * memory lowers the limit. */
 START_TEST(other_growth)
 {
     char *const mark = repeated("b", 2000), *const json = malloc(10000);
@@ -256,8 +256,8 @@ START_TEST(other_growth)
     ck_assert_int_eq(organ_tokenizer_encode(tokenizer, many, 100000, true, &ids, &count, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "makes more than 1665536 bytes of a text of 100000"), "%s", error.message);
     organ_tokenizer_close(tokenizer);
-    /* Eight tokens of ten letters become 160,000 bytes, where 80 may become 64 KiB and 128 times that: all share one
-     * limit. */
+    /* Eight tokens of ten letters would become 160,000 bytes; 80 bytes may become 64 KiB plus 128 times 80, for all
+     * tokens together. */
     size_t at = 0;
     for (unsigned k = 0; k < 8; k++)
         at += (size_t)sprintf(json + at, "%s{\"id\":%u,\"content\":\"aaaaaaaaa%c\",\"normalized\":true}",
@@ -276,7 +276,7 @@ START_TEST(other_growth)
 }
 END_TEST
 
-/* Only two digits, as they are written, name a byte. */
+/* Only names with exactly two hexadecimal digits are bytes. */
 START_TEST(names_of_bytes)
 {
     static const char json[] = "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"merges\":[],\"vocab\":"
@@ -292,7 +292,7 @@ START_TEST(names_of_bytes)
 }
 END_TEST
 
-/* Characters that are in no token, where there is none for the unknown, have no ids. */
+/* Characters that no token contains have no ids if there is no unknown token. */
 START_TEST(words_of_no_token)
 {
     static const char json[] = BPE("{\"a\":0}", "[]");
@@ -381,15 +381,15 @@ START_TEST(malformed_metadata)
 }
 END_TEST
 
-/* The marks stand for blanks; "c" is in a token but is none: it can be merged, and becomes the unknown one where it is
- * not. */
+/* U+2581 stands for a blank. "c" is part of a token but no token itself: it can be merged, and becomes the unknown
+ * token otherwise. */
 START_TEST(scores_decide)
 {
     static const struct {
         const char *text;
         uint32_t ids[8];
         size_t count;
-    } rows[] = {{"ab", {7, 3}, 2},     /* _a b: the score of _a is better than that of ab */
+    } rows[] = {{"ab", {7, 3}, 2},     /* _a b: the score of _a is higher than that of ab */
                 {"bab", {1, 3, 4}, 3}, /* _ b ab */
                 {"bc", {1, 5}, 2},     {"c", {1, 0}, 2}, {"a<s>a", {7, 6, 7}, 3}, {"", {0}, 0}};
     gguf_file("model.gguf",

@@ -70,7 +70,7 @@ static void write_merges(FILE *to, const json_t *merges)
         write_text(to, json_string_value(json_array_get(pair, 0)), json_string_value(json_array_get(pair, 1)));
 }
 
-/* The vocabulary and merges of a fixture in a GGUF file that names this model and pre-tokenizer. */
+/* Opens the vocabulary and merges of a fixture in a GGUF file with this model and pre-tokenizer. */
 static organ_tokenizer *in_gguf(const char *fixture, const char *kind, const char *name)
 {
     size_t bytes;
@@ -119,7 +119,7 @@ END_TEST
 #define SCORED_SCORES "4:9 4:6 8:8 4:0 4:0 4:0 4:0 4:0 4:0 4:0 4:0 "
 #define SCORED_TYPES  "4:9 4:5 8:8 4:2 4:3 4:4 4:3 4:3 4:1 4:1 4:1 "
 
-/* A SentencePiece tokenizer in a model of this architecture; </s> is no special token, as Phi-3 has it. */
+/* Opens a SentencePiece tokenizer in a model of this architecture; </s> is no special token, as in Phi-3. */
 static organ_tokenizer *scored_of(const char *architecture)
 {
     char words[1200];

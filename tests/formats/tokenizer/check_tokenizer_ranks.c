@@ -83,7 +83,7 @@ END_TEST
 
 /* ---- defects ---- */
 
-/* A file with the 256 bytes as tokens, each line or element by `format`, and `more` after them. */
+/* Makes a file with the 256 bytes as tokens, each line or element in `format`, followed by `more`. */
 static char *bytes_file(const char *head, const char *between, const char *format, const char *more)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -116,9 +116,9 @@ static void refuse_file(const char *name, const char *content, const char *says)
 #define KIMI "{\"tokenizer_class\":\"TikTokenTokenizer\"}"
 
 static const struct tiktoken_fault {
-    const char *config, *more, *says; /* more: NULL: the file has nothing else, else it follows the bytes */
+    const char *config, *more, *says; /* more: NULL: the file contains nothing else; else it follows the bytes */
 } tiktoken_faults[] = {
-    {KIMI, "", "not a token in base64"}, /* the file is the line "x" alone */
+    {KIMI, "", "not a token in base64"}, /* the file is the line "x" */
     {KIMI, "x", "line 257 is not a token in base64, a space and its rank"},
     {KIMI, "YWI= ", "line 257 is not"},
     {KIMI, "YWI= -1", "line 257 is not"},
@@ -130,7 +130,7 @@ static const struct tiktoken_fault {
     {KIMI, "YQ== 256", "tokens 97 and 256 have the same bytes"},
     {KIMI, "YWI 256", "token 256: 'YWI' is not valid base64"},
     {KIMI, "YW!= 256", "is not valid base64"},
-    {KIMI, "YWJ= 256", "is not valid base64"}, /* bits after the last byte */
+    {KIMI, "YWJ= 256", "is not valid base64"}, /* bits after the last byte of base64 */
     {KIMI, "Y=== 256", "is not valid base64"},
     {KIMI, "YQ==YQ== 256", "is not valid base64"},
     {KIMI, " 256", "is not valid base64"},
@@ -228,12 +228,13 @@ START_TEST(malformed_tekken)
     for (size_t k = 0; k < COUNT(tekken_faults); k++)
         refuse_file("tekken.json", tekken_faults[k].json, tekken_faults[k].says);
     char *text = bytes_file("{" USUAL "[", ",", TOKEN, "]");
-    refuse_file("tekken.json", text, "tekken.json"); /* the object is not closed */
+    refuse_file("tekken.json", text, "tekken.json"); /* the JSON object is not closed */
     free(text);
 }
 END_TEST
 
-/* The special tokens of old files, a pattern that leaves text out (tiktoken drops it), and the order of the sources. */
+/* Special tokens of old files, a pattern that does not match all text (tiktoken drops the rest), and the precedence of
+ * sources. */
 START_TEST(small_tekken)
 {
     char *text =

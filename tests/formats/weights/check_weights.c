@@ -18,7 +18,7 @@ static organ_weights *weights;
 static organ_error error;
 
 #define UP "model.layers.0.mlp.up_proj"
-/* ---- what is found ---- */
+/* ---- schemes that are recognised ---- */
 
 static const struct good {
     const char *config, *tensors, *found;
@@ -53,7 +53,7 @@ static const struct good {
      "m.experts.gate_up_proj fp8 [4,256,130] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n"},
     {NULL, "m.experts.w1.weight F8_E4M3 4,256,130\nm.experts.w1.weight_scale F32 4",
      "m.experts.w1.weight fp8 [4,256,130] 8 bits 256x130 scale: FP8 E4M3, per matrix, F32 scales\n"},
-    /* The keys tell what it is, whatever the method calls itself. */
+    /* The members identify the scheme under any name of the method. */
     {"{\"quantization_config\":{\"quant_method\":\"new_fp8\",\"weight_block_size\":[128,128]}}",
      "$.weight F8_E4M3 256,64\n$.weight_scale_inv F32 2,1\n$.tokens I64 2,2",
      UP ".weight fp8 [256,64] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n"
@@ -88,7 +88,7 @@ static const struct good {
      UP ".weight pack-quantized [4,16,32] 8 bits 1x32 scale shape: INT8, per channel, symmetric, BF16 scales\n"},
     {NULL, "$.weight_packed I32 64,32\n$.weight_scale BF16 64,2\n$.weight_shape I64 2=64,256",
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"},
-    /* 33 codes of 3 bits take 4 words in both layouts: the other weight tells. */
+    /* 33 codes of 3 bits take 4 words in both layouts; the other weight decides. */
     {WORDS(3, ",\"strategy\":\"channel\""),
      "a.weight_packed I32 8,4\na.weight_scale BF16 8,1\na.weight_shape I64 2=8,33\n"
      "b.weight_packed I32 8,6\nb.weight_scale BF16 8,1\nb.weight_shape I64 2=8,64",
@@ -106,7 +106,7 @@ static const struct good {
         "b.weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
         "note: config.json states symmetric true, but the tensors of '" UP
         ".weight' and 1 other have false: organ uses the tensors' value\n"},
-    /* floats of 4 bits, and of 8 with exponents */
+    /* floats of 4 bits, and of 8 bits with shared exponents */
     {NULL,
      "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.input_global_scale F32 1",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global DIVIDES: NVFP4, group 16, F8_E4M3 scales\n"
@@ -183,12 +183,12 @@ static const struct good {
     {"{\"text_config\":{\"quantization\":{\"group_size\":64,\"bits\":2}}}",
      "$.weight U32 8,16\n$.scales BF16 8,4\n$.biases BF16 8,4",
      UP ".weight mlx-affine [8,256] 2 bits 1x64 scale bias DENSE: MLX INT2, group 64, BF16 scales and biases\n"},
-    /* What the model was before it was converted is not believed, and half of the numbers suffices. */
+    /* The scheme of the model before its conversion is ignored, and half of the members suffices. */
     {"{\"quantization\":{\"group_size\":64},\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":["
      "128,128]}}",
      "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4",
      UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
-    /* 192 bits are 64 codes of 3 bits or 32 of 6; 96 are 32 of 3, and 320 are 64 of 5. */
+    /* 192 bits are 64 codes of 3 bits or 32 of 6; 96 are 32 of 3; 320 are 64 of 5. */
     {NULL, "$.weight U32 8,12\n$.scales BF16 8,4\n$.biases BF16 8,4",
      UP ".weight mlx-affine [8,128] 3 bits 1x32 scale bias DENSE: MLX INT3, group 32, BF16 scales and biases\n"},
     {NULL, "$.weight U32 8,40\n$.scales BF16 8,4\n$.biases BF16 8,4",
@@ -199,9 +199,9 @@ static const struct good {
      UP ".weight mxfp8 [8,128] 8 bits 1x32 scale: MXFP8 E4M3, group 32, E8M0 scales\n"},
     {MLX_MORE(4, 16, ",\"mode\":\"nvfp4\""), "$.weight U32 8,8\n$.scales U8 8,4",
      UP ".weight nvfp4 [8,64] 4 bits 1x16 scale: NVFP4, group 16, F8_E4M3 scales\n"},
-    /* A tensor of numbers in U32 that nobody quantised. */
+    /* A U32 tensor that is not quantised. */
     {NULL, "$.weight U32 8,8", ""},
-    /* Several schemes in one model; what is known of nothing. */
+    /* Several schemes in one model, and modules in no scheme. */
     {"{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\",\"config_"
      "groups\":{"
      "\"a\":{\"targets\":[\"re:.*attn.*\"],\"format\":\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":"
@@ -218,14 +218,14 @@ static const struct good {
      "m.mlp.weight pack-quantized [16,64] 4 bits 1x32 scale shape: INT4, group 32, symmetric, BF16 scales\n"
      "kept m.mlp.weight_what: belongs to a packed weight and is unknown\n"
      "kept m.old.weight_scale: is named like a companion of a packed weight that is missing\n"},
-    /* FP8 that is only a type, without and with a config that spares it. */
+    /* FP8 as a type without scales, without a config and with one that excludes it. */
     {NULL, "$.weight F8_E4M3 4,4",
      "note: 1 weight of a type for codes has no scales, so organ uses the codes as values; the first is '" UP
      ".weight'\n"},
     {FP8(BLOCK128 ",\"modules_to_not_convert\":[\"up_proj\"]"), "$.weight F8_E4M3 4,4",
      "note: 1 weight of a type for codes has no scales, so organ uses the codes as values; the first is '" UP
      ".weight'\n"},
-    /* Names that only look so, in a model that is not quantised. */
+    /* Names like those of scales in a model that is not quantised. */
     {NULL, "norm.scale F32 4\nattn.k_scale F32 1\ninput_scale F32 1\nx.scales F16 3\nposition_ids I64 1,4", ""},
 };
 
@@ -254,7 +254,7 @@ START_TEST(found)
 }
 END_TEST
 
-/* ---- single matters ---- */
+/* ---- other cases ---- */
 
 static void begin(void)
 {
@@ -277,7 +277,7 @@ static void expect_found(const char *text)
     ck_assert_str_eq(rig_text(weights), text);
 }
 
-/* A scale may stand in another shard than its weight. */
+/* A scale may be in another shard than its weight. */
 START_TEST(in_another_shard)
 {
     rig_tensors("a.safetensors", "m.up.weight_scale_inv F32 2,1\nm.norm.weight BF16 4");
@@ -293,7 +293,7 @@ START_TEST(in_another_shard)
 }
 END_TEST
 
-/* What the tools of each maker write beside config.json; each counts only where config.json says nothing. */
+/* Files that quantisers write next to config.json; each counts only if config.json has no scheme. */
 static const struct side_file {
     const char *name, *text, *method, *tensors, *found;
 } side_files[] = {
@@ -324,7 +324,7 @@ START_TEST(side_file)
 }
 END_TEST
 
-/* A file beside it that is wrong is named. */
+/* The error names a malformed side file. */
 START_TEST(side_file_refused)
 {
     static const char *const texts[] = {"[]", "{\"bits\":4", "{\"bits\":40}"},
@@ -339,7 +339,7 @@ START_TEST(side_file_refused)
 }
 END_TEST
 
-/* Of a plain model nothing but config.json matters, and that only as far as opening it reads it. */
+/* For a model that is not quantised, only config.json matters, and only the members that opening reads. */
 START_TEST(plain_model)
 {
     rig_model("{\"quantization_config\":{\"bits\":99}}", "m.weight BF16 2,3\nm.bias F32 2\nm.ids I64 4");
@@ -355,7 +355,7 @@ START_TEST(plain_model)
 }
 END_TEST
 
-/* The plain name decides what a weight is for. */
+/* The name without the scheme's suffix decides a weight's role. */
 START_TEST(anatomy)
 {
     rig_model(GPTQ4, "model.layers.7.mlp.experts.3.down_proj.qweight I32 "
@@ -370,8 +370,7 @@ START_TEST(anatomy)
 }
 END_TEST
 
-/* The tensor scale of NVFP4 in GGUF stands beside the tensor, under one of two names; what scales inputs does not
- * count. */
+/* In GGUF the tensor scale of NVFP4 is a tensor under one of two names; scales of inputs are ignored. */
 static const struct gguf {
     const char *scale, *type, *found;
     organ_status status;
@@ -408,9 +407,9 @@ START_TEST(in_gguf)
 }
 END_TEST
 
-/* ---- what would take long ---- */
+/* ---- many names ---- */
 
-/* As many tensors as a model of experts has, and a list of as many names in the config, half of which are theirs. */
+/* As many tensors as a mixture has, and as many names in the config, half of which are tensors. */
 START_TEST(many)
 {
     enum { PAIRS = 50000 };
@@ -461,7 +460,7 @@ START_TEST(deep_names)
 }
 END_TEST
 
-/* A thousand patterns that each try hard on a thousand names are given up before long. */
+/* A thousand slow patterns on a thousand names are stopped by a limit. */
 START_TEST(hard_patterns)
 {
     char *tensors = NULL, *config = NULL;

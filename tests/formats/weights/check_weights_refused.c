@@ -340,11 +340,11 @@ static const struct bad {
     {NULL,
      "$.weight U32 8,16\n$.scales U8 8,4\n$.biases U8 8,4",
      {"'" UP ".biases' are biases of a weight of mode mxfp4, which has none"}},
-    /* what nobody knows */
+    /* unknown methods */
     {"{\"quantization_config\":{\"quant_method\":\"bitsandbytes\"}}",
      "$.weight U8 64,32",
      {"config.json: quant_method is 'bitsandbytes', a method whose tensors ('" UP ".weight') cannot be read"}},
-    /* the config */
+    /* malformed config.json */
     {WORDS(0, ""),
      PACKED4,
      {"config.json: quantization_config.config_groups.group_0.weights.num_bits is 0, not a whole number from 1 to 8"}},

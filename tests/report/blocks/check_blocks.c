@@ -43,7 +43,7 @@ static void expect_words(const json_t *report, const char *words, organ_words_fo
     free(text);
 }
 
-/* ---- words ---- */
+/* ---- words of a view ---- */
 
 static const struct {
     const char *words, *requested;
@@ -138,7 +138,7 @@ static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("abou
 static const organ_item highlights[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
-/* What only a view needs: the row with one more member. */
+/* A function that only this view needs: the row with one more member. */
 static json_t *twice(const json_t *row)
 {
     json_t *const made = json_deep_copy(row);
@@ -280,7 +280,7 @@ START_TEST(a_view_is_written_as_markdown)
 }
 END_TEST
 
-/* What must stand on the page, in this order. */
+/* Texts that the page must contain in this order. */
 static const char *const on_page[] = {"<p class=\"kind\">Test</p>",
                                       "<h1>a_b*</h1>",
                                       "1,450,103 in all.",
@@ -460,7 +460,7 @@ START_TEST(charts_are_drawn_of_rows)
     ck_assert_ptr_nonnull(strstr(text, ">size, MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, ">0.50 MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, ">of 2 sizes<"));
-    size_t whiskers = 0; /* of Sums, Ends and Costs; those of Sizes have no ends */
+    size_t whiskers = 0; /* of Sums, Ends and Costs; Sizes has none */
     for (const char *at = text; (at = strstr(at, ">whisker from<")); at++)
         whiskers++;
     ck_assert_uint_eq(whiskers, 3);

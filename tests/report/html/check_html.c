@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- reports ---- */
+/* ---- reports to render ---- */
 
 static json_t *counts_json(json_int_t elements, json_int_t killed)
 {
@@ -54,7 +54,8 @@ static json_t *tile_map_json(const char *tensor)
                      "killed", killed);
 }
 
-/* A pruning of so many layers of seven projections; `name` stands wherever a name can stand. It must be valid UTF-8. */
+/* Makes the report of a pruning of so many layers of seven projections; `name` stands in every place for a name and
+ * must be valid UTF-8. */
 static json_t *prune_report(size_t layers, const char *name)
 {
     static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
@@ -137,7 +138,7 @@ START_TEST(hostile_names_in_reports)
         json_t *const report = valid ? prune_report(3, hostile_names[k]) : NULL;
         json_decref(valid);
         if (!report)
-            continue; /* broken UTF-8 is in no document */
+            continue; /* documents contain valid UTF-8 only */
         char *const page = html_page_of(report);
         ck_assert_uint_eq(count_in(page, "<script"), 1);
         free(page);
@@ -235,7 +236,7 @@ START_TEST(figures_are_tables_too)
 }
 END_TEST
 
-/* Each member of a sound report in turn is something else: a page or a refusal, never a fault. */
+/* Replaces each member of a valid report in turn: the result is a page or an error, never a crash. */
 START_TEST(any_member_may_be_anything)
 {
     json_t *const report = prune_report(2, "model");
@@ -266,7 +267,7 @@ START_TEST(any_member_may_be_anything)
 }
 END_TEST
 
-/* A document that says no more than what it is has a page, too: of every schema. */
+/* A document with its schema alone has a page, for every schema. */
 START_TEST(bare_documents)
 {
     char known[2000], *rest;
@@ -304,7 +305,7 @@ START_TEST(no_memory)
     json_t *const report = prune_report(2, "model");
     const bool each = effort_is("all");
     long last = 0;
-    while (!memory_of_page(report, last)) { /* each of the first, then ever fewer; each of all takes seconds */
+    while (!memory_of_page(report, last)) { /* each of the first, then fewer; all would take seconds */
         last += each ? 1 : 1 + last / 50;
         ck_assert_int_lt(last, 100000);
     }

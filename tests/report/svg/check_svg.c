@@ -77,7 +77,7 @@ END_TEST
 START_TEST(marks_lie_at_their_values)
 {
     char *svg = draw(&small);
-    /* axis 0 to 1 over 320 pixels; the lowest grid line is 0, the highest is 1 */
+    /* axis 0 to 1 over 320 pixels; the lowest grid line is 0, the highest 1 */
     const char *const grid = strstr(svg, "class=\"oc-grid\" d=\"M76 ");
     ck_assert_ptr_nonnull(grid);
     const double zero = strtod(strstr(grid, "M76 ") + 4, NULL);
@@ -91,12 +91,12 @@ START_TEST(marks_lie_at_their_values)
     char *behind;
     const double x = strtod(mark + 4, &behind) + 3, y = strtod(behind, NULL);
     ck_assert_double_eq_tol(x, 76 + (960 - 96) * 0.6 / 4.2, 0.011);
-    ck_assert_double_eq_tol(zero - y, 320 * 0.5 / 0.8, 0.011); /* the axis ends at 0.8, the tick above 0.75 */
+    ck_assert_double_eq_tol(zero - y, 320 * 0.5 / 0.8, 0.011); /* the axis ends at 0.8, above the tick at 0.75 */
     free(svg);
 }
 END_TEST
 
-/* A band without a lower end reaches the floor (428 of the picture), and an axis spans what its chart wants. */
+/* A band without a lower end reaches the bottom (428), and an axis has the range of its chart. */
 START_TEST(bands_and_axes_end_where_they_should)
 {
     static const double open[] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
@@ -172,7 +172,7 @@ START_TEST(any_names_are_shown)
 }
 END_TEST
 
-/* Values that are hard to draw, one row each. */
+/* Values that are difficult to draw, one row each. */
 static const double hard[][PLACES] = {
     {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
     {0, 0, 0, 0, 0, 0, 0, 0, 0},

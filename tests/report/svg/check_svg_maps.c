@@ -72,14 +72,14 @@ START_TEST(cells_have_colour_text_and_tip)
     must_have(svg, "class=\"oc-tq5\">2.5</text>");
     must_have(svg, ">a well</text>");
     must_have(svg, ">no value</text>");
-    ck_assert_uint_eq(count_in(svg, "oc-gleam\" d="), 2); /* the cell, and its sample */
+    ck_assert_uint_eq(count_in(svg, "oc-gleam\" d="), 2); /* the cell, and its sample in the legend */
     free(svg);
 }
 END_TEST
 
 START_TEST(cells_are_listed)
 {
-    char *svg = heat(&small); /* the three layers go down */
+    char *svg = heat(&small); /* the three layers are rows */
     must_have(
         svg,
         "<metadata>layer \\ projection\tq_proj\tk_proj\t\n0\t0\t2.5\t\n1\t5 (a well)\t\t\n2\t10\t7.5\t\n</metadata>");
@@ -87,7 +87,7 @@ START_TEST(cells_are_listed)
 }
 END_TEST
 
-/* Colours and digits say no more than there is, and no less. */
+/* Colours and digits show differences in their true size. */
 START_TEST(small_differences_look_small)
 {
     static const double near[] = {50.001, 49.999, 50.004, 50, 49.998, 50.002}, tiny[] = {0, 0.0004, 20, 10, 5, 0};
@@ -117,7 +117,7 @@ START_TEST(scale_may_be_given_and_diverge)
     must_have(svg, "class=\"oc-d20\"><title>q_proj, layer 2: 10</title>");
     must_have(svg, ">-10</text>");
     free(svg);
-    map.high = -5; /* all values are beyond it: they have its colour */
+    map.high = -5; /* all values are above the range and get its colour */
     svg = heat(&map);
     must_have(svg, "class=\"oc-d20\"><title>q_proj, layer 0: 0</title>");
     free(svg);
@@ -130,7 +130,7 @@ START_TEST(many_cells_are_means)
     double *const many = malloc(SIDE * SIDE * sizeof *many);
     ck_assert_ptr_nonnull(many);
     for (size_t k = 0; k < SIDE * SIDE; k++)
-        many[k] = k / SIDE % 2 ? 1 : 3; /* rows of 1 and 3: means of even numbers of them are 2 */
+        many[k] = k / SIDE % 2 ? 1 : 3; /* rows of 1 and 3: means of an even number of them are 2 */
     const organ_heat_map map = {.title = "many",
                                 .description = "",
                                 .row_label = "row",
@@ -204,7 +204,7 @@ START_TEST(bars_end_at_their_values)
     ck_assert_ptr_null(strstr(svg, "child, whole"));
     must_have(svg, ">of 8</text>");
     must_have(svg, "class=\"oc-whisker\"");
-    /* both bars of the parent begin at zero; the one is twice as long */
+    /* both bars of the parent begin at zero; one is twice as long */
     double width[2];
     for (int k = 0; k < 2; k++) {
         const char *bar = strstr(svg, k ? "oc-f1\"><title>parent" : "oc-f0\"><title>parent");
@@ -283,7 +283,7 @@ START_TEST(kinds_are_told_apart_and_listed)
     scatter.count = KINDS;
     char *svg = scatter_of(&scatter);
     must_have(svg, "<metadata>what\tkind\tx\ty\t\nn\ta\t50\t7\t\nn\tb\t50\t7\t\n");
-    must_have(svg, "<path d=\"M503 282a3"); /* a single place is in the middle of both axes: at 506, 282 */
+    must_have(svg, "<path d=\"M503 282a3"); /* a single point is in the middle of both axes: at 506, 282 */
     free(svg);
     scatter.listed = true;
     svg = scatter_of(&scatter);
@@ -292,7 +292,7 @@ START_TEST(kinds_are_told_apart_and_listed)
 }
 END_TEST
 
-/* ---- all ---- */
+/* ---- all charts ---- */
 
 START_TEST(hostile_names_are_shown)
 {

@@ -18,14 +18,14 @@ typedef struct sheet {
     organ_error error;
 } sheet;
 
-/* The stream keeps the address of the sheet: it must stay where it is. */
+/* The stream keeps the address of the sheet, so the caller must not move it. */
 static void open_sheet(sheet *s)
 {
     s->error = (organ_error){0};
     ck_assert_int_eq(organ_text_open(&s->text, &s->error), ORGAN_OK);
 }
 
-/* Compares what was written and closes the sheet. */
+/* Compares the written text and closes the sheet. */
 static void expect(sheet *s, const char *requested)
 {
     char *written = NULL;
@@ -45,7 +45,7 @@ START_TEST(harmful_characters_are_made_visible)
         {"cut \xe2\x82", "cut \\xe2\\x82"},
         {"\xc2\x9b"
          "31m",
-         "\\xc2\\x9b31m"}, /* C1 control: CSI in one character */
+         "\\xc2\\x9b31m"}, /* CSI as one C1 control character */
         {"\xe2\x80\xae"
          "gpj",
          "\\xe2\\x80\\xaegpj"},              /* right-to-left override */
@@ -109,7 +109,7 @@ START_TEST(every_width_is_kept)
 }
 END_TEST
 
-/* The test would run for hours where each of its bytes were looked at for each of them. */
+/* A quadratic algorithm would run for hours. */
 START_TEST(a_long_name_is_cut_in_one_go)
 {
     const size_t length = (size_t)1 << 20;
@@ -213,7 +213,7 @@ START_TEST(tables_fit_the_screen)
 }
 END_TEST
 
-/* Each part has the names; what stands in none of a part's columns leaves no blanks. */
+/* Each part repeats the names; columns without content in a part take no room there. */
 START_TEST(tables_too_wide_come_in_parts)
 {
     organ_table *const table = sample_table();
@@ -238,7 +238,7 @@ START_TEST(tables_too_wide_come_in_parts)
 }
 END_TEST
 
-/* One column beside the names is already too much: both texts give way, a number never does. */
+/* One column next to the names is too wide: both texts are cut, a number never is. */
 START_TEST(tables_on_a_very_narrow_screen)
 {
     static const organ_column columns[] = {{"denominator", ORGAN_LEFT, false, false},

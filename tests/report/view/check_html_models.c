@@ -34,7 +34,7 @@ static void must_not_say(const char *page, const char *what)
     ck_assert_msg(strstr(page, what) == NULL, "'%s'", what);
 }
 
-/* A number as the figures of merit have it. */
+/* Checks that the page contains a number as the figures of merit print it. */
 static void must_say_real(const char *page, const char *format, double x)
 {
     char text[64];
@@ -60,9 +60,9 @@ START_TEST(page_of_a_measured_model)
     must_say(page, "A higher theta is no evidence of a better model");
     ck_assert_uint_eq(rows_of(page, "blk."), 48);
     ck_assert_uint_eq(rows_of(page, "token_embd.weight"), 1);
-    ck_assert_uint_eq(count_in(page, "<svg"), 7); /* a heat map, three of lines, roles, two of indicators */
+    ck_assert_uint_eq(count_in(page, "<svg"), 7); /* a heat map, three line charts, roles, two charts of indicators */
     must_say(page, "None: no tensor is that far below");
-    must_not_say(page, "gravitational well</text>"); /* nothing is outlined */
+    must_not_say(page, "gravitational well</text>"); /* no cell is outlined */
     free(page);
     json_decref(report);
 }
@@ -154,8 +154,8 @@ START_TEST(pages_of_parts)
 }
 END_TEST
 
-/* The digest of a tensor that keeps its type is that of the model it comes from, as an extraction of that model tells.
- */
+/* The digest of a tensor that keeps its type equals that of its model of origin, as an extraction of that model reports
+ * it. */
 START_TEST(page_of_a_graft)
 {
     char output[4096];
@@ -185,7 +185,7 @@ START_TEST(page_of_a_graft)
 }
 END_TEST
 
-/* What is told by layer is what is told in all. */
+/* The sums over layers equal the totals. */
 static void must_add_up(const json_t *report, const char *key, const char *total)
 {
     const json_t *const lines = json_object_get(json_object_get(report, "by_layer"), key);
@@ -221,7 +221,7 @@ START_TEST(page_of_an_inspection)
     must_say(page, "<b>8.522</b>");
     must_say(page, "no problems found");
     ck_assert_uint_eq(rows_of(page, "blk."), 48);
-    ck_assert_uint_eq(count_in(page, "<svg"), 4); /* roles, types, bytes, bits */
+    ck_assert_uint_eq(count_in(page, "<svg"), 4); /* charts of roles, types, bytes, bits */
     json_array_append_new(json_object_get(report, "problems"), json_string("the index names a file that is not there"));
     free(page);
     page = html_page_of(report);
@@ -229,7 +229,7 @@ START_TEST(page_of_an_inspection)
     must_not_say(page, "no problems found");
     free(page);
     page = html_page_of(packed);
-    must_say(page, "bits per element"); /* of the weights, not of the words that they are packed in */
+    must_say(page, "bits per element"); /* per weight, not per packed word */
     must_say(page, "Quantisation");
     free(page);
     json_decref(report);
@@ -269,7 +269,7 @@ START_TEST(page_of_a_fleet)
 }
 END_TEST
 
-/* What lies beside the Markdown is the page of the JSON that lies there. */
+/* The page next to the Markdown report is that of the JSON document there. */
 static void must_lie_beside(const char *json, const char *html)
 {
     size_t size;
@@ -304,7 +304,7 @@ END_TEST
 
 /* ---- size ---- */
 
-/* A measured model with more layers: copies of layer 1, each a little different. */
+/* Returns a measured model with more layers: copies of layer 1 with small differences. */
 static json_t *deeper(const json_t *model, int layers, int seed)
 {
     json_t *const deep = json_deep_copy(model), *const tensors = json_array(), *const rows = json_array();
@@ -358,9 +358,9 @@ START_TEST(pages_stay_below_a_megabyte)
 }
 END_TEST
 
-/* ---- anything ---- */
+/* ---- malformed documents ---- */
 
-/* One report of each kind, small. */
+/* A small report of each kind. */
 enum { KINDS = 7 };
 static void all_kinds(json_t *reports[KINDS])
 {
@@ -377,7 +377,7 @@ static void all_kinds(json_t *reports[KINDS])
     reports[6] = inspected(small);
 }
 
-/* Every string of a document but its schema. */
+/* Replaces every string of a document except its schema. */
 static void rename_all(json_t *json, const char *name)
 {
     const char *key;
@@ -403,7 +403,7 @@ START_TEST(hostile_names_anywhere)
     for (size_t r = 0; r < KINDS; r++)
         for (size_t k = 0; k < HOSTILE_NAMES; k++) {
             json_t *const valid = json_string(hostile_names[k]), *const report = json_deep_copy(reports[r]);
-            if (valid) { /* broken UTF-8 is in no document */
+            if (valid) { /* documents contain valid UTF-8 only */
                 rename_all(report, hostile_names[k]);
                 char *const page = html_page_of(report);
                 ck_assert_uint_eq(count_in(page, "<script"), 1);
@@ -417,8 +417,8 @@ START_TEST(hostile_names_anywhere)
 }
 END_TEST
 
-/* Puts each of `others` in place of each member below `json` in turn, of arrays their first, and makes the page; on an
- * emulated processor and under sanitizers one in five, other ones for each member. */
+/* Puts each of `others` in place of each member below `json` in turn (of arrays, their first element) and makes the
+ * page. Under emulation and sanitizers it tries one in five, different ones for each member. */
 static void replace_each(const json_t *report, json_t *json, json_t *const *others, size_t count)
 {
     static size_t turn;
@@ -472,7 +472,7 @@ START_TEST(no_memory)
     all_kinds(reports);
     for (size_t r = 0; r < KINDS; r++) {
         long last = 0;
-        while (!memory_of_page(reports[r], last)) /* each of the first, then ever fewer */
+        while (!memory_of_page(reports[r], last)) /* each of the first, then fewer */
             last += 1 + last / 50;
         ck_assert_int_gt(last, 10);
         json_decref(reports[r]);

@@ -33,9 +33,9 @@
 #define MODEL  "fixtures/tiny-qwen2"
 #define TEXT   MODEL "/heldout.txt"
 #define SHARD  ((uint64_t)1 << 40)
-#define LAYERS 143 /* of seven matrices: a thousand */
+#define LAYERS 143 /* a thousand matrices, seven per layer */
 
-/* ---- the reports, made once for all tests ---- */
+/* ---- reports, made once for all tests ---- */
 
 typedef enum document {
     AUTOPSY,
@@ -68,7 +68,7 @@ static json_t *documents[DOCUMENTS];
 static char *names[27];
 static size_t name_count;
 
-/* A path in the scratch directory that stays. */
+/* Returns a path in the scratch directory that stays valid. */
 static const char *at(const char *name)
 {
     ck_assert_uint_lt(name_count, sizeof names / sizeof *names);
@@ -196,7 +196,7 @@ static void make_documents(void)
 {
     run_engine room;
     scratch_make();
-    run_engine_open(&room, (run_way){.threads = 1, .memory = (uint64_t)512 << 20}); /* threads change no document */
+    run_engine_open(&room, (run_way){.threads = 1, .memory = (uint64_t)512 << 20}); /* the threads change no document */
     const char *const fp8 = at("fp8"), *const int4 = at("int4");
     make_precision(&room.engine, fp8, int4);
     make_adapters(&room.engine, fp8, int4);
@@ -213,9 +213,9 @@ static void drop_documents(void)
         json_decref(documents[k]);
 }
 
-/* ---- what stands there ---- */
+/* ---- content of pages ---- */
 
-/* Fails the test unless every row's `key` heads a row of a table. */
+/* Fails the test unless the `key` of every row is the head of a table row. */
 static void has_rows(document which, const char *rows, const char *key)
 {
     char *const page = html_page_of(documents[which]);
@@ -258,7 +258,7 @@ START_TEST(every_tensor_and_module_has_its_row)
 }
 END_TEST
 
-/* "72.31 %" of a share of the report. */
+/* Returns a share of the report as "72.31 %". */
 static const char *percent(document which, const char *path, const char *format)
 {
     static char texts[8][40];
@@ -341,7 +341,7 @@ END_TEST
 
 /* ---- large models ---- */
 
-/* As many layers as `layers` of what stands in layer `from`, told apart by `key`. */
+/* Repeats the rows of layer `from` for `layers` layers, with different values of `key`. */
 static void multiply(json_t *rows, json_int_t from, const char *key, size_t layers)
 {
     const size_t count = json_array_size(rows);
@@ -390,9 +390,9 @@ START_TEST(a_thousand_tensors_stay_below_a_megabyte)
 }
 END_TEST
 
-/* ---- reports that are not what they should be ---- */
+/* ---- malformed documents ---- */
 
-/* Every string of the document, but its schema and what names its place in a model, becomes `name`. */
+/* Sets every string of the document, except its schema and the names of places in a model, to `name`. */
 static void rename_all(json_t *value, const char *name)
 {
     const char *key;
@@ -416,7 +416,7 @@ START_TEST(names_may_hold_anything)
 {
     for (size_t k = 0; k < HOSTILE_NAMES; k++) {
         json_t *const valid = json_string(hostile_names[k]);
-        for (size_t d = k % 2; d < DOCUMENTS && valid; d += 2) { /* broken UTF-8 is in no document */
+        for (size_t d = k % 2; d < DOCUMENTS && valid; d += 2) { /* documents contain valid UTF-8 only */
             json_t *const report = json_deep_copy(documents[d]);
             rename_all(report, hostile_names[k]);
             char *const page = html_page_of(report);
@@ -429,7 +429,7 @@ START_TEST(names_may_hold_anything)
 }
 END_TEST
 
-/* No array has more than two members. */
+/* Cuts every array to at most two elements. */
 static void trim(json_t *value)
 {
     const char *key;
@@ -441,7 +441,7 @@ static void trim(json_t *value)
     json_object_foreach(value, key, member) trim(member);
 }
 
-/* Each member of `value`, however deep, is in turn something else: there is a page all the same. */
+/* Replaces each member of `value` at any depth in turn: a page is made all the same. */
 static void spoil(json_t *report, json_t *value, size_t *turn)
 {
     static const char *const others[] = {
@@ -477,7 +477,7 @@ START_TEST(any_member_may_be_anything)
 }
 END_TEST
 
-/* Each of the first allocations fails, later ones now and then. */
+/* Each of the first allocations fails, and some of the later ones. */
 START_TEST(no_memory)
 {
     for (size_t d = 0; d < DOCUMENTS; d++) {
@@ -493,7 +493,7 @@ END_TEST
 START_TEST(conditions_name_members) { conditions_must_name_members(documents, DOCUMENTS); }
 END_TEST
 
-/* The documents are made once: all tests stand in one case. */
+/* The documents are made once, so all tests are in one case. */
 int main(void)
 {
     static const TTest *const *const tests[] = {&every_tensor_and_module_has_its_row,

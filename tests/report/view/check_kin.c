@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A model of one tensor for each letter: the same letter, the same values. "." has values that are all the same. */
+/* Makes a model with one tensor for each letter; equal letters have equal values, and those of "." are constant. */
 static json_t *model_of(const char *letters)
 {
     json_t *const tensors = json_array();
@@ -59,7 +59,7 @@ END_TEST
 START_TEST(what_is_no_chimera)
 {
     find_kin((const char *const[]){"abcd", "abcd", "abcX", "...."},
-             4); /* the same, one with something of its own, one without values */
+             4); /* the same model, one with a tensor of its own, one without values */
     for (size_t k = 0; k < 4; k++)
         ck_assert(kin[k].body == ORGAN_LINEAGE_NONE && order[k] == k);
     ck_assert(kin[0].shared == 4 && kin[0].tensors == 4 && kin[0].like == 1);
@@ -70,7 +70,7 @@ END_TEST
 
 START_TEST(parents_are_no_chimeras_where_that_goes)
 {
-    /* the second chimera shares as much with the first as with their parents */
+    /* the second chimera shares as much with the first one as with its parents */
     find_kin((const char *const[]){"abcdABCD", "abcdeABC", "abcdefgh", "ABCDEFGH"}, 4);
     ck_assert(kin[0].body == 2 && kin[0].donor == 3);
     ck_assert(kin[1].body == 2 && kin[1].donor == 3 && kin[1].from_body == 5);

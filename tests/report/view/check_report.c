@@ -21,14 +21,14 @@ typedef struct sheet {
     organ_error error;
 } sheet;
 
-/* The stream keeps the address of the sheet: it must stay where it is. */
+/* The stream keeps the address of the sheet, so the caller must not move it. */
 static void open_sheet(sheet *s)
 {
     s->error = (organ_error){0};
     ck_assert_int_eq(organ_text_open(&s->text, &s->error), ORGAN_OK);
 }
 
-/* Compares what was written and closes the sheet. */
+/* Compares the written text and closes the sheet. */
 static void expect(sheet *s, const char *requested)
 {
     char *written = NULL;
@@ -95,8 +95,8 @@ START_TEST(strings_of_any_bytes_become_json)
 }
 END_TEST
 
-/* One list for messages and for tables: whatever a file calls its tensors, nothing that a reader sees is reordered or
- * erased by it. */
+/* Messages and tables use one list of characters to escape: names of tensors cannot reorder or erase text on the
+ * screen. */
 START_TEST(names_from_files_cannot_reorder_what_is_read)
 {
     static const char *const marks[] = {"\x1b",         "\x7f",         "\xc2\x85",     "\xc2\x9b",     "\xd8\x9c",
@@ -121,7 +121,7 @@ START_TEST(names_from_files_cannot_reorder_what_is_read)
         ck_assert_str_eq(text, expected);
         free(text);
     }
-    /* A message that is full is cut between characters, never within an escape. */
+    /* A message that is too long is cut between characters and never within an escape. */
     organ_error full = {0};
     char long_name[1200];
     memset(long_name, 'a', 990);
@@ -159,7 +159,7 @@ START_TEST(files_are_there_whole_or_not_at_all)
     ck_assert_uint_eq(fread(content, 1, sizeof content - 1, file), 13);
     fclose(file);
     ck_assert_str_eq(content, "{\n  \"a\": 1\n}\n");
-    /* This is no report: it stays, and so does what was to take its place. */
+    /* This is no report: it stays, and so does the text that should have replaced it. */
     ck_assert_int_eq(organ_text_write(path, "new\n", &error), ORGAN_IO);
     char *const command = strstr(error.message, "mv -n ");
     ck_assert_msg(command, "%s", error.message);
@@ -195,7 +195,7 @@ END_TEST
 
 /* ---- reports ---- */
 
-/* The numbers of a run over a model of 7.6e9 weights, in the layout of organ.prune/1. */
+/* A run on a model of 7.6e9 weights as an organ.prune/1 document. */
 static const char prune_json[] =
     "{'schema':'organ.prune/1','definition':'physarum-v1/1','organ':'0.2.0','dry_run':false,"
     "'donor':{'name':'Qwen2.5-7B','format':'safetensors','architecture':'Qwen2ForCausalLM','model_type':'qwen2','files'"
@@ -235,7 +235,7 @@ static const char prune_json[] =
     "402974047,"
     "'killed_so_far':402974047}]}}";
 
-/* JSON with ' for ". */
+/* Parses JSON with ' instead of ". */
 static json_t *parse(const char *text)
 {
     char *const json = strdup(text);
@@ -355,7 +355,7 @@ START_TEST(a_report_of_nothing_does_not_crash)
 }
 END_TEST
 
-/* 2,001 tensors in two layers and one outside, the first of which has the mean. */
+/* Makes a report of 2,001 tensors in two layers and one outside; the first tensor has the mean. */
 static json_t *report_of_many(void)
 {
     json_t *const report =
@@ -379,7 +379,7 @@ START_TEST(a_pruning_is_folded)
     json_t *const report = report_of_many(), *const whole = organ_sparsity_fold(report);
     const json_t *const fold = json_object_get(whole, "fold");
     ck_assert_uint_eq(json_array_size(json_object_get(fold, "tensors")), 2000);
-    /* the one with the mean is left out, the others stand in their order */
+    /* the tensor with the mean is left out, the others keep their order */
     ck_assert_uint_eq(organ_json_count(json_array_get(json_object_get(fold, "tensors"), 0), "number"), 1);
     ck_assert_uint_eq(organ_json_count(json_array_get(json_object_get(fold, "tensors"), 1999), "number"), 2000);
     ck_assert(organ_json_real(json_array_get(json_object_get(fold, "layers"), 0), "low") == 10.0);
@@ -392,7 +392,7 @@ START_TEST(a_pruning_is_folded)
     ck_assert(json_is_false(json_object_get(fold, "alike")));
     ck_assert(organ_json_real(fold, "target_percent") == 25.0);
     const json_t *const bins = json_object_get(fold, "bins");
-    ck_assert_uint_eq(json_array_size(bins), 3); /* from the first with a weight in it to the last */
+    ck_assert_uint_eq(json_array_size(bins), 3); /* from the first bin with a weight to the last one */
     ck_assert(organ_json_real(json_array_get(bins, 0), "place") == -2.25);
     ck_assert(organ_json_real(json_array_get(bins, 2), "killed") == 37.5);
     ck_assert(organ_json_real(json_array_get(json_object_get(fold, "bars"), 0), "of_full") == 5.0);

@@ -86,7 +86,7 @@ json_t *assembled(const char *directory, const char *output)
     return must(status, report, &error);
 }
 
-/* Also of a model with problems. */
+/* Also works for a model with problems. */
 json_t *inspected(const char *model)
 {
     json_t *report = NULL;

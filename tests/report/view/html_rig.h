@@ -7,16 +7,16 @@
 
 #include <jansson.h>
 
-extern run_engine html_room; /* between setup and teardown, as is the scratch directory */
+extern run_engine html_room; /* made by setup, removed by teardown, like the scratch directory */
 void html_setup(void);
 void html_teardown(void);
 
 json_t *measured(const char *const *models, size_t count);
 json_t *grafted(const char *source, const char *target, const char *output,
                 bool dry_run);                                                          /* organs of layers 1 and 2 */
-json_t *purified(const char *model, const char *output, double strength, bool dry_run); /* by wavelets */
+json_t *purified(const char *model, const char *output, double strength, bool dry_run); /* uses wavelets */
 json_t *extracted(const char *model, const char *output);
 json_t *assembled(const char *directory, const char *output);
-json_t *inspected(const char *model); /* with its tensors; also of a model with problems */
+json_t *inspected(const char *model); /* with its tensors; also for a model with problems */
 
 #endif

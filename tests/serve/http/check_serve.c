@@ -35,7 +35,7 @@ START_TEST(health_and_metrics)
 }
 END_TEST
 
-/* The value of a metric; -1: there is none. */
+/* Returns the value of a metric, or -1 if there is none. */
 static double metric_of(const char *name)
 {
     char start[128];
@@ -120,7 +120,7 @@ START_TEST(models_are_listed)
     serve_begin((organ_serve_options){0});
     json_t *list = expect_json("GET /api/v1/models");
     for (int k = 0; k < 100 && json_is_true(json_object_get(list, "looking"));
-         k++) { /* a slow machine is told what is known so far */
+         k++) { /* on a slow machine the answer has the facts known so far */
         json_decref(list);
         list = expect_json("GET /api/v1/models");
     }
@@ -203,7 +203,7 @@ START_TEST(tensors_are_searched_sorted_and_paged)
     page = expect_json("GET /api/v1/models/tiny/tensors?offset=50");
     ck_assert_uint_eq(json_array_size(json_object_get(page, "tensors")), 0);
     json_decref(page);
-    /* All pages together are all tensors, each once. */
+    /* The pages together list every tensor once. */
     char seen[50][96];
     for (unsigned k = 0; k < 50; k++) {
         char line[96];
@@ -218,7 +218,7 @@ START_TEST(tensors_are_searched_sorted_and_paged)
     ck_assert_str_eq(seen[0], "model.embed_tokens.weight");
     expect_answer("GET /api/v1/models/tiny/tensors?sort=colour", "", NULL, 400, "sort is 'colour'");
     expect_answer("GET /api/v1/models/tiny/tensors?layer=x", "", NULL, 400, "layer is 'x'");
-    /* A model whose name is that of the resource is asked for with its slash encoded. */
+    /* In the name of a model, the slash is percent-encoded, because "tensors" could be part of the name. */
     expect_answer("GET /api/v1/models/tiny%2Ftensors", "", NULL, 404, "'tiny/tensors'");
     serve_end();
 }
@@ -257,7 +257,7 @@ START_TEST(files_come_as_what_they_are)
                       has_header(&answer, "Content-Security-Policy: default-src 'none';"),
                   "%s", answer.all);
     served_free(&answer);
-    /* A page of this program is shown, and its script alone runs. */
+    /* A page of this program is displayed, and only its own script may run. */
     scratch_text("root/own.html", ORGAN_PAGE_START "content=\"\"><title>A report</title>");
     answer = ask_for("GET /files/own.html", "", NULL);
     const char *const policy = header_of(&answer, "Content-Security-Policy"), *const script =
@@ -371,13 +371,13 @@ START_TEST(what_a_client_has_is_not_sent_again)
 }
 END_TEST
 
-/* ---- who may ask ---- */
+/* ---- allowed clients ---- */
 
 START_TEST(hosts)
 {
     static const struct {
         const char *host;
-        bool good, any; /* any: also if all addresses are listened on */
+        bool good, any; /* any: also if the server listens on all addresses */
     } rows[] = {{"localhost", true, true},         {"LocalHost:8935", true, true},
                 {"127.0.0.1:1", true, true},       {"[::1]:8935", true, true},
                 {"box.example", true, true},       {"evil.example", false, false},

@@ -5,9 +5,9 @@
 
 #include <check.h>
 
-Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, sizes, what cannot be started */
-Suite *serve_limits_suite(void); /* connections, time, wrong tokens */
-Suite *serve_heads_suite(void);  /* requests byte for byte */
+Suite *serve_faults_suite(void); /* paths out of the root, malformed requests, sizes, errors at the start */
+Suite *serve_limits_suite(void); /* limits of connections and time, wrong tokens */
+Suite *serve_heads_suite(void);  /* raw requests */
 Suite *serve_access_suite(void); /* tokens and their roles, proxies, the audit log */
 
 #endif

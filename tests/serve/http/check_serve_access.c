@@ -24,7 +24,7 @@
 #define TWO_TOKENS   "# who\n\nalice  run\talice-alice-alice-alice\r\n bob read bob-bob-bob-bob-bob\n"
 #define JSON_HEADERS "Content-Type: application/json\r\n"
 
-/* ---- the file ---- */
+/* ---- the file of tokens ---- */
 
 START_TEST(the_file_of_tokens)
 {
@@ -33,7 +33,7 @@ START_TEST(the_file_of_tokens)
         mode_t mode;
         bool told;
         size_t count;
-        const char *token, *name, *fault; /* a token of it and its name, or why it is refused */
+        const char *token, *name, *fault; /* a token of the file and its name, or the reason for its rejection */
     } rows[] = {
         {"correct-horse-battery", 0600, false, 1, "correct-horse-battery", "token", NULL},
         {"correct-horse-battery\n", 0400, false, 1, "correct-horse-battery", "token", NULL},
@@ -116,7 +116,7 @@ START_TEST(roles)
 }
 END_TEST
 
-/* The cookie that a token gets, as a header. */
+/* Logs in with a token; `header` becomes the Cookie header. */
 static void log_in(const char *token, char header[256], int status)
 {
     char body[128];
@@ -125,11 +125,11 @@ static void log_in(const char *token, char header[256], int status)
     ck_assert_msg(answer.status == status, "%s", answer.all);
     snprintf(header, 256, "Cookie: %.*s\r\n", (int)strcspn(header_of(&answer, "Set-Cookie"), ";"),
              header_of(&answer, "Set-Cookie"));
-    ck_assert(!strstr(header_of(&answer, "Set-Cookie"), "Secure")); /* which a browser would not send back over http */
+    ck_assert(!strstr(header_of(&answer, "Set-Cookie"), "Secure")); /* unusable over http */
     served_free(&answer);
 }
 
-/* Waits for a status, since the file is looked at now and then. */
+/* Waits for a status, since the server reads the file from time to time. */
 static void becomes(const char *line, const char *header, int status)
 {
     for (int k = 0; k < 3000; k++) {
@@ -153,18 +153,18 @@ START_TEST(tokens_come_and_go)
     ck_assert_str_ne(alice, bob);
     expect_answer("DELETE /api/v1/jobs/x", alice, NULL, 404, NULL);
     expect_answer("DELETE /api/v1/jobs/x", bob, NULL, 403, "'bob' may read");
-    /* Bob may run, Alice goes, Carol comes: the session of Bob goes on with the new role, Alice has none any more. */
+    /* Bob may run jobs, Alice is removed, Carol is added: Bob's session continues with the new role, Alice's ends. */
     serve_tokens("bob run bob-bob-bob-bob-bob\ncarol read carol-carol-carol-carol\n");
     becomes("DELETE /api/v1/jobs/x", bob, 404);
     expect_answer("DELETE /api/v1/jobs/x", BOB, NULL, 404, NULL);
     expect_answer("GET /metrics", alice, NULL, 401, NULL);
     expect_answer("GET /metrics", ALICE, NULL, 401, NULL);
     expect_answer("GET /metrics", "Authorization: Bearer carol-carol-carol-carol\r\n", NULL, 200, NULL);
-    /* What is malformed, readable by all or gone changes nothing. */
+    /* A file that is malformed, readable by all users or missing changes nothing. */
     serve_tokens("bob\n");
     usleep(100000);
     expect_answer("GET /metrics", BOB, NULL, 200, NULL);
-    scratch_text("token.open", TWO_TOKENS); /* open to all before it has the name that is read */
+    scratch_text("token.open", TWO_TOKENS); /* readable by all users before it gets its name */
     ck_assert(chmod(scratch_path("token.open"), 0644) == 0 &&
               rename(scratch_path("token.open"), scratch_path("token")) == 0);
     usleep(100000);
@@ -245,12 +245,12 @@ END_TEST
 
 /* ---- the audit log ---- */
 
-/* The k-th line of the file "audit", to be released. */
+/* Returns the k-th line of the file "audit", which the caller releases. */
 static json_t *audit_line(int k)
 {
     char line[4096] = "";
     FILE *file = NULL;
-    for (int looks = 0; looks < 6000; looks++) { /* it is written after the answer was sent */
+    for (int looks = 0; looks < 6000; looks++) { /* it is written after the answer */
         file = fopen(scratch_path("audit"), "re");
         int at = 0;
         while (file && at <= k && fgets(line, sizeof line, file))
@@ -306,7 +306,7 @@ START_TEST(who_did_what)
         ck_assert_uint_eq(strlen(organ_json_text(line, "time")), 24);
         json_decref(line);
     }
-    /* The log is moved away: what comes then is in the new one, made for its owner alone. */
+    /* The log is renamed: later lines go into a new file that only its owner can read. */
     struct stat about;
     ck_assert_int_eq(rename(scratch_path("audit"), scratch_path("audit.1")), 0);
     serve_renew();
@@ -319,7 +319,7 @@ START_TEST(who_did_what)
 }
 END_TEST
 
-/* A wrong token behind a proxy costs its client, not the proxy. */
+/* A wrong token sent through a proxy delays its client, not the proxy. */
 START_TEST(penalties_go_by_the_client)
 {
     static const char wrong[] = "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.7\r\n";
@@ -329,8 +329,7 @@ START_TEST(penalties_go_by_the_client)
         (organ_serve_options){.token_file = scratch_path("token"), .proxies = {.word = {"127.0.0.1"}, .count = 1}});
     for (int k = 0; k < 5; k++)
         expect_answer("GET /metrics", wrong, NULL, 401, NULL);
-    double other = 1e9; /* of three: a machine may stand still while one is answered, and two addresses may share a
-                           place in the table */
+    double other = 1e9; /* best of three, since the machine may stop for a while */
     for (int k = 0; k < 3; k++) {
         char another[128];
         snprintf(another, sizeof another, "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.%d\r\n", 8 + k);

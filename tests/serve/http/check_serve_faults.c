@@ -22,7 +22,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- paths that lead outside ---- */
+/* ---- paths out of the root ---- */
 
 static const struct {
     const char *path;
@@ -90,7 +90,7 @@ START_TEST(no_path_leads_outside)
 }
 END_TEST
 
-/* The same with and without openat2, on the functions themselves. */
+/* Calls the functions directly, with and without openat2. */
 START_TEST(the_jail_holds)
 {
     static const struct {
@@ -160,7 +160,7 @@ START_TEST(the_jail_holds)
 }
 END_TEST
 
-/* A link beside a model that nobody reads with it does no harm; one that would be read with it does. */
+/* A link next to a model is allowed if no verb reads it with the model; else the model is rejected. */
 START_TEST(links_beside_a_model)
 {
     organ_jail *jail;
@@ -182,7 +182,7 @@ END_TEST
 
 /* ---- malformed requests ---- */
 
-/* Many at once, since what is never ended is waited for. */
+/* Many at the same time, because unfinished requests have to time out. */
 START_TEST(malformed_requests)
 {
     enum { ROUNDS = 10, AT_ONCE = 40 };
@@ -201,7 +201,7 @@ START_TEST(malformed_requests)
             const ssize_t got = recv(fds[k], answer, sizeof answer - 1, MSG_DONTWAIT);
             answer[got > 0 ? got : 0] = '\0';
             const bool http = sscanf(answer, "HTTP/1.%*1[01] %3d", &status) == 1 && status >= 200 &&
-                              (status < 500 || status == 505); /* of another HTTP */
+                              (status < 500 || status == 505); /* a version of HTTP that the server does not support */
             ck_assert_msg(got <= 0 || http, "round %d, request %d: %s", round, k, answer);
             close(fds[k]);
         }
@@ -215,7 +215,7 @@ START_TEST(requests_that_are_none)
 {
     static const struct {
         const char *text;
-        int from, to; /* statuses; 0: the connection is closed */
+        int from, to; /* range of statuses; 0: the connection is closed */
     } rows[] = {
         {"GET /healthz HTTP/1.1\r\n\r\n", 400, 400},
         {"GET /healthz HTTP/1.0\r\n\r\n", 400, 400},
@@ -236,7 +236,7 @@ START_TEST(requests_that_are_none)
         served answer = send_bytes(
             rows[k].text, rows[k].text[length - 1] == '\n' ? length : length + 1 + strlen(rows[k].text + length + 1),
             true);
-        /* A strict library closes the connection at a zero byte. */
+        /* A strict library closes the connection at a NUL byte. */
         const bool closed =
             answer.status == 0 && organ_http_library_is_strict() && !strchr("\n", rows[k].text[length - 1]);
         ck_assert_msg(closed || (answer.status >= rows[k].from && answer.status <= rows[k].to), "%s: %d: %s",
@@ -296,7 +296,7 @@ START_TEST(sizes_have_limits)
 }
 END_TEST
 
-/* ---- starting ---- */
+/* ---- start of the server ---- */
 
 static void refuses(organ_serve_options options, organ_status status, const char *part)
 {

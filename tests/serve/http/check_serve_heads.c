@@ -21,7 +21,7 @@
 #define CHUNKS       "d\r\n" BODY "\r\n0\r\n\r\n"
 #define SECOND       "GET /metrics HTTP/1.1\r\n" HOST "\r\n"
 
-/* How often `part` stands in what came back. */
+/* Returns how often `part` occurs in the answer. */
 static int count_of(const served *answer, const char *part)
 {
     int count = 0;
@@ -30,7 +30,7 @@ static int count_of(const served *answer, const char *part)
     return count;
 }
 
-/* With zero bytes: these are arrays, not texts. Each is followed by another request, which must not be answered. */
+/* Requests with NUL bytes, so these are arrays. Another request follows each, which must not be answered. */
 START_TEST(heads_that_can_be_read_in_two_ways)
 {
 #define ROW(text, part)                                                                                                \
@@ -78,15 +78,16 @@ START_TEST(heads_that_can_be_read_in_two_ways)
 #undef ROW
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {
-        /* A strict library leaves blanks at the end of a value out, as RFC 9110 has it: then this is of one meaning. */
+        /* A strict library removes blanks at the end of a value, as RFC 9110 requires; then the request is not
+         * ambiguous. */
         if (organ_http_library_is_strict() && strstr(rows[k].bytes, "chunked \r\n"))
             continue;
         served answer = send_bytes(rows[k].bytes, rows[k].length, false);
-        /* At a zero byte in the first line it closes the connection. */
+        /* A strict library closes the connection at a NUL byte in the first line. */
         if (answer.bytes > 0 || !organ_http_library_is_strict())
             ck_assert_msg(answer.status == 400 && count_of(&answer, "HTTP/1.1 ") == 1, "row %zu: %.2000s", k,
                           answer.all);
-        /* A strict library has refused some of them itself. */
+        /* A strict library has rejected some of them itself. */
         const bool ours = !organ_http_library_is_strict() || (answer.bytes > 0 && !strstr(answer.body, "<html>"));
         ck_assert_msg(organ_http_library_is_strict() || strstr(answer.body, rows[k].part), "row %zu: %.2000s", k,
                       answer.all);
@@ -100,7 +101,7 @@ START_TEST(heads_that_can_be_read_in_two_ways)
 }
 END_TEST
 
-/* Odd, but of one meaning. */
+/* Unusual but unambiguous requests. */
 START_TEST(heads_that_are_unusual)
 {
     static const struct {
@@ -122,8 +123,8 @@ START_TEST(heads_that_are_unusual)
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {
         served answer = send_bytes(rows[k].text, strlen(rows[k].text), true);
-        /* Several blanks, lines that end without a carriage return, empty ones in front, extensions of chunks: a strict
-         * library refuses them. */
+        /* Several blanks, lines without a carriage return, empty lines before the request, chunk extensions: a strict
+         * library rejects these. */
         const bool loose =
             strncmp(rows[k].text, "GET   ", 6) == 0 || !strchr(rows[k].text, '\r') || strstr(rows[k].text, "d;a=b");
         const bool empty = strncmp(rows[k].text, "\r\n", 2) == 0 && organ_http_library_is_strict();
@@ -148,13 +149,13 @@ static char *repeated(const char *before, const char *part, size_t times)
     return text;
 }
 
-/* What the header of the daemon says of the library. The constant page shows nothing of the request. */
+/* Requests that the library rejects, as http/daemon.h lists them. Its constant page contains nothing of the request. */
 START_TEST(what_the_library_refuses)
 {
     static const struct {
-        const char *before, *part; /* "<marked>" in it must not come back */
+        const char *before, *part; /* "<marked>" must not be in the answer */
         size_t times;
-        int status; /* 0: closed without a word */
+        int status; /* 0: the connection is closed without an answer */
     } rows[] = {{"GET /<marked>", "", 0, 400},
                 {"GET /<marked> HTTP/1.1x\r\n" HOST, "", 0, 400},
                 {GET "<marked>", "", 0, 400},
@@ -188,7 +189,7 @@ START_TEST(what_the_library_refuses)
 }
 END_TEST
 
-/* While others have sent half of a head, or half of a body of chunks, which are answered as ever. */
+/* Meanwhile other clients have sent half of a head or of a chunked body; they are answered as usual. */
 START_TEST(one_answer_to_a_bad_length)
 {
     static const struct {
@@ -238,7 +239,7 @@ START_TEST(one_answer_to_a_bad_length)
 }
 END_TEST
 
-/* The library forgets such a request; we must not. */
+/* The library forgets such a request; the server must not. */
 START_TEST(queries_that_do_not_fit)
 {
     enum { TIMES = 3 };
@@ -252,7 +253,7 @@ START_TEST(queries_that_do_not_fit)
         ck_assert_msg(answer.status == (organ_http_library_is_strict() ? 431 : 0), "%s", answer.all);
         served_free(&answer);
     }
-    if (!organ_http_library_is_strict()) /* of what a strict one has answered the server learns nothing */
+    if (!organ_http_library_is_strict()) /* the server does not learn of requests that a strict library has answered */
         expect_metric("organ_http_requests_total{route=\"\",method=\"\",status=\"0\"} 3\n");
     serve_end();
     free(target);
@@ -260,16 +261,16 @@ START_TEST(queries_that_do_not_fit)
 }
 END_TEST
 
-/* ---- the last word ---- */
+/* ---- half-closed connections ---- */
 
-/* As `nc -N` does. Nothing is lost, and nobody waits until the connection has been idle for a minute. */
+/* As `nc -N` does: the answer is complete, and the client does not wait for the idle timeout of a minute. */
 START_TEST(a_client_that_closes_its_half_is_answered)
 {
     static const char *const paths[] = {"/healthz",       "/files/text.txt", "/files",
                                         "/api/v1/models", "/api/v1/jobs",    "/api/v1/models/tiny"};
     enum { TIMES = 10 };
     char text[256];
-    serve_begin((organ_serve_options){.timeout = 600}); /* no answer is waited for so long */
+    serve_begin((organ_serve_options){.timeout = 600}); /* longer than any test waits for an answer */
     for (size_t k = 0; k < COUNT(paths); k++)
         for (int time = 0; time < TIMES; time++) {
             const int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[k]);
@@ -278,7 +279,7 @@ START_TEST(a_client_that_closes_its_half_is_answered)
                           answer.all);
             served_free(&answer);
         }
-    /* Several at once, of which those in the middle are slow. */
+    /* Several requests at once; those in the middle are slow. */
     static const char four[] =
         GET "\r\nGET /api/v1/models HTTP/1.1\r\n" HOST "\r\nGET /files HTTP/1.1\r\n" HOST "\r\n" GET "\r\n";
     for (int time = 0; time < TIMES; time++) {

@@ -34,7 +34,7 @@ START_TEST(slow_clients_are_cut_off)
         fds[k] = serve_connect();
         ck_assert_int_eq(send(fds[k], "GET /hea", 8, MSG_NOSIGNAL), 8);
     }
-    /* They drip on, and others are served. */
+    /* They send slowly, and other clients are served. */
     const double begun = now();
     while (now() - begun < 2.0) {
         for (int k = 0; k < SLOW; k++)
@@ -61,7 +61,7 @@ START_TEST(connections_have_limits)
     char byte;
     int closed = 0;
     serve_begin((organ_serve_options){.per_address = HELD, .timeout = 60});
-    /* Those that stay were answered: several threads accept, and not in the order in which clients came. */
+    /* The connections that stay open were answered; several threads accept, not in the order of clients. */
     for (int k = 0; k < HELD; k++)
         ck_assert_int_eq(serve_status_on("127.0.0.1", &fds[k]), 200);
     for (int k = HELD; k < MANY; k++)
@@ -119,17 +119,17 @@ END_TEST
 
 enum { PLACES = 16, FLOOD = 2 * PLACES };
 
-/* Half requests from three networks, more than there are places. */
+/* Opens half requests from three networks, more than the server has slots. */
 static void flood(int fds[FLOOD])
 {
     static const char *const from[] = {"127.1.1.1", "127.2.2.2", "127.3.3.3"};
     for (size_t k = 0; k < FLOOD; k++) {
         fds[k] = serve_connect_from(from[k % COUNT(from)]);
-        send(fds[k], "GET /hea", 8, MSG_NOSIGNAL); /* which a connection that gave way already does not take */
+        send(fds[k], "GET /hea", 8, MSG_NOSIGNAL); /* a connection that gave way does not accept it */
     }
 }
 
-/* Asks on a connection that stays open, and reads the whole reply. */
+/* Sends a request on a connection that stays open and reads the whole reply. Returns the status. */
 static int ask_on(int fd, const char *request)
 {
     char answer[4096] = "";
@@ -160,7 +160,7 @@ START_TEST(clients_without_a_token_keep_nobody_out)
     ck_assert_int_eq(ask_on(admitted, with_token), 200);
     flood(fds);
     expect_answer("GET /api/v1/verbs", "Authorization: Bearer correct-horse-battery\r\n", NULL, 200, "verbs");
-    ck_assert_int_eq(ask_on(admitted, with_token), 200); /* it did not give way */
+    ck_assert_int_eq(ask_on(admitted, with_token), 200); /* this connection was not closed */
     for (size_t k = 0; k < FLOOD; k++)
         close(fds[k]);
     close(admitted);
@@ -168,7 +168,7 @@ START_TEST(clients_without_a_token_keep_nobody_out)
 }
 END_TEST
 
-/* The last to be accepted have left before that: their bytes and their end come at once. */
+/* The last clients to be accepted had left before: their bytes and their end are read at once. */
 START_TEST(places_of_clients_that_left_are_free)
 {
     int fds[FLOOD];
@@ -197,7 +197,7 @@ START_TEST(a_token_gives_time)
     ck_assert_int_eq(ask_on(fds[BY_LOGIN], login), 204);
     for (int k = 0; k < KINDS; k++)
         ck_assert_int_gt(send(fds[k], half, sizeof half - 1, MSG_NOSIGNAL), 0);
-    const ssize_t got = serve_receive(fds[NONE], &byte, 1, 0); /* it would take ten minutes */
+    const ssize_t got = serve_receive(fds[NONE], &byte, 1, 0); /* without the new answer this would take ten minutes */
     ck_assert_msg(got == 0 || (got < 0 && errno == ECONNRESET), "not cut off: %s", strerror(errno));
     for (int k = 0; k < NONE; k++)
         ck_assert_msg(recv(fds[k], &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "client %d is cut off", k);
@@ -219,8 +219,8 @@ START_TEST(who_guesses_tokens_waits)
         took[k] = now() - began;
     }
     ck_assert_msg(took[4] >= 0.5 && took[5] >= 1, "%.2f s, %.2f s", took[4], took[5]);
-    /* Many wrong ones wait at once, two of them less than 8 s, and hold no thread: who knows the token is answered
-     * meanwhile. */
+    /* Many wrong tokens wait at the same time, two of them less than 8 s, and occupy no thread: a client with the right
+     * token is answered meanwhile. */
     static const char wrong[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
     int waiting[16];
     for (size_t k = 0; k < COUNT(waiting); k++) {
@@ -236,7 +236,7 @@ START_TEST(who_guesses_tokens_waits)
     for (size_t k = 0; k < COUNT(waiting); k++)
         still += recv(waiting[k], &byte, 1, MSG_DONTWAIT) == -1;
     ck_assert_msg(still >= COUNT(waiting) - 2, "%zu wait", still);
-    serve_end(); /* which lets those go that wait */
+    serve_end(); /* which ends the waiting requests */
     for (size_t k = 0; k < COUNT(waiting); k++)
         close(waiting[k]);
 }

@@ -25,7 +25,7 @@ static organ_server *server;
 static pthread_t ticker;
 static int ending; /* atomic */
 
-/* ---- the root ---- */
+/* ---- the served directory ---- */
 
 static void copy_file(const char *from, const char *to)
 {
@@ -131,7 +131,7 @@ void serve_renew(void) { organ_server_renew(server); }
 
 void serve_tokens(const char *text)
 {
-    /* A new file in the place of the old one, as an editor writes it: no reader sees half of it. */
+    /* A new file replaces the old one, as editors do it, so that no reader sees half of it. */
     scratch_text("token.new", text);
     ck_assert_int_eq(chmod(scratch_path("token.new"), 0600), 0);
     ck_assert_int_eq(rename(scratch_path("token.new"), scratch_path("token")), 0);
@@ -209,7 +209,8 @@ served send_bytes(const char *bytes, size_t length, bool ends)
     served answer = {0};
     size_t room = 4096;
     const int fd = serve_connect();
-    /* A server that refuses early closes before everything is sent; what it said is read all the same. */
+    /* A server that rejects a request early closes the connection before everything is sent; its answer is read all the
+     * same. */
     for (ssize_t sent = 0; length > 0 && (sent = send(fd, bytes, length, MSG_NOSIGNAL)) > 0; length -= (size_t)sent)
         bytes += sent;
     if (ends)

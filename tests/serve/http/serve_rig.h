@@ -10,61 +10,54 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A scratch directory with "root" in it:
- *   root/text.txt        "0123456789"
- *   root/report.html     a page
- *   root/blue flower.md  a name with a blank
- *   root/empty
- *   root/folder/inner.txt
- *   root/.hidden         not shown
- *   root/leak -> ../outside, root/etc -> /etc, root/linked/model.safetensors -> ../../outside
- *   root/pipe            a FIFO
- *   root/model.gguf      junk
- *   root/tiny            a copy of fixtures/tiny-qwen2, root/q8.gguf of its GGUF
- *   outside              "secret"  */
+/* Makes a scratch directory with "root" in it: root/text.txt "0123456789"; root/report.html, a page; root/blue
+ * flower.md, a name with a blank; root/empty; root/folder/inner.txt; root/.hidden, not listed; the links root/leak ->
+ * ../outside, root/etc -> /etc, root/linked/model.safetensors -> ../../outside; root/pipe, a FIFO; root/model.gguf,
+ * malformed; root/tiny, a copy of fixtures/tiny-qwen2; root/q8.gguf, its GGUF form; and outside of root the file
+ * "outside" with "secret". */
 void serve_root_make(void);
 void serve_root_remove(void);
 
-/* Starts a server over it, on any port; members of `options` that are 0 are usual ones. One at a time. */
+/* Starts a server over it on any port; members of `options` that are 0 get their defaults. One server at a time. */
 void serve_begin(organ_serve_options options);
-void serve_end(void); /* replies that are under way have 5 seconds */
+void serve_end(void); /* replies in progress have 5 seconds */
 void serve_end_within(unsigned seconds);
 unsigned serve_port(void);
-/* What SIGHUP does. */
+/* Does what SIGHUP does. */
 void serve_renew(void);
-/* Writes the file "token", for its owner alone. */
+/* Writes the file "token", readable by its owner only. */
 void serve_tokens(const char *text);
 
-/* What came back. */
+/* An answer. */
 typedef struct served {
-    int status; /* 0: nothing, or nothing that begins like HTTP */
-    char *all;  /* with the headers, NUL behind it */
+    int status; /* 0: no answer, or none that begins like HTTP */
+    char *all;  /* with the headers, NUL-terminated */
     size_t bytes;
-    const char *body; /* in it */
+    const char *body; /* within `all` */
     size_t body_bytes;
 } served;
 
-/* recv, which ends early where the process was stopped and goes on: it does on a socket with a limit of time, without a
- * handler too. */
+/* Calls recv again when it ends early because the process was stopped and continued, which happens on a socket with a
+ * timeout even without a handler. */
 ssize_t serve_receive(int fd, void *to, size_t room, int flags);
-/* Sends bytes on a connection of its own and reads until the server ends it, 60 seconds at most. `ends`: says after
- * them that no more will come. */
+/* Sends bytes on a new connection and reads until the server closes it, at most 60 seconds. `ends`: closes the sending
+ * side afterwards. */
 served send_bytes(const char *bytes, size_t length, bool ends);
-/* A request of one line, "GET /path", with Host, Connection: close and further header lines ("A: b\r\n", may be "").
+/* Sends a request with the line "GET /path", Host, Connection: close and further header lines ("A: b\r\n", may be "").
  * `body` may be NULL. */
 served ask_for(const char *line, const char *headers, const char *body);
 void served_free(served *answer);
-bool has_header(const served *answer, const char *line); /* "ETag: ", "Allow: GET, HEAD\r\n" */
-/* The value of a header in a static buffer, "" if there is none. */
+bool has_header(const served *answer, const char *line); /* line: such as "ETag: " or "Allow: GET, HEAD\r\n" */
+/* Returns the value of a header in a static buffer, "" if there is none. */
 const char *header_of(const served *answer, const char *name);
 
-/* /metrics has the text soon: requests are counted when they end, which the server may learn of a little later than the
- * client. */
+/* Waits until /metrics contains the text: requests are counted when they end, which the server may notice a little
+ * later than the client. */
 void expect_metric(const char *text);
 
-/* ask_for, which must give this status, a body with `part` in it (NULL: any), and the headers that all replies have. */
+/* Calls ask_for and checks the status, that the body contains `part` (NULL: any), and the headers of all replies. */
 void expect_answer(const char *line, const char *headers, const char *body, int status, const char *part);
-/* The JSON of a 200, to be released. */
+/* Returns the JSON of an answer with status 200, which the caller releases. */
 json_t *expect_json(const char *line);
 
 /* Opens a connection to the server; serve_connect_from does so from this loopback address, such as "127.1.2.3". */

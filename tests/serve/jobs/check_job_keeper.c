@@ -52,7 +52,7 @@ START_TEST(a_job_stays_below_the_root)
     static const char *const no[] = {"read_link", "read_outside", "read_passwd", "write_outside",
                                      "write_up",  "execute",      "secret"};
     char id[ID];
-    /* Without Landlock nothing would be shown here; the kernels that tests run on have it since 2022. */
+    /* This test needs Landlock, which the kernels of test machines have had since 2022. */
     ck_assert_int_ge(organ_confinement_of_kernel().landlock, 2);
     ck_assert(organ_jobs_confinement(jobs).landlock >= 2 && organ_jobs_confinement(jobs).seccomp);
     ck_assert_uint_eq(keeper_add("peek", "peek", id), 201);
@@ -192,7 +192,7 @@ START_TEST(the_oldest_records_go)
 }
 END_TEST
 
-/* ---- restarts ---- */
+/* ---- restarts of the server ---- */
 
 START_TEST(what_ran_is_watched_on)
 {
@@ -248,7 +248,7 @@ START_TEST(who_died_meanwhile_was_interrupted)
 }
 END_TEST
 
-/* A number that was given to another process since is not the job. */
+/* A process that got the number of an ended job is not that job. */
 START_TEST(another_process_of_that_number_is_not_ours)
 {
     static const char *const changes[] = {"{\"born\": 1}", "{\"boot\": \"another\"}"};
@@ -276,7 +276,7 @@ START_TEST(another_process_of_that_number_is_not_ours)
 }
 END_TEST
 
-/* The record is data of the directory that is served: what it says is asked for again, not believed. */
+/* The record is a file in the served directory, so its content is checked like a request. */
 START_TEST(a_queued_record_is_read_as_a_request)
 {
     char running[ID], queued[ID], path[1100];
@@ -325,7 +325,7 @@ START_TEST(broken_records_do_not_stop_the_server)
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000003"), 0700);
     ck_assert_int_eq(symlink("/dev/zero", scratch_path("root/.organ/jobs/20260101-000000-000003/job.json")), 0);
     keeper_open_jobs();
-    /* What was begun and not written down is gone; what is something else is left alone. */
+    /* A job that was begun and not recorded is removed; other files are left alone. */
     ck_assert_int_ne(access(scratch_path("root/.organ/jobs/20260101-000000-000000"), F_OK), 0);
     ck_assert_int_eq(access(scratch_path("root/.organ/jobs/20260101-000000-000002/job.json"), F_OK), 0);
     ck_assert_uint_eq(keeper_add("done", "a", id), 201);
@@ -333,7 +333,7 @@ START_TEST(broken_records_do_not_stop_the_server)
 }
 END_TEST
 
-/* Nobody waits for a pipe that somebody put there. */
+/* A FIFO in place of a record is not opened. */
 START_TEST(what_is_no_file_is_not_waited_for)
 {
     char id[ID], path[ID + 100];
@@ -353,7 +353,7 @@ START_TEST(what_is_no_file_is_not_waited_for)
 }
 END_TEST
 
-/* What the system says of the directory of jobs does not say where the root lies. */
+/* The error about the directory of jobs does not contain the path of the root. */
 START_TEST(a_job_that_cannot_be_written_down)
 {
     char message[ID];

@@ -53,7 +53,7 @@ START_TEST(what_a_job_prints_has_a_limit)
     organ_jobs_close(jobs);
     way.output = 1 << 20;
     keeper_open_jobs();
-    is_cut(whole); /* what an earlier server kept is cut, too */
+    is_cut(whole); /* results stored by an earlier server are cut, too */
     ck_assert_uint_eq(keeper_add("long", "l", id), 201);
     is_cut(id);
     ck_assert_int_eq(size_of(id, "result.json"), 1 << 20);
@@ -61,7 +61,7 @@ START_TEST(what_a_job_prints_has_a_limit)
     organ_jobs_close(jobs);
     keeper_open_jobs();
     is_cut(id);
-    /* The log has its beginning, its end, and a word on what is missing. */
+    /* The log has its beginning, its end, and a line about the part left out. */
     bool first = false, left_out = false;
     char path[1100];
     snprintf(path, sizeof path, "root/.organ/jobs/%s/events.jsonl", id);
@@ -80,7 +80,7 @@ START_TEST(all_jobs_together_have_a_limit)
 {
     char id[4][ID];
     organ_jobs_close(jobs);
-    way.keep_bytes = 20000000; /* two of 8 MB each, and a little */
+    way.keep_bytes = 20000000; /* room for two of 8 MB each, and a little more */
     keeper_open_jobs();
     for (int k = 0; k < 4; k++) {
         ck_assert_uint_eq(keeper_add("long", "l", id[k]), 201);
@@ -126,7 +126,7 @@ START_TEST(a_job_has_a_limit_of_memory)
     json_t *const view = keeper_await(id, organ_job_memory_limited ? "failed" : "done");
     const char *const why = organ_json_text(view, "error");
     ck_assert_int_eq(json_integer_value(json_object_get(view, "exit_code")), organ_job_memory_limited ? 4 : 0);
-    /* 100 MiB and what a job of one thread has beside that: 256 and 128 MiB. */
+    /* 100 MiB plus the additional memory of a job of one thread: 256 and 128 MiB. */
     ck_assert_msg(!organ_job_memory_limited ||
                       strstr(why, "Cannot allocate memory; a job with this --memory is limited to 484M in total"),
                   "%s", why);

@@ -18,7 +18,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-Suite *open_api_suite(void); /* check_open_api.c */
+Suite *open_api_suite(void); /* in check_open_api.c */
 
 static organ_jail *jail;
 
@@ -57,7 +57,7 @@ static unsigned read_words(const char *text, organ_job_words *words, json_t **fa
     return status;
 }
 
-/* ---- words ---- */
+/* ---- arguments of verbs ---- */
 
 START_TEST(arguments_become_words)
 {
@@ -253,7 +253,7 @@ START_TEST(a_nul_never_ends_a_word)
 }
 END_TEST
 
-/* Options that take paths and do not say so would be a way out. */
+/* An option that takes a path without being marked as such could leave the root. */
 START_TEST(every_option_that_takes_a_file_says_so)
 {
     static const char *const files[] = {"FILE", "DIR", "OUT", "OUTDIR", "PATH"};
@@ -310,13 +310,13 @@ START_TEST(paths_clash_where_one_lies_in_the_other)
 }
 END_TEST
 
-/* ---- what verbs say of themselves ---- */
+/* ---- descriptions of verbs ---- */
 
 START_TEST(verbs_describe_themselves)
 {
     json_t *const list = organ_verb_list(&organ_all_verbs);
     ck_assert_uint_ge(json_array_size(list), 20);
-    /* The sections are those of the help, in its order. */
+    /* The sections are those of help, in the same order. */
     size_t at = 0;
     for (size_t k = 0; k < json_array_size(list); k++) {
         const char *const section = organ_json_text(json_array_get(list, k), "section");
@@ -347,7 +347,7 @@ START_TEST(verbs_describe_themselves)
 }
 END_TEST
 
-/* ---- records ---- */
+/* ---- records of jobs ---- */
 
 static organ_job *new_job(const organ_job_store *store)
 {
@@ -395,7 +395,7 @@ START_TEST(records_survive)
 }
 END_TEST
 
-/* What somebody wrote into a record must not be started. */
+/* A record that was changed by hand must not start another command. */
 START_TEST(records_that_are_none_are_refused)
 {
     static const char *const changes[] = {"{\"schema\":\"organ.job/2\"}",
@@ -456,7 +456,7 @@ START_TEST(jobs_are_not_kept_behind_a_link)
 }
 END_TEST
 
-/* ---- progress ---- */
+/* ---- progress events ---- */
 
 START_TEST(progress_follows_the_events)
 {

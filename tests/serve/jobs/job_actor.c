@@ -46,13 +46,13 @@ static int count_files(void)
     return count;
 }
 
-/* What a system call without effect is refused with; 0: it is not refused. */
+/* Returns the errno of a system call without effect; 0 if it succeeds. */
 static int refused(long number, long first, long second, long third)
 {
     return syscall(number, first, second, third) < 0 ? errno : 0;
 }
 
-/* Calls that no job needs, as members of a report: what each was refused with. */
+/* Tries system calls that no job needs, and reports the errno of each. */
 static void try_calls(void)
 {
     struct rlimit max = {RLIM_INFINITY, RLIM_INFINITY};
@@ -65,14 +65,14 @@ static void try_calls(void)
            refused(SYS_finit_module, -1, 0, 0), refused(SYS_execveat, -1, (long)"", 0),
            setrlimit(RLIMIT_DATA, &max) < 0 ? errno : 0, ioctl(0, TIOCSTI, "x") < 0 ? errno : 0,
            refused(4000, 0, 0, 0));
-#ifndef __SANITIZE_ADDRESS__ /* the leak checker looks at a process from a second one */
+#ifndef __SANITIZE_ADDRESS__ /* the leak checker uses a second process */
     printf("\"fork\":%d,", refused(SYS_clone, SIGCHLD, 0, 0));
 #else
     printf("\"fork\":%d,", EPERM);
 #endif
 }
 
-/* What a job may and may not, as a report. */
+/* Reports what a job can and cannot access. */
 static int peek(void)
 {
     const int inside = can_open("models/peek", O_RDONLY), written = can_open("out/new", O_WRONLY | O_CREAT);
@@ -96,7 +96,7 @@ static int wait_for_a_signal(void)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    /* At once: who has read the first line has read the second. */
+    /* Both lines in one write, so that a reader of the first one also gets the second. */
     say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}\n"
         "{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
     sigwait(&set, &number);
@@ -113,7 +113,7 @@ static void be_stubborn(void)
         pause();
 }
 
-/* Takes memory until there is none, as far as 8 GB; then ends as a verb does without memory. */
+/* Allocates memory until an allocation fails, at most 8 GB; then exits as a verb without memory does. */
 static int eat(void)
 {
     enum { BITE = 16 << 20, BITES = 512 };
@@ -123,7 +123,7 @@ static int eat(void)
     if (bites == BITES) {
         puts("{\"schema\":\"organ.test/1\"}");
         fflush(stdout);
-        _exit(0); /* what was taken is lost on purpose, which a leak checker at the usual end would report */
+        _exit(0); /* this memory is leaked on purpose, which a leak checker at a normal exit would report */
     }
     fprintf(stderr,
             "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate "
@@ -132,7 +132,7 @@ static int eat(void)
     return 4;
 }
 
-/* A result and a log of 4 MB each. */
+/* Prints a result and a log of 4 MB each. */
 static int print_long(void)
 {
     fputs("{\"schema\":\"organ.test/1\",\"long\":\"", stdout);

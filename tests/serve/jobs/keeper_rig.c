@@ -59,7 +59,7 @@ void keeper_teardown(void)
     scratch_end();
 }
 
-/* An attempt at a prune of models/MODEL to out/OUTPUT; its status, and the id if it is 201. */
+/* Requests a prune of models/MODEL to out/OUTPUT; returns the status, and the id if that is 201. */
 unsigned keeper_add(const char *model, const char *output, char id[ID])
 {
     organ_job_words words;
@@ -84,7 +84,7 @@ json_t *keeper_view_of(const char *id)
     return view;
 }
 
-/* Waits until the job is in that state; the view, to be released. */
+/* Waits until the job is in that state; returns its view, which the caller releases. */
 json_t *keeper_await(const char *id, const char *state)
 {
     json_t *view = keeper_view_of(id);
@@ -101,7 +101,7 @@ json_t *keeper_await(const char *id, const char *state)
 
 void keeper_becomes(const char *id, const char *state) { json_decref(keeper_await(id, state)); }
 
-/* Until the process has said where it is. */
+/* Waits until the job has reported that stage. */
 void keeper_is_at(const char *id, const char *stage)
 {
     for (int k = 0; k < 12000; k++) {
@@ -115,7 +115,7 @@ void keeper_is_at(const char *id, const char *stage)
     ck_abort_msg("job %s is never at '%s'", id, stage);
 }
 
-/* Waits until the job is forgotten. */
+/* Waits until the job is removed. */
 void keeper_forgets(const char *id)
 {
     unsigned status = 200;

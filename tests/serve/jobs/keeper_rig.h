@@ -8,31 +8,31 @@
 #include <check.h>
 #include <sys/types.h>
 
-enum { ID = 1000 }; /* room for an id, or for the message of a refusal */
+enum { ID = 1000 }; /* size of an id, or of an error message */
 
 extern organ_jail *jail;
 extern organ_jobs *jobs;
-extern organ_jobs_setup way; /* how keeper_open_jobs opens them */
+extern organ_jobs_setup way; /* the options of keeper_open_jobs */
 
 void keeper_setup(void);
 void keeper_teardown(void);
 void keeper_open_jobs(void);
 
-/* An attempt at a prune of models/MODEL to out/OUTPUT; its status, and the id if it is 201. */
+/* Requests a prune of models/MODEL to out/OUTPUT; returns the status, and the id if that is 201. */
 unsigned keeper_add(const char *model, const char *output, char id[ID]);
 json_t *keeper_view_of(const char *id);
-/* Waits until the job is in that state; the view, to be released. */
+/* Waits until the job is in that state; returns its view, which the caller releases. */
 json_t *keeper_await(const char *id, const char *state);
 void keeper_becomes(const char *id, const char *state);
-/* Until the process has said where it is. */
+/* Waits until the job has reported that stage. */
 void keeper_is_at(const char *id, const char *stage);
-void keeper_forgets(const char *id); /* waits for it */
+void keeper_forgets(const char *id); /* waits until the job is removed */
 unsigned keeper_delete(const char *id);
 unsigned keeper_resume(const char *id);
 json_t *keeper_result_of(const char *id);
 pid_t keeper_process_of(const char *id);
 
-/* A suite of the program: tests/serve/jobs/check_job_limits.c. */
+/* A suite of this program, in check_job_limits.c. */
 Suite *job_limits_suite(void);
 
 #endif

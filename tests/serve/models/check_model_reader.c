@@ -26,11 +26,11 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 static const size_t shelf_bytes = 64u << 20;
 
-/* ---- the worker of these tests ---- */
+/* ---- the worker process of these tests ---- */
 
 static void crash(void)
 {
-    signal(SIGSEGV, SIG_DFL); /* a sanitizer would catch it */
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would catch the signal */
     raise(SIGSEGV);
 }
 
@@ -46,8 +46,8 @@ static void open_socket(void) { close(socket(AF_INET, SOCK_STREAM, 0)); }
 static void call_bpf(void) { syscall(SYS_bpf, 0, NULL, 0); }
 static void start_program(void) { execl("/bin/true", "true", (char *)NULL); }
 
-/* Writing, reading outside of the root, changing a limit, getting memory that can be executed: each is refused, and the
- * process goes on; one that is not ends it with a signal that nothing else has. */
+/* Tries to write, to read outside of the root, to change a limit and to get executable memory. Each must fail and the
+ * process continue; a success ends it with a signal that nothing else uses. */
 static void reach_out(void)
 {
     const int outside = open("/etc/passwd", O_RDONLY), written = open("written", O_WRONLY | O_CREAT, 0600);
@@ -75,7 +75,7 @@ static unsigned eat_memory(organ_error *error)
     return 0;
 }
 
-/* A catalog that is none: its tensors lie elsewhere. */
+/* Returns a malformed catalog: its tensors lie outside of its block. */
 static unsigned lie(organ_catalog **catalog)
 {
     organ_catalog *const block = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -103,7 +103,7 @@ static unsigned read_as_named(const char *absolute, const char *path, size_t max
     return organ_catalog_read(absolute, path, max, catalog, error);
 }
 
-/* ---- the server's end ---- */
+/* ---- the server's side ---- */
 
 static organ_reader *reader;
 static organ_jail *jail;
@@ -143,7 +143,7 @@ static void reader_teardown(void)
     scratch_end();
 }
 
-/* Reads the model as `name`; the status, and in *error why. */
+/* Reads the model as `name`; returns the status, and the reason in *error. */
 static unsigned read_named(const char *name, organ_catalog **catalog, organ_error *error)
 {
     *error = (organ_error){0};
@@ -169,7 +169,7 @@ static void expect_fault(const char *name, unsigned status, const char *part)
     expect_read("another");
 }
 
-/* A number of /metrics. */
+/* Returns a number of /metrics. */
 static unsigned long metric(const char *name)
 {
     char *text = NULL, line[80];
@@ -212,7 +212,7 @@ START_TEST(the_same_as_without_it)
 }
 END_TEST
 
-/* What organ_catalog_read says of a file comes through, and the block's limit. */
+/* Errors of organ_catalog_read about a file arrive, and so does that of the block's limit. */
 START_TEST(faults_of_files_are_told)
 {
     organ_catalog *catalog;
@@ -226,7 +226,7 @@ START_TEST(faults_of_files_are_told)
     ck_assert_uint_eq(organ_reader_read(reader, scratch_path("junk.gguf"), "junk.gguf", shelf_bytes, &catalog, &error),
                       422);
     ck_assert_msg(strstr(error.message, "junk.gguf"), "%s", error.message);
-    /* The root is another one now. */
+    /* The root changes. */
     error = (organ_error){0};
     ck_assert_uint_ne(organ_reader_read(reader, fixture, "m", shelf_bytes, &catalog, &error), 0);
     organ_reader_destroy(reader);
@@ -244,7 +244,7 @@ START_TEST(whoever_dies_dies_alone)
     } rows[] = {{"crash", "signal 11"}, {"leave", "exited early"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         expect_fault(rows[k].name, 422, rows[k].part);
-        expect_fault(rows[k].name, 422, rows[k].part); /* by the one that was kept */
+        expect_fault(rows[k].name, 422, rows[k].part); /* by the process that was kept */
     }
     ck_assert_uint_ge(metric("organ_reader_lost_total"), 4);
     ck_assert_uint_eq(metric("organ_reader_processes"), 1);
@@ -310,7 +310,7 @@ START_TEST(a_bomb_meets_the_limit)
 }
 END_TEST
 
-/* The kernels that tests run on have seccomp. */
+/* The kernels of test machines have seccomp. */
 START_TEST(calls_that_no_header_needs)
 {
     static const char *const deadly[] = {"socket", "program", "bpf"};
@@ -324,9 +324,9 @@ END_TEST
 START_TEST(a_list_that_is_none) { expect_fault("lie", 500, "returned no list"); }
 END_TEST
 
-/* ---- blocks of another process ---- */
+/* ---- malformed blocks of another process ---- */
 
-/* Whoever uses an adopted block stays within it: its last byte lies before a page that cannot be read. */
+/* Uses every part of an adopted block, whose last byte lies before an inaccessible page. */
 static void use_block(const organ_catalog *catalog)
 {
     const organ_tensor_query wishes[] = {{.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
@@ -350,7 +350,7 @@ START_TEST(no_block_leads_outside)
     const uint64_t base = (uintptr_t)good;
     char *const area = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ck_assert(area != MAP_FAILED && mprotect(area + room, page, PROT_NONE) == 0);
-    /* Numbers are aligned in it, so that it may end a few bytes before the page. */
+    /* Numbers in the block are aligned, so it may end a few bytes before the page. */
     char *const block = area + (room - bytes) / 8 * 8;
     const size_t numbers =
         sizeof *good + good->count * sizeof *good->tensors + good->file_count * sizeof *good->files + 400;
@@ -383,8 +383,7 @@ START_TEST(no_block_leads_outside)
 }
 END_TEST
 
-/* Its arrays lie where they always do: laid over each other, what is written into one would change the counts of
- * another. */
+/* The arrays of a block have fixed places: if they overlapped, writing into one would change the counts of another. */
 START_TEST(arrays_lie_side_by_side)
 {
     organ_catalog *good;
@@ -415,8 +414,8 @@ START_TEST(arrays_lie_side_by_side)
 }
 END_TEST
 
-/* The catalog is its own first tensor, where the block lay at 0: the place of that tensor's shape is the number of
- * files, and the pointer that is written there would lead through what lies behind the block. */
+/* The catalog is its own first tensor if the block was at address 0: the place of that tensor's shape is the number of
+ * files, and a pointer written there would lead out of the block. */
 START_TEST(a_catalog_is_no_tensor)
 {
     enum { WORDS = 512, BEHIND = 64 };
@@ -448,7 +447,7 @@ static void expect_name(const char *name, bool holds)
     organ_catalog_free(good);
 }
 
-/* Every page of tensors would be refused else. */
+/* One malformed name would make every page of tensors fail. */
 START_TEST(names_are_text)
 {
     expect_name("m", true);
@@ -458,7 +457,7 @@ START_TEST(names_are_text)
 }
 END_TEST
 
-/* All names the same long text: looking through them would take the square of their number. */
+/* All names are the same long text: checking each would take quadratic time. */
 START_TEST(names_take_their_own_bytes)
 {
     organ_catalog *good;
@@ -473,7 +472,7 @@ START_TEST(names_take_their_own_bytes)
 }
 END_TEST
 
-/* Their sum is a number of JSON, in which clients read it. */
+/* The sum of the bytes must be exact as a number of JSON. */
 START_TEST(bytes_of_tensors_add_up)
 {
     organ_catalog *good;
@@ -497,7 +496,7 @@ START_TEST(bytes_of_tensors_add_up)
 }
 END_TEST
 
-/* The inputs that fuzzing begins with are catalogs as this program lays them out. */
+/* The seed inputs of the fuzzer are valid catalogs of this program. */
 START_TEST(seeds_are_catalogs)
 {
     static const char *const names[] = {"model", "one", "none", "accents"};
@@ -516,7 +515,7 @@ START_TEST(seeds_are_catalogs)
 }
 END_TEST
 
-/* ---- what a kernel lacks ---- */
+/* ---- kernels without some protections ---- */
 
 START_TEST(what_is_missing_is_named)
 {

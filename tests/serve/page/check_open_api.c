@@ -28,7 +28,7 @@ START_TEST(the_interface_describes_itself)
 }
 END_TEST
 
-/* Every "$ref" leads to something. */
+/* Checks that every "$ref" has a target. */
 static void refers_well(const json_t *document, const json_t *value)
 {
     const char *const target = json_string_value(json_object_get(value, "$ref"));
@@ -46,8 +46,8 @@ static void refers_well(const json_t *document, const json_t *value)
     json_array_foreach(value, k, member) refers_well(document, member);
 }
 
-/* Of "/a/{path...}/b" the same as OpenAPI says it, "/a/{path}/b", and that each name in braces is a parameter that must
- * be given. */
+/* Checks that OpenAPI describes "/a/{path...}/b" as "/a/{path}/b", and that each name in braces is a required
+ * parameter. */
 static void pattern_is_described(const json_t *document, const json_t *operation, const char *pattern,
                                  char described[100])
 {
@@ -75,8 +75,8 @@ static void pattern_is_described(const json_t *document, const json_t *operation
     ck_assert_msg(!operation || in_path == 0, "%s", pattern);
 }
 
-/* The description is written by hand: it has the routes that there are, and says of each whether it takes a body and
- * asks for a token. */
+/* The description is written by hand: it must have the server's routes, and say for each whether it takes a body and
+ * needs a token. */
 START_TEST(what_is_served_is_described)
 {
     static const char *const methods[ORGAN_HTTP_METHODS] = {"get", "post", "delete"};
@@ -93,7 +93,7 @@ START_TEST(what_is_served_is_described)
             const organ_http_route *const route = &(*area)->routes[k];
             char name[100];
             if (strcmp(route->pattern, "/") == 0 || strncmp(route->pattern, "/page/", 6) == 0)
-                continue; /* the page and its parts */
+                continue; /* files of the page */
             served++;
             pattern_is_described(document, NULL, route->pattern, name);
             const json_t *const operation = json_object_get(json_object_get(paths, name), methods[route->method]);

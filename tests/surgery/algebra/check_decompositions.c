@@ -27,7 +27,7 @@ static const organ_kernels *table(size_t k)
     return organ_kernels_choose(organ_cpu_detect(), isas[k], &why);
 }
 
-/* `count` vectors of n values; to be freed. */
+/* Makes `count` vectors of n values, which the caller frees. */
 static float *vectors_of(int kind, size_t count, size_t n)
 {
     float *const v = noise_matrix(count * 1000 + n, count, n + 1);
@@ -140,7 +140,7 @@ START_TEST(singular_vectors_give_the_matrix_back)
 }
 END_TEST
 
-/* ---- Q and R ---- */
+/* ---- orthonormal bases (QR) ---- */
 
 static void check_orthonormal(int kind, size_t count, size_t n, size_t stride)
 {
@@ -184,7 +184,7 @@ END_TEST
 
 /* ---- inverses ---- */
 
-/* A A^T / n + damping; to be freed. */
+/* Makes A A^T / n + damping, which the caller frees. */
 static float *definite_matrix(size_t n, float damping)
 {
     float *const a = noise_matrix(n + 7, n, n + 1), *const h = malloc((n * n + 1) * sizeof *h);
@@ -207,7 +207,7 @@ static organ_engine *engine_of(const organ_kernels *kernels, size_t threads)
     return engine;
 }
 
-/* U H U^T is the identity. */
+/* Checks that U H U^T is the identity. */
 static void check_factor(const organ_engine *engine, size_t n)
 {
     float *const h = definite_matrix(n, 0.05f), *const u = malloc((n * n + 1) * sizeof *u);
@@ -284,7 +284,7 @@ START_TEST(diagonals_of_inverses)
 }
 END_TEST
 
-/* ---- the same bits ---- */
+/* ---- bit identity ---- */
 
 START_TEST(bits_depend_on_neither_table_nor_threads)
 {

@@ -11,7 +11,7 @@
 
 /* ---- random numbers ---- */
 
-/* The answers that the authors of the generator publish. */
+/* Test vectors published by the authors of Philox. */
 START_TEST(words_are_the_published_ones)
 {
     static const uint32_t cases[][10] = {{0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
@@ -121,7 +121,7 @@ START_TEST(products_of_zeros_and_of_lesser_rank)
     ck_assert(svd.rank == 4 && norm_of(svd.sigma, 4) == 0 && worst_angle(svd.u, 12, 4) < 1e-5);
     organ_svd_free(&svd);
     b[5] = 2;
-    a[10] = 3; /* one entry: of b (1, 1), of a (1, 1) */
+    a[10] = 3; /* entry (1, 1) of b and of a */
     ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
     ck_assert(fabs((double)svd.sigma[0] - 6) < 1e-5 && norm_of(svd.sigma + 1, 3) < 1e-6);
     organ_svd_free(&svd);

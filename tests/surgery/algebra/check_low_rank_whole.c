@@ -13,7 +13,7 @@
 typedef struct source {
     size_t rows, cols;
     const float *values;
-    size_t bad_row; /* reading it fails; 0: none */
+    size_t bad_row; /* the row that cannot be read; 0: none */
 } source;
 
 static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch,
@@ -31,9 +31,9 @@ typedef struct way {
     size_t rank, threads;
     uint64_t memory, seed;
     bool exact;
-    const char *isa; /* NULL: the best */
+    const char *isa; /* NULL: the best one */
     const organ_stop *stop;
-    double *rest; /* measured as well, with B = U sqrt(sigma) and A = sqrt(sigma) V^T */
+    double *rest; /* if set, the residual is measured as well, for B = U sqrt(sigma) and A = sqrt(sigma) V^T */
 } way;
 
 static organ_status measure_rest(organ_strips *strips, const organ_svd *svd, double *rest, organ_error *error)
@@ -90,7 +90,7 @@ static void must_approximate(const source *s, way w, organ_svd *svd)
     ck_assert_msg(approximate(s, w, svd, &error) == ORGAN_OK, "%s", error.message);
 }
 
-/* Two vectors become orthogonal by a rotation; false if they were. */
+/* Makes two vectors orthogonal by a rotation; returns false if they were. */
 static bool rotate(double *p, double *q, size_t n)
 {
     double pp = 0, qq = 0, pq = 0;
@@ -117,7 +117,7 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Singular values by one-sided rotations (Hestenes 1958) in FP64; to be freed. */
+/* Computes singular values by one-sided rotations (Hestenes 1958) in FP64; the caller frees them. */
 static float *spectrum_of(const source *s)
 {
     const bool wide = s->rows < s->cols;
@@ -146,7 +146,7 @@ static float *spectrum_of(const source *s)
 
 /* ---- matrices ---- */
 
-/* sum of k^-0.7 p_k q_k^T with random p and q: a decaying spectrum. */
+/* Makes the sum of k^-0.7 p_k q_k^T with random p and q, which has a decaying spectrum. */
 static float *decaying_matrix(uint64_t seed, size_t rows, size_t cols, size_t terms)
 {
     float *p = noise_matrix(seed, terms, rows), *q = noise_matrix(seed + 1, terms, cols),
@@ -162,7 +162,7 @@ static float *decaying_matrix(uint64_t seed, size_t rows, size_t cols, size_t te
     return w;
 }
 
-/* ---- right ---- */
+/* ---- accuracy ---- */
 
 static void check_against_spectrum(const source *s, size_t rank, bool iterated, double bar)
 {
@@ -230,7 +230,8 @@ START_TEST(the_exact_way_is_the_best_there_is)
 }
 END_TEST
 
-/* A real adapter: the residual is rounding, which energies cannot show and measuring does. */
+/* A change of low rank, as by an adapter: the residual is rounding, which the energies cannot resolve and a measurement
+ * does. */
 START_TEST(a_change_of_low_rank_is_found_whole)
 {
     enum { M = 260, N = 310 };
@@ -253,14 +254,14 @@ START_TEST(a_change_of_low_rank_is_found_whole)
 }
 END_TEST
 
-/* ---- the same ---- */
+/* ---- bit identity ---- */
 
 START_TEST(bits_do_not_depend_on_threads_memory_or_isa)
 {
     enum { M = 700, N = 220 };
     static const size_t threads[] = {1, 2, 7};
     static const uint64_t memories[] = {64 << 20, 128 * N * 4 + 7 * 128,
-                                        3 * 128 * N * 4 + 7 * 128}; /* held, one strip, three */
+                                        3 * 128 * N * 4 + 7 * 128}; /* in memory, one strip, three strips */
     float *w = noise_matrix(1, M, N);
     const source s = {M, N, w, 0};
     organ_svd first, svd;
@@ -323,7 +324,7 @@ START_TEST(matrices_of_one_number_row_or_column)
         const size_t m = sizes[k][0], n = sizes[k][1], least = m < n ? m : n;
         float *w = noise_matrix(k, m, n);
         organ_svd svd;
-        must_approximate(&(source){m, n, w, 0}, (way){.rank = 64}, &svd); /* more than there is */
+        must_approximate(&(source){m, n, w, 0}, (way){.rank = 64}, &svd); /* more than the rank of the matrix */
         ck_assert_uint_eq(svd.rank, least);
         ck_assert_double_lt(distance(w, &svd), 1e-5 * norm_of(w, m * n));
         organ_svd_free(&svd);
@@ -332,7 +333,7 @@ START_TEST(matrices_of_one_number_row_or_column)
 }
 END_TEST
 
-/* Almost all zero: blocks of nothing must still become orthonormal. */
+/* Almost all zeros: bases of zero blocks must be orthonormal all the same. */
 START_TEST(a_single_number_in_zeros)
 {
     float *w = calloc(400 * 300, sizeof *w);
@@ -343,7 +344,7 @@ START_TEST(a_single_number_in_zeros)
     ck_assert(fabs((double)svd.sigma[0] - 3) < 1e-5 && svd.rank == 8);
     ck_assert(worst_angle(svd.u, 400, 8) < 1e-5 && worst_angle(svd.vt, 300, 8) < 1e-5 && sqrt(rest) < 1e-5);
     organ_svd_free(&svd);
-    w[17 * 300 + 5] = 1e-30f; /* whose square is no FP32 */
+    w[17 * 300 + 5] = 1e-30f; /* its square underflows in FP32 */
     must_approximate(&(source){400, 300, w, 0}, (way){.rank = 8, .rest = &rest}, &svd);
     ck_assert_double_eq_tol(svd.energy, 1e-60, 1e-65);
     ck_assert_msg(fabs((double)svd.sigma[0] - 1e-30) < 1e-35, "sigma %g", (double)svd.sigma[0]);
@@ -372,8 +373,7 @@ START_TEST(max_columns_of_nothing)
 }
 END_TEST
 
-/* The squares of these numbers, of 2^40 and more, have no FP32 either; a power of two changes nothing but the
- * exponents. */
+/* The squares of numbers of 2^40 and more overflow in FP32; scaling by a power of two changes nothing but exponents. */
 START_TEST(a_scale_changes_nothing_else)
 {
     static const int exponents[] = {-100, -60, 60, 100};
@@ -398,7 +398,7 @@ START_TEST(a_scale_changes_nothing_else)
 }
 END_TEST
 
-/* ---- refused ---- */
+/* ---- errors ---- */
 
 static void refused(const source *s, way w, organ_status status, const char *text)
 {

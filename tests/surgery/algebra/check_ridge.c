@@ -21,7 +21,7 @@
 
 #define GOLDENS (sizeof golden_ridges / sizeof *golden_ridges)
 
-/* Fewer inputs than tokens, in pieces of blocks and with batches that are full; more, in whole blocks. */
+/* Fewer inputs than tokens, in parts of blocks and in full batches; more inputs, in whole blocks. */
 static const struct {
     size_t golden, largest;
 } many_blocks[] = {{2, 16}, {3, 100}};
@@ -52,7 +52,7 @@ static void tear_down(void)
     scratch_remove();
 }
 
-/* ---- tokens as fixtures/make_ridge_golden.py makes them ---- */
+/* ---- tokens of fixtures/make_ridge_golden.py ---- */
 
 typedef struct tokens {
     organ_ridge_shape shape;
@@ -105,7 +105,7 @@ static void tokens_free(tokens *t)
     free(t->blocks);
 }
 
-/* All tokens, `each` in a call; the held ones before the others where `reversed`. */
+/* Adds all tokens, `each` per call; with `reversed`, the held-out ones first. */
 static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const organ_ridge_shape *shape, size_t each,
                              bool reversed)
 {
@@ -126,7 +126,7 @@ static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const or
     return ridge;
 }
 
-/* D of all blocks: blocks x outputs x width; to be freed. */
+/* Returns D of all blocks, blocks x outputs x width, which the caller frees. */
 static float *solution_of(organ_ridge *ridge, const organ_ridge_shape *shape)
 {
     const size_t block = shape->outputs * shape->width;
@@ -136,7 +136,7 @@ static float *solution_of(organ_ridge *ridge, const organ_ridge_shape *shape)
     return d;
 }
 
-/* ---- what is computed ---- */
+/* ---- results ---- */
 
 START_TEST(goldens)
 {
@@ -169,7 +169,7 @@ START_TEST(goldens)
 }
 END_TEST
 
-/* Blocks that no token has bring more inputs than tokens and change nothing else but the mean of the diagonal. */
+/* Blocks that no token reaches make more inputs than tokens, and change nothing but the mean of the diagonal. */
 START_TEST(by_tokens_is_by_inputs)
 {
     for (size_t g = 0; g < GOLDENS; g++) {
@@ -206,7 +206,7 @@ START_TEST(by_tokens_is_by_inputs)
 }
 END_TEST
 
-/* How far D is from what it is by a joint matrix, as a part of the latter. */
+/* Returns the distance of D from the solution of the joint matrix, relative to the latter. */
 static double apart(organ_ridge *ridge, const organ_ridge_shape *shape, const float *joint)
 {
     float *const d = solution_of(ridge, shape);
@@ -219,8 +219,7 @@ static double apart(organ_ridge *ridge, const organ_ridge_shape *shape, const fl
     return sqrt(sum / all);
 }
 
-/* Block by block the first solution comes near to that of a joint matrix, and each one that follows goes on from there.
- */
+/* The first block-by-block solution is near that of the joint matrix, and each later one continues from there. */
 START_TEST(blocks_converge_to_all_at_once)
 {
     for (size_t k = 0; k < MANY_BLOCKS; k++) {
@@ -251,7 +250,7 @@ START_TEST(blocks_converge_to_all_at_once)
 }
 END_TEST
 
-/* The choice is that of a joint matrix, and leaves as much of the tokens held back. */
+/* The chosen lambda is that of a joint matrix, with the same error on held-out tokens. */
 START_TEST(blocks_choose_as_all_at_once)
 {
     for (size_t k = 0; k < MANY_BLOCKS; k++) {
@@ -278,8 +277,7 @@ START_TEST(blocks_choose_as_all_at_once)
 }
 END_TEST
 
-/* All of them by all tables, by one and by three threads, by few and by many tokens a call, and in memory and in a
- * file. */
+/* Compares all tables, one and three threads, few and many tokens per call, memory and file. */
 static void same_bits(const tokens *t, size_t largest)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
@@ -333,7 +331,7 @@ START_TEST(bits_of_blocks_depend_on_nothing_either)
 }
 END_TEST
 
-/* ---- what is refused ---- */
+/* ---- errors ---- */
 
 static void refused_shape(organ_ridge_shape shape)
 {
@@ -397,7 +395,7 @@ START_TEST(tokens_that_are_refused)
 }
 END_TEST
 
-/* Inputs that are all zero have no matrix to invert: D is 0 and nothing is healed. */
+/* Inputs that are all zero have no invertible matrix: D is 0 and nothing changes. */
 START_TEST(inputs_that_are_zero)
 {
     for (size_t width = 1; width < 9; width += 7) {
@@ -441,8 +439,7 @@ static organ_ridge_shape scratched(const tokens *t)
     return shape;
 }
 
-/* The first batch of a block is written while tokens come, what is left of it when they have come, and both are read
- * again and again. */
+/* The first batch of a block is written during accumulation, the rest after it, and both are read repeatedly. */
 START_TEST(a_scratch_file_that_fails)
 {
     tokens t = tokens_of(2);
@@ -476,7 +473,7 @@ START_TEST(a_scratch_file_that_fails)
 }
 END_TEST
 
-/* Another byte in each of the files that are open for reading and writing: the scratch file is the only one. */
+/* Changes a byte in each file that is open for reading and writing; the scratch file is the only one. */
 static void change_a_byte(void)
 {
     char link[64], target[4096];

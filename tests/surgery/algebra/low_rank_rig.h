@@ -8,13 +8,13 @@
 
 #include <check.h>
 
-/* rows x cols normal deviates, row by row; to be freed. */
+/* Makes rows x cols normal deviates, row-major, which the caller frees. */
 float *noise_matrix(uint64_t seed, size_t rows, size_t cols);
 
-/* The largest difference of the vectors' products from those of an orthonormal set. */
+/* Returns the largest difference of the vectors' Gram matrix from the identity. */
 double worst_angle(const float *vectors, size_t length, size_t count);
 
-/* ||W - U diag(sigma) V^T||, W row by row. */
+/* Returns ||W - U diag(sigma) V^T||; W is row-major. */
 double distance(const float *w, const organ_svd *svd);
 
 double norm_of(const float *values, size_t n);

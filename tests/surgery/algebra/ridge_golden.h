@@ -4,7 +4,7 @@
 static const struct {
     size_t fit, held, blocks, width, used, outputs;
     float noise;
-    double before, rests[5], lambda, d[6]; /* of D, of each k: block k, input 7 k, output k, each modulo how many there are (2 outputs) */
+    double before, rests[5], lambda, d[6]; /* of D for each k: block k, input 7 k, output k, modulo counts */
 } golden_ridges[] = {
     {600, 200, 1, 70, 1, 9, 0.5f, 2186.56518, {481.282814, 480.941301, 491.118073, 570.535865, 910.52018}, 0.03,
      {0.979323737, -0.0200945063, -0.0157283349, -0.0171812455, 0.0226193178, -0.00225590042}},

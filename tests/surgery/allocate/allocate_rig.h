@@ -7,7 +7,7 @@
 
 #include <check.h>
 
-/* Nine layers of two roles with curves; to be released. */
+/* Makes nine layers of two roles with curves, which the caller releases. */
 void rig_allocation(organ_allocation *allocation);
 
 Suite *variants_suite(void);

@@ -49,7 +49,7 @@ START_TEST(what_is_no_budget_is_refused)
 }
 END_TEST
 
-/* ---- the division ---- */
+/* ---- division of a budget ---- */
 
 static json_t *read_golden(organ_allocation *a)
 {
@@ -120,7 +120,7 @@ START_TEST(budgets_are_divided_as_numpy_does)
 }
 END_TEST
 
-/* Tensors that are alike get the same, at the ends of what may be given too. */
+/* Equal tensors get equal levels, also at the limits of the levels. */
 START_TEST(tensors_that_are_alike_get_the_same)
 {
     organ_allocation_tensor tensors[3];
@@ -161,7 +161,7 @@ START_TEST(layers_between_are_filled_in)
 }
 END_TEST
 
-/* ---- the file ---- */
+/* ---- the file of curves ---- */
 
 static void write_file(const organ_allocation *a, const json_t *identity, const char *path)
 {
@@ -225,7 +225,7 @@ START_TEST(a_file_without_all_curves_gives_those_that_it_has)
 }
 END_TEST
 
-/* One change to a good file, what it must end with, and what the message must have. */
+/* A change to a valid file, the resulting status, and a part of the message. */
 static const struct defect {
     const char *from, *to;
     organ_status status;
@@ -298,9 +298,9 @@ void rig_allocation(organ_allocation *a)
     }
 }
 
-/* ---- widths ---- */
+/* ---- mixed widths ---- */
 
-/* Each measured level is a walk of every tensor through the layers behind it: more of them make an allocation that much
+/* Each measured level is a pass of every tensor through the layers behind it, so each makes an allocation that much
  * slower. */
 START_TEST(two_levels_are_measured)
 {
@@ -313,7 +313,7 @@ START_TEST(two_levels_are_measured)
 }
 END_TEST
 
-/* Errors that go exactly by the square of a step give back all widths; narrow groups cost less, and no tensor's curve
+/* Errors proportional to the square of the step give all other widths back; narrow groups cost less, and no curve
  * rises. */
 START_TEST(other_widths_follow_from_two)
 {
@@ -337,7 +337,7 @@ END_TEST
 
 enum { CHOSEN = 4, LEVELS = 3 };
 
-/* What costs least of all choices within the budget, found by trying each. */
+/* Returns the least cost of all choices within the budget, by trying each. */
 static double least_cost(const organ_allocation *a, const double *sizes, double budget)
 {
     double least = INFINITY;
@@ -389,7 +389,7 @@ START_TEST(widths_are_chosen_within_the_budget)
 }
 END_TEST
 
-/* Small tensors offer more for each bit, and together they would take what one step of the large tensor needs. */
+/* Small tensors gain more per bit, and together they would use the bits that one step of the large tensor needs. */
 START_TEST(a_large_tensor_is_not_crowded_out)
 {
     static const double elements[CHOSEN] = {1000, 30, 30, 30}, bits[LEVELS + 1] = {2, 3, 4, 16};

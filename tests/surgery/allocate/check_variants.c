@@ -30,7 +30,7 @@ static void open_model(session *s, int kind, unsigned threads)
     ck_assert_uint_ge(organ_forward_describe(s->forward)->layers, LAYERS);
 }
 
-/* Half of a matrix of that layer becomes zero. */
+/* Sets half of a matrix of that layer to zero. */
 static void change(organ_layer *layer, int32_t number, size_t which, float **donor)
 {
     char name[100];
@@ -77,7 +77,7 @@ static void measure(session *s, size_t together, double *divergence)
     organ_variants_close(v);
 }
 
-/* ---- the plain way ---- */
+/* ---- reference: passes through the whole model ---- */
 
 typedef struct plain {
     float *logits;
@@ -90,7 +90,7 @@ static void keep(void *context, size_t k, float *logits)
     memcpy(p->logits + k * p->words, logits, p->words * sizeof *logits);
 }
 
-/* Logits of all tokens, with that matrix of that layer changed (layer < 0: none). */
+/* Returns the logits of all tokens with that matrix of that layer changed (layer < 0: none). */
 static float *whole_pass(session *s, int32_t layer, size_t which)
 {
     const organ_forward_config *const c = organ_forward_describe(s->forward);

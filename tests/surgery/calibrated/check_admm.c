@@ -12,7 +12,7 @@
 
 static layer given;
 static organ_engine engine;
-static organ_calibration *streams; /* of both */
+static organ_calibration *streams; /* of both streams */
 static json_t *golden;
 
 static void set_up(void)
@@ -42,7 +42,7 @@ static pruned must_prune(const organ_calibration *calibration, organ_prune_matri
     return p;
 }
 
-/* FP32 and FP64 part where a weight is as good as another: few masks differ, and the sum of squares hardly. */
+/* FP32 and FP64 differ where two weights are equally good: few masks differ, and the sum of squares hardly does. */
 static void check_golden(const pruned *p, const char *method, double share_of_masks, double share_of_objective)
 {
     const json_t *const requested = json_object_get(golden, method);
@@ -69,7 +69,7 @@ START_TEST(alps_is_the_golden_one)
     organ_calibration *c = calibrate_moments(&engine, &given, false);
     pruned p = must_prune(c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_ALPS, .sparsity = 50});
     check_golden(&p, "alps", 99, 1e-3);
-    /* The iterations differ by what a last few weights decide. */
+    /* The number of iterations depends on the last few weights. */
     const double iterations = json_number_value(json_object_get(json_object_get(golden, "alps"), "iterations"));
     ck_assert_double_le(fabs((double)p.report.products - 11 - iterations), 3);
     ck_assert_uint_eq((p.report.products - 11) % 3, 0);
@@ -79,7 +79,7 @@ START_TEST(alps_is_the_golden_one)
 }
 END_TEST
 
-/* Nothing that ALPS does goes by the donor's inputs. */
+/* ALPS does not use the donor's inputs. */
 START_TEST(alps_sees_one_stream)
 {
     organ_calibration *one = calibrate_moments(&engine, &given, false);
@@ -109,7 +109,7 @@ START_TEST(effort_is_iterations)
 }
 END_TEST
 
-/* Without a wish the flow decides how many go, and ADMM which. */
+/* Without a sparsity, the flow decides how many weights go, and ADMM which ones. */
 START_TEST(the_flow_decides_how_many)
 {
     pruned p = must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3}),
@@ -123,7 +123,7 @@ START_TEST(the_flow_decides_how_many)
 }
 END_TEST
 
-/* W (C - H), summed in place of C, leads to the same. */
+/* Accumulating W (C - H) instead of C gives the same result. */
 START_TEST(weights_take_the_place_of_moments_for_v3)
 {
     organ_calibration *with = calibrate_with_weights(&engine, &given, 300);
@@ -136,7 +136,7 @@ START_TEST(weights_take_the_place_of_moments_for_v3)
 }
 END_TEST
 
-/* With so few that go, the mask of ALPS does not move at first: rho falls until it does. */
+/* If so few weights go, the mask of ALPS does not change at first; rho is lowered until it does. */
 START_TEST(alps_begins_lower_where_nothing_moves)
 {
     organ_calibration *c = calibrate_moments(&engine, &given, false);
@@ -148,7 +148,7 @@ START_TEST(alps_begins_lower_where_nothing_moves)
 }
 END_TEST
 
-/* The same bits with factors that another matrix has left, or none; and they are used. */
+/* Factors of another matrix with the same inputs are reused and give the same bits as new ones. */
 START_TEST(factors_are_shared)
 {
     organ_prune_matrix_options options = {.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50},
@@ -193,6 +193,6 @@ Suite *admm_suite(void)
                           {"runs",
                            {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3,
                             factors_are_shared, alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
-    cases[1].tests[sampled_unless_all(6, 4, 4)] = NULL; /* the last take ALPS most iterations */
+    cases[1].tests[sampled_unless_all(6, 4, 4)] = NULL; /* the last ones need the most iterations of ALPS */
     return suite_of("physarum v3 and ALPS", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

@@ -15,7 +15,7 @@ enum { SAMPLES = 40, CONTEXT = 40, TOKENS = 200 };
 static const char *const kinds[] = {"qwen3", "qwen3moe", "qwen3moe-stacked"};
 enum { KINDS = 3 };
 
-/* ---- divergences by whole passes ---- */
+/* ---- divergences from passes through the whole model ---- */
 
 typedef struct passed {
     float *logits;
@@ -63,7 +63,7 @@ static organ_calibration_run_options along_options(unsigned samples)
                                            .streams = ORGAN_INPUTS_DONOR};
 }
 
-/* KL(donor || output) on tokens that are in none of so many windows of calibration. */
+/* Returns KL(donor || output) on tokens outside of the calibration windows. */
 static double divergence_of(const char *output, unsigned samples)
 {
     session s;
@@ -109,7 +109,7 @@ static void prune_by_magnitude(const char *output, const char *targets, organ_al
     ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
 }
 
-/* By physarum v3 along the text. */
+/* Prunes by physarum v3 with the calibration text. */
 static void prune_by_v3(const char *output, const char *targets, unsigned samples, double effort,
                         organ_allocate_options allocate)
 {
@@ -136,7 +136,7 @@ static void near(double found, double requested, const char *what)
 
 static double number_at(const json_t *json, const char *key) { return json_number_value(json_object_get(json, key)); }
 
-/* Of an expert, and of a tensor that is none: at 50 % alone, on the tokens that half of the windows leave. */
+/* Prunes an expert, and a matrix of the attention, alone at 50 %, on the tokens of half of the windows. */
 START_TEST(a_curve_is_what_the_tensor_costs_alone)
 {
     method_make_donor(kinds[_i]);
@@ -160,7 +160,7 @@ START_TEST(a_curve_is_what_the_tensor_costs_alone)
 }
 END_TEST
 
-/* In the first layer a tensor has the donor's inputs when it is pruned alone too: half of the windows and of the
+/* In the first layer a tensor pruned alone has the donor's inputs as well: half of the windows and of the
  * iterations. */
 START_TEST(a_curve_of_v3_takes_half_of_the_iterations)
 {
@@ -214,7 +214,7 @@ START_TEST(exchanges_judge_what_the_model_becomes)
 }
 END_TEST
 
-/* ---- matrices that see the same inputs ---- */
+/* ---- matrices with the same inputs ---- */
 
 typedef struct company {
     const organ_calibration *of;
@@ -237,8 +237,8 @@ static organ_status meet(void *context, const organ_calibration_matrix *m, float
     return error->status;
 }
 
-/* Of a layer q, k and v, gate and up follow one another, and say how many of them are still to come; o and down are
- * alone. */
+/* The matrices q, k and v, and gate and up of a layer follow each other, and each says how many are still to come; o
+ * and down are alone. */
 START_TEST(company_follows_one_another)
 {
     session s;

@@ -31,7 +31,7 @@ static void tear_down(void)
     json_decref(golden);
 }
 
-/* The greatest relative difference from the golden numbers of that name. */
+/* Returns the largest relative difference from the golden numbers of that name. */
 static double furthest(const json_t *numbers, const float *values, size_t n)
 {
     double worst = 0;
@@ -63,7 +63,7 @@ START_TEST(saliency_is_the_golden_one)
     ck_assert_uint_eq(m->tokens, LAYER_TOKENS);
     ck_assert_double_lt(furthest(json_object_get(golden, "act_norm"), m->act_norm, LAYER_COLS), 1e-6);
     ck_assert_double_lt(furthest(json_object_get(golden, "contribution"), m->contribution, LAYER_COLS), 1e-5);
-    /* The noise of a chunk is scaled by the tokens up to it: right to second order. */
+    /* The noise of a chunk is scaled by the tokens up to it, which is correct to second order. */
     ck_assert_double_lt(furthest(json_object_get(golden, "stability"), m->stability, LAYER_COLS), 1e-4);
     ck_assert(m->act_norm[LAYER_DEAD] == 0 && m->stability[LAYER_DEAD] == 1 && m->contribution[LAYER_DEAD] == 1);
     organ_calibration_destroy(c);
@@ -88,7 +88,8 @@ static double run_with_effort(const organ_calibration *c, double effort, unsigne
     return value;
 }
 
-/* The golden one solves each stage exactly: with effort the products come there, and what they save stays near. */
+/* The reference solves each stage exactly: with enough products the result is the same, and with fewer it stays
+ * near. */
 START_TEST(physarum_comes_to_the_golden_one)
 {
     const double exact = golden_number(json_object_get(golden, "physarum"), "objective");
@@ -106,7 +107,7 @@ START_TEST(physarum_comes_to_the_golden_one)
 }
 END_TEST
 
-/* W (C - H), summed instead of C, is the same sum, and leads to the same solution. */
+/* Accumulating W (C - H) instead of C gives the same sum and the same solution. */
 START_TEST(weights_take_the_place_of_moments)
 {
     organ_calibration *with = calibrate_with_weights(&engine, &given, 300),

@@ -49,7 +49,7 @@ static void must_prune(const char *output, way w)
     ck_assert_msg(prune(output, w, &error) == ORGAN_OK, "%s", error.message);
 }
 
-/* The memory that is enough, by what is said where it is not: "--memory 640K is enough". */
+/* Returns the least memory from the error: "--memory 640K is enough". */
 static uint64_t min_memory(way w)
 {
     static const char before[] = "; --memory ";
@@ -70,7 +70,7 @@ static void same_files_in(const char *a, const char *b, const char *const *names
                       *names);
 }
 
-/* With as little memory as does, and so in as many bands as there can be; with some more; with plenty. */
+/* Runs with the least memory, and so with the most bands; with somewhat more; with plenty. */
 static void check_bands(way w, const char *const *names)
 {
     w.threads = 1;
@@ -93,9 +93,9 @@ static void check_bands(way w, const char *const *names)
     same_files_in("least", "plenty", names);
 }
 
-/* ---- the same bytes ---- */
+/* ---- bit identity ---- */
 
-/* Matrices that the least memory does not hold, also stacked, of all types that can be pruned. */
+/* Makes matrices larger than the least memory, also stacked, of all types that can be pruned. */
 static void make_donor(void)
 {
     static const made_tensor tensors[] = {{"model.layers.0.mlp.down_proj.weight", ORGAN_F16, 2, {300, 1000}},
@@ -135,9 +135,9 @@ START_TEST(by_an_imatrix)
 }
 END_TEST
 
-/* ---- what the mask is ---- */
+/* ---- masks ---- */
 
-/* A model "donor" of one matrix of FP32. */
+/* Makes a model "donor" of one FP32 matrix. */
 static void make_matrix(const float *values, size_t rows, size_t cols)
 {
     char header[200];
@@ -159,7 +159,7 @@ enum { ROWS = 20000, COLS = 33, ALL = ROWS * COLS };
 
 static float values[ALL];
 
-/* Of weights that are all as large, the first ones go, whatever bands they lie in; zeros go before all others. */
+/* Of weights of equal magnitude the first ones go, in whatever band; zeros go before all others. */
 START_TEST(equals_go_in_order)
 {
     size_t size;
@@ -188,7 +188,7 @@ START_TEST(equals_go_in_order)
 }
 END_TEST
 
-/* ---- faults, wherever the band ---- */
+/* ---- failures in any band ---- */
 
 START_TEST(not_finite)
 {
@@ -229,7 +229,7 @@ START_TEST(reads_and_writes_that_fail)
     fault_clear();
     w.memory = 0;
     must_prune("out", w);
-    /* Each of more than ten bands is read three times for the edge and once for the mask. */
+    /* More than ten bands are read, each three times to find the threshold and once for the mask. */
     ck_assert_int_gt(reads - fault_count(FAULT_PREAD), 3 * 10 + 9);
     ck_assert_int_ge(writes - fault_count(FAULT_PWRITE), 10);
     w.memory = least;

@@ -26,7 +26,7 @@
 
 #define TINY "fixtures/tiny-qwen2"
 
-/* How one run differs from the usual. */
+/* Differences from the usual run. */
 typedef struct way {
     const char *donor;
     unsigned threads;
@@ -69,9 +69,9 @@ static void must_fail(way w, organ_status status, const char *told)
     method_must_have_failed(prune("out", w, &error), status, &error, told);
 }
 
-/* ---- what the donor says of itself ---- */
+/* ---- the donor's config.json ---- */
 
-/* Changes the donor's config.json. */
+/* Writes members into the donor's config.json. */
 static void configure(const char *format, ...)
 {
     va_list values;
@@ -86,7 +86,7 @@ static void configure(const char *format, ...)
     json_decref(news);
 }
 
-/* ---- what it does ---- */
+/* ---- results ---- */
 
 static void same_outputs(const char *a, const char *b)
 {
@@ -134,15 +134,14 @@ static double real_at(const char *path)
     return json_number_value(at);
 }
 
-/* Every target, of every method, has what was asked for; the counts add up and are those of an audit. */
+/* Every target of every method has the requested sparsity; the counts add up and equal those of an audit. */
 START_TEST(sparsity_is_met_and_audited)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "alps", "physarum-v3", "wanda", "magnitude"};
     method_make_donor("qwen2");
     for (size_t m = 0; m < 6; m++) {
         must_prune("out", (way){.sparsity = 40, .force = true, .c = {.method = methods[m]}});
-        ck_assert_double_eq_tol(real_at("per_tensor.min"), 40,
-                                1.6); /* rows of 32 allow wanda no less than 3 points a step */
+        ck_assert_double_eq_tol(real_at("per_tensor.min"), 40, 1.6); /* in rows of 32, a step of wanda is 3 points */
         ck_assert_double_eq_tol(real_at("per_tensor.max"), 40, 1.6);
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         const double killed = real_at("totals.target.killed"), changed = real_at("compensated");
@@ -167,7 +166,7 @@ START_TEST(sparsity_is_met_and_audited)
 }
 END_TEST
 
-/* The values of a tensor of an output, to be freed. */
+/* Returns the values of a tensor of an output, which the caller frees. */
 static float *values_of(const char *output, const char *name, size_t *rows, size_t *cols)
 {
     organ_model *model;
@@ -219,12 +218,12 @@ START_TEST(experts)
         must_prune("one",
                    (way){.sparsity = 40, .force = true, .c = {.calibration.samples = 1, .calibration.context = 1}});
         ck_assert_double_eq(real_at("calibration.fallback.experts"),
-                            3 * 6); /* all: the only token is fewer than eight */
+                            3 * 6); /* all of them: the only token is fewer than eight */
     }
 }
 END_TEST
 
-/* What memory is short of is taken from the widest. */
+/* If memory is short, the widest inputs get block-diagonal moments first. */
 START_TEST(narrow_inputs_are_whole_before_wide_ones)
 {
     const way w = {
@@ -243,8 +242,8 @@ START_TEST(narrow_inputs_are_whole_before_wide_ones)
 }
 END_TEST
 
-/* The hidden states of a usual calibration do not fit into the usual memory where a model is as wide as Qwen2.5-0.5B;
- * nothing is begun. */
+/* The hidden states of a usual calibration do not fit the usual memory for a model as wide as Qwen2.5-0.5B; the run
+ * does not begin. */
 START_TEST(hidden_states_that_do_not_fit)
 {
     static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_BF16, 2, {96, 896}},
@@ -276,9 +275,9 @@ START_TEST(hidden_states_that_do_not_fit)
 }
 END_TEST
 
-/* ---- which method is better ---- */
+/* ---- comparison of methods ---- */
 
-/* How far layer 0 of the pruned model is from that of the donor, on tokens that it was not calibrated on. */
+/* Returns the distance of layer 0 of the pruned model from that of the donor on tokens outside of the calibration. */
 static double distance(session *donor, const char *pruned, const organ_windows *windows)
 {
     const size_t n = windows->begin[windows->count] * (size_t)organ_forward_describe(donor->forward)->hidden;
@@ -340,9 +339,9 @@ START_TEST(better_methods_are_better)
 }
 END_TEST
 
-/* ---- faults ---- */
+/* ---- failures ---- */
 
-/* The same with what the refusal says is enough. */
+/* Sets the memory that the error names. */
 static way memory_that_is_enough(way w)
 {
     static const char before[] = "; --memory ";
@@ -403,8 +402,8 @@ START_TEST(weights_that_are_no_numbers)
 }
 END_TEST
 
-/* A donor of the shapes of fixtures/forward/qwen3 in F16; one projection of it is at the end of the range of F16, so
- * that what makes up for its killed weights is beyond. */
+/* Makes a donor with the shapes of fixtures/forward/qwen3 in F16; one projection is near the limit of F16, so that
+ * compensated weights overflow. */
 static void make_full_range(void)
 {
     static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_F16, 2, {96, 32}},
@@ -470,8 +469,8 @@ static float *values_in(const char *directory, const char *name, const organ_ten
     return values;
 }
 
-/* gpt-oss has its experts as in_features x out_features. Wanda kills half of the inputs of each output, and no kept
- * weight moves. */
+/* gpt-oss stores experts as in_features x out_features. Wanda removes half of the inputs of each output, and kept
+ * weights do not change. */
 START_TEST(crossed_stacks_are_pruned_along_inputs)
 {
     static const char *const names[] = {"model.layers.1.mlp.experts.gate_up_proj",

@@ -56,7 +56,7 @@ static void must_fail(const char *donor, way w, organ_status status, const char 
     method_must_have_failed(prune(donor, "out", w, &error), status, &error, told);
 }
 
-/* ---- values ---- */
+/* ---- reading outputs ---- */
 
 static organ_model *opened(const char *path)
 {
@@ -66,7 +66,7 @@ static organ_model *opened(const char *path)
     return model;
 }
 
-/* To be freed. */
+/* The caller frees the values. */
 static float *values_of(const organ_model *model, const char *name, uint64_t *count)
 {
     organ_error error = {0};
@@ -82,7 +82,7 @@ static float *values_of(const organ_model *model, const char *name, uint64_t *co
     return values;
 }
 
-/* How many weights of a tensor are zero in one of two outputs alone. */
+/* Returns the number of weights of a tensor that are zero in only one of two outputs. */
 static uint64_t different(const char *a, const char *b, const char *name, uint64_t *count)
 {
     organ_model *const left = opened(scratch_path("%s", a)), *const right = opened(scratch_path("%s", b));
@@ -97,10 +97,10 @@ static uint64_t different(const char *a, const char *b, const char *name, uint64
     return sum;
 }
 
-/* ---- what it says ---- */
+/* ---- masks ---- */
 
-/* In the first layer the same tokens make the same mask. Behind it the text's inputs are those behind pruned layers,
- * the imatrix' those of the whole model: a few weights more or less. */
+/* In the first layer the same tokens give the same mask. In later layers the text's inputs are those of pruned layers,
+ * the imatrix has those of the whole model: a few weights differ. */
 START_TEST(same_tokens_same_mask)
 {
     static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
@@ -145,12 +145,12 @@ START_TEST(same_bytes_whatever_the_way)
 }
 END_TEST
 
-/* ---- names of all kinds ---- */
+/* ---- tensor names of all kinds ---- */
 
 static void put_number(FILE *out, int32_t number) { ck_assert_uint_eq(fwrite(&number, sizeof number, 1, out), 1); }
 
-/* An imatrix of the older format at "m", for all projections of that GGUF model, of numbers that differ from input to
- * input and from expert to expert; those of expert `unseen` are all the same. */
+/* Writes an imatrix of the older format to "m" for all projections of that GGUF model, with values that differ between
+ * inputs and experts; those of expert `unseen` are equal. */
 static void make_imatrix(const char *gguf, int64_t unseen)
 {
     organ_model *const model = opened(gguf);
@@ -170,7 +170,7 @@ static void make_imatrix(const char *gguf, int64_t unseen)
         put_number(out, 1);
         put_number(out, (int32_t)(m.count * m.cols));
         for (uint64_t j = 0; j < m.count * m.cols; j++) {
-            /* Gate and up see the same inputs, and so do Q, K and V. */
+            /* Gate and up have the same inputs, and so have Q, K and V. */
             const bool down = t->anatomy.role == ORGAN_ROLE_DOWN || t->anatomy.role == ORGAN_ROLE_O;
             const float value = (float)(1 + (j * 37 + (uint64_t)t->anatomy.layer * 11 + (down ? 5 : 0)) % 101);
             const float written = m.count > 1 && (int64_t)(j / m.cols) == unseen ? 1 : value;
@@ -181,7 +181,8 @@ static void make_imatrix(const char *gguf, int64_t unseen)
     organ_model_close(model);
 }
 
-/* A tensor of the Hugging Face model, and the same weights in the GGUF model, from `from` of `of` equal parts on. */
+/* A tensor of the Hugging Face model, and the part of a GGUF tensor with the same weights: part `from` of `of` equal
+ * parts. */
 static const struct twin {
     const char *kind, *hf, *gguf;
     uint64_t from, of;
@@ -235,9 +236,9 @@ START_TEST(names_of_both_formats)
 }
 END_TEST
 
-/* ---- GGUF donors by a text ---- */
+/* ---- GGUF donors with a text ---- */
 
-/* Row `row` of Q or K of a model of the llama kind, of heads of `head` rows, in a GGUF file. */
+/* Returns the position in GGUF of row `row` of Q or K of a llama model with heads of `head` rows. */
 static uint64_t turned(uint64_t row, uint64_t head)
 {
     return row - row % head + row % head % (head / 2) * 2 + row % head / (head / 2);
@@ -256,8 +257,7 @@ static void compare_turned(const organ_model *a, const organ_model *b, const cha
     free(y);
 }
 
-/* Wherever the same weights come from, the same is done to them: rows of Q and K that llama.cpp has in another order
- * stay in it. */
+/* The same weights get the same masks in both formats; rows of Q and K that llama.cpp permutes stay permuted. */
 START_TEST(same_weights_in_both_formats)
 {
     static const char *const methods[] = {"physarum-v2", "wanda"};
@@ -290,10 +290,10 @@ START_TEST(same_weights_in_both_formats)
 }
 END_TEST
 
-/* ---- what does not fit ---- */
+/* ---- imatrices that do not fit ---- */
 
-/* Expert 4 is told in the document of each layer. The others are pruned as with sums for all of them; so is the down
- * projection of expert 4, whose columns count alike, by magnitude. */
+/* The document of each layer names expert 4. The others are pruned as with sums for all experts, and so is expert 4,
+ * except that its down projection, whose columns count equally, is pruned by magnitude. */
 START_TEST(expert_without_tokens)
 {
     static const char donor[] = "fixtures/forward/mixtral",
@@ -337,7 +337,7 @@ START_TEST(other_model)
 }
 END_TEST
 
-/* Which axis of a square stack is that of the inputs, nobody knows. */
+/* The axis of the inputs of a square stack is unknown. */
 START_TEST(square_stack)
 {
     static const made_tensor tensors[] = {{"model.layers.0.mlp.experts.down_proj", ORGAN_BF16, 3, {2, 32, 32}},

@@ -40,7 +40,7 @@ static pruned must_prune(organ_prune_matrix_options options)
     return p;
 }
 
-/* ---- what the mask must be ---- */
+/* ---- masks ---- */
 
 START_TEST(sparsity_is_what_was_asked_for)
 {
@@ -57,7 +57,7 @@ START_TEST(sparsity_is_what_was_asked_for)
             }
             ck_assert_double_eq(p.report.sparsity, 100.0 * (double)masked / LAYER_WEIGHTS);
             ck_assert_uint_eq(p.report.zero_after, zeros);
-            /* Wanda's rows of 320 come in steps of 0.3 %. */
+            /* In rows of 320 a step of Wanda is 0.3 %. */
             ck_assert_msg(fabs(p.report.sparsity - percents[k]) <= 0.1 + (methods[m] == ORGAN_PRUNE_WANDA ? 0.1 : 0),
                           "method %zu: %g for %g", m, p.report.sparsity, percents[k]);
             free_pruned(&p);
@@ -85,7 +85,7 @@ static void check_pattern(const organ_calibration *with, organ_prune_matrix_opti
     free_pruned(&p);
 }
 
-/* Groups of 5 and 10 do not divide a tile, nor a block of H, nor the columns of a sweep. */
+/* Groups of 5 and 10 divide neither a tile, nor a block of H, nor the columns of a sweep. */
 START_TEST(patterns_hold_exactly)
 {
     static const organ_pattern patterns[] = {{2, 4}, {4, 8},   {6, 8}, {8, 16}, {1, 4},
@@ -100,8 +100,8 @@ START_TEST(patterns_hold_exactly)
             check_pattern(blocks, options, &in_blocks[m]);
         }
         check_pattern(calibration, (organ_prune_matrix_options){.pattern = patterns[k], .no_compensate = true}, &alone);
-        /* physarum v2 and v3, magnitude, wanda, sparsegpt, alps: who compensates loses less, with all of H and with its
-         * blocks. */
+        /* physarum v2 and v3, magnitude, wanda, sparsegpt, alps: methods that compensate lose less, with whole and with
+         * block-diagonal H. */
         ck_assert(lost[0] < lost[3] && lost[4] < lost[3] && lost[5] < lost[3] && lost[3] < lost[2] &&
                   lost[2] < lost[1]);
         ck_assert(in_blocks[4] < in_blocks[2] && in_blocks[3] < in_blocks[2] && in_blocks[0] < in_blocks[2]);
@@ -111,7 +111,7 @@ START_TEST(patterns_hold_exactly)
 }
 END_TEST
 
-/* What a score loses against: no killed weight of a row outranks a kept one. */
+/* Checks that no removed weight of a row has a higher score than a kept one. */
 static void check_ranks(const pruned *p, bool by_row, const float *factors)
 {
     double least_kept = INFINITY, max_killed = 0;
@@ -145,7 +145,7 @@ START_TEST(ranked_methods_kill_the_least)
 }
 END_TEST
 
-/* Each knows more of the inputs than the one before, and does less to the outputs. */
+/* Each method uses more of the inputs than the one before and changes the outputs less. */
 START_TEST(better_methods_do_less_damage)
 {
     static const organ_prune_method order[] = {ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT,
@@ -168,7 +168,7 @@ START_TEST(better_methods_do_less_damage)
 }
 END_TEST
 
-/* ---- what may be dead or zero ---- */
+/* ---- zero inputs and matrices ---- */
 
 START_TEST(a_zero_matrix_stays_one)
 {
@@ -215,7 +215,7 @@ START_TEST(zeros_count_towards_the_sparsity)
 }
 END_TEST
 
-/* ---- the same bits ---- */
+/* ---- bit identity ---- */
 
 static void check_same(const pruned *a, const pruned *b)
 {
@@ -227,7 +227,7 @@ static void check_same(const pruned *a, const pruned *b)
 START_TEST(threads_and_calls_do_not_show)
 {
     static const size_t threads[] = {1, 3, 8}, calls[] = {LAYER_TOKENS, 1, 77}, of_blocks[] = {0, 4, 5};
-    for (size_t m = 0; m < METHODS + 3; m += sampled_unless_all(1, 2, 2)) { /* the last: H block-diagonal */
+    for (size_t m = 0; m < METHODS + 3; m += sampled_unless_all(1, 2, 2)) { /* the last: block-diagonal H */
         const bool blocks = m >= METHODS;
         const organ_prune_matrix_options options = {.method = methods[blocks ? of_blocks[m - METHODS] : m],
                                                     .sparsity = 50};
@@ -270,7 +270,7 @@ START_TEST(blocks_serve_where_memory_is_short)
 }
 END_TEST
 
-/* ---- what is refused ---- */
+/* ---- errors ---- */
 
 static void must_refuse(organ_prune_matrix_options options, const organ_calibration *with, organ_status status,
                         const char *message)

@@ -21,14 +21,14 @@
         .allocate = "global", .tokens = 64                                                                             \
     }
 
-/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text; what is
- * small of it. */
+/* A model of fixtures/forward, or fixtures/tiny-qwen2 (NULL), which has three shards, with options that keep the run
+ * small. */
 typedef struct resumed_way {
     const char *kind;
     method_way way;
 } resumed_way;
 
-/* Two streams; no text; what an imatrix says; stacks of experts; rows in another order than that of the file; tiles. */
+/* Two streams; no text; an imatrix; stacks of experts; rows in another order than in the file; tiles. */
 static const resumed_way ways[] = {
     {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .calibration = {NULL, 12, 40, NULL}, .effort = 1}}},
     {NULL,
@@ -136,7 +136,7 @@ static size_t lines_with(const char *output, const char *word)
     return count;
 }
 
-/* What a run was stopped in the middle of measuring is not measured again. */
+/* Curves that an interrupted run has measured are not measured again. */
 START_TEST(curves_are_measured_once)
 {
     const resumed_way way = {

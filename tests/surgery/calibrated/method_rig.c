@@ -56,7 +56,7 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
                                    .write.force = w->force};
     json_decref(last_report);
     last_report = NULL;
-    /* The engine is what is wanted of it. */
+    /* The test needs the engine only. */
     (void)session_open(&s, "fixtures/tiny-qwen2", w->threads, w->memory ? w->memory : ROOMY, error);
     ck_assert_int_eq(error->status, ORGAN_OK);
     s.engine.stop = w->stop;

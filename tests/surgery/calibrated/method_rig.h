@@ -8,9 +8,9 @@
 #include <check.h>
 #include <jansson.h>
 
-extern json_t *last_report; /* of the last run, NULL if it failed; released by method_teardown */
+extern json_t *last_report; /* report of the last run, NULL if it failed; released by method_teardown */
 
-/* The scratch directory, with no fault in what the system does. */
+/* Makes the scratch directory and removes all simulated failures. */
 void method_setup(void);
 void method_teardown(void);
 
@@ -19,7 +19,7 @@ typedef struct method_way {
     double sparsity;
     bool resume, force;
     unsigned threads;
-    uint64_t memory; /* 0: roomy */
+    uint64_t memory; /* 0: plenty */
     const organ_stop *stop;
     organ_prune_calibrated_options options;
 } method_way;
@@ -28,10 +28,10 @@ typedef struct method_way {
  * "text" for it. */
 void method_make_donor(const char *kind);
 
-/* `output` is a name in the scratch directory. */
+/* Prunes to `output`, a name in the scratch directory. */
 organ_status method_prune(const char *output, const method_way *w, organ_error *error);
 
-/* Fails the test unless a run to "out" ended like this, with `told` in its message, and left nothing. */
+/* Fails the test unless a run to "out" ended with this status, with `told` in its message, and left nothing. */
 void method_must_have_failed(organ_status got, organ_status status, const organ_error *error, const char *told);
 
 Suite *prune_resume_suite(void);

@@ -23,17 +23,17 @@ typedef struct layer {
 layer make_layer(void);
 void free_layer(layer *l);
 
-/* Stops the test if the machine has no such engine. threads = 0: one per core. */
+/* Ends the test if the machine has no such engine. threads = 0: one per core. */
 organ_engine make_engine(size_t threads, uint64_t memory);
 void free_engine(organ_engine *engine);
 
-/* Of the layer's inputs, in calls of so many tokens; finished. */
+/* Accumulates the layer's inputs in calls of so many tokens; the result is finished. */
 organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call);
 
-/* The same with both streams and the layer's weights. */
+/* Does the same with both streams and the layer's weights. */
 organ_calibration *calibrate_with_weights(const organ_engine *engine, const layer *l, size_t tokens_a_call);
 
-/* In one call, without stability and contribution. */
+/* Accumulates in one call, without stability and contribution. */
 organ_calibration *calibrate_moments(const organ_engine *engine, const layer *l, bool two_streams);
 
 typedef struct pruned {
@@ -43,15 +43,16 @@ typedef struct pruned {
     organ_error error;
 } pruned;
 
-/* A pruned copy of the layer's weights. */
+/* Prunes a copy of the layer's weights. */
 pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration,
                    organ_prune_matrix_options options);
 void free_pruned(pruned *p);
 
-/* What physarum v2 minimises, per token, from the activations themselves; damping 0.03 of the mean square. */
+/* Returns the objective of physarum v2 per token, computed from the activations, with damping 0.03 of the mean
+ * square. */
 double objective(const layer *l, const float *weights);
 
-/* Of the masks and the "keep" of a golden document, in percent. */
+/* Returns the agreement of the masks with "keep" of a golden document in percent. */
 double golden_agreement(const json_t *method, const uint8_t *keep);
 
 Suite *physarum_v2_golden_suite(void);

@@ -57,7 +57,7 @@ START_TEST(moments_are_the_sums)
 }
 END_TEST
 
-/* A scratch of the caller and a chunk for few tokens change no bit. */
+/* The caller's scratch and a chunk for few tokens change no bit. */
 START_TEST(shared_scratch_and_few_tokens_change_nothing)
 {
     enum { N = 300, T = 100 };
@@ -138,7 +138,7 @@ START_TEST(calibrations_without_anything)
 }
 END_TEST
 
-/* ---- noise ---- */
+/* ---- probe noise ---- */
 
 START_TEST(noise_goes_by_its_place)
 {
@@ -169,7 +169,7 @@ START_TEST(levels_are_normal)
 }
 END_TEST
 
-/* ---- ranks ---- */
+/* ---- ranking of scores ---- */
 
 START_TEST(the_least_are_masked)
 {
@@ -178,7 +178,7 @@ START_TEST(the_least_are_masked)
     uint8_t keep[N];
     organ_philox_uniform(1, 0, 0, scores, N);
     for (size_t k = 0; k < N; k++)
-        scores[k] = k % 5 ? 1e-3f * scores[k] * scores[k] * scores[k] * scores[k] : 0.25e-3f; /* equals among them */
+        scores[k] = k % 5 ? 1e-3f * scores[k] * scores[k] * scores[k] * scores[k] : 0.25e-3f; /* some are equal */
     for (size_t count = 0; count <= N; count += 50) {
         size_t masked = 0;
         float max = 0, least = INFINITY;
@@ -216,12 +216,12 @@ static squares *make_squares(void)
             for (size_t t = 0; t < 100; t++)
                 s->h[i * SIZE + j] += x[t * SIZE + i] * x[t * SIZE + j];
     for (size_t k = 0; k < ROWS * SIZE; k++)
-        s->keep[k] = k >= (ROWS - 1) * SIZE ? 0 : k % 7 % 3 != 1; /* the last row keeps nothing */
+        s->keep[k] = k >= (ROWS - 1) * SIZE ? 0 : k % 7 % 3 != 1; /* the last row keeps no weight */
     free(x);
     return s;
 }
 
-/* b becomes H^-1 b, H positive definite (n x n): by elimination in FP64. */
+/* Replaces b by H^-1 b for positive definite H (n x n), by elimination in FP64. */
 static void eliminate(double *h, double *b, size_t n)
 {
     for (size_t k = 0; k < n; k++)
@@ -238,7 +238,7 @@ static void eliminate(double *h, double *b, size_t n)
     }
 }
 
-/* One row over its kept weights. */
+/* Solves one row for its kept weights. */
 static void solve_row(const squares *s, size_t row, double *solution)
 {
     double h[SIZE * SIZE], b[SIZE];
@@ -265,7 +265,7 @@ START_TEST(gradients_reach_the_dense_solution)
     organ_masked_squares *solver;
     ck_assert_int_eq(organ_masked_squares_create(&engine, &h, ROWS, "m", &solver, &error), ORGAN_OK);
     memcpy(organ_masked_squares_residual(solver), s->target, sizeof s->target);
-    /* What v becomes without a product, and after the last one, the next solve takes into account. */
+    /* The next solve uses changes of v made without a product and after the last one. */
     ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 0, s->v, &error), ORGAN_OK);
     ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 1, s->v, &error), ORGAN_OK);
     ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 60, s->v, &error), ORGAN_OK);
@@ -286,7 +286,7 @@ START_TEST(gradients_reach_the_dense_solution)
 }
 END_TEST
 
-/* More rows than are solved together: each becomes what it does among few. */
+/* More rows than are solved at once: each gets the result that it gets alone. */
 START_TEST(rows_do_not_depend_on_each_other)
 {
     enum { TIMES = 2500 / ROWS + 1, MANY = TIMES * ROWS };
@@ -304,7 +304,7 @@ START_TEST(rows_do_not_depend_on_each_other)
         memcpy(v + k * ROWS * SIZE, s->v, ROWS * SIZE * sizeof *v);
         memcpy(keep + k * ROWS * SIZE, s->keep, ROWS * SIZE);
     }
-    for (unsigned products = 1; products < 6; products += 2) { /* the second begins with what the first has left */
+    for (unsigned products = 1; products < 6; products += 2) { /* the second begins with the first's result */
         ck_assert_int_eq(organ_masked_squares_solve(few, s->keep, products, s->v, &error), ORGAN_OK);
         ck_assert_int_eq(organ_masked_squares_solve(many, keep, products, v, &error), ORGAN_OK);
         for (size_t k = 0; k < (size_t)MANY * SIZE; k++)

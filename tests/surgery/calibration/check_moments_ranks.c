@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 700 }; /* two chunks, the second one short */
+enum { TOKENS = 700 }; /* two chunks, the second one shorter */
 
 typedef struct moments_case {
     size_t features, rows; /* rows: of the weights; 0: none */
@@ -24,7 +24,7 @@ static const moments_case cases[] = {
 
 static const moments_case *of;
 static float *inputs, *donor, *weights;
-static const organ_input_moments *requested; /* of one process */
+static const organ_input_moments *requested; /* the result of one process */
 
 static organ_calibration *moments_by(const organ_engine *engine, organ_error *error)
 {
@@ -49,7 +49,7 @@ static organ_calibration *moments_by(const organ_engine *engine, organ_error *er
     return c;
 }
 
-/* By two threads of this rank. */
+/* Accumulates with two threads of this rank. */
 static organ_calibration *moments_of(organ_ranks *ranks, organ_error *error)
 {
     const char *why;

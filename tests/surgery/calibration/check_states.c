@@ -21,9 +21,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* ---- a file system that has no files without a name, or no room ---- */
+/* ---- file systems without unnamed files, or full ---- */
 
-static int refuse_unnamed; /* an errno */
+static int refuse_unnamed; /* an errno; 0: none */
 static uint64_t free_bytes = UINT64_MAX;
 
 int __real_openat(int, const char *, int, ...);
@@ -70,7 +70,7 @@ static size_t files_in(const char *directory)
     return count;
 }
 
-/* The descriptor of the scratch file that is open. */
+/* Returns the descriptor of the open scratch file. */
 static int open_scratch(void)
 {
     char link[64], target[4096];
@@ -113,7 +113,7 @@ static void keeps_states(const organ_calibration_chunks *chunks, const char *scr
             if (pass > 0) {
                 float *const copy = organ_calibration_states_copy(states, c, &error);
                 must_hold(copy, count, c, pass - 1);
-                fill(copy, count, c, 99); /* and is not given back */
+                fill(copy, count, c, 99); /* and is not freed */
                 must_hold(organ_calibration_states_take(states, c, &error), count, c, pass - 1);
             }
             fill(organ_calibration_states_take(states, c, &error), count, c, pass);
@@ -169,7 +169,7 @@ START_TEST(the_file_has_no_name_and_one_reader)
 }
 END_TEST
 
-/* ---- what the disk does ---- */
+/* ---- failures of the disk ---- */
 
 static void must_say(const organ_error *error, int errnum, const char *told)
 {
@@ -230,7 +230,7 @@ START_TEST(bytes_that_change_on_the_disk_are_noticed)
 }
 END_TEST
 
-/* The place is asked for before anything is computed. */
+/* The file gets its full length before anything is computed. */
 START_TEST(a_file_may_be_refused_its_length)
 {
     const organ_calibration_chunks chunks = {1000, 1, 0, 1, 4096};
@@ -241,7 +241,7 @@ START_TEST(a_file_may_be_refused_its_length)
     signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
     const struct rlimit little = {100000,
-                                  limit.rlim_max}; /* may be taken back: the tests after it may share the process */
+                                  limit.rlim_max}; /* the limit can be restored: later tests may run in this process */
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
     ck_assert_ptr_null(organ_calibration_states_take(states, 0, &error));
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -298,11 +298,11 @@ START_TEST(a_disk_without_room_is_found_before_the_work)
         prune("physarum-v2", "out", scratch_path("scratch"), 1, &error), ORGAN_IO, &error,
         "no space: the hidden states (--scratch) need 655 kB more, but 262 kB are free: 393 kB are missing");
     must_say(&error, ENOSPC, "scratch: no space");
-    ck_assert_int_eq(prune("physarum-v2", "out", NULL, 1, &error), ORGAN_OK); /* the output has room */
+    ck_assert_int_eq(prune("physarum-v2", "out", NULL, 1, &error), ORGAN_OK); /* the output fits */
 }
 END_TEST
 
-/* Nothing of the run is left but what an output always leaves to go on with. */
+/* Nothing of the run is left except a partial output to resume. */
 START_TEST(a_disk_that_fills_up_ends_the_run)
 {
     organ_error error;

@@ -21,10 +21,10 @@ typedef struct walk_case {
     const char *model;
     organ_calibration_inputs_of streams;
     bool moments_only;
-    uint64_t memory; /* 0: roomy */
+    uint64_t memory; /* 0: plenty */
 } walk_case;
 
-/* What a matrix was given. */
+/* The inputs that a matrix got. */
 typedef struct sight {
     char name[100];
     uint64_t moments; /* a digest */
@@ -32,7 +32,7 @@ typedef struct sight {
     uint64_t spare;
 } sight;
 
-/* What a rank does in layer 1. */
+/* Failures of a rank in layer 1. */
 typedef enum fault { NO_FAULT, FAULT_TOKEN, FAULT_STOP, FAULT_ENTER, FAULT_WEIGHTS } fault;
 
 typedef struct walker {
@@ -46,7 +46,7 @@ static fault wrong;
 static size_t wrong_rank;
 static walker alone;
 
-/* ---- a walk ---- */
+/* ---- a calibration walk ---- */
 
 static uint64_t no_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
@@ -60,7 +60,7 @@ static void add_digest(uint64_t *digest, const void *data, size_t bytes)
     *digest = XXH3_64bits(&(uint64_t[]){*digest, of_data}, 2 * sizeof of_data);
 }
 
-/* What is seen of the moments decides what becomes of the weights, so that the layers behind tell of it as well. */
+/* The weights change with the moments, so that later layers depend on them. */
 static organ_status look(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
     walker *const w = context;
@@ -82,7 +82,7 @@ static organ_status look(void *context, const organ_calibration_matrix *matrix, 
     return error->status;
 }
 
-/* The weights of v are no numbers from here on: what o is given is none either. */
+/* Sets the weights of v to NaN, which then reach the inputs of o. */
 static void spoil(const organ_calibration_layer *layer)
 {
     static const char name[] = "model.layers.1.self_attn.v_proj.weight";
@@ -111,8 +111,8 @@ static organ_status enter(void *context, const organ_calibration_layer *layer, o
                                 : error->status;
 }
 
-/* What a rank has of states, keeps of its chunk, gets from another rank and compares the streams by has room: rows of
- * 320 inputs go into attention, o and the feed-forward, of 864 into down. */
+/* Checks the memory: a rank has room for states, its part of a chunk, another rank's part, and the comparison of
+ * streams. Attention, o and feed-forward have rows of 320 inputs, down of 864. */
 static void must_fit(const organ_calibration_run *calib)
 {
     const uint64_t token = calib->chunks.together * CONTEXT * sizeof(float), inputs = 3 * 320 + 864;
@@ -165,7 +165,7 @@ static void walk(walker *w, organ_ranks *ranks, organ_error *error)
     session_close(&s);
 }
 
-/* ---- what ranks see ---- */
+/* ---- results of ranks ---- */
 
 static void see_the_same(organ_ranks *ranks, organ_error *error)
 {
@@ -212,7 +212,7 @@ START_TEST(ranks_see_what_one_process_sees)
 }
 END_TEST
 
-/* ---- faults ---- */
+/* ---- failures ---- */
 
 static void end_with_a_fault(organ_ranks *ranks, organ_error *error)
 {
@@ -244,7 +244,7 @@ START_TEST(a_fault_of_one_rank_ends_all)
 }
 END_TEST
 
-/* What ranks get from each other takes memory, of which there must be enough before the walk begins. */
+/* Buffers for exchanges between ranks need memory, which is checked before the walk begins. */
 START_TEST(ranks_take_more_memory)
 {
     organ_error error = {0};
@@ -257,7 +257,7 @@ START_TEST(ranks_take_more_memory)
 }
 END_TEST
 
-/* What is wrong with the inputs is found by all, in the words of one process. */
+/* All ranks find a fault of the inputs, with the message of one process. */
 START_TEST(a_fault_of_the_text_is_that_of_one_process)
 {
     organ_error error = {0};

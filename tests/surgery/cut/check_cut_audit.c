@@ -23,7 +23,7 @@ static void make_donor(void)
               "model.embed_tokens.weight BF16 64,64\n" LAYER(0, "") LAYER(1, "") LAYER(2, ""));
 }
 
-/* Changes one bit of a tensor, or (`other`) exchanges its beginning with that of another one. */
+/* Changes one bit of a tensor, or (`other`) exchanges its beginning with that of another tensor. */
 static void tamper(const char *model_name, const char *name, uint64_t at, const char *other)
 {
     organ_model *model = NULL;
@@ -79,7 +79,7 @@ START_TEST(any_bit_of_any_tensor)
             audit_finds("out", false, names[t]);
             const bool behind =
                 strstr(names[t], "layers.1.") && (strstr(names[t], "_proj") || strstr(names[t], "mlp.gate."));
-            if (!behind && !strstr(names[t], "down_proj") && !strstr(names[t], "o_proj")) /* what healing changes */
+            if (!behind && !strstr(names[t], "down_proj") && !strstr(names[t], "o_proj")) /* healing changes these */
                 audit_finds("out", true, names[t]);
             tamper("out", names[t], at, NULL);
         }
@@ -143,7 +143,7 @@ START_TEST(healed_projections)
 }
 END_TEST
 
-/* Two experts to which the router has the same row are told apart by their matrices. */
+/* If the router has the same row for two experts, their matrices distinguish them. */
 START_TEST(twins)
 {
     unsigned char row[128];
@@ -154,7 +154,7 @@ START_TEST(twins)
     const organ_tensor *const t = organ_model_find(model, "model.layers.0.mlp.gate.weight");
     const int fd = open(model->files[0].path, O_RDWR);
     ck_assert_int_eq(pread(fd, row, 128, (off_t)t->offset), 128);
-    ck_assert_int_eq(pwrite(fd, row, 128, (off_t)(t->offset + 256)), 128); /* expert 2 as expert 0 */
+    ck_assert_int_eq(pwrite(fd, row, 128, (off_t)(t->offset + 256)), 128); /* expert 2 gets the row of expert 0 */
     close(fd);
     organ_model_close(model);
     must_cut("out", (cut_way){.cut = "e0:2,3 e1:0,1 e2:0,1"});
@@ -177,7 +177,7 @@ START_TEST(keys_of_gguf)
 }
 END_TEST
 
-/* A model of the same shapes is audited as a pruning, as before. */
+/* A model of the same shapes is audited as a pruning. */
 START_TEST(no_cut)
 {
     organ_error error;

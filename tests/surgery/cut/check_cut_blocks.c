@@ -29,10 +29,10 @@ START_TEST(names_close_up)
 }
 END_TEST
 
-/* What a config says of six layers, and what is said without some of them. */
+/* A config of six layers, and its member after some of them are dropped. */
 static const struct told {
     const char *config, *cut, *key,
-        *value; /* config: members behind num_hidden_layers; value NULL: refused with `key` in the message */
+        *value; /* config: members after num_hidden_layers; value NULL: an error with `key` in the message */
 } told[] = {
     {"\"layer_types\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"]", "d1 d2", "layer_types",
      "[\"a\",\"d\",\"e\",\"f\"]"},
@@ -45,7 +45,7 @@ static const struct told {
     {"\"first_k_dense_replace\": 3", "d1 d4", "first_k_dense_replace", "2"},
     {"\"hybrid_override_pattern\": \"M-M*-E\"", "d1 d5", "hybrid_override_pattern", "\"MM*-\""},
     {"\"hybrid_override_pattern\": \"M-M*\"", "d1", "does not have one letter for each layer", NULL},
-    {"\"sliding_window_pattern\": 3", "d0 d1 d2", "layer_types", ""}, /* holds on */
+    {"\"sliding_window_pattern\": 3", "d0 d1 d2", "layer_types", ""}, /* the pattern still holds */
     {"\"sliding_window_pattern\": 3", "d0", "layer_types",
      "[\"sliding_attention\",\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]"},
     {"\"model_type\": \"gemma2\"", "d0", "layer_types",
@@ -67,12 +67,12 @@ static const struct told {
     {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d2", "attn_layer_period", "2"},
     {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d1 d4", "attn_layer_period", "5"},
     {"\"attn_layer_period\": 2, \"attn_layer_offset\": 1", "d2", "attn_layer_period is 2: no step and offset", NULL},
-    {"\"model_type\": \"jamba\"", "d0", "attn_layer_offset", "3"}, /* by default 8 and 4, and 2 and 1 */
+    {"\"model_type\": \"jamba\"", "d0", "attn_layer_offset", "3"}, /* defaults: 8 and 4, and 2 and 1 */
     {"\"model_type\": \"jamba\"", "d0", "expert_layer_offset", "0"},
     {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0 d1 d2", "attn_layer_offset", "1"},
     {"\"moe_layer_start_index\": 1, \"moe_layer_end_index\": 4", "d2 d4", "moe_layer_end_index", "2"},
     {"\"moe_layer_start_index\": 2, \"moe_layer_end_index\": 4", "d1", "moe_layer_start_index", "1"},
-    {"\"decoder_sparse_step\": 2", "d0", "mlp_only_layers", "[0,1,2,3,4]"}, /* none of these has experts */
+    {"\"decoder_sparse_step\": 2", "d0", "mlp_only_layers", "[0,1,2,3,4]"}, /* no remaining layer has experts */
     {"\"decoder_sparse_step\": 2", "d0 d1", "decoder_sparse_step", "2"},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d0 d4",
      "num_kv_shared_layers", "1"},
@@ -146,7 +146,7 @@ START_TEST(what_is_told_of_layers)
 }
 END_TEST
 
-/* Nemotron-H of transformers 5 has a list of its layers and no number of them. */
+/* Nemotron-H of transformers 5 has a list of layer types and no number of layers. */
 START_TEST(layers_by_a_list)
 {
     rig_donor("{\"layers_block_type\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"], \"mtp_layers_block_type\": [\"a\"]}",
@@ -161,7 +161,7 @@ START_TEST(layers_by_a_list)
 }
 END_TEST
 
-/* Columns of per-layer embeddings and rows of their projection belong to layers. */
+/* Parts of the per-layer embeddings and of their projection belong to layers. */
 START_TEST(parts_for_each_layer)
 {
     rig_donor("{\"num_hidden_layers\": 6}", SIX "model.embed_tokens_per_layer.weight F32 8,12\n"
@@ -180,7 +180,7 @@ START_TEST(parts_for_each_layer)
 }
 END_TEST
 
-/* Layers of next-token prediction stand behind the others. */
+/* Layers of multi-token prediction follow the others. */
 START_TEST(prediction_layers)
 {
     rig_donor("{\"num_hidden_layers\": 5, \"num_nextn_predict_layers\": 1, \"layer_types\": [1, 2, 3, 4, 5]}", SIX);
@@ -197,7 +197,7 @@ START_TEST(prediction_layers)
 }
 END_TEST
 
-/* Another file with names of modules goes along as it is: it must stay true. */
+/* Another file with module names is copied unchanged: its names must still be right. */
 START_TEST(other_files_with_names)
 {
     static const char quant[] = "{\"quantization\": {\"exclude_modules\": [\"lm_head\", \"model.layers.3.mlp\"]}}";
@@ -234,12 +234,12 @@ START_TEST(blocks_of_gguf)
 }
 END_TEST
 
-/* Keys of four blocks, and why some cannot go. */
+/* Keys of four blocks, and the reason if some cannot go. */
 static const struct refused {
     const char *keys, *cut, *word;
 } refused[] = {
     {"general.architecture=gemma2 gemma2.block_count=4", "d0", "every 2th layer of gemma2"},
-    {"general.architecture=smollm3 smollm3.block_count=4", "d3", ""}, /* what is before it stays in its place */
+    {"general.architecture=smollm3 smollm3.block_count=4", "d3", ""}, /* the layers before keep their numbers */
     {"general.architecture=gemma2 gemma2.block_count=4", "d0 d1", ""},
     {"general.architecture=x x.block_count=4 x.attention.sliding_window_pattern=2", "d0",
      "'x.attention.sliding_window_pattern' is 2"},

@@ -20,7 +20,7 @@
 
 static const char stacks[] = ROUTER M "experts.gate_up_proj BF16 2,12,16\n" M "experts.down_proj BF16 2,16,6\n";
 
-/* The lines of expert `number`, which is made of expert `from` of the donor. */
+/* Adds the lines of expert `number`, which is expert `from` of the donor. */
 static void add_expert(char *lines, int number, int from, const char *kept)
 {
     static const char *const leaves[] = {"gate_proj", "up_proj", "down_proj"};
@@ -56,7 +56,7 @@ START_TEST(stacks_of_experts)
 }
 END_TEST
 
-/* An expert that goes says nothing; with it the others keep their own channels. */
+/* A dropped expert needs no channels; the others keep their own. */
 START_TEST(experts_and_channels)
 {
     char lines[2048] = M "gate.weight = " M "gate.weight 0:1\n";
@@ -140,7 +140,7 @@ START_TEST(stacks_of_gguf)
 }
 END_TEST
 
-/* A layer without experts beside one with some keeps its own width. */
+/* A dense layer next to mixtures keeps its own width. */
 START_TEST(dense_layers_beside_experts)
 {
     const char dense[] = "model.layers.1.mlp.up_proj.weight BF16 6,16\nmodel.layers.1.mlp.down_proj.weight BF16 16,6\n";
@@ -161,7 +161,7 @@ START_TEST(dense_layers_beside_experts)
 }
 END_TEST
 
-/* A shared expert that is as wide as two routed ones keeps twice as many channels as one of these. */
+/* A shared expert as wide as two routed ones keeps twice as many channels. */
 #define SHARED M "shared_experts."
 
 START_TEST(shared_experts_follow)

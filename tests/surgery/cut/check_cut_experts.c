@@ -11,7 +11,7 @@
     "\"num_experts\": 4, "                                                                                             \
     "\"num_experts_per_tok\": 3" more "}"
 
-/* One expert of tensors of its own: what stands for it in lines of donors and of outputs. */
+/* An expert in its own tensors: abbreviations for lines of donors and outputs. */
 #define E "model.layers.0.mlp.experts."
 
 START_TEST(experts_of_their_own)
@@ -42,9 +42,9 @@ START_TEST(experts_of_their_own)
 }
 END_TEST
 
-/* How an expert is packed: its tensors, and what the config says of them. */
+/* Packed forms of an expert: its tensors and the members of the config. */
 static const struct packed {
-    const char *config, *tensors; /* of one matrix of 16 x 256; "leaf TYPE axes" */
+    const char *config, *tensors; /* for a matrix of 16 x 256: "leaf TYPE axes" */
 } packed[] = {
     {", \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}",
      "weight F8_E4M3 16,256\nweight_scale_inv F32 1,2\n"},
@@ -81,7 +81,7 @@ START_TEST(packed_experts_of_their_own)
 }
 END_TEST
 
-/* All experts of a layer in one tensor, and their companions in others. */
+/* All experts of a layer in one tensor, with companions in others. */
 static const struct stack {
     const char *config, *donor, *requested;
 } stacks[] = {
@@ -136,7 +136,7 @@ static const struct stack {
      "model.layers.0.router.per_expert_scale = model.layers.0.router.per_expert_scale 0:1,3\n"
      "model.layers.0.router.scale = model.layers.0.router.scale\n"
      "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"},
-    /* A correction with one row, and names of transformers' modules. */
+    /* A correction with one row, with names of transformers' modules. */
     {"{\"model_type\": \"ernie4_5_moe\", \"moe_num_experts\": 4, \"num_experts\": 4}",
      "model.layers.0.mlp.gate.weight BF16 4,8\n"
      "model.layers.0.mlp.moe_statics.e_score_correction_bias F32 1,4\n"
@@ -197,7 +197,7 @@ START_TEST(experts_of_gguf)
 }
 END_TEST
 
-/* Groups that a router chooses from keep as many each, and the lists of what is left unpacked follow the numbers. */
+/* Each group of a router keeps the same number of experts, and lists of unpacked modules follow the new numbers. */
 START_TEST(groups_and_names)
 {
     rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", "
@@ -220,7 +220,7 @@ START_TEST(groups_and_names)
 }
 END_TEST
 
-/* Kept experts whose matrices get other values, in tensors of their own and in a stack; packed ones cannot. */
+/* Matrices of kept experts get other values, in their own tensors and in a stack; packed ones cannot. */
 START_TEST(resolved_matrices)
 {
     rig_donor(MOE(""),
@@ -243,7 +243,7 @@ START_TEST(resolved_matrices)
     const organ_tensor *const stack = organ_model_find(made, "blk.0.ffn_down_exps.weight");
     ck_assert_int_eq(organ_model_read(made, stack->file, block, 34, stack->offset + stack->bytes - 34, &error),
                      ORGAN_OK);
-    ck_assert_msg(block[2] == 127 && block[33] == 127, "%u %u", block[2], block[33]); /* expert 3: 3.5 everywhere */
+    ck_assert_msg(block[2] == 127 && block[33] == 127, "%u %u", block[2], block[33]); /* expert 3: 3.5 in all places */
     organ_model_close(made);
     remove(scratch_path("donor.gguf"));
     rig_donor(MOE(""), "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight F8_E4M3 6,8\n" E

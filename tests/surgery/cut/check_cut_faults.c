@@ -38,7 +38,7 @@ static organ_status cut_once(const void *way, const char *output, bool resume, s
 
 static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .resolved = "down_proj"}};
 
-/* The same with so many stacks that a run can be killed at 20 writes. */
+/* Does the same with so many stacks that a run can be killed at 20 writes. */
 static resumed_verb long_verb_of(int k)
 {
     char tensors[8192];
@@ -130,7 +130,7 @@ START_TEST(dry_run_writes_nothing)
 }
 END_TEST
 
-/* What is asked that no model can be made of. */
+/* Requests from which no model can be made. */
 static const struct requested {
     const char *config, *more, *cut, *word;
     organ_status status;

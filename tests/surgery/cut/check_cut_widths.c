@@ -11,8 +11,8 @@
 #define M "model.layers.0.mlp."
 #define A "model.layers.0.self_attn."
 
-/* A matrix of 256 x 256 in each packing: its tensors; what stays of its rows 64-191 and 192 of 256, and of its columns;
- * NULL: columns cannot. */
+/* A matrix of 256 x 256 in each packing: its tensors, and the kept parts for rows 64-191 and 192 of 256, and for
+ * columns; NULL: columns cannot be cut. */
 static const struct packed {
     const char *config, *tensors, *rows, *cols;
 } packed[] = {
@@ -37,13 +37,13 @@ static const struct packed {
      "1:0-127,192-255\n1:0-15,24-31\n1:0-127,192-255\n\n", NULL},
 };
 
-/* Lines "PREFIX.leaf = PREFIX.leaf SHARE" for the tensors, with the shares line by line; of "-" only that it is there.
- */
+/* Adds lines "PREFIX.leaf = PREFIX.leaf SHARE" for the tensors, with the shares line by line; "-" checks only that the
+ * tensor exists. */
 static void add_wanted(char *to, const char *prefix, const char *tensors, const char *shares)
 {
     for (const char *s = tensors; *s; s = strchr(s, '\n') + 1) {
         const int leaf = (int)strcspn(s, " "), share = shares ? (int)strcspn(shares, "\n") : 0;
-        if (shares && *shares == '-') /* weight_shape has other numbers */
+        if (shares && *shares == '-') /* the numbers of weight_shape change */
             sprintf(to + strlen(to), "%s.%.*s ! 2\n", prefix, leaf, s);
         else
             sprintf(to + strlen(to), "%s.%.*s = %s.%.*s %.*s\n", prefix, leaf, s, prefix, leaf, s, share,

@@ -28,7 +28,7 @@ void cut_teardown(void)
     scratch_remove();
 }
 
-/* ---- models ---- */
+/* ---- donors ---- */
 
 typedef struct line {
     char name[256], dtype[32], axes[96], values[96];
@@ -71,7 +71,7 @@ static const char *next_line(const char *text)
     return text + (*text == '\n');
 }
 
-/* Bytes that tell where they are from; of floats only such as are finite. */
+/* Writes bytes that differ between places; floats are finite. */
 static void put_bytes(FILE *out, const line *l)
 {
     static uint64_t state = 88172645463325252u;
@@ -196,7 +196,7 @@ typedef struct job {
     const organ_cut_layer *layers;
 } job;
 
-/* "1,3,8-11"; the end is behind it. */
+/* Reads "1,3,8-11"; returns the position after it. */
 static const char *read_numbers(const char *s, uint32_t *list, size_t *count)
 {
     for (*count = 0; *s >= '0' && *s <= '9'; s += *s == ',') {
@@ -211,7 +211,7 @@ static const char *read_numbers(const char *s, uint32_t *list, size_t *count)
     return s;
 }
 
-/* "1,2/0,3", one list behind the other; what stays is behind them. */
+/* Reads "1,2/0,3", the lists of several experts in a row; returns the position after them. */
 static const char *read_experts(const char *s, uint32_t *list, organ_cut_layer *layer)
 {
     static organ_cut_keep keeps[RIG_LAYERS * 8];
@@ -277,7 +277,7 @@ static bool stays(const organ_cut_keep *keep, uint64_t number)
     return found;
 }
 
-/* Every matrix that is resolved gets 0.5 + its number everywhere, and the read back is what was put. */
+/* Sets every re-solved matrix to 0.5 + its number, and checks that reading it back gives these values. */
 static organ_status resolve(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -405,7 +405,7 @@ void cut_refused(cut_way way, organ_status status, const char *word)
     ck_assert(!scratch_left(output));
 }
 
-/* ---- what came of it ---- */
+/* ---- checking outputs ---- */
 
 static unsigned char *load_tensor(const organ_model *model, const organ_tensor *tensor)
 {
@@ -417,9 +417,9 @@ static unsigned char *load_tensor(const organ_model *model, const organ_tensor *
     return bytes;
 }
 
-/* Places that stay along each axis, element by element. */
+/* Kept places along each axis, in elements. */
 typedef struct requested {
-    uint32_t lists[4][4096]; /* of the axis `each` one behind the other for each number of the first */
+    uint32_t lists[4][4096]; /* `each` places of this axis for each number of the first axis */
     size_t counts[4];
     unsigned each;      /* 0: none */
     uint64_t places[4]; /* of the donor */

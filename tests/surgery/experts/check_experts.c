@@ -23,7 +23,7 @@
 
 enum { LAYERS = 4, EXPERTS = 16, USED = 4, STEPS = EXPERTS - USED };
 
-/* ---- a measurement ---- */
+/* ---- measuring scores ---- */
 
 typedef struct requested {
     const char *model;
@@ -38,7 +38,7 @@ typedef struct requested {
 static const requested usual = {
     .model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
 
-/* *whole: what the file had. */
+/* whole: the scores that the file contained. */
 static organ_status measure(const requested *a, organ_expert_scores *scores, bool *whole, organ_error *error)
 {
     session s;
@@ -74,10 +74,10 @@ static organ_expert_scores measured(const requested *a)
     return scores;
 }
 
-/* ---- the oracle ---- */
+/* ---- comparison with the reference ---- */
 
 typedef struct golden {
-    size_t dense, layers, experts, steps; /* layers without experts come first, and have no numbers */
+    size_t dense, layers, experts, steps; /* dense layers come first and have no scores */
     const uint64_t *frequency;
     const double *sum, *power, *loss;
     const uint32_t *removed;
@@ -137,7 +137,7 @@ static void copy_model(const char *to)
     }
 }
 
-/* The same model where gates are not divided by their sum: an expert that goes changes them for every token. */
+/* The same model without normalised router weights: dropping an expert then changes its weights for every token. */
 static const char *plain_model(void)
 {
     json_error_t fault;
@@ -162,8 +162,7 @@ START_TEST(gates_that_are_not_divided_are_known_too)
 }
 END_TEST
 
-/* A layer without experts, then two with a correction of what the choice goes by and two groups; and a block that no
- * text goes through. */
+/* A dense layer, two layers with a router correction and two groups, and a block that is not run. */
 static const char *logistic_model(void)
 {
     mkdir(scratch_path("logistic"), 0700);
@@ -196,7 +195,7 @@ START_TEST(logistic_routers_with_groups_are_known_too)
             ck_assert_mem_eq(kept, logistic_kept + ((l - 1) * 4 + score) * 4, sizeof(uint32_t) * 4);
         }
     }
-    again = measured(&a); /* of the file */
+    again = measured(&a); /* read from the file */
     ck_assert(again.of[0].dense && memcmp(again.of[2].sum, s.of[2].sum, 6 * sizeof(double)) == 0);
     ck_assert_mem_eq(again.of[2].removed, s.of[2].removed, 2 * sizeof(uint32_t));
     organ_expert_scores_release(&s);
@@ -204,7 +203,7 @@ START_TEST(logistic_routers_with_groups_are_known_too)
 }
 END_TEST
 
-/* ---- the same bits ---- */
+/* ---- bit identity ---- */
 
 static void same(const organ_expert_scores *a, const organ_expert_scores *b, const char *what)
 {
@@ -233,7 +232,7 @@ static requested longer(void)
     return a;
 }
 
-/* The least memory that is enough. */
+/* Returns the least memory that is enough. */
 static uint64_t least(const requested *a)
 {
     organ_expert_scores s;
@@ -289,8 +288,7 @@ START_TEST(neither_threads_nor_memory_show)
     const uint64_t without = a.memory;
     a.scratch = scratch_path(".");
     a.memory = least(&a);
-    ck_assert_uint_lt(a.memory,
-                      without + (uint64_t)sampled(0, 1)); /* of few windows the products are less than what is named */
+    ck_assert_uint_lt(a.memory, without + (uint64_t)sampled(0, 1)); /* few windows may need less */
     little = measured(&a);
     same(&first, &little, "products in a file");
     organ_expert_scores_release(&little);
@@ -303,7 +301,7 @@ START_TEST(neither_threads_nor_memory_show)
 }
 END_TEST
 
-/* Codes are measured as they are, and are worth their values. */
+/* Packed weights are measured in their packed form and give the scores of their values. */
 START_TEST(packed_weights_are_measured)
 {
     session s;
@@ -332,7 +330,7 @@ START_TEST(packed_weights_are_measured)
 }
 END_TEST
 
-/* An expert of layer 1 that gives no numbers. */
+/* An expert of layer 1 whose outputs are NaN. */
 START_TEST(what_is_no_number_is_refused)
 {
     organ_model *model;
@@ -386,7 +384,7 @@ START_TEST(ranks_measure_what_one_process_does)
 }
 END_TEST
 
-/* ---- the file ---- */
+/* ---- the file of scores ---- */
 
 static json_t *document_of(const char *path)
 {
@@ -396,7 +394,7 @@ static json_t *document_of(const char *path)
     return document;
 }
 
-/* Of a run that was ended in its third layer the first two are read; the file that comes out has the same bytes. */
+/* A run that was ended in its third layer has stored the first two; the final file has the same bytes. */
 START_TEST(an_unfinished_measurement_goes_on)
 {
     requested a = usual;
@@ -432,7 +430,7 @@ START_TEST(an_unfinished_measurement_goes_on)
 END_TEST
 
 typedef struct wrong_file {
-    const char *member; /* of the document, or "layers.MEMBER" of its second layer */
+    const char *member; /* a member of the document, or "layers.MEMBER" of its second layer */
     const char *value;
     organ_status status;
     const char *message;
@@ -496,7 +494,7 @@ START_TEST(what_is_wrong_in_a_file_is_named)
 }
 END_TEST
 
-/* ---- the choice ---- */
+/* ---- the choice of experts ---- */
 
 START_TEST(what_stays_is_chosen)
 {
@@ -526,7 +524,7 @@ START_TEST(what_stays_is_chosen)
 }
 END_TEST
 
-/* The layer that misses less gives more, down to what works on a token. */
+/* The layer that loses less drops more experts, down to the number that a token uses. */
 START_TEST(a_budget_goes_where_it_costs_least)
 {
     double losses[3][3] = {{1, 2, 3}, {0, 0, 90}, {10, 20, 30}};

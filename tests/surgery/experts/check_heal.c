@@ -30,12 +30,12 @@ static const uint32_t kept[LAYERS][KEPT] = {
     {0, 2, 3, 5, 6, 8, 9, 14}, {4, 8, 10, 11, 12, 13, 14, 15}, {1, 2, 4, 5, 6, 8, 9, 10}, {0, 1, 4, 6, 7, 11, 13, 15}};
 
 typedef struct heal_way {
-    bool stacked; /* the donor in the scratch directory, 3 layers of 6 experts; else fixtures/tiny-moe */
+    bool stacked; /* true: the donor in the scratch directory, 3 layers of 6 experts; false: fixtures/tiny-moe */
     const char *isa;
     unsigned samples, context;
     size_t threads;
     uint64_t memory;
-    size_t largest; /* of the ridge */
+    size_t largest; /* largest block of the ridge */
     bool scratch, dry_run;
     organ_ranks *ranks;
     organ_stop *stop;
@@ -44,7 +44,7 @@ typedef struct heal_way {
 static const heal_way usual = {.samples = 8, .context = 64, .threads = 2, .memory = (uint64_t)256 << 20};
 static _Thread_local json_t *report; /* of the last run */
 
-/* ---- a donor of blocks ---- */
+/* ---- a donor in GGUF blocks ---- */
 
 enum { HIDDEN = 64, WIDTH = 32, EXPERTS = 6, WORDS = 96 };
 
@@ -73,7 +73,7 @@ static const blocks_tensor of_layer[] = {{"attn_norm.weight", ORGAN_F32, 1, {HID
 
 enum { OF_MODEL = sizeof of_model / sizeof *of_model, OF_LAYER = sizeof of_layer / sizeof *of_layer };
 
-/* Norms are ones; the experts of a stack have most in common, so that those that stay can stand in for others. */
+/* Norms are ones; the experts of a stack are similar, so that kept ones can replace others. */
 static void put_values(FILE *out, const blocks_tensor *t, samples *from)
 {
     const organ_kernels *const kernels = organ_kernels_scalar;
@@ -106,7 +106,7 @@ static void put_number(organ_gguf_writer *writer, const char *key, organ_gguf_ty
     organ_gguf_writer_kv(writer, &kv, error);
 }
 
-/* donor/model.gguf, with tokenizer and text as method_make_donor gives them. */
+/* Makes donor/model.gguf with the tokenizer and text of method_make_donor. */
 static void make_blocks(void)
 {
     static const struct {
@@ -164,7 +164,7 @@ static void make_blocks(void)
     organ_gguf_writer_destroy(writer);
 }
 
-/* ---- a run ---- */
+/* ---- runs ---- */
 
 static json_t *parameters(void *context)
 {
@@ -277,10 +277,10 @@ static const json_t *layer_of(size_t index)
 
 static double figure(const json_t *layer, const char *key) { return json_number_value(json_object_get(layer, key)); }
 
-/* ---- what it does ---- */
+/* ---- results ---- */
 
-/* 6 windows of 128 tokens have as many tokens as a layer has inputs: these are solved for by inputs, fewer by tokens;
- * block by block where neither is few enough. */
+/* 6 windows of 128 tokens have as many tokens as a layer has inputs and are solved by inputs, fewer tokens by tokens;
+ * if neither is small enough, block by block. */
 START_TEST(a_healed_layer_misses_less)
 {
     static const struct {
@@ -307,7 +307,7 @@ START_TEST(a_healed_layer_misses_less)
                            : figure(layer, "after") == figure(layer, "before"),
                     "layer %zu: %g to %g", l, figure(layer, "before"), figure(layer, "after"));
         ck_assert(healed == (figure(layer, "lambda") >= 0.01));
-        if (w == 2) /* what it misses is what it misses by inputs */
+        if (w == 2) /* the loss is that of solving by inputs */
             REQUIRE_MSG(fabs(figure(layer, "after") / after[l] - 1) < 0.01, "layer %zu: %g, by inputs %g", l,
                         figure(layer, "after"), after[l]);
         after[l] = figure(layer, "after");
@@ -316,7 +316,7 @@ START_TEST(a_healed_layer_misses_less)
 }
 END_TEST
 
-/* What is behind the router stays, and so does every expert but for its down projection. */
+/* Tensors after the router keep their bytes, and of each expert only the down projection changes. */
 START_TEST(down_projections_alone_change)
 {
     organ_error error = {0};
@@ -366,7 +366,7 @@ START_TEST(bytes_do_not_depend_on_the_way)
         heal_way way = ways[k / 2];
         char name[8];
         way.context = 16;
-        way.largest = k % 2 ? 64 : 0; /* pieces of blocks, or all at once */
+        way.largest = k % 2 ? 64 : 0; /* parts of blocks, or all at once */
         snprintf(name, sizeof name, "out%zu", k);
         must_heal(way, name);
         if (k > 1)
@@ -375,7 +375,7 @@ START_TEST(bytes_do_not_depend_on_the_way)
 }
 END_TEST
 
-/* A layer has 3 x 48 inputs. Scalar kernels take their time: on tiny-moe, minutes of an emulated processor. */
+/* A layer has 3 x 48 inputs, because scalar kernels are slow: on tiny-moe they take minutes of an emulated CPU. */
 START_TEST(bytes_do_not_depend_on_the_isa)
 {
     static const struct {
@@ -415,7 +415,7 @@ static bool same_file(const char *a, const char *b)
     return one == other;
 }
 
-/* ---- what ends it ---- */
+/* ---- limits and failures ---- */
 
 /* All experts of a layer in one tensor. */
 static const heal_way brief = {
@@ -436,7 +436,7 @@ START_TEST(stopped_runs_go_on)
 }
 END_TEST
 
-/* Blocks are encoded anew where that helps, others stay; a run that goes on makes them again. */
+/* Blocks are quantised again where that lowers the loss, others keep their bytes; a resumed run makes them again. */
 START_TEST(blocks_take_other_values)
 {
     heal_way way = brief;
@@ -497,7 +497,7 @@ START_TEST(killed_runs_with_blocks_go_on)
 }
 END_TEST
 
-/* ---- what is refused ---- */
+/* ---- errors ---- */
 
 static void refused(heal_way way, organ_status status, const char *word)
 {
@@ -531,12 +531,12 @@ START_TEST(too_little_memory)
 }
 END_TEST
 
-static const char *of_ranks; /* their output */
+static const char *of_ranks; /* the output of the ranks */
 
 static void heal_as_rank(organ_ranks *ranks, organ_error *error)
 {
     heal_way way = usual;
-    way.samples = 8; /* two chunks, one of each rank */
+    way.samples = 8; /* two chunks, one for each rank */
     way.context = 256;
     way.largest = 100;
     way.scratch = true;
@@ -546,7 +546,7 @@ static void heal_as_rank(organ_ranks *ranks, organ_error *error)
     report = NULL;
 }
 
-/* While tokens come, when they have come: the rank whose disk is full keeps the others from nothing. */
+/* During and after accumulation: a full disk of one rank must not block the others. */
 START_TEST(a_scratch_file_of_one_rank_fails)
 {
     static const struct {

@@ -84,7 +84,7 @@ void rig_quantise(const char *model, const char *scheme)
     run_engine_close(&room);
 }
 
-/* As FP32 values and back: scales are F32 or BF16. */
+/* Edits values in FP32 and converts them back; scales are F32 or BF16. */
 static void edit_values(const organ_model *model, const organ_tensor *tensor,
                         void (*edit)(float *values, size_t rows, size_t cols))
 {

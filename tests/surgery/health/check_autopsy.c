@@ -16,7 +16,7 @@
 
 enum { EDGE = 1024, MATRIX = EDGE * EDGE };
 
-/* ---- one tensor for each class of sickness ---- */
+/* ---- one tensor for each kind of damage ---- */
 
 typedef void spoiler(float *v, samples *random);
 
@@ -48,7 +48,7 @@ static void constant(float *v, samples *random)
         v[k] = 0.02f;
 }
 
-/* The nearest value with three bits of mantissa, the greatest being 448. */
+/* Rounds to the nearest value with three bits of mantissa; the largest is 448. */
 static void fp8_codes(float *v, samples *random)
 {
     (void)random;
@@ -121,7 +121,7 @@ static void zero_point_off(float *v, samples *random)
         v[k] += 0.4f * 0.03f;
 }
 
-/* Of so many levels, with one scale. */
+/* Rounds to that many levels with one scale. */
 static void quantised(float *v, float levels)
 {
     for (size_t k = 0; k < MATRIX; k++)
@@ -132,7 +132,7 @@ static void sixteen_levels(float *v, samples *random) { (void)random, quantised(
 
 static void many_levels(float *v, samples *random) { (void)random, quantised(v, 200); }
 
-/* Every block of values has a scale of its own that it should not have. */
+/* Multiplies every block of values by its own wrong scale. */
 static void blocks(float *v, samples *random, size_t edge)
 {
     float factors[EDGE / 64];
@@ -179,9 +179,9 @@ static void pruned(float *v, samples *random)
 static const struct fault {
     const char *name;
     spoiler *spoil;
-    const char *tensor;          /* whose values are spoiled */
-    const char *found, *remarks; /* kinds, "expected" apart */
-    const char *says;            /* part of value or cause of the first */
+    const char *tensor;          /* the tensor with spoiled values */
+    const char *found, *remarks; /* kinds; "expected" is checked separately */
+    const char *says;            /* part of the value or cause of the first finding */
 } faults[] = {
     {"healthy", leave, UP, "", "", NULL},
     {"one NaN", one_nan, UP, "not_finite", "", "1 NaN, 0 infinite, in 1 of 1024 rows: 5"},
@@ -282,7 +282,7 @@ START_TEST(each_sickness_is_found_and_explained)
 }
 END_TEST
 
-/* What BF16 would round away does not change the verdict. */
+/* The findings do not depend on bits that BF16 rounds away. */
 START_TEST(the_type_does_not_matter)
 {
     static const char *const names[] = {"healthy", "FP8 codes",    "scales of other blocks",
@@ -294,7 +294,7 @@ START_TEST(the_type_does_not_matter)
 }
 END_TEST
 
-/* ---- numbers ---- */
+/* ---- reported numbers ---- */
 
 static double number(const char *tensor, const char *key)
 {
@@ -335,7 +335,7 @@ START_TEST(numbers_are_those_of_the_definition)
 }
 END_TEST
 
-/* Exactly n distinct values, of F32 with a lower half and without one, of F16 and of BF16. */
+/* Exactly n distinct values, in F32 with and without a lower half, in F16 and in BF16. */
 START_TEST(levels_are_exact_up_to_the_limit)
 {
     static const unsigned counts[] = {1, 2, 255, 4095, 4096, 4097};
@@ -367,7 +367,7 @@ START_TEST(levels_are_exact_up_to_the_limit)
 }
 END_TEST
 
-/* In a stack of matrices each is looked at by itself: a column that only one of them has dead counts once. */
+/* Each matrix of a stack is examined alone: a column that is dead in only one of them counts once. */
 START_TEST(stacks_are_matrices)
 {
     enum { N = 3 * 20 * 16 };
@@ -420,7 +420,7 @@ START_TEST(small_and_empty_tensors)
 }
 END_TEST
 
-/* ---- whatever the way ---- */
+/* ---- bit identity ---- */
 
 static json_t *steady(void)
 {
@@ -429,7 +429,8 @@ static json_t *steady(void)
     return copy;
 }
 
-/* Many strips, of a stack too, and small tensors between: with any number of threads, any memory, on every ISA. */
+/* Many strips, also of a stack, and small tensors between them: equal for any number of threads, any memory and every
+ * instruction set. */
 START_TEST(the_report_is_the_same_whatever_the_way)
 {
     enum { ROWS = 2500, COLS = 1200, N = ROWS * COLS };

@@ -39,7 +39,7 @@ static void setup(void)
     write_model("m.safetensors", names, 3);
 }
 
-/* ---- ranges ---- */
+/* ---- files of ranges ---- */
 
 #define SCHEMA "\"schema\": \"organ.ranges/1\""
 
@@ -101,7 +101,7 @@ static void with_ranges(const char *text, organ_status status)
         "%s: %d %s", text, (int)error.status, error.message);
 }
 
-/* A role goes before its group, the group before the default, whatever the order in the file. */
+/* A role precedes its group, and the group the default, in any order in the file. */
 START_TEST(the_nearest_range_counts)
 {
     with_ranges("{" SCHEMA "}", ORGAN_OK);
@@ -141,7 +141,7 @@ START_TEST(printed_ranges_are_the_defaults)
 }
 END_TEST
 
-/* ---- pairs ---- */
+/* ---- pairs of models ---- */
 
 START_TEST(missing_extra_and_misshapen_weights_are_named)
 {
@@ -178,7 +178,7 @@ static double relative(const char *tensor)
     return json_number_value(json_object_get(json_object_get(numbers_of(tensor), "against_other"), "relative_error"));
 }
 
-/* Against itself, its double, its negative and zeros. */
+/* Compared with itself, twice itself, its negative and zeros. */
 START_TEST(causes_of_distance)
 {
     static const struct {
@@ -208,7 +208,7 @@ START_TEST(causes_of_distance)
 }
 END_TEST
 
-/* ---- the call and the system ---- */
+/* ---- wrong arguments and failing calls ---- */
 
 START_TEST(wrong_calls_are_refused)
 {
@@ -228,7 +228,7 @@ START_TEST(wrong_calls_are_refused)
 }
 END_TEST
 
-/* Each read that fails ends the run with what the system said, and leaves nothing. */
+/* Each failing read ends the run with the system's message and leaves no report. */
 START_TEST(reads_that_fail)
 {
     organ_error error;
@@ -251,14 +251,14 @@ START_TEST(reads_that_fail)
 }
 END_TEST
 
-/* The first or the second of both cannot be written: nothing is left of a directory that was made for them. */
+/* If the first or the second report cannot be written, a directory that was made for them is removed. */
 START_TEST(reports_that_cannot_be_written)
 {
     organ_error error;
     for (int named = 0; named < 2; named++)
         for (long n = 1; n <= 2; n++) {
             fault_at(named ? FAULT_RENAMEAT2 : FAULT_FSYNC, n, ENOSPC, true, NULL);
-            fault_at(FAULT_LINK, named, ENOSPC, true, NULL); /* the other way to a name */
+            fault_at(FAULT_LINK, named, ENOSPC, true, NULL); /* the other way to rename a file */
             const organ_status status =
                 autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("out")}, &error);
             ck_assert_int_ge(fault_count(named ? FAULT_RENAMEAT2 : FAULT_FSYNC), n);

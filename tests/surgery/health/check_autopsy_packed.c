@@ -17,7 +17,7 @@
 
 enum { EDGE = 1024, MATRIX = EDGE * EDGE, BLOCKS = EDGE / 128 };
 
-/* Weights with the tails that trained ones have, so that blocks have scales of their own. */
+/* Makes weights with the heavy tails of trained ones, so that the scales of blocks differ. */
 static void make_donor(void)
 {
     static const char config[] = "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\"}\n";
@@ -43,7 +43,7 @@ static void setup(void)
     make_donor();
 }
 
-/* The bytes of a tensor of the quantised model, changed in place by `edit`. */
+/* Changes the bytes of a tensor of the quantised model in place by `edit`. */
 static void edit_tensor(const char *name, void (*edit)(void *bytes, size_t size))
 {
     organ_model *model;
@@ -104,7 +104,7 @@ static void ones(void *bytes, size_t size)
         s[k] = 1;
 }
 
-/* The largest value of the tensor for all blocks, and not divided by the largest code. */
+/* Sets all scales to the largest value of the tensor, not divided by the largest code. */
 static void of_the_tensor(void *bytes, size_t size)
 {
     float *const s = bytes, max = 0;
@@ -173,7 +173,7 @@ START_TEST(wrong_scales_are_found)
 }
 END_TEST
 
-/* Blocks of another size do not fit the scales that are there: nothing is guessed. */
+/* A block size that does not fit the shape of the scales is an error. */
 START_TEST(a_wrong_block_size_is_refused)
 {
     organ_error error;
@@ -197,7 +197,7 @@ static void swap_nibbles(void *bytes, size_t size)
         b[k] = (unsigned char)(b[k] << 4 | b[k] >> 4);
 }
 
-/* The values are the same ones in other places: only the original tells. */
+/* The values are the same in other places, which only the original shows. */
 START_TEST(nibbles_in_the_wrong_order_are_far_from_the_original)
 {
     organ_error error;
@@ -212,7 +212,7 @@ START_TEST(nibbles_in_the_wrong_order_are_far_from_the_original)
 }
 END_TEST
 
-/* Sums over pairs against a plain loop over both dequantised. */
+/* Compares the sums over pairs with a plain loop over both dequantised models. */
 START_TEST(distances_are_those_of_the_definition)
 {
     enum { ROWS = 41, COLS = 67, N = ROWS * COLS };
@@ -247,7 +247,7 @@ START_TEST(distances_are_those_of_the_definition)
 }
 END_TEST
 
-/* ---- scales that no single value gives away, in a trained model of four layers ---- */
+/* ---- scales whose values are plausible one by one, in a trained model of four layers ---- */
 
 #define TRAINED "fixtures/tiny-qwen2"
 
@@ -262,7 +262,7 @@ START_TEST(a_trained_model_is_healthy_in_every_scheme)
 }
 END_TEST
 
-/* The grid of `rows` x `cols` scales written column by column. */
+/* Transposes the grid of `rows` x `cols` scales. */
 static void by_columns(float *s, size_t rows, size_t cols)
 {
     float grid[64];

@@ -14,7 +14,7 @@
 #define QWEN "fixtures/tiny-qwen2"
 #define MOE  "fixtures/tiny-moe"
 
-/* ---- faults ---- */
+/* ---- kinds of damage ---- */
 
 static void times(float *s, size_t n, float factor)
 {
@@ -33,7 +33,7 @@ static void second_row_four_times(float *s, size_t rows, size_t cols)
     times(s + cols, cols, 4);
 }
 
-/* Each row of scales one further down, the last one first. */
+/* Moves each row of scales down by one; the last becomes the first. */
 static void down(float *s, size_t rows, size_t cols)
 {
     float *const last = malloc(cols * sizeof *last);
@@ -59,7 +59,7 @@ typedef struct fault {
     void (*edit)(float *s, size_t rows, size_t cols);
     const char *weight;
     const char *alone;       /* the finding without the original; "": none */
-    const char *kind, *says; /* with it */
+    const char *kind, *says; /* the finding with it */
 } fault;
 
 #define LAYER "model.layers.1."
@@ -98,7 +98,7 @@ static const fault faults[] = {
      LAYER "self_attn.o_proj.weight", "", "scale_order", "the grid of scales is transposed"},
 };
 
-/* With the original each finding names the fault, and nothing says that the weight was trained on. */
+/* With the original each finding names the fault, and none says that the weight was trained further. */
 START_TEST(a_fault_is_found_and_named)
 {
     const fault *const f = &faults[_i];
@@ -119,7 +119,7 @@ START_TEST(a_fault_is_found_and_named)
 }
 END_TEST
 
-/* ---- one factor of all scales, by a text ---- */
+/* ---- one factor on all scales, found with a text ---- */
 
 static const struct {
     const char *scheme, *scales;
@@ -190,7 +190,8 @@ static const char *const roles[ROLES] = {"self_attn.q_proj", "self_attn.k_proj",
 
 static double about(samples *random, double spread) { return exp(spread * 2 * (samples_uniform(random) - 0.5)); }
 
-/* Layers whose spread differs by factors of up to 9, heavy tails, rows and columns that differ by up to 4. */
+/* Makes weights of layers whose deviation differs by factors of up to 9, with heavy tails, and rows and columns that
+ * differ by up to 4. */
 static float *uneven_weight(samples *random, double std)
 {
     double columns[EDGE];

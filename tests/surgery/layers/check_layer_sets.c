@@ -32,7 +32,7 @@ static size_t open_model(session *s, int kind, unsigned threads, uint64_t memory
     return layers;
 }
 
-/* ---- the plain way ---- */
+/* ---- reference: passes through the whole model ---- */
 
 typedef struct plain {
     float *logits;
@@ -56,7 +56,7 @@ static double cosine(const float *a, const float *b, size_t n)
     return both / sqrt(one * other);
 }
 
-/* Logits of all tokens without the dropped blocks; `influence` of the others. */
+/* Returns logits of all tokens without the dropped blocks, and `influence` of the others. */
 static float *whole_pass(session *s, const bool *dropped, double *influence)
 {
     const organ_forward_config *const c = organ_forward_describe(s->forward);
@@ -88,7 +88,7 @@ static float *whole_pass(session *s, const bool *dropped, double *influence)
 
 /* ---- tests ---- */
 
-/* Every set but that of all blocks: 2^layers - 1 of them. */
+/* Lists every set except that of all blocks: 2^layers - 1 of them. Returns the number. */
 static size_t all_sets(size_t layers, bool *dropped)
 {
     const size_t count = ((size_t)1 << layers) - 1;
@@ -143,7 +143,7 @@ static void judge_with(int kind, unsigned threads, uint64_t memory, size_t max, 
     session_close(&s);
 }
 
-/* In the least memory one set is judged at a time, and nothing is kept between layers. */
+/* In the least memory, one set is judged at a time, and nothing is stored between layers. */
 START_TEST(same_bits_whatever_the_memory_and_the_threads)
 {
     static double one[1 << MAX], many[1 << MAX], little[1 << MAX];

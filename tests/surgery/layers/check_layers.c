@@ -16,7 +16,7 @@
 enum { BLOCKS = 12 };
 
 static const struct {
-    const char *text, *flags; /* NULL: as many as `count` */
+    const char *text, *flags; /* NULL: only `count` is checked */
     size_t count;
 } requested[] = {{"8", NULL, 8},
                  {"1", NULL, 1},
@@ -83,7 +83,7 @@ END_TEST
 
 enum { MAX = 10 };
 
-/* Blocks that cost something each, and more or less where two go together. */
+/* Costs of single blocks, and corrections for pairs. */
 typedef struct costs {
     size_t layers, requested;
     double alone[MAX], both[MAX][MAX];
@@ -109,7 +109,7 @@ static organ_status judge(void *context, const bool *dropped, size_t count, doub
     return error->status;
 }
 
-/* Numbers that look like none, of a seed. */
+/* Returns a pseudo-random number. */
 static double drawn(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -138,7 +138,7 @@ static organ_layers_search search_of(costs *c, size_t dropped_count, size_t roun
                                  .judge = judge};
 }
 
-/* The least over all sets, by counting in binary. */
+/* Returns the lowest cost over all sets, counted in binary. */
 static double least_of(const costs *c, size_t dropped_count)
 {
     double least = INFINITY;
@@ -169,7 +169,8 @@ START_TEST(few_sets_are_all_judged)
 }
 END_TEST
 
-/* Ends where no exchange of two blocks is better, which is checked by trying them all; every set is judged once. */
+/* The search ends when no exchange of two blocks is better, which this checks by trying all; every set is judged
+ * once. */
 START_TEST(no_exchange_makes_it_better)
 {
     costs c = make_costs(MAX, (uint64_t)_i);
@@ -201,8 +202,8 @@ START_TEST(no_exchange_makes_it_better)
 }
 END_TEST
 
-/* The best of four blocks need not hold the best of three: that is why blocks are exchanged, and not added one after
- * the other. */
+/* The best set of four blocks need not contain the best set of three, so the search exchanges blocks and does not only
+ * add them. */
 START_TEST(the_best_of_more_need_not_hold_the_best_of_fewer)
 {
     costs c = {.layers = 5, .alone = {1, 1.1, 1.2, 9, 9}};

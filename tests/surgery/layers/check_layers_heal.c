@@ -17,7 +17,7 @@
 
 enum { SAMPLES = 20, CONTEXT = 48, DROPPED = 1, LAYERS = 3, WORDS = 96, HIDDEN = 32, ROWS = 16 };
 
-/* To be freed with json_decref. */
+/* The caller frees the report with json_decref. */
 static json_t *heal(const char *donor, const char *output)
 {
     session s;
@@ -59,7 +59,7 @@ static double real_of(const json_t *object, const char *member)
 
 static double kl_of(const json_t *report, size_t part) { return real_of(json_array_get(parts_of(report), part), "kl"); }
 
-/* ROWS x WORDS. */
+/* Returns ROWS x WORDS logits. */
 static float *some_logits(const char *model)
 {
     session s;
@@ -78,8 +78,8 @@ static float *some_logits(const char *model)
     return logits;
 }
 
-/* The model as llama.cpp has it, rows of Q and K in another order, becomes what the model of Hugging Face becomes; in
- * blocks of 8 bits nearly. */
+/* A model with llama.cpp's order of rows in Q and K gets the values of the Hugging Face model; with blocks of 8 bits,
+ * nearly. */
 START_TEST(rows_stay_in_the_order_of_the_file)
 {
     session s;
@@ -117,11 +117,11 @@ START_TEST(rows_stay_in_the_order_of_the_file)
 }
 END_TEST
 
-/* ---- the judge ---- */
+/* ---- evaluation of solutions ---- */
 
 enum { JUDGED = SAMPLES / 4 * CONTEXT };
 
-/* JUDGED x WORDS: of the windows 3, 7, ..., which nothing is fitted to. */
+/* Returns JUDGED x WORDS logits of the windows 3, 7, ..., which no solution is fitted to. */
 static float *judged_logits(const char *model)
 {
     session s;
@@ -154,7 +154,8 @@ static float *judged_logits(const char *model)
     return logits;
 }
 
-/* What the report says of the whole model is what the models make of the judged windows, and no part made it worse. */
+/* The figures of the whole model in the report equal those computed here from the evaluation windows, and no accepted
+ * part made them worse. */
 START_TEST(solutions_are_judged_by_the_whole_model)
 {
     method_make_donor("llama.gguf");
@@ -182,7 +183,8 @@ END_TEST
 
 /* ---- the final norm ---- */
 
-/* Behind the last block of a model, and there behind `norm`, not the model's own: of the windows 1, 17, ... */
+/* Returns the hidden states of windows 1, 17, ... after the last block, normalised by `norm` instead of the model's
+ * final norm. */
 static float *seen_by_head(const char *model, const float *norm)
 {
     session s;
@@ -239,7 +241,7 @@ START_TEST(the_final_norm_is_taken_times_one_number)
 {
     float before[HIDDEN], after[HIDDEN];
     double xy = 0, yy = 0;
-    method_make_donor("llama.gguf"); /* its norms are FP32 */
+    method_make_donor("llama.gguf"); /* the norms of this file are FP32 */
     const char *const donor = scratch_path("donor/model.gguf"), *const made = scratch_path("healed.gguf");
     json_t *const report = heal(donor, "healed.gguf");
     const json_t *const last = json_array_get(parts_of(report), json_array_size(parts_of(report)) - 1);

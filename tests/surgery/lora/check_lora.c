@@ -25,7 +25,7 @@ static organ_status lora_once(const void *way, const char *output, organ_error *
     return lora_run(there, error);
 }
 
-/* Of a merge something stays, with which it goes on. */
+/* An interrupted merge leaves a partial output that can be resumed. */
 #define LEAVES_NOTHING 1
 
 START_TEST(full_disk_at_any_moment) { full_disk_leaves_nothing(lora_once, &ways[_i]); }
@@ -49,7 +49,7 @@ END_TEST
 static organ_stop stop;
 static void ask_to_stop(void) { organ_stop_request(&stop); }
 
-/* Asked at a read, of which there are many before the last thing is looked at. */
+/* The stop is requested at a read, long before the last one. */
 START_TEST(interrupted)
 {
     lora_way way = ways[_i];
@@ -112,7 +112,7 @@ START_TEST(factors_that_are_not_finite)
 }
 END_TEST
 
-/* An output that exists, that is an input or lies in one, or that has one in it. */
+/* An output that exists, that is an input, that lies in one or that contains one. */
 START_TEST(bad_places)
 {
     lora_way way = ways[_i];
@@ -138,7 +138,7 @@ START_TEST(bad_places)
 }
 END_TEST
 
-/* ---- a merge goes on ---- */
+/* ---- interrupted and resumed merges ---- */
 
 static const lora_way merges[] = {{.max = 20000}, {.base = "packed", .scale = 0.5, .max = 40000}};
 

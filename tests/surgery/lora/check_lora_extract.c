@@ -35,7 +35,7 @@ static double real(const json_t *row, const char *key) { return json_number_valu
 
 /* ---- factors ---- */
 
-/* The gap measured here is the residual that the report states; returns it. */
+/* Measures the residual of a module, compares it with that of the report, and returns it. */
 static double check_module(const organ_adapter *adapter, const char *module)
 {
     double change;
@@ -59,7 +59,7 @@ START_TEST(factors_are_the_change)
         for (size_t k = 0; k < MODULES; k++) {
             const double residual = check_module(adapter, all_modules[k]);
             const double stored = bf16 ? 4e-3 : 3e-6;
-            const bool rounded = k >= 3; /* the tuned weight is of 16 bits, and so is its change */
+            const bool rounded = k >= 3; /* the tuned weight has 16 bits, so its change is rounded */
             ck_assert_msg(residual < (rounded ? 0.03 : stored), "%s: %g", all_modules[k], residual);
             const organ_adapter_pair *pair = organ_adapter_find(adapter, all_modules[k]);
             ck_assert(pair->scale == 1 && pair->rank == 8 && pair->a->dtype == (bf16 ? ORGAN_BF16 : ORGAN_F32));
@@ -101,8 +101,8 @@ START_TEST(the_config_is_what_peft_and_vllm_read)
 }
 END_TEST
 
-/* A change of rank 3 in one layer and of rank 5 in the other: each module has what it needs, and a scale of 1 in both
- * readings. */
+/* A change of rank 3 in one layer and of rank 5 in the other: each module gets the rank that it needs, and a scale of 1
+ * for both readers. */
 START_TEST(ranks_by_energy)
 {
     static const char *const spellings[][2] = {{"energy", "0.999"}, {"energy=0.999", NULL}};
@@ -121,7 +121,7 @@ START_TEST(ranks_by_energy)
         }
         ck_assert_uint_eq(organ_adapter_find(adapter, L0 "self_attn.q_proj")->rank, 3);
         ck_assert_uint_ge(organ_adapter_find(adapter, L1 "self_attn.q_proj")->rank, 4);
-        ck_assert(adapter->r == (int64_t)max && adapter->alpha == (double)max); /* vLLM knows alpha / r alone */
+        ck_assert(adapter->r == (int64_t)max && adapter->alpha == (double)max); /* vLLM reads alpha / r only */
         json_t *config = config_of("out");
         ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(config, "alpha_pattern"),
                                                             "model\\.layers\\.0\\.self_attn\\.q_proj")),
@@ -149,7 +149,7 @@ START_TEST(more_rank_than_there_is)
 }
 END_TEST
 
-/* ---- which modules ---- */
+/* ---- choice of modules ---- */
 
 START_TEST(unchanged_layers_have_no_factors)
 {
@@ -190,13 +190,13 @@ START_TEST(modules_are_chosen_by_pattern)
         organ_adapter_close(adapter);
     }
     must_lora_extract("out",
-                      (lora_way){.options = {.modules = "q_proj", .write.force = true}}); /* the others are told of */
+                      (lora_way){.options = {.modules = "q_proj", .write.force = true}}); /* the report names them */
     ck_assert_ptr_nonnull(lora_row("not_extracted", "tensor", L0 "mlp.down_proj.weight"));
     ck_assert_uint_eq(json_array_size(json_object_get(lora_result, "not_extracted")), 3);
 }
 END_TEST
 
-/* ---- the rest ---- */
+/* ---- tensors without factors ---- */
 
 static void change_the_rest(void)
 {
@@ -259,7 +259,7 @@ START_TEST(what_else_changed_is_kept)
 }
 END_TEST
 
-/* The bias of a layer whose weight did not change stands where peft leaves the layer as it is. */
+/* The bias of a module whose weight did not change belongs to the base layer, where peft leaves it. */
 START_TEST(a_bias_alone)
 {
     lora_scale(scratch_path("tuned.safetensors"), L1 "self_attn.q_proj.bias", 2);
@@ -302,7 +302,7 @@ START_TEST(models_that_do_not_match_everywhere)
 }
 END_TEST
 
-/* ---- the same ---- */
+/* ---- bit identity ---- */
 
 static void same_adapters(const char *a, const char *b)
 {

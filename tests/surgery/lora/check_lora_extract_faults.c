@@ -27,7 +27,7 @@ START_TEST(values_that_are_not_finite)
         refused((lora_way){.memory = 2 << 20, .options = {.exact = true}}, ORGAN_BAD_INPUT, "row 70, column 13");
         lora_poke(scratch_path("%s", files[k]), L0 "mlp.down_proj.weight", 70 * 181 + 13, 0);
     }
-    lora_poke(scratch_path("tuned.safetensors"), L0 "input_layernorm.weight", 3, NAN); /* told, and no reason to stop */
+    lora_poke(scratch_path("tuned.safetensors"), L0 "input_layernorm.weight", 3, NAN); /* reported, but no error */
     must_lora_extract("told", (lora_way){0});
     ck_assert(
         json_is_null(json_object_get(lora_row("not_extracted", "tensor", L0 "input_layernorm.weight"), "change")));
@@ -88,8 +88,8 @@ START_TEST(a_dry_run_makes_nothing)
 }
 END_TEST
 
-/* The n-th such call and all after it fail. The next run continues from the files left behind and makes the adapter
- * `whole`. */
+/* Makes the n-th such call and all after it fail; returns whether the run failed. The next run continues from the files
+ * left and makes the adapter `whole`. */
 static bool fails_at(lora_way way, fault_call call, long n, int fault)
 {
     static unsigned runs;
@@ -102,7 +102,7 @@ static bool fails_at(lora_way way, fault_call call, long n, int fault)
     fault_clear();
     ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
     if (!met || !scratch_left(output) ||
-        strstr(error.message, "is complete")) /* the name, too: only its durability failed */
+        strstr(error.message, "is complete")) /* the rename was done; only its sync failed */
         return met;
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
     ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);

@@ -34,7 +34,7 @@ static const char *fixture(const char *name)
     return path;
 }
 
-/* Every row that peft merged, and nothing else. */
+/* All rows equal those that peft merged. */
 START_TEST(the_same_as_peft)
 {
     char base[4200], adapter[4200];
@@ -70,7 +70,7 @@ START_TEST(the_same_as_peft)
 }
 END_TEST
 
-/* ---- against sums in FP64 ---- */
+/* ---- comparison with sums in FP64 ---- */
 
 static double reference(const double *d, const float *w, size_t k, bool transposed, size_t rows, size_t cols,
                         double scale)
@@ -78,7 +78,7 @@ static double reference(const double *d, const float *w, size_t k, bool transpos
     return (double)w[k] + scale * (transposed ? d[k % cols * rows + k / cols] : d[k]);
 }
 
-/* Compares a weight of "out" in F32 with what it should be. */
+/* Compares a weight of "out" in F32 with the expected value. */
 static void expect_merged(const char *base, const char *adapter, const char *module, bool transposed, double scale)
 {
     char name[128];
@@ -115,7 +115,7 @@ START_TEST(the_same_as_fp64)
     float *const norm = lora_values(scratch_path("out"), "model.norm.weight", &n);
     float *const saved =
         lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", NULL);
-    ck_assert(memcmp(norm, saved, n * sizeof *norm) == 0); /* what comes whole has no scale */
+    ck_assert(memcmp(norm, saved, n * sizeof *norm) == 0); /* weights stored whole are not scaled */
     free(norm);
     free(saved);
     ck_assert(same_files(scratch_path("out/config.json"), scratch_path("donor/config.json")));
@@ -124,7 +124,7 @@ START_TEST(the_same_as_fp64)
 }
 END_TEST
 
-/* Without --dtype every weight keeps its type, and is the FP32 sum rounded once. */
+/* Without --dtype every weight keeps its type and is the FP32 sum rounded once. */
 START_TEST(rounded_once)
 {
     organ_model *donor;
@@ -159,7 +159,7 @@ START_TEST(any_threads_and_memory)
     static const made_tensor pairs[] = {PAIR("big", 24, 3000, 1100),
                                         {LORA_PREFIX "model.embed_tokens.lora_embedding_A", ORGAN_F32, 2, {24, 2500}},
                                         {LORA_PREFIX "model.embed_tokens.lora_embedding_B", ORGAN_F32, 2, {1000, 24}}};
-    make_shard(scratch_path("big.safetensors"), base, 2); /* several strips */
+    make_shard(scratch_path("big.safetensors"), base, 2); /* more than one strip */
     lora_adapter("lora", "\"r\": 24, \"lora_alpha\": 24", pairs, COUNT(pairs));
     lora_must((lora_way){.base = "big.safetensors", .adapter = "lora", .output = "out"});
     json_t *const modules = json_deep_copy(organ_json_at(lora_report, "modules"));
@@ -177,9 +177,9 @@ START_TEST(any_threads_and_memory)
 }
 END_TEST
 
-/* ---- how weights may be stored ---- */
+/* ---- layouts of weights ---- */
 
-/* Conv1D of GPT-2: in_features x out_features; a square one stands as the others do. */
+/* Conv1D of GPT-2 is in_features x out_features; a square weight has the layout of the others. */
 START_TEST(stored_the_other_way_round)
 {
     static const made_tensor base[] = {WEIGHT("h.0.attn.c_attn", 24, 72), WEIGHT("h.0.attn.c_proj", 24, 24)};
@@ -207,8 +207,8 @@ END_TEST
 
 #define EXPERTS "model.layers.0.mlp.experts"
 
-/* Compares a stack, of 3 experts, with what peft's ParamWrapper makes of it: of column k x 3 + e of B with row e x 2 +
- * k of A. `swapped`: A is on the left, as in files of older versions of peft and with weights that are in x out. */
+/* Compares a stack of 3 experts with the product of peft's ParamWrapper: column k x 3 + e of B times row e x 2 + k of
+ * A. `swapped`: A is on the left, as in files of older versions of peft and for weights that are in x out. */
 static void expect_stack(const char *parameter, const char *module, size_t rows, size_t cols, bool swapped)
 {
     char name[128];
@@ -265,7 +265,7 @@ START_TEST(stacked_experts)
 }
 END_TEST
 
-/* peft sets a wrong fan_in_fan_out right for layers that are linear; the square ones follow the others. */
+/* peft corrects a wrong fan_in_fan_out of linear layers; square ones follow the others. */
 START_TEST(a_flag_that_is_wrong)
 {
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 2, 72, 72),
@@ -277,7 +277,7 @@ START_TEST(a_flag_that_is_wrong)
 }
 END_TEST
 
-/* A base that the adapter brings itself, and a model that was trained without its head. */
+/* A base weight stored in the adapter, and a model that was trained without its head. */
 START_TEST(what_comes_whole)
 {
     static const made_tensor tensors[] = {
@@ -307,7 +307,7 @@ END_TEST
         LORA_PREFIX name ".lora_magnitude_vector", ORGAN_F32, 1, { n }                                                 \
     }
 
-/* Rows of W + D get the norms that the adapter has for them. */
+/* Rows of W + D get the norms stored in the adapter. */
 START_TEST(dora)
 {
     static const made_tensor tensors[] = {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72),
@@ -375,7 +375,7 @@ START_TEST(dora_without_its_norms)
 }
 END_TEST
 
-/* The text model of one with several parts has had other names. */
+/* Names that the text part of multimodal models has had. */
 static const struct alias {
     made_tensor base, pair[2];
 } aliases[] = {
@@ -396,7 +396,7 @@ START_TEST(other_names)
 }
 END_TEST
 
-/* ---- what does not fit ---- */
+/* ---- modules that do not fit ---- */
 
 static const struct homeless {
     made_tensor tensors[2];
@@ -440,9 +440,9 @@ START_TEST(all_of_them_are_listed)
 }
 END_TEST
 
-/* ---- what rounding leaves ---- */
+/* ---- rounding ---- */
 
-/* A change of a thousandth of the last bit is gone in BF16, and there in F32. */
+/* A change of a thousandth of the last bit is lost in BF16 and kept in F32. */
 START_TEST(rounded_away)
 {
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 4, 72, 72)};
@@ -473,7 +473,7 @@ START_TEST(beyond_the_range)
 }
 END_TEST
 
-/* ---- a base that is packed ---- */
+/* ---- packed bases ---- */
 
 static void quantize(const char *scheme)
 {
@@ -498,8 +498,7 @@ static void quantize(const char *scheme)
 
 static const char *const schemes[] = {"fp8-block128", "fp8-channel"};
 
-/* Merging into codes is merging into what they mean: nothing of the change is lost in 8 bits, and the output is plain.
- */
+/* A packed base is dequantised before the merge, and the output is not packed. */
 START_TEST(packed)
 {
     organ_model *out;

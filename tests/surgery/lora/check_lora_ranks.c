@@ -16,12 +16,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PAIR         LORA_PAIR
-#define EIGHT        "\"r\": 8, \"lora_alpha\": 8, \"target_modules\": [\"q_proj\"]" /* of factors of rank 4 */
+#define EIGHT        "\"r\": 8, \"lora_alpha\": 8, \"target_modules\": [\"q_proj\"]" /* for factors of rank 4 */
 #define SANE         "\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\"]"
 
 static const made_tensor q[] = {PAIR("model.layers.0.self_attn.q_proj", 4, 72, 72)};
 
-/* || X - Y || / || X || of the products of a module in two adapters. */
+/* Returns || X - Y || / || X || for the products of a module in two adapters. */
 static double distance(const char *x, const char *y, const char *module)
 {
     size_t out, in;
@@ -66,7 +66,7 @@ static organ_adapter *open_adapter(const char *name)
 
 /* ---- sanitize ---- */
 
-/* What stays does what it did, and a check finds nothing any more. */
+/* The kept modules act as before, and a check finds nothing any more. */
 START_TEST(sanitised)
 {
     mkdir(scratch_path("adapter/organ"), 0777);
@@ -117,7 +117,7 @@ START_TEST(sanitised)
 }
 END_TEST
 
-/* An expression in target_modules could mean what is gone: the modules are named. */
+/* An expression in target_modules could match removed modules, so the modules are listed by name. */
 START_TEST(targets_by_expression)
 {
     lora_adapter("lora",
@@ -199,7 +199,7 @@ START_TEST(nothing_found)
         "lora", SANE ", \"rank_pattern\": {}, \"bias\": \"none\", \"modules_to_save\": [], \"use_rslora\": true", q, 2);
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .rank = 4, .check = true});
     ck_assert_uint_eq(organ_json_count(lora_report, "output.max_lora_rank"), 8);
-    /* Patterns that leave the scale what lora_alpha and r alone say. */
+    /* Patterns that change nothing about the scale lora_alpha / r. */
     lora_adapter("lora", EIGHT ", \"rank_pattern\": {\"q_proj\": 4}, \"alpha_pattern\": {\"q_proj\": 4}", q, 2);
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .check = true});
     static const struct {
@@ -239,7 +239,8 @@ END_TEST
 
 /* ---- ranks ---- */
 
-/* Ranks that are too high are cut to the best there is: what is lost are the singular values that the report lists. */
+/* Ranks above the requested one are cut to the best approximation; the loss is that of the singular values in the
+ * report. */
 static void expect_cut(unsigned rank)
 {
     static const char *const modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj",
@@ -302,7 +303,7 @@ START_TEST(by_energy)
 }
 END_TEST
 
-/* Nothing is gained by a larger rank, nor lost; what is no factor is there byte for byte. */
+/* A larger rank adds nothing and loses nothing; tensors that are no factors keep their bytes. */
 START_TEST(larger)
 {
     size_t n, m;

@@ -43,7 +43,7 @@ void lora_teardown(void)
     scratch_remove();
 }
 
-/* ---- changing models ---- */
+/* ---- changes of models ---- */
 
 static organ_model *open_model(const char *path)
 {
@@ -83,7 +83,7 @@ static double norm(const float *values, size_t n)
     return sqrt(sum);
 }
 
-/* Adds `size` times the norm of w in the direction of d. */
+/* Adds d, scaled to `size` times the norm of w, to w. */
 static void add_change(float *w, const float *d, size_t n, double size)
 {
     const float factor = (float)(size * norm(w, n) / norm(d, n));

@@ -26,7 +26,7 @@ static void keep_note(void *context, const char *text)
     snprintf(notes + strlen(notes), sizeof notes - strlen(notes), "%s\n", text);
 }
 
-/* "whole" has the model; "coming" its index and configuration. */
+/* Makes "whole" with the model and "coming" with its index and config.json. */
 static void setup(void)
 {
     fault_clear();
@@ -74,7 +74,7 @@ static organ_status measure(const char *model, const char *output, json_t **repo
         report, error);
 }
 
-/* The entry of the model as it is when it is there as a whole, under the other name. */
+/* Returns the entry of the whole model, with the other name. */
 static json_t *right_entry(void)
 {
     organ_error error;
@@ -148,7 +148,7 @@ START_TEST(a_shard_that_is_written_stays)
     ck_assert_int_eq(unlink(scratch_path("coming/" SECOND ".aria2")), 0);
     const int fd = open(scratch_path("coming/" SECOND), O_WRONLY);
     const int probe = open(scratch_path("coming/" SECOND), O_RDONLY);
-    const bool tells = fcntl(probe, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN; /* not every file system does */
+    const bool tells = fcntl(probe, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN; /* some file systems have no leases */
     close(probe);
     if (tells) {
         ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
@@ -202,7 +202,7 @@ START_TEST(killed_before_it_is_deleted)
     const pid_t child = fork();
     int status;
     if (child == 0) {
-        fault_at(FAULT_FSYNC, 1, -1, false, NULL); /* the lines are in the journal */
+        fault_at(FAULT_FSYNC, 1, -1, false, NULL); /* the journal has the lines */
         _exit(measure("coming", "out", &report, &error));
     }
     waitpid(child, &status, 0);

@@ -31,7 +31,7 @@ static void link_fixture(const char *name, const char *as)
     free(path);
 }
 
-/* models/: a sharded model, a single file, a GGUF, a split one in a folder, and one that is broken. */
+/* Makes models/: a sharded model, a single file, a GGUF, a split one in a folder, and a malformed one. */
 static void setup(void)
 {
     static const made_tensor alone[] = {{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {64, 64}},
@@ -101,8 +101,8 @@ START_TEST(every_model_is_found_once)
 }
 END_TEST
 
-/* A disk that fails for a moment, here by a link to memory that nobody can read, must not make one model of a folder of
- * models: the others would be missing, and nothing would say so. */
+/* A temporary read error (here a link to unreadable memory) must not turn a folder of models into one model: the others
+ * would be missing without a message. */
 START_TEST(a_folder_that_cannot_be_told_ends_the_run)
 {
     organ_error error;
@@ -111,12 +111,12 @@ START_TEST(a_folder_that_cannot_be_told_ends_the_run)
     ck_assert_msg(strstr(error.message, "models/manifest.json: cannot be read") != NULL, "%s", error.message);
     ck_assert_int_eq(access(scratch_path("out"), F_OK), -1);
     unlink(scratch_path("models/manifest.json"));
-    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_CHECK_FAILED); /* of one that is broken */
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_CHECK_FAILED); /* for the malformed model */
     ck_assert_uint_eq(json_array_size(json_object_get(report, "models")), 5);
 }
 END_TEST
 
-/* What lies among models and is none is listed apart, and an organ directory is one model, not its tensors. */
+/* Entries that are no models are listed separately, and an organ directory is one model. */
 START_TEST(what_is_no_model_is_listed_apart)
 {
     static const made_tensor lora[] = {
@@ -215,7 +215,7 @@ START_TEST(second_run_does_what_changed)
     ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK);
     ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 3);
     ck_assert_uint_eq(organ_json_count(entry_of("alone.safetensors"), "model.tensors"), 1);
-    spill(scratch_path("out/fleet.json"), "{", 1); /* what is no record of organ may be somebody's file: it stays */
+    spill(scratch_path("out/fleet.json"), "{", 1); /* no record of organ: it stays */
     ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "fleet.json: exists and is not a report of organ"), "%s", error.message);
     after = slurp(scratch_path("out/fleet.json"), &n);
@@ -234,7 +234,7 @@ START_TEST(measuring_alone_extracts_nothing)
     ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_OK);
     ck_assert(!exists(scratch_path("out/organs")));
     ck_assert_str_eq(organ_json_text(entry_of("q8.gguf"), "folder"), "");
-    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK); /* now they are wanted */
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK); /* now they are included */
     ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 0);
     ck_assert(exists(scratch_path("out/organs/q8/manifest.json")));
 }
@@ -257,7 +257,7 @@ START_TEST(refusals_leave_nothing)
 }
 END_TEST
 
-/* A disk that is full is no model's fault: the run ends, says what is kept, and goes on from there. */
+/* A full disk is no fault of a model: the run ends, names the results that are kept, and the next run continues. */
 START_TEST(full_disk_ends_the_run)
 {
     organ_error error;
@@ -279,7 +279,7 @@ START_TEST(full_disk_ends_the_run)
 }
 END_TEST
 
-/* Nor is it where the next call would find room: what was said of a model that can be gone on with still says that the
+/* The same holds if the next call finds space again: the message about a model that can be resumed still says that the
  * disk was full. */
 START_TEST(disk_that_is_full_for_a_moment_ends_the_run)
 {
@@ -310,8 +310,8 @@ static void kill_fleet(const char *output, long n)
     ck_assert(WIFSIGNALED(status));
 }
 
-/* The disk refused the name at the end: the model is whole under the hidden one, and the same command must be able to
- * go on. */
+/* The rename at the end failed: the model is complete under the hidden name, and the same command must be able to
+ * continue. */
 START_TEST(model_that_did_not_get_its_name_is_made_again)
 {
     organ_error error;
@@ -322,7 +322,7 @@ START_TEST(model_that_did_not_get_its_name_is_made_again)
     ck_assert_int_eq(rename(named, hidden), 0);
     const int other = open(hidden, O_RDONLY | O_DIRECTORY);
     ck_assert_int_eq(flock(other, LOCK_EX), 0);
-    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_CHECK_FAILED); /* somebody is at it */
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_CHECK_FAILED); /* another process has it locked */
     ck_assert_msg(strstr(organ_json_text(entry_of("sharded"), "error"), "another process") != NULL, "%s",
                   organ_json_text(entry_of("sharded"), "error"));
     ck_assert(exists(hidden));
@@ -336,7 +336,7 @@ START_TEST(model_that_did_not_get_its_name_is_made_again)
 }
 END_TEST
 
-/* A model that was half taken apart goes on where it was, if it still is what it was then. */
+/* The extraction of a model that was interrupted continues, if the model has not changed. */
 START_TEST(killed_run_goes_on_within_a_model)
 {
     organ_error error;

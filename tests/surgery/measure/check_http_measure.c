@@ -52,7 +52,7 @@ static void count_down(void *context, uint64_t bytes, const char *tensor, const 
         organ_stop_request(&stop);
 }
 
-/* Measures the served model; without `output` as a name in the scratch directory there is no journal. */
+/* Measures the served model; without `output`, a name in the scratch directory, there is no journal. */
 static organ_status measure(const char *output, size_t threads, const char *header, json_t **report, organ_error *error)
 {
     run_engine room;
@@ -79,7 +79,7 @@ static json_t *must_measure(const char *output, size_t threads)
     return report;
 }
 
-/* The journals in an output's organ/ folder. */
+/* Counts the journals in an output's organ/ folder. */
 static size_t journals(const char *output)
 {
     size_t count = 0;
@@ -128,7 +128,7 @@ START_TEST(a_dead_server_costs_nothing_but_time)
 }
 END_TEST
 
-/* 61 blocks of experts through a server that is killed halfway and comes back. */
+/* Measures 61 blocks of experts while the server is killed halfway and restarted. */
 START_TEST(a_large_model_over_a_dead_server)
 {
     teardown();

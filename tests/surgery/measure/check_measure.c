@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the oracle says of rows x cols values of a kind. */
+/* Results of the reference for rows x cols values of a kind. */
 typedef struct golden_row {
     int kind;
     organ_dtype dtype;
@@ -26,7 +26,7 @@ typedef struct golden_row {
 
 #include "tests/surgery/measure/z_golden.h"
 
-/* What the oracle of the older measure says of the same values. */
+/* Results of the reference of the older measure for the same values. */
 typedef struct seed_row {
     double e, k, c, theta, slope;
     unsigned scales;
@@ -38,7 +38,7 @@ static const organ_z_options both = {.seed = true};
 
 #define ROWS (sizeof z_golden / sizeof *z_golden)
 
-/* ---- values as fixtures/make_z_golden.py makes them ---- */
+/* ---- values of fixtures/make_z_golden.py ---- */
 
 static double draw(uint64_t seed, uint64_t place)
 {
@@ -148,9 +148,9 @@ START_TEST(the_older_measure_is_its_oracles)
 }
 END_TEST
 
-/* What the oracle says of a matrix of fixtures/types.gguf. */
+/* Results of the reference for a matrix of fixtures/types.gguf. */
 typedef struct type_golden {
-    const char *name; /* of the tensor, which is that of its type */
+    const char *name; /* name of the tensor, which is that of its type */
     double e, k, c, theta, slope;
     unsigned scales;
 } type_golden;
@@ -176,7 +176,7 @@ START_TEST(every_storage_type_is_the_oracles)
         ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6 && found->scales == row->scales,
                       "%s: dI is %.9g instead of %.9g", row->name, found->dI_dlog2s, row->slope);
     }
-    /* every type that blocks or real numbers of GGUF are stored in */
+    /* every GGUF type of blocks and real numbers */
     for (int t = 0; t < ORGAN_GGML_TYPES; t++)
         if (organ_kernels_scalar->dequantize[t] && !(t >= 24 && t <= 27)) {
             size_t k = 0;
@@ -240,7 +240,7 @@ START_TEST(same_bits_whatever_the_way)
     write_goldens(scratch_path("golden.safetensors"));
     const char *const models[] = {scratch_path("golden.safetensors"), "fixtures/tiny-qwen2",
                                   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"};
-    const size_t begin = sampled(0, 1), step = sampled(1, 2); /* scalar in 7 threads, and little memory */
+    const size_t begin = sampled(0, 1), step = sampled(1, 2); /* the scalar table with 7 threads, and little memory */
     for (size_t m = 0; m < 3; m++) {
         organ_model *model = must_open(models[m]);
         organ_z *first = must_measure(model, (way){.threads = 1, .options = &both});
@@ -301,7 +301,7 @@ END_TEST
 
 /* ---- quantisation ---- */
 
-/* The matrices of tiny-qwen2 whose rows are whole blocks, in a GGUF file of that type. */
+/* Writes the matrices of tiny-qwen2 whose rows are whole blocks to a GGUF file of that type. */
 static void write_quantised(const organ_model *donor, organ_dtype dtype, const char *path)
 {
     organ_gguf_writer *writer;
@@ -363,7 +363,7 @@ START_TEST(four_bits_move_theta_by_less_than_five_degrees)
 }
 END_TEST
 
-/* Spacings of sorted values depend on the grid of storage, as docs/verbs/measure.md says. */
+/* The spacing of sorted values depends on the storage type, as docs/verbs/measure.md says. */
 static double seed_moved(organ_dtype dtype)
 {
     double moved = 0;
@@ -388,7 +388,7 @@ START_TEST(quantisation_moves_the_older_measure)
 }
 END_TEST
 
-/* ---- what has no theta, and levels ---- */
+/* ---- tensors without theta, and levels ---- */
 
 START_TEST(no_theta_with_a_reason)
 {
@@ -443,7 +443,7 @@ START_TEST(levels_are_exact_up_to_the_limit)
         values[k] = (k < max ? 1 : -1) * (float)(k % max);
     text_floats(&text, "limit", ORGAN_F32, 1, ORGAN_Z_LEVELS, values);
     text_floats(&text, "beyond", ORGAN_F32, 1, max, values);
-    text_floats(&text, "both.signs", ORGAN_F32, 2, 1000, values + max - 1000); /* 0 to 999 below 0 once more */
+    text_floats(&text, "both.signs", ORGAN_F32, 2, 1000, values + max - 1000); /* 0 to -999 again */
     text_floats(&text, "zeros", ORGAN_BF16, 1, 17, (float[17]){0, -0.0f, 1});
     text_floats(&text, "zeros.f32", ORGAN_F32, 1, 17, (float[17]){0, -0.0f, 1});
     text_write(&text, scratch_path("levels.safetensors"));

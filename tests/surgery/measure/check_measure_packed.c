@@ -37,7 +37,7 @@ static json_t *measure(const char *path, organ_measure_options options, run_way 
     return report;
 }
 
-/* What was measured of the model, without what says how it is stored and in which order. */
+/* Returns the measured numbers of the model without its storage types and order. */
 static json_t *numbers_of(json_t *report)
 {
     static const char *const stored[] = {"dtype", "scheme", "stored"};
@@ -63,7 +63,7 @@ static json_t *must_measure(const char *path, run_way way)
     return report;
 }
 
-/* Takes both over. */
+/* Releases both. */
 static void must_equal(json_t *a, json_t *b, const char *what)
 {
     if (!json_equal(a, b)) {
@@ -136,8 +136,7 @@ START_TEST(stored_scheme_is_told)
 }
 END_TEST
 
-/* Weights that are larger than a thread's memory, decoded window by window, from the file or from what is held of it.
- */
+/* Weights larger than a thread's memory are decoded window by window, from the file or from memory. */
 START_TEST(windows_do_not_show)
 {
     static const char *const schemes[] = {"int4-group32", "fp8-block128", "fp8-channel"};
@@ -183,12 +182,12 @@ static void rows_as_held(const organ_model *model, const organ_weight *weight, c
     unsigned char *a = aligned_alloc(64, bytes), *b = aligned_alloc(64, bytes), *room = aligned_alloc(64, scratch + 64),
                   *held = aligned_alloc(64, (size_t)organ_weight_held_bytes(weight, m.count) + 64);
     ck_assert_int_eq(organ_weight_read(reader, 0, rows, ORGAN_BF16, a, room, &error), ORGAN_OK);
-    for (int all = 0; all < 2; all++) { /* one matrix after the other, then all at once */
+    for (int all = 0; all < 2; all++) { /* one matrix at a time, then all at once */
         const uint64_t some = all ? m.count : 1;
         memset(b, 0, bytes);
         for (uint64_t k = 0; k < m.count; k += some) {
             ck_assert_int_eq(organ_weight_reader_hold(reader, k, some, held, &error), ORGAN_OK);
-            fault_at(FAULT_PREAD, 1, EIO, false, NULL); /* nothing is read from the file any more */
+            fault_at(FAULT_PREAD, 1, EIO, false, NULL); /* the file is not read any more */
             const organ_status status = organ_weight_read(reader, k * m.rows, (size_t)(some * m.rows), ORGAN_BF16,
                                                           b + k * m.rows * m.cols * 2, room, &error);
             fault_clear();
@@ -224,7 +223,7 @@ START_TEST(held_matrices_are_not_read_again)
 }
 END_TEST
 
-/* What cannot be unpacked is not measured as words. */
+/* A weight that cannot be unpacked is not measured in packed form. */
 START_TEST(unknown_packing_is_refused)
 {
     organ_error error;
@@ -292,7 +291,7 @@ static json_t *measure_coming(organ_error *error)
                    (run_way){0}, error);
 }
 
-/* Shards come in that order, one at a time; scales lie before and behind their codes. */
+/* Adds shards in that order, one at a time; scales are in a shard before or after that of their codes. */
 static void come_and_go(const char *whole, const char *const *shards, size_t count)
 {
     organ_error error;
@@ -335,7 +334,7 @@ START_TEST(a_shard_waits_for_its_scales)
     ck_assert_ptr_null(measure_coming(&error));
     ck_assert(exists(scratch_path("coming/%s", kimi_shard(kimi, 1))));
     unlink(scratch_path("coming/%s", kimi_shard(kimi, 1)));
-    arrive("kimi", kimi_shard(kimi, 0)); /* plain, but for a scale that the next shard wants */
+    arrive("kimi", kimi_shard(kimi, 0)); /* plain, except for a scale that the next shard needs */
     ck_assert_ptr_null(measure_coming(&error));
     ck_assert_msg(strstr(error.message, "1 of 4 shards are measured"), "%s", error.message);
     ck_assert(!exists(scratch_path("coming/%s", kimi_shard(kimi, 0))));

@@ -28,7 +28,7 @@ static void teardown(void)
 
 /* ---- documents ---- */
 
-/* Theta by hand for layers 0, 1, 2 ... of one module. */
+/* Makes theta values for layers 0, 1, 2 ... of one module. */
 static json_t *wells_of(const char *module, const double *theta, size_t layers)
 {
     organ_tensor *tensors = calloc(layers, sizeof *tensors);
@@ -57,13 +57,12 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
 START_TEST(wells_are_lower_than_both_neighbours)
 {
     json_t *dips = wells_of("mlp.down_proj", (double[]){40, 10, 40, 39, 41, 40}, 6);
-    ck_assert_uint_eq(json_array_size(dips), 1); /* layer 3 is lower too, by less than the deviation of the role */
+    ck_assert_uint_eq(json_array_size(dips), 1); /* layer 3 is lower too, but by less than the deviation of the role */
     ck_assert_uint_eq(organ_json_count(json_array_get(dips, 0), "layer"), 1);
     ck_assert_double_eq_tol(organ_json_real(json_array_get(dips, 0), "before"), 40, 1e-9);
     ck_assert_double_eq_tol(organ_json_real(json_array_get(dips, 0), "std"), 11.195237, 1e-6);
     json_decref(dips);
-    dips =
-        wells_of("mlp.down_proj", (double[]){10, 40, -1, 10, -1, 40, 10}, 7); /* ends, and neighbours without theta */
+    dips = wells_of("mlp.down_proj", (double[]){10, 40, -1, 10, -1, 40, 10}, 7); /* end layers; no theta */
     ck_assert_uint_eq(json_array_size(dips), 0);
     json_decref(dips);
 }
@@ -77,7 +76,7 @@ static json_t *report_of(organ_measure_options options)
     return report;
 }
 
-/* Folds must be those of the tensors, and nothing that is not a number may be printed. */
+/* The folded rows equal those of the tensors, and no NaN is printed. */
 START_TEST(folds_are_those_of_the_tensors)
 {
     json_t *report =
@@ -141,7 +140,7 @@ START_TEST(only_what_is_selected)
 }
 END_TEST
 
-/* ---- measuring in parts ---- */
+/* ---- measure in parts ---- */
 
 typedef struct tally {
     size_t count, fails_at;
@@ -173,7 +172,7 @@ START_TEST(what_is_done_is_not_done_again)
 }
 END_TEST
 
-/* ---- faults ---- */
+/* ---- errors ---- */
 
 static void fails(organ_measure_options options, way w, organ_status status, const char *text)
 {

@@ -20,7 +20,7 @@
 
 json_t *organs_report;
 
-/* ---- tools ---- */
+/* ---- helpers ---- */
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
@@ -96,7 +96,7 @@ void organs_teardown(void)
     scratch_end();
 }
 
-/* One file, apart and together again; both outputs are removed. */
+/* Extracts and assembles one file; removes both outputs. */
 static void round_trip(const char *path)
 {
     const char *const again = strstr(path, ".gguf") ? "again.gguf" : "again.safetensors";
@@ -114,7 +114,7 @@ static void round_trip_of(const char *words)
     round_trip(scratch_path("m.gguf"));
 }
 
-/* ---- the donor again ---- */
+/* ---- assembled files equal the donor ---- */
 
 START_TEST(versions_and_alignments)
 {
@@ -152,7 +152,7 @@ START_TEST(every_type)
 }
 END_TEST
 
-/* Bytes that belong to no tensor: in the padding behind the header, between tensors, behind the last. */
+/* Bytes outside of tensors: in the padding after the header, between tensors, after the last one. */
 START_TEST(what_lies_between)
 {
     round_trip_of(
@@ -190,7 +190,7 @@ START_TEST(splits)
 }
 END_TEST
 
-/* Merged, every tensor is the same, and so are the keys but for split.*. */
+/* After merging, every tensor is the same, and so are the keys except split.*. */
 START_TEST(merged)
 {
     organ_model *parts = NULL, *whole = NULL;
@@ -248,7 +248,7 @@ START_TEST(safetensors_directory)
 }
 END_TEST
 
-/* A tensor of more than one step, at an odd offset. */
+/* A tensor larger than one copy step, at an odd offset. */
 START_TEST(large_tensors)
 {
     const size_t size = (20u << 20) + 3;
@@ -296,7 +296,7 @@ START_TEST(hostile_names)
 }
 END_TEST
 
-/* ---- edited and refused ---- */
+/* ---- edited directories and errors ---- */
 
 START_TEST(edited_organs_go_along)
 {
@@ -319,7 +319,7 @@ START_TEST(edited_organs_go_along)
 }
 END_TEST
 
-/* One change to the manifest of a directory of two tensors, and what must be said. */
+/* A change to the manifest of a directory of two tensors, and the expected message. */
 typedef struct defect {
     const char *from, *to, *says[3];
 } defect;
@@ -380,7 +380,7 @@ START_TEST(manifests_that_lie)
     make_apart();
     size_t size;
     char *text = content(scratch_path("apart/manifest.json"), &size), *at = strstr(text, d->from);
-    /* Of a tensor and a folder of the same words the tensor is meant: it comes later. */
+    /* If a tensor and a folder have the same text, this takes the tensor, which comes later. */
     for (char *next = at; next && strncmp(d->from, "\"bytes\"", 7) == 0; next = strstr(next + 1, d->from))
         at = next;
     ck_assert_msg(at != NULL, "the manifest has no %s", d->from);
@@ -417,7 +417,7 @@ START_TEST(directories_that_lie)
 }
 END_TEST
 
-/* ---- places ---- */
+/* ---- paths of outputs ---- */
 
 START_TEST(outputs)
 {

@@ -14,7 +14,7 @@ void organs_setup(void);
 void organs_teardown(void);
 
 void remove_output(const char *name);
-char *content(const char *path, size_t *size); /* to be freed */
+char *content(const char *path, size_t *size); /* the caller frees it */
 void same_content(const char *a, const char *b);
 bool is_there(const char *path);
 

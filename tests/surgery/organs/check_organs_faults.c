@@ -17,10 +17,10 @@
 
 enum { EXTRACT, ASSEMBLE, ASSEMBLE_ONE, GRAFT, GRAFT_APART };
 
-/* How one run differs from the usual: inputs are names in the scratch directory. */
+/* Differences from the usual run: inputs are names in the scratch directory. */
 typedef struct organs_way {
     int verb;
-    const char *model, *source; /* "donor" or "apart"; of a graft: its target and source */
+    const char *model, *source; /* "donor" or "apart"; for a graft its target and source */
     const char *types;
     bool force;
 } organs_way;
@@ -32,7 +32,7 @@ static const organs_way ways[] = {[EXTRACT] = {EXTRACT, "donor", NULL, NULL, fal
                                   [GRAFT_APART] = {GRAFT_APART, "apart", "other", "skeleton,norm", false}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
-/* A path in the scratch directory for longer than scratch_path keeps it; NULL stays NULL. */
+/* Returns a path in the scratch directory that stays valid longer than that of scratch_path; NULL for NULL. */
 static const char *path_of(char room[4096], const char *name)
 {
     if (!name)
@@ -41,7 +41,7 @@ static const char *path_of(char room[4096], const char *name)
     return room;
 }
 
-static bool said_resumed; /* the report of the last run */
+static bool said_resumed; /* from the report of the last run */
 
 static organ_status organs_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                                 organ_error *error)
@@ -50,7 +50,7 @@ static organ_status organs_once(const void *way, const char *output, bool resume
     char model[4096], source[4096], to[4096];
     json_t *report = NULL;
     const char *why;
-    (void)threads; /* these verbs only move bytes */
+    (void)threads; /* these verbs only copy bytes */
     *error = (organ_error){0};
     path_of(model, w->model);
     path_of(to, output);
@@ -77,7 +77,7 @@ static organ_status organs_once(const void *way, const char *output, bool resume
     return error->status;
 }
 
-/* A name for an output of that run: an assembled single file has an ending. */
+/* Returns a name for an output of that run: an assembled single file needs an extension. */
 static const char *output_of(int verb, const char *name)
 {
     static char room[64];
@@ -102,7 +102,7 @@ static void make_inputs(int layers)
 
 static void setup(void) { make_inputs(1); }
 
-/* As many tensors as 20 kills need. */
+/* Makes enough tensors for 20 kills. */
 static void setup_more(void) { make_inputs(2); }
 
 static void teardown(void)
@@ -111,7 +111,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* Each call of each function fails once. Some failures have another way around them: then the run is whole. */
+/* Each call of each function fails once. The program can avoid some failures; then the run must succeed. */
 static void each_call_fails(int verb, fault_call call, int errnum)
 {
     organ_error error;
@@ -124,7 +124,7 @@ static void each_call_fails(int verb, fault_call call, int errnum)
         const bool reached = fault_count(call) >= n;
         fault_clear();
         ck_assert_msg(status == ORGAN_OK || status == ORGAN_IO, "call %ld: %s", n, error.message);
-        /* The last thing synchronised is the directory in which the whole output has just got its name. */
+        /* The last sync is that of the directory in which the complete output has just got its name. */
         const bool named = exists(scratch_path("%s", output_of(verb, name)));
         ck_assert(named == (status == ORGAN_OK) || (call == FAULT_FSYNC && status));
         const bool left = exists(scratch_path(".%s.organ-partial", output_of(verb, name)));
@@ -147,7 +147,7 @@ END_TEST
 START_TEST(renames_fail) { each_call_fails(_i, FAULT_RENAME, EACCES); }
 END_TEST
 
-static int turn; /* which of the runs, for what has no argument */
+static int turn; /* the current run, for functions without an argument */
 
 static void lengthen_donor(void)
 {
@@ -168,7 +168,7 @@ START_TEST(inputs_that_change)
 }
 END_TEST
 
-/* ---- runs that end too early ---- */
+/* ---- interrupted runs ---- */
 
 static resumed_verb verb_of(int verb) { return (resumed_verb){.run = organs_once, .way = &ways[verb]}; }
 
@@ -231,7 +231,7 @@ START_TEST(resume_refuses_another_run)
 }
 END_TEST
 
-/* An output that is one file is resumed too, and its journal is not left beside it. */
+/* A single-file output can be resumed too, and its journal is removed at the end. */
 START_TEST(single_file_is_resumed)
 {
     organ_error error;
@@ -254,7 +254,7 @@ int main(void)
     const struct {
         const char *name;
         const TTest *test;
-        bool resumed; /* a directory: a single file is not for the rig */
+        bool resumed; /* a directory: the rig does not support a single file */
     } cases[] = {{"reads", reads_fail, false},
                  {"writes", writes_fail, false},
                  {"syncs", syncs_fail, false},

@@ -34,7 +34,7 @@ static void must_graft(organ_graft_options options, const char *output)
     ck_assert_msg(graft(options, output, &error) == ORGAN_OK, "%s", error.message);
 }
 
-/* `text` is part of one of the mismatches. */
+/* Whether `text` is part of a mismatch. */
 static bool mismatch(const char *text)
 {
     const json_t *const lines = json_object_get(organs_report, "mismatches");
@@ -65,7 +65,7 @@ static organ_model *opened(const char *name)
     return model;
 }
 
-/* Whether the bytes of two tensors are the same. */
+/* Whether two tensors have the same bytes. */
 static bool equal(const organ_model *a, const char *name_a, const organ_model *b, const char *name_b)
 {
     const organ_tensor *const x = organ_model_find(a, name_a), *const y = organ_model_find(b, name_b);
@@ -82,7 +82,7 @@ static bool equal(const organ_model *a, const char *name_a, const organ_model *b
     return same;
 }
 
-/* ---- what fits ---- */
+/* ---- organs that fit ---- */
 
 START_TEST(onto_itself)
 {
@@ -119,7 +119,7 @@ START_TEST(organs_of_another_type)
 }
 END_TEST
 
-/* Names, order of axes and types differ, the model is the same: all of the one in the place of all of the other is the
+/* Names, order of axes and types differ in the same model: replacing every organ of one by those of the other gives the
  * other. */
 START_TEST(across_formats)
 {
@@ -139,7 +139,7 @@ START_TEST(across_formats)
 }
 END_TEST
 
-/* Two layers, each of a norm, a q and an up; `bias` is another number in every tensor. */
+/* Makes two layers, each of a norm, a q and an up; `bias` is added to make every tensor different. */
 static void make_layers(const char *name, const char *architecture, const char *values, unsigned layers, unsigned fill)
 {
     char words[4000], tensors[3000] = "", data[600] = "";
@@ -193,14 +193,14 @@ START_TEST(layers_move_and_metadata_follows)
 }
 END_TEST
 
-/* ---- what does not fit ---- */
+/* ---- organs that do not fit ---- */
 
 START_TEST(everything_is_listed)
 {
     make_layers("a.gguf", "llama", "4:7 4:8", 2, 1);
     make_layers("b.gguf", "qwen2", "4:1 4:2 4:3", 3, 101);
-    char *const a = strdup(scratch_path("a.gguf")), *const b = strdup(scratch_path(
-                                                        "b.gguf")); /* scratch_path gives its places anew */
+    char *const a = strdup(scratch_path("a.gguf")), *const b = strdup(
+                                                        scratch_path("b.gguf")); /* scratch_path reuses its buffers */
     does_not_fit((organ_graft_options){.source = a, .target = b}, "c.gguf",
                  (const char *const[]){"rope: in GGUF files of architecture 'llama'",
                                        "blk.2.attn_norm.weight of the target has no counterpart",

@@ -16,7 +16,7 @@
 #define K "model.layers.0.self_attn.k_proj"
 #define V "model.layers.1.self_attn.v_proj"
 
-/* What the first pair was: the rig's modules become those of the second. */
+/* Values of the first pair: the rig's modules then become those of the second. */
 static float *first_clean[RIG_MODULES], *first_noisy[RIG_MODULES];
 
 static float *copy_of(const float *values, size_t count)
@@ -26,8 +26,8 @@ static float *copy_of(const float *values, size_t count)
     return memcpy(copy, values, count * sizeof *copy);
 }
 
-/* Writes the first pair as a_clean and a_noisy, and the adapter. Then N_B = factor N_A + own of what the second noise
- * was, around another clean model; written as clean and noisy, with noisy2 for a tuned model. */
+/* Writes the first pair as a_clean and a_noisy, and the adapter. Then makes N_B = factor N_A + own times another noise,
+ * around another clean model, and writes it as clean and noisy, with noisy2 for a tuned model. */
 static void write_pairs(double factor, double own)
 {
     rig_write(3, NULL);
@@ -105,7 +105,7 @@ static bool verdict_says(const char *words)
     return there;
 }
 
-/* ---- noises whose relation is known ---- */
+/* ---- noises with a known relation ---- */
 
 START_TEST(equal_noises_cancel)
 {
@@ -322,7 +322,7 @@ START_TEST(same_bits_whatever_the_way)
 }
 END_TEST
 
-/* ---- refusals ---- */
+/* ---- errors ---- */
 
 static void must_refuse(pairs_way way, organ_status status, const char *const *words)
 {
@@ -362,7 +362,7 @@ START_TEST(wrong_calls)
     organ_stop_request(&requested);
     REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &requested), "interrupted");
     pairs_must((pairs_way){
-        .options = {.change = scratch_path("clean.safetensors")}}); /* what was made of A is what stands in B */
+        .options = {.change = scratch_path("clean.safetensors")}}); /* the change belongs to A and is used for B */
     ck_assert_str_eq(organ_json_text(rig_result, "change.of"), "tuned model");
 }
 END_TEST

@@ -18,7 +18,7 @@
 /* ---- the plain formulas ---- */
 
 typedef struct plain {
-    double noise, change, dot, signs; /* squares of norms */
+    double noise, change, dot, signs; /* squared norms */
     double inside;
 } plain;
 
@@ -37,7 +37,7 @@ static void orthonormal(double *m, size_t rows, size_t n)
         }
 }
 
-/* Columns of b span the output directions of B A where A has full rank. */
+/* If A has full rank, the columns of b span the output directions of B A. */
 static plain formulas(const rig_module *m, size_t n, double scale)
 {
     plain p = {0};
@@ -85,7 +85,7 @@ static void compare(size_t index, size_t n, double scale)
     ck_assert_double_eq_tol(rig_number(module, "chance.std_exact"), 1 / sqrt(size), 1e-12);
 }
 
-/* noisy = clean - factor K - rest, in double. */
+/* Sets noisy = clean - factor K - rest in FP64. */
 static void set_noise(rig_module *m, size_t n, double factor, double scale)
 {
     for (size_t r = 0; r < m->rows; r++)
@@ -97,11 +97,11 @@ static void set_noise(rig_module *m, size_t n, double factor, double scale)
         }
 }
 
-/* ---- numbers ---- */
+/* ---- computed numbers ---- */
 
 START_TEST(random_noise_is_orthogonal)
 {
-    rig_add(K, 33, 257, 8); /* a block and one column */
+    rig_add(K, 33, 257, 8); /* one block and one more column */
     rig_add(Q, 96, 200, 8);
     rig_add(V, 300, 40, 8);
     rig_write(16, NULL);
@@ -139,14 +139,14 @@ START_TEST(noise_along_the_adapter)
         ck_assert_str_eq(organ_json_text(verdict, "leakage"), "more than isotropic");
         ck_assert_str_eq(organ_json_text(verdict, "magnitude"), magnitudes[k]);
         char *words = json_dumps(verdict, 0);
-        /* W_noisy + K is 3 K further from W_clean + K, instead of 2 K */
+        /* the distance of W_noisy + K from W_clean + K is 3 K instead of 2 K */
         ck_assert_ptr_nonnull(strstr(words, k ? "the adapter adds 125 % of the squared distance" : "its own residual"));
         free(words);
     }
 }
 END_TEST
 
-/* Takes the directions of b out of the noise. */
+/* Removes the directions of b from the noise. */
 START_TEST(noise_beside_the_adapter)
 {
     rig_module *m = rig_add(Q, 60, 70, 5);
@@ -180,7 +180,7 @@ START_TEST(noise_beside_the_adapter)
 }
 END_TEST
 
-/* Factors whose singular vectors are known: the noise lies in the third output direction alone. */
+/* Factors with known singular vectors: the noise lies in the third output direction alone. */
 START_TEST(leakage_into_the_strongest_directions)
 {
     rig_module *m = rig_add(Q, 40, 50, 4);
@@ -325,7 +325,7 @@ START_TEST(nothing_to_compare)
 }
 END_TEST
 
-/* ---- the same bits ---- */
+/* ---- bit identity ---- */
 
 START_TEST(same_bits_whatever_the_way)
 {
@@ -334,7 +334,7 @@ START_TEST(same_bits_whatever_the_way)
         uint64_t memory;
     } ways[] = {{1, 512 << 20}, {3, 64 << 20}, {7, 8 << 20}, {2, 10 << 20}};
     json_t *first = NULL;
-    rig_add(Q, 1100, 700, 12); /* strips and blocks, both with a rest */
+    rig_add(Q, 1100, 700, 12); /* strips and blocks, both with a remainder */
     rig_add(V, 70, 33, 12);
     rig_write(12, NULL);
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
@@ -364,14 +364,14 @@ START_TEST(chosen_modules)
     const double mean = rig_number(json_array_get(organ_json_at(rig_result, "modules"), 2), "chance.mean");
     rig_must((rig_way){.options = {.modules = "*.v_proj"}});
     ck_assert_uint_eq(json_array_size(organ_json_at(rig_result, "modules")), 1);
-    /* the random numbers of a module do not depend on which others are chosen */
+    /* the random numbers of a module do not depend on the other modules that are selected */
     ck_assert_double_eq(rig_number(json_array_get(organ_json_at(rig_result, "modules"), 0), "chance.mean"), mean);
 }
 END_TEST
 
-/* ---- chance ---- */
+/* ---- expected values for random noise ---- */
 
-/* The cosine of dense random matrices with a fixed one, drawn the long way. */
+/* Draws the cosine of dense random matrices with a fixed one by the definition. */
 START_TEST(draws_are_those_of_dense_matrices)
 {
     enum { N = 24, DRAWS = 20000 };
@@ -393,7 +393,7 @@ START_TEST(draws_are_those_of_dense_matrices)
         drawn[0] += y * y / DRAWS;
         drawn[1] += y * y * y * y / DRAWS;
     }
-    /* moments of the cosine: 1/n and 3/(n(n+2)); 20000 draws know them to 1 and 3 % */
+    /* moments of the cosine: 1/n and 3/(n(n+2)); 20000 draws estimate them to 1 and 3 % */
     ck_assert_double_eq_tol(dense[0], 1.0 / N, 0.03 / N);
     ck_assert_double_eq_tol(drawn[0], 1.0 / N, 0.03 / N);
     ck_assert_double_eq_tol(drawn[1], dense[1], 0.1 * dense[1]);

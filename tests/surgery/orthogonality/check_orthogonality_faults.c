@@ -14,7 +14,7 @@
 #define Q "model.layers.0.self_attn.q_proj"
 #define V "model.layers.1.self_attn.v_proj"
 
-/* Fails with that status and a message that has all the words, up to the first NULL. */
+/* Checks that the run fails with that status and a message with all the words, up to the first NULL. */
 static void must_refuse(rig_way way, organ_status status, const char *const *words)
 {
     organ_error error;
@@ -40,7 +40,7 @@ static void usual(void)
 START_TEST(modules_that_do_not_fit)
 {
     usual();
-    rig_count = 1; /* noisy2 has q_proj alone, and in another shape */
+    rig_count = 1; /* noisy2 has only q_proj, in another shape */
     rig_modules[0].rows = 29;
     rename(scratch_path("noisy.safetensors"), scratch_path("keep.safetensors"));
     rig_count = 2;
@@ -196,8 +196,8 @@ START_TEST(full_disk_at_any_moment)
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         fault_clear();
         rig_must((rig_way){.options = {.output = scratch_path("counted"), .force = true}});
-        /* The last two fsyncs are those of the output and its parent directory: the output is whole by then and stays.
-         */
+        /* The last two fsyncs are those of the output and its parent directory: the output is then complete and
+         * stays. */
         const long count = fault_count(calls[c]) - (calls[c] == FAULT_FSYNC ? 2 : 0);
         for (long n = 1; n <= count; n++) {
             fault_at(calls[c], n, ENOSPC, true, NULL);

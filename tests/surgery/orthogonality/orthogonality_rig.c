@@ -88,7 +88,7 @@ typedef struct piece {
     char name[160];
     size_t rows, cols;
     const float *values;
-    float *own; /* to be freed */
+    float *own; /* freed by the rig */
 } piece;
 
 static void write_pieces(const char *path, piece *pieces, size_t count)
@@ -129,7 +129,7 @@ static float *transposed(const float *values, size_t rows, size_t cols)
     return out;
 }
 
-/* Of a module whose weight is the transpose of B A, A holds b and B holds a. */
+/* For a module whose weight is the transpose of B A, A holds b and B holds a. */
 static void put_factors(const rig_module *m, bool turned, piece *to)
 {
     static const char *const suffix[2][2] = {{".lora_A.weight", ".lora_B.weight"},

@@ -34,18 +34,18 @@ static void cut_one(const organ_tensor *tensor, uint64_t rows, organ_cuts *cuts)
 START_TEST(tensors_are_cut_by_their_size_alone)
 {
     static const struct {
-        uint64_t shape[3], rows, stretches, first; /* first: bytes of the first stretch */
+        uint64_t shape[3], rows, stretches, first; /* first: bytes of the first part */
     } table[] = {
-        {{1, 32768, 1024}, 256, 1, 64 * MIB},                           /* as large as a unit may be */
+        {{1, 32768, 1024}, 256, 1, 64 * MIB},                           /* the largest unit */
         {{1, 32769, 1024}, 256, 2, (uint64_t)16640 * 2048},             /* two halves, of whole blocks */
-        {{1, 32769, 1024}, ORGAN_CUT_NEVER, 1, (uint64_t)32769 * 2048}, /* not at all */
+        {{1, 32769, 1024}, ORGAN_CUT_NEVER, 1, (uint64_t)32769 * 2048}, /* not cut */
         {{1, 32769, 1024}, ORGAN_CUT_MATRICES, 1, (uint64_t)32769 * 2048},
-        {{6, 4096, 4096}, 256, 3, 64 * MIB},                /* two matrices a stretch */
-        {{7, 4096, 4096}, ORGAN_CUT_MATRICES, 4, 64 * MIB}, /* and the last has one */
-        {{3, 10000, 4096}, 256, 6, (uint64_t)5120 * 8192},  /* each matrix by itself */
+        {{6, 4096, 4096}, 256, 3, 64 * MIB},                /* two matrices in a part */
+        {{7, 4096, 4096}, ORGAN_CUT_MATRICES, 4, 64 * MIB}, /* the last part has one */
+        {{3, 10000, 4096}, 256, 6, (uint64_t)5120 * 8192},  /* each matrix is cut by itself */
         {{3, 10000, 4096}, ORGAN_CUT_MATRICES, 3, (uint64_t)10000 * 8192},
-        {{384, 2048, 7168}, 256, 192, (uint64_t)2 * 2048 * 7168 * 2}, /* experts of a model of 1 T */
-        {{1, 2, 100000000}, 8, 1, (uint64_t)400000000},               /* rows that are longer than a unit */
+        {{384, 2048, 7168}, 256, 192, (uint64_t)2 * 2048 * 7168 * 2}, /* experts of a model of 10^12 parameters */
+        {{1, 2, 100000000}, 8, 1, (uint64_t)400000000},               /* rows longer than a unit */
         {{2, 2, 100000000}, 1, 4, (uint64_t)200000000},
     };
     for (size_t k = 0; k < COUNT(table); k++) {
@@ -100,7 +100,7 @@ START_TEST(a_digest_is_of_all_bytes_or_not_known)
     const size_t first = cuts.list[0].tensor.bytes, second = cuts.list[1].tensor.bytes;
     bytes[5] = 1, bytes[first] = 2;
     snprintf(requested, sizeof requested, "%016llx", (unsigned long long)XXH3_64bits(bytes, whole.bytes));
-    organ_cuts_digest(&cuts, 1, bytes + first, second, 0); /* the beginning was written elsewhere */
+    organ_cuts_digest(&cuts, 1, bytes + first, second, 0); /* another rank has written the first part */
     ck_assert_str_eq(cuts.xxh3[0], "");
     organ_cuts_digest(&cuts, 0, bytes, 4096, 0);
     organ_cuts_digest(&cuts, 0, bytes + 4096, first - 4096, 4096);

@@ -23,7 +23,7 @@ START_TEST(a_dry_run_takes_no_seconds)
 }
 END_TEST
 
-/* A fault ends the run before this rank has done a tensor; the journal of rank 1 has that line. */
+/* A failure ends the run before this rank has written a tensor; the journal of rank 1 has that line. */
 static bool is_kept_beside(const char *line, const char *name)
 {
     char path[4096];

@@ -46,7 +46,7 @@ static double e4m3(unsigned code)
     return code & 0x80 ? -magnitude : magnitude;
 }
 
-/* The nearest of all, the even one of two. */
+/* Returns the nearest code, of two the even one. */
 static unsigned nearest_e4m3(float x)
 {
     unsigned best = 0;
@@ -60,7 +60,7 @@ static unsigned nearest_e4m3(float x)
     return best | (signbit(x) ? 0x80 : 0);
 }
 
-/* ---- a tensor quantised in plain C ---- */
+/* ---- a tensor quantised by plain C ---- */
 
 typedef struct plain {
     size_t rows, cols, scale_rows, scale_cols;
@@ -116,7 +116,7 @@ static void release(plain *p)
     free(p->codes);
 }
 
-/* "model.x.weight" -> "model.x." and the end. */
+/* Replaces the end of "model.x.weight" by `end`. */
 static const char *extra(const char *weight, const char *end)
 {
     static char name[256];
@@ -194,7 +194,7 @@ START_TEST(codes_are_the_nearest)
 }
 END_TEST
 
-/* What was quantised reads back as code x scale, and a copy in another type rounds that once. */
+/* A quantised weight reads back as code x scale, and a copy in another type rounds that once. */
 START_TEST(numbers_come_back)
 {
     static const char *const dtypes[] = {"f32", "bf16"};
@@ -255,7 +255,7 @@ START_TEST(same_bytes_whatever_the_way)
 }
 END_TEST
 
-/* Writes bytes into a tensor of a model in the scratch directory. */
+/* Overwrites bytes of a tensor of a model in the scratch directory. */
 static void poke(const char *path, const char *name, uint64_t at, const void *data, size_t bytes)
 {
     organ_model *const model = open_sound(path);
@@ -278,7 +278,7 @@ static void expect(const organ_model *model, const char *tensor, organ_dtype dty
     free(data);
 }
 
-/* What the owners of the formats make of the same numbers. */
+/* The codes equal those of the formats' own libraries for the same values. */
 START_TEST(codes_are_those_of_the_owners)
 {
     static const char name[] = "model.layers.0.mlp.up_proj.weight";
@@ -368,7 +368,7 @@ static void remark(void *context, const char *text)
     strcat(remarks, "\n");
 }
 
-/* A scale so large that values leave the range of F16, and a code that is NaN: told of, not hidden. */
+/* A scale that makes values exceed F16, and a code that is NaN, are counted in the report. */
 START_TEST(overflow_is_counted)
 {
     const organ_progress progress = {.note = remark};

@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Both verbs, the second on what the first made, and the scheme whose scales take a pass of their own. */
+/* Both verbs, the second on the output of the first, and the scheme whose scales need a separate pass. */
 static convert_way way_of(int verb)
 {
     static const char *const schemes[] = {"fp8-block128", NULL, "fp8-tensor", "int4-group32"};
-    static char packed[4096]; /* the path is used for longer than scratch_path keeps it */
+    static char packed[4096]; /* a copy, since scratch_path reuses its buffers */
     snprintf(packed, sizeof packed, "%s", scratch_path("packed"));
     return (convert_way){.scheme = schemes[verb], .model = verb == 1 ? packed : NULL, .max = 60000};
 }
@@ -29,7 +29,7 @@ static organ_status convert_once(const void *way, const char *output, bool resum
     return convert(output, here, error);
 }
 
-/* The rig of a verb; `way` is kept. */
+/* Returns the rig of a verb, which keeps `way`. */
 static resumed_verb verb_of(int verb, convert_way *way)
 {
     must_convert("packed", way_of(0));
@@ -102,7 +102,7 @@ START_TEST(resume_refuses_another_run)
 }
 END_TEST
 
-/* What a verb without a journal left is no run to go on with, and no part of this output. */
+/* Files left by a verb without a journal cannot be resumed and are not part of this output. */
 START_TEST(leftovers_of_another_verb_go)
 {
     convert_way way = way_of(0);
@@ -116,13 +116,13 @@ START_TEST(leftovers_of_another_verb_go)
 }
 END_TEST
 
-/* An output that is one file is resumed too, and its journal is not left beside it. */
+/* A single-file output can be resumed too, and its journal is removed at the end. */
 START_TEST(single_file_is_resumed)
 {
     organ_error error;
     convert_way way = {0};
     must_convert("reference.safetensors", way);
-    fault_at(FAULT_FSYNC, 2, ENOSPC, true, NULL); /* the first is that of the mark */
+    fault_at(FAULT_FSYNC, 2, ENOSPC, true, NULL); /* the first fsync writes the mark */
     ck_assert_int_eq(convert("out.safetensors", way, &error), ORGAN_IO);
     fault_clear();
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);

@@ -37,8 +37,8 @@ static void same_tensors(const organ_model *a, const organ_model *b)
     }
 }
 
-/* Every tensor begins at a multiple of its type's width, data on a page; no shard of several tensors is longer than
- * asked for. */
+/* Checks that every tensor begins at a multiple of its type's size, data on a page, and that no shard of several
+ * tensors exceeds the limit. */
 static void check_shards(const organ_model *model, uint64_t max)
 {
     for (size_t f = 0; f < model->file_count; f++) {
@@ -160,7 +160,7 @@ START_TEST(edits_refuse_what_is_no_object)
 }
 END_TEST
 
-/* The config of a quantised model that keeps what it says of the text apart. */
+/* The config of a quantised multimodal model with a separate text config. */
 START_TEST(config_becomes_that_of_a_plain_model)
 {
     static const char before[] =
@@ -181,7 +181,7 @@ START_TEST(config_becomes_that_of_a_plain_model)
     char *const text = slurp(scratch_path("out/config.json"), &size);
     ck_assert(size == sizeof after - 1 && memcmp(text, after, size) == 0);
     free(text);
-    must_convert("plain", (convert_way){.dtype = "f16"}); /* nothing was packed: nothing has changed its type */
+    must_convert("plain", (convert_way){.dtype = "f16"}); /* nothing was packed, so no type has changed */
     ck_assert(same_files(scratch_path("plain/config.json"), scratch_path("donor/config.json")));
 }
 END_TEST
@@ -198,7 +198,7 @@ static bool lists(const json_t *array, const char *text)
     return false;
 }
 
-/* What is not quantised is named, so that a loader leaves it alone. */
+/* The config lists the modules that are not quantised, so that loaders leave them alone. */
 START_TEST(what_is_left_alone_is_named)
 {
     must_convert("out", (convert_way){.scheme = "int4-group32"});
@@ -219,7 +219,7 @@ START_TEST(what_is_left_alone_is_named)
 }
 END_TEST
 
-/* ---- what comes along ---- */
+/* ---- other files of the model ---- */
 
 START_TEST(other_files_come_along)
 {
@@ -234,7 +234,7 @@ START_TEST(other_files_come_along)
         ck_assert_msg(same_files(scratch_path("packed/%s", kept[k]), scratch_path("out/%s", kept[k])), "%s", kept[k]);
     for (size_t k = 0; k < 3; k++)
         ck_assert_msg(!exists(scratch_path("out/%s", gone[k])), "%s", gone[k]);
-    ck_assert(!exists(scratch_path("out/model.safetensors.index.json"))); /* of the shards that it had */
+    ck_assert(!exists(scratch_path("out/model.safetensors.index.json"))); /* the index of its old shards */
     ck_assert(same_files(scratch_path("packed/organ/quantize.json"), scratch_path("out/organ/donor/quantize.json")));
     ck_assert(exists(scratch_path("out/organ/dequantize.json")) &&
               exists(scratch_path("out/organ/DEQUANTIZE_REPORT.md")) &&
@@ -242,7 +242,7 @@ START_TEST(other_files_come_along)
 }
 END_TEST
 
-/* A file beside the shards that has the name of an output must not take its place. */
+/* A file next to the shards with the name of an output file does not replace that. */
 START_TEST(a_stale_file_is_not_copied_over_the_output)
 {
     organ_model *const donor = open_sound("donor");
@@ -291,8 +291,8 @@ START_TEST(strays_are_never_silent)
 }
 END_TEST
 
-/* Takes the shards of `from`, which have a tensor each, whose tensors have `part` in their names (or not: `without`).
- */
+/* Takes from `from`, which has one tensor per shard, the shards whose tensor names contain `part` (with `without`: do
+ * not contain it). */
 static void take_shards(const char *from, const char *part, bool without, json_t *map, uint64_t *total)
 {
     organ_model *const model = open_sound(from);
@@ -311,7 +311,7 @@ static void take_shards(const char *from, const char *part, bool without, json_t
     organ_model_close(model);
 }
 
-/* FP8 attention, INT4 feed-forward, plain norms and embedding, whatever the config says of it. */
+/* FP8 attention, INT4 feed-forward, plain norms and embedding, with any config. */
 START_TEST(schemes_may_be_mixed)
 {
     static const char *const names[] = {Q_PROJ, "model.layers.1.mlp.up_proj.weight"};
@@ -348,7 +348,7 @@ START_TEST(schemes_may_be_mixed)
 }
 END_TEST
 
-/* ---- other models ---- */
+/* ---- models in other forms ---- */
 
 START_TEST(gguf_becomes_gguf)
 {

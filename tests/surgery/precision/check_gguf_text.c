@@ -43,8 +43,8 @@ static const json_t *row_of(const char *tensor)
 
 static const char stack[] = "blk.1.ffn_up_exps.weight";
 
-/* Every matrix of a stack gets blocks of its own that lose less on the text; what goes by none has those that it has
- * without one. */
+/* Every matrix of a stack gets its own blocks, with less loss on the text; tensors that no text reaches get the blocks
+ * of a run without a text. */
 START_TEST(stacks_and_what_goes_by_no_text)
 {
     size_t bytes;
@@ -97,8 +97,7 @@ START_TEST(full_disk_and_what_goes_on)
 }
 END_TEST
 
-/* Of one token only the experts that work on it see anything: all are calibrated on all tokens, stacks of them in one
- * tensor, too. */
+/* One token reaches only its experts: all are calibrated on all tokens, also stacks in one tensor. */
 START_TEST(experts_that_no_token_reaches)
 {
     convert_way way = way_of("q4_0", text);

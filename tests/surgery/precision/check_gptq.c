@@ -92,7 +92,7 @@ static const organ_grid grids[] = {{4, ORGAN_SCALE_GROUP, 32},  {3, ORGAN_SCALE_
                                    {8, ORGAN_SCALE_CHANNEL, 0}, {0, ORGAN_SCALE_BLOCK, 128},
                                    {0, ORGAN_SCALE_TENSOR, 0},  {0, ORGAN_SCALE_CHANNEL, 0}};
 
-/* Every value is a code times its scale, and the encoder of the format finds that code. */
+/* Every value is a code times its scale, and the format's encoder finds that code. */
 START_TEST(values_are_what_codes_mean)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
@@ -141,7 +141,7 @@ START_TEST(bits_are_the_same_for_any_threads_and_kernels)
 }
 END_TEST
 
-/* Where H is in blocks of 256 columns, less is known of the inputs, and still more than nothing. */
+/* H in blocks of 256 columns knows less of the inputs and is still better than none. */
 START_TEST(blocks_of_moments_do)
 {
     organ_engine engine = make_engine(2, 1 << 20);
@@ -171,7 +171,7 @@ START_TEST(zeros_stay_zeros)
 }
 END_TEST
 
-/* Every third weight is out, and so are whole groups of a row. */
+/* Marks every third weight, and whole groups of a row, as pruned. */
 static void leave_some_out(uint8_t *keep)
 {
     for (size_t k = 0; k < LAYER_WEIGHTS; k++) {
@@ -202,7 +202,7 @@ START_TEST(what_was_pruned_stays_zero)
 }
 END_TEST
 
-/* A mask that leaves nothing out changes nothing. */
+/* A mask without zeros changes nothing. */
 START_TEST(a_mask_of_all_is_none)
 {
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);

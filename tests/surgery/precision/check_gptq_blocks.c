@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The numbers of the layer, as a layer whose rows are whole blocks of 256. */
+/* The layer's sizes, for rows of whole blocks of 256. */
 enum {
     ROWS = 60,
     COLS = 512,
@@ -48,7 +48,7 @@ static organ_calibration *see(const organ_engine *engine)
     return c;
 }
 
-/* Into one of two places. */
+/* Writes to one of two buffers. */
 static quantised *quantise(const organ_engine *engine, organ_grid grid, const float *weighing, bool no_resolve,
                            bool second)
 {
@@ -80,7 +80,7 @@ static float meant[LAYER_WEIGHTS];
 
 static size_t count_of(const organ_ggml_kind *kind) { return LAYER_WEIGHTS / kind->elements; }
 
-/* The blocks of all rows, of values and numbers. */
+/* Makes the blocks of all rows from values and numbers. */
 static void join(const organ_grid *grid, const float *values, const float *numbers, unsigned char *to)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -89,12 +89,12 @@ static void join(const organ_grid *grid, const float *values, const float *numbe
                         to + i * (COLS / kind->elements * kind->bytes));
 }
 
-/* What blocks mean and the numbers taken out of them make the same blocks again. */
+/* The values of blocks, with the numbers read from them, give the same blocks again. */
 START_TEST(parts_there_and_back)
 {
     static float numbers[MAX_NUMBERS];
     for (size_t k = 40; k < 340; k++)
-        given.weights[k] = 0; /* whole groups without anything */
+        given.weights[k] = 0; /* whole groups without weight */
     for (size_t k = 0; k < GRIDS; k++) {
         const organ_ggml_kind *const kind = organ_grid_blocks(&grids[k]);
         ck_assert_uint_eq(kind->bits, grids[k].bits);
@@ -110,8 +110,8 @@ START_TEST(parts_there_and_back)
 }
 END_TEST
 
-/* The rows of GGUF encodings agree with the layouts of blocks in kernels and formats: bits, elements, and the narrower
- * encoding of rows that are not whole blocks. */
+/* The table of GGUF encodings agrees with the block layouts of kernels and formats: bits, elements, and the narrower
+ * encoding for rows that are not whole blocks. */
 START_TEST(encodings_are_blocks)
 {
     static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"};
@@ -132,7 +132,7 @@ START_TEST(encodings_are_blocks)
 }
 END_TEST
 
-/* tr(E H E^T) per token, from the inputs themselves, with the damping that H has. */
+/* Returns tr(E H E^T) per token, computed from the inputs, with the damping of H. */
 static double loss_of(const float *values)
 {
     double loss = 0, squares = 0, lost = 0;
@@ -151,7 +151,7 @@ static double loss_of(const float *values)
     return loss / TOKENS + ORGAN_GPTQ_DAMPING * squares / TOKENS / COLS * lost;
 }
 
-/* The blocks mean what the losses are of, and lose less than those that go by weights alone. */
+/* The blocks have the values whose loss is reported, and lose less than blocks chosen by weights alone. */
 START_TEST(blocks_lose_less)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
@@ -175,8 +175,8 @@ START_TEST(blocks_lose_less)
 }
 END_TEST
 
-/* Without what comes after GPTQ the numbers are those of the blocks that the weights become by themselves, weighed as
- * is asked. */
+/* Without the refinement after GPTQ, the numbers are those of the blocks that the weights get by themselves, weighted
+ * as requested. */
 START_TEST(first_numbers_are_those_of_the_search)
 {
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);
@@ -218,7 +218,7 @@ START_TEST(bits_are_the_same_for_any_threads_and_kernels)
 }
 END_TEST
 
-/* H in blocks of 256 columns; a layer of zeros stays one; values out of the reach of F16 end at its last number. */
+/* H in blocks of 256 columns; a layer of zeros stays zero; values beyond F16 become its largest number. */
 START_TEST(edges)
 {
     organ_engine little = make_engine(2, 1 << 20), engine = make_engine(2, (uint64_t)1 << 30);

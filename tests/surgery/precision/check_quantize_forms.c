@@ -24,7 +24,7 @@ static void remember(void *context, const char *text)
 
 static const organ_progress progress = {.note = remember};
 
-/* A mixture of that hidden width whose experts are `width` wide, with attention of the hidden width. */
+/* Makes a mixture of that hidden size whose experts are `width` wide, with attention of the hidden size. */
 static void make_mixture(uint64_t hidden, uint64_t width)
 {
     static char names[64][96];
@@ -53,7 +53,7 @@ static void make_mixture(uint64_t hidden, uint64_t width)
     spill(scratch_path("donor/config.json"), config, (size_t)length);
 }
 
-/* The widest group of at most `requested` that divides the width; 0: none. */
+/* Returns the largest group of at most `requested` that divides the width; 0: none. */
 static uint64_t fitting(uint64_t requested, uint64_t width)
 {
     while (requested >= 32 && width % requested)
@@ -61,7 +61,7 @@ static uint64_t fitting(uint64_t requested, uint64_t width)
     return requested >= 32 ? requested : 0;
 }
 
-/* The columns of a scale of that module; 0 where it is plain. */
+/* Returns the group size of that module; 0 if it is not quantised. */
 static uint64_t group_of(const organ_model *model, const char *module, uint64_t cols)
 {
     char name[128];
@@ -92,7 +92,7 @@ static json_t *config_of(const char *name)
     return kept;
 }
 
-/* The group of the config whose targets have the pattern of experts, of how many columns; 0: there is none. */
+/* Returns the group size of the config's group whose targets contain the pattern of experts; 0: there is none. */
 static uint64_t group_of_pattern(const json_t *config)
 {
     const char *key;
@@ -149,7 +149,7 @@ START_TEST(experts_have_one_group_or_are_refused)
 }
 END_TEST
 
-/* Schemes without groups take any width, and all targets. */
+/* Schemes without groups support any width, and all targets. */
 START_TEST(other_schemes_take_all_widths)
 {
     static const char *const schemes[] = {"fp8-block128", "fp8-tensor", "fp8-channel", "int8-channel"};
@@ -181,7 +181,7 @@ START_TEST(experts_are_taken_by_whole_layers)
     must_convert("out", (convert_way){.scheme = "int4-group32", .targets = "*.0.mlp.experts.*", .progress = &progress});
     ck_assert_msg(strstr(remarks, "9 matrices of experts stay plain"), "%s", remarks);
     json_t *const config = config_of("out");
-    ck_assert_uint_eq(json_array_size(json_object_get(config, "ignore")), 9 + LAYERS + 1); /* the output head, too */
+    ck_assert_uint_eq(json_array_size(json_object_get(config, "ignore")), 9 + LAYERS + 1); /* with the output head */
     json_decref(config);
 }
 END_TEST
@@ -204,11 +204,11 @@ START_TEST(experts_of_two_kinds_in_a_layer_are_refused)
 }
 END_TEST
 
-/* A matrix that loaders hold alone stays plain where no group fits, and is ignored by name. */
+/* A matrix that loaders hold alone stays plain if no group fits, and is ignored by name. */
 START_TEST(other_matrices_stay_plain)
 {
     must_convert("out", (convert_way){.scheme = "int4-group128",
-                                      .targets = "*_proj.weight"}); /* donor: 160 wide, 357 in between */
+                                      .targets = "*_proj.weight"}); /* donor: 160 wide, 357 in the feed-forward */
     json_t *const config = config_of("out");
     const json_t *const left = json_object_get(convert_report, "left_alone");
     ck_assert_uint_eq(json_array_size(left), 2);

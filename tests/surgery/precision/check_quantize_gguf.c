@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Two kinds of rows, rows that are no blocks at all, a stack of experts, a norm. */
+/* Two kinds of rows, rows that are no whole blocks, a stack of experts, a norm. */
 static const made_tensor donor[] = {
     {"token_embd.weight", ORGAN_F16, 2, {40, 256}},        {"blk.0.attn_q.weight", ORGAN_BF16, 2, {24, 512}},
     {"blk.0.attn_norm.weight", ORGAN_F32, 1, {256}},       {"blk.0.ffn_down.weight", ORGAN_F32, 2, {16, 96}},
@@ -33,7 +33,7 @@ static void must(organ_status status, const organ_error *error)
     ck_assert_msg(status == ORGAN_OK, "%s", error->message);
 }
 
-/* Writes a GGUF file whose tensors have what `fill` makes of them. */
+/* Writes a GGUF file whose tensors have the values made by `fill`. */
 static void write_gguf(const char *path, organ_gguf_writer *writer, const made_tensor *tensors, size_t count,
                        void (*fill)(const made_tensor *tensor, size_t index, float *values, void *to))
 {
@@ -83,7 +83,7 @@ static void make_donor(size_t tensors)
     write_gguf(scratch_path("donor.gguf"), writer, donor, tensors, fill_donor);
 }
 
-/* Sums of squares: input j of matrix m has (j mod 7 + 1)^2 (m + 1), none where j mod 11 is 5. */
+/* Sums of squares: input j of matrix m has (j mod 7 + 1)^2 (m + 1), or none if j mod 11 is 5. */
 static const made_tensor importance[] = {{"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},
                                          {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
                                          {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},
@@ -123,7 +123,7 @@ static void setup(void)
 
 static convert_way way_of(const char *scheme, const char *imatrix)
 {
-    static char paths[16][4096]; /* used for longer than scratch_path keeps them */
+    static char paths[16][4096]; /* copies, since scratch_path reuses its buffers */
     static unsigned turn;
     char *const model = paths[turn % 16], *const extra = paths[(turn + 1) % 16];
     turn += 2;
@@ -132,7 +132,7 @@ static convert_way way_of(const char *scheme, const char *imatrix)
     return (convert_way){.scheme = scheme, .model = model, .imatrix = imatrix ? extra : NULL};
 }
 
-/* ---- types ---- */
+/* ---- types of outputs ---- */
 
 typedef struct becoming {
     const char *scheme;
@@ -186,7 +186,7 @@ START_TEST(tensors_become_what_is_said)
 }
 END_TEST
 
-/* Without a matrix of its own the head is the embedding; with --targets all that matches is in the scheme, and nothing
+/* Without a head tensor the embedding is the head; with --targets, all matching matrices get the scheme and nothing
  * else changes. */
 START_TEST(head_and_targets)
 {
@@ -208,9 +208,9 @@ START_TEST(head_and_targets)
 }
 END_TEST
 
-/* ---- bytes ---- */
+/* ---- bytes of blocks ---- */
 
-/* The weights of a matrix, as docs/definitions/gguf.md has them. */
+/* Computes the weights of a matrix as docs/definitions/gguf.md defines them. */
 static void weights_of(size_t matrix, size_t cols, float *weights)
 {
     double sum = 0;
@@ -287,7 +287,7 @@ START_TEST(same_bytes_by_any_way)
 }
 END_TEST
 
-/* What the report says was lost is what the file has lost. */
+/* The loss in the report is that of the file. */
 START_TEST(report_tells_the_loss)
 {
     must_convert("out.gguf", way_of("q4_k", "imatrix.gguf"));
@@ -330,7 +330,7 @@ START_TEST(report_tells_the_loss)
 }
 END_TEST
 
-/* ---- faults ---- */
+/* ---- errors ---- */
 
 START_TEST(what_cannot_be_is_refused)
 {
@@ -371,7 +371,7 @@ static void fill_unreached(const made_tensor *tensor, size_t index, float *value
         ((float *)to)[1] = 0;
 }
 
-/* The second expert has the tokens of the two others. */
+/* The second expert has the sums of the two others. */
 static void fill_averaged(const made_tensor *tensor, size_t index, float *values, void *to)
 {
     fill_importance(tensor, index, values, to);
@@ -390,7 +390,7 @@ static void write_importance(void (*fill)(const made_tensor *tensor, size_t inde
     write_gguf(scratch_path("imatrix.gguf"), writer, importance, 6, fill);
 }
 
-/* Its gate goes by the inputs that the others have together. */
+/* Its gate uses the sums of the inputs of the others. */
 START_TEST(expert_that_no_token_reached)
 {
     write_importance(fill_averaged);
@@ -430,7 +430,7 @@ START_TEST(imatrix_that_does_not_fit)
 }
 END_TEST
 
-/* A quantised model is quantised again only where it is not yet. */
+/* Quantising a quantised model changes only tensors that are not quantised yet. */
 START_TEST(packed_targets_stay)
 {
     convert_way way = way_of("q8_0", NULL);
@@ -482,12 +482,12 @@ START_TEST(full_disk_and_what_goes_on)
 }
 END_TEST
 
-/* The run that is gone on with is of the same imatrix. */
+/* A run can be resumed only with the same imatrix. */
 START_TEST(resume_refuses_another_imatrix)
 {
     organ_error error;
     convert_way way = way_of("q5_0", "imatrix.gguf");
-    fault_at(FAULT_FSYNC, 2, ENOSPC, true, NULL); /* the first is that of the mark */
+    fault_at(FAULT_FSYNC, 2, ENOSPC, true, NULL); /* the first fsync writes the mark */
     ck_assert_int_eq(convert("out.gguf", way, &error), ORGAN_IO);
     fault_clear();
     way.resume = true;

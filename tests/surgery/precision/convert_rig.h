@@ -10,16 +10,16 @@
 
 #include <check.h>
 
-/* How one run differs from the usual: 2 threads, 64 MiB, "donor", BF16. */
+/* Differences from the usual run: 2 threads, 64 MiB, "donor", BF16. */
 typedef struct convert_way {
     const char *isa;
     size_t threads;
     uint64_t memory;
     const char *model;  /* a path */
-    const char *scheme; /* of quantize */
-    const char *dtype;  /* of dequantize */
+    const char *scheme; /* for quantize */
+    const char *dtype;  /* for dequantize */
     const char *targets, *imatrix;
-    const char *calibration; /* a path: gptq by so many windows of it; NULL: nearest */
+    const char *calibration; /* a path: gptq with so many windows of it; NULL: nearest */
     unsigned samples, context;
     uint64_t max;
     bool resume, force, dry_run;
@@ -29,26 +29,26 @@ typedef struct convert_way {
 
 extern json_t *convert_report; /* of the last successful run */
 
-/* The scratch directory with its "donor", a plain model of two shards, 160 wide: its columns are whole groups of 32,
- * but for those of down_proj; nothing is whole blocks of 128. */
+/* Makes the scratch directory with its "donor", a plain model of two shards, 160 wide: its columns are whole groups of
+ * 32, except those of down_proj; no dimension is whole blocks of 128. */
 void convert_setup(void);
 void convert_teardown(void);
 
-/* `output` is a name in the scratch directory. quantize where a scheme is given, else dequantize. */
+/* Makes `output`, a name in the scratch directory: quantizes if `scheme` is set, else dequantizes. */
 organ_status convert(const char *output, convert_way way, organ_error *error);
 void must_convert(const char *output, convert_way way);
 
-/* "out.gguf" is refused with these words, and nothing of it is left. */
+/* Checks that a run to "out.gguf" fails with these words and leaves nothing. */
 void convert_refused(convert_way way, organ_status status, const char *words);
 
-/* Takes away OUTPUT.gguf and what lies beside it. */
+/* Removes OUTPUT.gguf and its reports. */
 void convert_forget(const char *output);
 
 /* Opens a model of the scratch directory, which must have no problems. */
 organ_model *open_sound(const char *name);
-/* Bytes of a tensor that must be there, to be freed. */
+/* Returns the bytes of a tensor that must exist; the caller frees them. */
 unsigned char *bytes_of(const organ_model *model, const char *tensor, organ_dtype dtype, size_t *bytes);
-/* The values of a tensor of type F32, BF16 or F16 (or whatever its scheme is), to be freed. */
+/* Returns the values of a tensor of type F32, BF16, F16 or a packed scheme; the caller frees them. */
 float *numbers_of(const organ_model *model, const char *weight, size_t *count);
 
 Suite *convert_numbers_suite(void);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- what it does ---- */
+/* ---- results ---- */
 
 START_TEST(same_bytes_whatever_the_way)
 {
@@ -56,7 +56,7 @@ START_TEST(audit_finds_what_prune_said)
 }
 END_TEST
 
-/* Flips bytes of a tensor of out; the audit must say which tensor. */
+/* Flips bits in a tensor of the output; the audit must name the tensor. */
 static void damage(const char *tensor, uint64_t byte, unsigned char bits, const char *told)
 {
     organ_model *model;
@@ -126,7 +126,7 @@ START_TEST(sparsity_is_met)
 }
 END_TEST
 
-/* Rates that fall with the gain in ways a search must get along with: steep, flat, stepped, out of reach. */
+/* Pruned shares that fall with the gain in ways that are hard for the search: steep, flat, stepped, out of reach. */
 static double rate_of(int kind, double gain)
 {
     switch (kind) {

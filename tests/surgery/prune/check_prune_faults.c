@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Runs in a child that dies in the n-th write; returns whether it did die. */
+/* Runs in a child that is killed in the n-th write; returns whether it was. */
 static bool killed_at(long n, way w)
 {
     const pid_t child = fork();

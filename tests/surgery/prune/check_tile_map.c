@@ -13,7 +13,7 @@
 
 enum { MODELS = 2, DONOR = 0, COPY = 1 };
 
-/* Models of one tensor each; in the copy every third weight of its upper left part is zero. */
+/* Makes models of one tensor each; in the copy every third weight of the upper left part is zero. */
 static void make_pair(const made_tensor *tensor, organ_model *models[MODELS])
 {
     organ_error error = {0};
@@ -40,7 +40,7 @@ static bool is_zero(const char *data, const organ_tensor *t, uint64_t element)
     return memcmp(at, zeros[0], bytes) == 0 || memcmp(at, zeros[1] + 4 - bytes, bytes) == 0;
 }
 
-/* The same map by a loop over all weights; how many were killed. */
+/* Makes the same map by a loop over all weights; returns the number of removed weights. */
 static uint64_t count_plainly(const organ_tensor *t, uint64_t side, uint64_t *killed)
 {
     size_t size;
@@ -78,10 +78,10 @@ static const struct {
     size_t block;
     long long side, rows, cols;
 } shapes[] = {
-    {{"a.weight", ORGAN_BF16, 2, {300, 200}}, 64, 16, 19, 13},     /* halved until it is the least */
-    {{"b.weight", ORGAN_F32, 2, {512, 512}}, 32, 32, 16, 16},      /* 256 tiles: as it is */
-    {{"c.weight", ORGAN_F16, 3, {5, 100, 33}}, 17, 17, 30, 2},     /* an odd block stays; matrix below matrix */
-    {{"d.weight", ORGAN_BF16, 2, {1300, 1300}}, 16, 32, 41, 41},   /* doubled: 82 x 82 tiles would be too many */
+    {{"a.weight", ORGAN_BF16, 2, {300, 200}}, 64, 16, 19, 13},     /* halved down to the smallest side */
+    {{"b.weight", ORGAN_F32, 2, {512, 512}}, 32, 32, 16, 16},      /* 256 tiles: unchanged */
+    {{"c.weight", ORGAN_F16, 3, {5, 100, 33}}, 17, 17, 30, 2},     /* an odd block stays; matrices below each other */
+    {{"d.weight", ORGAN_BF16, 2, {1300, 1300}}, 16, 32, 41, 41},   /* doubled: 82 x 82 tiles are too many */
     {{"e.weight", ORGAN_BF16, 4, {2, 3, 40, 20}}, 256, 16, 18, 2}, /* leading axes stacked */
     {{"f.weight", ORGAN_F32, 2, {1, 5000}}, 4096, 16, 1, 313},
 };
@@ -125,7 +125,7 @@ START_TEST(what_is_no_matrix_has_no_map)
 }
 END_TEST
 
-/* Both choose the tensor that is farthest from the mean, and agree on all of it but the edge of a tile. */
+/* Both choose the tensor that is farthest from the mean, and agree on all of it except the edge of a tile. */
 START_TEST(pruning_and_audit_tell_the_same)
 {
     organ_error error;
@@ -155,7 +155,7 @@ START_TEST(pruning_and_audit_tell_the_same)
 }
 END_TEST
 
-/* All values of a tensor. */
+/* Returns all values of a tensor. */
 static float *values_of(const char *data, const organ_tensor *t)
 {
     float *const values = malloc(t->elements * sizeof *values);
@@ -166,7 +166,7 @@ static float *values_of(const char *data, const organ_tensor *t)
 
 enum { FROM = -24, HALF_OCTAVES = 56 };
 
-/* The half octave that a magnitude is in, by comparison with powers of the root of 2. */
+/* Returns the half octave of a magnitude by comparison with powers of the root of 2. */
 static size_t half_octave(double magnitude)
 {
     static double bounds[HALF_OCTAVES];
@@ -178,7 +178,8 @@ static size_t half_octave(double magnitude)
     return bin;
 }
 
-/* Of the files, or of bytes of the copy that are shown in pieces of `piece` weights, which end within rows. */
+/* Returns the histogram of the files, or of the copy's bytes given in pieces of `piece` weights, which end within
+ * rows. */
 static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa, const char *shown,
                              uint64_t piece)
 {

@@ -9,7 +9,7 @@
 
 #include <check.h>
 
-/* How one run differs from the usual. */
+/* Differences from the usual run. */
 typedef struct way {
     const char *isa, *machine;
     size_t threads;
@@ -21,16 +21,16 @@ typedef struct way {
 extern json_t *last_report; /* of the last successful run */
 extern char notes[4096];    /* of the last run */
 
-/* The scratch directory with its "donor". */
+/* Makes the scratch directory with its "donor". */
 void rig_setup(void);
 void rig_teardown(void);
 
-/* What a way leaves out is filled in with values that make a run short. Outputs are names in the scratch directory. */
+/* Prunes to `output`, a name in the scratch directory. Members that are 0 get values that make a run short. */
 organ_status prune(const char *output, way w, organ_error *error);
 void must_prune(const char *output, way w);
 organ_status audit(const char *output, organ_error *error);
 
-/* Every file of two outputs is the same, and prune.json but for its "run". */
+/* Checks that every file of two outputs is the same, and prune.json except for its "run". */
 void same_outputs(const char *a, const char *b);
 
 long long number_at(const json_t *json, const char *a, const char *b, const char *c);

@@ -16,7 +16,7 @@
 
 #define V_PROJ "model.layers.0.self_attn.v_proj.weight" /* F32 */
 
-/* The values of an F32 tensor, to be freed. */
+/* Returns the values of an F32 tensor; the caller frees them. */
 static float *values_of(const char *path, const char *name, size_t *rows, size_t *cols)
 {
     organ_model *model;
@@ -51,7 +51,7 @@ static const json_t *told(const char *tensor)
 
 static double number(const json_t *row, const char *key) { return json_number_value(json_object_get(row, key)); }
 
-/* ---- spectra by their definition, in n^2 operations ---- */
+/* ---- spectra by the definition, in n^2 operations ---- */
 
 static int ascending(const void *a, const void *b)
 {
@@ -59,7 +59,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Filters one row; returns the energy of the noise in it. */
+/* Filters one row; returns the energy of its noise. */
 static double plain_fft(const float *row, double *out, size_t n, double threshold, double strength)
 {
     const size_t bins = n / 2 + 1;
@@ -93,7 +93,7 @@ static double plain_fft(const float *row, double *out, size_t n, double threshol
     return noise;
 }
 
-/* ---- what the oracle says: fixtures/make_purify_golden.py ---- */
+/* ---- results of fixtures/make_purify_golden.py ---- */
 
 typedef struct purify_golden {
     const char *method;
@@ -101,7 +101,7 @@ typedef struct purify_golden {
     organ_dtype dtype;
     enum sample_shape shape;
     uint64_t seed;
-    size_t rows, cols, first; /* of its words */
+    size_t rows, cols, first; /* the first of its words */
 } purify_golden;
 
 #include "tests/surgery/purify/purify_golden.h"
@@ -113,8 +113,8 @@ static uint32_t word_of(const void *units, size_t k, size_t size)
     return word;
 }
 
-/* Every bit. Of spectra too: the script takes none where the last bits of a transform, which differ among kinds of CPU,
- * could show. */
+/* Compares every bit, also of spectra: the script avoids values for which the last bits of a transform, which differ
+ * between CPUs, matter. */
 static void compare_golden(const purify_golden *g, const void *units, size_t size)
 {
     for (size_t k = 0; k < g->rows * g->cols; k++)
@@ -150,7 +150,7 @@ START_TEST(results_are_the_oracles)
 }
 END_TEST
 
-/* Rows of 181 values are odd, of 64 a power of two. */
+/* Makes rows of 181 values, which is odd, and of 64, a power of two. */
 static void make_wide(void)
 {
     const made_tensor tensors[] = {{V_PROJ, ORGAN_F32, 2, {19, 181}},
@@ -175,7 +175,7 @@ static void compare_spectra(const char *tensor, double threshold, double strengt
     const double was = energy(before, rows * cols), is = energy(after, rows * cols);
     ck_assert_double_eq_tol(number(told(tensor), "energy_before"), was, 1e-9 * was);
     ck_assert_double_eq_tol(number(told(tensor), "energy_after"), is, 1e-9 * was);
-    ck_assert_double_eq_tol(was - is, strength * (2 - strength) * noise, 1e-6 * was); /* Parseval */
+    ck_assert_double_eq_tol(was - is, strength * (2 - strength) * noise, 1e-6 * was); /* Parseval's theorem */
     ck_assert_double_eq_tol(number(told(tensor), "energy_removed_percent"), 100 * (was - is) / was, 1e-5);
     free(before);
     free(after);
@@ -212,7 +212,7 @@ START_TEST(wavelets_account_for_their_energy)
         cross += (double)before[k] * (double)after[k];
     const double is = energy(after, rows * cols), was = energy(before, rows * cols);
     ck_assert_double_eq_tol(cross, is,
-                            1e-5 * is); /* at strength 1 what is left is a projection: orthogonal to what went */
+                            1e-5 * is); /* at strength 1 the result is a projection, orthogonal to the removed part */
     ck_assert(is < 0.5 * was && is > 0.05 * was);
     ck_assert_double_eq_tol(number(told(V_PROJ), "energy_after"), is, 1e-9 * was);
     free(before);
@@ -223,7 +223,7 @@ START_TEST(wavelets_account_for_their_energy)
 }
 END_TEST
 
-/* ---- the same bytes ---- */
+/* ---- bit identity ---- */
 
 START_TEST(same_bytes_whatever_the_way)
 {
@@ -260,9 +260,9 @@ START_TEST(strength_0_changes_nothing)
 }
 END_TEST
 
-/* ---- what is purified ---- */
+/* ---- choice of tensors ---- */
 
-/* Bytes of a tensor are the donor's. */
+/* Whether the bytes of a tensor are the donor's. */
 static bool untouched(const char *name)
 {
     organ_model *donor, *copy;
@@ -331,7 +331,7 @@ START_TEST(types_that_cannot_be_written)
 }
 END_TEST
 
-/* ---- places ---- */
+/* ---- forms of models ---- */
 
 START_TEST(organ_directory_and_single_file_agree)
 {

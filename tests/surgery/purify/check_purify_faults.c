@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Weak enough for no warning, which names the output. */
+/* Strengths too small for a warning, which would name the output. */
 static const purify_way ways[] = {
     {.options = {.strength = 0.02}},
     {.options = {.method = "fft", .strength = 0.02, .types = "organ,skeleton", .layers = "1"}},
@@ -29,10 +29,10 @@ static organ_status purify_once(const void *way, const char *output, bool resume
     return purify(output, here, error);
 }
 
-/* The rig of a way; `here` is kept. */
+/* Returns the rig of a way, which keeps `here`. */
 static resumed_verb verb_of(int k, purify_way *here)
 {
-    static char organs[4096]; /* the path is used for longer than scratch_path keeps it */
+    static char organs[4096]; /* a copy, since scratch_path reuses its buffers */
     *here = ways[k];
     if (k == OF_ORGANS) {
         organ_error error = {0};
@@ -103,7 +103,7 @@ START_TEST(resume_refuses_another_run)
 }
 END_TEST
 
-/* An output that is one file is resumed too, and its journal is not left beside it. */
+/* A single-file output can be resumed too, and its journal is removed at the end. */
 START_TEST(single_file_is_resumed)
 {
     organ_error error;
@@ -158,7 +158,7 @@ START_TEST(unreadable_donor)
 }
 END_TEST
 
-/* Writes an F32 value into the middle of a tensor of the donor. */
+/* Writes an FP32 value into the middle of a tensor of the donor. */
 static void poison(const char *name, uint32_t bits)
 {
     organ_model *model;
@@ -185,9 +185,9 @@ START_TEST(values_that_are_not_finite)
                 "%s", error.message);
             ck_assert(!scratch_left("out"));
         }
-    must_purify("out", (purify_way){.options = {.layers = "0"}}); /* what is not selected may hold anything */
+    must_purify("out", (purify_way){.options = {.layers = "0"}}); /* other tensors may have any values */
     poison("model.layers.1.self_attn.v_proj.weight", 0x7f7fffff);
-    for (size_t m = 0; m < 2; m++) /* sums of neighbours are beyond FP32, or not */
+    for (size_t m = 0; m < 2; m++) /* sums of neighbours overflow in FP32, or not */
         if (purify("large", (purify_way){.options = {.method = methods[m], .write.force = true}}, &error) != ORGAN_OK)
             ck_assert_msg(strstr(error.message, "so large"), "%s", error.message);
 }

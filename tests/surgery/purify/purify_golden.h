@@ -39,7 +39,7 @@ static const purify_golden purify_goldens[] = {
     {"fft", 1.0, ORGAN_F32, LAPLACE, 34000, 2, 64, 4543},
     {"fft", 1.0, ORGAN_F32, STUDENT_T4, 35000, 1, 33, 4671},
 };
-/* The bits of the results, matrix after matrix. */
+/* Bits of the results, matrix after matrix. */
 static const uint32_t purify_words[] = {
     0x3f34, 0xbddf, 0xbf56, 0x3f5d, 0xbf32, 0xbe98, 0xbf13, 0x3f01, 0xbee3, 0x3f54, 0xbe30,
     0x3ef8, 0x3d6a, 0x3de8, 0x3ec7, 0x3d42, 0xbbbf, 0x3efc, 0xbf04, 0x3f22, 0x3f27, 0x3e9b,

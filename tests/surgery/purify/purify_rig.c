@@ -55,5 +55,5 @@ void purify_same(const char *a, const char *b)
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
         ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])),
                       "%s differs in %s and %s", files[k], a, b);
-    same_reports(a, b, "purify.json", "warning"); /* which has the paths */
+    same_reports(a, b, "purify.json", "warning"); /* the warning contains the paths */
 }

@@ -8,7 +8,7 @@
 
 #include <check.h>
 
-/* How one run differs from the usual: haar with strength 0.5 over "donor", 2 threads, 64 MiB. */
+/* Differences from the usual run: haar with strength 0.5 on "donor", 2 threads, 64 MiB. */
 typedef struct purify_way {
     const char *isa;
     size_t threads;
@@ -21,15 +21,15 @@ typedef struct purify_way {
 
 extern json_t *purify_result; /* of the last successful run */
 
-/* The scratch directory with its "donor", a model of two shards. */
+/* Makes the scratch directory with its "donor", a model of two shards. */
 void purify_setup(void);
 void purify_teardown(void);
 
-/* `output` is a name in the scratch directory. */
+/* Purifies to `output`, a name in the scratch directory. */
 organ_status purify(const char *output, purify_way way, organ_error *error);
 void must_purify(const char *output, purify_way way);
 
-/* Every file of the model is the same in two outputs, and purify.json but for its "run". */
+/* Checks that every file of the model is the same in two outputs, and purify.json except for its "run". */
 void purify_same(const char *a, const char *b);
 
 Suite *purify_results_suite(void);

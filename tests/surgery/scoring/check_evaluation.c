@@ -26,8 +26,7 @@
 
 static json_t *report;
 
-/* One run: of what, into what, and how. NULL and zeros: DONOR, "out", the text's first 200 tokens, 256 MiB, two
- * threads. */
+/* A run: donor, output and options. NULL and zeros: DONOR, "out", the text's first 200 tokens, 256 MiB, two threads. */
 typedef struct made_way {
     const char *model, *output;
     const organ_experiment_options *evaluate;
@@ -127,7 +126,7 @@ static organ_status merge(const made_way *w, const char *model, const char *outp
     return organ_lora_merge(&o, engine, w->progress, &report, error);
 }
 
-/* Layer 0 becomes a copy of layer 2. */
+/* Makes layer 0 a copy of layer 2. */
 static organ_status graft(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,
                           const organ_engine *engine, organ_error *error)
 {
@@ -150,7 +149,7 @@ static const struct {
               {"graft", "target", graft}};
 enum { MAKERS = sizeof makers / sizeof *makers };
 
-/* The beginning of TEXT, in the scratch directory. */
+/* A file with the beginning of TEXT in the scratch directory. */
 static char text_path[256];
 static const organ_experiment_options usual = {.text = text_path, .context = 64, .max_tokens = 200};
 
@@ -191,7 +190,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* ---- the figures ---- */
+/* ---- figures of an evaluation ---- */
 
 static json_t *perplexity_of(const char *before, const char *after, const organ_experiment_options *e)
 {
@@ -214,7 +213,7 @@ static void same(const json_t *a, const json_t *b, const char *what)
     free(y);
 }
 
-/* What the last report says is what perplexity finds in both models as they lie there now. */
+/* Compares the figures of the last report with those of perplexity for both models. */
 static void expect_figures(const char *before, const char *after, const organ_experiment_options *e)
 {
     json_t *const found = perplexity_of(before, after, e);
@@ -238,7 +237,7 @@ START_TEST(figures_are_those_of_perplexity)
 }
 END_TEST
 
-/* Another style, too. */
+/* The style of perplexity is an option. */
 START_TEST(style_is_that_of_the_options)
 {
     const organ_experiment_options e = {.text = text_path, .style = "lm-eval", .context = 32, .max_tokens = 100};
@@ -260,7 +259,7 @@ START_TEST(packed_weights_are_scored_as_they_are)
 }
 END_TEST
 
-/* One GGUF file, an organ directory, a model that is named by its index. */
+/* One GGUF file, an organ directory, a model named by its index. */
 START_TEST(models_in_other_forms)
 {
     organ_error error = {0};
@@ -286,7 +285,7 @@ START_TEST(models_in_other_forms)
 }
 END_TEST
 
-/* A single .safetensors has no config.json: that of the model it was made of says how to compute. */
+/* A single .safetensors file has no config.json; the donor's describes how to compute. */
 START_TEST(tensors_alone)
 {
     organ_error error;
@@ -318,12 +317,12 @@ START_TEST(threads_and_memory_change_nothing)
 }
 END_TEST
 
-/* ---- before anything is written ---- */
+/* ---- before the output is written ---- */
 
 typedef struct watcher {
     organ_stop stop;
     unsigned stages;
-    const char *text; /* to be changed when the scoring begins; NULL: the stop is asked for */
+    const char *text; /* a file to change when the scoring begins; NULL: request a stop */
 } watcher;
 
 static void on_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
@@ -349,7 +348,7 @@ static void expect_refusal(size_t maker, made_way w, organ_status status, const 
     ck_assert(report == NULL && watch.stages == 0 && !scratch_left("out"));
 }
 
-/* DONOR by links, but for the file `other`, which is not there or has the text. */
+/* Makes a model of links to DONOR, except for the file `other`, which is missing (NULL) or has the text. */
 static void link_model(const char *name, const char *other, const char *text)
 {
     static const char *const files[] = {"config.json",
@@ -379,7 +378,7 @@ START_TEST(what_cannot_be_evaluated_is_not_begun)
     expect_refusal((size_t)_i, (made_way){.evaluate = &none}, ORGAN_IO, "none.txt");
     expect_refusal((size_t)_i, (made_way){.evaluate = &brief}, ORGAN_BAD_INPUT, "has 0 tokens");
     expect_refusal((size_t)_i, (made_way){.evaluate = &strange}, ORGAN_USAGE, "'gpt'");
-    if (makers[_i].run == wanda) /* which needs all that for itself, and says so first */
+    if (makers[_i].run == wanda) /* which needs these files itself and reports them first */
         return;
     expect_refusal((size_t)_i, (made_way){.memory = 10 << 20}, ORGAN_USAGE, "M is enough");
     link_model("mute", "tokenizer.json", NULL);
@@ -403,9 +402,9 @@ START_TEST(a_dry_run_says_what_would_be_scored)
 }
 END_TEST
 
-/* ---- a finished output is not lost ---- */
+/* ---- a failed evaluation keeps the complete output ---- */
 
-/* It is what the same run makes without --evaluate. */
+/* Compares the output with that of the same run without --evaluate. */
 static void expect_whole(size_t maker, const char *why)
 {
     ck_assert_msg(strstr(organ_json_text(report, "evaluation.not_evaluated"), why), "%s: %s", makers[maker].name,
@@ -448,7 +447,7 @@ START_TEST(a_text_that_changes_leaves_the_output)
 }
 END_TEST
 
-/* ---- prune goes on ---- */
+/* ---- interrupted and resumed prunings ---- */
 
 static void stop_soon(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
@@ -470,7 +469,7 @@ START_TEST(a_resumed_pruning_is_evaluated)
     must(prune, (made_way){.resume = true});
     ck_assert(json_is_true(organ_json_at(report, "run.resumed")));
     expect_figures(DONOR, scratch_path("out"), &usual);
-    same_reports("whole", "out", "prune.json", "evaluation"); /* which names the output */
+    same_reports("whole", "out", "prune.json", "evaluation"); /* which contains the name of the output */
 }
 END_TEST
 

@@ -27,9 +27,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- bounds ---- */
+/* ---- limits ---- */
 
-/* No file here has more than 1 MiB: nothing needs more than a few of it, nor more than a moment of the processor. */
+/* No file here has more than 1 MiB, so no run may need more than this memory and processor time. */
 enum { MAX_BYTES = 8 << 20, MAX_SECONDS = 5 };
 
 typedef struct bounds {
@@ -50,7 +50,7 @@ static void bounds_end(bounds b)
     ck_assert_int_eq(open_files(), b.files);
 }
 
-/* ---- what must happen ---- */
+/* ---- expected findings ---- */
 
 static bool has_finding(const json_t *report, const char *kind, const char *what)
 {
@@ -64,7 +64,7 @@ static bool has_finding(const json_t *report, const char *kind, const char *what
     return false;
 }
 
-/* inspect --untrusted tells of it. */
+/* Checks that inspect --untrusted reports it. */
 static void expect_told(const char *name, const char *kind, const char *what)
 {
     organ_error error = {0};
@@ -77,8 +77,8 @@ static void expect_told(const char *name, const char *kind, const char *what)
     bounds_end(b);
 }
 
-/* inspect refuses it with ORGAN_BAD_INPUT and a message with `what`; inspect --untrusted has the same sentence as a
- * finding. */
+/* Checks that inspect rejects it with ORGAN_BAD_INPUT and a message with `what`, and that inspect --untrusted has the
+ * same sentence as a finding. */
 static void expect_malformed(const char *name, const char *kind, const char *what)
 {
     organ_error error = {0};
@@ -92,7 +92,7 @@ static void expect_malformed(const char *name, const char *kind, const char *wha
     expect_told(name, kind, what);
 }
 
-/* The tokenizer of a model; with ORGAN_BAD_INPUT the message must have `what`, and there is none. */
+/* Opens the tokenizer of a model; with ORGAN_BAD_INPUT the message must contain `what`, and the result is NULL. */
 static organ_tokenizer *open_tokenizer(const char *name, organ_status status, const char *what)
 {
     organ_error error = {0};
@@ -114,9 +114,9 @@ static organ_tokenizer *open_tokenizer(const char *name, organ_status status, co
 
 /* ---- llama.cpp: vocabularies ---- */
 
-/* The length of a token was cut from size_t to int32_t, so one of 2 GiB and more passed the check against the buffer it
- * was copied into. A length that the file does not have is refused; so is a token longer than is read; the longest that
- * is has its own length to the last byte. */
+/* llama.cpp truncated the length of a token from size_t to int32_t, so a length of 2 GiB or more passed the check
+ * against the buffer. organ rejects a length beyond the file and a token that is too long; the longest token has its
+ * own length to the last byte. */
 START_TEST(cve_2025_49847_token_longer_than_int32)
 {
     gguf_file("claimed.gguf", HEAD(0, 3) WORDS_MODEL TOKENS(1, "8:0x80000010 c:100"));
@@ -136,9 +136,9 @@ START_TEST(cve_2025_49847_token_longer_than_int32)
 }
 END_TEST
 
-/* The number of tokens was compared as an int with the room that the caller had, so a result beyond 2^31 was written
- * past it. Here the room is made for the result and counts are size_t; a text of 2^31 tokens is beyond a test, so this
- * is the class: as many tokens as a text can make, each of one byte, all there and no more. */
+/* llama.cpp compared the number of tokens as an int with the size of the caller's buffer, so a result beyond 2^31 was
+ * written past it. organ allocates the buffer for the result and counts in size_t. A text of 2^31 tokens is too large
+ * for a test, so this tests the largest number of tokens for a text, each of one byte. */
 START_TEST(cve_2025_52566_count_of_tokens_is_no_int)
 {
     enum { LETTERS = 1 << 20 };
@@ -153,15 +153,15 @@ START_TEST(cve_2025_52566_count_of_tokens_is_no_int)
     for (size_t k = 0; k < count; k++)
         known += ids[k] == 1;
     ck_assert_uint_eq(known, LETTERS);
-    ck_assert_uint_le(count, LETTERS + 3); /* the blank that is put before a text has three bytes */
+    ck_assert_uint_le(count, LETTERS + 3); /* the blank added before a text has three bytes */
     free(ids);
     free(text);
     organ_tokenizer_close(tokenizer);
 }
 END_TEST
 
-/* The two characters behind "<0x" went through a function that takes a sign, and the number was an index: "<0x-1>"
- * wrote before the table of bytes, and "<0xZZ>" ended the program. */
+/* llama.cpp parsed the two characters after "<0x" with a function that accepts a sign, and used the number as an index:
+ * "<0x-1>" wrote before the table of bytes, and "<0xZZ>" ended the program. */
 START_TEST(byte_token_below_zero)
 {
     static const char *const odd[] = {"<0x-1>", "<0x-f>", "<0xZZ>", "<0x+1>"};
@@ -182,9 +182,9 @@ START_TEST(byte_token_below_zero)
 }
 END_TEST
 
-/* ---- ggml: sizes that wrap ---- */
+/* ---- ggml: sizes that overflow ---- */
 
-/* The sizes of all tensors were added up without a check: the sum wrapped, and a small buffer was made for them. */
+/* The sum of the sizes of all tensors was not checked: it overflowed, and the buffer was too small. */
 START_TEST(cve_2025_53630_sum_of_tensors_wraps)
 {
     gguf_file("m.gguf", HEAD(3, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0)
@@ -194,7 +194,7 @@ START_TEST(cve_2025_53630_sum_of_tensors_wraps)
 }
 END_TEST
 
-/* The same through the memory for the infos, which was added to a sum that only just did not wrap. */
+/* The same with the memory for the tensor infos, added to a sum just below the overflow. */
 START_TEST(cve_2026_27940_sum_and_overhead_wrap)
 {
     gguf_file("m.gguf",
@@ -203,7 +203,7 @@ START_TEST(cve_2026_27940_sum_and_overhead_wrap)
 }
 END_TEST
 
-/* 2^20 x (2^42 + 1) numbers of 4 bytes are 2^64 + 2^22 bytes: a tensor of exabytes was taken for one of 4 MiB. */
+/* 2^20 x (2^42 + 1) numbers of 4 bytes are 2^64 + 2^22 bytes, which overflowed to 4 MiB. */
 START_TEST(cve_2026_33298_bytes_of_a_tensor_wrap)
 {
     gguf_file("m.gguf", HEAD(1, 0) "s:a 4:2 8:0x100000 8:0x40000000001 4:0 8:0 p:32 z:4194304");
@@ -211,7 +211,7 @@ START_TEST(cve_2026_33298_bytes_of_a_tensor_wrap)
 }
 END_TEST
 
-/* A size just below 2^64 becomes 0 when it is padded, so the check of the sum behind that sees nothing. */
+/* A size just below 2^64 becomes 0 when it is padded, so a later check of the sum finds nothing. */
 START_TEST(ggml_pad_wraps_to_zero)
 {
     gguf_file("m.gguf", HEAD(2, 0) "s:a 4:1 8:64 4:0 8:0 s:b 4:3 8:4 8:1073741823 8:1073741825 4:0 8:256 p:32 z:256");
@@ -222,14 +222,14 @@ START_TEST(ggml_pad_wraps_to_zero)
 }
 END_TEST
 
-/* An alignment of 2^31 is a power of two: where 32 bits are taken for it, what is padded becomes 0 or negative. */
+/* An alignment of 2^31 is a power of two; in 32 bits, padded sizes become 0 or negative. */
 START_TEST(alignment_of_two_to_the_31)
 {
     gguf_file("m.gguf", HEAD(1, 1) "s:general.alignment 4:4 4:0x80000000 " I8("a", 1, 0) "z:64");
     expect_malformed("m.gguf", "header", "the data begins at byte 2147483648, past the end of the file");
     gguf_file("m.gguf", HEAD(2, 1) "s:general.alignment 4:4 4:0x80000000 " I8("a", 1, 0) I8("b", 1, 32) "z:64");
     expect_malformed("m.gguf", "tensor", "tensor 'b': offset 32 is not a multiple of the alignment 2147483648");
-    /* Without tensors it is no fault of the format. */
+    /* Without tensors the alignment is valid. */
     gguf_file("m.gguf", HEAD(0, 1) "s:general.alignment 4:4 4:0x80000000 ");
     expect_told("m.gguf", "header", "2147483648: readers that pad sizes to multiples of it overflow");
 }
@@ -237,8 +237,8 @@ END_TEST
 
 /* ---- gguf-py, ggml: files that take time or memory ---- */
 
-/* A list of 2^63 elements was walked one by one. The file that was reported has 43 bytes; the shortest of version 3
- * that says so has 49, of which every beginning is tried, that of 43 bytes among them; one of version 2 is the same. */
+/* A list of 2^63 elements was read one by one. The reported file has 43 bytes; the shortest of version 3 with such a
+ * list has 49. This tries every prefix of it, and one of version 2. */
 START_TEST(forty_three_bytes_that_hang)
 {
     static const char *const files[] = {HEAD(0, 1) "s:a 4:9 4:4 8:0x8000000000000000",
@@ -257,8 +257,8 @@ START_TEST(forty_three_bytes_that_hang)
 }
 END_TEST
 
-/* A text of 1 GiB, a list of 2^30 numbers, an alignment of 2^30: each was given memory before the file was asked
- * whether it has them. */
+/* A text of 1 GiB, a list of 2^30 numbers, an alignment of 2^30: memory was allocated for each before the size of the
+ * file was checked. */
 START_TEST(hundred_and_sixty_bytes_that_take_a_gib)
 {
     gguf_file("m.gguf", HEAD(0, 1) "s:general.name 4:8 8:0x40000000 z:102");
@@ -275,8 +275,8 @@ END_TEST
 
 /* ---- Ollama ---- */
 
-/* A tensor said to be larger than the file: what lay behind the buffer was quantised into the output, which could be
- * fetched. Here the header is held against the file before a byte is read, and nothing is written. */
+/* A tensor declared larger than the file: memory after the buffer was quantised into an output that a client could
+ * fetch. organ compares the header with the file before it reads data, and writes nothing. */
 START_TEST(cve_2026_7482_tensor_larger_than_the_file)
 {
     organ_error error = {0};
@@ -301,8 +301,8 @@ END_TEST
 
 /* ---- chat templates ---- */
 
-/* Of llama-cpp-python and SGLang: the template of a GGUF file was rendered by Jinja without a sandbox. It is told of,
- * and no reader of this program renders it: the file that it would write is not there afterwards. */
+/* llama-cpp-python and SGLang rendered the template of a GGUF file by Jinja without a sandbox. organ reports the
+ * template and renders none: the file that the template would write does not exist afterwards. */
 static void expect_template(const char *text, const char *what)
 {
     char words[2000];
@@ -373,8 +373,8 @@ static void expect_refused_below_zero(const organ_jail *jail, const organ_verb *
     json_decref(request);
 }
 
-/* "n_discard" of a request was taken as it was, and a number below 0 moved what is written out of its buffer. No number
- * of a job may be below its range: every numeric argument of every verb is tried. */
+/* The server used "n_discard" of a request unchecked, and a negative number moved a write out of its buffer. This tries
+ * every numeric argument of every verb with a number below its range. */
 START_TEST(cve_2026_21869_number_below_zero_in_a_request)
 {
     organ_error error = {0};

@@ -18,7 +18,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A model in scratch/m that nothing is wrong with. */
+/* Makes a valid model in scratch/m. */
 static void sound_model(void)
 {
     ck_assert_int_eq(mkdir(scratch_path("m"), 0700), 0);
@@ -67,7 +67,7 @@ size_t findings_in(const char *name)
     return count;
 }
 
-/* ---- files by their content and their names ---- */
+/* ---- files with unexpected content and names ---- */
 
 typedef struct odd_file {
     const char *name, *bytes;
@@ -147,7 +147,7 @@ START_TEST(files_are_told_by_content_and_name)
 }
 END_TEST
 
-/* A header of 640 bytes begins like a pickle of protocol 2. */
+/* A safetensors header of 640 bytes begins like a pickle of protocol 2. */
 START_TEST(a_header_of_640_bytes_is_no_pickle)
 {
     char header[641];
@@ -189,7 +189,7 @@ END_TEST
 /* ---- configurations ---- */
 
 typedef struct text_case {
-    const char *text, *kind, *where, *what; /* kind "": none */
+    const char *text, *kind, *where, *what; /* kind "": no finding */
 } text_case;
 
 static const text_case configs[] = {
@@ -253,12 +253,12 @@ static const text_case templates[] = {
     {"{% from 'x' import y %}", "template", "", "'from' loads"},
     {"{% for i in range(999999999) %}x{% endfor %}", "template", "", "'999999999' is a very large number"},
     {"{{ 'a' * 100_000_000 }}", "template", "", "is a very large number of repetitions"},
-    /* what reads a tag otherwise than Jinja misses these */
+    /* a scanner that reads tags otherwise than Jinja misses these */
     {"{{ {'a':{'b':1}} ~ x.__class__ }}", "template", "", "'__class__'"},
     {"{% raw %}{# {% endraw %}{{ x._hidden }}{# #}", "template", "", "'_hidden'"},
     {"{{ '}}' ~ x._hidden }}", "template", "", "'_hidden'"},
     {"{{ \"{#\" }}{{ x._hidden }}{{ '#}' }}", "template", "", "'_hidden'"},
-    /* conversations */
+    /* normal conversation templates */
     {"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message.content|trim }}{% endfor %}",
      "", "", ""},
     {"{%- if tools is defined and not tools is none %}{{- raise_exception('no') }}{%- set ns = "
@@ -285,7 +285,7 @@ START_TEST(templates_that_reach_out)
 }
 END_TEST
 
-/* The same text in all places where loaders look for one. */
+/* The same template in all files where loaders look for one. */
 START_TEST(templates_everywhere)
 {
     unlink(scratch_path("m/chat_template.jinja"));

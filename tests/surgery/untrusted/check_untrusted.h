@@ -5,15 +5,15 @@
 
 #include "tests/kit/suite_table.h"
 
-/* What is found in `name` of the scratch directory: nothing; or this, among what there is. `where` and `what` are
- * fragments, a `file` of "" is any. */
+/* Checks that `name` of the scratch directory has no finding, or has this one. `where` and `what` are fragments; a
+ * `file` of "" means any. */
 void expect_clean(const char *name);
 void expect_finding(const char *name, const char *kind, const char *file, const char *where, const char *what);
 
-/* How many findings there are in all. */
+/* Returns the number of findings. */
 size_t findings_in(const char *name);
 
-/* Links, devices, tokenizers, models of several files. */
+/* Suite of links, devices, tokenizers, and models of several files. */
 Suite *untrusted_places_suite(void (*before)(void));
 
 #endif

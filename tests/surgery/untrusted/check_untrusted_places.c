@@ -43,8 +43,7 @@ START_TEST(links_that_leave)
 }
 END_TEST
 
-/* The store of a download of Hugging Face: files are links to blobs beside the snapshots. What is in them is looked at
- * all the same. */
+/* In the cache of Hugging Face, files are links to blobs outside of the snapshots; the blobs are scanned. */
 START_TEST(links_into_the_store)
 {
     static const char *const folders[] = {"models--o--m", "models--o--m/blobs", "models--o--m/snapshots",
@@ -57,7 +56,8 @@ START_TEST(links_into_the_store)
     expect_clean("models--o--m/snapshots/abc");
     make_link("../../blobs/2c", "models--o--m/snapshots/abc/config.json");
     expect_finding("models--o--m/snapshots/abc", "remote-code", "config.json", "auto_map", "b.C");
-    /* A mirror's blobs are called by tags that are no digests, and the cache may have been copied to another name. */
+    /* A mirror's blobs may be named by ETags that are no digests, and the cache may have been copied to another
+     * name. */
     scratch_text("models--o--m/blobs/0f-12", "{}");
     make_link("../../blobs/0f-12", "models--o--m/snapshots/abc/config.json");
     expect_clean("models--o--m/snapshots/abc");
@@ -71,8 +71,7 @@ START_TEST(links_into_the_store)
 }
 END_TEST
 
-/* Caches that are not as the download leaves them. `link` in the snapshot leads to `to`; NULL for `what`: nothing is
- * wrong with that. */
+/* Changed caches: `link` in the snapshot points to `to`; NULL for `what`: no finding. */
 static const struct broken_cache {
     const char *link, *to, *what;
 } broken_caches[] = {
@@ -84,17 +83,17 @@ static const struct broken_cache {
     {"config.json", "config.json", "leads nowhere"},      /* loops */
     {"config.json", "../../blobs/loop", "leads nowhere"},
     {"config.json", "../../blobs/json/x", "leads nowhere"},              /* through a file */
-    {"config.json", "../../../secret", "leaves the entry of the cache"}, /* to the outside, also of the same cache */
+    {"config.json", "../../../secret", "leaves the entry of the cache"}, /* out of the entry, into the same cache */
     {"config.json", "/etc/passwd", "leaves the entry of the cache"},
     {"config.json", "../../../models--o--n/blobs/json", "leaves the entry of the cache"},
-    {"config.json", "../../../models--o--m/blobs/json", "leaves the entry of the cache"}, /* and back */
+    {"config.json", "../../../models--o--m/blobs/json", "leaves the entry of the cache"}, /* out and back */
     {"config.json", "../../blobs/out", "leaves the entry of the cache"},   /* a chain that ends outside */
-    {"config.json", "../../blobs/round", "leaves the entry of the cache"}, /* one that passes through the outside */
+    {"config.json", "../../blobs/round", "leaves the entry of the cache"}, /* a chain that passes through the outside */
     {"config.json", "../../blobs/folder/secret", "leaves the entry of the cache"}, /* through a linked folder */
     {"config.json", "../../blobs", "leads to a directory that was not examined"},
     {"config.json", "../def", "leads to a directory that was not examined"},
     {"config.json", "../..", "leads to a directory that was not examined"},
-    {"again", ".", NULL}, /* a directory that is looked at anyway */
+    {"again", ".", NULL}, /* a directory that is scanned anyway */
 };
 
 static void make_cache(void)
@@ -141,7 +140,7 @@ START_TEST(caches_that_are_broken)
 }
 END_TEST
 
-/* A directory that has folders of these names by chance: no link leads to what else is in it. */
+/* A directory whose folders have these names by chance: no link points to its other files. */
 START_TEST(no_entry_of_the_cache)
 {
     make_cache();
@@ -187,7 +186,7 @@ START_TEST(what_cannot_be_looked_at)
 }
 END_TEST
 
-/* ---- one file ---- */
+/* ---- single files ---- */
 
 START_TEST(single_files)
 {
@@ -268,7 +267,7 @@ static void expect_growth(const char *name, const char *text, const char *where,
     unlink(scratch_path(path));
 }
 
-/* `count` times `one`, in brackets. */
+/* Returns `one` repeated `count` times, in brackets. */
 static char *repeated(const char *before, const char *one, size_t count, const char *after)
 {
     organ_error error = {0};
@@ -347,7 +346,7 @@ START_TEST(patterns_that_never_end)
 }
 END_TEST
 
-/* Values within values: each is read for itself, but not more than a thousand of them. */
+/* Nested values: each is read alone, but at most a thousand of them. */
 START_TEST(configurations_that_take_long)
 {
     enum { DEPTH = 3000 };
@@ -363,7 +362,7 @@ START_TEST(configurations_that_take_long)
 }
 END_TEST
 
-/* ---- models of several files ---- */
+/* ---- incomplete models of several files ---- */
 
 START_TEST(models_that_are_not_whole)
 {

@@ -81,8 +81,8 @@ static bool is_kept(const uint32_t *kept, size_t count, size_t group)
     return false;
 }
 
-/* trace(D H D^T) in FP64 from the inputs themselves, D = W - W', and in `greatest` the greatest of D H among what is
- * kept, in units of the greatest of W H: 0 where W' is the best that there is. */
+/* Returns trace(D H D^T) in FP64 from the inputs, D = W - W'. `greatest` is the largest element of D H in the kept
+ * columns relative to that of W H: 0 if W' is optimal. */
 static double loss_of(const part *p, const uint32_t *kept, size_t count, size_t group, double *greatest)
 {
     double loss = 0, square = 0, scale = 0;
@@ -127,7 +127,7 @@ static void check_zeros(const part *p, const uint32_t *kept, size_t count, size_
     ck_assert_msg(fabs((value) - (requested)) <= (part)*fabs(requested), "%s is %.9g, not %.9g", #value,               \
                   (double)(value), (double)(requested))
 
-/* ---- what numpy says ---- */
+/* ---- comparison with numpy ---- */
 
 static void check_golden(size_t k)
 {
@@ -165,9 +165,9 @@ START_TEST(the_choice_and_the_values_are_those_of_numpy)
 }
 END_TEST
 
-/* ---- whatever is asked ---- */
+/* ---- properties for any input ---- */
 
-/* More columns than are put off together; all of them but one. */
+/* More columns than a delayed update covers; all columns but one. */
 START_TEST(what_stays_is_the_best_that_there_is)
 {
     static const size_t keeps[] = {319, 192, 60, 1};
@@ -226,13 +226,13 @@ START_TEST(a_matrix_of_zeros_loses_nothing)
     memset(p.weights, 0, 4 * 64 * sizeof *p.weights);
     must_narrow(&engine, &p, (organ_narrow_options){.group = 1, .keep = 10}, kept, &report);
     for (size_t k = 0; k < 10; k++)
-        ck_assert_uint_eq(kept[k], 54 + k); /* of equals the first goes */
+        ck_assert_uint_eq(kept[k], 54 + k); /* of equal columns the first goes */
     ck_assert(report.loss == 0 && report.energy == 0);
     leave_part(&p);
 }
 END_TEST
 
-/* ---- the same bits ---- */
+/* ---- bit identity ---- */
 
 static void check_same(const organ_engine *with, organ_narrow_options options, const part *requested,
                        const uint32_t *wanted_kept)
@@ -266,7 +266,7 @@ START_TEST(neither_threads_nor_isa_show)
 }
 END_TEST
 
-/* Columns 256 to 319 are a block of their own; a group of 40 lies in both. */
+/* Columns 256 to 319 are a block of their own; a group of 40 crosses the boundary. */
 START_TEST(blocks_serve_where_memory_is_short)
 {
     static const size_t groups[] = {1, 40};
@@ -293,7 +293,7 @@ START_TEST(blocks_serve_where_memory_is_short)
 }
 END_TEST
 
-/* ---- refused ---- */
+/* ---- errors ---- */
 
 static void must_refuse(const part *p, organ_status status, const char *told)
 {

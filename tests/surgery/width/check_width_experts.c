@@ -17,7 +17,7 @@
 
 #define L "model.layers.0."
 
-/* How the matrices of expert %u of the first layer are called. */
+/* Names of the matrices of expert %u of the first layer. */
 static const expert_names donors[] = {
     {"qwen3moe", "model.layers.0.mlp.experts.%u.gate_proj.weight", "model.layers.0.mlp.experts.%u.up_proj.weight",
      "model.layers.0.mlp.experts.%u.down_proj.weight"},
@@ -27,9 +27,9 @@ static const expert_names donors[] = {
      "model.layers.0.mlp.experts.down_proj[%u]"},
 };
 
-/* ---- what an expert's tokens bring it ---- */
+/* ---- second moments of an expert's tokens ---- */
 
-/* Of all tokens by the router and the experts themselves. */
+/* Adds up all tokens by the router and the experts themselves. */
 static void sum_tokens(const opened *o, unsigned samples, unsigned context, sums *s)
 {
     const organ_forward_config *const c = organ_forward_describe(o->s.forward);
@@ -88,7 +88,7 @@ START_TEST(each_expert_loses_what_it_misses_least)
 }
 END_TEST
 
-/* ---- experts that see no token ---- */
+/* ---- experts that no token reaches ---- */
 
 static double norms_of(const opened *o, const expert_names *d, unsigned expert, size_t channel)
 {
@@ -162,7 +162,7 @@ START_TEST(an_expert_without_a_token_goes_by_norms)
 }
 END_TEST
 
-/* ---- the same whatever the way ---- */
+/* ---- bit identity ---- */
 
 static void same_output(const char *a, const char *b)
 {
@@ -175,8 +175,8 @@ static void same_output(const char *a, const char *b)
     free(two);
 }
 
-/* One layer whose experts have second moments of some MiB together, and more channels than a block of moments that are
- * in blocks. */
+/* Makes a layer whose experts have second moments of some MiB together, and more channels than a block of
+ * block-diagonal moments. */
 static void make_wide(void)
 {
     method_make_donor("qwen3moe");
@@ -196,8 +196,7 @@ static void make_wide(void)
         "mlp.experts.gate_up_proj BF16 6,640,32\n" L "mlp.experts.down_proj BF16 6,32,320\n");
 }
 
-/* With the least memory that is enough there is not room for the moments of all experts: the layer is run several
- * times. */
+/* The least memory does not hold the moments of all experts, so the layer runs several times. */
 START_TEST(neither_memory_nor_threads_show)
 {
     static const struct {

@@ -17,7 +17,7 @@ static const expert_names donors[] = {
     {"dots1.gguf", "blk.1.ffn_gate_shexp.weight", "blk.1.ffn_up_shexp.weight", "blk.1.ffn_down_shexp.weight"},
 };
 
-/* silu(gate x) * (up x) of every token. */
+/* Adds silu(gate x) * (up x) of every token. */
 static void sum_tokens(const hearing *h, const float *rows, sums *s)
 {
     memset(s, 0, sizeof *s);

@@ -26,7 +26,7 @@ void sums_end(sums *s)
         s->h[a][a] += ORGAN_NARROW_DAMPING * mean;
 }
 
-/* Solves a x = b for n unknowns by elimination with pivots; b becomes x. */
+/* Solves a x = b for n unknowns by elimination with pivoting; b becomes x. */
 static void solve(double a[WIDTH][WIDTH], double *b, size_t n)
 {
     for (size_t k = 0; k < n; k++) {

@@ -7,25 +7,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Channels of an expert of the models in fixtures/forward, how many stay, and their hidden size. */
+/* Channels of an expert of the models in fixtures/forward, the number kept, and their hidden size. */
 enum { WIDTH = 24, KEPT = 16, HIDDEN = 32 };
 
-/* Second moments of what a down projection gets. */
+/* Second moments of the inputs of a down projection. */
 typedef struct sums {
     double h[WIDTH][WIDTH];
     size_t tokens;
 } sums;
 
-/* One token, times its weight. */
+/* Adds one token times its weight. */
 void sums_add(sums *s, float weight, const float *inner);
-/* The mean over the tokens, damped as the program does it. */
+/* Makes the mean over the tokens, damped as in the program. */
 void sums_end(sums *s);
 
-/* The least trace((W - V) H (W - V)^T) with V in the kept columns alone, w having HIDDEN rows; `v`, where it is not
- * NULL, becomes that V.
- */
+/* Returns the least trace((W - V) H (W - V)^T) with V nonzero in the kept columns only; w has HIDDEN rows. `v`, if not
+ * NULL, becomes that V. */
 double least_loss(const sums *s, const float *w, const bool *kept, double (*v)[WIDTH]);
-/* What is lost when one column goes after the other, each time the one without which least is. */
+/* Returns the loss of removing columns one by one, each time the one with the least loss. */
 double greedy_loss(const sums *s, const float *w);
 
 #endif

@@ -65,7 +65,7 @@ void width_teardown(void)
     scratch_remove();
 }
 
-/* ---- layers ---- */
+/* ---- layers of a model ---- */
 
 void open_layer(opened *o, const char *path, int32_t layer)
 {
@@ -129,7 +129,7 @@ void check_values(const opened *out, const expert_names *names, unsigned expert,
             }
 }
 
-/* ---- the text ---- */
+/* ---- states of a text ---- */
 
 static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                          const float *logits, organ_error *error)

@@ -17,21 +17,21 @@ typedef struct width_way {
     bool dry_run, no_resolve;
 } width_way;
 
-extern const width_way usual; /* 16 channels by loss, along SAMPLES windows of CONTEXT tokens */
+extern const width_way usual; /* 16 channels by loss, with SAMPLES windows of CONTEXT tokens */
 extern json_t *width_report;  /* of the last run */
 
 void width_setup(void);
 void width_teardown(void);
 
-/* The donor is what method_make_donor has made: a directory, or a file of GGUF. */
+/* Whether the donor that method_make_donor has made is a GGUF file. */
 bool is_gguf(void);
 const char *donor_path(void);
 const char *output_path(const char *name);
 organ_status narrow(const char *output, width_way way, organ_error *error);
 void must_narrow(const char *output, width_way way);
 
-/* How the matrices of expert %u of a layer are called, or those of its shared expert; up is NULL where gate has the
- * rows of both. */
+/* Names of the matrices of expert %u of a layer, or of its shared expert; up is NULL if gate contains the rows of
+ * both. */
 typedef struct expert_names {
     const char *kind, *gate, *up, *down;
 } expert_names;
@@ -46,21 +46,20 @@ void open_layer(opened *o, const char *path, int32_t layer);
 void close_layer(opened *o);
 
 void read_matrix(const opened *o, const char *pattern, unsigned expert, uint64_t rows, uint64_t cols, float *values);
-/* Rows of gate and up of an expert, one behind the other. */
+/* Reads the rows of gate, then those of up, of an expert. */
 void read_rows(const opened *o, const expert_names *names, unsigned expert, uint64_t width, float *values);
-/* Which of the donor's channels an expert of the output has, by its rows of gate and up. */
+/* Finds the donor's channels that an expert of the output has, by its rows of gate and up. */
 void find_kept(const opened *donor, const opened *out, const expert_names *names, unsigned expert, bool *kept);
-/* Columns that stay have these values, rounded as they are stored. */
+/* Checks that kept columns have these values, rounded to the stored type. */
 void check_values(const opened *out, const expert_names *names, unsigned expert, const bool *kept, double (*v)[WIDTH]);
 
-/* What the experts of a layer see of the text, tokens x HIDDEN, and what its router makes of it, tokens x EXPERTS. */
+/* Inputs of the experts of a layer for the text, tokens x HIDDEN, and router weights, tokens x EXPERTS. */
 typedef struct hearing {
     size_t tokens;
     float *normed, *logits;
 } hearing;
 
-/* The windows of the text as a run has them, through `before`, the layer in front of it (NULL: it is the first one),
- * and the layer. */
+/* Runs the windows of the text as a run does, through `before`, the preceding layer (NULL: none), and the layer. */
 void hear_text(const opened *before, const opened *o, unsigned samples, unsigned context, hearing *heard);
 void hearing_free(hearing *heard);
 
