@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens,
- * as organ perplexity takes it; tokens a second of wall clock and of processor time, which other programs on the
- * machine disturb less. */
+ * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: measures the forward pass and the likelihood of
+ * generated tokens, as organ perplexity computes it, in tokens per second of wall time and of processor time; the
+ * latter depends less on other load. */
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/compute.h"

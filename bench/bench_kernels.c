@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Speed of every kernel on every table this CPU runs: GB/s (bytes read plus bytes written), elements per core cycle,
- * ratios to memcpy and to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256
- * MiB). Ends with status 1, before anything is measured, where a member of organ_kernels has no row here. Usage:
- * kernels [RESULT.json [WORD]]; WORD: only kernels with it in their name, or "none". */
+ * Measures every kernel of every table that this CPU supports: GB/s (bytes read plus bytes written), elements per core
+ * cycle, and ratios to memcpy and to the scalar table in the same run; warm (arrays that fit into L2) and cold (the
+ * larger array has 256 MiB). Exits with status 1 before measuring if a member of organ_kernels has no row here.
+ * kernels [RESULT.json [WORD]]: WORD selects kernels with it in their name, or "none". */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"

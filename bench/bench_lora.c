@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The rank 64 of 4096 x 4096 matrices, of a decaying spectrum (sigma_k = k^-0.7) and of white noise, by iteration and
- * by the whole decomposition in the same run: how far the residual is from the best there is, and how much sooner it is
- * there. Fails where it is more than 1.001 x (1.003 x of noise) or less than 5 x. bench_lora REPORT.json [N RANK] */
+ * Measures a decomposition of rank 64 of 4096 x 4096 matrices with a decaying spectrum (sigma_k = k^-0.7) and of white
+ * noise: the iterative one against the full one in the same run. Prints the residual relative to the best one, and the
+ * speedup. Fails if the residual exceeds 1.001 x the best (1.003 x for noise) or the speedup is below 5.
+ * bench_lora REPORT.json [N RANK] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/low_rank.h"

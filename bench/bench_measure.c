@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second
- * of that thread's CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the
- * process. bench_measure FILE [MEGABYTES [ISA]]: FILE is made, and removed at the end. */
+ * Measures the Z-measure from the page cache with one thread on every table that this CPU supports: bytes of the
+ * tensors per second of the thread's CPU time, which does not depend on other load, and the peak memory of the process.
+ * bench_measure FILE [MEGABYTES [ISA]]: the program makes FILE and removes it at the end. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/samples.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The product kernel of every table this CPU runs, one core, beside what fused multiply-adds of registers alone come to
- * on the same ISA: peak [RESULT.json [ISA]]. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and
- * BF16. Few rows wait for memory: for these the bytes of B per second stand beside those of a kernel that reads them
- * and does no more. Processor time of one thread. */
+ * Compares the product kernel of every table that this CPU supports, on one core, with the peak of fused multiply-adds
+ * in registers on the same ISA. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and BF16. With few
+ * rows, memory limits the speed: for these it also compares the bytes of B per second with those of a kernel that only
+ * reads. Processor time of one thread.
+ * peak [RESULT.json [ISA]] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"

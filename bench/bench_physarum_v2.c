@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Sparsegpt, physarum v2, alps and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B: generated weights,
- * 8,192 generated calibration tokens, 50 %. Seconds of calibrating and of pruning; fails where v2 takes more than 3.5 x
- * the processor time of sparsegpt, which draws no noise, or v3 more than 2 x that of v2. bench_physarum_v2 REPORT.json
- * [TOKENS] */
+ * Measures SparseGPT, physarum v2, ALPS and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B at 50 %, with
+ * generated weights and 8,192 generated calibration tokens. Prints seconds of calibration and of pruning; fails if v2
+ * takes more than 3.5 x the processor time of SparseGPT, which draws no noise, or v3 more than 2 x that of v2.
+ * bench_physarum_v2 REPORT.json [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/algebra.h"

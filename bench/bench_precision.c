@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Codes of packed weights to floats and back, on every table this CPU runs, beside memcpy: GB/s (bytes read plus bytes
- * written), where the larger array has 256 MiB and so has memcpy's, measured in turns in the same run; by one thread
- * and by one a CPU at once. The table ends with the least ratio of the three formats that count most. Usage: precision
- * [RESULT.json] */
+ * Compares the conversion of packed codes to floats and back with memcpy on every table that this CPU supports: GB/s
+ * (bytes read plus bytes written), where the larger array has 256 MiB, as memcpy's has, in alternating runs; with one
+ * thread, and with one per CPU. The table ends with the lowest ratio of the three most common formats.
+ * precision [RESULT.json] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 by what this CPU
- * has, whether that is
- * faster or not.
- *
- *     build/bench/products [OUT.json] */
+ * Measures products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 with all
+ * instructions of this CPU, whether they are faster or not.
+ * build/bench/products [OUT.json] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "orchestrator/machine/cpu_tiles.h"

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * End to end: `organ prune` against what it cannot be faster than, in turn, whole processes: `cp -r && sync` of the
- * same model, or its weight-iterations on all CPUs at the rate of the tile kernel, whichever takes longer; that rate is
- * measured before each pair. bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS] DIR needs room for three times 2.6 GB.
- * Prints a table and writes the same as JSON. */
+ * Compares whole runs of `organ prune` with a bound on their speed, in alternating runs: the longer of `cp -r && sync`
+ * of the same model and of its weight-iterations on all CPUs at the rate of the tile kernel, which is measured before
+ * each pair.
+ * bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS]
+ *
+ * DIR needs 7.8 GB. Prints a table and writes it as JSON. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What several benchmarks need: CPU time, the name of the CPU, memory that is there, an end where there is an error. */
+ * Functions of several benchmarks: CPU time, the name of the CPU, allocation, and exit on an error. */
 #ifndef BENCH_RIG_H
 #define BENCH_RIG_H
 

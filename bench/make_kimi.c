@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Writes a model with the tensors of Kimi-K2 and tiny shapes, for measuring what their number costs: make_kimi DIR
- * [LAYERS EXPERTS HIDDEN WIDTH [holes]], 61 384 64 32 if nothing is said. With holes the weights are zeros that take no
- * room on the disk: 61 384 7168 2048 holes is a model of 10^12 weights. */
+ * make_kimi DIR [LAYERS EXPERTS HIDDEN WIDTH [holes]]: writes a model with the tensors of Kimi-K2 and tiny shapes
+ * (default: 61 384 64 32), to measure the cost of many tensors. With `holes` the weights are zeros that take no disk
+ * space: 61 384 7168 2048 holes is a model of 10^12 weights. */
 #include "tests/kit/kimi_maker.h"
 
 #include <stdio.h>

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Writes a model with the layer shapes of Qwen2.5-7B and made-up weights, for measuring: make_model DIR LAYERS
- * VOCABULARY [HIDDEN INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same
- * bytes. make_model DIR LAYERS experts has those of Qwen3-30B-A3B in the place of these; with a word more behind it the
- * weights are holes in the files: zeros that take no disk.
- */
+ * make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]: writes a model with the layer shapes of Qwen2.5-7B for
+ * measurements. BF16, generated weights with a fixed seed, one shard for every two layers.
+ * make_model DIR LAYERS experts [holes]: uses the shapes of Qwen3-30B-A3B instead; with `holes` the weights are zeros
+ * that take no disk space. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>

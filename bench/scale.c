@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * Estimates how long verbs take on several nodes (docs/cluster.md, "More nodes").
+ * Estimates the time of verbs on several nodes (docs/cluster.md, "More nodes").
  *
  * Verbs without a text read, compute and write at the same time, so the slowest of these counts:
- *   start + open x tensors + max(S / link, B / server, S / (cores x rate)) + first read and last write
+ * start + open x tensors + max(S / link, B / server, S / (cores x rate)) + first read and last write
  * S is the largest number of bytes of a rank, B the bytes of all ranks.
  *
- * Verbs with a calibration text execute these steps in each layer, one after the other:
- *   read      bytes / ranks / link or bytes / server, whichever is longer
- *   run       passes x 2 x weights x most tokens of a rank / (cores x FLOP/s)
- *   sum       features^2 x tokens / ranks / (cores x FLOP/s)
- *   exchange  (features x 4 x tokens x streams + features^2 x 4) / network
- *   change    rows x cols^2 + cols^3 / 3 of each matrix, on the rank with the most work
- *   give      2 x bytes / network
+ * Calibrated verbs execute these steps in each layer, one after the other:
+ * read: the longer of bytes / ranks / link and bytes / server
+ * run: passes x 2 x weights x most tokens of a rank / (cores x FLOP/s)
+ * sum: features^2 x tokens / ranks / (cores x FLOP/s)
+ * exchange: (features x 4 x tokens x streams + features^2 x 4) / network
+ * change: rows x cols^2 + cols^3 / 3 of each matrix, on the rank with the most work
+ * give: 2 x bytes / network
  *
- *   scale tables                               estimates for several models and clusters
- *   scale check MODEL LINK SERVER RANKS VERB   seconds for a model that is here, with links and a server of so many
- * bytes a second, each in both directions; `measure` or `prune`
+ * scale tables: prints estimates for several models and clusters
+ * scale check MODEL LINK SERVER RANKS VERB: prints seconds for a local model, with links and a server of so many bytes
+ * per second in each direction; VERB is `measure` or `prune`
  *
- * Rates of one core are those of an AMD EPYC (Zen 5): `ninja bench-measure`, `ninja bench-kernels`, and differences of
- * the processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */
+ * Rates of one core are those of an AMD EPYC (Zen 5), from `ninja bench-measure`, `ninja bench-kernels`, and
+ * differences of the processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */
 #include "bench/bench_rig.h"
 #include "formats/model/model.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Clients that a server does not like: serve_clients malformed PORT COUNT SEED sends so many requests that are not
- * quite right, 64 at once, and counts what comes back; serve_clients slow PORT COUNT SECONDS keeps so many connections
- * open and drips a byte into each every second.
- */
+ * Misbehaving clients. serve_clients malformed PORT COUNT SEED sends that many malformed requests, 64 at once, and
+ * counts the answers; serve_clients slow PORT COUNT SECONDS keeps that many connections open and sends a byte on each
+ * every second. */
 #include "tests/kit/malformed.h"
 
 #include <netinet/in.h>

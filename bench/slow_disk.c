@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * To be preloaded: file systems of a cluster on one machine. What a process reads and writes waits as if it came over a
- * link of SLOW_DISK_LINK bytes a second, which is its own, and from a server of SLOW_DISK_SERVER bytes a second, which
- * all processes share by the file SLOW_DISK_CLOCK of zeros. Both take so much in each direction. What goes in pieces of
- * less than 64 KiB does not wait: rows that are looked at once more are in the page cache. What went through is
- * appended to SLOW_DISK_TOLD as "READ WRITTEN". */
+ * A library for LD_PRELOAD that simulates the file systems of a cluster on one machine. Reads and writes of a process
+ * are delayed as if they went over its own link of SLOW_DISK_LINK bytes per second, and to a server of SLOW_DISK_SERVER
+ * bytes per second that all processes share by the file SLOW_DISK_CLOCK of zeros; both rates hold in each direction.
+ * Requests of less than 64 KiB are not delayed: rows that are read again are in the page cache. At exit it appends
+ * "READ WRITTEN", in bytes, to SLOW_DISK_TOLD. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>

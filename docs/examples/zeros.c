@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * How many weights of each matrix in BF16 or F16 are zero: opens a model, goes through it in one pass on all cores, and
- * prints.
- *
- *     cc zeros.c $(pkg-config --cflags --libs organ) -o zeros
- *     ./zeros MODEL */
+ * Counts the zeros in each matrix in BF16 or F16: opens a model, runs one pass over it on all cores, and prints.
+ * cc zeros.c $(pkg-config --cflags --libs organ) -o zeros
+ * ./zeros MODEL */
 #include "formats/model/model.h"
 #include "orchestrator/stream/engine.h"
 

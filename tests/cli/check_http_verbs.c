@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Every verb that reads a model behind a URL sends the headers that the user gave and waits as long as he said. */
+ * Every verb that reads a model behind a URL sends the user's headers and respects --patience. */
 #include "orchestrator/cli/verb_table.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/run_rig.h"

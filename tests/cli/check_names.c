@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every verb that writes, while calls of the system fail and while somebody else takes the name of its output: no file
- * is lost, and nothing unfinished is left without a word. */
+ * Runs every verb that writes while system calls fail and while another process takes the output's name: no file is
+ * lost, and every partial output is named in a message. */
 #include "formats/model/recognise.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_table.h"

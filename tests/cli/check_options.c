@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/cli: the table of verbs, the parser, help, and the living line. */
+ * Tests of orchestrator/cli: the table of verbs, the parser, help, and the progress line. */
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The peak of memory of whole runs of the program: at most --memory + 16 MiB + twice the bytes of headers and
- * tokenizers, for models of 100,000 tensors, and in `ninja test-peak`, which sets PEAK=whole, for all verbs that read
- * models and for models of 1.5 GB. Any other value of PEAK, such as "@run", selects the rows whose words contain it.
- * Verbs without --memory must keep the limit of --memory 64M. A verb may refuse instead; then it is run again with the
- * memory that its message names. Prints a line for each run. Not under sanitizers, whose own memory counts. */
+ * Measures the peak memory of whole runs: at most --memory + 16 MiB + twice the bytes of headers and tokenizers, on
+ * models of 100,000 tensors, and in `ninja test-peak`, which sets PEAK=whole, for all verbs that read models and on
+ * models of 1.5 GB. Any other value of PEAK, such as "@run", selects the rows whose words contain it. Verbs without
+ * --memory must keep the limit of --memory 64M. A verb may reject --memory; then it runs again with the memory that its
+ * message names. Prints a line for each run. Not under sanitizers, which use memory themselves. */
 #include "tests/kit/model_maker.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Calls of the kernel as the handler of fail_calls.c sees them. */
+ * System calls as the handler of fail_calls.c gets them. */
 #ifndef CALLS_H
 #define CALLS_H
 

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): makes one of the calls fail by which a program reads,
- * writes, names and
- * synchronises files, wherever it is made: in the program, in a library or within the C library. The kernel shows them
- * to a handler of
- * SIGSYS (seccomp), which makes those that do not fail itself. What lies in the system's own directories is left alone,
- * and so is stderr.
+ * A library for LD_PRELOAD (tests/faults/preload.h) that makes a system call on files fail (reading, writing, renaming,
+ * synchronising), in the program, in a library or in the C library. seccomp sends the calls to a handler of SIGSYS,
+ * which makes those itself that do not fail. Files in system directories and stderr are not affected.
  *
- *   ORGAN_FAULT_DONOR=NAME  what is read of WORK/NAME fails, and nothing else: see the kinds of `donor`
- *   ORGAN_FAULT_KILLS=1     the events are the calls that change files, and the process is killed before the one that
- *                           is chosen
- *   ORGAN_FAULT_LOG=FILE    notes what changes files: tests/faults/power_log.h
+ * ORGAN_FAULT_DONOR=NAME: only reads of WORK/NAME fail; see the kinds of `donor`
+ * ORGAN_FAULT_KILLS=1: the events are the calls that change files, and the process is killed before the chosen one
+ * ORGAN_FAULT_LOG=FILE: records the changes of files (tests/faults/power_log.h)
  *
- * The path of the first call that fails is written into DIRECTORY/failed. */
+ * The path of the first failing call is written into DIRECTORY/failed. */
 #include "tests/faults/calls.h"
 #include "tests/faults/power_log.h"
 #include "tests/faults/preload.h"

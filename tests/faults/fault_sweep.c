@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Runs a command again and again, and each time another thing fails: an allocation (tests/faults/refuse_memory.c), a
- * call that reads or writes files, the donor that it reads (tests/faults/fail_calls.c), or the power
- * (tests/faults/power.h). The run must end as the kind of fault demands, or do what it does without. See usage() for
- * how it is called, tests/faults/check_*.sh for the commands. The last line counts: "N passed, N failed". */
+ * Runs a command repeatedly, each time with another failure: of an allocation (tests/faults/refuse_memory.c), of a
+ * system call on files or a change of the donor (tests/faults/fail_calls.c), or of the power (tests/faults/power.h).
+ * The run must end as the kind of failure requires, or succeed with the usual result. usage() has the arguments,
+ * tests/faults/check_*.sh the commands. The last line is "N passed, N failed". */
 #include "tests/faults/fault_sweep.h"
 
 #include <errno.h>

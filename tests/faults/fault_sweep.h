@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A command that is run again and again, each time with another fault, and what is demanded of each run. */
+ * Repeated runs of a command with one failure each, and the checks of each run. */
 #ifndef FAULT_SWEEP_H
 #define FAULT_SWEEP_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a run left: files and folders with digests of what does not vary from run to run. */
+ * The files that a run left: names and folders with digests of the content that does not vary. */
 #ifndef LEAVINGS_H
 #define LEAVINGS_H
 

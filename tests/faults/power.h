@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The power fails: a directory as a disk may hold it after the first records of a log (tests/faults/power_log.h). Bytes
- * last from the fsync of their file on, names from that of a folder in which they are; of what came later any part may
- * be there, names and sectors each by itself. */
+ * Power cuts: builds a directory as a disk may contain it after the first records of a log (tests/faults/power_log.h).
+ * Contents are safe after the fsync of their file, names after that of their folder; of later changes any name and any
+ * sector may have survived. */
 #ifndef POWER_H
 #define POWER_H
 

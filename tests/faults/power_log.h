@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a run has done to files, in the order in which it was done: a file of records, each followed by its names and
- * bytes. */
+ * The log of a run's changes to files in their order: a file of records, each followed by its names and bytes. */
 #ifndef POWER_LOG_H
 #define POWER_LOG_H
 

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What libraries have in common that are preloaded (LD_PRELOAD) and make one event of a program fail: its main begins
- * again and again, each
- * time in a child, and events are noted by the calls that lead to them.
+ * Common part of the LD_PRELOAD libraries that make one event of a program fail. main runs repeatedly, each time in a
+ * child, and events are identified by the calls that lead to them.
  *
- *   ORGAN_FAULT_MAP=FILE   writes into FILE, as 64-bit words, how many events there were and then for each a digest of
- *                          the calls that led
- * to it, with the faults that it can have in its lowest 16 bits ORGAN_FAULT_AT=N       the event after N others fails;
- * events are counted
- * from the beginning of main to its end ORGAN_FAULT_KIND=K     how it fails: a bit of those in the map, from 0 on
- * ORGAN_FAULT_SHOW=1 prints
- * the calls that led to the event that fails ORGAN_FAULT_SERVE=1    reads lines from standard input instead; see
- * serve() */
+ * ORGAN_FAULT_MAP=FILE: writes 64-bit words into FILE, the number of events and for each a digest of the calls that led
+ * to it, with its possible faults in the lowest 16 bits
+ * ORGAN_FAULT_AT=N: the event after N others fails; events are counted from the start of main to its end
+ * ORGAN_FAULT_KIND=K: the kind of the fault, a bit of those in the map, from 0 on
+ * ORGAN_FAULT_SHOW=1: prints the calls that led to the failing event
+ * ORGAN_FAULT_SERVE=1: reads these from standard input instead; see serve() */
 #ifndef PRELOAD_H
 #define PRELOAD_H
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): refuses one allocation of the program, wherever it is
- * made, in it or in a library below it, or (kind 1) that and all after it. Allocations are counted from the beginning
- * of main to its end.
- *
- * Mappings of memory without a file count as well. Frees never fail. */
+ * A library for LD_PRELOAD (tests/faults/preload.h) that refuses one allocation of the program or a library, or (kind
+ * 1) that one and all later ones. It counts allocations from the start of main to its end, including anonymous
+ * mappings. Frees never fail. */
 #include "tests/faults/preload.h"
 
 #include <errno.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Each architecture of fixtures/architectures gives the likelihoods that transformers gives, with and without a KV
- * cache. */
+ * Each architecture of fixtures/architectures gives the likelihoods of transformers, with and without a KV cache. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "tests/kit/arch_maker.h"

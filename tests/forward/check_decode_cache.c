@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A text that grows: what is kept of its beginning changes nothing. */
+ * A text that is continued gives the logits of a pass over the whole text. */
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The forward pass: the logits of transformers, whatever the threads, the memory and what else is in the batch. */
+ * Tests of the forward pass: the logits of transformers, with any threads, memory and batch. */
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"

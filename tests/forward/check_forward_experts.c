@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Mixtures of experts shown and cut: what the tap hears of a router gives the layer again, and a layer that keeps some
- * experts runs as that of a model which has these alone. */
+ * Taps and cuts of mixtures: a layer recomputed from its taps equals the layer, and a layer that keeps some experts
+ * equals that of a model with these experts only. */
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

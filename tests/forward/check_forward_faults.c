@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Models that the forward pass cannot compute are refused, and the message says why. */
+ * Models that the forward pass cannot compute are rejected with the reason. */
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"

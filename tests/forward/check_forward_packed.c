@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Weights that stay packed: decoded by panels they give the bits of their values, in less memory. */
+ * Packed weights that are decoded in panels give the bits of dequantised weights, with less memory. */
 #include "orchestrator/surgery/precision/dequantize.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/kit/effort.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Mixtures whose experts do not fit in memory: a layer that reads them in groups gives the bits of a layer that has
- * them all. */
+ * A mixture that reads its experts in groups, because they do not fit the memory, gives the bits of one that holds all
+ * of them. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/kit/arch_maker.h"

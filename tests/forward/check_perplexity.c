@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Perplexity: the windows of each style, written out by hand; scores of made-up models against the plain formulas; the
- * same bits whatever the batches. */
+ * Tests of perplexity: the windows of each style, written by hand; scores of models with given probabilities against
+ * the formulas; bit identity for any batches. */
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/surgery/text/text_streamer.h"
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Configurations that no model can have are refused by name: members of config.json, and keys of GGUF files. */
+ * Invalid configurations in config.json and in GGUF keys are rejected by name. */
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests that tests/fuzz/page_scan.c finds foreign markup in a page; otherwise a report that lets markup through would
- * pass. */
+ * Tests that tests/fuzz/page_scan.c finds foreign markup in a page, so that the fuzzer notices a report that does not
+ * escape it. */
 #include "tests/fuzz/page_scan.h"
 #include <check.h>
 

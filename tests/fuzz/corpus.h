@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The committed inputs of a target: the files of fixtures/fuzz/NAME, which somebody wrote or which broke the program
- * once, and fixtures/fuzz/NAME.pack, which fuzzing found: for each input its length (4 bytes, the least significant
- * first) and its bytes. */
+ * Committed inputs of a fuzz target: the files of fixtures/fuzz/NAME, which were written by hand or once broke the
+ * program, and fixtures/fuzz/NAME.pack, found by fuzzing: for each input its length (4 bytes, little-endian) and its
+ * bytes. */
 #ifndef ORGAN_FUZZ_CORPUS_H
 #define ORGAN_FUZZ_CORPUS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * libFuzzer's side: $TARGET names the target. TARGET=list prints the table for run.sh. */
+ * Entry points of libFuzzer: $TARGET names the target. TARGET=list prints the table for run.sh. */
 #include "tests/fuzz/target.h"
 
 #include <stdio.h>

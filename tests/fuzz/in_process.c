@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What programs with targets do otherwise (-Wl,--wrap=nanosleep,--wrap=organ_reader_read): a server that asks to wait
- * takes no time of a run, and models are read in the process itself, for another one would be out of sight. */
+ * Replacements in fuzzing programs (-Wl,--wrap=nanosleep,--wrap=organ_reader_read): waiting for a server takes no time,
+ * and models are read in this process, because the fuzzer does not observe another one. */
 #include "orchestrator/serve/models/model_reader.h"
 
 #include <time.h>

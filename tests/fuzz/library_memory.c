@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * For the build with MemorySanitizer, which must see every store: it does not see those of libraries. So what they
- * allocate counts as written (poison_in_malloc=0 in its options), and what organ allocates does not: calls of malloc
- * and the like in organ's own objects come here
- * (-Wl,--wrap=NAME, see build.ninja). Memory that is freed counts as written again, for libraries may get it next. What
- * libraries write into memory of organ is told here, function by function. */
+ * For the build with MemorySanitizer, which has to observe every store but does not observe those of libraries. Memory
+ * that libraries allocate counts as initialised (poison_in_malloc=0), memory that organ allocates does not: calls of
+ * malloc and related functions in organ's objects are redirected here (-Wl,--wrap=NAME, see build.ninja). Freed memory
+ * counts as initialised again, since libraries may get it next. The functions below mark the memory that library calls
+ * write for organ. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include <jansson.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Files that no disk sees: what is fuzzed opens paths, and an input takes microseconds. */
+ * Files in memory: fuzzed code opens paths, and an input should take microseconds. */
 #include "tests/fuzz/target.h"
 
 #include <fcntl.h>

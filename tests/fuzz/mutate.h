@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Mutators that know a grammar: what they make is mostly well-formed, and wrong in one place. */
+ * Mutators that follow a grammar: their results are mostly well-formed, with one fault. */
 #ifndef ORGAN_FUZZ_MUTATE_H
 #define ORGAN_FUZZ_MUTATE_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A GGUF header that is changed field by field: counts, lengths, types, shapes, offsets, alignment, lists in lists.
- * Every other time what follows from the change is set right, so that one fault stands alone. */
+ * Mutates a GGUF header field by field: counts, lengths, types, shapes, offsets, alignment, nested lists. Every other
+ * time it corrects dependent fields, so that the fault is isolated. */
 #include "formats/gguf/gguf.h"
 #include "formats/tensor/tensor.h"
 #include "tests/fuzz/mutate.h"

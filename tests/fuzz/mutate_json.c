@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * JSON that is changed value by value. Bytes that are none are passed over. */
+ * Mutates JSON value by value and skips bytes that are no JSON. */
 #include "tests/fuzz/mutate.h"
 
 #include <inttypes.h>

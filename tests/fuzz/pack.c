@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * pack LIMIT DIRECTORY PACK: puts the files of a directory into a pack, the shortest first, until LIMIT bytes are full.
- * unpack DIRECTORY PACK: makes a file of each input again. */
+ * pack LIMIT DIRECTORY PACK: packs the files of a directory, the shortest first, up to LIMIT bytes.
+ * unpack DIRECTORY PACK: writes each input into a file. */
 #include "tests/fuzz/corpus.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pages of organ are strict: lower case, every attribute in double quotes, no comment, "<" only where a tag begins. So
- * a few rules see everything that a browser would take for markup. */
+ * Pages of organ are strict: lower case, every attribute in double quotes, no comment, "<" only at the start of a tag.
+ * So a few rules find everything that a browser would read as markup. */
 #include "tests/fuzz/page_scan.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Looks in a page for markup that only a name or a text of a document can have made. */
+ * Searches a page for markup that only a name or text of a document can have inserted. */
 #ifndef ORGAN_FUZZ_PAGE_SCAN_H
 #define ORGAN_FUZZ_PAGE_SCAN_H
 

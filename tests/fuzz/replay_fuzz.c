@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Replays the committed inputs of every target of fuzz/, then mutations of them, always the same, as many as a test may
- * take. Ends with the line "N passed, N failed"; an input that breaks the program breaks this one. REPLAY=NAME replays
- * one target alone, REPLAY_FILE one input.
- */
+ * Replays the committed inputs of every fuzz target, then a fixed sequence of mutations. Ends with the line "N passed,
+ * N failed"; an input that crashes a target crashes this program. REPLAY=NAME replays one target, REPLAY_FILE one
+ * input. */
 #include "tests/fuzz/corpus.h"
 #include "tests/fuzz/mutate.h"
 #include "tests/fuzz/target.h"

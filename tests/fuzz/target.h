@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is fuzzed: one target for each kind of input that comes from others. targets.c has the table of them; driver.c
- * runs one under libFuzzer, tests/fuzz/replay_fuzz.c all of them as a plain test. */
+ * A fuzz target for each kind of untrusted input. targets.c has their table; driver.c runs one under libFuzzer,
+ * tests/fuzz/replay_fuzz.c runs all of them as a test. */
 #ifndef ORGAN_FUZZ_TARGET_H
 #define ORGAN_FUZZ_TARGET_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A LoRA adapter: adapter_config.json, mark, header of its safetensors file, mark, data. */
+ * LoRA adapters: adapter_config.json, separator, header of the safetensors file, separator, data. */
 #include "formats/adapter/adapter.h"
 #include "tests/fuzz/targets.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the confined process that reads models gives back to the server: where its block lay (8 bytes), then the block.
- * That process has read a file of somebody and may be in his hands. */
+ * The answer of the confined process that reads models: the address of its block (8 bytes), then the block. That
+ * process reads untrusted files, so its answer is untrusted too. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/serve/models/tensor_page.h"
 

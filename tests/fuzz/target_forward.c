@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model as the forward pass reads it: config.json, mark, header of a safetensors file, mark, its data; or a GGUF
- * file, with zeros after its end. A model that opens computes logits for a few tokens and continues them by one. */
+ * Models as the forward pass reads them: config.json, separator, header of a safetensors file, separator, data; or a
+ * GGUF file with zeros after its end. A model that opens computes logits for a few tokens and continues them by one. */
 #include "formats/gguf/file.h"
 #include "orchestrator/forward/forward.h"
 #include "tests/fuzz/targets.h"

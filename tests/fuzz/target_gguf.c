@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A GGUF file: header, key-values, tensors, what it says of a split and of its config; and written anew. */
+ * GGUF files: header, key-values, tensors, split and configuration; and the file written again. */
 #include "formats/gguf/file.h"
 #include "tests/fuzz/targets.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A model behind a URL, and a server that answers what it likes. The first byte chooses the URL and whether the
- * server's address is a public one; then come the answers, a mark between two: each connection gets the next. libcurl
- * itself reads them, from a pair of sockets: no packet leaves the process and no name is looked up. */
+ * A model behind a URL with a hostile server. The first byte selects the URL and whether the server's address counts as
+ * public; then come the answers with separators between them, one for each connection. libcurl reads them from a pair
+ * of sockets: no packet leaves the process and no name is resolved. */
 #include "formats/model/model.h"
 #include "formats/remote/curl_library.h"
 #include "tests/fuzz/targets.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bytes of a client to the server. libmicrohttpd reads them from a pair of sockets, without threads of its own and
- * without a port; routes, guard, jail and replies are organ's, but for those of jobs (target_job_bodies.c): a job is a
- * process. No reply may hold a file from outside of the root. */
+ * Bytes from a client to the server. libmicrohttpd reads them from a pair of sockets without threads or a port. Routes,
+ * guard, jail and replies are organ's, except for jobs (target_job_bodies.c), which are processes. No reply may contain
+ * a file outside of the root. */
 #include "formats/base/library.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"

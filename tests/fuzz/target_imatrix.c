@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * An importance matrix: a GGUF file, or one of the files before. */
+ * Importance matrices, in GGUF or the older format. */
 #include "formats/imatrix/imatrix.h"
 #include "tests/fuzz/targets.h"
 

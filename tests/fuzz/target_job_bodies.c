@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a client posts to have a verb run: JSON into a command line. No value becomes an option, and no path leaves the
- * root. */
+ * The JSON of a request for a job, which becomes a command line. No value may become an option, and no path may leave
+ * the root. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/serve/jobs/job_arguments.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * An organ directory: manifest.json, mark, the header of its donor as it was kept (header/HEAD). The files of tensors
- * are always the same. In the manifest "@N" stands for the bytes of the header and "@X" for its XXH3: else no header
- * that was changed would be read. */
+ * Organ directories: manifest.json, separator, the stored header of the donor (header/HEAD). The files of tensors are
+ * fixed. In the manifest "@N" stands for the bytes of the header and "@X" for its XXH3; otherwise every changed header
+ * would be rejected. */
 #include "formats/model/organ_directory.h"
 #include "tests/fuzz/targets.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The name of a model, mark, the ref `main` of t/m in a cache of Hugging Face, mark, the manifest of x in Ollama's
- * folder. The snapshot of the ref 0123456789abcdef0123456789abcdef01234567 and a blob of eight bytes are there. */
+ * Names of models: the name, separator, the ref `main` of t/m in a Hugging Face cache, separator, the manifest of x in
+ * Ollama's folder. The snapshot of the ref 0123456789abcdef0123456789abcdef01234567 and a blob of eight bytes exist. */
 #include "formats/names/names.h"
 #include "tests/fuzz/targets.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A report as a page. The first byte says what becomes of the document: '+', and every text of it but its schema gets
- * an ending that would break out of any place of a page where it is not escaped. What is looked for then is whether it
- * did. */
+ * A report as a page. If the first byte is '+', every text of the document except its schema gets a suffix that would
+ * break out of every place in a page where it is not escaped, and the page is searched for it. */
 #include "tests/fuzz/page_scan.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/report/view/html_report.h"

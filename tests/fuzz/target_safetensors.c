@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A safetensors file. The first byte says what the rest is: '0' to '9' the header, with so many hundred bytes of data
- * behind it; else a whole file. */
+ * Safetensors files. A first byte '0' to '9' means a header with that many hundred bytes of data after it; otherwise
+ * the input is a whole file. */
 #include "formats/safetensors/safetensors.h"
 #include "tests/fuzz/targets.h"
 

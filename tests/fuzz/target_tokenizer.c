@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tokenizers, with a text that they encode: of a GGUF file (TEXT, mark, FILE), and of a directory (TEXT, mark,
- * tokenizer.json or tekken.json or tiktoken.model, mark, tokenizer_config.json). */
+ * Tokenizers with a text to encode: of a GGUF file (TEXT, separator, FILE), and of a directory (TEXT, separator,
+ * tokenizer.json or tekken.json or tiktoken.model, separator, tokenizer_config.json). */
 #include "formats/gguf/file.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "tests/fuzz/targets.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A download that somebody looks at before loading it: config.json, mark, tokenizer_config.json, mark, a chat template,
- * mark, tokenizer.json, mark, header of a safetensors file, mark, the name of a file and its content; or a GGUF file.
- * The search always ends with a document. */
+ * A download to scan: config.json, separator, tokenizer_config.json, separator, a chat template, separator,
+ * tokenizer.json, separator, header of a safetensors file, separator, the name of a file and its content; or a GGUF
+ * file. The scan always ends with a document. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
 

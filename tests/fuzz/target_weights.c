@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model and the weights that it means: config.json, mark, header of a safetensors file, mark, its data; or a GGUF
- * file. Rows of each weight are decoded, by the plainest kernels and by the best of this CPU, whose bits must be the
- * same. */
+ * A model and its weights: config.json, separator, header of a safetensors file, separator, data; or a GGUF file. Rows
+ * of each weight are decoded by the scalar kernels and by the best of this CPU, which must give the same bits. */
 #include "formats/weights/weights.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/stream/weight_reader.h"

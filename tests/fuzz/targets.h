@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The functions of the targets. Each takes an input of any bytes and leaves nothing behind. */
+ * Functions of the targets. Each takes any bytes and leaves nothing behind. */
 #ifndef ORGAN_FUZZ_TARGETS_H
 #define ORGAN_FUZZ_TARGETS_H
 

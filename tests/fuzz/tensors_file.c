@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * safetensors files whose data agree with their headers: else all but the luckiest inputs would be refused for their
+ * Makes safetensors files whose data agree with their headers; otherwise nearly all inputs would be rejected for their
  * size. */
 #include "tests/fuzz/target.h"
 

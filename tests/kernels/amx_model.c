@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The products of BF16 terms as isa_amx.c has them, over the model. */
+ * The BF16 products of isa_amx.c, compiled for the model of AMX. */
 #include "tests/kernels/dots_rig.h"
 
 #include "tests/kernels/amx_model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tile registers in plain C: eight of 16 rows of 64 bytes, and what Intel's manual says of TDPBF16PS. So the body over
- * tiles.h runs on a CPU without AMX. */
+ * A model of AMX in plain C: eight tile registers of 16 rows of 64 bytes, and TDPBF16PS as Intel's manual defines it.
+ * With it the code over tiles.h runs on CPUs without AMX. */
 #include "kernels/simd/scalar.h"
 #include <float.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What packed codes need beside the tables of kernels: scales of one byte, codes out of words, matrices turned. */
+ * Tests of packed codes outside of the kernel tables: one-byte scales, codes in words, transposition. */
 #include "tests/kernels/check_codes.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_reference.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Products of BF16 terms: the model of AMX to the bit like the manual's sums written once more, and it and what this
- * CPU has within bounds of FP64, over shapes, types, strides and what is not finite; the same bits however a product is
- * cut. */
+ * Tests of BF16 products: the model of AMX against the manual's sums, bit for bit; the model and this CPU's
+ * instructions against FP64 with an error bound, for many shapes, types, strides and non-finite values; bit identity
+ * for any division of a product. */
 #include "orchestrator/machine/cpu_tiles.h"
 #include "tests/kernels/dots_rig.h"
 #include "tests/kernels/guarded.h"

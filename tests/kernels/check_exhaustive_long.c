@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Every input there is, on every table that this CPU runs: FP32 to BF16, F16, E4M3 and E5M2 for all 2^32 values; every
- * word of 16 bits through what widens it; every code and every scale of a byte; and each byte of a block of each type
- * of GGUF in all its values. Prints a digest of the results, the same for every table, which
- * tests/kernels/exhaustive.sh compares with committed ones. What they must be is found another way: codes by climbing a
- * ladder of exact ties, F16 by the compiler's own _Float16 as well, blocks by the scalar table, which golden files and
- * a second implementation hold (kernel_block_checks.c). Not part of `ninja test`.
- *
- * exhaustive_long [EVERY]: of the 2^32 only every EVERY-th stretch, and of blocks one pattern, for emulated CPUs: no
- * digest of them then.
- */
+ * Runs every possible input on every table that this CPU supports: FP32 to BF16, F16, E4M3 and E5M2 for all 2^32
+ * values; every 16-bit word through the widening kernels; every code with every one-byte scale; and each byte of a
+ * block of each GGUF type with all its values. Prints a digest of the results, equal for all tables, which
+ * tests/kernels/exhaustive.sh compares with committed ones. The expected results are computed differently: codes from a
+ * sequence of exact ties, F16 also by the compiler's _Float16, blocks by the scalar table, which kernel_block_checks.c
+ * checks against golden files and a second implementation. Not part of `ninja test`.
+ * exhaustive_long [EVERY]: for emulated CPUs, runs every EVERY-th part of the 2^32 values and one pattern of blocks,
+ * without digests. */
 #include "kernels/kernels.h"
 #include "tests/kernels/kernel_reference.h"
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The checker of kernels rejects each broken kernel; one that runs into a guard page is rejected as well. */
+ * The checker of kernels rejects each broken kernel, also one that runs into a guard page. */
 #include "tests/kernels/kernel_mutants.h"
 #include <check.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels: every table of this build that this CPU can run through every family of the checker; golden digests of
- * masks; dispatch and merging of moments. */
+ * Runs every family of the checker on every kernel table that this CPU supports; golden digests of masks; the choice of
+ * a table, and merging of moments. */
 #include "tests/kernels/check_codes.h"
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Products of BF16 terms to be checked: by the instructions of this CPU, and by a model of AMX in plain C. */
+ * BF16 products to check: by this CPU's instructions, and by a model of AMX in plain C. */
 #ifndef ORGAN_TESTS_DOTS_RIG_H
 #define ORGAN_TESTS_DOTS_RIG_H
 #include "kernels/kernels.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The search for scales of docs/definitions/gguf.md, written a second time: group by group, one value at a time.
- */
+ * A second implementation of the search for scales in docs/definitions/gguf.md: group by group, one value at a time. */
 #ifndef ORGAN_TESTS_FIT_REFERENCE_H
 #define ORGAN_TESTS_FIT_REFERENCE_H
 #include <stddef.h>

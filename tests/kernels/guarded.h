@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Buffers whose neighbours are watched: a page that faults right before the first and right behind the last page, junk
- * in what is left. */
+ * Guarded buffers: an inaccessible page before the first and after the last page, random bytes in the unused rest. */
 #ifndef ORGAN_TESTS_GUARDED_H
 #define ORGAN_TESTS_GUARDED_H
 #include <stddef.h>

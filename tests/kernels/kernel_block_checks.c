@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Storage types of GGUF: golden files of the package gguf (fixtures/README.md), every table against the scalar one on
- * blocks of any bytes, then alignment and bounds. Values are the same if their bits are, or if both are NaN: which NaN
- * an operation makes is the CPU's choice.
- */
+ * Checks of GGUF storage types: golden files of the Python package gguf (fixtures/README.md), every table against the
+ * scalar one on blocks of random bytes, then alignment and bounds. Values are equal if their bits are, or if both are
+ * NaN: the bits of a NaN depend on the CPU. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdio.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The checker of kernel tables. A family checks some kernels of one table: against independent references
- * (kernel_reference.h) where the answer is one exact bit pattern, else against the scalar table bit for bit, and the
- * scalar table against the reference within rounding.
- * */
+ * The checker of kernel tables. A family checks some kernels of a table: against independent references
+ * (kernel_reference.h) if the result is defined bit for bit, else against the scalar table bit for bit, and the scalar
+ * table against the reference within rounding. */
 #ifndef ORGAN_TESTS_KERNEL_CHECKER_H
 #define ORGAN_TESTS_KERNEL_CHECKER_H
 #include "kernels/kernels.h"

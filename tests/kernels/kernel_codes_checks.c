@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Codes of packed weights against values made of their fields in FP64: a product of two FP32 is exact there, a
- * difference and a quotient are rounded to FP32 as if once. */
+ * Checks of packed codes against values computed from their fields in FP64: the product of two FP32 numbers is exact
+ * there, and a difference or quotient is rounded to FP32 as if once. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Conversions: every 16-bit value, every tie of rounding and random patterns against the reference; then lengths,
+ * Checks of conversions: every 16-bit value, every tie and random patterns against the reference; then lengths,
  * alignments and bounds. */
 #include "tests/kernels/kernel_checker.h"
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The quantisers that look for scales: every table like the second writing of the definition, then like the scalar one
- * on values of every kind, and what the search is for. Values are the same if their bits are, or if both are zero. */
+ * Checks of the quantisers that search scales: every table against the second implementation of the definition, then
+ * against the scalar table on values of all kinds, and the quality of the search. Values are equal if their bits are,
+ * or if both are zero. */
 #include "tests/kernels/fit_reference.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_checker.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Defects of the quantisers that look for scales. */
+ * Broken versions of the quantisers that search scales. */
 #include "tests/kernels/fit_reference.h"
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kernels/kernel_mutants.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Purification by Haar wavelets against a plain implementation in FP64, against scalar bit for bit, and within its
+ * Checks of purification by Haar wavelets: against a plain implementation in FP64, against scalar bit for bit, and
  * bounds. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>

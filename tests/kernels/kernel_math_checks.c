@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels over transcendental functions: like scalar to the bit, scalar like long double within the rounding of its
- * formula, and scalar's own bits as a digest that is the same on every machine with FMA. */
+ * Checks of transcendental functions: every table against scalar bit for bit, scalar against long double within the
+ * rounding of its formula, and a digest of scalar's bits that is the same on every machine with FMA. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>

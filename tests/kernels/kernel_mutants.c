@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Each wrong kernel calls the scalar one and spoils little: the least that a checker has to see. */
+ * Each broken kernel calls the scalar one and changes little, the least that a checker has to find. */
 #include "tests/kernels/kernel_mutants.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Deliberately broken kernels, for the test of the checker itself. */
+ * Deliberately broken kernels, to test the checker itself. */
 #ifndef ORGAN_TESTS_KERNEL_MUTANTS_H
 #define ORGAN_TESTS_KERNEL_MUTANTS_H
 #include "tests/kernels/kernel_checker.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The physarum tile: every table like scalar to the bit, even in what it leaves in its scratch; scalar like the formula
- * in FP64. */
+ * Checks of the physarum tile: every table against scalar bit for bit, including the scratch; scalar against the
+ * formula in FP64. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Products: every table to the bit like fmaf in the order of the definition, over shapes, types, strides, ways to lie
- * and to meet what is there; the same bits however a product is cut. */
+ * Checks of products: every table against fmaf in the defined order bit for bit, for many shapes, types, strides,
+ * layouts and updates; bit identity for any division of a product. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>

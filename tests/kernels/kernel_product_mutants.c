@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Wrong products, like those of kernel_mutants.c. */
+ * Broken products, like the kernels of kernel_mutants.c. */
 #include "tests/kernels/kernel_mutants.h"
 #include <math.h>
 #include <string.h>

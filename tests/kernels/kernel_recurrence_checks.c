@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Linear recurrences: every table to the bit like the definition in plain C, and that within rounding of FP64. Tokens
- * that are processed in two calls give the same bits. Also selective scans, in the same way. */
+ * Checks of linear recurrences and selective scans: every table against the definition in plain C bit for bit, and that
+ * within rounding of FP64. Tokens in two calls give the same bits as in one. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <string.h>

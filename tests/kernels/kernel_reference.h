@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the kernels must compute, written a second time as plainly as possible: from values in FP64, not from bit
- * tricks. */
+ * References: a second, plain implementation of the kernels from values in FP64. */
 #ifndef ORGAN_TESTS_KERNEL_REFERENCE_H
 #define ORGAN_TESTS_KERNEL_REFERENCE_H
 #include "kernels/kernels.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Kernels that read arrays and count: moments, zeros, audit; over all lengths, alignments and bounds. */
+ * Checks of kernels that read arrays and count (moments, zeros, audit) for all lengths, alignments and bounds. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Vectors of FP64 and small systems: every table to the bit like fma in the order of the definition; systems solved
+ * Checks of FP64 vectors and small systems: every table against fma in the defined order bit for bit; systems solved
  * within rounding. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels of the Z-measure against plain loops: histograms and pairwise means exactly, spreads within rounding and like
- * scalar to the bit.
- */
+ * Checks of the kernels of the Z-measure against plain loops: histograms and pairwise means exactly, spreads within
+ * rounding and against scalar bit for bit. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>

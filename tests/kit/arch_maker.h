@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: small models of known architectures with weights that are computed, and what transformers says of them.
+ * For tests: small models of known architectures with computed weights, and the reference of transformers.
  * fixtures/make_arch.py writes fixtures/architectures/TYPE/ and makes the same weights. */
 #ifndef ARCH_MAKER_H
 #define ARCH_MAKER_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Conditions of a view held against documents: a path that none of them has makes a condition that never holds. */
+ * Compares the conditions of a view with documents: a path that no document has makes a condition that is never
+ * true. */
 #ifndef ORGAN_TEST_CONDITION_RIG_H
 #define ORGAN_TEST_CONDITION_RIG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How much of a sweep a test does. The environment variable EFFORT, which tests/run_tests.sh sets for each tree, is
- * `all` (the tree complete), `some` (the native tree) or `few` (under sanitizers, on an emulated processor, in
+ * The part of a sweep that a test runs. The environment variable EFFORT, which tests/run_tests.sh sets for each tree,
+ * is `all` (the tree complete), `some` (the native tree) or `few` (under sanitizers, on an emulated CPU, in
  * test-quick); unset, it is `some`. docs/testing.md has the table. */
 #ifndef ORGAN_TESTS_EFFORT_H
 #define ORGAN_TESTS_EFFORT_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a model opened for the forward pass, and what it must compute. */
+ * For tests: a model opened for the forward pass, and its expected logits. */
 #ifndef FORWARD_RIG_H
 #define FORWARD_RIG_H
 

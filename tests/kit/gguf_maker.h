@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: files written down as words, so that a table of malformed ones has a line for each. */
+ * For tests: files described by words, so that a table of malformed ones has one line for each. */
 #ifndef ORGAN_TEST_GGUF_MAKER_H
 #define ORGAN_TEST_GGUF_MAKER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A reader of HTML that takes nothing but what the pages are made of. */
+ * A reader of HTML that accepts only the elements of organ's pages. */
 #include "tests/kit/html_reader.h"
 
 #include "formats/base/utf8.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the tests of pages look at them with. */
+ * Checks of pages for tests. */
 #ifndef ORGAN_TEST_HTML_READER_H
 #define ORGAN_TEST_HTML_READER_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests: an HTTP/1.1 server on a port of loopback, in threads of this process. It makes up its files as they are
- * read, and misbehaves on demand. */
+ * For tests: an HTTP/1.1 server on a loopback port, in threads of this process. It generates its files while they are
+ * read, and misbehaves on request. */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a server that answers as the hub of Hugging Face does, on loopback.
- *
- *   hub_server FOLDER      serves FOLDER/ORG/NAME/FILES at one commit; prints "PORT OTHER": OTHER plays the host to
- * which the hub redirects for large files
+ * For tests: a server on loopback that answers as Hugging Face's hub does. hub_server FOLDER serves
+ * FOLDER/ORG/NAME/FILES at one commit and prints "PORT OTHER"; OTHER is the port of the host to which the hub redirects
+ * for large files.
  *
  * Routes: /api/models/ID/revision/REV, /api/models/ID/tree/REV, /ID/resolve/REV/FILE with GET and HEAD, ranges,
- * X-Repo-Commit, X-Linked-Etag and X-Linked-Size; /cdn/ID/FILE on the other port. REV: main, v1, refs/pr/1, the commit.
+ * X-Repo-Commit, X-Linked-Etag and X-Linked-Size; /cdn/ID/FILE on the other port. REV is main, v1, refs/pr/1, or the
+ * commit.
+ *
  * Each request is a line of FOLDER/log: "hub|cdn METHOD PATH RANGE AUTHORIZATION". FOLDER/manners, read at each
- * request, has words: cut N (bodies break off after N bytes), once (remove that file after the next cut), digest, size,
+ * request, contains words: cut N (bodies end after N bytes), once (remove that file after the next cut), digest, size,
  * path, commit (the list is wrong in these), longer (the other host's files are longer), gated (401), garbage (no
  * JSON). */
 #include "formats/base/digest.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A made-up model in the layout of Kimi-K2: latent attention, dense layers first, routed experts packed as INT4 in
- * groups of 32 by compressed-tensors, one shared expert and the attention plain BF16. */
+ * For tests: a model in the layout of Kimi-K2 with generated weights: latent attention, dense layers first, routed
+ * experts packed as INT4 in groups of 32 by compressed-tensors, one shared expert and the attention in plain BF16. */
 #ifndef KIMI_MAKER_H
 #define KIMI_MAKER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How much memory is asked for at once. A program with this is linked with --wrap for malloc, calloc and realloc. */
+ * Records the largest allocation. A program with this is linked with --wrap for malloc, calloc and realloc. */
 #ifndef ORGAN_TEST_LARGEST_ALLOCATION_H
 #define ORGAN_TEST_LARGEST_ALLOCATION_H
 

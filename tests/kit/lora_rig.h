@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of the verbs that take an adapter, over a small model "donor" and an adapter "adapter" made in a scratch
- * directory. */
+ * Runs of the verbs that take an adapter, on a small model "donor" and an adapter "adapter" in a scratch directory. */
 #ifndef LORA_RIG_H
 #define LORA_RIG_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Requests of HTTP that are not quite right, from a seed. */
+ * Malformed HTTP requests from a seed. */
 #ifndef MALFORMED_H
 #define MALFORMED_H
 

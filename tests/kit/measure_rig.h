@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Measuring small models that are written into a scratch directory. */
+ * Measures small models that are written into a scratch directory. */
 #ifndef ORGAN_TEST_MEASURE_RIG_H
 #define ORGAN_TEST_MEASURE_RIG_H
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Memory that runs out when a test says so. A program with this is linked with --wrap for malloc, calloc and realloc.
- */
+ * Makes allocations fail on request. A program with this is linked with --wrap for malloc, calloc and realloc. */
 #ifndef ORGAN_TEST_MEMORY_RIG_H
 #define ORGAN_TEST_MEMORY_RIG_H
 

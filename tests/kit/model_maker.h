@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a scratch directory, small safetensors models in it, and faults in system calls. */
+ * For tests: a scratch directory, small safetensors models in it, and failing system calls. */
 #ifndef MODEL_MAKER_H
 #define MODEL_MAKER_H
 

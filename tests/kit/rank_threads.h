@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: the ranks of one run as threads of this program, with a wire between them that takes what MPI would carry.
- */
+ * For tests: the ranks of a run as threads of this program, with a simulated network in place of MPI. */
 #ifndef RANK_THREADS_H
 #define RANK_THREADS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Assertions for loops over elements. Check writes each assertion that holds into a file, which is a call of the system
- * a time; these say something only when they fail. */
+ * Assertions for loops over elements. Check writes each assertion that holds into a file, with one system call each;
+ * these do so only when they fail. */
 #ifndef ORGAN_TESTS_REQUIRE_H
 #define ORGAN_TESTS_REQUIRE_H
 #include <check.h>

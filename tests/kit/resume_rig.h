@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For verbs with --resume: whatever ends a run, the run that continues it makes the same bytes. */
+ * For verbs with --resume: a run that was interrupted at any point and resumed writes the same bytes. */
 #ifndef RESUME_RIG_H
 #define RESUME_RIG_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests that run an operation: its engine, and whether two runs tell the same. */
+ * For tests that run an operation: an engine, and comparisons of two runs. */
 #ifndef RUN_RIG_H
 #define RUN_RIG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Seeded samples for kernel tests and benchmarks. Only exact operations and IEEE square roots: the same bits on every
- * machine. */
+ * Seeded samples for kernel tests and benchmarks. They use only exact operations and IEEE square roots, so the bits are
+ * the same on every machine. */
 #ifndef ORGAN_TESTS_SAMPLES_H
 #define ORGAN_TESTS_SAMPLES_H
 #include <stddef.h>

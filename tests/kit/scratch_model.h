@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Models made up by tests in a directory that is removed afterwards. Every function ends the test if the system
- * refuses. */
+ * Models that tests write into a directory that is removed afterwards. Every function ends the test on a failure. */
 #ifndef ORGAN_TEST_SCRATCH_MODEL_H
 #define ORGAN_TEST_SCRATCH_MODEL_H
 

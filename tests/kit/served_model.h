@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a model of many experts in safetensors shards with an index, to be served and never to lie on a disk. */
+ * For tests: a model of many experts in safetensors shards with an index, which a server generates without a disk. */
 #ifndef SERVED_MODEL_H
 #define SERVED_MODEL_H
 

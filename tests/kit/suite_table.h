@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A Check suite from a table of its cases. */
+ * Makes a Check suite from a table of its cases. */
 #ifndef ORGAN_TEST_SUITE_TABLE_H
 #define ORGAN_TEST_SUITE_TABLE_H
 

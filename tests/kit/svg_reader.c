@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A reader of XML that knows what the charts use, and takes nothing else. */
+ * A reader of XML that accepts only the elements of organ's charts. */
 #include "tests/kit/svg_reader.h"
 #include "tests/kit/require.h"
 

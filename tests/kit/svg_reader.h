@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the tests of charts and of pages look at them with. */
+ * Checks of charts and pages for tests. */
 #ifndef ORGAN_TEST_SVG_READER_H
 #define ORGAN_TEST_SVG_READER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Models of a few words for tests of the weights: headers, and the few values that are read. */
+ * Models described by words for tests of weights: headers, and the few values that are read. */
 #ifndef ORGAN_TEST_WEIGHTS_RIG_H
 #define ORGAN_TEST_WEIGHTS_RIG_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The refusal for memory: what it names is enough, and a K or M less is not, of every verb that --memory bounds and
- * whose need may lie below what the command line takes. tests/cli/check_cli_memory.sh has the others. */
+ * Tests of the error about too little memory: the named memory is enough, and one unit (K or M) less is not, for every
+ * verb with --memory whose need may be below the smallest value of the command line. tests/cli/check_cli_memory.sh has
+ * the others. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/health/autopsy.h"

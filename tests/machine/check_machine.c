@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/machine: places on machines made up for the purpose, binding on this one, the worker pool. */
+ * Tests of orchestrator/machine: places on synthetic machines, binding on this one, the worker pool. */
 #include "orchestrator/machine/topology.h"
 #include "orchestrator/machine/workers.h"
 #include "tests/machine/check_topology.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/machine/quantity.c: amounts as people write and read them. */
+ * Tests of orchestrator/machine/quantity.c: amounts in the form that users write and read. */
 #include "orchestrator/machine/quantity.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The tests of recorded machines, for the program that tests orchestrator/machine. */
+ * Suite of recorded machines, for the program that tests orchestrator/machine. */
 #ifndef ORGAN_TEST_CHECK_TOPOLOGY_H
 #define ORGAN_TEST_CHECK_TOPOLOGY_H
 

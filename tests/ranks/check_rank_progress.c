@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/ranks: what the first rank shows of what the others tell it. */
+ * Tests of orchestrator/ranks: the progress that the first rank shows from the others' reports. */
 #include "orchestrator/ranks/ranks_parts.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt.
- */
+ * Tests of orchestrator/ranks: exchanges over a simulated network between threads of this program, and the assignment
+ * of work. */
 #include "orchestrator/ranks/ranks_parts.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Direct files, journal, publishing and copying, and what each does when the system refuses. */
+ * Tests of direct files, the journal, renaming and copying, also when system calls fail. */
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/journal.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights against what the owners of their formats make of them, bit for bit: fixtures/precision, every scheme,
- * any range of rows, every ISA. And values of companions that cannot be. */
+ * Compares packed weights with the dequantised values of their formats' own libraries, bit for bit: fixtures/precision,
+ * every scheme, any range of rows, every ISA. Also tests invalid values in companions. */
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"

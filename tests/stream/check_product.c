@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A list of products dealt out to workers has the bits that the kernel gives each product whole, for any number of
- * them. */
+ * Products that are divided among any number of workers have the bits of the kernel's undivided products. */
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/product.h"

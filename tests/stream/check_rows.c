@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The walk over rows: every row once, tasks after all units of their set, sets retired in order, the first fault for
- * any number of workers. */
+ * Tests of the walk over rows: every row once, tasks after all units of their set, sets retired in order, the first
+ * failure for any number of workers. */
 #include "orchestrator/stream/rows.h"
 #include "tests/kit/suite_table.h"
 #include "tests/stream/check_stream.h"

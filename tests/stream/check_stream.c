@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The stream: band arithmetic and passes, and what a pass does when the system refuses. */
+ * Tests of the stream: division into bands, passes, and failing system calls. */
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/pass.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The suites of the program build/tests/stream, and a way to make one of a table. */
+ * The suites of the program build/tests/stream, and a function that makes one from a table. */
 #ifndef ORGAN_TEST_CHECK_STREAM_H
 #define ORGAN_TEST_CHECK_STREAM_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The pass over weights: every value once, in order, whatever the threads and the memory; errors and stops end it. */
+ * Tests of the pass over weights: every value once, in order, for any threads and memory; errors and stops end it. */
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which types can be widened and narrowed, that a unit is what the table of types says, and that what is narrowed comes
- * back. */
+ * Tests of the types that can be widened and narrowed, of the sizes of their units, and of the error of narrowed
+ * values. */
 #include "orchestrator/stream/widen.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/samples.h"

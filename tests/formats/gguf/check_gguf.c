@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the GGUF reader and writer: what is legal, however odd; what is read is written back byte for byte. */
+ * Tests of the GGUF reader and writer: unusual valid files; files written back byte for byte. */
 #include "formats/base/input_file.h"
 #include "formats/gguf/file.h"
 #include "formats/model/model.h"

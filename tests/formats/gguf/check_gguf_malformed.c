@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * GGUF files that are refused: one row a defect, with what the message must say. */
+ * Malformed GGUF files, one defect per row, with parts of the message. */
 #include "formats/model/model.h"
 #include "tests/formats/gguf/check_gguf.h"
 #include "tests/kit/gguf_maker.h"

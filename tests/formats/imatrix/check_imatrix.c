@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices: what is read of them, which entry belongs to which tensor, and what is refused, one row a
- * defect. */
+ * Tests of importance matrices: reading, the entry of each tensor, and malformed files, one defect per row. */
 #include "formats/base/input_file.h"
 #include "formats/imatrix/imatrix.h"
 #include "tests/kit/gguf_maker.h"

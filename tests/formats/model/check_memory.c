@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the
- * allocation functions. */
+ * Opens models while each allocation in turn fails. The program is linked with --wrap for the allocation functions. */
 #include "formats/gguf/file.h"
 #include "formats/model/model.h"
 #include "orchestrator/surgery/organs/assemble.h"

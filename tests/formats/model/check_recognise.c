@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What --force may replace: directories as users have them, one row each, and what the first entry in them is that is
- * nobody's output. */
+ * Directories that --force may replace, one per row, or the first entry in them that organ did not write. */
 #include "formats/model/recognise.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of models as a whole: directories, indices and their shards, what users mistake for a model, files that change.
- */
+ * Tests of whole models: directories, indices and shards, paths that are no model, files that change. */
 #include "formats/model/model.h"
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Files behind URLs: the right bytes whatever the server and the connection do, or an error that says what; and no
- * secrets in it. */
+ * Tests of files behind URLs: any behaviour of server and connection gives the right bytes or an error that names the
+ * cause and contains no secret. */
 #include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/http_server.h"

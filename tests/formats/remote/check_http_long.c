@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The long tier of streams: 61 blocks of 384 experts, 60 GB that lie nowhere, over a server that dies halfway. All
- * bytes are looked at once, and measured twice, with and without the interruption. */
+ * Long test of streams: 61 blocks of 384 experts, 60 GB that the server generates; the server is killed halfway. All
+ * bytes are compared, and measured with and without the interruption. */
 #include "tests/kit/served_model.h"
 
 #include <stdio.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Models behind URLs: opened by an index or a file, read through as if they were here, and refused where they must be.
- */
+ * Tests of models behind URLs: opened by an index or a file, read like local ones, and rejected where necessary. */
 #include "formats/model/model.h"
 #include "orchestrator/surgery/health/inspect.h"
 #include "tests/formats/remote/check_http.h"

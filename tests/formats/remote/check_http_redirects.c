@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Redirects from servers that all can reach to addresses that only this machine or its network can: they are not
- * followed, however the address is spelled. */
+ * Redirects from public servers to addresses of this machine or its network are not followed, in any notation of the
+ * address. */
 #include "formats/remote/http_address.h"
 #include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the safetensors reader: one row per way in which a file can be wrong, and the odd files that are right. */
+ * Tests of the safetensors reader: one row per defect, and unusual valid files. */
 #include "formats/model/model.h"
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the table of names. */
+ * Tests of the table of tensor names. */
 #include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of config.json. */
+ * Tests of the reader of config.json. */
 #include "formats/tensor/hf_config.h"
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of tokenizers: the ids that the package tokenizers gives for a megabyte of mixed text, tokenizers in GGUF
- * files, what is malformed.
- */
+ * Tests of tokenizers: the ids of the Python package tokenizers for a megabyte of mixed text, tokenizers in GGUF files,
+ * malformed files. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 
 #include "formats/base/input_file.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the tests of tokenizers share. */
+ * Functions of the tokenizers' tests. */
 #ifndef ORGAN_TEST_CHECK_TOKENIZER_H
 #define ORGAN_TEST_CHECK_TOKENIZER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Malformed tokenizers, one row a defect, with what the message must say; and small ones in GGUF files. */
+ * Malformed tokenizers, one defect per row, with a part of the message; and small tokenizers in GGUF files. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"

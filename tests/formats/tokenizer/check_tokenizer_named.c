@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of tokenizers in GGUF files, of which much is only named: how a text is cut, and what becomes of blanks behind
+ * Tests of tokenizers in GGUF files, which only name the pattern that splits a text and the treatment of blanks after
  * special tokens. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 #include "tests/kit/gguf_maker.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of tokenizers whose tokens have ranks: tiktoken.model of Kimi and tekken.json of Mistral, their ids and their
- * defects; and of the kinds that have a fixture of their own. */
+ * Tests of tokenizers whose tokens have ranks: tiktoken.model of Kimi and tekken.json of Mistral, their ids and
+ * defects; and of kinds with their own fixtures. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the weights that a model means: what every scheme is found to be. */
+ * Tests of the weights of a model: the scheme that is recognised for each. */
 #include "tests/formats/weights/check_weights.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of quantised models that are wrong or that cannot be read: each with what must be said of it. */
+ * Tests of quantised models that are malformed or not supported, with parts of the message. */
 #include "tests/formats/weights/check_weights.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/weights_rig.h"

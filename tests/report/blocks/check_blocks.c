@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report/blocks and text/words: what templates say, and the three ways through a view. */
+ * Tests of orchestrator/report/blocks and text/words: texts of templates, and the three renderings of a view. */
 #include "orchestrator/report/blocks/view_walk.h"
 #include "tests/kit/condition_rig.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report
- * holds; small enough; and no half of one when memory runs out. The program is linked with --wrap for the allocation
- * functions. `build/tests/html --print` writes the page of a large made-up report to stdout, to be looked at. */
+ * Tests of report pages: any report gives a complete, well-formed HTML document of limited size that loads nothing, or
+ * none when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
+ * writes the page of a large generated report to stdout, to look at. */
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/view/html_report.h"

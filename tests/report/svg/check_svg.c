@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts: well-formed whatever comes in, the same bytes always, marks where the values are. `build/tests/svg --print
- * NAME` writes one of the charts of the tests to stdout, to be looked at, and "small" to be the golden file. */
+ * Tests of charts: well-formed for any input, always the same bytes, marks at the right places. `build/tests/svg
+ * --print NAME` writes one of the charts of the tests to stdout, to look at; "small" is the golden file. */
 #include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/svg/chart_scale.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Heat maps, rankings and scatter charts: well-formed whatever comes in, marks where the values are, bounded. */
+ * Tests of heat maps, rankings and scatter charts: well-formed for any input, marks at the right places, limited
+ * size. */
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/svg/ranking.h"

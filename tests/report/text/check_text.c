@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report/text/text.c and text_table.c: what is shown to people, and where it ends. */
+ * Tests of orchestrator/report/text/text.c and text_table.c: escaping, and where lines and tables are cut. */
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/text/text_table.h"
 

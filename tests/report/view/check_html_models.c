@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pages of what is measured, purified, taken apart, put together, grafted and inspected: from reports of the fixtures
- * as the verbs make them, with their numbers; from reports in which anything may stand; small enough; whole or not at
- * all. `build/tests/html_models --print` writes the page of a measured fleet of made-up models to stdout, to be looked
- * at. */
+ * Tests of the pages of measure, purify, extract, assemble, graft and inspect: from reports of the verbs on the
+ * fixtures, with their numbers; from malformed reports; limited size; complete or absent. `build/tests/html_models
+ * --print` writes the page of a measured fleet of generated models to stdout, to look at. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/measure/fleet.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pages of real reports about the small model that comes along: autopsies, adapters, noise, precision, perplexity,
- * tokens. Each is a whole document that shows what the report says, stays small for large models, and survives reports
- * that are not what they should be. The program is linked with --wrap for the allocation functions. */
+ * Tests of pages of real reports on the fixture model: autopsies, adapters, noise, precision, perplexity, tokens. Each
+ * is a complete document with the report's figures, has a limited size for large models, and is made for malformed
+ * reports as well. The program is linked with --wrap for the allocation functions. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/health/autopsy.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which models are made of which, and values laid out by layer and role. */
+ * Tests of the relations between models (which are made of which), and of values by layer and role. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/view/view_lineage.h"
 #include "tests/report/view/kin_suite.h"

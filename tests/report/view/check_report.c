@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report: documents, and the reports that are made of them. */
+ * Tests of orchestrator/report: documents and their reports. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/view/view_sparsity.h"

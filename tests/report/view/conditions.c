@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * conditions FILE.json...: the conditions of the views of these documents name members that one of the documents has.
- */
+ * conditions FILE.json...: checks that the conditions of the views of these documents name members that one of the
+ * documents has. */
 #include "tests/kit/condition_rig.h"
 #include "tests/kit/suite_table.h"
 

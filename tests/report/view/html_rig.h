@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reports of the verbs for the tests of their pages. Each is to be released; the test fails where there is none. */
+ * Reports of the verbs for the tests of their pages. The caller releases each; the test fails if there is none. */
 #ifndef ORGAN_TEST_HTML_RIG_H
 #define ORGAN_TEST_HTML_RIG_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which models are made of which, and values laid out by layer and role. */
+ * Suite of relations between models, and of values by layer and role. */
 #ifndef ORGAN_TEST_KIN_SUITE_H
 #define ORGAN_TEST_KIN_SUITE_H
 

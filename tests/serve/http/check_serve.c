@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The HTTP server: what it answers, and to whom. */
+ * Tests of the HTTP server: its answers, and the clients that it answers. */
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/text/document.h"

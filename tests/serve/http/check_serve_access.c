@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Who may do what: tokens with roles, read again while the server runs; the address of a request behind proxies; the
+ * Tests of access: tokens with roles, read again while the server runs; the address of a request behind proxies; the
  * audit log. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/audit_log.h"

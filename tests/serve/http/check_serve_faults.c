@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The HTTP server against those who mean harm, and what keeps it from starting. */
+ * Tests of the HTTP server with hostile requests, and of errors at its start. */
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/http/http_parts.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Requests of HTTP byte for byte: those that others may read in another way than we, those that the library refuses by
- * itself, and clients that have said their last word. */
+ * Tests of raw HTTP requests: ambiguous ones, ones that the library rejects itself, and clients that close their
+ * sending side. */
 #include "orchestrator/serve/http/http_parts.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/scratch_model.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The HTTP server's limits: connections, time, wrong tokens. */
+ * Tests of the HTTP server's limits: connections, time, wrong tokens. */
 #include "orchestrator/serve/http/peer_network.h"
 #include "orchestrator/serve/serve.h"
 #include "tests/kit/scratch_model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a server over a root that is made up, and a client that sends bytes as they are. Every function ends the
- * test if the system refuses. */
+ * For tests: a server over a generated root, and a client that sends raw bytes. Every function ends the test on a
+ * failure. */
 #ifndef SERVE_RIG_H
 #define SERVE_RIG_H
 

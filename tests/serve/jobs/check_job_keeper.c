@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the
- * root. The processes are this program itself, which then does what the file says that it is given as model. */
+ * Tests of jobs with their processes: queue, conflicts, cancelling, restarts, crashes, confinement to the root. The
+ * processes are this program itself, which acts as the name of its model says (job_actor.h). */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/confine/confine.h"

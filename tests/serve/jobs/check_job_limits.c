@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of what jobs may take: what they keep on the disk, and memory. */
+ * Tests of the limits of jobs: stored results and memory. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/jobs/memory.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk,
- * progress from events.
- */
+ * Tests of jobs without processes: arguments from JSON, conflicts, descriptions of verbs, records on disk, progress
+ * from events. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/jobs/store.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The process of a job as tests want it. */
+ * The process of a job, acted by a test program. */
 #ifndef ORGAN_TEST_JOB_ACTOR_H
 #define ORGAN_TEST_JOB_ACTOR_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests: jobs below a scratch root whose processes are the test program itself (tests/serve/jobs/job_actor.h). */
+ * For tests: jobs in a scratch root whose processes are the test program itself (tests/serve/jobs/job_actor.h). */
 #ifndef ORGAN_TEST_KEEPER_RIG_H
 #define ORGAN_TEST_KEEPER_RIG_H
 

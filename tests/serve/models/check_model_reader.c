@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The process that reads models: what it gives is what is read without it; files that would end, hold up or eat it do
- * so for themselves alone; what it may not do it cannot. This program is its own worker, which does what the name of a
- * file says. */
+ * Tests of the process that reads models: its results equal those read without it; files that end, stop or exhaust it
+ * affect only that process; forbidden actions fail. This program is its own worker, which acts as the name of a file
+ * says. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/models/model_reader.h"

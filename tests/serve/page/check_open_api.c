@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the description of the interface. */
+ * Tests of the OpenAPI description. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/serve.h"

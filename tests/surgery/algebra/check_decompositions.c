@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Dense decompositions: what each promises of random, ill-conditioned, deficient, empty and spoilt matrices; the same
- * bits by every table and with any number of threads. */
+ * Tests of dense decompositions: their accuracy on random, ill-conditioned, rank-deficient, empty and non-finite
+ * matrices; bit identity for every table and any number of threads. */
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/vectors64.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Low-rank approximation: against whole decompositions, the same bits whatever the way, and everything that can be
- * wrong with a matrix. */
+ * Tests of low-rank approximation: accuracy against full decompositions, bit identity, errors. */
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Random numbers by place, and decompositions of products. */
+ * Tests of random numbers by position, and of decompositions of products. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"

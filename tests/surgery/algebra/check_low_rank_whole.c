@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Matrices read strip by strip: against whole decompositions by rotations, the same bits whatever the way, and
- * everything that can be wrong. */
+ * Tests of low-rank approximation of matrices read strip by strip: accuracy against full decompositions by rotations,
+ * bit identity, errors. */
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression over tokens: against FP64, by inputs, by tokens and block by block, the same bits whatever the way,
- * and what is refused.
- */
+ * Tests of ridge regression over tokens: against FP64, by inputs, by tokens and block by block; bit identity;
+ * errors. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/algebra/ridge.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Matrices for tests of decompositions, and plain ways to judge what comes out. */
+ * Matrices for tests of decompositions, and plain measures of their accuracy. */
 #ifndef LOW_RANK_RIG_H
 #define LOW_RANK_RIG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One budget over many tensors: budgets as they are written, curves and their division against numpy, the file that
- * keeps curves. */
+ * Tests of budgets over many tensors: parsing of budgets, curves and their division against numpy, the file of
+ * curves. */
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"

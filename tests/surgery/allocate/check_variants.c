@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Divergences of variants: those of the plain formula over whole forward passes, the same bits whatever is carried
- * together. */
+ * Tests of the divergences of variants: those of full forward passes, with the same bits for any grouping of
+ * variants. */
 #include "orchestrator/surgery/allocate/variants.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"

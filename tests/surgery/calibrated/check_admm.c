@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v3 and ALPS on one layer: against FP64 by another hand, and what effort and streams do. */
+ * Tests of physarum v3 and ALPS on one layer: against an independent FP64 implementation, and the effects of effort and
+ * streams. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

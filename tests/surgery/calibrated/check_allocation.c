@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One budget for a model: what curves and exchanges say of it is what the model becomes. By magnitude, which prunes a
- * matrix alone as it does in the whole. */
+ * Tests of a budget for a whole model: predicted and real divergences agree. Uses magnitude pruning, which prunes a
+ * matrix alone as it does within the model. */
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

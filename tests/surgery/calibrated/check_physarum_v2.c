@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all
- * that can be wrong. */
+ * Tests of physarum v2 and its baselines on one layer: against an independent FP64 implementation, bit identity for any
+ * division, errors. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

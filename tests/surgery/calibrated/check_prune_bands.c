@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prunings without a text in bands of rows: the same bytes however many bands there are, with the least memory that is
- * said to do and with plenty. */
+ * Tests of prunings without a text in bands of rows: the same bytes for any number of bands, with the least memory that
+ * the error names and with plenty. */
 #include "formats/model/model.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are
- * better, and whatever fails leaves nothing. */
+ * Tests of calibrated pruning as a library: bit identity, the requested sparsity, the order of methods by quality, and
+ * failures that leave nothing. */
 #include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning by an importance matrix as a library: what it says comes to the right weights, whatever the model's names
- * are, and whatever does not fit leaves nothing. */
+ * Tests of pruning by an importance matrix as a library: the right entry for each weight under any naming, and
+ * imatrices that do not fit, which leave nothing. */
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "tests/kit/forward_rig.h"

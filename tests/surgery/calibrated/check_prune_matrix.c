@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pruning a matrix, whatever the method: what the mask must be, the same bits however it is cut, and what is refused.
- */
+ * Tests of pruning a matrix by each method: the mask, bit identity for any division, errors. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

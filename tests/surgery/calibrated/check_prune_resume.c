@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer.
- */
+ * A calibrated pruning that was interrupted at any point and resumed writes the same bytes, also within a layer. */
 #include "tests/kit/effort.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/resume_rig.h"

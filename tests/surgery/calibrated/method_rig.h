@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For tests of pruning by a method: one run over a model, and what is left when it fails. */
+ * For tests of pruning methods: one run on a model, and checks of a failed run. */
 #ifndef ORGAN_TEST_METHOD_RIG_H
 #define ORGAN_TEST_METHOD_RIG_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The suites of the program along_ranks. */
+ * The suites of the program calibration_ranks. */
 #ifndef ALONG_SUITES_H
 #define ALONG_SUITES_H
 

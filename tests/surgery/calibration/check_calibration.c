@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense
- * solution. */
+ * Tests of the parts of physarum v2: calibrations and their errors, noise, ranking, and masked least squares against a
+ * dense solution. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"

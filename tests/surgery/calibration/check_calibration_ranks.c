@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs along a text by several ranks. */
+ * Tests of calibrated runs with several ranks. */
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibration/calibration_suites.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Moments that several ranks sum together: the bits of one process. */
+ * Moments that several ranks accumulate have the bits of one process. */
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "tests/kit/rank_threads.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Hidden states in memory and in a scratch file: what is given is what is taken, a disk that refuses ends the run, and
- * nothing is left. */
+ * Tests of hidden states in memory and in a scratch file: the values read equal those written, a failing disk ends the
+ * run, and no file is left. */
 #include "orchestrator/stream/scratch_file.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/calibration/states.h"

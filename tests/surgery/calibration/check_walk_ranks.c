@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A walk along a text by several ranks: each sees what one process sees, with its very bits. */
+ * In a calibration walk with several ranks, each rank gets the bits of one process. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"

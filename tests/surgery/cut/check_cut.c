@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Smaller models: what stays keeps its bytes, and what tells of it is true. */
+ * Tests of cut models: kept tensors keep their bytes, and the configuration describes the output. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * An audit finds whatever is not what a cut leaves. */
+ * The audit of a cut finds every change. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"

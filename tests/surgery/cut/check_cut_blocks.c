@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Blocks that go: names close up, and what config.json and key-values say of layers stays true, or the cut is refused
- * by name. */
+ * Tests of dropped blocks: names are renumbered, and members of config.json and key-values about layers stay right, or
+ * the cut is rejected by name. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Channels of routed experts that go, of each its own ones: in tensors of their own and in stacks, plain and packed. */
+ * Tests of dropped channels of routed experts, different ones for each expert: in separate tensors and in stacks, plain
+ * and packed. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Experts that stay keep their bytes, whatever they are called and however they are packed. */
+ * Kept experts keep their bytes under any naming and packing. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"

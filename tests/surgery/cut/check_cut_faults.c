@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a cut, nothing half-done stands under the name of its output; what cannot be told is refused
- * before it begins. */
+ * A cut that fails at any point leaves no incomplete output under its final name; impossible cuts are rejected before
+ * they begin. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/resume_rig.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Channels and heads that go: rows of some tensors, columns of others, whole blocks of codes and scales alone. */
+ * Tests of dropped channels and heads: rows of some tensors, columns of others, whole blocks of codes and scales
+ * only. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "formats/weights/weights.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Small models of a few words, cuts of them, and what each tensor of the smaller model must be made of. */
+ * Small models described by words, cuts of them, and checks of the tensors of the output. */
 #ifndef CUT_RIG_H
 #define CUT_RIG_H
 

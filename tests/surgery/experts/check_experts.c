@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file
- * of scores; the choice. */
+ * Tests of the scores of experts: those of the reference for any threads, memory, CPU and ranks; the file of scores;
+ * the choice of experts. */
 #include "orchestrator/surgery/experts/measure_scores.h"
 #include "orchestrator/surgery/precision/precision.h"
 #include "tests/kit/effort.h"

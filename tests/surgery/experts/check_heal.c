@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is left of a mixture is healed: it misses less on tokens that it has not seen, the same bytes whatever the way,
- * and a run that ended goes on to them. */
+ * Tests of healing a cut mixture: less loss on held-out tokens, bit identity, interrupted and resumed runs. */
 #include "formats/gguf/file.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_heal.h"

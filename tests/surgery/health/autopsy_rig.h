@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Autopsies of small models that are made up value by value in a scratch directory. */
+ * Autopsies of small models whose values a test chooses, in a scratch directory. */
 #ifndef AUTOPSY_RIG_H
 #define AUTOPSY_RIG_H
 

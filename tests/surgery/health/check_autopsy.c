@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Autopsy as a library: the right numbers, each class of sickness found and explained and none in what is healthy, the
- * same report whatever the way. */
+ * Tests of autopsy as a library: the numbers, each kind of damage found and explained, no finding in healthy models,
+ * bit identity. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/samples.h"

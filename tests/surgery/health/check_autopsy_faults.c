@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What can be wrong with the call: ranges, pairs of models, reads that fail, stops. */
+ * Tests of wrong arguments and failures of autopsy: ranges, pairs of models, failing reads, stops. */
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "tests/surgery/health/autopsy_rig.h"
 

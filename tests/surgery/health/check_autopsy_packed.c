@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantised models, right and with the mistakes that are made with them: scales left out, of the whole tensor, of other
- * blocks, blocks of the wrong size, nibbles in the wrong order. */
+ * Tests of autopsy on quantised models, healthy and with common mistakes: missing scales, scales of the whole tensor or
+ * of other blocks, wrong block sizes, nibbles in the wrong order. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/samples.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Wrong scales that leave every single value possible: found without the original where that can be done, named by it
- * always; and healthy models, of which none has a finding. */
+ * Tests of autopsy on wrong scales whose single values are plausible: found without the original where possible, named
+ * with it always; and healthy models, which have no finding. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/samples.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Models without some of their blocks: divergences and influences of the plain formulas over whole forward passes, the
- * same bits whatever is carried together. */
+ * Tests of models without some blocks: divergences and influences of full forward passes, with the same bits for any
+ * grouping of sets. */
 #include "orchestrator/surgery/layers/sets.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/require.h"

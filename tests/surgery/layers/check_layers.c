@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which blocks --drop names, and the search for them: against all sets there are, on costs where blocks matter to each
- * other. */
+ * Tests of the blocks that --drop names, and of the search for blocks: against all sets, on costs that depend on pairs
+ * of blocks. */
 #include "orchestrator/surgery/layers/drop.h"
 #include "orchestrator/surgery/layers/block_search.h"
 #include "tests/kit/require.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Healing where the form of the file matters: rows in another order and blocks; and the number that the final norm is
- * taken times, against its formula over whole passes. */
+ * Tests of healing where the file format matters: permuted rows and GGUF blocks; and the factor of the final norm,
+ * against its formula over whole passes. */
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/layers/layers.h"
 #include "orchestrator/surgery/precision/quantize.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of what is done with LoRA adapters; here: whatever happens, nothing half-done stands under the name of an
- * output. */
+ * Tests of LoRA verbs: a failure leaves no incomplete output under its final name. */
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Adapters made of what tuning changed: what they say, what they explain, and that nothing that changed is lost without
- * a word. */
+ * Tests of extracted adapters: their files, the share of the change that they explain, and reports of changes without
+ * factors. */
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whatever is wrong with the models, the call or the disk: it is named, and nothing is left. */
+ * Errors in models, arguments or the disk are named and leave nothing. */
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a merge makes: compared with peft's own result, with sums in FP64, and with itself under other conditions. */
+ * Tests of merges: compared with peft's result, with sums in FP64, and with other threads and memory. */
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"

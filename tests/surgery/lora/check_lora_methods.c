@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Method A and Method B on a real model: tuned by a seeded product of low rank and noise, and quantised. On the
- * quantised base the adapter that was made for it must come closer to the tuned model, in every module. */
+ * Tests of Method A and Method B on a real model, tuned by a seeded product of low rank and noise, and quantised. On
+ * the quantised base the adapter made for it must be closer to the tuned model in every module. */
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/effort.h"

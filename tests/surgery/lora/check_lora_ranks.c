@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What sanitize and resize make of an adapter. */
+ * Tests of lora sanitize and resize. */
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tuned models made of bases, and runs of an extraction over them in a scratch directory. */
+ * Tuned models made from bases, and runs of lora extract on them in a scratch directory. */
 #ifndef LORA_EXTRACT_RIG_H
 #define LORA_EXTRACT_RIG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shards that come one by one and go when they are measured: the same report as if the model had been there, and
- * nothing lost that was not measured. */
+ * Tests of --delete-after: shards that arrive one by one and are removed after their measurement give the report of the
+ * whole model, and no shard is removed unmeasured. */
 #include "orchestrator/surgery/measure/measure.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"

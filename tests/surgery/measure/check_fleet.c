@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done
- * again. */
+ * Tests of fleets: every model is found once, a malformed one does not stop the others, and unchanged models are not
+ * measured again. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/fleet_find.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Measuring of models behind URLs: what was measured stays measured, whatever becomes of the server or of the run. */
+ * Tests of measuring models behind URLs: finished measurements survive failures of the server and of the run. */
 #include "orchestrator/surgery/measure/measure.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
 #include "tests/formats/remote/check_http.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The numbers of the Z-measure: those of the numpy oracle, the same whatever the way, small for noise, steady under
+ * Tests of the Z-measure: the numbers of the numpy reference, bit identity, small values for noise, stability under
  * quantisation. */
 #include "tests/kit/effort.h"
 #include "tests/kit/measure_rig.h"

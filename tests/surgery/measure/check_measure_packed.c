@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A packed model measures as its dequantised copy does, to the last digit, in every scheme and from wherever it is
- * read. */
+ * A packed model gives the measurements of its dequantised copy to the last digit, in every scheme and from every
+ * source. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/measure/measure.h"

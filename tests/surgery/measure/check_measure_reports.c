@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is told of a measurement, and what happens when it cannot be made. */
+ * Tests of the reports of measure, and of its errors. */
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "tests/kit/measure_rig.h"
 

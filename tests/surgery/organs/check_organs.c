@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Taking apart and putting together: the donor again byte for byte, whatever it is; and organ directories that are not
- * to be believed. */
+ * Tests of extract and assemble: the assembled model equals the donor byte for byte; malformed organ directories are
+ * rejected. */
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"

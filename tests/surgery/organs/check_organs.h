@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the suites of the program build/tests/organs share. Outputs are names in the scratch directory. */
+ * Functions of the suites of build/tests/organs. Outputs are names in the scratch directory. */
 #ifndef ORGAN_TEST_CHECK_ORGANS_H
 #define ORGAN_TEST_CHECK_ORGANS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Taking apart, putting together and grafting while the disk fails, is full, the run is killed, or a model changes:
- * nothing stands under the name of the output, and what is left goes on to the same bytes. */
+ * Tests of extract, assemble and graft with failing or full disks, killed runs and changing models: no incomplete
+ * output has its final name, and partial ones are resumed to the same bytes. */
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "orchestrator/surgery/organs/graft.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Grafts: what is taken and what stays, what does not fit, and the metadata that follows. */
+ * Tests of grafts: replaced and kept tensors, organs that do not fit, and the metadata. */
 #include "orchestrator/surgery/organs/graft.h"
 #include "tests/surgery/organs/check_organs.h"
 #include "tests/kit/gguf_maker.h"

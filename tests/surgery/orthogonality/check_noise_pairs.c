@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Noises of two pairs: equal, unrelated and scaled ones, the plain formulas in double precision, the same bits whatever
- * the way, and what is refused. */
+ * Tests of the noises of two pairs: equal, unrelated and scaled ones, the formulas in FP64, bit identity, errors. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"

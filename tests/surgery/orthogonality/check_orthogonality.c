@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Noise against an adapter: cases whose answers are known, the plain formulas in double precision, and the same bits
- * whatever the way. */
+ * Tests of noise against an adapter: cases with known answers, the formulas in FP64, bit identity. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "tests/surgery/orthogonality/orthogonality_rig.h"

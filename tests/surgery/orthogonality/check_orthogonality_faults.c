@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a comparison of noise and adapter refuses, and that it then leaves nothing behind. */
+ * Errors of the comparison of noise and adapter, which leave nothing. */
 #include "tests/surgery/orthogonality/orthogonality_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Small models, noisy copies and adapters with values that a test chooses, and runs of the comparison over them. */
+ * Small models, noisy copies and adapters with values that a test chooses, and runs of the comparison. */
 #ifndef ORTHOGONALITY_RIG_H
 #define ORTHOGONALITY_RIG_H
 

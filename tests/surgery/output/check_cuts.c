@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/surgery/output/cuts: where large tensors are cut, and the digest of what is written in
- * stretches. */
+ * Tests of orchestrator/surgery/output/cuts: where large tensors are divided, and the digest of a tensor written in
+ * parts. */
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 

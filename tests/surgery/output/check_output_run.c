@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the end of a run (orchestrator/surgery/output/output.h): its seconds count from the begin of the run, not of
- * the output; what another rank has written is kept after a fault. */
+ * Tests of the end of a run (orchestrator/surgery/output/output.h): its seconds count from the start of the run, not of
+ * the output; after a failure, files written by other ranks stay. */
 #include "orchestrator/surgery/output/output.h"
 #include "tests/kit/model_maker.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation and dequantisation as a library: every code and every number by a plain implementation, the same bytes
- * whatever the way. */
+ * Tests of quantize and dequantize as a library: every code and number by a plain implementation, bit identity. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/surgery/precision/quantize_golden.h"
 #include "tests/kit/suite_table.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a conversion, nothing half-done stands under the name of its output. */
+ * A failed conversion leaves no incomplete output under its final name. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/suite_table.h"
 

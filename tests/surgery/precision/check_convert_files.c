@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The files that dequantisation and quantisation write: shards, index, config.json, and what comes along. */
+ * Tests of the files that dequantize and quantize write: shards, index, config.json, and copied files. */
 #include "formats/base/json_edit.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "tests/surgery/precision/convert_rig.h"

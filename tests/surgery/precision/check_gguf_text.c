@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * quantize of a GGUF model by a text where experts lie in stacks: what becomes of the matrices, full disks, memory. */
+ * Tests of calibrated quantize on GGUF models with stacks of experts: types of matrices, full disks, memory. */
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/effort.h"

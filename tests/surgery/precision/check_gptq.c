@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ and what comes after it on one matrix, beside the same in FP64; the same bits on every table of kernels and for
- * any number of threads. */
+ * Tests of GPTQ and its refinement on one matrix against FP64; bit identity for every kernel table and any number of
+ * threads. */
 #include "orchestrator/surgery/precision/gptq.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ within what blocks of GGUF can store: parts of blocks there and back, what is lost beside the blocks that
- * weights become by themselves, the same bits on every table of kernels and for any number of threads. */
+ * Tests of GPTQ for GGUF blocks: splitting and joining of blocks, the loss compared with blocks chosen by weights
+ * alone, bit identity for every kernel table and any number of threads. */
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
 #include "tests/kit/effort.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which scheme each target gets: groups that fit its width, and one scheme for all routed experts, or a refusal that
- * names the width. */
+ * Tests of the scheme of each target: groups that fit its width, and one scheme for all routed experts, or an error
+ * that names the width. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * quantize of GGUF models: which tensors become what, the bytes, the metadata; the same by any way; nothing half-done
- * where it fails. */
+ * Tests of quantize on GGUF models: the type of each tensor, bytes, metadata; bit identity; failures leave no
+ * incomplete output. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "formats/gguf/file.h"
 #include "tests/kit/samples.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of dequantisation and quantisation over small models made in a scratch directory. */
+ * Runs of dequantize and quantize on small models in a scratch directory. */
 #ifndef CONVERT_RIG_H
 #define CONVERT_RIG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and auditing as a library: the same bytes whatever the way, an audit that sees everything, and refusals that
- * leave nothing. */
+ * Tests of prune and audit as a library: bit identity, an audit that finds every change, and errors that leave
+ * nothing. */
 #include "tests/surgery/prune/prune_rig.h"
 #include "orchestrator/surgery/prune/gain_search.h"
 #include "tests/kit/effort.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a run, nothing half-done stands under the name of its output, and what can be resumed ends with
- * the same bytes. */
+ * A failed run leaves no incomplete output under its final name, and a resumed one writes the same bytes. */
 #include "tests/surgery/prune/prune_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Maps of tiles and magnitudes of killed weights: counted as a plain loop over the bytes counts them, whatever the
- * shape, the type and the memory. */
+ * Tests of maps of tiles and magnitudes of removed weights: the counts of a plain loop for any shape, type and
+ * memory. */
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/tile_map.h"

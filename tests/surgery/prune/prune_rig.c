@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and auditing as a library: the same bytes whatever the way, and nothing half-done under the name of the
- * output whatever happens.
- */
+ * Runs of prune and audit as a library on a small model. */
 #include "tests/surgery/prune/prune_rig.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of prune and audit over a small model made in a scratch directory. */
+ * Runs of prune and audit on a small model in a scratch directory. */
 #ifndef ORGAN_TEST_PRUNE_RIG_H
 #define ORGAN_TEST_PRUNE_RIG_H
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Purification as a library: the right numbers by a plain implementation, the same bytes whatever the way, and nothing
- * else touched. */
+ * Tests of purify as a library: the numbers of a plain implementation, bit identity, and unchanged other tensors. */
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "tests/kit/measure_rig.h"

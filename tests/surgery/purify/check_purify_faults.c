@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a purification, nothing half-done stands under the name of its output. */
+ * A failed purification leaves no incomplete output under its final name. */
 #include "orchestrator/surgery/organs/extract.h"
 #include "tests/surgery/purify/purify_rig.h"
 #include "tests/kit/resume_rig.h"

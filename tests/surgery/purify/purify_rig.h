@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of a purification over small models made in a scratch directory. */
+ * Runs of purify on small models in a scratch directory. */
 #ifndef PURIFY_RIG_H
 #define PURIFY_RIG_H
 

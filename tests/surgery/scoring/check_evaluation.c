@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * --evaluate of every operation that writes a model: the figures of organ_perplexity, whatever threads and memory;
- * refusals before anything is written; and an output that is whole although its evaluation failed. */
+ * Tests of --evaluate for every operation that writes a model: the figures of organ_perplexity for any threads and
+ * memory; errors before anything is written; and a complete output although its evaluation failed. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/lora/merge.h"

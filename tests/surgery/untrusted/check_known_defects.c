@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Defects that were published of other programs, one test each, named as they are: the input is made anew here, goes
- * through the readers and verbs that it concerns, and must be refused, or do no harm, with a message that names the
- * fault, in little memory and time. */
+ * Published defects of other programs, one test each, with their CVE numbers where they have one: the input is made
+ * here, goes through the readers and verbs concerned, and must be rejected, or do no harm, with a message that names
+ * the fault, in little memory and time. */
 #include "formats/model/model.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "kernels/kernels.h"

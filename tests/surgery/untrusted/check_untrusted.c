@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Downloads that could harm who loads them: one row a trick, with the kind of the finding and what it must say; and
- * what is no finding. */
+ * Tests of inspect --untrusted: one attack per row, with the kind and text of the finding; and files without
+ * findings. */
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
 #include "orchestrator/report/text/document.h"

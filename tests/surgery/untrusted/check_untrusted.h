@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What tests of downloads share. */
+ * Functions of the tests of inspect --untrusted. */
 #ifndef ORGAN_TEST_CHECK_UNTRUSTED_H
 #define ORGAN_TEST_CHECK_UNTRUSTED_H
 

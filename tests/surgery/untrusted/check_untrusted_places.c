@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Downloads of several files: links and devices, headers of GGUF, tokenizers that grow, models that are not whole. */
+ * Tests of inspect --untrusted on several files: links and devices, GGUF headers, tokenizers that grow texts,
+ * incomplete models. */
 #include "formats/base/text_buffer.h"
 #include "orchestrator/surgery/untrusted/pattern.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Columns that go: which ones, by numbers that numpy found by solving every problem from nothing, and what the others
- * become. */
+ * Tests of dropped columns: the choice by numpy, which solves every problem from scratch, and the values of the
+ * others. */
 #include "orchestrator/surgery/width/narrow_matrix.h"
 
 #include "tests/kit/require.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Channels of experts that go: which ones, by what each costs when all that stay are solved from nothing, in FP64, on
- * what an expert's tokens bring it times their weights; experts that see no token; the same bytes whatever the way. */
+ * Tests of dropped channels of experts: the choice by the loss when all kept channels are solved from scratch in FP64
+ * on an expert's weighted tokens; experts without tokens; bit identity. */
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"

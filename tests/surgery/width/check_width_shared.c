@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shared experts that are as wide as so many routed ones and go with them: which of their channels, by what each costs
- * on all tokens. */
+ * Tests of shared experts as wide as several routed ones, which are narrowed with them: the choice of channels by their
+ * loss on all tokens. */
 #include "tests/kit/require.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"

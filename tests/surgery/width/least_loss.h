@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a choice of channels costs: the loss that is left when all columns that stay are solved from nothing, in FP64.
- */
+ * The loss of a choice of channels: what remains when all kept columns are solved from scratch in FP64. */
 #ifndef MIN_LOSS_H
 #define MIN_LOSS_H
 

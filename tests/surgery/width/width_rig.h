@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of organ_width on the models of fixtures/forward, and layers of what they made beside those of the donor. */
+ * Runs of organ_width on the models of fixtures/forward, and layers of the outputs and the donor. */
 #ifndef WIDTH_RIG_H
 #define WIDTH_RIG_H
 
