@@ -258,7 +258,7 @@ RUN(log2)
     }
 #define PLAIN(member, read, write, run)    ROW(#member, member, read, write, 1, 1, run)
 #define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
-#define BLOCKS(type, number, bytes, el)    ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
+#define BLOCKS(type, number, bytes, el) ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
 #define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
 #define FIT(type, number, bytes, el)       ROW("f32 fitted to " type, fit[number], 4 * (el), bytes, el, 1, run_fit)
 #define BOTH(type, number, bytes, el)      TO_BLOCKS(type, number, bytes, el), FIT(type, number, bytes, el)

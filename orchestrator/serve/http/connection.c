@@ -26,9 +26,10 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
 /* Returns the seconds that a connection has for a request: few until it has sent a valid token. */
 static unsigned request_timeout(const organ_server *server, bool admitted)
 {
-    enum { MAX_BEFORE_TOKEN = 5 };
-    const unsigned seconds = server->options.timeout;
-    return admitted || seconds < MAX_BEFORE_TOKEN ? seconds : MAX_BEFORE_TOKEN;
+    enum { DEFAULT_BEFORE_TOKEN = 5 };
+    const unsigned seconds = server->options.timeout,
+                   few = server->options.token_timeout ? server->options.token_timeout : DEFAULT_BEFORE_TOKEN;
+    return admitted || seconds < few ? seconds : few;
 }
 
 static void set_request_deadline(const organ_server_request *request, unsigned seconds)

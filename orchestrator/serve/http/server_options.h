@@ -27,11 +27,13 @@ typedef struct organ_serve_options {
     uint64_t cache;                  /* bytes of memory for catalogs of models */
     uint64_t model_memory;           /* bytes of memory for reading one model */
     unsigned model_seconds;
-    bool models_here; /* reads models in this process instead of a confined one: for fuzzing, which observes one
-                       * process */
-    unsigned timeout; /* seconds within which a request must have arrived, and after which an idle connection is
-                       * closed */
-    bool quiet;       /* no line for each request */
+    bool models_here;       /* reads models in this process instead of a confined one: for fuzzing, which observes one
+                             * process */
+    unsigned timeout;       /* seconds within which a request must have arrived, and after which an idle connection is
+                             * closed */
+    unsigned token_timeout; /* seconds that a connection has for requests without a valid token, if less than `timeout`;
+                             * 0: 5. Only tests set it */
+    bool quiet;             /* no line for each request */
     const organ_verb_table *verbs; /* all verbs; the server offers those that can be jobs */
     const organ_stop *stop;
 } organ_serve_options;
