@@ -49,6 +49,7 @@ static size_t family_of(const organ_verb *verb)
     return blank ? (size_t)(blank - verb->name) : 0;
 }
 
+/* Returns whether the verb is one of the two-word verbs whose first word is `family`, e.g. "lora merge" for "lora". */
 static bool is_of_family(const organ_verb *verb, const char *family)
 {
     return family_of(verb) && family_of(verb) == strlen(family) && strncmp(verb->name, family, family_of(verb)) == 0;
@@ -71,6 +72,8 @@ static void offer_verbs(const completing *c)
     }
 }
 
+/* Offers the second words of a family of verbs, e.g. "merge" after "lora". Returns false if no verb has this first
+ * word. */
 static bool offer_second_words(const completing *c, const char *family)
 {
     bool found = false;
@@ -113,6 +116,7 @@ static void offer_options(const completing *c, const organ_verb *verb)
     }
 }
 
+/* Offers values of the operand that follows `taken` operands already typed. */
 static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
 {
     const size_t count = verb->operand_count;

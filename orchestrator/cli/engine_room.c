@@ -34,27 +34,30 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
         organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
+/* Writes the HTML page if one was requested, then the report to standard output as JSON or as tables. Both are
+ * attempted even if one fails; the failure of the document or tables is the one reported. */
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
-    organ_error fault = {0}, unwritten = {0};
+    organ_error print_error = {0}, page_error = {0};
     char *text = NULL;
-    if (organ_memory_work_check("the report", &fault) != ORGAN_OK) {
-        put_fault(&fault, error);
+    if (organ_memory_work_check("the report", &print_error) != ORGAN_OK) {
+        put_fault(&print_error, error);
         return;
     }
     if (call->html)
-        write_html_page(call, report, &unwritten);
-    if (call->html && unwritten.status == ORGAN_OK)
+        write_html_page(call, report, &page_error);
+    if (call->html && page_error.status == ORGAN_OK)
         organ_error_output_whole(error, call->html);
     if (call->json)
-        organ_document_print(report, stdout, &fault);
-    else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &fault) == ORGAN_OK &&
-             organ_memory_work_check("the report", &fault) == ORGAN_OK)
+        organ_document_print(report, stdout, &print_error);
+    else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &print_error) ==
+                 ORGAN_OK &&
+             organ_memory_work_check("the report", &print_error) == ORGAN_OK)
         organ_text_fold(stdout, text, &page);
     free(text);
-    if (fault.status != ORGAN_OK || unwritten.status != ORGAN_OK)
-        put_fault(fault.status != ORGAN_OK ? &fault : &unwritten, error);
+    if (print_error.status != ORGAN_OK || page_error.status != ORGAN_OK)
+        put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }
 
 const organ_kernels *organ_kernels_selected(organ_error *error)
@@ -73,6 +76,8 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
     return requested && *requested ? engine->kernels : organ_engine_quicker_tile(engine);
 }
 
+/* Creates the engine with the kernels, threads and memory limit of the call, and notes threads that could not be
+ * pinned. */
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {

@@ -15,6 +15,7 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
+/* Prints each line of `text` as a wrapped paragraph, with an empty line between two. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Fails before the work if the page of --html could not be written at its end. */
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');

@@ -26,8 +26,8 @@ enum { LARGE_BUFFER = 256 << 10 };
 
 static organ_stop stop;
 
-/* The first signal asks the run to stop where it can be resumed; the second one ends the program as if there were no
- * handler. */
+/* Requests a stop at the first signal, so that the run ends at a point from which it can be resumed. The second signal
+ * ends the program with the default action. */
 static void handle_stop_signal(int number)
 {
     if (organ_stop_is_requested(&stop)) {
@@ -172,6 +172,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
+/* Parses the arguments of the verb, runs it, and prints its error. */
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
@@ -189,6 +190,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
  * shell for completions, --help and --version. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
+/* Handles the forms without a verb (no arguments, completion, --help, --version), finds the verb of one or two words,
+ * and runs it. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);

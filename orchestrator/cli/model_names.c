@@ -22,6 +22,7 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
+/* Replaces a model name such as "hf:owner/name" by a path. Paths and words that are not models stay unchanged. */
 static organ_status resolve_word(organ_names names, const char **word, const organ_verb *verb, organ_call *call,
                                  organ_error *error)
 {
@@ -32,6 +33,7 @@ static organ_status resolve_word(organ_names names, const char **word, const org
                : organ_name_resolve(*word, &call->names, word, error);
 }
 
+/* Resolves the model names in the value of one option or operand, which may be a list of words. */
 static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
                                      organ_error *error)
 {

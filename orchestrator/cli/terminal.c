@@ -196,6 +196,7 @@ static void remember_tensor(organ_terminal *terminal, const char *tensor, const 
     free(visible);
 }
 
+/* Prints a line for a finished tensor; used when the output is not a terminal. */
 static void log_tensor(const organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->started;
@@ -207,12 +208,14 @@ static void log_tensor(const organ_terminal *terminal, double now)
     fputc('\n', terminal->out);
 }
 
+/* Returns the counts of the current stage as progress events report them. */
 static organ_event_stage stage_of(const organ_terminal *terminal)
 {
     return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
 }
 
-static void print_advance(organ_terminal *terminal, const char *tensor, const char *remark, double now)
+/* Prints a progress event for every tensor, and otherwise at most one per event_seconds. */
+static void print_progress_event(organ_terminal *terminal, const char *tensor, const char *remark, double now)
 {
     terminal->count += tensor != NULL;
     if (!tensor && now - terminal->drawn < event_seconds)
@@ -228,7 +231,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
     const double now = organ_seconds_now();
     terminal->done += bytes;
     if (terminal->events) {
-        print_advance(terminal, tensor, remark, now);
+        print_progress_event(terminal, tensor, remark, now);
         return;
     }
     if (tensor && !terminal->quiet) {

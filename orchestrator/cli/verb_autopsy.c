@@ -15,6 +15,7 @@ typedef struct autopsy_call {
 
 RUN_REMOTE(model_autopsy, organ_autopsy, autopsy)
 
+/* Prints the built-in healthy ranges as JSON (--print-ranges); only rank 0 prints. */
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
     json_t *const ranges = organ_autopsy_ranges();

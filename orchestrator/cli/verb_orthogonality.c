@@ -49,7 +49,8 @@ WORK(pairs_work)
 }
 RUN_WORK(pairs, true)
 
-static organ_status refuse_pairs(const CALL *own, organ_error *error)
+/* Checks the options of a comparison of two pairs (--pair CLEAN NOISY, twice). */
+static organ_status check_pair_options(const CALL *own, organ_error *error)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;
     if (own->pairs.count == 2)
@@ -76,7 +77,7 @@ static organ_status run_orthogonality(void *values, organ_error *error)
     const CALL *const own = values;
     const organ_orthogonality_options *const o = &own->orthogonality;
     if (own->pairs.count)
-        return refuse_pairs(own, error) ? error->status : run_pairs(values, error);
+        return check_pair_options(own, error) ? error->status : run_pairs(values, error);
     if (!o->adapter) {
         const int given = (o->clean != NULL) + (o->noisy != NULL);
         const organ_operand *const missing = &organ_orthogonality_verb.operands[given];

@@ -183,10 +183,11 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
+/* Prints a piece of generated text at once and records that there was one. */
 static void print_generated(void *context, const char *text, size_t bytes)
 {
-    bool *const said = context;
-    *said = true;
+    bool *const printed_any = context;
+    *printed_any = true;
     fwrite(text, 1, bytes, stdout);
     fflush(stdout);
 }

@@ -37,6 +37,7 @@ static json_t *load_report(const char *path, organ_error *error)
     return report;
 }
 
+/* Writes the HTML page of a saved report. Errors in the report name its file. */
 static organ_status write_page(const CALL *own, organ_error *error)
 {
     json_t *const report = load_report(own->saved_report, error);

@@ -14,6 +14,7 @@ enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 
 
 /* ---- values ---- */
 
+/* Writes a bound of the option's range: sizes in the largest unit that divides them, other numbers in decimals. */
 static void bound_text(const organ_option *option, double bound, char out[32])
 {
     const uint64_t bytes = (uint64_t)bound;
@@ -95,6 +96,7 @@ bool organ_in_range(const organ_option *option, double number)
            (option->before_to ? number < option->range.to : number <= option->range.to);
 }
 
+/* Stores a checked number in the option's member, whose C type depends on the kind of value. */
 static void store_number(const organ_option *option, double number, void *member)
 {
     if (option->value == ORGAN_VALUE_COUNT)
@@ -114,6 +116,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
+/* Fails with the allowed words, and a hint if the option explains the wrong word or a similar word is allowed. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
                                   organ_error *error)
 {
@@ -252,7 +255,7 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return option;
 }
 
-static organ_status unknown_long(const organ_verb *verb, const char *name, size_t length, organ_error *error)
+static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
     char typed[2 * LONGEST_NAME], hint[ORGAN_HINT_ROOM];
@@ -284,7 +287,7 @@ static size_t options_number_of(const organ_verb *verb, const organ_option *requ
     return number;
 }
 
-static organ_status miss_value(const parser *p, const organ_option *option, organ_error *error)
+static organ_status fail_value_missing(const parser *p, const organ_option *option, organ_error *error)
 {
     char allowed[2 * ORGAN_RANGE_ROOM];
     organ_option_allows(option, allowed, sizeof allowed);
@@ -303,7 +306,7 @@ static organ_status parse_option(parser *p, const organ_option *option, const ch
     p->help = p->help || strcmp(option->name, "help") == 0;
     for (unsigned k = 0; k < (option->takes ? option->takes : 1) && !error->status; k++, text = NULL) {
         if (option->value != ORGAN_VALUE_FLAG && !text && p->at >= p->argc)
-            return miss_value(p, option, error);
+            return fail_value_missing(p, option, error);
         if (option->value != ORGAN_VALUE_FLAG && !text)
             text = p->argv[p->at++];
         store_value(p->verb, option, text, p->values, error);
@@ -316,7 +319,7 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     const size_t length = strcspn(name, "=");
     const organ_option *const option = find_long(p->verb, name, length);
     if (!option)
-        return unknown_long(p->verb, name, length, error);
+        return fail_unknown_option(p->verb, name, length, error);
     if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
         return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but got '%s'", p->verb->name, option->name,
                           name + length + 1);
@@ -341,19 +344,20 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
 
 bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
-static organ_status take_operand(parser *p, const char *text, organ_error *error)
+/* Stores a word that is not an option in the next operand. The last operand may repeat. */
+static organ_status parse_operand(parser *p, const char *text, organ_error *error)
 {
     const size_t count = p->verb->operand_count;
     const bool repeated = count > 0 && p->operands == count && organ_operand_repeats(&p->verb->operands[count - 1]);
     if (p->operands == count && !repeated)
         return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
     const organ_operand *const operand = &p->verb->operands[repeated ? count - 1 : p->operands++];
-    const organ_option choices = {.name = operand->name, .choices = strchr(operand->name, '|') ? operand->name : NULL};
+    const organ_option allowed = {.name = operand->name, .choices = strchr(operand->name, '|') ? operand->name : NULL};
     void *const member = (char *)p->values + operand->offset;
     organ_words *const words = organ_operand_repeats(operand) ? member : NULL;
     if (*text == '\0')
         return organ_fail(error, ORGAN_USAGE, "%s: %s is empty", p->verb->name, operand->name);
-    if (choices.choices && !organ_option_has_choice(&choices, text, strlen(text)))
+    if (allowed.choices && !organ_option_has_choice(&allowed, text, strlen(text)))
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not one of %s", p->verb->name, text, operand->name);
     if (words && words->count == ORGAN_MAX_WORDS)
         return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MAX_WORDS, operand->name);
@@ -364,6 +368,7 @@ static organ_status take_operand(parser *p, const char *text, organ_error *error
     return ORGAN_OK;
 }
 
+/* Parses all words; after "--" every word is an operand. */
 static organ_status parse_arguments(parser *p, organ_error *error)
 {
     bool options = true;
@@ -377,12 +382,13 @@ static organ_status parse_arguments(parser *p, organ_error *error)
         else if (options && word[0] == '-' && word[1])
             status = parse_short_options(p, word + 1, error);
         else
-            status = take_operand(p, word, error);
+            status = parse_operand(p, word, error);
     }
     return status;
 }
 
-static organ_status miss_nothing(const parser *p, organ_error *error)
+/* Fails if a mandatory operand or a required option was not given. */
+static organ_status check_nothing_missing(const parser *p, organ_error *error)
 {
     if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
         const organ_operand *const operand = &p->verb->operands[p->operands];
@@ -411,5 +417,5 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
             return error->status;
     const organ_status status = parse_arguments(&p, error);
     *help = p.help;
-    return status != ORGAN_OK || p.help ? status : miss_nothing(&p, error);
+    return status != ORGAN_OK || p.help ? status : check_nothing_missing(&p, error);
 }

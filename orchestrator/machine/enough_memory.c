@@ -67,7 +67,9 @@ static uint64_t amount_between(const organ_error *error, const char *before, con
 
 uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
 
-static uint64_t with_scratch(const organ_error *error)
+/* Returns the memory that a failed run would need with --scratch, as its message offers; without such an offer the
+ * memory that the message names. */
+static uint64_t bytes_with_scratch(const organ_error *error)
 {
     const uint64_t offered = amount_between(error, offer_begins, offer_ends);
     return offered ? offered : organ_memory_named(error);
@@ -87,7 +89,7 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
-    const uint64_t mine = with_scratch(error), others = with_scratch(other);
+    const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);
     if (other->status && (!error->status || organ_memory_named(other) > organ_memory_named(error)))
         *error = *other;
     if (mine && others)

@@ -14,6 +14,8 @@ static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* signal handlers are p
 static struct sigaction before[SIGNALS];
 static _Thread_local sigjmp_buf *way_back; /* of the thread that makes the guarded call; NULL on all others */
 
+/* Handles a fault or the expired limit during a guarded call by jumping back to its start. Outside a guarded call the
+ * signal gets the action it had before. */
 static void return_from_fault(int number)
 {
     if (way_back)
@@ -55,7 +57,8 @@ static void call_guarded(void (*call)(void *context), void *context, bool *broke
     way_back = NULL;
 }
 
-static void call_within(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
+/* Runs a guarded call that is abandoned after `milliseconds`; *broken is set if it faulted or did not end in time. */
+static void call_with_time_limit(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
 {
     timer_t timer;
     sigset_t expired, before_call;
@@ -79,7 +82,7 @@ bool organ_guarded_call(void (*call)(void *context), void *context, unsigned mil
     }
     for (int k = 0; k < SIGNALS; k++)
         sigaction(numbers[k], &guard, &before[k]);
-    call_within(call, context, milliseconds, broken);
+    call_with_time_limit(call, context, milliseconds, broken);
     for (int k = 0; k < SIGNALS; k++)
         sigaction(numbers[k], &before[k], NULL);
     const bool returned = !*broken;

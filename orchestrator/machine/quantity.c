@@ -21,7 +21,7 @@ static int unit_shift(const char *unit)
     return 10 * (int)(letter - letters + 1);
 }
 
-/* ASCII only, whatever the locale. */
+/* Tests for an ASCII digit, independently of the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
@@ -52,7 +52,10 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
     return true;
 }
 
-static uint64_t divide_rounding(uint64_t value, uint64_t by) { return value / by + (value % by >= by - by / 2); }
+static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
+{
+    return value / divisor + (value % divisor >= divisor - divisor / 2);
+}
 
 char *organ_quantity_text(uint64_t bytes, char out[16])
 {
@@ -64,13 +67,13 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
     }
     uint64_t unit = 1000;
     size_t k = 0;
-    for (; k < last && divide_rounding(bytes, unit) >= 1000; k++)
+    for (; k < last && divide_to_nearest(bytes, unit) >= 1000; k++)
         unit *= 1000;
-    const uint64_t tenths = divide_rounding(bytes, unit / 10);
+    const uint64_t tenths = divide_to_nearest(bytes, unit / 10);
     if (tenths < 1000)
         snprintf(out, 16, "%u.%u %s", (unsigned)(tenths / 10), (unsigned)(tenths % 10), units[k]);
     else
-        snprintf(out, 16, "%u %s", (unsigned)divide_rounding(bytes, unit), units[k]);
+        snprintf(out, 16, "%u %s", (unsigned)divide_to_nearest(bytes, unit), units[k]);
     return out;
 }
 

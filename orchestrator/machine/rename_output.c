@@ -19,8 +19,8 @@
 #define TRIES     8
 #define MAX_SHOWN 300 /* bytes of paths in a command, at most */
 
-/* Replacement for renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name,
- * which fails if the name exists; rename of a directory can replace only an empty directory. */
+/* Replaces renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name, which
+ * fails if the name exists; rename of a directory can replace only an empty directory. */
 static int rename_without_flags(const char *from, const char *to)
 {
     struct stat info;
@@ -48,6 +48,7 @@ int organ_rename_no_replace(const char *from, const char *to)
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 
+/* Returns the path with -NUMBER before a model file's ending: model.gguf becomes model-2.gguf. The caller frees it. */
 static char *numbered_path(const char *path, unsigned number)
 {
     static const char *const endings[] = {".gguf", ".safetensors"};
@@ -89,7 +90,8 @@ int organ_exchange_names(const char *a, const char *b)
     return fault;
 }
 
-static void print_word(FILE *out, const char *path)
+/* Prints a path quoted for the shell, and "./" before one that begins with '-' and would be read as an option. */
+static void print_shell_path(FILE *out, const char *path)
 {
     fputs(*path == '-' ? " ./" : " ", out);
     organ_shell_word(out, path);
@@ -107,11 +109,11 @@ static char *move_command(const char *from, const char *to, const char *note)
         return NULL;
     }
     fputs("mv -n", out);
-    print_word(out, from);
-    print_word(out, to);
+    print_shell_path(out, from);
+    print_shell_path(out, to);
     if (note && strlen(from) + strlen(to) + strlen(note) < MAX_SHOWN) {
         fputs(" && rm -f", out);
-        print_word(out, note);
+        print_shell_path(out, note);
     }
     if (fclose(out)) {
         free(text);

@@ -8,7 +8,8 @@
 #define SECOND    1000000000 /* nanoseconds */
 #define MAX_PAUSE (SECOND / 5)
 
-/* A thread inherits the signal mask of the thread that creates it. */
+/* Blocks all signals but faults in the new thread: a thread inherits the mask of its creator, which is restored
+ * afterwards. */
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context), void *context)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};

@@ -130,8 +130,8 @@ static organ_status leave_out_forbidden(organ_topology *topology, organ_error *e
     return restrict_to(topology, hwloc_topology_get_allowed_cpuset(machine), ORGAN_CPU_FORBIDDEN, &none, error);
 }
 
-/* Also excludes CPUs outside the caller's affinity. If the system cannot report the affinity, or reports no known
- * CPU, nothing is excluded. */
+/* Excludes CPUs outside the caller's affinity. If the system cannot report the affinity, or reports no known CPU,
+ * nothing is excluded. */
 static organ_status leave_out_unbound(organ_topology *topology, organ_error *error)
 {
     hwloc_bitmap_t const mine = hwloc_bitmap_alloc();
@@ -144,7 +144,8 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     return error->status;
 }
 
-static organ_status hide_all_but(organ_topology *topology, const char *allowed, organ_error *error)
+/* Restricts the topology to a list of CPUs such as "0-7,16"; fails if the machine has none of them. */
+static organ_status keep_listed_cpus(organ_topology *topology, const char *allowed, organ_error *error)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
     bool none = false;
@@ -197,7 +198,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     else if (topology_load(made) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
-        hide_all_but(made, allowed, error);
+        keep_listed_cpus(made, allowed, error);
     return finish_topology(made, topology, error);
 }
 

@@ -37,6 +37,7 @@ static void note_unusable_nodes(organ_topology *topology)
             hwloc_bitmap_set(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
+/* Returns whether the NUMA node has memory that this process may use. */
 static bool is_usable(const organ_topology *topology, hwloc_obj_t node)
 {
     return !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_EMPTY], node->os_index) &&
@@ -99,7 +100,8 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
     return (unsigned)k;
 }
 
-/* hwloc ranks kinds of core from slow to fast; here the fastest is 0. A core of unknown kind is treated as fast. */
+/* Returns the kind of the core, 0 for the fastest; hwloc counts kinds from slow to fast. A core of unknown kind counts
+ * as fast. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -152,6 +154,7 @@ static void number_kinds(organ_topology *topology)
     topology->kinds = next;
 }
 
+/* Records usable NUMA nodes that belong to no CPU of this run. */
 static void note_remote_nodes(organ_topology *topology)
 {
     for (hwloc_obj_t node = NULL; (node = next_node(topology, node));) {

@@ -9,6 +9,7 @@ typedef struct sized {
     size_t index;
 } sized;
 
+/* Orders items for qsort from large to small, and by index if they have the same size. */
 static int by_size(const void *a, const void *b)
 {
     const sized *const x = a, *const y = b;
@@ -27,6 +28,7 @@ static bool is_less(const load *a, const load *b)
     return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
 }
 
+/* Restores the heap after the load of its top has grown: the least loaded rank moves to the top. */
 static void sink_top(load *heap, size_t count)
 {
     for (size_t at = 0, next; (next = 2 * at + 1) < count; at = next) {

@@ -33,6 +33,7 @@ void organ_ranks_pause_before_retry(unsigned attempt)
               NULL);
 }
 
+/* Sends a progress note to rank `to`. After one failed send the other ranks count as lost and nothing more is sent. */
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -43,6 +44,7 @@ static void send_note(organ_ranks *ranks, size_t to, const note *n)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
 }
 
+/* Sends the note to all other ranks, once: *sent is set by the first call. */
 static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
 {
     if (__atomic_exchange_n(sent, true, __ATOMIC_RELAXED))
@@ -98,6 +100,7 @@ static void show_early(organ_ranks *ranks)
     ranks->early_end = at;
 }
 
+/* Begins a stage on rank 0, which shows the progress of all ranks, and shows notes that arrived before. */
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -164,6 +167,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
 
 /* ---- progress on other ranks ---- */
 
+/* Begins a stage on another rank than 0: nothing is shown there. */
 static void send_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -185,6 +189,7 @@ static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
     return taken;
 }
 
+/* Collects bytes without a tensor for the next heartbeat; sends a finished tensor to rank 0 at once. */
 static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -281,6 +286,8 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
     }
 }
 
+/* Receives the notes of other ranks, passes on a request to stop, and sends rank 0 the bytes collected since the last
+ * time. */
 static void send_heartbeat(organ_ranks *ranks)
 {
     organ_heartbeat_receive(ranks);
@@ -291,6 +298,7 @@ static void send_heartbeat(organ_ranks *ranks)
         send_note(ranks, 0, &n);
 }
 
+/* Runs the thread that sends heartbeats until the run ends. */
 static void *run_heartbeat(void *context)
 {
     organ_ranks *const ranks = context;

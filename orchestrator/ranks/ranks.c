@@ -58,6 +58,7 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
                       before.message);
 }
 
+/* Marks the other ranks as lost and fails; the message names a silent rank if one was found. */
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
     const int silent = __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE);
@@ -109,7 +110,9 @@ static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals
     return error->status;
 }
 
-static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *arrivals, organ_error *error)
+/* Fails if a rank has called the exchange from another step than rank 0: the ranks would wait for each other
+ * forever. */
+static organ_status check_same_step(const organ_ranks *ranks, const arrival *arrivals, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
         if (strcmp(arrivals[r].where, arrivals[0].where) != 0)
@@ -187,8 +190,10 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
     return false;
 }
 
-static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
-                                   organ_gathered *all, arrival *arrivals, organ_error *error)
+/* Exchanges steps, errors and `bytes` of data with all ranks. If any rank has failed, all ranks fail with the same
+ * error. */
+static organ_status exchange_with_all(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
+                                      organ_gathered *all, arrival *arrivals, organ_error *error)
 {
     exchange_arrivals(ranks, where, bytes, arrivals, error);
     if (!ranks->lost && any_bytes(ranks, arrivals))
@@ -198,7 +203,7 @@ static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const 
     const arrival *const fault = find_fault(ranks, arrivals);
     if (fault)
         return set_common_fault(ranks, arrivals, fault, error);
-    return error->status ? error->status : ranks_check_place(ranks, arrivals, error);
+    return error->status ? error->status : check_same_step(ranks, arrivals, error);
 }
 
 /* Prepares empty entries for `count` ranks. */
@@ -222,7 +227,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
         ranks->lost = true; /* the launcher ends the other ranks when this process ends */
     } else {
         uint32_t stages = 0;
-        ranks_exchange(ranks, where, mine, bytes, all, arrivals, error);
+        exchange_with_all(ranks, where, mine, bytes, all, arrivals, error);
         for (size_t r = 0; r < ranks->count && !ranks->lost; r++) {
             *together = *together && strcmp(arrivals[r].where, where) == 0;
             stages = arrivals[r].stages > stages ? arrivals[r].stages : stages;
@@ -322,6 +327,8 @@ static char *find_module(const char *folder)
     return NULL;
 }
 
+/* Loads the module with the functions of MPI, from the first folder that has it. The program itself needs no MPI
+ * library. */
 static organ_status load_transport(organ_transport *transport, organ_error *error)
 {
     static const char *const names[ORGAN_TRANSPORT_FUNCTIONS] = ORGAN_TRANSPORT_NAMES;
@@ -402,6 +409,7 @@ static organ_status exchange_introductions(organ_ranks *ranks, organ_error *erro
     return error->status;
 }
 
+/* Initialises MPI, and checks that it has as many ranks as the launcher started. */
 static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";

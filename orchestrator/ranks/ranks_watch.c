@@ -36,6 +36,8 @@ static void abandon_run(organ_ranks *ranks, int silent)
     organ_stop_request(ranks->stop);
 }
 
+/* Receives all waiting heartbeats. A heartbeat resets the count of missed polls of its rank; an error word ends the
+ * run. */
 static void receive_heartbeats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -68,6 +70,7 @@ void organ_watch_poll(organ_ranks *ranks, unsigned poll)
     count_silence(ranks);
 }
 
+/* Runs the thread that polls the other ranks until the run ends or a rank is lost. */
 static void *run_watch(void *context)
 {
     organ_ranks *const ranks = context;
