@@ -40,6 +40,7 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
+/* Draws bars; NULL if out of memory. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -60,6 +61,7 @@ static char *charts_words_of(organ_view_walk *walk, const json_t *row, const cha
     return text;
 }
 
+/* Frees remarks and, if the style makes them, names of the bars. */
 static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
@@ -69,6 +71,7 @@ static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size
     }
 }
 
+/* Adds a row's values to its bar, or sets them; with the interval or the standard error if the style has one. */
 static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
@@ -99,7 +102,8 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
             bars[k].value[v] *= factor;
 }
 
-static int charts_by_value(const void *a, const void *b)
+/* Orders bars for qsort by their first value; NaN last. */
+static int by_first_value(const void *a, const void *b)
 {
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
     if (isnan(x) || isnan(y))
@@ -107,6 +111,7 @@ static int charts_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Draws the bars and puts the chart into the page; frees the bars. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -128,7 +133,7 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free(second);
 }
 
-static const char *charts_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
+static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
@@ -141,7 +146,7 @@ static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        const char *const name = charts_name_of(walk, style, row);
+        const char *const name = bar_name_of(walk, style, row);
         if (!name) {
             free_words(style, bars, *count);
             free(bars);
@@ -164,7 +169,7 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
     size_t count = 0;
     organ_ranking_bar *const bars = make_bars(walk, style, rows, &count);
     if (bars && style->ascending)
-        qsort(bars, count, sizeof *bars, charts_by_value);
+        qsort(bars, count, sizeof *bars, by_first_value);
     put_bars(walk, style, bars, bars ? count : 0);
     organ_json_release_rows(rows);
 }

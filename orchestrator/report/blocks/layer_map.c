@@ -37,6 +37,7 @@ void organ_layer_map_destroy(organ_layer_map *map)
     free(map);
 }
 
+/* Returns the row of the role; adds one if there is room, else returns the last row or, in the order of rows, none. */
 static size_t role_of(organ_layer_map *map, const char *role)
 {
     for (size_t k = 0; k < map->roles; k++)
@@ -48,6 +49,7 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
+/* Adds a value for a layer and role. */
 static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
@@ -88,6 +90,7 @@ static int layer_map_place_of(const char *role)
     return row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
+/* Puts the rows into the order of a layer's computation. */
 static void order_roles(organ_layer_map *map)
 {
     size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
@@ -114,6 +117,7 @@ static int by_cell(const void *a, const void *b)
                                 : (x->role > y->role) - (x->role < y->role);
 }
 
+/* Counts the layers and allocates the cells; false if out of memory. */
 static bool allocate_layer_map(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)

@@ -83,6 +83,8 @@ static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ
     return complete;
 }
 
+/* Makes a panel of each role from the maps, the last two of which may be the edges of a band. Returns the number of
+ * panels. */
 static size_t arrange_panels(panel_maps *p, bool band)
 {
     const organ_layer_map *const first = p->maps[0];

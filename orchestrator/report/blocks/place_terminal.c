@@ -4,7 +4,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 
-static void print_after(const organ_view_walk *walk, const char *lead, const char *text)
+static void print_wrapped(const organ_view_walk *walk, const char *lead, const char *text)
 {
     organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
 }
@@ -13,13 +13,13 @@ static void terminal_words(organ_view_walk *walk, const organ_block *block, cons
 {
     switch (block->kind) {
     case ORGAN_BLOCK_SAY:
-        print_after(walk, block->lead ? block->lead : "  ", text);
+        print_wrapped(walk, block->lead ? block->lead : "  ", text);
         break;
     case ORGAN_BLOCK_WARN:
-        print_after(walk, "  WARNING  ", text);
+        print_wrapped(walk, "  WARNING  ", text);
         break;
     case ORGAN_BLOCK_ITEM:
-        print_after(walk, block->lead ? block->lead : "  - ", text);
+        print_wrapped(walk, block->lead ? block->lead : "  - ", text);
         break;
     case ORGAN_BLOCK_COMMAND:
         fprintf(walk->out, "    %s\n", text);

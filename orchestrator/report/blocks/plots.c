@@ -26,6 +26,7 @@ static size_t find_number_members(const organ_grid_of *style, const json_t *rows
     return count;
 }
 
+/* Counts the columns of a grid: the longest list of values or, with members, the names found in the rows. */
 static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t max = 0;
@@ -162,6 +163,7 @@ static void name_farthest(organ_point *points, size_t count, size_t max)
     }
 }
 
+/* Returns the number of the point's kind; points of other kinds get the last one. */
 static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;

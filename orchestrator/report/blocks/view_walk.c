@@ -146,6 +146,7 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
         free(titles[k]);
 }
 
+/* Puts the figures at the top of a page. */
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
@@ -193,6 +194,7 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
     walk->scope.row = before;
 }
 
+/* Puts a note about the rows that are not shown. */
 static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
@@ -205,6 +207,7 @@ static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_
     json_decref(row);
 }
 
+/* Walks the block's content once for each row, up to its limit. */
 static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
@@ -216,6 +219,7 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
+/* Walks the block's content once for all rows, unless there are none. */
 static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
@@ -234,6 +238,7 @@ static void put_list(organ_view_walk *walk, const organ_block *block)
         walk->place->list(walk, block, rows);
 }
 
+/* Walks the block's content with an object of the report as the row, if it exists. */
 static void put_part(organ_view_walk *walk, const organ_block *block)
 {
     if (json_is_object(walk_rows_of(walk, block)))
@@ -248,6 +253,7 @@ static void put_ending(organ_view_walk *walk, const organ_block *block)
     walk->ended = true;
 }
 
+/* Walks the block's content with a row that a function computes. */
 static void walk_made_row(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
@@ -273,6 +279,7 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
+/* Puts each block whose medium and condition apply; consecutive items form one list. */
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -296,6 +303,7 @@ static void walk_view(organ_view_walk *walk, const organ_view *view)
     walk_blocks(walk, &all, 1);
 }
 
+/* Writes a report as text for the terminal or as Markdown; the caller frees *text. */
 static organ_status write_text(organ_view_walk *walk, const organ_view *view, const json_t *report, char **text,
                                organ_error *error)
 {

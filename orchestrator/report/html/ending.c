@@ -38,6 +38,7 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs("-", out);
 }
 
+/* Adds a cell with a value or with the values of a list, joined by commas. */
 static void value_cell(organ_table *table, const char *key, const json_t *value)
 {
     organ_text text;
@@ -108,6 +109,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_html_table(html, table, name);
 }
 
+/* Puts the section about the run: a table of its members, and lists of objects after it. */
 static void put_run(organ_html *html, const json_t *run)
 {
     static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};

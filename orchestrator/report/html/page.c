@@ -28,6 +28,7 @@ static void put_between(FILE *out, const char *before, const char *text, const c
     fputs(behind, out);
 }
 
+/* Puts the head of the page and its title. */
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
@@ -176,6 +177,7 @@ static void put_column_classes(FILE *out, const organ_table_view *view)
     fputs(first ? "" : "\"", out);
 }
 
+/* Puts the cells from .. to as rows of a table's body or foot; an incomplete last row is filled up. */
 static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
 {
     if (from >= to && strcmp(group, "tfoot") == 0)

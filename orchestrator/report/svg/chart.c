@@ -34,6 +34,7 @@ static unsigned style_of(const chart_drawing *d, size_t series)
     return d->chart->series[series].style % ORGAN_CHART_COLOURS;
 }
 
+/* Returns whether the value can be drawn: finite, and above 0 on a logarithmic scale. */
 static bool is_drawn(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
     const double *const y = panel->y[series];
@@ -60,6 +61,7 @@ static void put_tip(const chart_drawing *d, size_t series, double x, double y)
     fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
+/* Draws a series as a line with gaps at missing values. */
 static void put_line(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
@@ -120,15 +122,17 @@ static double smallest_x_step(const chart_drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
+/* Draws a series as bars; `slot` is its place among the `slots` bars of each x. */
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
-    const double room = fmin(smallest_x_step(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
+    const double group_width = fmin(smallest_x_step(d) * 0.8, 64.0 * (double)slots),
+                 width = group_width / (double)slots;
     const double *const y = panel->y[series];
     const double ground = d->chart->log_y ? d->top_now + d->panel_height : at_y(d, 0);
     for (size_t k = 0; k < panel->count; k++) {
         if (!is_drawn(d, panel, series, k))
             continue;
-        const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
+        const double left = at_x(d, panel->x[k]) - group_width / 2 + width * (double)slot, top = at_y(d, y[k]);
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
         ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground),
                   fmax(width * 0.92, 0.3), fmax(fabs(ground - top), 0.5));
@@ -178,6 +182,7 @@ static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 
 /* ---- panels ---- */
 
+/* Draws the grid, the axis and, in the first column and last row of panels, their labels. */
 static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
@@ -248,6 +253,7 @@ static void put_panel(chart_drawing *d, size_t index)
 
 /* ---- the frame ---- */
 
+/* Draws the legend's example of a series. */
 static void put_swatch(const chart_drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
@@ -331,6 +337,7 @@ static size_t columns_for(size_t panels)
     return panels < sizeof columns ? columns[panels] : 4;
 }
 
+/* Computes the places of panels, title and legend. */
 static void chart_arrange(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -371,7 +378,8 @@ static bool has_band(const organ_chart *c)
     return band && c->band_name;
 }
 
-static void put_head(const chart_drawing *d, bool titled, bool band)
+/* Writes the titles of the table of numbers. */
+static void put_numbers_head(const chart_drawing *d, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
     char name[128];
@@ -387,7 +395,8 @@ static void put_head(const chart_drawing *d, bool titled, bool band)
     organ_svg_numbers_row(d->out);
 }
 
-static void put_place_row(const chart_drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
+/* Writes the values at place k of a panel into the table of numbers. */
+static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
     if (titled)
@@ -413,14 +422,14 @@ static void chart_put_numbers(const chart_drawing *d)
     if (rows == 0 || rows > MAX_ROWS)
         return;
     organ_svg_numbers_begin(d->out);
-    put_head(d, titled, band);
+    put_numbers_head(d, titled, band);
     for (size_t p = 0; p < c->panel_count; p++)
         for (size_t k = 0; k < c->panels[p].count; k++) {
             bool any = false;
             for (size_t s = 0; s < c->series_count; s++)
                 any = any || (c->panels[p].y[s] && isfinite(c->panels[p].y[s][k]));
             if (any)
-                put_place_row(d, &c->panels[p], k, titled, band);
+                put_numbers_row(d, &c->panels[p], k, titled, band);
         }
     organ_svg_numbers_end(d->out);
 }

@@ -94,6 +94,7 @@ static void choose_step(organ_scale *s, double least)
     s->step = s->mantissa * pow(10, s->exponent);
 }
 
+/* Returns a logarithmic scale from low to high, in whole powers of 10, with about `ticks` ticks. */
 static organ_scale log_scale(double low, double high, unsigned ticks)
 {
     organ_scale s = {.log = true, .first = floor(log10(low)), .last = ceil(log10(high))};

@@ -60,6 +60,7 @@ static void choose_steps(heat_map_drawing *d)
     }
 }
 
+/* Computes a drawn cell: the mean of the finite values that it stands for. */
 static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
@@ -121,12 +122,14 @@ static const char *value_text(const heat_map_drawing *d, double value, char out[
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
+/* Returns the colour's step for a value. */
 static unsigned step_of(const heat_map_drawing *d, double value)
 {
     const double place = (value - d->low) / (d->high - d->low);
     return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
 }
 
+/* Returns the letter of the colours' CSS classes: diverging or from light to dark. */
 static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
 static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
@@ -151,6 +154,7 @@ static double widest_name(const char *const *names, size_t count)
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
+/* Chooses the size of numbers in the cells; 0 if they do not fit. */
 static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
@@ -169,6 +173,7 @@ static bool label_lies(const heat_map_drawing *d)
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
 }
 
+/* Computes the sizes of cells and the places of labels. */
 static void heat_map_arrange(heat_map_drawing *d)
 {
     const organ_heat_map *const m = d->map;
@@ -226,6 +231,7 @@ static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
     fputs("</title>", d->out);
 }
 
+/* Draws a cell with its tip and, if it fits, its number; a missing value is crossed out. */
 static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
 {
     char text[32];
@@ -320,8 +326,8 @@ static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
     const double y = d->top + d->cell_height * (double)d->rows;
-    const double room = d->slanted ? 12 : widest_name(d->map->column_names, d->map->columns) + 6;
-    const size_t step = names_step(d->cell_width, room);
+    const double needed_width = d->slanted ? 12 : widest_name(d->map->column_names, d->map->columns) + 6;
+    const size_t step = names_step(d->cell_width, needed_width);
     for (size_t c = 0; c < d->columns; c += step) {
         const char *const name = heat_map_name_of(d->map->column_names, c * d->column_step, number);
         const double x = x_of(d, c) + d->cell_width / 2;

@@ -54,6 +54,7 @@ static void choose_decimals(ranking_drawing *d)
         d->decimals = -1;
 }
 
+/* Chooses the axis so that all values and intervals fit, with 0. */
 static void choose_scale(ranking_drawing *d)
 {
     organ_extent all = {0, 0};
@@ -67,6 +68,7 @@ static void choose_scale(ranking_drawing *d)
     d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
+/* Computes the widths of names and bars, and the height of the chart. */
 static void ranking_arrange(ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -162,8 +164,8 @@ static void put_row(const ranking_drawing *d, size_t k)
 {
     const organ_ranking_bar *const bar = &d->ranking->bars[k];
     const double y = d->top + d->row_height * (double)k + 5, thick = d->two ? 16 : d->row_height - 9;
-    const double room = d->left - 10 - LEFT - INSET * (double)bar->depth;
-    size_t longest = room > 6.6 * 6 ? (size_t)(room / 6.6 + 0.5) : 6;
+    const double name_width = d->left - 10 - LEFT - INSET * (double)bar->depth;
+    size_t longest = name_width > 6.6 * 6 ? (size_t)(name_width / 6.6 + 0.5) : 6;
     longest = longest > LONGEST_NAME ? LONGEST_NAME : longest;
     if (bar->depth)
         ORGAN_SVG(d->out, "<path class=\"oc-axis\" fill=\"none\" d=\"M%f %fv9h8\"/>\n",

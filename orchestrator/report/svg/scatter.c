@@ -51,6 +51,7 @@ static void widen_single_value(organ_extent *range, bool log)
     range->high = log ? range->high * 2 : range->high + margin;
 }
 
+/* Chooses both axes so that all points that can be drawn fit, and counts the others. */
 static void choose_scales(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -127,6 +128,7 @@ static void put_axes(const scatter_drawing *d)
 
 /* ---- points ---- */
 
+/* Joins points of the same kind by lines, in their order. */
 static void put_joins(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -156,6 +158,7 @@ static void put_point(const scatter_drawing *d, const organ_point *p)
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 
+/* Returns whether a label's box is inside the plot and overlaps no earlier one. */
 static bool is_free(const scatter_drawing *d, const box *b)
 {
     if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
@@ -185,6 +188,7 @@ static void put_name(scatter_drawing *d, const organ_point *p)
         }
 }
 
+/* Draws lines, points and names; the names avoid the named points and each other. */
 static void put_points(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;

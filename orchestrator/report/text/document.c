@@ -96,6 +96,7 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
     return complete;
 }
 
+/* Prints an object whose members are made one at a time, since all together would need much memory. */
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
     bool complete = true;
@@ -229,6 +230,7 @@ static bool is_locked_draft(int fd)
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
+/* Creates a temporary file next to `path`, locked so that other processes do not remove it as abandoned. */
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
     int reason = EEXIST;
@@ -280,8 +282,8 @@ typedef struct draft_stream {
     int fd, fault;
 } draft_stream;
 
-/* The write function of the stream. Writes all bytes even if a signal interrupts a write, which stdio alone does not.
- * Returning 0 sets the stream's error flag. */
+/* Writes a piece of the stream. Continues if a signal interrupts a write, which stdio alone does not. Returning 0 sets
+ * the stream's error flag. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -290,6 +292,7 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
+/* Prints into the temporary file; reports errors of writing that stdio would lose. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Adds the cell of a field: by its function, its words, or the form of its number. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
     char text[ORGAN_NUMBER_ROOM];

@@ -60,6 +60,8 @@ json_t *organ_field_json(const organ_struct_field *field, const void *at)
     return NULL;
 }
 
+/* Stores an integer in a member of the field's type; a negative one as 0 if the type is unsigned. Returns false if the
+ * value is no integer. */
 static bool field_read_integer(organ_field_type type, const json_t *json, void *at)
 {
     const json_int_t value = json_integer_value(json);

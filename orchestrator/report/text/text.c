@@ -65,6 +65,7 @@ char *organ_text_made_visible(const char *s)
     return visible;
 }
 
+/* Returns the columns that a terminal needs for a character: 0, 1 or 2. */
 static size_t columns_of_character(uint32_t code)
 {
     if (code < 0x300)

@@ -42,6 +42,7 @@ void organ_table_destroy(organ_table *table)
     free(table);
 }
 
+/* Makes space for one more cell; false if out of memory. */
 static bool reserve_cell(organ_table *table)
 {
     if (table->cell_count < table->room)
@@ -105,6 +106,7 @@ organ_status organ_table_view_of(const organ_table *table, organ_table_view *vie
 
 /* ---- terminal ---- */
 
+/* Computes the width of each column in characters. */
 static void text_table_measure(const organ_table *table, size_t *widths)
 {
     for (size_t c = 0; c < table->column_count; c++)
@@ -202,6 +204,7 @@ static void shrink_names_and_column(const organ_table *table, size_t *widths, si
     }
 }
 
+/* Prints a cell, padded to the column's width; no blanks follow the last one of a line. */
 static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
 {
     const size_t used = organ_text_width(text);
@@ -250,6 +253,7 @@ static void print_rule(const organ_table *table, const text_table_part *p, FILE 
     fputc('\n', out);
 }
 
+/* Prints the columns of one part of a table that is wider than the terminal. */
 static bool print_part(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     print_titles(table, p, out);
@@ -288,6 +292,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 
 /* ---- Markdown ---- */
 
+/* Prints a cell as code. A fence of n + 1 backticks holds any text with runs of n. */
 static void markdown_code(FILE *out, const char *s)
 {
     /* A fence of n + 1 backticks holds any text with runs of n. */
@@ -322,8 +327,9 @@ void organ_markdown_text(FILE *out, const char *s, bool code)
     }
 }
 
-/* Entry k as Markdown, row by row with the titles first; entries past the last cell are "". To be freed; NULL without
- * memory. A table of 100,000 rows has a million entries, so they are made one at a time, twice. */
+/* Returns entry k as Markdown, counted row by row with the titles first, for the caller to free; entries past the last
+ * cell are "", and NULL means out of memory. Entries are made one at a time, twice, because a table of 100,000 rows has
+ * a million of them. */
 static char *markdown_entry(const organ_table *table, size_t k)
 {
     const size_t column = k % table->column_count, cell = k - table->column_count;

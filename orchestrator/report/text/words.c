@@ -39,6 +39,7 @@ static double amount_named(const organ_scope *scope, const char *named)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
+/* Tests a term of a condition: "path", "!path", "path=value" or "path>value". The value may be another path. */
 static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
@@ -63,6 +64,7 @@ static bool term_is_true(const organ_scope *scope, const char *term, size_t leng
     return holds != negated;
 }
 
+/* Tests a condition: terms joined by '&' and '|', of which '&' binds stronger. */
 static bool condition_is_true(const organ_scope *scope, const char *condition, size_t length)
 {
     bool all = true;
@@ -228,8 +230,8 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
-/* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object like report.donor; before the bracket
- * "; not run: vision, 300 tensors of 800 MB". */
+/* Prints a model such as report.donor: "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)"; if parts are not
+ * run, also "; not run: vision, 300 tensors of 800 MB". */
 static void put_model(FILE *out, const json_t *model)
 {
     char size[16], count[32];
@@ -318,12 +320,14 @@ static size_t length_before(const char *s, size_t length, char stop)
 
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form);
 
+/* Returns whether the form prints a number with its standard error. */
 static bool is_measured(const char *form)
 {
     form += strspn(form, "%+~");
     return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
 }
 
+/* Puts the text of a place in a sentence: "path:form", or "condition?words|other words". */
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";

@@ -31,6 +31,7 @@ typedef struct cloud {
     organ_point *points;
 } cloud;
 
+/* Orders points for qsort by method, then by sparsity. */
 static int by_sparsity(const void *a, const void *b)
 {
     const organ_point *const p = a, *const q = b;
@@ -39,6 +40,7 @@ static int by_sparsity(const void *a, const void *b)
     return p->x < q->x ? -1 : p->x > q->x;
 }
 
+/* Lists the methods of the models; methods beyond MAX_KINDS share the last kind. */
 static void name_kinds(cloud *c)
 {
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
@@ -93,6 +95,7 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
     return true;
 }
 
+/* Returns whether the values differ by more than a factor of 8, which a logarithmic scale shows better. */
 static bool is_wide(const cloud *c)
 {
     double least = INFINITY, max = 0;
@@ -104,6 +107,7 @@ static bool is_wide(const cloud *c)
     return max > 8 * least;
 }
 
+/* Draws the models of an evaluation by sparsity and the value `key`; NULL if out of memory. */
 static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
 {
     cloud c = {.report = report};

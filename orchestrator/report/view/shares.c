@@ -47,6 +47,7 @@ typedef struct share_fold {
     double energy, kept, least, max;
 } share_fold;
 
+/* Adds a module to the sums of its role. */
 static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
 {
     const double share = organ_json_number(row, of->share), norm = organ_json_number(row, of->norm);
@@ -99,11 +100,13 @@ typedef struct curves {
 
 enum { POOLED, MIN, MAX, OF_ROLE };
 
+/* Returns a role's values of one of its curves, one for each rank. */
 static double *curve_values(const curves *c, size_t role, size_t which)
 {
     return c->values + (1 + role * OF_ROLE + which) * c->ranks;
 }
 
+/* Returns the number of singular values of the module that has most. */
 static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
 {
     size_t ranks = 0;
@@ -133,6 +136,7 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
     }
 }
 
+/* Computes the curves of a role: pooled over its modules, and the lowest and highest of them. */
 static void fill_role(curves *c, const json_t *modules, const organ_share_of *of, size_t role)
 {
     double energy = 0;

@@ -22,6 +22,7 @@ enum {
 
 /* ---- what charts show of a weight ---- */
 
+/* Returns the healthy range of a tensor's role or, with `expected`, the range of its kind. */
 static const json_t *limits_of(const json_t *report, const json_t *row, bool expected)
 {
     const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));

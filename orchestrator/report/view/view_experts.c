@@ -106,6 +106,7 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
+/* Returns a copy of the report with a row of flags for the experts of each kept layer. */
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();

@@ -37,7 +37,7 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field files[] = {FILE_FIELDS};
 
-/* The last parts of the names that a weight is stored under: "qweight scales qzeros g_idx". */
+/* Adds a cell with the last parts of the names under which a weight is stored: "qweight scales qzeros g_idx". */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};

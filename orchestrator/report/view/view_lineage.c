@@ -74,6 +74,7 @@ static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *p
     return count;
 }
 
+/* Sets for each fingerprint the models that have the same values. */
 static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
@@ -158,6 +159,7 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
     }
 }
 
+/* Orders the models so that each follows the one that it was made from. */
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);

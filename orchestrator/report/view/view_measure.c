@@ -309,6 +309,7 @@ static const organ_block large_model[] = {
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
+/* Returns the models, and whether they have so many cells that maps replace tables. */
 static json_t *cells_counted(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

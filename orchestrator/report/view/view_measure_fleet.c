@@ -64,6 +64,7 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
                         SET_COUNT("tensors", tensors));
 }
 
+/* Adds rows that say from which models a model was made. */
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {

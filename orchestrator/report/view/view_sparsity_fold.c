@@ -55,6 +55,7 @@ static json_t *total_row(const void *context, size_t k)
     return row;
 }
 
+/* Returns the bar of projection k; after the last projection that of all targets. */
 static json_t *bar_row(const void *context, size_t k)
 {
     const json_t *const report = context, *const projections = json_object_get(report, "projections");
@@ -114,6 +115,7 @@ static json_t *layer_row(const json_t *layer, double low, double high)
     return row;
 }
 
+/* Returns the layers with the lowest and highest killed share among their tensors. */
 static json_t *layers_of(const json_t *report)
 {
     const json_t *const layers = json_object_get(report, "layers");
@@ -171,6 +173,7 @@ static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_lis
 
 /* ---- one tensor, magnitudes ---- */
 
+/* Returns the map of tiles; null if it is incomplete or too large. */
 static json_t *tiles_of(const json_t *report)
 {
     enum { MAX_TILES = 1 << 20 };
@@ -181,6 +184,7 @@ static json_t *tiles_of(const json_t *report)
     return organ_json_held(complete ? map : NULL);
 }
 
+/* Returns the share of weights and of killed weights in bin k of the magnitudes; NULL outside the bins with weights. */
 static json_t *bin_row(const void *context, size_t k)
 {
     const json_t *const m = context, *const all = json_object_get(m, "count"),

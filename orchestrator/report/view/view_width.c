@@ -123,6 +123,7 @@ static json_t *rows_of_experts(const json_t *report)
     return rows;
 }
 
+/* Returns a copy of the report with a row for each mixture layer about its experts. */
 static json_t *with_experts(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);
