@@ -45,6 +45,8 @@ struct beneath {
     int32_t parent;
 } __attribute__((packed));
 
+/* Returns the kernel's version of Landlock; 0 if it has none, or version 1, which forbids renaming between
+ * directories. */
 static int landlock_version(void)
 {
     const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
@@ -90,9 +92,10 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
-static bool allow_beneath(int rules, int fd, uint64_t what)
+/* Allows `accesses`, a set of flags, to all that is below the directory. */
+static bool allow_beneath(int rules, int fd, uint64_t accesses)
 {
-    const struct beneath rule = {.allowed = what, .parent = fd};
+    const struct beneath rule = {.allowed = accesses, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 

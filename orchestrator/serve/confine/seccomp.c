@@ -277,12 +277,14 @@ typedef struct call_filter {
     unsigned short count;
 } call_filter;
 
+/* Appends an instruction to the filter; a jump skips that many instructions. */
 static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
 {
     if (f->count < MAX_STEPS)
         f->steps[f->count++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
 }
 
+/* Loads the number of the system call. */
 static void load_number(call_filter *f)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
@@ -298,6 +300,7 @@ static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t valu
     add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)value, 0, left_out);
 }
 
+/* Appends a test: a call with this number, and with the argument's masked value if there is a mask, gets `answer`. */
 static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
 {
     enum { HALF = 3 };

@@ -11,7 +11,8 @@
 
 /* ---- connections ---- */
 
-static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
+/* Writes the address of the client, or "-" if it is unknown. */
+static void write_peer_address(struct MHD_Connection *connection, char *text, size_t size)
 {
     const union MHD_ConnectionInfo *const info =
         organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
@@ -78,6 +79,7 @@ static void log_request(const organ_server_request *request, bool complete)
     free(line);
 }
 
+/* Writes a line of the audit log, with the job that the request created or names. */
 static void audit_request(const organ_server_request *request)
 {
     const char *job = request->job;
@@ -199,6 +201,7 @@ typedef struct forwarded {
     bool whole; /* there was memory for them */
 } forwarded;
 
+/* Joins the values of all X-Forwarded-For headers by commas. */
 static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     forwarded *const all = context;
@@ -212,6 +215,7 @@ static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, 
     return all->whole ? MHD_YES : MHD_NO;
 }
 
+/* Sets the client's address: of the connection, or behind trusted proxies that of X-Forwarded-For. */
 static void find_address(organ_server_request *request)
 {
     forwarded all = {.whole = true};
@@ -223,6 +227,8 @@ static void find_address(organ_server_request *request)
     free(all.text);
 }
 
+/* Checks head, target, Host, token and route when the head is complete; a request that fails is answered without its
+ * body. */
 static enum MHD_Result begin_request(organ_server_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
@@ -244,6 +250,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     return good ? MHD_YES : send_or_delay(request);
 }
 
+/* Appends received bytes to the body, up to the limit; memory of all bodies is counted. */
 static void append_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
@@ -266,6 +273,7 @@ static void append_body(organ_server_request *request, const char *data, size_t 
     request->body[request->body_bytes] = '\0';
 }
 
+/* Answers a complete request: at once, or in the queue if its route waits for the disk. */
 static enum MHD_Result answer_request(organ_server_request *request)
 {
     set_request_deadline(request, 0);
@@ -334,6 +342,7 @@ static void close_half_closed(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
+/* Counts and logs a request that was answered or whose connection was lost, and frees it. */
 static void end_request(organ_server_request *request, bool complete)
 {
     organ_server *const server = request->server;
@@ -377,7 +386,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *const info =
             organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        peer_of(connection, peer, sizeof peer);
+        write_peer_address(connection, peer, sizeof peer);
         *watched = organ_watch_add(server->watch, info->connect_fd, peer, request_timeout(server, false));
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it

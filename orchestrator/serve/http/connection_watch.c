@@ -63,6 +63,7 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 
 static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
+/* Closes the connection in both directions, whatever the client does. */
 static void cut_off(organ_watched *watched)
 {
     __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
@@ -195,10 +196,9 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
     return max;
 }
 
-/* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close
- * arrive together, the system reports no further change, and the connection waits for its deadline. This function shuts
- * down the receiving direction, which is such a change. A client that has closed its sending side still receives its
- * reply. */
+/* Shuts down the receiving direction of a connection that the client has closed. libmicrohttpd reads only when the
+ * system reports a change; if the last bytes and the close arrive together, no further change is reported, and the
+ * connection would wait for its deadline. A client that has closed its sending side still receives its reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;

@@ -13,6 +13,7 @@
 
 static char report_policy[320];
 
+/* Makes the Content-Security-Policy of reports: only the script that organ puts into its pages may run. */
 static void make_report_policy(void)
 {
     snprintf(report_policy, sizeof report_policy,
@@ -90,6 +91,7 @@ typedef struct validators {
     time_t seconds;
 } validators;
 
+/* Computes the ETag and Last-Modified of a file. */
 static void validators_of(const struct stat *about, validators *v)
 {
     struct tm parts;
@@ -126,6 +128,7 @@ bool organ_http_has_tag(const organ_server_request *request, const char *etag)
     return false;
 }
 
+/* Returns whether the client has the current version of the file; If-None-Match overrides If-Modified-Since. */
 static bool is_not_modified(const organ_server_request *request, const validators *v)
 {
     const char *const since = organ_http_header(request, "If-Modified-Since");
@@ -151,6 +154,7 @@ static bool range_is_allowed(const organ_server_request *request, const validato
 
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
+/* Reads a number of a Range header and advances *text. */
 static bool read_range_offset(const char **text, uint64_t *number)
 {
     const size_t digits = strspn(*text, "0123456789");
@@ -206,6 +210,7 @@ static void add_presentation(organ_http_reply *reply, const char *name)
         add_disposition(reply, name);
 }
 
+/* Answers with a file or, for a valid range, with `run` bytes from offset `from`. */
 static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)
 {
     char text[80];

@@ -8,6 +8,7 @@
 
 /* ---- hosts and origins ---- */
 
+/* Returns whether a Host is an IP address: IPv6 in brackets. */
 static bool is_address(const char *name)
 {
     unsigned char address[16];

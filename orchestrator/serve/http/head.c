@@ -93,8 +93,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* For versions of the library that are lenient: checks that there are no bytes between or after the parts of the head
- * that the library found. */
+/* Rejects requests with bytes between or after the parts of the head that libmicrohttpd found, because some of its
+ * versions skip them. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {

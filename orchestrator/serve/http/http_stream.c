@@ -38,6 +38,7 @@ void organ_http_wake(organ_http_waker *waker)
     pthread_mutex_unlock(&waker->lock);
 }
 
+/* Stops asking for data until the stream's producer wakes the connection; does nothing if it did so meanwhile. */
 static ssize_t suspend_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
@@ -49,6 +50,7 @@ static ssize_t suspend_stream(organ_http_waker *waker)
     return 0;
 }
 
+/* Gives libmicrohttpd the next bytes of a stream. */
 static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;

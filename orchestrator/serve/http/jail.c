@@ -82,6 +82,7 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
     return fd;
 }
 
+/* Finds out whether the kernel can open paths below --root (openat2), and that --root can be opened. */
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};
@@ -397,13 +398,14 @@ const char *organ_jail_parent(organ_jail_place *place)
 typedef struct listing {
     organ_jail_entry *entries;
     size_t count, room, max;
-    bool cut;
+    bool truncated;
 } listing;
 
+/* Appends an entry of a directory; more than `max` are not listed. */
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
-    l->cut = l->count == l->max;
-    if (l->cut)
+    l->truncated = l->count == l->max;
+    if (l->truncated)
         return true;
     char *const own = organ_grow(&l->entries, l->count, &l->room, sizeof *l->entries) ? strdup(name) : NULL;
     if (!own)
@@ -432,6 +434,8 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return file;
 }
 
+/* Lists a directory below --root, without hidden files and names that no client may request. Returns an HTTP status, 0
+ * without a fault. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {
@@ -442,7 +446,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
         return status;
     DIR *const directory = fdopendir(fd);
     bool memory = directory != NULL;
-    for (const struct dirent *e; memory && !l->cut && (e = readdir(directory));)
+    for (const struct dirent *e; memory && !l->truncated && (e = readdir(directory));)
         if (e->d_name[0] != '.' && !path_fault(e->d_name) && stat_entry(jail, place, fd, e->d_name, &about))
             memory = append_entry(l, e->d_name, &about);
     if (directory)
@@ -453,7 +457,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
 }
 
 /* Fills *entries from the listing, or frees them after an error. */
-static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *cut)
+static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *truncated)
 {
     if (status) {
         organ_jail_list_free(l->entries, l->count);
@@ -463,23 +467,23 @@ static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entr
         qsort(l->entries, l->count, sizeof *l->entries, entry_order);
     *entries = l->entries;
     *count = l->count;
-    *cut = l->cut;
+    *truncated = l->truncated;
     return status;
 }
 
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
-                         size_t *count, bool *cut, organ_error *error)
+                         size_t *count, bool *truncated, organ_error *error)
 {
     listing l = {.max = max};
     organ_jail_place place;
     unsigned status = organ_jail_find(jail, path, &place, error);
     status = status ? status : list_place(jail, &place, path, &l, error);
     organ_arena_release(&place.names);
-    return finish_list(&l, status, entries, count, cut);
+    return finish_list(&l, status, entries, count, truncated);
 }
 
 unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
-                                size_t *count, bool *cut, struct stat *about, organ_error *error)
+                                size_t *count, bool *truncated, struct stat *about, organ_error *error)
 {
     listing l = {.max = max};
     organ_jail_place place;
@@ -490,5 +494,5 @@ unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t
     if (!status)
         status = place.path ? list_place(jail, &place, path, &l, error) : organ_jail_refuse(path, ENOMEM, error);
     organ_arena_release(&place.names);
-    return finish_list(&l, status, entries, count, cut);
+    return finish_list(&l, status, entries, count, truncated);
 }

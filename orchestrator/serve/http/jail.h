@@ -65,12 +65,12 @@ typedef struct organ_jail_entry {
 } organ_jail_entry;
 
 /* Files and directories, ordered by name, and links to files; hidden names and everything else are left out. At most
- * `max` entries are kept: *cut says whether there are more. To be freed with organ_jail_list_free. */
+ * `max` entries are kept: *truncated is set if there are more. To be freed with organ_jail_list_free. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
-                         size_t *count, bool *cut, organ_error *error);
+                         size_t *count, bool *truncated, organ_error *error);
 /* The same for a directory, or the directory that holds a file; *about has the attributes of that path. */
 unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
-                                size_t *count, bool *cut, struct stat *about, organ_error *error);
+                                size_t *count, bool *truncated, struct stat *about, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
 /* Removes each "ROOT/" from a message, in place, and replaces the folders of stores by "...": clients must not learn

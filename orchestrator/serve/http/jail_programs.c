@@ -101,6 +101,7 @@ static size_t stem_of(const char *name)
     return length > 0 ? length : strlen(name);
 }
 
+/* Sets *absolute to the path that other programs use for the place. */
 static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
                             organ_error *error)
 {

@@ -39,6 +39,7 @@ static organ_status split_address(const char *text, char *host, size_t capacity,
     return ORGAN_OK;
 }
 
+/* Resolves --listen HOST:PORT to a socket address. */
 static organ_status find_address(const char *text, address *to, socklen_t *size, organ_error *error)
 {
     char host[256];
@@ -58,6 +59,7 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
     return ORGAN_OK;
 }
 
+/* Writes the address that the socket is bound to, and whether other machines can reach it. */
 static void describe_address(const address *a, organ_listening *listening)
 {
     char text[INET6_ADDRSTRLEN] = "";

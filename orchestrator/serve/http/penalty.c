@@ -44,6 +44,7 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
+/* Returns the counter of the client's network. Networks with the same hash share one. */
 static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     char network[ORGAN_PEER_NETWORK_ROOM];
@@ -51,6 +52,7 @@ static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
     return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
 }
 
+/* Returns the seconds to wait after `wrong` wrong tokens; the delay doubles with each. */
 static double delay_of(unsigned wrong)
 {
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));

@@ -18,14 +18,16 @@ static bool read_address(const char *text, unsigned char address[16], bool *four
     return *four || inet_pton(AF_INET6, text, address) == 1;
 }
 
+/* Returns whether the address belongs to the network. */
 static bool has_prefix(const unsigned char *address, const organ_network *network)
 {
-    const unsigned whole = network->bits / 8, rest = network->bits % 8;
-    const unsigned char mask = (unsigned char)(0xFF00u >> rest);
-    return memcmp(address, network->address, whole) == 0 &&
-           (rest == 0 || ((address[whole] ^ network->address[whole]) & mask) == 0);
+    const unsigned whole_bytes = network->bits / 8, rest_bits = network->bits % 8;
+    const unsigned char mask = (unsigned char)(0xFF00u >> rest_bits);
+    return memcmp(address, network->address, whole_bytes) == 0 &&
+           (rest_bits == 0 || ((address[whole_bytes] ^ network->address[whole_bytes]) & mask) == 0);
 }
 
+/* Reads an address of --trusted-proxy, with or without the number of bits of its prefix. */
 static organ_status read_network(const char *word, organ_network *network, organ_error *error)
 {
     char text[64];

@@ -50,6 +50,8 @@ static uint64_t head_bytes_received(const organ_server_request *request)
     return came > used ? came - used : 0;
 }
 
+/* Looks for requests that libmicrohttpd has refused without calling the server, by the length or the chunks of their
+ * body. */
 static void watch_request(void *context, void *held)
 {
     refused_search *const s = context;

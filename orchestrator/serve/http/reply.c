@@ -80,6 +80,7 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
+/* Fills a reply with a problem document (RFC 9457); `name` and `value` are an additional member, or NULL. */
 static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
                          va_list list)
 {

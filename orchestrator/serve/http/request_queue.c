@@ -20,6 +20,7 @@ struct organ_request_queue {
     pthread_t threads[];
 };
 
+/* Waits for a request and takes it from the queue; NULL if the queue ends. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
     pthread_mutex_lock(&queue->lock);
@@ -93,6 +94,7 @@ void organ_request_queue_stop(organ_request_queue *queue)
     recall_requests(queue, true);
 }
 
+/* Puts aside a request that must wait for another, until the queue is recalled. */
 static void park_request(organ_request_queue *queue, organ_server_request *request)
 {
     request->next = queue->parked;
@@ -133,6 +135,7 @@ static void finish_request(organ_request_queue *queue, organ_server_request *req
         park_request(queue, request);
 }
 
+/* Handles queued requests on a thread of the queue until it ends. */
 static void *serve_queue(void *context)
 {
     organ_request_queue *const queue = context;

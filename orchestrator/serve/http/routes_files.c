@@ -15,6 +15,7 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
+/* Returns at most `limit` entries after the one named `cursor`, and the cursor of the next page. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {

@@ -33,6 +33,7 @@ static void get_metrics(const organ_server_request *request, organ_http_reply *r
     organ_http_reply_text(reply, 200, "text/plain; version=0.0.4; charset=utf-8", all, all ? strlen(all) : 0);
 }
 
+/* Answers without a body and sets the session cookie, to which `more` adds attributes. */
 static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const char *value, const char *more)
 {
     char text[256];
@@ -42,6 +43,7 @@ static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const 
     organ_http_reply_header(reply, "Set-Cookie", text);
 }
 
+/* Exchanges a token for a session cookie, which scripts of the page cannot read. */
 static void post_login(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_guard *const guard = organ_http_app(request)->guard;

@@ -48,7 +48,7 @@ static bool has_header(const organ_http_reply *reply, const char *name)
 
 enum { USUAL_HEADERS = 7 };
 
-/* There are no CORS headers, so other sites cannot read replies. */
+/* Fills in the headers that every reply has. Without CORS headers, pages of other sites cannot read replies. */
 static void usual_headers(const organ_http_reply *reply, organ_http_field fields[USUAL_HEADERS])
 {
     const organ_http_field usual[USUAL_HEADERS] = {

@@ -16,7 +16,7 @@ enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_
 
 /* ---- starting ---- */
 
-/* A connection and the file that it is sent need a descriptor each. */
+/* Raises the limit of open descriptors: a connection and the file that it is sent need one each. */
 static void raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
@@ -43,6 +43,7 @@ static organ_status check_outside(const organ_server *server, const char *option
     return error->status;
 }
 
+/* Opens tokens, TLS keys and the audit log. Their files must be outside --root, where clients could read them. */
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
     bool open_to_group = false;
@@ -224,6 +225,7 @@ void organ_server_tick(organ_server *server)
     organ_http_streams_tick(server);
 }
 
+/* Returns whether replies are being made or sent. */
 static bool server_is_busy(organ_server *server)
 {
     pthread_mutex_lock(&server->stream_lock);

@@ -58,6 +58,7 @@ struct organ_tls {
 /* The library calls without a context. Atomic. */
 static identity *current;
 
+/* Gives gnutls the current certificate and key, for each new connection. */
 static int select_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
                            const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
                            unsigned *count, gnutls_privkey_t *key)
@@ -121,6 +122,7 @@ static void free_identity(identity *one)
     free(one);
 }
 
+/* Reads a certificate chain and its key from PEM text, and checks that they belong together. */
 static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate,
                                     const gnutls_datum_t *key, organ_error *error)
 {

@@ -61,6 +61,7 @@ organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_er
     return ORGAN_OK;
 }
 
+/* Overwrites and frees all tokens. */
 static void forget_tokens(token_list *list)
 {
     for (size_t k = 0; k < list->count; k++) {
@@ -98,6 +99,7 @@ static size_t next_word(const char **at, const char *end, const char **word)
     return (size_t)(*at - *word);
 }
 
+/* Returns whether the text can name a token: letters, digits, '.', '_', '-'. */
 static bool is_name(const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -106,6 +108,7 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
+/* Adds a token, which must not share its name or its text with another. */
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
@@ -128,6 +131,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     return ORGAN_OK;
 }
 
+/* Reads a line NAME ROLE TOKEN; empty lines and comments are skipped. */
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
@@ -154,6 +158,7 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
                      error);
 }
 
+/* Reads a file of tokens: a single word is a token that may run jobs, else each line has one. */
 static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
 {
     const char *const end = text + length, *at = text, *word, *second;
@@ -242,6 +247,7 @@ size_t organ_tokens_count(organ_tokens *tokens)
     return count;
 }
 
+/* Keeps the sessions of tokens that a changed file still has. */
 static void copy_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
@@ -289,6 +295,7 @@ static const stored_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
+/* Finds the token or, with by_session, the session that the client has sent. */
 static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);

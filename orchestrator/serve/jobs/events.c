@@ -90,6 +90,8 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
+/* Fills the stream's buffer with new events, or with a comment that keeps the connection open. Returns false if there
+ * is nothing to send. */
 static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
@@ -107,6 +109,7 @@ static bool fill_pending(organ_job_stream *stream)
     return stream->size > 0;
 }
 
+/* Copies pending events into the reply. */
 static organ_stream_state read_job_events(void *context, char *to, size_t capacity, size_t *bytes)
 {
     organ_job_stream *const stream = context;
@@ -133,6 +136,7 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
+/* Opens the events of a job, after event `last` if the client has received it. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);

@@ -170,6 +170,7 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 
 /* ---- options and operands ---- */
 
+/* Returns the word of the command line for a value: --name=value, or the value of an operand. */
 static json_t *named_word(const char *name, const char *value)
 {
     return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
@@ -188,6 +189,7 @@ static void add_word(words_reader *r, json_t *to, const char *name, json_t *word
     r->absolute = NULL;
 }
 
+/* Appends the words of an option that takes several values, given as an array. */
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
@@ -248,6 +250,7 @@ static void refuse_gaps(words_reader *r)
     }
 }
 
+/* Adds a fault for each argument that the verb does not have. */
 static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -276,6 +279,7 @@ static void refuse_unknown(words_reader *r)
 
 /* ---- the whole ---- */
 
+/* Returns the verb of the request; NULL with a fault if no such verb can run as a job. */
 static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const json_t *const value = json_object_get(request, "verb");
@@ -343,6 +347,7 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
+/* Returns the command that a user could type for the job. "--" precedes operands that begin with '-'. */
 static char *make_command(const words_reader *r)
 {
     organ_text text;
@@ -376,6 +381,7 @@ static void append_words(const words_reader *r, json_t *argv, const json_t *word
     }
 }
 
+/* Assembles the job's command line and its record; false if out of memory. */
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
@@ -459,6 +465,7 @@ static bool paths_overlap(const char *a, const char *b)
     return strncmp(a, b, least) == 0 && (m == n || (m < n ? b : a)[least] == '/');
 }
 
+/* Returns whether a path of `a` contains one of `b` or the reverse. */
 static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 {
     for (size_t k = 0; k < json_array_size(a); k++)

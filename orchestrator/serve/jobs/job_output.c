@@ -62,12 +62,13 @@ static bool read_members(const organ_json_source *text, bool *page)
     return !error.status;
 }
 
+/* Reads the job's result; false if it is not a complete JSON document. *page: a report can be shown. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
     char *const bytes = fd >= 0 && size > 0 ? malloc((size_t)size) : NULL;
     size_t got = 0;
-    for (ssize_t more = 1; bytes && more > 0 && got<size; got += more> 0 ? (size_t)more : 0)
+    for (ssize_t more = 1; bytes && more > 0 && size > got; got += more > 0 ? (size_t)more : 0)
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
     const bool complete = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
     free(bytes);
@@ -80,6 +81,8 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 /* Its first and its last quarter of the limit stay. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
+/* Frees the blocks in the middle of a log beyond `limit` bytes, up to what the server has read. Returns the bytes that
+ * the log occupies. */
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
     struct stat about = {0};
@@ -95,6 +98,7 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     return hollowed ? taken - (end - stays) : taken;
 }
 
+/* Copies bytes of a log, cut at the end of a line. */
 static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
     char *const part = malloc((size_t)bytes + 1);

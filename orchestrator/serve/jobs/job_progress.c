@@ -66,6 +66,7 @@ static void advance_progress(organ_job_progress *progress, const json_t *event, 
     }
 }
 
+/* Updates the progress by a line of the job's events. */
 static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool behind)
 {
     json_t *const event = organ_job_event(line, length);

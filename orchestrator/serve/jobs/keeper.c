@@ -15,6 +15,7 @@
 
 static const long tick_nanoseconds = 100 * 1000 * 1000; /* how often running jobs are looked at */
 
+/* Removes the oldest finished jobs until the limits of their number and bytes are met. */
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished =
@@ -58,6 +59,7 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
+/* Runs the thread that starts, watches and ends jobs. */
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
@@ -80,6 +82,7 @@ static void *run_keeper(void *context)
 
 /* ---- open and close ---- */
 
+/* Loads the jobs of an earlier server; running ones continue. */
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
@@ -100,6 +103,7 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
     return error->status;
 }
 
+/* Prepares what all job processes share: the program, confinement, environment and folders. */
 static organ_status make_plan(organ_jobs *jobs, organ_error *error)
 {
     organ_process_plan *const plan = &jobs->plan;
@@ -231,6 +235,7 @@ static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
     return 500;
 }
 
+/* Adds a job to the queue. Returns an HTTP status: 422, 409, 429 or 500 after an error, 201 with the job's view. */
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;

@@ -46,6 +46,7 @@ static bool read_birth(pid_t pid, uint64_t *born)
     return at != NULL;
 }
 
+/* Reads the id of this boot: a process id of another boot means nothing. */
 static void this_boot(char boot[40])
 {
     if (read_small_file("/proc/sys/kernel/random/boot_id", boot, 40))
@@ -106,6 +107,8 @@ static bool close_other_descriptors(int program, int gate, int ready)
     return true;
 }
 
+/* Runs in the child: confines itself, reports that it is ready, waits for the server's permission, and executes
+ * organ. */
 static void become_program(const child *self)
 {
     static const char lost[] = "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the "
@@ -139,6 +142,7 @@ static int wait_for_child(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
+/* Starts the child and waits until it is confined; its permission to run is given later. */
 static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();

@@ -21,6 +21,7 @@ static organ_jobs *jobs_of(const organ_server_request *request) { return organ_h
 
 /* ---- jobs ---- */
 
+/* Answers with all faults of a request; the message has the first one. */
 static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faults)
 {
     const json_t *const first = json_array_get(faults, 0);
@@ -99,6 +100,7 @@ static void get_jobs(const organ_server_request *request, organ_http_reply *repl
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
+/* Performs an action on the job of the request and answers with the job. */
 static void answer_for_job(const organ_server_request *request, organ_http_reply *reply, organ_job_action *action)
 {
     json_t *view;

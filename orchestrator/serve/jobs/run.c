@@ -124,6 +124,7 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 
 /* ---- the start ---- */
 
+/* Returns the words as a NULL-terminated array, for the caller to free; the texts belong to `argv`. */
 static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);
@@ -152,6 +153,8 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
+/* Starts the job's process. It is released only after its record is on the disk, so that no later server can miss
+ * it. */
 static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;

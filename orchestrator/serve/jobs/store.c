@@ -33,6 +33,7 @@ organ_job_state organ_job_state_named(const char *name)
 
 bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
 
+/* Returns whether the text can be the id of a job. */
 static bool is_id(const char *id)
 {
     const size_t length = strlen(id);
@@ -67,6 +68,7 @@ static organ_status enter_directory(const char *parent, const char *name, char *
                : organ_fail(error, ORGAN_USAGE, "%s is not a directory, but the server stores jobs there", *path);
 }
 
+/* Locks the directory of jobs: only one server may use it. */
 static organ_status lock_store(organ_job_store *store, organ_error *error)
 {
     store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -285,6 +287,7 @@ static bool is_record(const json_t *record, const char *id)
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
+/* Restores a job from its record; false if the record is not valid. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};

@@ -68,6 +68,8 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     catalog->bytes = l->size;
 }
 
+/* Copies a model's tensors and texts into one block of shared memory, which a less trusted process hands over. Returns
+ * an HTTP status, 0 without a fault. */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -116,7 +118,7 @@ static const void *own_place(const foreign_block *b, const void *pointer, size_t
     return offset >= b->begin && offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
 }
 
-/* The block ends with a zero, so that every text in it ends. */
+/* Returns this process's address of a text in the block. The block ends with a zero, so every text in it ends. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
 /* Names must not overlap: a short block with many overlapping names would take very long to check. */
@@ -127,6 +129,7 @@ static const char *own_name(foreign_block *b, const char *text)
     return b->named <= b->bytes ? own : NULL;
 }
 
+/* Returns this process's address of a tensor's shape; NULL if it is outside the block. */
 static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
 {
     const void *const own = tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT
@@ -141,6 +144,7 @@ static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
 }
 
+/* Checks an entry that another process has written, and changes its addresses to this process's. */
 static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
     const organ_anatomy *const a = &tensor->anatomy;

@@ -50,6 +50,7 @@ struct organ_model_cache {
     organ_error walk_fault;
 };
 
+/* Calls the listener, if any, after a change of the list of models. */
 static void notify_listener(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -211,6 +212,7 @@ void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *mo
 
 /* ---- the thread that reads ---- */
 
+/* Reads a model in the confined reader process. */
 static cached_model read_one(const organ_model_cache *cache, const char *path)
 {
     cached_model made = {0};
@@ -274,6 +276,7 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     return summary;
 }
 
+/* Stores the summary of a model in the list; the list owns it. */
 static void store_summary(organ_model_cache *cache, const char *path, char *summary)
 {
     organ_found_model *const listed = found_model(&cache->found, path);
@@ -323,6 +326,7 @@ static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *
     return NULL;
 }
 
+/* Reads one model that is waiting to be read; false if there is none. */
 static bool read_requested(organ_model_cache *cache)
 {
     bool requested;
@@ -357,6 +361,7 @@ static void copy_unchanged_summaries(organ_found_models *now, organ_found_models
     }
 }
 
+/* Scans --root for models if a scan was requested. The lock is held on entry and on return, but not during the scan. */
 static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
@@ -407,6 +412,7 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
                              summary_json(model));
 }
 
+/* Returns whether the list is recent; a scan that took long is repeated less often. */
 static bool list_is_fresh(const organ_model_cache *cache)
 {
     return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;

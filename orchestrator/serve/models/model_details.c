@@ -46,6 +46,7 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
+/* Returns counts for each layer, group and role. Too many layers are not listed; `cut` then names "anatomy". */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
