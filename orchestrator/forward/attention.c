@@ -445,6 +445,7 @@ static double work_of_tiles(const attention_job *j)
     return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
+/* Computes the attention of a group of tokens: q, k and v, the heads, the gate, and the output projection. */
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const size_t tasks = j->tile_count * j->kind->heads;

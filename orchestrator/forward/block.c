@@ -24,6 +24,8 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
+/* Copies the hidden states out of the wider states of the model or, with `back`, into them; some models store more than
+ * one vector per token. */
 static void copy_hidden(const forward_group *g, bool back)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -33,7 +35,7 @@ static void copy_hidden(const forward_group *g, bool back)
                back ? g->hidden + t * hidden : g->states + t * c->state, hidden * sizeof(float));
 }
 
-/* hidden += the output of the per-layer embeddings */
+/* Adds the output of the per-layer embeddings to the hidden states. */
 static organ_status add_per_layer(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -49,6 +51,7 @@ static organ_status add_per_layer(forward_group *g, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Runs a layer of a model with one stream of hidden states: mixer, feed-forward, per-layer embeddings, layer scale. */
 static organ_status run_plain(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -63,6 +66,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Runs a layer of Gemma 3n, which predicts and corrects several streams of hidden states (AltUp). */
 static organ_status run_streams(forward_group *g, organ_error *error)
 {
     if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||

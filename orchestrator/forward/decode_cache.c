@@ -59,6 +59,7 @@ typedef struct growing {
     uint64_t kept;
 } growing;
 
+/* Returns whether a pass over the prompt with its cache fits in `memory` bytes. */
 static bool fits_text(void *context, uint64_t memory)
 {
     const growing *const g = context;

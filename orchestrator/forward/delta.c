@@ -101,6 +101,7 @@ static void split_token_gates(const delta_job *j, size_t t)
     }
 }
 
+/* Separates projections that the file stores fused, for a few tokens. */
 static void split_heads(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -268,7 +269,7 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* z = norm(o) silu(z), or norm(o) logistic(z) */
+/* Computes z = norm(o) silu(z), or norm(o) logistic(z), for a few tokens. */
 static void delta_gate(void *context, size_t index, size_t worker)
 {
     (void)worker;

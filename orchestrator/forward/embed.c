@@ -88,6 +88,7 @@ static void norm_states(void *context, size_t index, size_t worker)
         organ_forward_norm_by(&j->norm, j->states + t * j->stride, j->width, j->states + t * j->stride);
 }
 
+/* Normalises the embeddings, for models with a norm after the embedding. */
 static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *states, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;

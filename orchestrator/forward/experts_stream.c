@@ -86,6 +86,7 @@ static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k
     return error->status;
 }
 
+/* Reads one of the three matrices of an expert to which tokens are routed; experts without tokens are not read. */
 static void read_task(void *context, size_t index, size_t worker)
 {
     stream_reading *const r = context;

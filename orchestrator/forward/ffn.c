@@ -58,8 +58,9 @@ static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, 
     return ORGAN_OK;
 }
 
-static organ_status ffn_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
-                            float *scratch, organ_error *error)
+/* Computes the feed-forward of some tokens: dense, mixture of experts, or with a shortcut. */
+static organ_status run_feed_forward(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                                     float *scratch, organ_error *error)
 {
     const size_t inner = (size_t)g->layer->kind->intermediate;
     if (g->forward->config.shortcut)
@@ -83,7 +84,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
             organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
             return error->status;
         if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, scratch, error)
-                                                   : ffn_one(g, first, tokens, normed, out, scratch, error))
+                                                   : run_feed_forward(g, first, tokens, normed, out, scratch, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
             return error->status;

@@ -235,6 +235,7 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
+/* Sets the group to windows first .. until - 1 and their hidden states. */
 static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;

@@ -103,6 +103,8 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
+/* Copies the input of one token to the rows of the expert that it is routed to; some models scale inputs and not
+ * outputs by the router's weight. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -155,6 +157,7 @@ static forward_linear expert_linear(const organ_layer *layer, size_t expert, uns
     return linear;
 }
 
+/* Adds the product of one of an expert's matrices (`which`: gate, up, down) with the inputs of its tokens. */
 static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
                                organ_error *error)
 {
@@ -171,6 +174,7 @@ static bool captures_all_tokens(const forward_group *g, size_t expert)
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
+/* Passes the inputs of an expert's matrix to the tap; gate and up in one tensor are passed once. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -182,6 +186,7 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
+/* Multiplies the activated values of a row by the router's weight before the down projection. */
 static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -210,6 +215,7 @@ static const float *down_inputs_of(experts_job *j, organ_error *error)
     return j->up;
 }
 
+/* Passes the normalised inputs and the router's scores to the caller that captures them. */
 static organ_status tap_router(const experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -263,6 +269,7 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
+/* Runs all experts on their tokens and sums the outputs of each token. */
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -390,8 +397,9 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] /= 2;
 }
 
-static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,
-                               organ_error *error)
+/* Computes the logit of the shared expert's gate for each token. */
+static organ_status compute_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed,
+                                        float *shares, organ_error *error)
 {
     const forward_view view = g->layer->plan->parts[PART_SHARED];
     const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
@@ -400,7 +408,7 @@ static organ_status add_shares(forward_group *g, size_t first, size_t tokens, co
     return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
 }
 
-/* out += logistic(normed . gate) x the shared expert's output; without a gate, out += the output. */
+/* Adds the shared expert's output to `out`, multiplied by logistic(normed . gate) if the model has that gate. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                float *scratch, organ_error *error)
 {
@@ -408,7 +416,7 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
     float *const shares = scratch, *const given = shares + tokens;
     const bool gated = c->shared_gated;
-    if ((gated && add_shares(g, first, tokens, normed, shares, error)) ||
+    if ((gated && compute_shared_gate(g, first, tokens, normed, shares, error)) ||
         organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
         return error->status;
     if (gated)

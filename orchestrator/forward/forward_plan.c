@@ -467,7 +467,7 @@ static void add_numbered(builder *b)
         views[3 * e] = views[3 * e + 1];
 }
 
-/* llama.cpp's converter has written a matrix of one row as a vector, and later as a matrix. */
+/* Returns whether a weight of one row is stored as a matrix, and not as a vector as in older GGUF files. */
 static bool has_row(const builder *b, forward_part part)
 {
     char name[256];

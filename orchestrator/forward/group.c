@@ -57,6 +57,7 @@ static void gate_tokens(void *context, size_t index, size_t worker)
         organ_forward_gate(j->kernels, j->activation, gate, up, tokens * j->width);
 }
 
+/* Separates interleaved values of gate and up. */
 static void split_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -68,6 +69,8 @@ static void split_tokens(void *context, size_t index, size_t worker)
     }
 }
 
+/* Runs a task for every TOKENS_AT_ONCE tokens on the workers; `work_of_number` is the work for each value in the units
+ * of ORGAN_SHARE_NUMBER. */
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number,
                                  void (*task)(void *context, size_t index, size_t worker), organ_error *error)
 {
@@ -122,6 +125,7 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     return on_sum ? organ_forward_norm_all(g, part, hidden, hidden, tokens, error) : ORGAN_OK;
 }
 
+/* Computes to = (to + from) x scale, or to x scale without `from`. */
 static void combine_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -8,7 +8,8 @@
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
-/* transformers, get_llama_4_attn_scale of modeling_ministral3.py and Llama4TextAttention.forward. */
+/* Computes the factor as get_llama_4_attn_scale of transformers' modeling_ministral3.py and Llama4TextAttention.forward
+ * do. */
 float organ_forward_query_factor(const organ_forward_config *c, const organ_layer_kind *kind, size_t position)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -43,7 +44,7 @@ static float to_bf16(float value)
     return value;
 }
 
-/* build_alibi_tensor of transformers' modeling_falcon.py multiplies slopes and positions in BF16. */
+/* Rounds slope, position and product to BF16, as build_alibi_tensor of transformers' modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
 void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,

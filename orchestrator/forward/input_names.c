@@ -17,6 +17,7 @@ bool organ_forward_has_input_names(const organ_forward *f)
     return known;
 }
 
+/* Adds llama.cpp's name of a part in the layer to the names of its input. */
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
     const char *const name = organ_forward_part_name(f->family->gguf_names, part, true, 0);

@@ -14,6 +14,7 @@
 
 #define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 
+/* Returns the loaded values of a slot from row `row` on. */
 static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
@@ -47,6 +48,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
+/* Returns the number of pieces that a tensor is loaded in; 0 for an expert that is left out. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
@@ -461,6 +463,7 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
+/* Decodes rows that are loaded in blocks of a packed type. */
 static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                          float *values)
 {
@@ -471,6 +474,7 @@ static void layer_decode(const organ_layer *layer, const forward_slot *slot, uin
                                         (size_t)slot->cols / type->elements);
 }
 
+/* Encodes rows into the loaded blocks of a packed type. */
 static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                           const float *values)
 {

@@ -62,6 +62,7 @@ static void make_decays(const lightning_job *j)
     g->forward->engine->kernels->exp_below(j->decays, heads, 0);
 }
 
+/* Applies SiLU to q, k and v of a few tokens. */
 static void activate_rows(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -106,7 +107,7 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* z = norm(o) logistic(z) */
+/* Computes z = norm(o) logistic(z) for a few tokens. */
 static void lightning_gate(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -31,8 +31,10 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-static organ_status make_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
-                              organ_error *error)
+/* Decodes rows of a weight into a panel. Rows that llama.cpp stores rotated are read one by one in the order of
+ * transformers. */
+static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
+                                      organ_error *error)
 {
     const forward_source *const s = source;
     const organ_dtype as = organ_forward_dtype(s->type);
@@ -47,7 +49,7 @@ static organ_status make_rows(const void *source, size_t first, size_t count, vo
 
 organ_panels organ_forward_panels(const forward_source *source, size_t row)
 {
-    return (organ_panels){.make = make_rows, .source = source, .first = row, .type = source->type};
+    return (organ_panels){.make = decode_panel_rows, .source = source, .first = row, .type = source->type};
 }
 
 organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes,

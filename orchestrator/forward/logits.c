@@ -41,6 +41,7 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
+/* Scales and caps the logits of one token and passes them to the caller's function. */
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;

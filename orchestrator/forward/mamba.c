@@ -72,7 +72,8 @@ static void prepare_mixed(void *context, size_t index, size_t worker)
     }
 }
 
-static void limit_steps(void *context, size_t index, size_t worker)
+/* Applies softplus to the step sizes of a few tokens. */
+static void softplus_steps(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const mamba_job *const j = context;
@@ -118,7 +119,7 @@ static void mamba_recur(void *context, size_t index, size_t worker)
     kernels->selective_scan(&scan);
 }
 
-/* x = silu(z) x */
+/* Computes x = silu(z) x for a few tokens. */
 static void mamba_gate(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -160,7 +161,7 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
                                  j->inner, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, limit_steps, j, error);
+    return organ_forward_share(engine, pieces, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
 organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)

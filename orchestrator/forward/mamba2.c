@@ -31,6 +31,7 @@ typedef struct mamba2_job {
     const float *rates, *biases, *skip, *norms; /* A_log, dt_bias, D; norms: NULL for none */
 } mamba2_job;
 
+/* Returns the offsets of z, x, B, C and the step sizes in a row of the input projection. */
 static mamba2_row row_of(const organ_recurrent_config *r)
 {
     const size_t inner = (size_t)r->heads * r->value_dim, keys = (size_t)r->groups * r->key_dim;
@@ -131,6 +132,7 @@ static void recur_head(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
+/* Normalises the values of each group separately. */
 static void norm_groups(const mamba2_job *j, float *values)
 {
     const size_t width = j->row.x / j->sizes->groups;

@@ -50,6 +50,7 @@ static float sum_about(const float *x, size_t n, const float *mean)
     return math_fold_lanes(lanes);
 }
 
+/* Computes LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias. */
 static void layer_norm(const forward_norm *norm, const float *x, size_t n, float *y)
 {
     const float mean = sum_about(x, n, NULL) / (float)n;
@@ -98,8 +99,8 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_gelu(gate, up, n);
 }
 
-/* g logistic(alpha g) = silu(alpha g) / alpha, so the kernel of SiLU computes it: gate becomes alpha g and up becomes
- * (up + 1) / alpha. A NaN stays a NaN. */
+/* Computes g logistic(alpha g) = silu(alpha g) / alpha with the kernel of SiLU: gate becomes alpha g and up becomes (up
+ * + 1) / alpha. A NaN stays a NaN. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n)
 {
@@ -155,7 +156,7 @@ static void activate_by_gate(const organ_kernels *kernels, organ_activation acti
         organ_forward_gate(kernels, activation, x + first, ones, organ_min(VALUES_AT_ONCE, n - first));
 }
 
-/* e^t - 1 for -0.5 <= t <= 0 by its series; the first term that is left out is below 2^-31 of the result. */
+/* Computes e^t - 1 for -0.5 <= t <= 0 by its series; the first term that is left out is below 2^-31 of the result. */
 static float brief_expm1(float t)
 {
     float sum = 1;
@@ -164,6 +165,8 @@ static float brief_expm1(float t)
     return t * sum;
 }
 
+/* Computes xIELU (Huang and Schlag 2024): positive x^2 + beta x above 0, else (exp(min(x, eps)) - 1 - x) negative +
+ * beta x. */
 static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
 {
     float powers[VALUES_AT_ONCE];
@@ -172,8 +175,8 @@ static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p,
     kernels->exp_below(powers, n, 0);
     for (size_t k = 0; k < n; k++) {
         const float t = fminf(x[k], p->eps), below = t < -0.5F ? powers[k] - 1 : brief_expm1(t);
-        const float bent = x[k] > 0 ? p->positive * x[k] * x[k] : (below - x[k]) * p->negative;
-        x[k] = bent + p->beta * x[k];
+        const float nonlinear = x[k] > 0 ? p->positive * x[k] * x[k] : (below - x[k]) * p->negative;
+        x[k] = nonlinear + p->beta * x[k];
     }
 }
 

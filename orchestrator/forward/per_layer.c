@@ -13,6 +13,7 @@
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
+/* Finds a weight by its name in transformers' or in GGUF files. */
 static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
                                       uint64_t cols, organ_error *error)
 {

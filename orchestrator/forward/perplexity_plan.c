@@ -50,6 +50,7 @@ static void add_last(organ_perplexity_plan *plan, const organ_perplexity_protoco
         plan->tokens[plan->begin[plan->windows]++] = token;
 }
 
+/* Plans windows as transformers' examples score a text: windows without overlap, all tokens but the first scored. */
 static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence,
                     size_t count)
 {
@@ -62,6 +63,8 @@ static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol
     }
 }
 
+/* Plans windows as llama-perplexity does: full windows only, the second half scored, BOS in place of the first
+ * token. */
 static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol,
                            const uint32_t *sequence, size_t count)
 {

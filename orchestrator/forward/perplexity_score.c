@@ -34,6 +34,7 @@ typedef struct perplexity_score_tile {
     double *sums; /* organ_logits_log_sum of each row */
 } perplexity_score_tile;
 
+/* Scores a token by the first model, and keeps its logits for the comparison with others. */
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -45,6 +46,7 @@ static void receive_first(void *receiver, size_t k, float *logits)
     t->sums[k] = sum;
 }
 
+/* Scores a token by another model, with its divergence from the first and whether both have the same top token. */
 static void receive_other(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -86,7 +88,7 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-static organ_status are_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
+static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
         if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
@@ -115,7 +117,7 @@ static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size
         if (organ_stop_is_requested(s->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
         if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
-            are_finite(s, m, first, count, error) != ORGAN_OK)
+            check_finite(s, m, first, count, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -146,6 +148,7 @@ static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t 
     return error->status;
 }
 
+/* Checks that all models have the same number of logits, and that each token of the text has one. */
 static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
@@ -160,6 +163,7 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Reports the perplexity over the tokens scored so far. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];

@@ -52,7 +52,7 @@ static float yarn_frequency(const organ_rope_config *rope, float frequency, unsi
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
-/* frequencies[k] = theta ^ (-2 k / dimensions). Exponent, power and reciprocal are each rounded to FP32, as in
+/* Computes frequencies[k] = theta ^ (-2 k / dimensions). Exponent, power and reciprocal are each rounded to FP32, as in
  * training. */
 static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies,
                               size_t half)
@@ -153,6 +153,7 @@ static float frequency_of(const forward_rotation *r, size_t length, size_t k)
     return 1.0f / power;
 }
 
+/* Fills the tables of cosines and sines, which also hold the attention factor. */
 static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
     const bool lasting = part->kind && r->rope->long_attention_factor > 0;

@@ -115,6 +115,7 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
     return best;
 }
 
+/* Sorts the chosen experts by number, so that sums have the same order in every run. */
 static void sort_choices(organ_choice *chosen, unsigned used)
 {
     for (unsigned k = 1; k < used; k++)

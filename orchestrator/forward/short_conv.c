@@ -29,7 +29,7 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
     return organ_forward_conv_scratch(c->recurrent.kernel);
 }
 
-/* x = B x */
+/* Multiplies x by B for a few tokens; a row of `rows` holds B, C and x. */
 static void gate_inputs(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -42,7 +42,7 @@ static void gate_inputs(void *context, size_t index, size_t worker)
     }
 }
 
-/* outs = C x */
+/* Computes outs = C x for a few tokens. */
 static void gate_outputs(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -16,6 +16,7 @@
 
 /* ---- the matrices at both ends of the model ---- */
 
+/* Opens the reader of a projection between streams. */
 static organ_status open_projection(organ_forward *f, const char *name, forward_source *source, organ_error *error)
 {
     const organ_weight *const weight = organ_forward_text_weight(f, name, f->config.hidden, f->config.hidden, error);
@@ -52,7 +53,7 @@ void organ_forward_streams_close(organ_forward *f)
     free(f->streams.ends);
 }
 
-/* y = x w^T with rows of x and y that are `stride` floats apart. */
+/* Adds the product y = x w^T, with rows of x and y `stride` floats apart. */
 static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
@@ -79,6 +80,7 @@ typedef struct split_job {
     float *states;
 } split_job;
 
+/* Makes the further streams of a token from its projected embedding, each scaled to the embedding's size. */
 static void split_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -244,7 +246,7 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
                            predict_tokens, error);
 }
 
-/* state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) */
+/* Computes state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
 static void correct_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -271,6 +273,7 @@ organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 
 /* ---- per-layer embeddings of streams ---- */
 
+/* Copies the first stream of each token, multiplied by the layer's scale if it has one. */
 static void scale_first(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -285,6 +288,7 @@ static void scale_first(void *context, size_t index, size_t worker)
         }
 }
 
+/* Adds the output of the per-layer embeddings to all streams but the first. */
 static void add_to_others(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -19,6 +19,7 @@ typedef struct unit_grid {
     size_t rows, cols;
 } unit_grid;
 
+/* Returns the tensor as rows of storage units: single values, or blocks of a packed type. */
 static unit_grid grid_of(const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -44,6 +45,7 @@ static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
     return organ_min(pass->tile_rows, g.rows) * g.cols * g.unit;
 }
 
+/* Returns the largest number of tiles in a band of `band_bytes` bytes of the tensor. */
 static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
 {
     if (pass->tile_rows == 0)
@@ -120,6 +122,7 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     return ORGAN_OK;
 }
 
+/* Shapes a band for a pass without a grid: one row of bytes, in tiles of about equal size. */
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t remaining,
                        organ_band_shape *shape)
 {
@@ -132,6 +135,7 @@ static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, 
     shape->tile_cols = tile;
 }
 
+/* Shapes a band of whole rows of one matrix, starting at the row that byte `done` of the tensor begins. */
 static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, const organ_tensor *tensor, uint64_t done,
                        organ_band_shape *shape)
 {

@@ -25,11 +25,12 @@
 typedef struct copy_tree_walk {
     char path[PATH_MAX]; /* path of the current entry */
     const char *const *skip;
-    size_t root, skip_count, room; /* root: the bytes of a path before the name in the directory */
+    size_t root, skip_count, capacity; /* root: the bytes of a path before the name in the directory */
     organ_file_list *list;
     organ_error *error;
 } copy_tree_walk;
 
+/* Returns whether the entry is not copied: marks and unfinished outputs of organ, and the caller's list. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
@@ -39,10 +40,11 @@ static bool is_skipped(const copy_tree_walk *w, const char *name)
     return found;
 }
 
+/* Appends a file to the list, with its path relative to the root. */
 static void list_file(copy_tree_walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
-    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) ||
+    if (!organ_grow(&list->names, list->count, &w->capacity, sizeof *list->names) ||
         !(list->names[list->count] = strdup(w->path + w->root))) {
         organ_fail_errno(w->error, ENOMEM, "%.*s: cannot list its files", (int)w->root - 1, w->path);
         return;

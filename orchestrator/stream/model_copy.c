@@ -168,7 +168,8 @@ static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ
     return error->status || copy->donor->manifest || !p->written ? error->status : organ_direct_sync(&p->to, error);
 }
 
-static organ_status copy_other(organ_model_copy *copy, const char *name, organ_error *error)
+/* Copies a file that is not a shard. Records in organ/ of an organ directory go to organ/donor/. */
+static organ_status copy_other_file(organ_model_copy *copy, const char *name, organ_error *error)
 {
     const bool record = strncmp(name, "organ/", 6) == 0;
     char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
@@ -186,7 +187,7 @@ static void *copy_all(void *context)
     organ_error error = {0};
     for (size_t k = copy->writer; k < copy->others.count && !error.status && !copying_is_stopped(copy);
          k += copy->writers)
-        copy_other(copy, copy->others.names[k], &error);
+        copy_other_file(copy, copy->others.names[k], &error);
     for (size_t f = 0; f < copy->donor->file_count && !error.status && !copying_is_stopped(copy); f++)
         if (copy->made[f] != SHARED)
             with_pair(copy, f, fill_shard, &error);
@@ -196,6 +197,8 @@ static void *copy_all(void *context)
     return NULL;
 }
 
+/* Creates a file of the output with the size of the model's file. A reflink shares its blocks with the original, so
+ * only changed bytes are written. */
 static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     if (copy->publish->resumed)
@@ -208,6 +211,7 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
 /* Returns whether another process created the output. */
 static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
+/* Creates the output's file for each file of the model; `single` names it if there is only one. */
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
@@ -282,6 +286,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     return error->status;
 }
 
+/* Sets `error` to the fault of the copying thread, if any, unless it has one already. */
 static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
 {
     pthread_mutex_lock(&copy->lock);

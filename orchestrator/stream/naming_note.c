@@ -25,7 +25,8 @@
 
 #define LARGEST_NOTE ((size_t)1 << 30)
 
-static void read_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
+/* Reads a line of the note: the files that an interrupted run had finished, and its options. */
+static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;
     json_t *const json = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, no_memory);
@@ -53,7 +54,7 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last =
                                                                                            before ? before + 1 : text;
     if (end)
-        read_line(last, (size_t)(end - last), note, &no_memory);
+        read_note_line(last, (size_t)(end - last), note, &no_memory);
     note->journal = note->there && before;
     free(text);
     return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
@@ -102,6 +103,8 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
+/* Completes the rename of a directory that was interrupted: removes the earlier output if the new one is in place, or
+ * the incomplete one. */
 static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
 {
     char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
@@ -117,6 +120,7 @@ static organ_status finish_directory(const organ_naming_place *p, organ_error *e
     return error->status;
 }
 
+/* Returns whether the note lists the file, by its inode number. */
 static bool is_noted(const organ_naming_note *note, const struct stat *info)
 {
     bool found = false;

@@ -40,6 +40,7 @@ typedef struct pass_run {
 
 static bool stop_requested(const pass_run *r) { return organ_stop_is_requested(r->engine->stop); }
 
+/* Returns the slot of the ring that holds the band. */
 static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
 /* Stops all threads of the pass. Call with the lock held. */

@@ -40,18 +40,20 @@ size_t organ_panel_bytes(size_t k, organ_real type)
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
 }
 
-static bool is_made(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
+/* Returns whether the product's factor is decoded into panels while it runs. */
+static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
+/* Divides the result of a product into parts for the workers: rows and columns of a part, and their number. */
 static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
     const size_t even_columns = p->n / MIN_COLUMNS * down / (PARTS_A_WORKER * workers) * MIN_COLUMNS;
     product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(even_columns, MAX_COLUMNS))};
-    if (is_made(d, product))
+    if (has_decoded_panels(d, product))
         c.columns = organ_min(c.columns, organ_panel_rows(p->k, d->panels[product].type));
     c.across = (p->n + c.columns - 1) / c.columns;
-    if (is_made(d, product) && c.across >= workers)
+    if (has_decoded_panels(d, product) && c.across >= workers)
         c.rows = organ_max(p->m, PART_ROWS);
     c.parts = (p->m + c.rows - 1) / c.rows * c.across;
     return c;
@@ -101,7 +103,7 @@ static void run_part(void *context, size_t index, size_t worker)
     part.n = organ_min(c.columns, p->n - column);
     part.a = organ_factor_from(p->a, row);
     part.c = (unsigned char *)p->c + (row * p->c_stride + column) * (p->wide ? sizeof(double) : sizeof(float));
-    if (!is_made(d, product))
+    if (!has_decoded_panels(d, product))
         part.b = organ_factor_from(p->b, column);
     else if (!make_panel(d, product, column, &part, scratch + ORGAN_PRODUCT_SCRATCH))
         return;
@@ -120,10 +122,11 @@ size_t organ_products_scratch(const organ_engine *engine)
 static double work_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
-    return (double)p->n * (double)p->k * ((double)p->m + (is_made(d, product) ? ORGAN_SHARE_NUMBER : 0));
+    return (double)p->n * (double)p->k * ((double)p->m + (has_decoded_panels(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-static void assign_products(product_split *d, const organ_stop *stop, size_t count)
+/* Runs all parts of all products on the workers. */
+static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
     size_t parts = 0;
     double work = 0;
@@ -138,7 +141,7 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
                         void *scratch)
 {
     product_split d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
-    assign_products(&d, stop, count);
+    run_products(&d, stop, count);
 }
 
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
@@ -151,6 +154,6 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
                        .scratch = scratch,
                        .room = worker_bytes,
                        .fault = {error, false}};
-    assign_products(&d, stop, count);
+    run_products(&d, stop, count);
     return error->status;
 }

@@ -77,6 +77,7 @@ static organ_status fail_names(const organ_publish *publish, int fault, organ_er
     return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
 }
 
+/* Puts the mark of an unfinished output into the partial directory and syncs it. */
 static organ_status set_mark(const organ_publish *publish, organ_error *error)
 {
     const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
@@ -95,6 +96,7 @@ static organ_status remove_entry(const organ_publish *publish, const char *name,
     return error->status;
 }
 
+/* Removes the mark: the output is complete from here on. */
 static organ_status remove_mark(organ_publish *publish, organ_error *error)
 {
     if (remove_entry(publish, ORGAN_GROWING_MARK, error) == ORGAN_OK)
@@ -146,8 +148,9 @@ static organ_status write_finished_note(const organ_publish *publish, const char
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* A finished output without its name keeps its note if the note has a journal, so that the same command can continue.
- * The note also stays if the run could not remove the file that had the name before: the next run removes that file. */
+/* Removes the note of the run. An output that is finished but not yet renamed keeps its note if it has a journal, so
+ * that the same command can continue. The note also stays if the run could not remove the file that had the name
+ * before: the next run removes that file. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
@@ -159,7 +162,7 @@ static void end_note(const organ_publish *publish, const char *journal, organ_er
                          publish->note);
 }
 
-static bool is_there(const organ_publish *publish, const char *name)
+static bool entry_exists(const organ_publish *publish, const char *name)
 {
     struct stat info;
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
@@ -174,7 +177,7 @@ static bool is_single(const organ_publish *publish)
 /* Returns whether there is a journal to continue from. */
 static bool is_unfinished(const organ_publish *publish)
 {
-    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME);
+    return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
 }
 
 /* Returns whether the partial directory contains nothing of value: a run was killed at its beginning, or the single
@@ -184,7 +187,7 @@ static bool has_nothing_of_value(const organ_publish *publish)
     const char *const name = organ_path_name(publish->final);
     if (is_empty_directory(publish->partial))
         return true;
-    return is_single(publish) && !is_there(publish, name) &&
+    return is_single(publish) && !entry_exists(publish, name) &&
            organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 

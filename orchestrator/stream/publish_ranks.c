@@ -46,6 +46,7 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
 #define MARKS_OFFSET ((off_t)64)
 #define MARK_BYTES   24
 
+/* Writes the mark of a rank, MARK_BYTES characters with its number. */
 static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
 {
     snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank);

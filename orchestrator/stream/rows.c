@@ -51,6 +51,7 @@ static void rows_read_units(void *context, size_t worker)
     }
 }
 
+/* Runs tasks on a worker until none is left; a walk may use fewer workers than there are. */
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* For file systems without O_TMPFILE: creates a file with a hidden name and unlinks it at once. */
+/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. */
 static int open_named(const char *directory)
 {
     char *path = NULL;

@@ -12,6 +12,7 @@ typedef struct sharing {
     void *context;
 } sharing;
 
+/* Runs tasks on a worker until none is left or a stop is requested. */
 static void run_share(void *context, size_t worker)
 {
     sharing *const s = context;

@@ -67,6 +67,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
+/* Returns whether a worker has failed or a stop is requested. */
 static bool transfers_must_end(transfer_pool *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -75,6 +76,7 @@ static bool transfers_must_end(transfer_pool *c)
     return failed || organ_stop_is_requested(c->stop);
 }
 
+/* Advances the progress by copied bytes; `tensor` is NULL until the tensor is complete. */
 static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
 {
     pthread_mutex_lock(&c->lock);
@@ -139,6 +141,7 @@ static organ_status open_source(const organ_transfer *t, int *fd, organ_error *e
     return error->status;
 }
 
+/* Reads the next bytes of a tensor, through its own descriptor or, if fd is negative, through the model. */
 static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done,
                               organ_error *error)
 {
@@ -213,6 +216,7 @@ static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
     return h->error.status;
 }
 
+/* Takes the next transfer from the list; NULL if none is left or the copy must end. */
 static organ_transfer *next_transfer(transfer_pool *c)
 {
     if (transfers_must_end(c))
@@ -223,6 +227,7 @@ static organ_transfer *next_transfer(transfer_pool *c)
     return t;
 }
 
+/* Calls the transfer's function for a completed tensor; calls never overlap. */
 static organ_status report_done(transfer_worker *h, const organ_transfer *t)
 {
     if (!t->done)

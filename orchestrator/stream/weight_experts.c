@@ -34,6 +34,8 @@ static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
+/* Checks the sizes of codes and scales of packed experts that are stored transposed, and sets how many rows a read
+ * decodes. */
 static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;

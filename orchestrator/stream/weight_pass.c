@@ -85,6 +85,7 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
     return c;
 }
 
+/* Returns the number of strips; a strip does not cross the border of two matrices. */
 static uint64_t strips_of(const weight_pass_cut *c)
 {
     if (c->strip_rows == 0)
@@ -316,6 +317,7 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
 /* The next action of the calling thread. */
 typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 
+/* Waits until the thread of the pass can retire a strip, open the next weight, stop or end. */
 static step await_step(weight_pass_run *r)
 {
     for (;;) {
@@ -364,6 +366,7 @@ static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
     }
 }
 
+/* Allocates the queue of strips, and a buffer on the NUMA node of each active worker. */
 static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);

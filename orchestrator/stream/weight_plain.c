@@ -63,6 +63,7 @@ static unsigned table_bits(organ_dtype dtype)
     }
 }
 
+/* Returns the value of a code of a type with at most 8 bits. */
 static float table_value(organ_dtype dtype, unsigned code)
 {
     for (size_t k = 0; k < sizeof small_floats / sizeof *small_floats; k++)
@@ -73,6 +74,7 @@ static float table_value(organ_dtype dtype, unsigned code)
     return dtype == ORGAN_BOOL ? (float)(code != 0) : (float)code;
 }
 
+/* Rejects types that are not real numbers, such as complex ones. */
 static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
@@ -106,7 +108,8 @@ typedef struct bit_range {
     size_t bytes;
 } bit_range;
 
-static bit_range range_of(unsigned bits, uint64_t at, size_t n)
+/* Returns the bytes that hold n codes of `bits` bits from code `at`, and the bit in the first byte where they begin. */
+static bit_range bytes_of_codes(unsigned bits, uint64_t at, size_t n)
 {
     const uint64_t from = at * bits;
     return (bit_range){from / 8, (unsigned)(from % 8), (size_t)((from % 8 + (uint64_t)n * bits + 7) / 8)};
@@ -119,6 +122,7 @@ static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
     return bits ? n * bits / 8 + 2 : n / type->elements * type->bytes;
 }
 
+/* Replaces each code, `bits` wide and packed without gaps from bit `shift`, by its value in the table. */
 static void look_up_codes(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
                           float *values)
 {
@@ -153,7 +157,7 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
     const size_t n = rows->count * (size_t)r->shape.cols;
     const unsigned bits = table_bits(tensor->dtype);
     if (bits) {
-        const bit_range range = range_of(bits, at, n);
+        const bit_range range = bytes_of_codes(bits, at, n);
         if (organ_weight_fetch(r, tensor, range.byte, range.bytes, scratch, error))
             return error->status;
         look_up_codes(r->table, bits, scratch, range.shift, n, values);

@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const weight_family *family_of(const organ_weight *weight)
+/* Returns the functions that decode the weight's scheme. */
+static const weight_family *weight_family_of(const organ_weight *weight)
 {
     switch (weight->scheme) {
     case ORGAN_SCHEME_PLAIN:
@@ -22,7 +23,8 @@ static const weight_family *family_of(const organ_weight *weight)
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
-    *reader = (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = family_of(weight)};
+    *reader =
+        (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = weight_family_of(weight)};
     reader->shape = organ_weight_matrices(weight);
     const size_t cols = reader->shape.cols ? (size_t)reader->shape.cols : 1;
     reader->batch = cols < WEIGHT_BATCH_VALUES ? WEIGHT_BATCH_VALUES / cols : 1;

@@ -34,6 +34,7 @@ static bool is_unsigned_zero(const organ_weight_reader *r)
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
 
+/* Returns whether a zero point is subtracted from the codes. */
 static bool has_zero(const organ_weight_reader *r)
 {
     return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
@@ -96,6 +97,7 @@ static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 
 /* ---- checks of the headers ---- */
 
+/* Returns the kernel's name for the type of the codes. */
 static organ_code weight_rows_code_of(const organ_weight *w)
 {
     switch (w->scheme) {
@@ -226,6 +228,7 @@ static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
     return (size_t)((last - from + 1) * grid->stride);
 }
 
+/* Reads the zero points of a batch of rows as FP32. */
 static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                    organ_error *error)
 {
@@ -241,6 +244,7 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
     return ORGAN_OK;
 }
 
+/* Reads the scales of a batch of rows as FP32; a global scale multiplies or divides them. */
 static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
@@ -266,9 +270,9 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
-/* MLX rounds the product to the type of the scales, and the sum with the bias again. The sum of two values of that type
- * is rounded to FP32 first; this double rounding changes nothing, because a type of p
- * bits needs 2 p + 2 for this, 18 or 24, and FP32 has 24. */
+/* Adds the biases of MLX's groups. MLX rounds the product to the type of the scales, and then the sum. Here the sum is
+ * rounded to FP32 first; this double rounding changes nothing, because a type of p bits needs 2 p + 2 bits for this, 18
+ * or 24, and FP32 has 24. */
 static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
 {
     const organ_kernels *const k = r->kernels;
@@ -294,6 +298,7 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
     }
 }
 
+/* Decodes the codes of one row with its scales and zero points. */
 static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes,
                        const float *scales, const float *zeros, organ_dtype as, void *values)
 {
@@ -312,6 +317,7 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
     organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
 }
 
+/* Reads and decodes a batch of rows of one matrix. */
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                               unsigned char *scratch, organ_error *error)
 {

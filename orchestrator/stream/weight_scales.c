@@ -14,13 +14,15 @@ static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
     return tensor->dtype == ORGAN_F8_E4M3 || (tensor->dtype == ORGAN_U8 && r->weight->scheme == ORGAN_SCHEME_NVFP4);
 }
 
+/* Returns whether the tensor's bytes are exponents of 2 with a bias of 127 (E8M0). */
 static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E8M0 ||
            (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale && !is_e4m3(r, tensor));
 }
 
-static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
+/* Returns whether the tensor has a type that can be read as scales. */
+static bool is_scale_type(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     switch (tensor->dtype) {
     case ORGAN_F32:
@@ -56,7 +58,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
 {
     const organ_matrices *shape = &r->shape;
     const uint64_t cols = r->groups;
-    if (!has_floats(r, tensor))
+    if (!is_scale_type(r, tensor))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s' of '%s': has type %s, which is not a type of scales or zero points",
                           tensor->name, r->weight->name, organ_dtype_name(tensor->dtype));

@@ -12,6 +12,8 @@ typedef struct zero_census {
     uint64_t all, half, below_half, greatest;
 } zero_census;
 
+/* Counts the zero-point codes that distinguish the versions of GPTQ files: half of the range, one below it, and the
+ * largest. */
 static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_census *census)
 {
     const uint8_t half = (uint8_t)(1u << (bits - 1)), greatest = (uint8_t)((1u << bits) - 1);

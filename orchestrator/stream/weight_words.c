@@ -56,6 +56,7 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
+/* Checks the number of a tensor's elements; `what` names them in the message. */
 static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
                                    const char *what, organ_error *error)
 {
@@ -68,6 +69,7 @@ static organ_status check_elements(const organ_weight_reader *r, const organ_ten
 /* Returns the words of a row of zero points. */
 static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
 
+/* Checks types and sizes of codes, scales and zero points of GPTQ and AWQ, and sets how many outputs a read decodes. */
 static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -155,6 +157,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
+/* Reads the zero points of a strip of outputs; symmetric weights have none and use the middle of the range. */
 static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                      organ_error *error)
 {
@@ -208,6 +211,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     return p->loose;
 }
 
+/* Reads and decodes a strip of outputs, whose codes are stored in columns of words. */
 static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {

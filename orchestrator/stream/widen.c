@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/widen.h"
 
-/* All kernel tables support the same types. */
+/* Asks the scalar table: all kernel tables support the same types. */
 bool organ_can_widen(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;

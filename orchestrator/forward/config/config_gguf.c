@@ -86,7 +86,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     }
 }
 
-/* llama.cpp scales queries by their positions in models of Mistral, of which some have DeepSeek's architecture. */
+/* Returns whether queries are scaled by their positions. llama.cpp does so for models of Mistral, some of which have
+ * DeepSeek's architecture. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
 /* Refuses keys that would change the computation: those with another value than the neutral one in a file whose

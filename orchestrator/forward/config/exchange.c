@@ -310,6 +310,7 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
+/* Tests whether the end of a tensor's name matches the pattern of a part, and enters the part in `found`. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];

@@ -15,7 +15,7 @@ static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *
     return organ_key_tensor(s, full);
 }
 
-static bool any_has(const config_gguf_source *s, const organ_forward_config *c, const char *name)
+static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forward_config *c, const char *name)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if (has_tensor(s, l, name))
@@ -95,13 +95,14 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
     const forward_name *const names = s->family->gguf_names;
     const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, true, 0);
     to->step_norms_bare = organ_key_flag(s, "ssm.dt_b_c_rms", false);
-    to->step_norms = to->step_norms_bare || any_has(s, c, "ssm_dt_norm.weight");
-    to->conv_biased = any_has(s, c, conv);
-    to->biased = any_has(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, true, 0));
-    to->out_biased = any_has(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, true, 0));
-    to->normed = to->norm_rows = any_has(s, c, "ssm_norm.weight");
+    to->step_norms = to->step_norms_bare || any_layer_has_tensor(s, c, "ssm_dt_norm.weight");
+    to->conv_biased = any_layer_has_tensor(s, c, conv);
+    to->biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, true, 0));
+    to->out_biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, true, 0));
+    to->normed = to->norm_rows = any_layer_has_tensor(s, c, "ssm_norm.weight");
     to->fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
-    to->projections = r->gguf_split && !any_has(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
+    to->projections =
+        r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)

@@ -38,10 +38,10 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     return ORGAN_ROPE_DEFAULT;
 }
 
-/* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. The factor of
- * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. With
- * m(x) = 1 + 0.1 x ln(factor), the factor of Ministral 3 is m(1) / m(yarn_log_multiplier), since llama.cpp's converter
- * stores mscale_all_dim under that key. */
+/* Reads the keys of YaRN. yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of
+ * its own. The factor of DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent
+ * scales the scores. With m(x) = 1 + 0.1 x ln(factor), the factor of Ministral 3 is m(1) / m(yarn_log_multiplier),
+ * since llama.cpp's converter stores mscale_all_dim under that key. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);

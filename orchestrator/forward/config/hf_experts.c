@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+/* Fails if a key of the NULL-terminated list is missing. */
 static void require_members(const config_hf_source *s, const char *const *keys)
 {
     for (; keys && *keys; keys++)
@@ -16,12 +17,14 @@ static void require_members(const config_hf_source *s, const char *const *keys)
 
 /* ---- dense layers ---- */
 
+/* Makes the layer a mixture of experts or a dense one with the common width. */
 static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
 {
     kind->mixture = mixture;
     kind->intermediate = mixture ? 0 : c->intermediate;
 }
 
+/* Reads mlp_layer_types: "sparse" or "dense" for each layer. */
 static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
@@ -56,6 +59,7 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Reads ERNIE's moe_layer_interval with the first and last layer that it applies to. */
 static void read_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
@@ -89,6 +93,7 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Reads moe_layer_freq as a list: 1 for a mixture, 0 for a dense layer. */
 static void read_freq(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
@@ -103,6 +108,7 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Reads Jamba's expert_layer_period and expert_layer_offset. */
 static void read_period(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned period = organ_config_size(s, "expert_layer_period", 2),
@@ -170,6 +176,7 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
 
 /* ---- experts ---- */
 
+/* Reads the width of the shared expert: its own key, or the number of shared experts times the routed width. */
 static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->shared_gated = m->shared_gated;
@@ -182,6 +189,7 @@ static void read_shared(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
 }
 
+/* Reads the method of choosing experts; "greedy" ignores groups of experts. */
 static void read_method(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = m->method ? organ_config_word(s, s->root, m->method, "greedy") : NULL;

@@ -99,6 +99,8 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 
 /* ---- keys and values of earlier layers ---- */
 
+/* Reads how many last layers use keys and values of earlier ones; with use_double_wide_mlp these have twice the
+ * width. */
 static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned shared = read_present_size(s, "num_kv_shared_layers");
@@ -114,6 +116,7 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- per-layer embeddings ---- */
 
+/* Reads width and vocabulary of the per-layer embeddings. */
 static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 {
     c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
@@ -163,6 +166,7 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Reads intermediate_size if it is a list of widths, one for each layer. */
 static void read_widths(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))

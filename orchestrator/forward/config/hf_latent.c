@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+/* Reads the ranks and head sizes of latent attention. */
 static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -23,7 +24,7 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
 }
 
-/* index_topk_pattern has "F" for a layer with an indexer and "S" for one that uses the choice of another. */
+/* Reads index_topk_pattern: "F" for a layer with an indexer, "S" for one that uses the choice of another layer. */
 static void read_index_pattern(const config_hf_source *s, const char *pattern, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -70,6 +71,7 @@ static void read_index_layers(const config_hf_source *s, organ_forward_config *c
                    s->label);
 }
 
+/* Reads the sizes of the indexer, which selects index_topk keys for each query. */
 static void read_indexer(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;

@@ -95,7 +95,7 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         number_windows(s, c);
 }
 
-/* no_rope_layers has 1 for a layer that rotates q and k and 0 for a layer that does not. */
+/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");
@@ -114,6 +114,7 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     }
 }
 
+/* Returns whether rope_theta is null, which means no rotation. */
 static bool has_null_theta(const config_hf_source *s)
 {
     const json_t *const rope = organ_config_member(s->root, "rope_parameters");

@@ -24,6 +24,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->mixture = known->feed == FEED_EXPERTS;
 }
 
+/* Reads the mixer of each layer from a string with one letter for each. */
 static void read_pattern(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const char *const pattern = organ_config_word(s, s->root, key, "");
@@ -115,6 +116,7 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
         set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
 }
 
+/* Reads the mixer of each layer from a list of words such as layer_types. */
 static void read_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
@@ -163,6 +165,7 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
+/* Reads the sizes of linear attention from the object that some families have for them. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;

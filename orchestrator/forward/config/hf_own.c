@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+/* Returns a number of at least 0 from a list that has one for each layer. */
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -104,8 +105,8 @@ static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned
         c->kinds[layer].window = local ? c->window : 0;
 }
 
-/* attention_layers has a word for each layer; attention_types, which older files have alone, has pairs of a list of
- * words and the number of its repetitions. */
+/* Reads the layer kinds of GPT-Neo. attention_layers has a word for each layer; attention_types, which is all that
+ * older files have, has pairs of a list of words and the number of its repetitions. */
 static void read_neo(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "attention_types"), *item, *kind;
@@ -129,6 +130,7 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- OPT ---- */
 
+/* Reads OPT's settings of norms: before or after each part, with or without weights. */
 static void read_opt(const config_hf_source *s, organ_forward_config *c)
 {
     const bool before = organ_config_flag(s, "do_layer_norm_before", true);
@@ -146,7 +148,8 @@ static void read_opt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- MPT ---- */
 
-/* transformers computes with alibi, and with alibi_bias_max 8 and without qk_ln, whatever attn_config says. */
+/* Reads attn_config of MPT, and rejects other values than alibi, alibi_bias_max 8 and no qk_ln: transformers always
+ * computes these. */
 static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 {
     static const forward_fixed fixed[] = {{"alibi", "true"},

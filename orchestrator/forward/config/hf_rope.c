@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Reads the kind of rotary scaling from rope_type or the older key type. */
 static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
@@ -29,10 +30,11 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
 }
 
+/* Computes YaRN's attention factor, 0.1 mscale ln(factor) + 1. */
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-/* transformers reads `truncate` only from a rotation that all layers have; with one for each kind of layer, it always
- * rounds. */
+/* Reads YaRN's `truncate`. transformers reads it only from a rotation that all layers have; if each kind of layer has
+ * its own, transformers always rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const json_t *const truncate = organ_config_member(object, "truncate"), *const both = organ_config_member(
@@ -42,6 +44,8 @@ static void read_truncate(const config_hf_source *s, const json_t *object, organ
     rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(both, "full_attention");
 }
 
+/* Reads the settings of YaRN. The default attention factor is that of transformers: with mscale and mscale_all_dim the
+ * ratio of both. */
 static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);

@@ -59,6 +59,7 @@ static size_t present_parts(const optional_part *all, size_t count, forward_mixe
     return found;
 }
 
+/* Lists the tensors of a short convolution (LFM2) with their shapes; returns their number. */
 static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -113,6 +114,7 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
+/* Lists the tensors of lightning attention (MiniMax) with their shapes; returns their number. */
 static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;

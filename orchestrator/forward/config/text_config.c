@@ -42,6 +42,7 @@ static const struct {
 
 static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
 
+/* Adds members that text_config leaves out because they are the class's defaults in transformers. */
 static void add_defaults(json_t *text, const char *defaults)
 {
     bool no_memory = false;
