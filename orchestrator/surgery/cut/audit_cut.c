@@ -67,7 +67,8 @@ typedef struct comparing {
     organ_first_fault first;
 } comparing;
 
-static void compare_task(void *context, size_t piece, size_t worker)
+/* Compares one piece of the copy with the donor on a worker thread. */
+static void compare_piece_task(void *context, size_t piece, size_t worker)
 {
     comparing *const c = context;
     organ_error error = {0};
@@ -114,10 +115,10 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
     pthread_mutex_init(&c.lock, NULL);
     organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
     if (a->engine->memory / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
-        organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_task, &c);
+        organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_piece_task, &c);
     else
         for (size_t k = 0; k < a->run.piece_count && !organ_fault_found(&c.first); k++)
-            compare_task(&c, k, 0);
+            compare_piece_task(&c, k, 0);
     organ_progress_end(a->progress);
     pthread_mutex_destroy(&c.lock);
     if (!error->status && organ_stop_is_requested(a->engine->stop))
@@ -237,7 +238,8 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
 
 /* ---- the audit ---- */
 
-static organ_status audit_cut_judge(organ_cut_audit *a, organ_error *error)
+/* Adds the verdicts of all pieces to the report, then checks config.json or key-values and the names of tensors. */
+static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
         report_piece(a, k);
@@ -276,7 +278,7 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
         .write = {.model = a->donor, .engine = a->engine}, .layers = r->layers, .layer_count = r->layer_count};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
-    if (plan_cut(a, error) || compare_all(a, error) || audit_cut_judge(a, error) ||
+    if (plan_cut(a, error) || compare_all(a, error) || judge_pieces_and_settings(a, error) ||
         organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
         return error->status;
     *report = audit_cut_document_of(a);

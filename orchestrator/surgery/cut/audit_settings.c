@@ -33,6 +33,8 @@ static void check_member(organ_cut_audit *a, const char *inside, const char *key
     free(should);
 }
 
+/* Parses a config.json in place after organ_hf_config_tidy, which changes `bytes`. The caller frees the result; NULL on
+ * error. */
 static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
 {
     json_t *root = NULL;

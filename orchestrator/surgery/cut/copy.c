@@ -25,19 +25,23 @@ typedef struct copy_run {
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *b, organ_error *error)
+/* Copies the kept bytes of one part through the worker's window. */
+static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *buffers,
+                              organ_error *error)
 {
-    organ_cut_reader reader = organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, b->window, b->out);
+    organ_cut_reader reader =
+        organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, buffers->window, buffers->out);
     const unsigned char *bytes;
     for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
         if (organ_stop_is_requested(run->cut->write.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_write_put(run->run, part->piece, bytes, size, at, b->scratch, error))
+        if (organ_write_put(run->run, part->piece, bytes, size, at, buffers->scratch, error))
             return error->status;
     }
     return error->status;
 }
 
+/* Copies one part of the list on a worker thread, and records the piece in the journal. */
 static void copy_task(void *context, size_t k, size_t worker)
 {
     copy_run *const c = context;
@@ -56,12 +60,13 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t have, organ_error *error)
+/* Allocates buffers for the first `used` of `workers` workers. */
+static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
 {
     c->buffers = calloc(workers, sizeof *c->buffers);
     if (!c->buffers)
         return organ_fail_memory(error, c->run->model->path);
-    for (size_t w = 0; w < have; w++) {
+    for (size_t w = 0; w < used; w++) {
         copy_buffers *const b = &c->buffers[w];
         b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);

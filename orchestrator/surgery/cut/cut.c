@@ -34,6 +34,8 @@ static organ_status find_weights(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Prepares the metadata of the output: edits the key-values of a GGUF file, or checks the quantisation files next to
+ * config.json. */
 static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 {
     if (!run->model->gguf)
@@ -57,6 +59,8 @@ static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *e
     return organ_cut_copy(organ_cut_begin(inner, writing), error);
 }
 
+/* Decides for a resumed run whether a finished piece can be reused. Pieces with refitted values also need the results
+ * of the refit. */
 static bool cut_recall(void *context, size_t item, const json_t *results)
 {
     const organ_cut_run *const run = context;
@@ -85,6 +89,7 @@ static json_t *experts_digest(const organ_cut_run *run, size_t l)
     return json_string(digits);
 }
 
+/* Returns the parts that layer l keeps; null for a dropped layer. */
 static json_t *requested_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;

@@ -46,16 +46,16 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
-    size_t found = 0;
+    size_t found_settings = 0;
     for (size_t k = 0; k < count; k++) {
         if (json_is_array(json_object_get(c->object, keys[k])))
             organ_cut_refuse(c, keys[k], "a list gives each layer its own number, which no known loader supports");
         if (config_number_of(c, keys[k]) != before)
             continue;
         set_number(c, keys[k], after);
-        found++;
+        found_settings++;
     }
-    return found;
+    return found_settings;
 }
 
 /* ---- experts ---- */
@@ -70,7 +70,7 @@ static size_t edit_experts(const organ_cut_config *c)
         "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
     uint64_t max = 0;
-    const size_t found = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
+    const size_t found_settings = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
     for (size_t k = 0; k < COUNT_OF(chosen); k++) {
         uint64_t each = config_number_of(c, chosen[k]);
         if (each > run->experts_after)
@@ -83,18 +83,20 @@ static size_t edit_experts(const organ_cut_config *c)
     const char *const why = organ_cut_groups_fault(run, groups, config_number_of(c, "topk_group"), max);
     if (why)
         organ_cut_refuse(c, "n_group", why);
-    return found;
+    return found_settings;
 }
 
 /* ---- widths ---- */
 
+/* Returns the boolean of the key, or `otherwise` if config.json has none. */
 static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
 {
     const json_t *const value = json_object_get(c->object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* LFM2 computes the width from intermediate_size, or from block_ff_dim, unless block_auto_adjust_ff_dim is false. */
+/* Sets LFM2's width of the feed-forward. LFM2 computes the width from intermediate_size, or from block_ff_dim, unless
+ * block_auto_adjust_ff_dim is false. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
     organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
@@ -123,7 +125,8 @@ static size_t edit_channels(const organ_cut_config *c)
     return change_numbers(c, keys, COUNT_OF(keys), before, after);
 }
 
-static bool has_dense(const organ_cut_run *run)
+/* Returns whether a kept layer has a dense feed-forward. */
+static bool keeps_dense_layer(const organ_cut_run *run)
 {
     for (size_t l = 0; l < run->layer_count; l++)
         if (run->facts[l].becomes >= 0 && organ_cut_channels(run->model, run->weights, l, ORGAN_EXPERTS_NONE))
@@ -164,13 +167,13 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
     const organ_cut_run *const run = c->run;
     const bool has_own = json_object_get(c->object, own[0]) != NULL;
-    const size_t found =
+    const size_t found_settings =
         change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
-    if (found && !has_own && has_dense(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
+    if (found_settings && !has_own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
         !config_number_of(c, "prefix_dense_intermediate_size") &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
         organ_cut_refuse(c, common[0], "it is also the width of layers without experts, which keep another width");
-    return found;
+    return found_settings;
 }
 
 /* Sets the numbers of heads. A missing head_dim is added, since its default depends on them. */
@@ -199,7 +202,7 @@ static size_t edit_blocks(organ_cut_config *c)
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
     const uint64_t later = config_number_of(c, "num_nextn_predict_layers");
-    size_t found = 0;
+    size_t found_settings = 0;
     c->layers = 0;
     for (size_t k = 0; k < COUNT_OF(counts); k++) {
         const uint64_t layers = config_number_of(c, counts[k]);
@@ -207,22 +210,23 @@ static size_t edit_blocks(organ_cut_config *c)
             continue;
         c->layers = (size_t)layers;
         set_number(c, counts[k], organ_cut_kept_before(c->run, c->layers));
-        found++;
+        found_settings++;
     }
-    for (size_t k = 0; k < COUNT_OF(lists) && !found; k++) {
+    for (size_t k = 0; k < COUNT_OF(lists) && !found_settings; k++) {
         c->layers = json_array_size(json_object_get(c->object, lists[k]));
-        found += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
+        found_settings += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
     }
-    if (found && later && c->layers < c->run->layer_count)
+    if (found_settings && later && c->layers < c->run->layer_count)
         set_number(c, "num_nextn_predict_layers", c->run->layers_after - organ_cut_kept_before(c->run, c->layers));
-    if (found)
+    if (found_settings)
         organ_cut_edit_layers(c);
-    return found;
+    return found_settings;
 }
 
 /* ---- names of modules ---- */
 
-static void edit_names(const organ_cut_config *c)
+/* Renumbers layers in the lists of module names of quantisation settings. */
+static void edit_module_names(const organ_cut_config *c)
 {
     static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
     for (size_t k = 0; k < COUNT_OF(keys) && !c->error->status; k++) {
@@ -237,17 +241,17 @@ static void edit_names(const organ_cut_config *c)
 
 /* ---- all of it ---- */
 
-typedef struct found {
+typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
-} found;
+} found_settings;
 
 /* Fails if config.json has no member for a number that changes. */
-static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f,
+static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found_settings *f,
                                 organ_error *error)
 {
     const struct {
         bool requested;
-        size_t found;
+        size_t found_settings;
         const char *what;
         uint64_t number;
     } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
@@ -258,14 +262,16 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
                {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
     for (size_t k = 0; k < COUNT_OF(all); k++)
-        if (all[k].requested && all[k].found == 0)
+        if (all[k].requested && all[k].found_settings == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: has no known member for the number of %s, which is %" PRIu64 " by the tensors",
                               config->label, all[k].what, all[k].number);
     return ORGAN_OK;
 }
 
-static void edit_object(organ_cut_config *c, found *f)
+/* Edits one object of config.json (the root or text_config), and counts in `f` the settings that it has of each
+ * kind. */
+static void edit_object(organ_cut_config *c, found_settings *f)
 {
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
     f->channels += c->run->cuts_channels ? edit_channels(c) : 0;
@@ -273,7 +279,7 @@ static void edit_object(organ_cut_config *c, found *f)
     f->shared_channels += c->run->cuts_expert_channels || c->run->cuts_shared_channels ? count_shared(c) : 0;
     f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
     f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
-    edit_names(c);
+    edit_module_names(c);
 }
 
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
@@ -281,7 +287,7 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     organ_cut_run *const run = context;
     char *const bytes = malloc(config->length + 1);
     json_t *root = NULL;
-    found f = {0};
+    found_settings f = {0};
     if (!bytes)
         return organ_fail_memory(error, config->label);
     memcpy(bytes, config->bytes, config->length + 1);

@@ -17,7 +17,8 @@ typedef struct keys {
     organ_error *error;
 } keys;
 
-static const char *key_of(const keys *k, const char *name, char key[KEY])
+/* Writes "ARCHITECTURE.name" to `key` and returns it. */
+static const char *full_key(const keys *k, const char *name, char key[KEY])
 {
     snprintf(key, KEY, "%s.%s", k->architecture, name);
     return key;
@@ -26,7 +27,7 @@ static const char *key_of(const keys *k, const char *name, char key[KEY])
 static const organ_gguf_kv *find_key(const keys *k, const char *name)
 {
     char key[KEY];
-    return organ_gguf_find(k->gguf, key_of(k, name, key));
+    return organ_gguf_find(k->gguf, full_key(k, name, key));
 }
 
 /* Returns a key's integer if it is at least 0; -1 if the key is absent, negative or an array. */
@@ -37,11 +38,12 @@ static int64_t keys_number_of(const keys *k, const char *name)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
 }
 
+/* Sets a number under "ARCHITECTURE.name" and notes the change; does nothing if it already has this value. */
 static void set_key(const keys *k, const char *name, uint64_t value)
 {
     char key[KEY];
     const int64_t before = keys_number_of(k, name);
-    key_of(k, name, key);
+    full_key(k, name, key);
     if (before == (int64_t)value)
         return;
     if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
@@ -49,7 +51,7 @@ static void set_key(const keys *k, const char *name, uint64_t value)
                        k->error);
 }
 
-static void keys_refuse(const keys *k, const char *name, const char *why)
+static void refuse_key(const keys *k, const char *name, const char *why)
 {
     organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
                name, keys_number_of(k, name), why);
@@ -67,6 +69,7 @@ static void keys_change(const keys *k, const char *name, uint64_t before, uint64
 
 /* ---- experts, widths ---- */
 
+/* Sets the number of experts, reduces the number used per token if fewer remain, and checks groups of experts. */
 static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -79,7 +82,7 @@ static void edit_experts(const keys *k)
     const char *const why =
         organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
     if (why)
-        keys_refuse(k, "expert_group_count", why);
+        refuse_key(k, "expert_group_count", why);
 }
 
 /* Models without expert_feed_forward_length use feed_forward_length for experts. */
@@ -88,24 +91,24 @@ static void edit_expert_channels(const keys *k)
     const organ_cut_run *const run = k->run;
     const bool own = find_key(k, "expert_feed_forward_length") != NULL;
     if (!own && run->cuts_channels)
-        keys_refuse(k, "feed_forward_length",
-                    "it is the width both of experts and of layers without experts, which cannot both be cut");
+        refuse_key(k, "feed_forward_length",
+                   "it is the width both of experts and of layers without experts, which cannot both be cut");
     else
         keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before,
                     run->expert_channels_after);
 }
 
-/* Shared experts whose width is a multiple of the routed width must be cut by the same share. Others have a key of
- * their own, which cannot be changed here. */
+/* Checks shared experts whose width is a multiple of the routed width: they must be cut by the same share. Other shared
+ * experts have a key of their own, which cannot be changed here. */
 static void check_shared(const keys *k)
 {
     const bool counted =
         keys_number_of(k, "expert_shared_count") > 0 && !find_key(k, "expert_shared_feed_forward_length");
     if (counted && !organ_cut_shared_follow(k->run))
-        keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
+        refuse_key(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
     else if (!counted && k->run->cuts_shared_channels)
-        keys_refuse(k, "expert_shared_feed_forward_length",
-                    "channels of shared experts can be cut only if it is absent");
+        refuse_key(k, "expert_shared_feed_forward_length",
+                   "channels of shared experts can be cut only if it is absent");
 }
 
 /* Sets the numbers of heads and, since their defaults depend on them, the sizes of keys and values. */
@@ -115,7 +118,7 @@ static void edit_heads(const keys *k)
     const organ_cut_run *const run = k->run;
     const int64_t heads = keys_number_of(k, "attention.head_count"), hidden = keys_number_of(k, "embedding_length");
     if (heads < 1 || hidden < 1) {
-        keys_refuse(k, "attention.head_count", "heads can be cut only if it and embedding_length are numbers");
+        refuse_key(k, "attention.head_count", "heads can be cut only if it and embedding_length are numbers");
         return;
     }
     for (size_t i = 0; i < COUNT_OF(lengths); i++)
@@ -157,17 +160,18 @@ static void check_architecture(const keys *k)
                    k->run->model->path, k->architecture, largest);
 }
 
-static void check_periods(const keys *k)
+/* Rejects cuts after which a setting such as "every n-th layer" would describe the kept layers wrongly. */
+static void check_layer_periods(const keys *k)
 {
     static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
                                         "interleave_moe_layer_step", "moe_every_n_layers"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (keys_number_of(k, names[i]) > 1 &&
             !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
-            keys_refuse(k, names[i], "without these blocks it would describe the kept layers wrongly");
+            refuse_key(k, names[i], "without these blocks it would describe the kept layers wrongly");
     if (keys_number_of(k, "attention.shared_kv_layers") > 0)
-        keys_refuse(k, "attention.shared_kv_layers",
-                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
+        refuse_key(k, "attention.shared_kv_layers",
+                   "layers use the keys and values of other layers by position: blocks cannot be dropped");
 }
 
 /* Writes an array that has one entry per layer, without the entries of removed layers. The caller excludes arrays of
@@ -217,7 +221,7 @@ static void edit_blocks(const keys *k)
     const int64_t later = keys_number_of(k, "nextn_predict_layers"),
                   dense = keys_number_of(k, "leading_dense_block_count");
     check_architecture(k);
-    check_periods(k);
+    check_layer_periods(k);
     keys_change(k, "block_count", run->layer_count, run->layers_after);
     if (later > 0 && (uint64_t)later < run->layer_count)
         set_key(k, "nextn_predict_layers",

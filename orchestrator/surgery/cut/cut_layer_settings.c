@@ -121,6 +121,7 @@ static void edit_letters(const organ_cut_config *c, const char *key)
     free(kept);
 }
 
+/* Removes the entries of dropped layers from all lists of config.json that have one for each layer. */
 static void edit_lists(const organ_cut_config *c)
 {
     const char *key;
@@ -135,7 +136,8 @@ static void edit_lists(const organ_cut_config *c)
 
 /* ---- numbers of leading layers ---- */
 
-static void edit_bounds(const organ_cut_config *c)
+/* Renumbers settings that are the number of a layer, such as first_k_dense_replace. */
+static void edit_layer_bounds(const organ_cut_config *c)
 {
     static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers",
                                          "n_dense_layers", "moe_layer_start_index"};
@@ -150,7 +152,8 @@ static void edit_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* The last num_kv_shared_layers layers use keys and values of the last earlier layer of the same type. */
+/* Counts the kept layers among the last num_kv_shared_layers, which use keys and values of the last earlier layer of
+ * the same type. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";
@@ -177,7 +180,7 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
-/* per_layer_config of Gemma 4 has a member for each layer with sizes of its own, whose name is the layer's number. */
+/* Renames the members of Gemma 4's per_layer_config: each is named by the number of a layer and has its sizes. */
 static void renumber_layer_sizes(const organ_cut_config *c)
 {
     static const char *const key = "per_layer_config";
@@ -202,7 +205,7 @@ static void renumber_layer_sizes(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* linear_attn_config of Kimi Linear lists the numbers of layers, from 1 on. */
+/* Renumbers the lists of layers in linear_attn_config of Kimi Linear, which count from 1. */
 static void renumber_linear_layers(const organ_cut_config *c)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers"};
@@ -234,15 +237,16 @@ static void check_last_layer(const organ_cut_config *c)
                          "loaders give the last layer full attention, but the last kept layer has another kind");
 }
 
-/* Lightning attention of MiniMax 1 forgets at a rate that depends on the number of the layer and on their count. */
-static void check_rates(const organ_cut_config *c, size_t kept)
+/* Rejects dropped layers in MiniMax 1: its lightning attention decays at a rate that depends on the layer's number and
+ * on their count. */
+static void check_decay_rates(const organ_cut_config *c, size_t kept)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     if (model && strcmp(model, "minimax") == 0 && kept < c->layers)
         organ_cut_refuse(c, "model_type", "loaders compute the decays of a layer from its number");
 }
 
-/* A layer that is "shared" uses the keys that the indexer of the last "full" layer before it has chosen. */
+/* Checks that a layer whose indexer is "shared" keeps the last "full" layer before it, whose selected keys it uses. */
 static void check_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -260,7 +264,8 @@ static void check_indexers(const organ_cut_config *c)
 
 /* ---- the object ---- */
 
-/* MiniCPM multiplies what a layer adds by scale_depth / sqrt(num_hidden_layers). */
+/* Adapts scale_depth of MiniCPM, which multiplies the output of each layer by scale_depth / sqrt(num_hidden_layers), so
+ * that this factor stays the same. */
 static void edit_depth(const organ_cut_config *c, size_t kept)
 {
     const json_t *const depth = json_object_get(c->object, "scale_depth");
@@ -275,11 +280,11 @@ void organ_cut_edit_layers(const organ_cut_config *c)
         kept += organ_cut_stays(c, l);
     if (kept < c->layers)
         edit_depth(c, kept);
-    check_rates(c, kept);
+    check_decay_rates(c, kept);
     check_indexers(c);
     check_last_layer(c);
     edit_lists(c);
-    edit_bounds(c);
+    edit_layer_bounds(c);
     edit_shared_kv(c);
     renumber_layer_sizes(c);
     renumber_linear_layers(c);

@@ -50,6 +50,7 @@ static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_ke
     *to = (organ_cut_keep){list, count};
 }
 
+/* Returns the width of an attention head in the layer, from the input width of its output projection; 0 if unknown. */
 static uint64_t head_size(const organ_cut_run *run, size_t layer)
 {
     const organ_hf_config *const c = &run->model->config;
@@ -208,6 +209,7 @@ static void share_rows_and_cols(const organ_tensor *t, organ_role role, const or
         shares->cols = *keep;
 }
 
+/* Selects the kept channels of the layer's dense feed-forward in tensor `t`. */
 static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                    organ_cut_shares *shares, organ_error *error)
 {
@@ -290,8 +292,9 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
     return ORGAN_OK;
 }
 
-static organ_status plan_share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
-                               organ_cut_shares *shares, organ_error *error)
+/* Collects in `shares` the rows and columns of `t` that all cuts of its layer keep. */
+static organ_status collect_shares(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
+                                   organ_cut_shares *shares, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[t->anatomy.layer];
     if (run->facts[t->anatomy.layer].expert_of && share_experts(run, t, shares, error))
@@ -307,7 +310,8 @@ static organ_status plan_share(const organ_cut_run *run, const organ_tensor *t, 
 
 /* ---- pieces ---- */
 
-static organ_status check_resolved(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
+/* Checks that a weight to be refitted has a plain type: its new values must be stored in it. */
+static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
@@ -330,7 +334,8 @@ static const char *new_name(organ_cut_run *run, const organ_tensor *t)
     return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
 }
 
-static bool part_changes(const organ_cut_part *part)
+/* Returns whether the part is anything but a copy of its tensor. */
+static bool is_part_changed(const organ_cut_part *part)
 {
     for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
         if (part->axes[axis].numbers)
@@ -346,7 +351,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     if (!name)
         return organ_fail_memory(error, t->name);
     piece.name = name;
-    if (part_changes(part)) {
+    if (is_part_changed(part)) {
         run->part_of[t - run->model->tensors] = run->part_count;
         run->parts[run->part_count] = *part;
         run->parts[run->part_count].piece = run->piece_count;
@@ -362,7 +367,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
-static organ_status check_outside(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
+static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && strstr(t->name, ".experts."))
         return plan_refuse(
@@ -390,8 +395,8 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     return ORGAN_OK;
 }
 
-/* Per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the projection next to it, belong to
- * layers in their order. */
+/* Selects the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
+ * projection next to it, belong to layers in their order. */
 static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                     organ_error *error)
 {
@@ -417,8 +422,8 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     organ_cut_shares shares = {0};
     if (f && f->becomes < 0)
         return ORGAN_OK;
-    if (f ? plan_share(run, t, lists, &shares, error)
-          : check_outside(run, t, error) || share_per_layer(run, t, &shares, error))
+    if (f ? collect_shares(run, t, lists, &shares, error)
+          : check_experts_outside_layers(run, t, error) || share_per_layer(run, t, &shares, error))
         return error->status;
     if (f && f->expert_of && t->anatomy.expert >= 0 && f->expert_of[t->anatomy.expert] < 0)
         return ORGAN_OK;
@@ -427,7 +432,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     if (run->cut->resolved && run->cut->resolved[at]) {
         organ_tensor as = *t;
         as.shape = part.shape;
-        if (check_resolved(run, t, error))
+        if (check_refittable(run, t, error))
             return error->status;
         part.matrices = (size_t)organ_tensor_matrices(&as).count;
     }

@@ -92,8 +92,8 @@ static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error
     return ORGAN_OK;
 }
 
-/* All layers must have the same number of experts: no reader accepts a list. */
-static organ_status check_even(organ_cut_run *run, organ_error *error)
+/* Fails unless all layers keep the same number of experts: no reader accepts a list. */
+static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *error)
 {
     size_t first = SIZE_MAX;
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -113,7 +113,8 @@ static organ_status check_even(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status resolve_blocks(organ_cut_run *run, organ_error *error)
+/* Numbers the blocks that are not dropped from 0; fails if none is left. */
+static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         run->facts[l].becomes = run->cut->layers[l].dropped ? -1 : (int32_t)run->layers_after++;
@@ -167,7 +168,8 @@ static organ_status check_same_count(const organ_cut_run *run, size_t layer, con
 
 enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
-static bool is_requested(const organ_cut_run *run, int what)
+/* Returns whether a kept layer has a cut of the kind `cut_kind` (CHANNELS, KV_HEADS, ...). */
+static bool is_requested(const organ_cut_run *run, int cut_kind)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
@@ -175,7 +177,7 @@ static bool is_requested(const organ_cut_run *run, int what)
                                   [KV_HEADS] = layer->kv_heads.numbers,
                                   [SHARED_CHANNELS] = layer->shared_channels.numbers,
                                   [EXPERT_CHANNELS] = layer->expert_channels};
-        if (requested[what] && run->facts[l].becomes >= 0)
+        if (requested[cut_kind] && run->facts[l].becomes >= 0)
             return true;
     }
     return false;
@@ -274,12 +276,12 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
         if (model->tensors[t].anatomy.layer >= 0 && is_router_weight(&model->tensors[t]))
             run->facts[model->tensors[t].anatomy.layer].experts =
                 model->tensors[t].shape[0] < INT32_MAX ? (uint32_t)model->tensors[t].shape[0] : 0;
-    if (resolve_blocks(run, error))
+    if (number_kept_blocks(run, error))
         return error->status;
     for (size_t l = 0; l < run->layer_count; l++)
         if (!run->cut->layers[l].dropped && finish_experts(run, l, error))
             return error->status;
-    if (check_even(run, error) || resolve_widths(run, error))
+    if (check_equal_expert_counts(run, error) || resolve_widths(run, error))
         return error->status;
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
         !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->resolved)

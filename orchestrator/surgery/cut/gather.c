@@ -17,6 +17,7 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
+/* Returns the number of kept indices on the axis; all of them if the axis is not cut. */
 static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_keep *const keep = kept_of(r, axis);

@@ -7,6 +7,7 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
+/* Returns whether model_type begins with `start`. */
 static bool is_model(const organ_cut_config *c, const char *start)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -40,6 +41,8 @@ static const layers_pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
+/* Returns the list of the kept layers' kinds that a period in config.json describes, in the words or numbers of `p`;
+ * NULL if out of memory. */
 static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
     json_t *const made = json_array();
@@ -69,8 +72,8 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Cohere2MoeConfig: the leading dense layers have a pattern of their own, and the others are counted from the first of
- * them on. Without layer_types and with such layers, sets layer_types. */
+/* Sets layer_types of Cohere2MoeConfig if leading dense layers exist and the list is absent: they have a sliding-window
+ * pattern of their own, and the pattern of the other layers begins at the first of them. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
@@ -91,8 +94,8 @@ static void list_dense_prefix(const organ_cut_config *c)
     organ_cut_set(c, key, list);
 }
 
-/* GlmMoeDsaConfig: F or S in index_topk_pattern, or every index_topk_freq-th layer, has an indexer. indexer_types
- * overrides both. */
+/* Writes indexer_types of GlmMoeDsaConfig out, which overrides the other forms: F or S in index_topk_pattern, or every
+ * index_topk_freq-th layer. */
 static void list_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -150,7 +153,7 @@ static const patterns_step steps[] = {
     {.key = "global_attn_every_n_layers"},
 };
 
-static uint64_t number_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
+static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
 {
     uint64_t value;
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
@@ -160,7 +163,7 @@ static uint64_t number_or(const organ_cut_config *c, const char *key, uint64_t o
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
-    const uint64_t from = number_or(c, s->from, 0), to = number_or(c, s->to, UINT64_MAX);
+    const uint64_t from = setting_or(c, s->from, 0), to = setting_or(c, s->to, UINT64_MAX);
     for (size_t l = 0; l < c->layers; l++)
         if (organ_cut_stays(c, l) && l >= from && l <= to &&
             (l % before == before_offset) != ((uint64_t)c->run->facts[l].becomes % step == offset))
@@ -185,11 +188,11 @@ static bool find_step(const organ_cut_config *c, const patterns_step *s, uint64_
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);
-    const uint64_t before = number_or(c, s->key, known ? s->otherwise : 0);
+    const uint64_t before = setting_or(c, s->key, known ? s->otherwise : 0);
     uint64_t step, offset;
     if (before < 2)
         return;
-    const uint64_t here = s->offset ? number_or(c, s->offset, known ? s->offset_otherwise : 0) % before
+    const uint64_t here = s->offset ? setting_or(c, s->offset, known ? s->offset_otherwise : 0) % before
                                     : (before - s->shift % before) % before;
     if (step_fits(c, s, before, here, before, here))
         return;
@@ -204,7 +207,7 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
         organ_cut_set(c, s->offset, json_integer((json_int_t)offset));
 }
 
-/* Qwen can also list its dense layers, so that its step is replaced by a list. */
+/* Replaces Qwen's decoder_sparse_step by the list mlp_only_layers if the kept layers have no such period. */
 static void edit_sparse_step(const organ_cut_config *c)
 {
     uint64_t period;

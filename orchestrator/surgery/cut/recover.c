@@ -44,7 +44,8 @@ typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
 
-static uint64_t recover_place_of(const rows_of *of, uint64_t row)
+/* Returns the index of the channel or head that row `row` belongs to; `of` describes the layout. */
+static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 {
     if (of->halves)
         return row / (2 * of->halves) * of->halves + row % of->halves;
@@ -59,7 +60,7 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
     for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
         for (uint64_t k = 0; k < n; k++) {
-            uint64_t *const digest = r + k < of.skip ? NULL : &digests[recover_place_of(&of, r + k)];
+            uint64_t *const digest = r + k < of.skip ? NULL : &digests[channel_of_row(&of, r + k)];
             if (digest)
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols, rows.cols * sizeof(float), *digest);
         }
@@ -67,8 +68,8 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* The same for the columns of a stack of matrices, which belong to `count` channels of each matrix: with `pairs` column
- * c to channel c / 2, else c % count. */
+/* Adds to each channel's digest the columns of a stack of matrices that belong to it, for `count` channels in each
+ * matrix: with `pairs` column c belongs to channel c / 2, else to c % count. */
 static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
@@ -149,7 +150,7 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
-static unsigned common_digests(const recover_block *a, const recover_block *b)
+static unsigned count_common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
     for (size_t i = 0; i < a->count; i++)
@@ -172,18 +173,19 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
             if (k == remaining || l == all)
                 continue;
             const uint32_t with = best[(k + 1) * row + l + 1], without = best[k * row + l + 1];
-            *here = with ? with + common_digests(&donor[l], &copy[k]) : 0;
+            *here = with ? with + count_common_digests(&donor[l], &copy[k]) : 0;
             *here = without > *here ? without : *here;
         }
     for (size_t k = 0, l = 0; l < all; l++) {
         const uint32_t with = k < remaining ? best[(k + 1) * row + l + 1] : 0;
-        const bool stays = with && best[k * row + l] == with + common_digests(&donor[l], &copy[k]);
+        const bool stays = with && best[k * row + l] == with + count_common_digests(&donor[l], &copy[k]);
         r->layers[l].dropped = !stays;
         k += stays;
     }
 }
 
-static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *error)
+/* Finds for each block of the donor the block of the copy that it has become, by digests of norms, keys and values. */
+static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 {
     recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
                                                                                                  sizeof *copy);
@@ -233,6 +235,7 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
+/* Computes a digest of each expert from its router row. */
 static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                    organ_error *error)
 {
@@ -240,7 +243,8 @@ static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
-static bool has_twins(const uint64_t *digests, uint64_t count)
+/* Returns whether two digests are equal, so that the two cannot be distinguished. */
+static bool has_equal_digests(const uint64_t *digests, uint64_t count)
 {
     for (uint64_t a = 0; a < count; a++)
         for (uint64_t b = 0; b < a; b++)
@@ -278,6 +282,7 @@ static uint64_t count_shared_channels(const organ_model *model, const organ_weig
     return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
+/* Computes a digest of each channel from its rows in the up and gate projections. */
 static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
                                 uint64_t *digests, organ_error *error)
 {
@@ -352,7 +357,7 @@ static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k
     if (!was || !is)
         organ_fail_memory(error, r->copy->path);
     else if (k->digest(&donor, layer, have, was, error) == ORGAN_OK &&
-             k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part && has_twins(was, have) &&
+             k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part && has_equal_digests(was, have) &&
              k->part(&donor, layer, have, was, error) == ORGAN_OK)
         k->part(&copy, becomes, left, is, error);
     if (!error->status)
@@ -413,6 +418,7 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
     return error->status;
 }
 
+/* Finds which channels each routed expert has kept, by comparing digests of the donor's and the copy's channels. */
 static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
 {
     const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
@@ -423,15 +429,15 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
                       organ_cut_channels(r->copy, r->copy_weights, becomes, ORGAN_EXPERTS_ROUTED)};
     if (n.left >= n.have || n.left == 0 || (experts->numbers ? experts->count : n.experts) != n.copy_experts)
         return ORGAN_OK;
-    uint64_t *const was = calloc((size_t)n.experts, (size_t)n.have * sizeof *was);
-    uint64_t *const is = calloc((size_t)n.copy_experts, (size_t)n.left * sizeof *is);
-    if (!was || !is)
+    uint64_t *const donor_digests = calloc((size_t)n.experts, (size_t)n.have * sizeof *donor_digests);
+    uint64_t *const copy_digests = calloc((size_t)n.copy_experts, (size_t)n.left * sizeof *copy_digests);
+    if (!donor_digests || !copy_digests)
         organ_fail_memory(error, r->copy->path);
-    else if (digest_expert_channels(&donor, layer, n.experts, n.have, was, error) == ORGAN_OK &&
-             digest_expert_channels(&copy, becomes, n.copy_experts, n.left, is, error) == ORGAN_OK)
-        match_experts(r, layer, &n, was, is, error);
-    free(was);
-    free(is);
+    else if (digest_expert_channels(&donor, layer, n.experts, n.have, donor_digests, error) == ORGAN_OK &&
+             digest_expert_channels(&copy, becomes, n.copy_experts, n.left, copy_digests, error) == ORGAN_OK)
+        match_experts(r, layer, &n, donor_digests, copy_digests, error);
+    free(donor_digests);
+    free(copy_digests);
     return error->status;
 }
 
@@ -442,7 +448,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
     r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
     if (!r->layers)
         return organ_fail_memory(error, r->copy->path);
-    if (r->copy_layers < r->layer_count && recover_find_blocks(r, error))
+    if (r->copy_layers < r->layer_count && match_blocks(r, error))
         return error->status;
     for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
         organ_cut_layer *const layer = &r->layers[l];

@@ -40,7 +40,8 @@ static bool plain_number(const char *number, size_t digits, size_t *value)
     return *value != SIZE_MAX && (!open || (*value == 0 && number[digits] == '*'));
 }
 
-static outcome names_put_number(char **text, const char *number, size_t digits, size_t becomes)
+/* Replaces the `digits` digits at `number`, which points into *text, by `becomes`. */
+static outcome replace_number(char **text, const char *number, size_t digits, size_t becomes)
 {
     char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);
     if (!made)
@@ -66,7 +67,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     if (*layer < run->layer_count && run->facts[*layer].becomes < 0)
         return GONE;
     const size_t becomes = organ_cut_kept_before(run, *layer);
-    return becomes == *layer ? SAME : names_put_number(text, number, digits, becomes);
+    return becomes == *layer ? SAME : replace_number(text, number, digits, becomes);
 }
 
 /* Replaces the number of an expert in a module's name by its new one. */
@@ -83,7 +84,7 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     if (!f->expert_of || number_of_expert >= f->experts || f->expert_of[number_of_expert] == (int32_t)number_of_expert)
         return SAME;
     const int32_t becomes = f->expert_of[number_of_expert];
-    return becomes < 0 ? GONE : names_put_number(text, number, digits, (size_t)becomes);
+    return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
 /* Renumbers *text, which is from malloc and may be replaced. */
@@ -118,6 +119,7 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     return NULL;
 }
 
+/* Returns a copy of the object with layers renumbered in its names and, recursively, in its values. */
 static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                               organ_error *error)
 {
@@ -134,6 +136,7 @@ static json_t *renamed_object(const organ_cut_run *run, const char *where, const
     return made;
 }
 
+/* Returns a copy of the array with layers renumbered in its values. */
 static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                              organ_error *error)
 {

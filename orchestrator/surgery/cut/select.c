@@ -100,8 +100,9 @@ static packing packing_of_scale(uint64_t block, uint64_t all)
     return block == 0 || block >= all ? NONE : (packing){block, 1};
 }
 
-static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ_cut_part *part,
-                                const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
+/* Selects the kept rows and columns of the stored tensor; a transposed weight has them on swapped axes. */
+static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight *w, organ_cut_part *part,
+                                         const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2,
@@ -137,7 +138,8 @@ static organ_status report_shape(organ_cut_run *run, const organ_cut_shares *sha
     return ORGAN_OK;
 }
 
-/* Zero points are packed like codes, but along other axes: those of compressed-tensors along rows. */
+/* Selects the zero points of a packed weight. They are packed like codes, but along other axes: those of
+ * compressed-tensors along rows. */
 static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                 organ_cut_part *part, organ_error *error)
 {
@@ -151,7 +153,7 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': zero points of several groups of columns share a word: columns cannot be cut",
                           part->tensor->name);
-    return follow_both(run, w, part, shares, rows, cols, error);
+    return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
 /* Selects, for one tensor of a weight, what the kept rows and columns of the weight need: words with several codes, and
@@ -174,13 +176,13 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
         return select_zero(run, w, shares, part, error);
     if (t == w->codes) {
         packing_of_codes(w, &rows, &cols);
-        return follow_both(run, w, part, shares, rows, cols, error);
+        return select_rows_and_cols(run, w, part, shares, rows, cols, error);
     }
     rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]);
     cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (t->rank == 1) /* one scale per row */
         return select_follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
-    return follow_both(run, w, part, shares, rows, cols, error);
+    return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
 /* ---- stacks in which each matrix keeps its own entries ---- */

@@ -59,6 +59,7 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 
 /* ---- the choice ---- */
 
+/* Allocates the lists of layers and kept experts, and drops layers of multi-token prediction. */
 static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -117,6 +118,7 @@ static void experts_choose(organ_experts_job *job)
 
 /* ---- refit ---- */
 
+/* Opens the refit of --heal for the experts chosen now; does nothing without --heal. */
 static organ_status open_heal(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

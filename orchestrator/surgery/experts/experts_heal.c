@@ -71,6 +71,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
+/* Allocates the buffers of a chunk of tokens; with several ranks a second set of rows receives those of others. */
 static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
@@ -178,6 +179,7 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
 }
 
+/* Opens the layers with experts and resolves the tensors of their down projections. */
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
 {
     const size_t count = organ_cut_layers(h->options.model);
@@ -298,16 +300,18 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 
 /* ---- the report ---- */
 
+/* Returns the report's row of a layer: the size of its refit, and the error per token before and after on held-out
+ * windows. */
 static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
     const organ_ridge_shape shape = organ_heal_shape(h, layer);
-    const double held = (double)shape.tokens[ORGAN_RIDGE_HELD];
+    const double held_tokens = (double)shape.tokens[ORGAN_RIDGE_HELD];
     return ORGAN_OBJECT(
         SET_COUNT("layer", number), SET_COUNT("inputs", shape.blocks * shape.width),
         SET_TEXT("solved_by", organ_ridge_solved_by(&shape)),
-        SET_REAL_OF("before", layer->known, layer->choice.before / held),
-        SET_REAL_OF("after", layer->known, layer->choice.after / held),
+        SET_REAL_OF("before", layer->known, layer->choice.before / held_tokens),
+        SET_REAL_OF("after", layer->known, layer->choice.after / held_tokens),
         SET("lambda", layer->known && layer->choice.lambda > 0 ? json_real(layer->choice.lambda) : json_null()),
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }

@@ -38,15 +38,17 @@ static bool removal_is_local(const organ_forward_config *c)
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-static size_t greedy_width_of(const organ_forward_config *c)
+/* Returns how many experts' removals can change a token's output: those that serve it, or all if routing depends on
+ * all. */
+static size_t candidates_per_token(const organ_forward_config *c)
 {
     return removal_is_local(c) ? c->experts_used : c->experts;
 }
 
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
-    return tokens *
-               (sizeof(double) * (1 + greedy_width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
+    return tokens * (sizeof(double) * (1 + candidates_per_token(c)) + sizeof(unsigned) * (1 + c->experts_used) +
+                     sizeof(bool)) +
            c->experts * (sizeof(bool) + 3 * sizeof(double));
 }
 
@@ -74,7 +76,7 @@ static bool is_among_chosen(const unsigned *served, unsigned used, unsigned expe
     return false;
 }
 
-static unsigned least_of(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
+static unsigned min_experts(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
 /* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
  * that the groups become equal in size after each round. */
@@ -128,7 +130,7 @@ static void refresh_token(void *context, size_t t, size_t worker)
         served[k] = w->chosen[k].expert;
     g->stale[t] = false;
     const bool own = removal_is_local(m->config);
-    for (unsigned e = 0, k = 0; g->count > least_of(g) && k < g->width && e < m->config->experts; e++)
+    for (unsigned e = 0, k = 0; g->count > min_experts(g) && k < g->width && e < m->config->experts; e++)
         if (own ? is_among_chosen(served, used, e) : may_go(g, e)) {
             try_without(g, t, products, w, own ? k : e, e);
             k++;
@@ -146,7 +148,7 @@ static void sum_tokens(const greedy *g)
         double *const row = organ_expert_row_of(m, t);
         if (t % m->chunk_tokens == 0)
             memset(row, 0, organ_expert_row_width(m) * sizeof *row);
-        for (size_t k = 0; k < g->width && g->count > least_of(g); k++) {
+        for (size_t k = 0; k < g->width && g->count > min_experts(g); k++) {
             const unsigned expert = removal_is_local(m->config) ? g->served[t * used + k] : (unsigned)k;
             if (may_go(g, expert))
                 row[expert] += g->increase[t * g->width + k];
@@ -186,6 +188,8 @@ static unsigned expert_of_least_loss(const greedy *g)
     return least;
 }
 
+/* Removes the expert. Marks tokens whose stored differences are no longer valid because it served them or was their
+ * next choice. */
 static void remove_expert(greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -200,7 +204,7 @@ static void remove_expert(greedy *g, unsigned expert)
  * least number that the router needs. Stores the order and the loss after each removal. */
 static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
-    const unsigned experts = g->measure->config->experts, least = least_of(g);
+    const unsigned experts = g->measure->config->experts, least = min_experts(g);
     char where[64];
     double loss = 0;
     snprintf(where, sizeof where, "the experts of layer %d are removed", (int)number);
@@ -218,7 +222,7 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;
-    greedy g = {.measure = m, .count = (unsigned)experts, .width = greedy_width_of(m->config)};
+    greedy g = {.measure = m, .count = (unsigned)experts, .width = candidates_per_token(m->config)};
     g.kept = malloc(experts * sizeof *g.kept);
     g.loss = calloc(tokens + 1, sizeof *g.loss);
     g.increase = calloc(tokens * g.width + 1, sizeof *g.increase);

@@ -17,6 +17,7 @@ typedef struct chunk_job {
     size_t tokens;
 } chunk_job;
 
+/* Copies the normalised inputs and the router's logits of some tokens while the layer runs. */
 static organ_status heal_chunk_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                        const float *logits, organ_error *error)
 {
@@ -28,7 +29,9 @@ static organ_status heal_chunk_capture(void *context, int32_t layer, size_t firs
     return error->status;
 }
 
-static organ_status run_as(const chunk_job *j, const bool *kept, float *states, organ_error *error)
+/* Runs the layer in place on `states` with the experts in `kept`, or all if NULL. Captures inputs and logits only with
+ * `kept`. */
+static organ_status run_with_experts(const chunk_job *j, const bool *kept, float *states, organ_error *error)
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
         return error->status;
@@ -48,6 +51,7 @@ static void set_target(const chunk_job *j, const float *donor, const float *chan
                                        (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->dense[k] - (double)changed[k]);
 }
 
+/* Routes the tokens of the chunk among the kept experts; stores for each choice the expert's place among them. */
 static void route_chunk(const chunk_job *j)
 {
     const organ_expert_heal *const h = j->heal;
@@ -85,13 +89,15 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
     return ORGAN_OK;
 }
 
+/* Computes rows of the least-squares problem for a chunk: targets from the donor's layer, inputs from the layer with
+ * kept experts. */
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
-    if (run_as(j, NULL, donor, error) || !h->open)
+    if (run_with_experts(j, NULL, donor, error) || !h->open)
         return error->status;
     memcpy(h->dense, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
-    if (run_as(j, NULL, h->dense, error) || run_as(j, j->own->kept, changed, error))
+    if (run_with_experts(j, NULL, h->dense, error) || run_with_experts(j, j->own->kept, changed, error))
         return error->status;
     set_target(j, donor, changed);
     route_chunk(j);
@@ -103,6 +109,8 @@ static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float
 
 /* ---- rows of all ranks ---- */
 
+/* Adds the chunk's rows to the sums of the refit, window by window; every ORGAN_EXPERT_HEAL_WINDOWS-th window is held
+ * out. */
 static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
                                         organ_error *error)
 {

@@ -21,6 +21,7 @@ typedef struct layer_job {
     size_t size;
 } layer_job;
 
+/* Writes the name of an expert's down projection; in a stack of experts, with the index of its matrix. */
 static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
 {
     const organ_tensor *const tensor = own->tensors[expert];
@@ -38,6 +39,7 @@ static bool heal_layer_is_local(const layer_job *j, size_t expert)
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
+/* Checks that the forward pass has loaded the tensor with the shape (hidden x expert width) that the refit assumes. */
 static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
                                            organ_error *error)
 {
@@ -57,7 +59,8 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
                     name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
-static void add_change(const layer_job *j, size_t block)
+/* Adds the solved change of a block to the weights of its expert. */
+static void add_block_change(const layer_job *j, size_t block)
 {
     organ_ridge_block(j->heal->ridge, block, j->change);
     for (size_t k = 0; k < j->size; k++)
@@ -81,7 +84,7 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
         return organ_cut_put(h->run, tensor, matrix, put, NULL, error);
     if (h->open) {
         organ_layer_read(j->layer->loaded, name, j->weights);
-        add_change(j, block);
+        add_block_change(j, block);
     } else if ((transposed ? organ_cut_get_transposed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) !=
                ORGAN_OK)
         return error->status;
@@ -91,6 +94,7 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
 }
 
+/* Writes the refitted down projections of the kept experts. */
 static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -41,7 +41,8 @@ static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
     return held_tokens(&chunks, context);
 }
 
-static uint64_t token_products(const organ_forward_config *c)
+/* Returns the bytes of one token's inner products between the outputs of experts. */
+static uint64_t token_product_bytes(const organ_forward_config *c)
 {
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
@@ -53,13 +54,13 @@ static uint64_t batch_token(const organ_expert_measure *m, bool kept)
     const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
     if (!m->scores->with_loss)
         return 2 * row + sizeof(size_t);
-    return c->experts * row + scaled + (kept ? token_products(c) : 0);
+    return c->experts * row + scaled + (kept ? token_product_bytes(c) : 0);
 }
 
-static uint64_t worker_bytes(const organ_forward_config *c)
+static uint64_t measure_worker_bytes(const organ_forward_config *c)
 {
     return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
-           token_products(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
+           token_product_bytes(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
 /* Returns the least bytes for the measurement, without keeping products in memory. */
@@ -75,23 +76,26 @@ static uint64_t min_extra(const organ_expert_measure *m, const organ_calibration
     const uint64_t rows =
         organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
     return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token(m, scratch) +
-           organ_workers_count(m->options.engine->workers) * worker_bytes(c) +
+           organ_workers_count(m->options.engine->workers) * measure_worker_bytes(c) +
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
 }
 
+/* Returns the memory that measuring needs beyond the calibration pass. For the loss, the products of all tokens are
+ * held unless a scratch file holds them. */
 static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_measure *const m = context;
     m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const bool held = m->scores->with_loss && !scratch;
     return min_extra(m, calib, scratch) +
-           (held ? max_tokens(calib, m->walk.calibration.context) * token_products(m->config) : 0);
+           (held ? max_tokens(calib, m->walk.calibration.context) * token_product_bytes(m->config) : 0);
 }
 
 /* ---- router inputs ---- */
 
-static organ_status measure_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
-                                    const float *logits, organ_error *error)
+/* Copies the normalised inputs and the router's logits of some tokens while the layer runs. */
+static organ_status capture_inputs_and_logits(void *context, int32_t layer, size_t first, size_t tokens,
+                                              const float *normed, const float *logits, organ_error *error)
 {
     organ_expert_measure *const m = context;
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
@@ -101,17 +105,19 @@ static organ_status measure_capture(void *context, int32_t layer, size_t first, 
     return error->status;
 }
 
-static organ_status measure_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
+/* Begins a layer: captures inputs and logits unless its scores are already known. */
+static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
     m->open = !m->scores->of[layer->number].known;
     m->next = 0;
     m->router = organ_layer_router(layer->loaded);
-    organ_layer_tap_router(layer->loaded, m, m->open ? measure_capture : NULL);
+    organ_layer_tap_router(layer->loaded, m, m->open ? capture_inputs_and_logits : NULL);
     return error->status;
 }
 
-static organ_status chunk_done(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
+/* Computes the outputs of the experts for a chunk of tokens, and advances the progress. */
+static organ_status measure_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
     organ_expert_measure *const m = context;
     const size_t tokens =
@@ -144,7 +150,8 @@ static organ_status measure_finish(organ_expert_measure *m, int32_t number, doub
     return ORGAN_OK;
 }
 
-static organ_status measure_leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+/* Sums the rows of all ranks, computes the layer's scores and stores them. */
+static organ_status finish_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
     if (!m->open)
@@ -161,6 +168,7 @@ static organ_status measure_leave_layer(void *context, const organ_calibration_l
 
 /* ---- opening ---- */
 
+/* Returns the object that a scores file must match to be reused: definition, model, text, samples and context. */
 static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *error)
 {
     char model[17];
@@ -172,13 +180,14 @@ static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *e
                         SET_COUNT("context", m->options.calibration.context));
 }
 
+/* Allocates the buffers of each worker thread; false if out of memory. */
 static bool allocate_workers(organ_expert_measure *m)
 {
     const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
                  used = m->config->experts_used;
     m->workers = calloc(count, sizeof *m->workers);
-    bool there = m->workers != NULL;
-    for (size_t k = 0; k < count && there; k++) {
+    bool allocated = m->workers != NULL;
+    for (size_t k = 0; k < count && allocated; k++) {
         organ_expert_worker *const w = &m->workers[k];
         w->square = organ_floats(experts, experts);
         w->products = organ_floats(organ_expert_products_count(experts), 1);
@@ -187,11 +196,12 @@ static bool allocate_workers(organ_expert_measure *m)
         w->chosen = malloc(used * sizeof *w->chosen);
         w->differences = malloc(2 * used * sizeof *w->differences);
         w->scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
-        there = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
+        allocated = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
     }
-    return there;
+    return allocated;
 }
 
+/* Allocates the buffers of the measurement, and assigns chunks to ranks in turn; false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
@@ -222,7 +232,7 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
     m->chunk_tokens = chunks->together * m->walk.calibration.context;
     m->chunks = organ_calibration_chunks_count(chunks);
-    const uint64_t products = m->tokens * token_products(m->config);
+    const uint64_t products = m->tokens * token_product_bytes(m->config);
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
     spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
     const uint64_t more = spare / batch_token(m, spills), batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
@@ -252,10 +262,10 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                               .streams = ORGAN_INPUTS_DONOR,
                                               .moments_only = true};
     m->work = (organ_calibration_work){.context = m,
-                                       .enter = measure_enter,
-                                       .leave = measure_leave_layer,
+                                       .enter = enter_measured_layer,
+                                       .leave = finish_measured_layer,
                                        .every = true,
-                                       .chunk_done = chunk_done,
+                                       .chunk_done = measure_chunk,
                                        .extra = measure_extra_memory};
     if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
         organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
@@ -309,7 +319,7 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
-                   products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
+                   products = m->scores->with_loss ? tokens * token_product_bytes(m->config) : 0;
     return ORGAN_OBJECT(
         SET_COUNT("memory_enough", organ_calibration_run_min_memory(m->calib)),
         SET_COUNT("states_bytes", organ_calibration_states_bytes(organ_calibration_chunks_of(m->calib))),

@@ -15,12 +15,13 @@ typedef struct outputs_job {
     size_t first, count; /* tokens of the chunk that are computed together */
 } outputs_job;
 
-static const organ_choice *choices_of(const organ_expert_measure *m, size_t token)
+/* Returns the experts chosen for a token of the current chunk. */
+static const organ_choice *choices_of_token(const organ_expert_measure *m, size_t token)
 {
     return m->dense + (m->next + token) * m->config->experts_used;
 }
 
-static double norm_of(const organ_expert_measure *m, const float *output)
+static double output_norm(const organ_expert_measure *m, const float *output)
 {
     return sqrt(organ_dot(output, output, (size_t)m->config->hidden));
 }
@@ -35,6 +36,7 @@ void organ_expert_route(const organ_expert_measure *m, const bool *kept, const f
         chosen[k].weight = 1;
 }
 
+/* Routes a token among all experts and stores its choices. */
 static void route_token(void *context, size_t t, size_t worker)
 {
     organ_expert_measure *const m = context;
@@ -48,6 +50,7 @@ static void route_token(void *context, size_t t, size_t worker)
 
 /* ---- all experts on every token ---- */
 
+/* Packs the upper triangle of an n x n matrix row by row. */
 static void pack_upper(const float *square, size_t n, float *to)
 {
     for (size_t i = 0; i < n; i++) {
@@ -70,11 +73,11 @@ static void sum_token_outputs(void *context, size_t index, size_t worker)
         .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
     float *const kept =
         organ_expert_products_place(&m->products, m->next + t, m->made + index * organ_expert_products_count(experts));
-    const organ_choice *const chosen = choices_of(m, t);
+    const organ_choice *const chosen = choices_of_token(m, t);
     m->options.engine->kernels->product(&product, w->scratch);
     pack_upper(w->square, experts, kept);
     for (size_t k = 0; k < used; k++)
-        m->norms[t * used + k] = norm_of(m, m->outputs + (chosen[k].expert * j->count + index) * hidden);
+        m->norms[t * used + k] = output_norm(m, m->outputs + (chosen[k].expert * j->count + index) * hidden);
     m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
@@ -128,7 +131,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
     size_t count = 0;
     for (; *t < tokens && count < m->batch; ++*t) {
-        const organ_choice *const chosen = choices_of(m, *t);
+        const organ_choice *const chosen = choices_of_token(m, *t);
         for (size_t k = 0; k < used; k++)
             if (chosen[k].expert == e) {
                 scale_input(m, e, *t, x + count * hidden);
@@ -151,7 +154,7 @@ static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_erro
                                             count, NULL, y, error))
                 return error->status;
             for (size_t k = 0; k < count; k++)
-                m->norms[m->places[k]] = norm_of(m, y + k * hidden);
+                m->norms[m->places[k]] = output_norm(m, y + k * hidden);
         }
     memset(m->powers, 0, tokens * sizeof *m->powers);
     return ORGAN_OK;
@@ -166,7 +169,7 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
     double *const row = organ_expert_row_of(m, m->next);
     memset(row, 0, organ_expert_row_width(m) * sizeof *row);
     for (size_t t = 0; t < tokens; t++) {
-        const organ_choice *const chosen = choices_of(m, t);
+        const organ_choice *const chosen = choices_of_token(m, t);
         for (size_t k = 0; k < used; k++) {
             const double value = (double)chosen[k].weight * m->norms[t * used + k];
             if (!isfinite(value))

@@ -20,21 +20,21 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
-static bool scores_take_memory(organ_expert_scores *s)
+static bool allocate_scores(organ_expert_scores *s)
 {
     const size_t experts = s->experts;
     s->of = calloc(s->layers + 1, sizeof *s->of);
-    bool there = s->of != NULL;
-    for (size_t l = 0; there && l < s->layers; l++) {
+    bool allocated = s->of != NULL;
+    for (size_t l = 0; allocated && l < s->layers; l++) {
         organ_expert_layer *const layer = &s->of[l];
         layer->frequency = calloc(experts, sizeof *layer->frequency);
         layer->sum = calloc(experts, sizeof *layer->sum);
         layer->reap = calloc(experts, sizeof *layer->reap);
         layer->removed = calloc(experts, sizeof *layer->removed);
         layer->loss = calloc(experts, sizeof *layer->loss);
-        there = layer->frequency && layer->sum && layer->reap && layer->removed && layer->loss;
+        allocated = layer->frequency && layer->sum && layer->reap && layer->removed && layer->loss;
     }
-    return there;
+    return allocated;
 }
 
 organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
@@ -51,7 +51,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     scores->groups = config.router_groups > 1 ? config.router_groups : 1;
     if (scores->experts == 0)
         organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
-    else if (!scores_take_memory(scores))
+    else if (!allocate_scores(scores))
         organ_fail_memory(error, model->path);
     for (unsigned l = 0; l < config.layers && !error->status; l++)
         scores->of[l].dense = scores->of[l].known = !config.kinds[l].mixture;

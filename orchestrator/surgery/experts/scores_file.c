@@ -13,6 +13,7 @@
 /* Arrays of a layer in the order of the file. Those from ORDER on exist only with the loss. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
+/* Describes the columns of layer l for reading and writing: name, type, count, array, largest value. */
 static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
 {
     const organ_expert_layer *const layer = &s->of[l];
@@ -93,6 +94,7 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
+/* Reads the scores of layer l. A null entry is a layer that was not measured. */
 static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -115,6 +117,7 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
     return ORGAN_OK;
 }
 
+/* Returns whether the file is of a measurement that has not finished. */
 static bool has_missing_layers(const json_t *document)
 {
     size_t l;
@@ -166,6 +169,7 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     return error->status;
 }
 
+/* Reads the layers, the number of tokens and the calibration of a scores file. */
 static organ_status scores_file_read_document(organ_expert_scores *s, const json_t *document, const char *path,
                                               organ_error *error)
 {

@@ -28,6 +28,7 @@ static organ_status no_memory(const search_work *w, organ_error *error)
 
 /* ---- judging sets ---- */
 
+/* Returns whether this set of dropped blocks has been compared with the donor before. */
 static bool was_judged(const search_work *w, const bool *dropped)
 {
     for (size_t k = 0; k < w->found->count; k++)
@@ -43,7 +44,12 @@ static bool is_described(search_work *w, const bool *dropped)
     return !w->search->describes || w->search->describes(w->search->context, dropped, &w->why) != ORGAN_BAD_INPUT;
 }
 
-static bool is_new(search_work *w, const bool *dropped) { return !was_judged(w, dropped) && is_described(w, dropped); }
+/* Returns whether the set is worth comparing: not compared before, and the model without it can be described by its
+ * configuration. */
+static bool is_new_and_loadable(search_work *w, const bool *dropped)
+{
+    return !was_judged(w, dropped) && is_described(w, dropped);
+}
 
 /* Appends a judged set and its divergence. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
@@ -108,6 +114,7 @@ static void begin_with_least(const search_work *w, bool *dropped)
     }
 }
 
+/* Orders exchanges for qsort by the influence that they add, then by the numbers of their blocks. */
 static int by_influence(const void *a, const void *b)
 {
     const exchange *const x = a, *const y = b;
@@ -134,7 +141,7 @@ static size_t exchange_blocks(search_work *w)
         memcpy(made, best, s->layers * sizeof *made);
         made[w->exchanges[k].back] = false;
         made[w->exchanges[k].out] = true;
-        count += is_new(w, made);
+        count += is_new_and_loadable(w, made);
     }
     return count;
 }
@@ -179,6 +186,8 @@ static bool begin_with_run(search_work *w, bool *dropped)
     return best < s->layers;
 }
 
+/* Sets `dropped` to the first set: the blocks of least influence or, if a configuration cannot describe that, a run of
+ * blocks. */
 static organ_status search_begin(search_work *w, bool *dropped, organ_error *error)
 {
     begin_with_least(w, dropped);
@@ -208,13 +217,14 @@ static organ_status judge_all(search_work *w, organ_error *error)
     size_t count = 0;
     do {
         memcpy(w->flags + count * s->layers, next, s->layers * sizeof *next);
-        count += is_new(w, next);
+        count += is_new_and_loadable(w, next);
     } while (next_choice(s, next));
     free(next);
     w->found->whole = w->found->locally_optimal = true;
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
+/* Exchanges single blocks of the best set, round after round, until no exchange is better or the rounds are used up. */
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {

@@ -117,7 +117,8 @@ void organ_layers_choice_release(organ_layers_job *job)
 
 /* ---- judging ---- */
 
-static organ_status write_known(const organ_layers_job *job, organ_error *error)
+/* Writes the sets compared so far to the file of --scores. */
+static organ_status store_scores(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
     if (job->options->scores)
@@ -125,7 +126,8 @@ static organ_status write_known(const organ_layers_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "storing scores", error);
 }
 
-static organ_status need_sets(organ_layers_job *job, organ_error *error)
+/* Opens the comparison of sets of blocks unless it is open: stored scores may make it unnecessary. */
+static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     if (c->sets)
@@ -141,7 +143,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     double *const divergence = malloc(count * sizeof *divergence);
     if (!divergence)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
-    if (need_sets(job, error) == ORGAN_OK &&
+    if (open_sets_if_needed(job, error) == ORGAN_OK &&
         organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
         for (size_t k = 0; k < count && !error->status; k++)
             if (!organ_layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
@@ -149,7 +151,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
     free(divergence);
-    return error->status ? error->status : write_known(job, error);
+    return error->status ? error->status : store_scores(job, error);
 }
 
 /* Returns the divergences of the sets: known ones from the file of scores, the others measured. */
@@ -196,16 +198,17 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
+/* Measures the influence of each block unless stored scores have it, and stores it. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     if (c->known.influence)
         return ORGAN_OK;
-    if (need_sets(job, error) == ORGAN_OK &&
+    if (open_sets_if_needed(job, error) == ORGAN_OK &&
         !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
     return organ_ranks_agree(job->engine->ranks, "measuring influences", error) ? error->status
-                                                                                : write_known(job, error);
+                                                                                : store_scores(job, error);
 }
 
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)

@@ -20,7 +20,7 @@ static bool read_number(const char **text, size_t *number)
     return true;
 }
 
-static organ_status refuse_word(const char *word, organ_error *error)
+static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
                       "--drop has '%.200s', but must be numbers and ranges of blocks such as 5-8 or 3,7,9-11 (8-8 or "
@@ -28,6 +28,7 @@ static organ_status refuse_word(const char *word, organ_error *error)
                       word);
 }
 
+/* Marks blocks from .. to as dropped. Blocks past the last one and blocks named twice are errors. */
 static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {
@@ -52,17 +53,17 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
         const char *const word = at;
         size_t from = 0;
         if (!read_number(&at, &from))
-            return refuse_word(word, error);
+            return refuse_drop_word(word, error);
         size_t to = from;
         if (*at == '-' && (at++, !read_number(&at, &to)))
-            return refuse_word(word, error);
+            return refuse_drop_word(word, error);
         if (to < from || (*at && *at != ','))
-            return refuse_word(word, error);
+            return refuse_drop_word(word, error);
         if (add_range(from, to, layers, model, drop, error) != ORGAN_OK)
             return error->status;
         at += *at == ',';
     }
-    return drop->count ? ORGAN_OK : refuse_word(text, error);
+    return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,

@@ -14,6 +14,7 @@ typedef struct products {
     double xy, yy;
 } products;
 
+/* Adds the inner products x . y and y . y over `count` values. */
 static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
 {
     sums->xy += organ_dot(x, y, count);
@@ -61,14 +62,15 @@ static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_
     return ORGAN_OK;
 }
 
+/* Writes the final norm multiplied by the solved factor. Some norms multiply by weight + offset. */
 static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
                                    organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
-    const double times = solved->times;
-    const double plus = (double)norm.plus;
+    const double factor = solved->times;
+    const double offset = (double)norm.plus;
     for (uint64_t k = 0; k < norm.tensor->elements; k++)
-        weights[k] = (float)(times * (plus + (double)norm.weights[k]) - plus);
+        weights[k] = (float)(factor * (offset + (double)norm.weights[k]) - offset);
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 

@@ -12,7 +12,8 @@ static size_t heal_judge_floats_of(const organ_layers_heal *h)
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
-static float *heal_judge_stream(const organ_layers_heal *h, size_t k)
+/* Returns the hidden states of candidate k after the current layer. */
+static float *candidate_states(const organ_layers_heal *h, size_t k)
 {
     return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
 }
@@ -76,17 +77,18 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
         if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
-                organ_layer_run(h->forward, loaded, &h->judged, heal_judge_stream(h, k), NULL, error);
+                organ_layer_run(h->forward, loaded, &h->judged, candidate_states(h, k), NULL, error);
         organ_layer_free(loaded);
     }
     return error->status;
 }
 
-static organ_status heal_judge_finish(organ_layers_heal *h, size_t layer, organ_error *error)
+/* Runs the remaining layers for all candidates collected so far and stores the divergence of each from the donor. */
+static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
     if (h->tried && run_candidates(h, layer, error) == ORGAN_OK)
-        organ_variants_judge(h->variants, heal_judge_stream(h, 0), h->tried, found, error);
+        organ_variants_judge(h->variants, candidate_states(h, 0), h->tried, found, error);
     for (size_t k = 0; k < h->tried && !error->status; k++)
         *h->results[k] = found[k];
     h->tried = 0;
@@ -95,14 +97,14 @@ static organ_status heal_judge_finish(organ_layers_heal *h, size_t layer, organ_
 
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
-    return heal_judge_finish(h, (size_t)h->layer + 1, error);
+    return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->tried == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
         return error->status;
-    float *const states = heal_judge_stream(h, h->tried);
+    float *const states = candidate_states(h, h->tried);
     h->results[h->tried++] = divergence;
     return gather_held_out(h, states, error) ? error->status
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
@@ -110,11 +112,11 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
 
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
-    if (gather_held_out(h, heal_judge_stream(h, 0), error) != ORGAN_OK)
+    if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
         return error->status;
     h->results[0] = divergence;
     h->tried = 1;
-    return heal_judge_finish(h, layer, error);
+    return judge_candidates(h, layer, error);
 }
 
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)

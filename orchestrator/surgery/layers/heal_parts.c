@@ -48,6 +48,7 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
     return false;
 }
 
+/* Returns whether a tensor is one of the matrices that --heal refits together as `kind`. */
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
@@ -70,16 +71,18 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
-static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *made)
+/* Fills in the entry of one matrix. In a stack of `count` matrices the name gets its index. */
+static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    *made = (heal_matrix){.tensor = tensor, .matrix = matrix, .rows = m.rows, .cols = m.cols};
-    made->expert = tensor->anatomy.expert >= 0 ? (size_t)tensor->anatomy.expert : (size_t)matrix;
-    snprintf(made->name, sizeof made->name, count > 1 ? "%.300s[%llu]" : "%.300s", tensor->name,
+    *entry = (heal_matrix){.tensor = tensor, .matrix = matrix, .rows = m.rows, .cols = m.cols};
+    entry->expert = tensor->anatomy.expert >= 0 ? (size_t)tensor->anatomy.expert : (size_t)matrix;
+    snprintf(entry->name, sizeof entry->name, count > 1 ? "%.300s[%llu]" : "%.300s", tensor->name,
              (unsigned long long)matrix);
 }
 
-static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *made)
+/* Counts the matrices of a layer that are refitted as `kind`, and lists them in `list` unless it is NULL. */
+static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
     const organ_model *const model = h->is.model;
     size_t count = 0;
@@ -89,8 +92,8 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
             continue;
         const uint64_t matrices = organ_tensor_matrices(tensor).count;
         for (uint64_t m = 0; m < matrices; m++, count++)
-            if (made)
-                name_matrix(tensor, m, matrices, &made[count]);
+            if (list)
+                name_matrix(tensor, m, matrices, &list[count]);
     }
     return count;
 }

@@ -44,6 +44,8 @@ typedef struct listener {
     float *to;
 } listener;
 
+/* Copies the inputs of the part's matrices while the layer runs; those of experts are copied with the router's choices
+ * instead. */
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
 {
@@ -169,6 +171,7 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
+/* Runs a chunk through the layer and adds inputs and targets to the sums of the refit, except for held-out windows. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk), context = h->is.walk.calibration.context;
@@ -259,7 +262,8 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
     return error->status;
 }
 
-static organ_status into_layer(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
+static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matrix *m, float *weights,
+                                          organ_error *error)
 {
     organ_layer_write(h->loaded, m->name, weights);
     return error->status;
@@ -310,6 +314,8 @@ typedef struct heal_solve_trial {
     double divergence;
 } heal_solve_trial;
 
+/* Solves for each trial's lambda, puts the weights into the loaded layer and measures the divergence. Trials that share
+ * a lambda are solved once. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0;
@@ -319,12 +325,13 @@ static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials,
         if (t->lambda != solved && organ_ridge_solve(h->ridge, t->lambda, &t->found, error) != ORGAN_OK)
             break;
         solved = t->lambda;
-        if (t->found && make_matrices(h, t->step, into_layer, error) == ORGAN_OK)
+        if (t->found && make_matrices(h, t->step, put_into_loaded_layer, error) == ORGAN_OK)
             organ_layers_heal_try(h, &t->divergence, error);
     }
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
+/* Returns the trial of least divergence among `best` (if any) and `count` others. */
 static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)

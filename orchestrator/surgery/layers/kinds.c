@@ -36,6 +36,7 @@ static void add_word(char *name, const char *between, const char *word)
     snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
 }
 
+/* Describes a layer by the model's configuration: "sliding attention, mixture". */
 static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
 {
     if (layer >= config->layers) {
@@ -68,7 +69,9 @@ static const struct part {
 };
 #define PARTS (sizeof parts_of_layers / sizeof *parts_of_layers)
 
-static bool is_of(const organ_tensor *tensor, const struct part *part)
+/* Returns whether the tensor has one of the part's roles. Down projections of experts do not count: their router names
+ * the layer. */
+static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_DOWN && tensor->anatomy.experts != ORGAN_EXPERTS_NONE)
         return false;
@@ -78,6 +81,7 @@ static bool is_of(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
+/* Describes layers by the roles of their tensors, for models without a forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {
@@ -85,7 +89,7 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
         for (size_t t = 0; t < model->tensor_count; t++) {
             const int32_t layer = model->tensors[t].anatomy.layer;
             if (layer < 0 || (size_t)layer >= kinds->layers || layer == last ||
-                !is_of(&model->tensors[t], &parts_of_layers[p]))
+                !belongs_to_part(&model->tensors[t], &parts_of_layers[p]))
                 continue;
             if (!strstr(kinds->names[layer], parts_of_layers[p].name))
                 add_word(kinds->names[layer], ", ", parts_of_layers[p].name);

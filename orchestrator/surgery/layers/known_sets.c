@@ -82,6 +82,7 @@ static bool known_sets_read_value(const json_t *json, double least, double *valu
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
+/* Reads one influence per block; null if they were not measured. */
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))

@@ -13,6 +13,7 @@
 #define MAX_SEARCH 16777216u
 #define MAX_ROUNDS 1000000u
 
+/* Returns whether --drop gives a number of blocks to find and not the blocks. */
 static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
 
 /* ---- options ---- */

@@ -55,6 +55,7 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", set->divergence), SET_TEXT("kind", best ? "best so far" : "judged"));
 }
 
+/* Returns the set that was best after round k of the search. */
 static json_t *step_json(const void *context, size_t k)
 {
     return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
@@ -69,6 +70,8 @@ static json_t *block_json(const void *context, size_t l)
                         SET_FLAG("dropped", job->drop.dropped[l]));
 }
 
+/* Returns how the blocks were found: the text, the sets that were compared, and the path of best sets. Null if --drop
+ * names the blocks. */
 static json_t *search_json(const organ_layers_job *job)
 {
     const organ_layers_choice *const c = &job->choice;
@@ -104,6 +107,7 @@ static json_t *solved_json(const void *context, size_t k)
                         SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
 }
 
+/* Returns what --heal did: the divergence from the donor before and after, and each refitted part. */
 static json_t *heal_json(const organ_layers_job *job)
 {
     size_t count;

@@ -63,6 +63,7 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
+/* Marks a tensor as to be refitted; fails if its type is packed. */
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
     if (!organ_cut_takes(h->is.engine, t->dtype))
@@ -82,7 +83,8 @@ static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void 
     return error->status;
 }
 
-/* --heal solves the inputs of the feed-forward after the attention, and multiplies the final norm by one number. */
+/* Checks that --heal can be used: it solves the inputs of the feed-forward after the attention, and multiplies the
+ * final norm by one number. */
 static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
@@ -97,6 +99,7 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Marks all tensors that --heal refits: the projections of the parts and the final norm. */
 static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
 {
     if (check_norms(h, error) != ORGAN_OK)
@@ -113,7 +116,8 @@ typedef struct needs {
     bool scratch; /* with --scratch */
 } needs;
 
-static organ_status max_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+/* Raises the peak memory in `context` to what refitting the part needs. */
+static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
     const uint64_t bytes = organ_layers_heal_memory(h, part, n->scratch);
@@ -134,7 +138,7 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
 {
     *n = (needs){
         .heal = h, .states = 2 * organ_calibration_states_memory(&h->chunks, true, scratch), .scratch = scratch};
-    if (for_parts(h, n, max_memory, error) == ORGAN_OK)
+    if (for_parts(h, n, raise_peak_memory, error) == ORGAN_OK)
         n->max += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
     return error->status;
 }
@@ -146,6 +150,7 @@ static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
+/* Checks that the refit fits in --memory, and shares the rest between the buffers of hidden states. */
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_calibration_run_options *const o = &h->is.walk;
@@ -199,6 +204,7 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
+/* Divides the windows into chunks of about CHUNK_TOKENS tokens, which run through a layer at a time. */
 static void cut_chunks(organ_layers_heal *h)
 {
     const size_t context = h->is.walk.calibration.context, samples = h->windows.count;
@@ -291,6 +297,7 @@ static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
                : ORGAN_OK;
 }
 
+/* Computes the embeddings of all chunks, the donor's first hidden states. */
 static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
@@ -302,6 +309,7 @@ static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Runs the hidden states of all chunks through a block in place. */
 static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
                                              const organ_layer *layer, organ_error *error)
 {
@@ -379,7 +387,8 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
+/* Refits one part of the current layer, or restores it from the unfinished output if all its matrices are there. */
+static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
     if (!organ_layers_heal_is_refitted(h, h->layer, kind))
@@ -405,12 +414,12 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     h->ahead = false;
     for (unsigned kind = 0; kind < ORGAN_HEAL_FFN_OUTPUT && !error->status; kind++)
         if (!gap || kind != ORGAN_HEAL_ATTENTION_OUTPUT)
-            heal_part_of(h, kind, error);
+            heal_or_restore_part(h, kind, error);
     if (error->status || run_donor_blocks(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
         return error->status;
     h->ahead = true;
-    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
-        heal_part_of(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
+    if ((gap && heal_or_restore_part(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
+        heal_or_restore_part(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
     return run_states_through_block(h, h->cut, h->loaded, error);
 }

@@ -26,7 +26,8 @@ struct organ_layers_sets {
 };
 
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
-static float *sets_stream(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
+/* Returns the hidden states of set k. */
+static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
 
@@ -106,6 +107,7 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
+/* Returns the donor's stored hidden states at or before the layer; they are stored every `stride` layers. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
@@ -131,7 +133,7 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
 /* Runs the donor layer by layer: computes the influences and keeps states. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
-    float *const before = sets_stream(s, 0), *const after = sets_stream(s, s->together);
+    float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
     if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < s->layers && !sets_stopped(s, error); l++) {
@@ -218,11 +220,12 @@ static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t c
     for (size_t k = 0; k < count; k++) {
         const size_t leader = leader_of(s, dropped, k, blocks);
         if (leader == k && s->leader[k] != k)
-            memcpy(sets_stream(s, k), sets_stream(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
+            memcpy(states_of_set(s, k), states_of_set(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
         s->leader[k] = leader;
     }
 }
 
+/* Returns whether a set still has all blocks so far, so that the donor's states serve it. */
 static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -243,10 +246,10 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     if (!any || organ_layer_load(s->forward, (int32_t)l, &layer, error) != ORGAN_OK)
         return error->status;
     if (donor)
-        organ_layer_run(s->forward, layer, s->windows, sets_stream(s, s->together), NULL, error);
+        organ_layer_run(s->forward, layer, s->windows, states_of_set(s, s->together), NULL, error);
     for (size_t k = 0; k < count && !error->status; k++)
         if (s->leader[k] == k && !dropped[k * s->layers + l])
-            organ_layer_run(s->forward, layer, s->windows, sets_stream(s, k), NULL, error);
+            organ_layer_run(s->forward, layer, s->windows, states_of_set(s, k), NULL, error);
     organ_layer_free(layer);
     return error->status;
 }
@@ -263,14 +266,14 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         s->leader[k] = s->together;
     }
     first -= first % s->stride;
-    memcpy(sets_stream(s, s->together), stored_states_before(s, first), sets_floats_of(s) * sizeof(float));
+    memcpy(states_of_set(s, s->together), stored_states_before(s, first), sets_floats_of(s) * sizeof(float));
     for (size_t l = first; l < s->layers && !sets_stopped(s, error) && !error->status; l++) {
         separate_streams(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
     for (size_t k = 0; k < count; k++) /* equal sets, or a set without dropped blocks */
         if (s->leader[k] != k)
-            memcpy(sets_stream(s, k), sets_stream(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
+            memcpy(states_of_set(s, k), states_of_set(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 

@@ -25,6 +25,7 @@
 
 /* ---- values ---- */
 
+/* Reads bytes of the file of choices, for the digest. */
 static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_width_choices *const c = context;
@@ -40,6 +41,7 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     return error->status;
 }
 
+/* Returns the offset of a row of the part's refitted weights in the file of choices. */
 static uint64_t value_at(const organ_width_part *part, uint64_t row)
 {
     return part->at + row * organ_width_columns(part) * sizeof(float);
@@ -59,6 +61,7 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
     return read_values(&job->choices, values, bytes, value_at(part, first), error);
 }
 
+/* Computes the digest of the part's weights in the file of choices, as 16 hexadecimal digits. */
 static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
                                   organ_error *error)
 {
@@ -93,6 +96,7 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         error);
 }
 
+/* Returns the part that a journal line belongs to, or NULL if the run has no such part. */
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
@@ -155,7 +159,8 @@ static json_t *choices_head_of(organ_width_job *job)
                              organ_width_identity(job));
 }
 
-static organ_status name_place(organ_width_job *job, organ_error *error)
+/* Sets the path of the file of choices, next to the output. */
+static organ_status name_choices_file(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
     const char *const output = job->options->write.output;
@@ -184,6 +189,7 @@ static organ_status begin_values(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
+/* Restores the choices of an interrupted run from the journal's lines after the first. */
 static organ_status recall_choices(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
@@ -198,7 +204,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     organ_width_choices *const c = &job->choices;
     organ_ranks *const ranks = job->engine->ranks;
     const organ_width_options *const o = job->options;
-    if (name_place(job, error) != ORGAN_OK)
+    if (name_choices_file(job, error) != ORGAN_OK)
         return error->status;
     c->output = (organ_output){.path = c->place,
                                .force = o->write.force,

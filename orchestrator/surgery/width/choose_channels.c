@@ -26,6 +26,7 @@ typedef struct choose_strip {
     float *values;
 } choose_strip;
 
+/* Allocates a strip of rows of at most STRIP_BYTES, but of at least one row. */
 static organ_status open_strip(const organ_width_part *part, choose_strip *s, organ_error *error)
 {
     s->cols = (size_t)organ_width_columns(part);
@@ -44,6 +45,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
+/* Writes the kept columns of the refitted weights to the file of choices, and their entry to its journal. */
 static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
@@ -61,6 +63,7 @@ static organ_status store_values(organ_width_job *job, organ_width_part *part, f
 
 /* ---- for the walk ---- */
 
+/* Returns the memory for choosing in one matrix, beyond that of the calibration pass. */
 static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
@@ -72,6 +75,7 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
+/* Returns whether all matrices of the target have been chosen by an interrupted run. */
 static bool choose_is_done(void *context, size_t target)
 {
     const organ_width_job *const job = context;
@@ -115,6 +119,7 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
+/* Chooses the channels or heads to keep of one matrix and refits it; an expert without tokens is chosen by norms. */
 static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *part,
                                       const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {

@@ -39,8 +39,9 @@ typedef struct narrowing {
     bool *gone;            /* removed groups */
     float *lost[3];        /* PENDING x cols each: q, h, p of the columns whose updates are collected */
     size_t pending;
-    double *losses; /* loss of each group at the present step */
-    double *room;   /* two squares of a group for each worker, if groups have more than one column */
+    double *losses;        /* loss of each group at the present step */
+    double *group_squares; /* three square matrices of a group's width for each worker, if groups have more than one
+                              column */
     void *scratch;
     organ_product *products;
 } narrowing;
@@ -53,6 +54,7 @@ typedef struct narrow_matrix_block {
     size_t at;
 } narrow_matrix_block;
 
+/* Returns the block of the moments that holds the column: first column, width, offset of its values. */
 static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;
@@ -166,7 +168,8 @@ static void narrow_matrix_finish(narrowing *x)
     x->pending = 0;
 }
 
-/* row -= the sum over the collected columns c of lost[coefficients][c][column] x the block of lost[vectors][c]. */
+/* Subtracts from `row` the sum over the collected columns c of lost[coefficients][c][column] x the block of
+ * lost[vectors][c]. */
 static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int coefficients,
                              int vectors, float *row)
 {
@@ -235,7 +238,7 @@ static void weigh_group(void *context, size_t group, size_t worker)
     narrowing *const x = context;
     const organ_kernels *const k = x->engine->kernels;
     const size_t n = x->options->group;
-    double *const p = x->room + worker * 3 * n * n, *const g = p + n * n, *const h = g + n * n;
+    double *const p = x->group_squares + worker * 3 * n * n, *const g = p + n * n, *const h = g + n * n;
     x->losses[group] = 0;
     if (x->gone[group])
         return;
@@ -256,11 +259,13 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-static void narrow_matrix_weigh(narrowing *x)
+/* Computes the loss of each group of columns if it is removed: for a single column the diagonal of G over that of P. */
+static void compute_losses(narrowing *x)
 {
     if (x->options->group == 1) {
-        for (size_t j = 0; j < x->cols; j++)
-            x->losses[j] = x->own_p[j] > 0 && x->own_g[j] > 0 ? x->own_g[j] / x->own_p[j] : 0.0;
+        for (size_t column = 0; column < x->cols; column++)
+            x->losses[column] =
+                x->own_p[column] > 0 && x->own_g[column] > 0 ? x->own_g[column] / x->own_p[column] : 0.0;
         return;
     }
     narrow_matrix_finish(x);
@@ -278,6 +283,7 @@ static void weigh_by_magnitude(narrowing *x)
     }
 }
 
+/* Returns the remaining group with the smallest loss. */
 static size_t least_loss_group(const narrowing *x)
 {
     size_t best = x->groups;
@@ -297,7 +303,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
         if (organ_stop_is_requested(x->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
         if (!o->by_magnitude)
-            narrow_matrix_weigh(x);
+            compute_losses(x);
         const size_t group = least_loss_group(x);
         x->gone[group] = true;
         for (size_t c = 0; c < o->group; c++)
@@ -397,17 +403,19 @@ static bool narrow_matrix_allocate(narrowing *x)
     x->own_g = calloc(x->cols, sizeof *x->own_g);
     x->gone = calloc(x->groups, sizeof *x->gone);
     x->losses = calloc(x->groups, sizeof *x->losses);
-    x->room = group > 1 ? calloc(organ_workers_count(x->engine->workers) * 3 * group * group, sizeof *x->room) : NULL;
+    x->group_squares =
+        group > 1 ? calloc(organ_workers_count(x->engine->workers) * 3 * group * group, sizeof *x->group_squares)
+                  : NULL;
     x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
     x->products = calloc(bands, sizeof *x->products);
     return x->lost[Q] && x->lost[H] && x->lost[ROW] && x->own_p && x->own_g && x->gone && x->losses &&
-           (x->room || group == 1) && x->scratch && x->products;
+           (x->group_squares || group == 1) && x->scratch && x->products;
 }
 
 static void narrow_matrix_release(const narrowing *x)
 {
-    void *const parts[] = {x->p,       x->g,         x->own_p,  x->own_g, x->gone,    x->lost[Q],
-                           x->lost[H], x->lost[ROW], x->losses, x->room,  x->scratch, x->products};
+    void *const parts[] = {x->p,       x->g,         x->own_p,  x->own_g,         x->gone,    x->lost[Q],
+                           x->lost[H], x->lost[ROW], x->losses, x->group_squares, x->scratch, x->products};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }

@@ -80,6 +80,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
+/* Multiplies the scores by the norms of the rows of the expert's gate and up projections. */
 static organ_status fold_expert(const organ_width_job *job, const organ_weights *weights, const organ_width_part *part,
                                 double *scores, organ_error *error)
 {
@@ -93,6 +94,7 @@ static organ_status fold_expert(const organ_width_job *job, const organ_weights 
     return error->status;
 }
 
+/* Multiplies each channel's score by the squared norm of its column of the down projection. */
 static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
 {
     const size_t cols = part->share->whole, count = (size_t)organ_width_rows(part);

@@ -36,6 +36,7 @@ static organ_status write_refitted_part(const organ_width_job *job, organ_cut_ru
     return error->status;
 }
 
+/* Writes the refitted projections that the output does not have yet, and then copies all other tensors. */
 static organ_status write_refitted_parts(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);

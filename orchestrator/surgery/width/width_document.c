@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+/* Returns the widths before and after for one kind of part; null if none is removed. */
 static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
 {
     const organ_width_share *const share = &job->shares[kind];

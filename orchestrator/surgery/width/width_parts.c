@@ -40,6 +40,7 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     return ORGAN_OK;
 }
 
+/* Checks that the tensor has the shape of its kind and a type that can be refitted. */
 static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                organ_error *error)
 {
@@ -74,6 +75,7 @@ static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64
     return ORGAN_OK;
 }
 
+/* Adds the matrices of a tensor to the parts, and the tensor to the targets of the calibration. */
 static organ_status add_parts_of_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t matrices = organ_tensor_matrices(t).count;
@@ -139,7 +141,8 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static void report_part(organ_width_job *job, const organ_width_part *part)
+/* Enters the kept channels or heads of a part in its layer of the cut. */
+static void enter_kept_channels(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
     organ_cut_layer *const layer = &job->layers[a->layer];
@@ -164,7 +167,7 @@ static organ_status list_layers(organ_width_job *job, organ_error *error)
     if (job->shares[ORGAN_WIDTH_EXPERTS].keep && parts_list_experts(job, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->part_count; k++)
-        report_part(job, &job->parts[k]);
+        enter_kept_channels(job, &job->parts[k]);
     return ORGAN_OK;
 }
 

@@ -87,7 +87,8 @@ static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ
     return ORGAN_OK;
 }
 
-static organ_status channels_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
+/* Computes from --ffn and --multiple-of how many channels of the kind stay. */
+static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     organ_width_share *const share = &job->shares[kind];
@@ -134,7 +135,7 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
     const size_t shared = job->shares[ORGAN_WIDTH_SHARED].whole;
     if (!error->status && !dense && !experts && shared) /* Granite 4 without experts */
-        return channels_option(job, ORGAN_WIDTH_SHARED, error);
+        return read_ffn_option(job, ORGAN_WIDTH_SHARED, error);
     if (!error->status && !dense && !experts)
         return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could remove",
                           model->path);
@@ -142,14 +143,14 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: give a share to keep",
                           job->options->ffn, model->path, dense, experts);
-    if (error->status || channels_option(job, ORGAN_WIDTH_CHANNELS, error) ||
-        channels_option(job, ORGAN_WIDTH_EXPERTS, error))
+    if (error->status || read_ffn_option(job, ORGAN_WIDTH_CHANNELS, error) ||
+        read_ffn_option(job, ORGAN_WIDTH_EXPERTS, error))
         return error->status;
     return experts && shared ? follow_experts(job, error) : ORGAN_OK;
 }
 
-/* llama.cpp assumes for these architectures that all heads together are as wide as the hidden size, regardless of
- * attention.key_length. */
+/* Rejects GGUF architectures for which llama.cpp assumes that all heads together are as wide as the hidden size,
+ * regardless of attention.key_length. */
 static organ_status check_reader(const organ_width_job *job, organ_error *error)
 {
     static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};
